@@ -12,10 +12,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { countingSource, openFile } from '../src/bytes/source.ts';
-import { openCheckpointSource } from '../src/checkpoints/registry.ts';
-import { writeSafetensors } from '../src/checkpoints/safetensors.ts';
-import { tensorStatistics } from '../src/checkpoints/statistics.ts';
+import { countingSource, openFile } from '../src/read/bytes/source.ts';
+import { openCheckpointSource } from '../src/read/checkpoints/registry.ts';
+import { writeSafetensors } from '../src/read/checkpoints/safetensors.ts';
+import { tensorStatistics } from '../src/read/checkpoints/statistics.ts';
 import { pythonWith } from '../test/support/python.ts';
 
 const LAYERS = 16;

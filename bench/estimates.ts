@@ -6,10 +6,10 @@
  */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openCapture } from '../src/captures/read.ts';
-import { runClosedLoop } from '../src/measure/closed-loop.ts';
-import { replayCapture } from '../src/replay/replay.ts';
-import { parseRule } from '../src/rules/parse.ts';
+import { runClosedLoop } from '../src/experiment/measure/closed-loop.ts';
+import { replayCapture } from '../src/experiment/replay/replay.ts';
+import { openCapture } from '../src/read/captures/read.ts';
+import { parseRule } from '../src/step/rules/parse.ts';
 
 const CAPTURES = [
   'incident/capture',

@@ -14,10 +14,10 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { readChunks } from '../src/bytes/chunks.ts';
-import { crc32c, maskedCrc32c } from '../src/bytes/crc32c.ts';
-import { openFile } from '../src/bytes/source.ts';
-import { readLogFile } from '../src/logs/read-log.ts';
+import { readChunks } from '../src/read/bytes/chunks.ts';
+import { crc32c, maskedCrc32c } from '../src/read/bytes/crc32c.ts';
+import { openFile } from '../src/read/bytes/source.ts';
+import { readLogFile } from '../src/read/logs/read-log.ts';
 
 /** A small generator (mulberry32), so that the files are the same everywhere. */
 const random = (seed: number): (() => number) => {

@@ -10,8 +10,8 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Rank } from '@tensorflow/tfjs-core';
-import { loadBackend } from '../src/autodiff/backend.ts';
-import { fusedMultiplyAdd } from '../src/kernels/fused-multiply-add.ts';
+import { loadBackend } from '../src/differentiate/autodiff/backend.ts';
+import { fusedMultiplyAdd } from '../src/step/kernels/fused-multiply-add.ts';
 import {
   compileModule,
   constant,
@@ -27,8 +27,8 @@ import {
   store,
   V128,
   vec,
-} from '../src/kernels/wasm-assembler.ts';
-import { compileOptimized, mayHaveWideVectors } from '../src/kernels/wide-vectors.ts';
+} from '../src/step/kernels/wasm-assembler.ts';
+import { compileOptimized, mayHaveWideVectors } from '../src/step/kernels/wide-vectors.ts';
 import { pythonWith } from '../test/support/python.ts';
 
 const repeats = Number(process.argv[2] ?? 30);

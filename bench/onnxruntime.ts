@@ -7,11 +7,11 @@
  */
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { loadBackend } from '../src/autodiff/backend.ts';
-import { differentiate } from '../src/autodiff/differentiate.ts';
-import type { Batch, BatchTensor } from '../src/autodiff/objective.ts';
-import { parseRanking, rankingNetwork } from '../src/autodiff/ranking.ts';
-import { randomVectors } from '../src/curvature/random.ts';
+import { loadBackend } from '../src/differentiate/autodiff/backend.ts';
+import { differentiate } from '../src/differentiate/autodiff/differentiate.ts';
+import type { Batch, BatchTensor } from '../src/differentiate/autodiff/objective.ts';
+import { parseRanking, rankingNetwork } from '../src/differentiate/autodiff/ranking.ts';
+import { randomVectors } from '../src/differentiate/curvature/random.ts';
 
 interface OnnxRuntime {
   readonly Tensor: new (type: 'float32', data: Float32Array, shape: readonly number[]) => object;

@@ -8,11 +8,11 @@
 import { spawnSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { createFusedAdagradClippy } from '../src/kernels/fused-adagrad-clippy.ts';
-import { chooseOptimizer } from '../src/optimizers/registry.ts';
-import { createStepper } from '../src/replay/step.ts';
-import { freshTensor } from '../src/replay/tensors.ts';
-import { parseRule } from '../src/rules/parse.ts';
+import { createStepper } from '../src/experiment/replay/step.ts';
+import { freshTensor } from '../src/experiment/replay/tensors.ts';
+import { createFusedAdagradClippy } from '../src/step/kernels/fused-adagrad-clippy.ts';
+import { chooseOptimizer } from '../src/step/optimizers/registry.ts';
+import { parseRule } from '../src/step/rules/parse.ts';
 import { pythonWith } from '../test/support/python.ts';
 
 const TENSORS = 20;

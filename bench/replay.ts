@@ -14,8 +14,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { createCapture } from '../src/captures/write.ts';
-import { chooseOptimizer } from '../src/optimizers/registry.ts';
+import { createCapture } from '../src/read/captures/write.ts';
+import { chooseOptimizer } from '../src/step/optimizers/registry.ts';
 
 const [millions = '4', steps = '4', runs = '3', named = 'adagrad', ...asked] = process.argv.slice(2);
 const [name, ...given] = named.split(/[:,]/);

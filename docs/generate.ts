@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { documentPages } from '../src/engine/pages.ts';
+import { documentPages } from '../src/app/engine/pages.ts';
 import { wrapMarkdown } from '../src/model/wrap-markdown.ts';
 
 const docs = fileURLToPath(new URL('.', import.meta.url));

@@ -17,8 +17,8 @@ import type {
   StripDocument,
   StudyDocument,
   WorkerDocument,
-} from '../src/cli/documents.ts';
-import { baselineSchema } from '../src/gate/baseline-file.ts';
+} from '../src/app/cli/documents.ts';
+import { baselineSchema } from '../src/app/gate/baseline-file.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
 import type { LabelledDensity } from '../src/model/curvature.ts';
 import type {
@@ -60,7 +60,7 @@ import {
   series,
   skipped,
   stepUnit,
-} from '../src/reports/report-schema.ts';
+} from '../src/report/report-schema.ts';
 import {
   count,
   finite,
@@ -73,7 +73,7 @@ import {
   orNull,
   text,
   texts,
-} from '../src/reports/schema-of.ts';
+} from '../src/report/schema-of.ts';
 
 /** A type as its JSON has it: a Map is an object there. */
 type InJson<T> =

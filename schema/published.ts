@@ -1,7 +1,7 @@
 /** What is committed here and made from the code: the JSON Schemas, and the page about them. */
 
 import { z } from 'zod';
-import { configSchema } from '../src/gate/config-schema.ts';
+import { configSchema } from '../src/app/gate/config-schema.ts';
 import { wrapMarkdown } from '../src/model/wrap-markdown.ts';
 import { DOCUMENTS } from './documents.ts';
 import { jsonPage } from './json-page.ts';

@@ -2,32 +2,32 @@
  * The whole command line as one function: `run(argv, io)` does what `clippy-diag ARGV…` does and returns its exit
  * code. bin/run.js gives it the process, tests whatever they want to look at. Commands are loaded when they are called.
  */
-import type { Command, CommandIo, Commands } from './cli/command.ts';
-import type { Io } from './cli/io.ts';
-import { outputTo } from './cli/output.ts';
+import type { Command, CommandIo, Commands } from './app/cli/command.ts';
+import type { Io } from './app/cli/io.ts';
+import { outputTo } from './app/cli/output.ts';
 import { EXIT, type ExitCode, worstExitCode } from './model/errors.ts';
 
-export { processIo } from './cli/io.ts';
+export { processIo } from './app/cli/io.ts';
 
 /** Every command by its id; a command of a topic has the topic before a colon. */
 export const COMMANDS: Commands = {
-  analyze: () => import('./commands/analyze.ts'),
-  'baseline:show': () => import('./commands/baseline/show.ts'),
-  'baseline:update': () => import('./commands/baseline/update.ts'),
-  chart: () => import('./commands/chart.ts'),
-  completion: () => import('./commands/completion.ts'),
-  curvature: () => import('./commands/curvature.ts'),
-  explain: () => import('./commands/explain.ts'),
-  gate: () => import('./commands/gate.ts'),
-  init: () => import('./commands/init.ts'),
-  inspect: () => import('./commands/inspect.ts'),
-  matrix: () => import('./commands/matrix.ts'),
-  'matrix:merge': () => import('./commands/matrix/merge.ts'),
-  'matrix:worker': () => import('./commands/matrix/worker.ts'),
-  replay: () => import('./commands/replay.ts'),
-  report: () => import('./commands/report.ts'),
-  'strip-batches': () => import('./commands/strip-batches.ts'),
-  watch: () => import('./commands/watch.ts'),
+  analyze: () => import('./app/commands/analyze.ts'),
+  'baseline:show': () => import('./app/commands/baseline/show.ts'),
+  'baseline:update': () => import('./app/commands/baseline/update.ts'),
+  chart: () => import('./app/commands/chart.ts'),
+  completion: () => import('./app/commands/completion.ts'),
+  curvature: () => import('./app/commands/curvature.ts'),
+  explain: () => import('./app/commands/explain.ts'),
+  gate: () => import('./app/commands/gate.ts'),
+  init: () => import('./app/commands/init.ts'),
+  inspect: () => import('./app/commands/inspect.ts'),
+  matrix: () => import('./app/commands/matrix.ts'),
+  'matrix:merge': () => import('./app/commands/matrix/merge.ts'),
+  'matrix:worker': () => import('./app/commands/matrix/worker.ts'),
+  replay: () => import('./app/commands/replay.ts'),
+  report: () => import('./app/commands/report.ts'),
+  'strip-batches': () => import('./app/commands/strip-batches.ts'),
+  watch: () => import('./app/commands/watch.ts'),
 };
 
 const commandOf = async (id: string): Promise<Command | undefined> =>
@@ -40,7 +40,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   try {
     code = await dispatch(argv, { ...io, ...output, commands: COMMANDS });
   } catch (error) {
-    const { tellError } = await import('./cli/command-error.ts');
+    const { tellError } = await import('./app/cli/command-error.ts');
     code = await tellError(error, argv, output, COMMANDS);
   }
   return worstExitCode(code, output.unwrittenCode());
@@ -50,7 +50,7 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<ExitCod
   const [first = '', second = ''] = argv;
   // Answered before anything is loaded: scripts ask this often.
   if (first === '--version' || (argv.length === 1 && first === '-v')) {
-    const { toolVersion } = await import('./cli/tool-version.ts');
+    const { toolVersion } = await import('./app/cli/tool-version.ts');
     await io.print(
       `clippy-diag/${toolVersion()} ${process.platform}-${process.arch} node-${process.version}`,
     );
@@ -58,20 +58,20 @@ async function dispatch(argv: readonly string[], io: CommandIo): Promise<ExitCod
   }
   const words = argv.slice(0, argv.includes('--') ? argv.indexOf('--') : undefined);
   if (argv.length === 0 || first === 'help' || words.includes('--help')) {
-    const { showHelp } = await import('./cli/help.ts');
+    const { showHelp } = await import('./app/cli/help.ts');
     return showHelp(argv, commandOf, io);
   }
   const nested = `${first}:${second}`;
   const [id, rest] = Object.hasOwn(COMMANDS, nested) ? [nested, argv.slice(2)] : [first, argv.slice(1)];
   const command = await commandOf(id);
   if (command !== undefined) {
-    const { parse } = await import('./cli/command.ts');
+    const { parse } = await import('./app/cli/command.ts');
     const code = await command.run(await parse(command, rest), io);
     return code === EXIT.done && io.readerGone() && command.judges !== true ? EXIT.output : code;
   }
   // A path alone means `analyze`.
-  const { isPath } = await import('./cli/is-path.ts');
+  const { isPath } = await import('./app/cli/is-path.ts');
   if (await isPath(first)) return dispatch(['analyze', ...argv], io);
-  const { runOther } = await import('./cli/help.ts');
+  const { runOther } = await import('./app/cli/help.ts');
   return runOther(argv, commandOf, io);
 }

@@ -6,7 +6,10 @@ import { projectRoot } from './support/shared-data.ts';
 
 const src = join(projectRoot, 'src');
 
-/** Folder → folders whose code it may import, itself apart. Every folder of src stands here. */
+/** The wings of src, the lowest first: a wing imports itself and those before it. */
+const WINGS = ['model', 'step', 'read', 'judge', 'differentiate', 'experiment', 'report', 'app'];
+
+/** Room → rooms whose code it may import, itself apart. A room is a folder of a wing, or a wing without folders. */
 const MAY_IMPORT: Record<string, readonly string[]> = {
   model: [],
   bytes: ['model'],
@@ -22,7 +25,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   recorder: ['incidents'],
   detectors: ['incidents', 'model'],
   findings: ['detectors', 'incidents', 'model'],
-  reports: ['findings', 'rules', 'model'],
+  report: ['findings', 'rules', 'model'],
   curvature: ['model'],
   autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'threads', 'model'],
   replay: [
@@ -77,8 +80,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'rules',
     'model',
   ],
-  gate: ['bytes', 'engine', 'findings', 'reports', 'model'],
-  cli: ['autodiff', 'bytes', 'findings', 'gate', 'logs', 'measure', 'reports', 'rules', 'study', 'model'],
+  gate: ['bytes', 'engine', 'findings', 'report', 'model'],
+  cli: ['autodiff', 'bytes', 'findings', 'gate', 'logs', 'measure', 'report', 'rules', 'study', 'model'],
   commands: [
     'autodiff',
     'bytes',
@@ -89,7 +92,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'gate',
     'measure',
     'replay',
-    'reports',
+    'report',
     'rules',
     'study',
     'model',
@@ -106,7 +109,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
     'optimizers',
     'replay',
-    'reports',
+    'report',
     'rules',
   ],
 };
@@ -146,7 +149,14 @@ const imports: Import[] = files.flatMap((file) => {
   ];
 });
 
-const folderOf = (path: string): string => relative(src, path).split('/')[0]!;
+/** Wings that are one room. */
+const UNDIVIDED = ['model', 'report'];
+const wingOf = (path: string): string => relative(src, path).split('/')[0]!;
+/** The room of a file of src: `rules` for `src/step/rules/agc.ts`, `model` for all of `src/model/`. */
+const folderOf = (path: string): string => {
+  const [wing, room] = relative(src, path).split('/');
+  return UNDIVIDED.includes(wing!) || room === undefined ? wing! : room;
+};
 
 describe('layout', () => {
   it('reads imports at all', () => {
@@ -172,7 +182,19 @@ describe('layout', () => {
     }
   });
 
-  it('imports only downwards', () => {
+  it('has eight wings, and each imports only those before it', () => {
+    const wings = [...new Set(files.map(wingOf))].filter((wing) => !wing.endsWith('.ts'));
+    expect(wings.sort()).toEqual([...WINGS].sort());
+    const upwards = imports.flatMap(({ file, target }) => {
+      const [from, to] = [wingOf(file), target.startsWith('.') ? wingOf(resolve(dirname(file), target)) : ''];
+      return !from.endsWith('.ts') && WINGS.indexOf(to) > WINGS.indexOf(from)
+        ? [`${relative(projectRoot, file)} → ${to}`]
+        : [];
+    });
+    expect(upwards).toEqual([]);
+  });
+
+  it('imports between rooms only what the table allows', () => {
     const wrong = imports.flatMap(({ file, target, typeOnly }) => {
       if (!target.startsWith('.')) return [];
       const from = folderOf(file);
@@ -197,7 +219,7 @@ describe('layout', () => {
     expect(unused).toEqual([]);
   });
 
-  it('keeps tfjs in src/autodiff, and file access in src/bytes', () => {
+  it('keeps tfjs in src/differentiate/autodiff, and file access in src/read/bytes', () => {
     const outside = (pattern: RegExp, ...homes: string[]): string[] =>
       imports
         .filter(
@@ -245,19 +267,19 @@ describe('layout', () => {
         if (from === file && target.startsWith('.') && !typeOnly && !lazy)
           visit(resolve(dirname(file), target));
     };
-    for (const name of ['analyze', 'gate', 'inspect']) visit(join(src, `commands/${name}.ts`));
+    for (const name of ['analyze', 'gate', 'inspect']) visit(join(src, `app/commands/${name}.ts`));
     const names = [...loaded].map((file) => relative(src, file)).sort();
-    expect(names).toContain('engine/judge-run.ts');
+    expect(names).toContain('app/engine/judge-run.ts');
     expect(
       names.filter((name) =>
-        /^(autodiff|checkpoints|curvature|kernels|measure|optimizers|study)\/|^(captures\/read|logs\/printed-lines|replay\/(from|follow|replay))/.test(
+        /^\w+\/(autodiff|checkpoints|curvature|kernels|measure|optimizers|study)\/|^(read\/captures\/read|read\/logs\/printed-lines|experiment\/replay\/(from|follow|replay))/.test(
           name,
         ),
       ),
     ).toEqual([]);
     // A gate tries no rules.
     loaded.clear();
-    visit(join(src, 'commands/gate.ts'));
+    visit(join(src, 'app/commands/gate.ts'));
     expect([...loaded].map(folderOf)).not.toContain('rules');
   });
 
@@ -265,7 +287,7 @@ describe('layout', () => {
     const found = files
       .filter((f) => /^export default/m.test(readFileSync(f, 'utf8')))
       .map((f) => relative(src, f));
-    expect(found.filter((f) => !f.startsWith('commands/'))).toEqual([]);
+    expect(found.filter((f) => !f.startsWith('app/commands/'))).toEqual([]);
   });
 
   it('names no utils and no helpers', () => {

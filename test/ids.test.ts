@@ -3,12 +3,12 @@
  * is a member of its object, so that a new one needs no change elsewhere.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { parseSync } from 'oxc-parser';
 import { describe, expect, it } from 'vitest';
-import { LOG_FORMATS } from '../src/logs/registry.ts';
-import { OPTIMIZERS } from '../src/optimizers/registry.ts';
-import { RULES } from '../src/rules/registry.ts';
+import { LOG_FORMATS } from '../src/read/logs/registry.ts';
+import { OPTIMIZERS } from '../src/step/optimizers/registry.ts';
+import { RULES } from '../src/step/rules/registry.ts';
 import { projectRoot } from './support/shared-data.ts';
 
 const src = join(projectRoot, 'src');
@@ -18,6 +18,8 @@ const REGISTRIES = {
   logs: { ids: Object.keys(LOG_FORMATS), name: /format$/i },
 } as const;
 type Folder = keyof typeof REGISTRIES;
+/** Where the files of a registry stand in src. */
+const HOMES = { rules: 'step/rules', optimizers: 'step/optimizers', logs: 'read/logs' } as const;
 
 /** Ids that are everyday words: they count only beside something that has the name of a rule, an optimizer or a format. */
 const WORDS: Readonly<Record<string, string>> = {
@@ -35,15 +37,19 @@ const ALLOWED: readonly (readonly [file: string, id: string, why: string])[] = [
     'NO_RULE, the word for the baseline in reports; none.ts takes its id from there',
   ],
   ['model/replay.ts', 'clippy', 'a member of the JSON of a replay: details that only Clippy has'],
-  ['reports/report-schema.ts', 'clippy', 'the schema of that member'],
-  ['checkpoints/keras/keras-roles.ts', 'rms', 'what Keras calls the second moment of RMSProp'],
-  ['reports/study-formats.ts', 'csv', 'what a study is written as'],
-  ['cli/run-study.ts', 'json', 'the report that `matrix merge` reads'],
+  ['report/report-schema.ts', 'clippy', 'the schema of that member'],
+  ['read/checkpoints/keras/keras-roles.ts', 'rms', 'what Keras calls the second moment of RMSProp'],
+  ['report/study-formats.ts', 'csv', 'what a study is written as'],
+  ['app/cli/run-study.ts', 'json', 'the report that `matrix merge` reads'],
   // A program of its own that runs in browsers: as the Python recorders do, it writes the words of capture.json, and
   // test/recorders reads back what it wrote.
   ...['clippy', 'none', 'adagrad', 'sgd', 'adam', 'rmsprop'].map(
     (id) =>
-      ['recorder/tfjs-recorder.ts', id, 'the word of capture.json for a class of TensorFlow.js'] as const,
+      [
+        'experiment/recorder/tfjs-recorder.ts',
+        id,
+        'the word of capture.json for a class of TensorFlow.js',
+      ] as const,
   ),
 ];
 
@@ -132,7 +138,7 @@ const all = files.flatMap((file) => placesIn(readFileSync(file, 'utf8'), file));
 /** The file of an id: the one of its folder that says `id: '…'`. */
 const homeOf = (folder: Folder, id: string): string[] =>
   files
-    .filter((file) => relative(src, file).startsWith(`${folder}/`))
+    .filter((file) => relative(src, file).startsWith(`${HOMES[folder]}/`))
     .filter((file) => {
       const text = readFileSync(file, 'utf8');
       return text.includes(`  id: '${id}',`) || (id === 'none' && text.includes('  id: NO_RULE,'));
@@ -150,7 +156,7 @@ describe.each(Object.entries(REGISTRIES))('ids of %s', (folder, { ids }) => {
     const wrong = all.filter(
       (place) =>
         place.folder === folder &&
-        place.file !== `${folder}/registry.ts` &&
+        place.file !== `${HOMES[folder as Folder]}/registry.ts` &&
         !homes.get(place.id)!.includes(place.file) &&
         // An optimizer may have the name of a rule.
         !Object.keys(REGISTRIES).some((other) => homeOf(other as Folder, place.id).includes(place.file)) &&
@@ -175,12 +181,12 @@ it('files of single rules, optimizers and formats are imported by their registry
     const from = relative(src, file);
     return [...readFileSync(file, 'utf8').matchAll(/from '([^']+)'/g)].flatMap(([, target]) => {
       const to = relative(src, join(file, '..', target!));
-      return homes.includes(to) && from.split('/')[0] !== to.split('/')[0] ? [`${from} → ${to}`] : [];
+      return homes.includes(to) && dirname(from) !== dirname(to) ? [`${from} → ${to}`] : [];
     });
   });
   expect(outside.sort()).toEqual([
     // Clippy as an optimizer of tfjs.
-    'autodiff/clippy-adagrad.ts → rules/clippy.ts',
+    'differentiate/autodiff/clippy-adagrad.ts → step/rules/clippy.ts',
   ]);
 });
 

@@ -4,7 +4,7 @@
  * all files, in the short one of those that read logs.
  */
 import { describe, expect, it } from 'vitest';
-import { DIALECTS } from '../src/logs/stdout-patterns.ts';
+import { DIALECTS } from '../src/read/logs/stdout-patterns.ts';
 import {
   type FoundPattern,
   literalPatterns,
@@ -28,7 +28,7 @@ const BOUNDED: Readonly<Record<string, string>> = {
 
 const long = process.env.CLIPPY_DIAG_FUZZ !== undefined;
 const files = sourceFiles().filter(
-  (file) => long || file.startsWith('logs/') || file === 'model/inert-text.ts',
+  (file) => long || file.startsWith('read/logs/') || file === 'model/inert-text.ts',
 );
 
 const found = async (): Promise<FoundPattern[]> => {
@@ -74,7 +74,9 @@ describe('regular expressions of the sources', () => {
     const sources = new Set(all.map(({ pattern }) => pattern.source));
     for (const { line } of DIALECTS) expect(sources).toContain(line.source);
     // The five layouts of pairs are put together of parts.
-    expect(all.filter(({ file, line }) => file === 'logs/stdout-patterns.ts' && line === 0)).toHaveLength(5);
+    expect(
+      all.filter(({ file, line }) => file === 'read/logs/stdout-patterns.ts' && line === 0),
+    ).toHaveLength(5);
     expect(all.length).toBeGreaterThan(long ? 290 : 100);
   });
 

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { analyze } from '../../src/engine/analyze.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
 import type { RunReport } from '../../src/model/report.ts';
 import { type Answer, LEVELS, type Level, type Made, type Truth } from './answers.ts';
 import { scores, tablesOf } from './score.ts';

@@ -6,11 +6,11 @@
  * Prints Markdown: recall (of the detection itself with Wilson's 95 % interval), and in brackets the delay that 95 % of the found ones keep. docs/detection.md holds the result. A detection counts if its onset lies within 5 logged points of the truth (drift
  * 200); what a detector says elsewhere in an injected run is not counted for or against it. False alarms are counted in clean runs only.
  */
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/incidents/settings.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/judge/incidents/settings.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { share } from '../causes/score.ts';
 import { clean, type GeneratedRun, generate, incident } from './runs.ts';
 

@@ -5,10 +5,10 @@
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { readLogFile } from '../../src/logs/read-log.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { readLogFile } from '../../src/read/logs/read-log.ts';
 
 const [folder] = process.argv.slice(2);
 if (folder === undefined) throw new Error('which folder? npx tsx bench/detection/folder.ts FOLDER');

@@ -6,8 +6,8 @@
  * Noise of standard deviation 1 whose neighbours are correlated by 0, 0.5, 0.9 and 0.97 (AR(1)), about levels of 0, 2 and 6. A
  * reward that is lost is learnt within a fifth of the run, and has none or three tenths of its level from 60 % on.
  */
-import { fallOf } from '../../src/incidents/rewards.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { fallOf } from '../../src/judge/incidents/rewards.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import type { TimeSeries } from '../../src/model/run.ts';
 import { seeded } from './runs.ts';
 

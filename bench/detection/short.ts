@@ -8,10 +8,10 @@
  * losses as they come. Clean: noise of 10 % with Student tails (3 degrees of freedom); every incident is a false one. Climbs: to ×1.8 to ×7.2 from 30 to
  * 70 % of the run on, 30 to 100 points, noise of 0.2 to 30 %; found is any incident.
  */
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { judgeLosses } from '../../src/incidents/losses.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
-import { lossStream } from '../../src/incidents/stream.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { judgeLosses } from '../../src/judge/incidents/losses.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
+import { lossStream } from '../../src/judge/incidents/stream.ts';
 import { seeded } from './runs.ts';
 
 const RUNS = 1000;

@@ -17,155 +17,155 @@ interface NamedMutant {
 export const NAMED: readonly NamedMutant[] = [
   // A fall counts where it is three scales of the band.
   {
-    file: 'src/incidents/bands.ts',
+    file: 'src/judge/incidents/bands.ts',
     text: 'const FALL = 3;',
     becomes: 'const FALL = 6;',
     tests: 'incidents/bands',
   },
   // Few points widen the scale by how many they are, not by how many there is room for.
   {
-    file: 'src/incidents/bands.ts',
+    file: 'src/judge/incidents/bands.ts',
     text: 'deviations, count) * (1 + smallSample / count)',
     becomes: 'deviations, count) * (1 + smallSample / size)',
     tests: 'incidents/bands',
   },
   // Which series decides: the worse one, and the longest of several losses.
   {
-    file: 'src/incidents/verdict.ts',
+    file: 'src/judge/incidents/verdict.ts',
     text: "already = badness(verdict.class) >= badness('full-divergence')",
     becomes: "already = badness(verdict.class) > badness('full-divergence')",
     tests: 'incidents/verdict',
   },
   {
-    file: 'src/incidents/verdict.ts',
+    file: 'src/judge/incidents/verdict.ts',
     text: 'badness(lostTask.class) > badness(loss.class)',
     becomes: 'badness(lostTask.class) >= badness(loss.class)',
     tests: 'incidents/verdict',
   },
   {
-    file: 'src/incidents/attempts.ts',
+    file: 'src/judge/incidents/attempts.ts',
     text: "badness(a.class) < badness('full-divergence')",
     becomes: "badness(a.class) <= badness('full-divergence')",
     tests: 'incidents/verdict',
   },
   {
-    file: 'src/incidents/verdict.ts',
+    file: 'src/judge/incidents/verdict.ts',
     text: "=== 'loss')\n    .sort((a, b) => b.step.length - a.step.length)",
     becomes: "=== 'loss')\n    .sort((a, b) => a.step.length - b.step.length)",
     tests: 'incidents/verdict',
   },
   {
-    file: 'src/incidents/verdict.ts',
+    file: 'src/judge/incidents/verdict.ts',
     text: 'evals.sort((a, b) => b.step.length - a.step.length)',
     becomes: 'evals.sort((a, b) => a.step.length - b.step.length)',
     tests: 'incidents/verdict',
   },
   // A climb: what is on its way back, where it begins, and what noise explains.
   {
-    file: 'src/incidents/judge.ts',
+    file: 'src/judge/incidents/judge.ts',
     text: 'highest - last > (highest - best.level) / 3',
     becomes: 'highest - last > (highest - best.level) / 2',
     tests: 'incidents/climbs',
   },
   {
-    file: 'src/incidents/judge.ts',
+    file: 'src/judge/incidents/judge.ts',
     text: 'if (sum <= lowest)',
     becomes: 'if (sum < lowest)',
     tests: 'incidents/climbs',
   },
   {
-    file: 'src/incidents/judge.ts',
+    file: 'src/judge/incidents/judge.ts',
     text: '(settings.driftScales * noise) / Math.sqrt(width)',
     becomes: '0',
     tests: 'incidents/climbs',
   },
   // Views of a storage: the stride of an axis of size 1 means nothing; how far one entry may be repeated.
   {
-    file: 'src/checkpoints/pytorch/strided.ts',
+    file: 'src/read/checkpoints/pytorch/strided.ts',
     text: 'shape[axis] !== 1 && stride[axis] !== expected',
     becomes: 'stride[axis] !== expected',
     tests: 'checkpoints/strided',
   },
   {
-    file: 'src/checkpoints/pytorch/strided.ts',
+    file: 'src/read/checkpoints/pytorch/strided.ts',
     text: 'const MAX_REPEATED = 2 ** 26;',
     becomes: 'const MAX_REPEATED = 4 * 2 ** 26;',
     tests: 'checkpoints/strided',
   },
   // Squares that leave float64 are sums of squares of what they are scaled by.
   {
-    file: 'src/checkpoints/statistics.ts',
+    file: 'src/read/checkpoints/statistics.ts',
     text: 'squares * (scale / blockScale) ** 2 + blockSquares',
     becomes: 'squares * (scale / blockScale) + blockSquares',
     tests: 'checkpoints/statistics',
   },
   {
-    file: 'src/checkpoints/statistics.ts',
+    file: 'src/read/checkpoints/statistics.ts',
     text: 'blockSquares * (blockScale / scale) ** 2',
     becomes: 'blockSquares * (blockScale / scale)',
     tests: 'checkpoints/statistics',
   },
   {
-    file: 'src/checkpoints/statistics.ts',
+    file: 'src/read/checkpoints/statistics.ts',
     text: 'blockSquares > 1e-290',
     becomes: 'blockSquares > 0',
     tests: 'checkpoints/statistics',
   },
   // An index and its shards name the same tensors.
   {
-    file: 'src/checkpoints/safetensors-index.ts',
+    file: 'src/read/checkpoints/safetensors-index.ts',
     text: '(!wanted.has(name)) throw',
     becomes: '(false) throw',
     tests: 'checkpoints/pytorch',
   },
   {
-    file: 'src/checkpoints/safetensors-index.ts',
+    file: 'src/read/checkpoints/safetensors-index.ts',
     text: '(!found.has(name) && !broken.has(name)) throw',
     becomes: '(false) throw',
     tests: 'checkpoints/pytorch',
   },
   // RMSProp with momentum is a heavy ball: stable up to (2+2β)/η.
   {
-    file: 'src/optimizers/rmsprop.ts',
+    file: 'src/step/optimizers/rmsprop.ts',
     text: 'limit: (2 + 2 * momentum) / learningRate',
     becomes: 'limit: 2 / learningRate',
     tests: 'optimizers/curvature',
   },
   // Rules at their edges.
   {
-    file: 'src/rules/zclip.ts',
+    file: 'src/step/rules/zclip.ts',
     text: 'z > zThreshold;',
     becomes: 'z >= zThreshold;',
     tests: 'rules/forms',
   },
   {
-    file: 'src/rules/agc.ts',
+    file: 'src/step/rules/agc.ts',
     text: 'Math.max(gradient, 1e-6)',
     becomes: 'Math.max(gradient, 1e-3)',
     tests: 'rules/forms',
   },
   {
-    file: 'src/rules/clippy-factor.ts',
+    file: 'src/step/rules/clippy-factor.ts',
     text: 'else if (Number.isNaN(ratio)) {',
     becomes: 'else if (i > 0 && Number.isNaN(ratio)) {',
     tests: 'rules/clippy',
   },
   // A restart keeps two pairs more than are wanted.
   {
-    file: 'src/curvature/lanczos.ts',
+    file: 'src/differentiate/curvature/lanczos.ts',
     text: 'Math.max(want + 2, Math.floor(m / 3))',
     becomes: 'Math.max(want, Math.floor(m / 3))',
     tests: 'curvature/top-eigenpairs',
   },
   // A table is CSV where more than half of its first rows are rows of numbers.
   {
-    file: 'src/logs/csv.ts',
+    file: 'src/read/logs/csv.ts',
     text: 'good * 2 > rows.length',
     becomes: 'good * 2 >= rows.length',
     tests: 'logs/csv',
   },
   {
-    file: 'src/logs/csv.ts',
+    file: 'src/read/logs/csv.ts',
     text: 'good * 2 > rows.length',
     becomes: 'good > 0',
     tests: 'logs/csv',

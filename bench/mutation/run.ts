@@ -2,8 +2,8 @@
  * Mutation run: changes the source a little, one change at a time, and looks whether a test notices.
  *
  *     npm run mutation                       every scope below
- *     npm run mutation -- src/rules          one scope
- *     npm run mutation -- src/rules/agc.ts   one file
+ *     npm run mutation -- src/step/rules          one scope
+ *     npm run mutation -- src/step/rules/agc.ts   one file
  *     npm run mutation -- --survivors        those that survived once more, after tests were added
  *     npm run mutation -- --named            those of named.ts, each once found alive by hand
  *     npm run mutation -- --page             runs nothing: results.md from results.json
@@ -29,7 +29,7 @@ import { type Answer, type Task, TIMED_OUT } from './worker.ts';
  * that is named here has its own, by their paths below `test/`; the others of its folder have those of `rest`.
  */
 const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
-  'src/incidents': {
+  'src/judge/incidents': {
     'attempts.ts': ['incidents/attempts', 'incidents/verdict'],
     'bands.ts': ['incidents/bands', 'incidents/cases'],
     'judge.ts': ['incidents/judge', 'incidents/climbs', 'incidents/cases'],
@@ -42,7 +42,7 @@ const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>
     'verdict.ts': ['incidents/verdict', 'incidents/attempts'],
     rest: ['incidents/verdict', 'incidents/attempts', 'detectors/*'],
   },
-  'src/gate': {
+  'src/app/gate': {
     'baseline.ts': ['gate/baseline-values'],
     'contradictions.ts': ['gate/contradictions'],
     'ends-early.ts': ['gate/judge-series'],
@@ -59,10 +59,10 @@ const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>
     'thresholds.ts': ['gate/thresholds'],
     rest: ['gate/config'],
   },
-  'src/rules': {
+  'src/step/rules': {
     rest: ['rules/*', 'contracts/{rules,compositions}', 'replay/{parity,from-log,several-rules}'],
   },
-  'src/optimizers': {
+  'src/step/optimizers': {
     rest: ['contracts/optimizers', 'optimizers/*', 'replay/parity'],
   },
 };

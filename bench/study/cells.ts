@@ -4,8 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { randomVectors } from '../../src/curvature/random.ts';
-import { createTrainer, type StudySetup } from '../../src/study/train-cell.ts';
+import { randomVectors } from '../../src/differentiate/curvature/random.ts';
+import { createTrainer, type StudySetup } from '../../src/experiment/study/train-cell.ts';
 
 const [BATCH, STEPS] = [128, 56];
 const model = JSON.parse(

@@ -7,7 +7,7 @@ import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatQuality } from '../../src/model/format-number.ts';
 import type { StudyPoint, StudyResult } from '../../src/model/study.ts';
-import { pointText } from '../../src/reports/study-text.ts';
+import { pointText } from '../../src/report/study-text.ts';
 
 const root = join(import.meta.dirname, '../..');
 const folder = process.argv[2];

@@ -24,7 +24,7 @@ writeFileSync(
   `import util from 'node:util';
 delete (util as any).isNullOrUndefined;
 delete (util as any).isArray;
-const { loadBackend } = await import(${JSON.stringify(join(projectRoot, 'src/autodiff/backend.ts'))});
+const { loadBackend } = await import(${JSON.stringify(join(projectRoot, 'src/differentiate/autodiff/backend.ts'))});
 try {
   const { name, notes } = await loadBackend(process.argv[2]);
   console.log(JSON.stringify({ name, notes }));
@@ -38,8 +38,8 @@ try {
 writeFileSync(
   join(folder, 'choose.mts'),
   `import { writeFileSync } from 'node:fs';
-const { openObjective } = await import(${JSON.stringify(join(projectRoot, 'src/autodiff/open-objective.ts'))});
-const { parseRanking, rankingTensors } = await import(${JSON.stringify(join(projectRoot, 'src/autodiff/ranking.ts'))});
+const { openObjective } = await import(${JSON.stringify(join(projectRoot, 'src/differentiate/autodiff/open-objective.ts'))});
+const { parseRanking, rankingTensors } = await import(${JSON.stringify(join(projectRoot, 'src/differentiate/autodiff/ranking.ts'))});
 const [units, backend] = [Number(process.argv[2]), process.argv[3]];
 const path = ${JSON.stringify(join(folder, 'model.json'))};
 const model = {
@@ -65,7 +65,7 @@ await objective.close();
 writeFileSync(
   join(folder, 'faster.mts'),
   `import { setTimeout as wait } from 'node:timers/promises';
-const { fasterObjective } = await import(${JSON.stringify(join(projectRoot, 'src/autodiff/faster-backend.ts'))});
+const { fasterObjective } = await import(${JSON.stringify(join(projectRoot, 'src/differentiate/autodiff/faster-backend.ts'))});
 const closed = [];
 const taking = (backend, milliseconds) => ({
   backend, size: 2 ** 20, notes: [], check() {}, gradient: () => wait(milliseconds), close: async () => closed.push(backend),

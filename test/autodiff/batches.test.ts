@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readBatch } from '../../src/autodiff/batches.ts';
-import { checkRows } from '../../src/autodiff/losses.ts';
+import { readBatch } from '../../src/differentiate/autodiff/batches.ts';
+import { checkRows } from '../../src/differentiate/autodiff/losses.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-batches-'));
 afterAll(() => rmSync(folder, { recursive: true }));

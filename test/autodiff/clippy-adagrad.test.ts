@@ -1,12 +1,12 @@
 import type { Scalar } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Backend, loadBackend } from '../../src/autodiff/backend.ts';
-import { ClippyAdagrad, type ClippyAdagradOptions } from '../../src/autodiff/clippy-adagrad.ts';
+import { type Backend, loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { ClippyAdagrad, type ClippyAdagradOptions } from '../../src/differentiate/autodiff/clippy-adagrad.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
 import { DiagError } from '../../src/model/errors.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { chooseRules } from '../../src/rules/choice.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { chooseRules } from '../../src/step/rules/choice.ts';
 
 let backend: Backend;
 let before = 0;

@@ -1,9 +1,9 @@
 /** What tfjs gets wrong besides second derivatives of single operations, in closed form on every backend. */
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { type Backend, loadBackend } from '../../src/autodiff/backend.ts';
-import { BACKENDS } from '../../src/autodiff/backend-names.ts';
-import { gradientsOf } from '../../src/autodiff/gradients.ts';
+import { type Backend, loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { BACKENDS } from '../../src/differentiate/autodiff/backend-names.ts';
+import { gradientsOf } from '../../src/differentiate/autodiff/gradients.ts';
 
 describe.each(BACKENDS)('%s', (name) => {
   const backend = (): Promise<Backend | undefined> => loadBackend(name).catch(() => undefined);

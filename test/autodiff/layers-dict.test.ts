@@ -1,6 +1,6 @@
 /** Models whose inputs and outputs are dicts (`keras.Model({…}, {…})`) are those whose inputs and outputs are lists. */
 import { describe, expect, it } from 'vitest';
-import { parseTopology } from '../../src/autodiff/layers-config.ts';
+import { parseTopology } from '../../src/differentiate/autodiff/layers-config.ts';
 
 const tensor = (name: string) => ({
   class_name: '__keras_tensor__',

@@ -2,15 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { loadBackend } from '../../src/autodiff/backend.ts';
-import { readBatch } from '../../src/autodiff/batches.ts';
-import { differentiate } from '../../src/autodiff/differentiate.ts';
-import { readTopology } from '../../src/autodiff/layers-config.ts';
-import { layersNetwork, parseLayersObjective } from '../../src/autodiff/layers-model.ts';
-import { checkLayers } from '../../src/autodiff/layers-options.ts';
-import type { Batch } from '../../src/autodiff/objective.ts';
-import { openObjective } from '../../src/autodiff/open-objective.ts';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { readBatch } from '../../src/differentiate/autodiff/batches.ts';
+import { differentiate } from '../../src/differentiate/autodiff/differentiate.ts';
+import { readTopology } from '../../src/differentiate/autodiff/layers-config.ts';
+import { layersNetwork, parseLayersObjective } from '../../src/differentiate/autodiff/layers-model.ts';
+import { checkLayers } from '../../src/differentiate/autodiff/layers-options.ts';
+import type { Batch } from '../../src/differentiate/autodiff/objective.ts';
+import { openObjective } from '../../src/differentiate/autodiff/open-objective.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = join(projectRoot, 'fixtures/curvature/keras');

@@ -5,11 +5,11 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { loadBackend } from '../../src/autodiff/backend.ts';
-import { differentiate } from '../../src/autodiff/differentiate.ts';
-import { parseTopology } from '../../src/autodiff/layers-config.ts';
-import { layersNetwork, parseLayersObjective } from '../../src/autodiff/layers-model.ts';
-import type { Batch } from '../../src/autodiff/objective.ts';
+import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { differentiate } from '../../src/differentiate/autodiff/differentiate.ts';
+import { parseTopology } from '../../src/differentiate/autodiff/layers-config.ts';
+import { layersNetwork, parseLayersObjective } from '../../src/differentiate/autodiff/layers-model.ts';
+import type { Batch } from '../../src/differentiate/autodiff/objective.ts';
 
 interface Case {
   readonly name: string;

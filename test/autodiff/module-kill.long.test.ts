@@ -25,8 +25,8 @@ it('a parent that is killed does not leave a module that hangs behind', async ()
   const source = (name: string): string => JSON.stringify(join(projectRoot, 'src', name));
   writeFileSync(
     script,
-    `import { openCapture } from ${source('captures/read.ts')};
-    import { runClosedLoop } from ${source('measure/closed-loop.ts')};
+    `import { openCapture } from ${source('read/captures/read.ts')};
+    import { runClosedLoop } from ${source('experiment/measure/closed-loop.ts')};
     const capture = await openCapture(${JSON.stringify(join(projectRoot, 'fixtures/incident/capture'))});
     await runClosedLoop(capture, { rules: [], model: ${JSON.stringify(model)}, clock: Date.now });`,
   );

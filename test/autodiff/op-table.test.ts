@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { type Backend, loadBackend } from '../../src/autodiff/backend.ts';
-import { BACKENDS } from '../../src/autodiff/backend-names.ts';
-import { gradientsOf, type Tf } from '../../src/autodiff/gradients.ts';
+import { type Backend, loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { BACKENDS } from '../../src/differentiate/autodiff/backend-names.ts';
+import { gradientsOf, type Tf } from '../../src/differentiate/autodiff/gradients.ts';
 
 interface Case {
   readonly op: string;

@@ -2,16 +2,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { loadBackend } from '../../src/autodiff/backend.ts';
-import { batchTensor, readBatch } from '../../src/autodiff/batches.ts';
-import { differentiate } from '../../src/autodiff/differentiate.ts';
-import { type Batch, type Objective, sliceRows } from '../../src/autodiff/objective.ts';
-import { localObjective } from '../../src/autodiff/open-objective.ts';
-import { matchParameters, renamed, toModel, toSource } from '../../src/autodiff/parameters.ts';
-import { parseRanking, rankingNetwork, rankingTensors } from '../../src/autodiff/ranking.ts';
-import { sharedObjective } from '../../src/autodiff/remote.ts';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { batchTensor, readBatch } from '../../src/differentiate/autodiff/batches.ts';
+import { differentiate } from '../../src/differentiate/autodiff/differentiate.ts';
+import { type Batch, type Objective, sliceRows } from '../../src/differentiate/autodiff/objective.ts';
+import { localObjective } from '../../src/differentiate/autodiff/open-objective.ts';
+import { matchParameters, renamed, toModel, toSource } from '../../src/differentiate/autodiff/parameters.ts';
+import { parseRanking, rankingNetwork, rankingTensors } from '../../src/differentiate/autodiff/ranking.ts';
+import { sharedObjective } from '../../src/differentiate/autodiff/remote.ts';
 import type { Layout } from '../../src/model/checkpoint.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

@@ -1,7 +1,7 @@
 /** The kernels of the wasm backend that are ours, against plain sums in float64. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadBackend } from '../../src/autodiff/backend.ts';
-import { fusedMultiplyAdd } from '../../src/kernels/fused-multiply-add.ts';
+import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { fusedMultiplyAdd } from '../../src/step/kernels/fused-multiply-add.ts';
 
 const { tf } = await loadBackend('wasm');
 type Tensor = InstanceType<typeof tf.Tensor>;

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
-import { targetOf, writeFileAtomic } from '../../src/bytes/atomic-write.ts';
+import { targetOf, writeFileAtomic } from '../../src/read/bytes/atomic-write.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -31,10 +31,10 @@ describe('writeFileAtomic', () => {
   it('two processes of one number, as in two containers, do not collide, nor with what one left', async () => {
     const path = join(scratch(), 'r.json');
     // Each has its own module, whose state is as it was at the start.
-    const processes: typeof import('../../src/bytes/atomic-write.ts')[] = [];
+    const processes: typeof import('../../src/read/bytes/atomic-write.ts')[] = [];
     for (let i = 0; i < 2; i++) {
       vi.resetModules();
-      processes.push(await import('../../src/bytes/atomic-write.ts'));
+      processes.push(await import('../../src/read/bytes/atomic-write.ts'));
     }
     expect(processes[0]!.writeFileAtomic).not.toBe(processes[1]!.writeFileAtomic);
     const lying = new Set<string>();
@@ -76,7 +76,7 @@ describe('writeFileAtomic', () => {
       const path = join(folder, 'r.json');
       writeFileSync(path, 'old');
       const script = `
-        import { writeFileAtomic } from ${JSON.stringify(join(projectRoot, 'src/bytes/atomic-write.ts'))};
+        import { writeFileAtomic } from ${JSON.stringify(join(projectRoot, 'src/read/bytes/atomic-write.ts'))};
         setInterval(() => {}, 1000);
         await writeFileAtomic(${JSON.stringify(path)}, (async function* () {
           yield Buffer.from('half');

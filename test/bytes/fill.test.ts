@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { openFile } from '../../src/bytes/source.ts';
-import { safetensors, writeSafetensors } from '../../src/checkpoints/safetensors.ts';
+import { openFile } from '../../src/read/bytes/source.ts';
+import { safetensors, writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fill-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,7 +1,7 @@
 /** Numbers out of bytes, against DataView; what runs past the end or past 2^53 is an error that says where. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { byteReader } from '../../src/bytes/reader.ts';
+import { byteReader } from '../../src/read/bytes/reader.ts';
 
 it('reads what DataView reads, in both orders, from wherever the bytes lie', () => {
   fc.assert(

@@ -1,12 +1,12 @@
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
-import { decodeName, encodingOf, toUtf8 } from '../../src/bytes/encoding.ts';
-import { gunzipChunks, isGzip } from '../../src/bytes/gzip.ts';
-import { MAX_LINE_BYTES, scanLines } from '../../src/bytes/lines.ts';
 import type { DiagError } from '../../src/model/errors.ts';
 import { unaccounted } from '../../src/model/log.ts';
+import { crc32c, maskedCrc32c } from '../../src/read/bytes/crc32c.ts';
+import { decodeName, encodingOf, toUtf8 } from '../../src/read/bytes/encoding.ts';
+import { gunzipChunks, isGzip } from '../../src/read/bytes/gzip.ts';
+import { MAX_LINE_BYTES, scanLines } from '../../src/read/bytes/lines.ts';
 
 const inPieces = async function* (bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   // Like a file reader: the buffer is used again, so that whoever keeps a chunk is found out.

@@ -2,10 +2,10 @@
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { createCapture } from '../../src/captures/write.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { lostRecords, unaccounted } from '../../src/model/log.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { createCapture } from '../../src/read/captures/write.ts';
 import { accountFault } from '../support/closes.ts';
 import { damaged } from '../support/damaged-logs.ts';
 import { scratchFolders } from '../support/scratch.ts';

@@ -12,12 +12,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Capture } from '../../src/captures/read.ts';
-import { isCapture, openCapture } from '../../src/captures/read.ts';
-import { createCapture } from '../../src/captures/write.ts';
+import { replayCapture } from '../../src/experiment/replay/replay.ts';
 import { DiagError } from '../../src/model/errors.ts';
-import { replayCapture } from '../../src/replay/replay.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import type { Capture } from '../../src/read/captures/read.ts';
+import { isCapture, openCapture } from '../../src/read/captures/read.ts';
+import { createCapture } from '../../src/read/captures/write.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { accountFault } from '../support/closes.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

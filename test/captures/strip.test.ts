@@ -2,7 +2,7 @@
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { stripBatches } from '../../src/captures/strip.ts';
+import { stripBatches } from '../../src/read/captures/strip.ts';
 import { readTensors } from '../recorders/read-capture.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';

@@ -3,14 +3,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { createCapture } from '../../src/captures/write.ts';
-import { causeOfCapture } from '../../src/cause/from-capture.ts';
+import { causeOfCapture } from '../../src/experiment/cause/from-capture.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
 import type { Cause } from '../../src/model/cause.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { NO_CLIPPING } from '../../src/rules/choice.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { createCapture } from '../../src/read/captures/write.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { NO_CLIPPING } from '../../src/step/rules/choice.ts';
 import { normals } from '../detectors/runs.ts';
 
 interface Made {

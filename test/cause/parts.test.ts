@@ -6,27 +6,33 @@ import { join } from 'node:path';
 import type * as Tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { unrecordedIn } from '../../src/cause/as-computed.ts';
-import { changesBy, raisedRate } from '../../src/cause/changes.ts';
-import { type DecideInput, decideCause } from '../../src/cause/decide.ts';
-import { besideCapture, causeFromLog, NO_CAUSE, suggestionFor, withLog } from '../../src/cause/from-log.ts';
-import type { Observed } from '../../src/cause/observe.ts';
-import { groupShares, pasteDecay, pasteRate, pasteSkip } from '../../src/cause/paste.ts';
-import { planArms } from '../../src/cause/plan.ts';
-import { rankRemedies, untried } from '../../src/cause/remedies.ts';
-import { type Before, shorterSteps } from '../../src/cause/shorter-steps.ts';
-import { withStateFile } from '../../src/cause/state-file.ts';
-import { endText } from '../../src/cause/tried.ts';
-import { remedyAdvice, wayBack } from '../../src/cause/way-back.ts';
-import { isRaised, usualRange } from '../../src/incidents/unlike.ts';
+import { unrecordedIn } from '../../src/experiment/cause/as-computed.ts';
+import { changesBy, raisedRate } from '../../src/experiment/cause/changes.ts';
+import { type DecideInput, decideCause } from '../../src/experiment/cause/decide.ts';
+import {
+  besideCapture,
+  causeFromLog,
+  NO_CAUSE,
+  suggestionFor,
+  withLog,
+} from '../../src/experiment/cause/from-log.ts';
+import type { Observed } from '../../src/experiment/cause/observe.ts';
+import { groupShares, pasteDecay, pasteRate, pasteSkip } from '../../src/experiment/cause/paste.ts';
+import { planArms } from '../../src/experiment/cause/plan.ts';
+import { rankRemedies, untried } from '../../src/experiment/cause/remedies.ts';
+import { type Before, shorterSteps } from '../../src/experiment/cause/shorter-steps.ts';
+import { withStateFile } from '../../src/experiment/cause/state-file.ts';
+import { endText } from '../../src/experiment/cause/tried.ts';
+import { remedyAdvice, wayBack } from '../../src/experiment/cause/way-back.ts';
+import { endsBeside, judgeArm } from '../../src/experiment/replay/arm-end.ts';
+import { batchOrder } from '../../src/experiment/replay/matrix.ts';
+import { outcomeOf } from '../../src/experiment/replay/outcome.ts';
+import { firstHarm, type References, wholeBlock } from '../../src/experiment/replay/reference.ts';
+import { judgeByReference, shareBefore } from '../../src/experiment/replay/verdict.ts';
+import { isRaised, usualRange } from '../../src/judge/incidents/unlike.ts';
 import { type ArmOutcome, type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { ReplayArm } from '../../src/model/replay.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
-import { endsBeside, judgeArm } from '../../src/replay/arm-end.ts';
-import { batchOrder } from '../../src/replay/matrix.ts';
-import { outcomeOf } from '../../src/replay/outcome.ts';
-import { firstHarm, type References, wholeBlock } from '../../src/replay/reference.ts';
-import { judgeByReference, shareBefore } from '../../src/replay/verdict.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

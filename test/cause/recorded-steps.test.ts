@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { createCapture } from '../../src/captures/write.ts';
-import { causeOfCapture } from '../../src/cause/from-capture.ts';
+import { causeOfCapture } from '../../src/experiment/cause/from-capture.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { createCapture } from '../../src/read/captures/write.ts';
 import { normals } from '../detectors/runs.ts';
 
 interface Made {

@@ -1,11 +1,11 @@
 /** Which batches of a capture are unlike those before: held against what new batches had, not only those that were trained on. */
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { type Capture, openCapture } from '../../src/captures/read.ts';
-import { isJumpOfWeights } from '../../src/cause/jump.ts';
-import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
-import { prepareReplay } from '../../src/replay/from-capture.ts';
-import { lookAtReferences } from '../../src/replay/reference.ts';
+import { isJumpOfWeights } from '../../src/experiment/cause/jump.ts';
+import { captureBatch, openCaptureModel } from '../../src/experiment/measure/point.ts';
+import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
+import { lookAtReferences } from '../../src/experiment/replay/reference.ts';
+import { type Capture, openCapture } from '../../src/read/captures/read.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 /** @param before logged and recorded losses before the incident, times the recorded ones */

@@ -3,13 +3,13 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync }
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type ByteSource, bytesSource, openFile } from '../../src/bytes/source.ts';
-import { DTYPE_BYTES } from '../../src/checkpoints/dtypes.ts';
-import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
-import { accountOf } from '../../src/checkpoints/stored-bytes.ts';
-import { inspectCheckpoint } from '../../src/engine/checkpoint-inspect.ts';
+import { inspectCheckpoint } from '../../src/app/engine/checkpoint-inspect.ts';
 import type { Checkpoint } from '../../src/model/checkpoint.ts';
 import type { Account } from '../../src/model/log.ts';
+import { type ByteSource, bytesSource, openFile } from '../../src/read/bytes/source.ts';
+import { DTYPE_BYTES } from '../../src/read/checkpoints/dtypes.ts';
+import { openCheckpoint, openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
+import { accountOf } from '../../src/read/checkpoints/stored-bytes.ts';
 import { accountFault } from '../support/closes.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';

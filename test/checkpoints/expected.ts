@@ -1,8 +1,8 @@
 /** Compares a checkpoint with facts that the framework's own tools computed. */
 import { expect } from 'vitest';
-import { statisticsCollector } from '../../src/checkpoints/statistics.ts';
 import type { Checkpoint, TensorData } from '../../src/model/checkpoint.ts';
 import { numberToJson } from '../../src/model/json.ts';
+import { statisticsCollector } from '../../src/read/checkpoints/statistics.ts';
 
 /** One tensor in an expected.json; see fixtures/checkpoints/facts.py. */
 export interface TensorFacts {

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
-import { tensorStatistics } from '../../src/checkpoints/statistics.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
+import { tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
 import { manifestFiles, projectRoot, sharedData } from '../support/shared-data.ts';
 import { expectTensors, type TensorFacts } from './expected.ts';
 

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { lookup3 } from '../../src/bytes/lookup3.ts';
-import { msgpackReader } from '../../src/bytes/msgpack.ts';
+import { lookup3 } from '../../src/read/bytes/lookup3.ts';
+import { msgpackReader } from '../../src/read/bytes/msgpack.ts';
 import {
   countOf,
   packedVarints,
@@ -11,12 +11,12 @@ import {
   protobufRanges,
   signedVarint,
   varintValue,
-} from '../../src/bytes/protobuf.ts';
-import { bytesSource, countingSource, openFile } from '../../src/bytes/source.ts';
-import { DTYPE_BYTES } from '../../src/checkpoints/dtypes.ts';
-import { slotsByOrder } from '../../src/checkpoints/keras/keras-roles.ts';
-import { layoutOfKeras } from '../../src/checkpoints/layouts.ts';
-import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
+} from '../../src/read/bytes/protobuf.ts';
+import { bytesSource, countingSource, openFile } from '../../src/read/bytes/source.ts';
+import { DTYPE_BYTES } from '../../src/read/checkpoints/dtypes.ts';
+import { slotsByOrder } from '../../src/read/checkpoints/keras/keras-roles.ts';
+import { layoutOfKeras } from '../../src/read/checkpoints/layouts.ts';
+import { openCheckpoint, openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
 import { manifestFiles, projectRoot, sharedData } from '../support/shared-data.ts';
 import { makeTable } from './make-table.ts';
 

@@ -7,13 +7,13 @@
  * failure names seed and index; `CLIPPY_DIAG_FUZZ_SEED=… CLIPPY_DIAG_FUZZ_ONLY=index` runs that one alone.
  */
 import { expect } from 'vitest';
-import { bytesSource } from '../../src/bytes/source.ts';
-import { openCheckpointSource } from '../../src/checkpoints/registry.ts';
-import { tensorStatistics } from '../../src/checkpoints/statistics.ts';
-import { lossReasonOf } from '../../src/checkpoints/stored-bytes.ts';
 import type { Checkpoint } from '../../src/model/checkpoint.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import type { LossReason } from '../../src/model/log.ts';
+import { bytesSource } from '../../src/read/bytes/source.ts';
+import { openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
+import { tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
+import { lossReasonOf } from '../../src/read/checkpoints/stored-bytes.ts';
 import { accountFault } from '../support/closes.ts';
 import { cpuLimit } from '../support/cpu-time.ts';
 

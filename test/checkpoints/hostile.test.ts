@@ -2,9 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
-import { tensorStatistics } from '../../src/checkpoints/statistics.ts';
 import { DiagError } from '../../src/model/errors.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
+import { tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
 import { cpuTime } from '../support/cpu-time.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

@@ -1,9 +1,9 @@
 /** The order of a nameless optimizer's parameters: known where the shapes leave one, said to be unknown where they do not. */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { orderOfMaking } from '../../src/checkpoints/keras/keras-order.ts';
-import { kerasRoles, slotsByOrder } from '../../src/checkpoints/keras/keras-roles.ts';
-import { checkpointFile } from '../../src/checkpoints/registry.ts';
+import { orderOfMaking } from '../../src/read/checkpoints/keras/keras-order.ts';
+import { kerasRoles, slotsByOrder } from '../../src/read/checkpoints/keras/keras-roles.ts';
+import { checkpointFile } from '../../src/read/checkpoints/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const variable = (key: string, ...shape: number[]) => ({ key, shape });

@@ -1,5 +1,5 @@
 /** Writes LevelDB tables as TensorFlow does: no compression, checksums right. For tests. */
-import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
+import { crc32c, maskedCrc32c } from '../../src/read/bytes/crc32c.ts';
 
 const varint = (value: number): number[] =>
   value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))];

@@ -1,6 +1,6 @@
 /** Writes zip archives field by field, so that a test can make one of them lie. */
 import { deflateRawSync } from 'node:zlib';
-import { crc32 } from '../../src/bytes/crc32.ts';
+import { crc32 } from '../../src/read/bytes/crc32.ts';
 
 export interface ZipEntry {
   readonly name: string;

@@ -1,7 +1,7 @@
 /** Options of a PyTorch optimizer as its checkpoint holds them. */
 import { expect, it } from 'vitest';
-import { savedOptimizerGroups, savedOptimizerOptions } from '../../src/checkpoints/optimizer-options.ts';
 import type { Checkpoint } from '../../src/model/checkpoint.ts';
+import { savedOptimizerGroups, savedOptimizerOptions } from '../../src/read/checkpoints/optimizer-options.ts';
 
 const checkpoint = (metadata: [string, number][]): Checkpoint =>
   ({ metadata: new Map(metadata) }) as unknown as Checkpoint;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ownersOf } from '../../src/checkpoints/optimizer-owners.ts';
 import type { SavedOptimizer, TensorInfo } from '../../src/model/checkpoint.ts';
+import { ownersOf } from '../../src/read/checkpoints/optimizer-owners.ts';
 
 const info = (name: string, ...shape: number[]): TensorInfo => ({
   name,

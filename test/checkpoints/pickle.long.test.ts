@@ -1,7 +1,7 @@
 /** What CPython pickles, in every protocol, is read as what it was. */
 import { spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { readPickle } from '../../src/checkpoints/pytorch/pickle.ts';
+import { readPickle } from '../../src/read/checkpoints/pytorch/pickle.ts';
 import { pythonWith } from '../support/python.ts';
 import { toPlain } from './plain-pickle.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readPickle } from '../../src/checkpoints/pytorch/pickle.ts';
+import { readPickle } from '../../src/read/checkpoints/pytorch/pickle.ts';
 import { toPlain } from './plain-pickle.ts';
 
 const none = new Set<string>();

@@ -1,4 +1,4 @@
-import { isNode, type PickleValue } from '../../src/checkpoints/pytorch/pickle.ts';
+import { isNode, type PickleValue } from '../../src/read/checkpoints/pytorch/pickle.ts';
 
 /** What Python's repr-like JSON of the same value is; pickle.long.test.ts has the program. */
 export const toPlain = (value: PickleValue): unknown => {

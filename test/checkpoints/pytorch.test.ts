@@ -2,9 +2,9 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { bytesSource, countingSource } from '../../src/bytes/source.ts';
-import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
-import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
+import { bytesSource, countingSource } from '../../src/read/bytes/source.ts';
+import { openCheckpoint, openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
+import { writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { makeZip, type ZipEntry } from './make-zip.ts';
 

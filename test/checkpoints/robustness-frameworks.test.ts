@@ -4,14 +4,14 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
-import { lookup3 } from '../../src/bytes/lookup3.ts';
-import { type ProtobufField, protobufFields } from '../../src/bytes/protobuf.ts';
-import { bytesSource } from '../../src/bytes/source.ts';
-import { openZip } from '../../src/bytes/zip.ts';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
-import { readTable } from '../../src/checkpoints/tensorflow/tf-table.ts';
 import { DiagError } from '../../src/model/errors.ts';
+import { crc32c, maskedCrc32c } from '../../src/read/bytes/crc32c.ts';
+import { lookup3 } from '../../src/read/bytes/lookup3.ts';
+import { type ProtobufField, protobufFields } from '../../src/read/bytes/protobuf.ts';
+import { bytesSource } from '../../src/read/bytes/source.ts';
+import { openZip } from '../../src/read/bytes/zip.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
+import { readTable } from '../../src/read/checkpoints/tensorflow/tf-table.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import {
   flaxSeeds,

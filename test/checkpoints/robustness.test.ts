@@ -3,9 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { bytesSource } from '../../src/bytes/source.ts';
-import { openZip } from '../../src/bytes/zip.ts';
-import { openCheckpointSource } from '../../src/checkpoints/registry.ts';
+import { bytesSource } from '../../src/read/bytes/source.ts';
+import { openZip } from '../../src/read/bytes/zip.ts';
+import { openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import {
   cutEverywhere,

@@ -2,9 +2,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { bytesSource, countingSource, openFile } from '../../src/bytes/source.ts';
-import { openCheckpoint, openCheckpointSource } from '../../src/checkpoints/registry.ts';
-import { safetensors, type TensorToWrite, writeSafetensors } from '../../src/checkpoints/safetensors.ts';
+import { bytesSource, countingSource, openFile } from '../../src/read/bytes/source.ts';
+import { openCheckpoint, openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
+import { safetensors, type TensorToWrite, writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { expectTensors, type TensorFacts } from './expected.ts';
 

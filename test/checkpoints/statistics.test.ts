@@ -1,10 +1,10 @@
 /** Sums and norms at the ends of float64, against closed forms and exact scalings. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bytesSource } from '../../src/bytes/source.ts';
-import { openCheckpointSource } from '../../src/checkpoints/registry.ts';
-import { statisticsCollector, tensorStatistics } from '../../src/checkpoints/statistics.ts';
 import type { Checkpoint } from '../../src/model/checkpoint.ts';
+import { bytesSource } from '../../src/read/bytes/source.ts';
+import { openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
+import { statisticsCollector, tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
 
 const statisticsOf = (...pieces: readonly number[][]) => {
   const collector = statisticsCollector();

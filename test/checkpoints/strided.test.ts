@@ -6,7 +6,7 @@ import {
   type Storage,
   type StridedView,
   streamView,
-} from '../../src/checkpoints/pytorch/strided.ts';
+} from '../../src/read/checkpoints/pytorch/strided.ts';
 
 /** A storage of the numbers 0, 1, 2, … in pieces of four; `read()` counts the bytes that were asked of it. */
 function counted(elements: number): Storage & { read(): number } {

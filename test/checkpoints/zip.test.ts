@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { bytesSource, countingSource } from '../../src/bytes/source.ts';
-import { openZip } from '../../src/bytes/zip.ts';
+import { bytesSource, countingSource } from '../../src/read/bytes/source.ts';
+import { openZip } from '../../src/read/bytes/zip.ts';
 import { makeZip, type ZipEntry, type ZipLies } from './make-zip.ts';
 
 const text = (value: string): Uint8Array => Uint8Array.from(Buffer.from(value));

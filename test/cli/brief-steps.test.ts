@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ReplayEntry } from '../../src/model/replay.ts';
-import { briefReplay } from '../../src/reports/brief-steps.ts';
+import { briefReplay } from '../../src/report/brief-steps.ts';
 import { cli } from '../support/cli.ts';
 
 /** Words of the method, which nobody needs who asks what to do. */

@@ -3,10 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { SHELLS } from '../../src/cli/completion.ts';
-import { REPORT_FORMATS } from '../../src/reports/registry.ts';
-import { RULES } from '../../src/rules/registry.ts';
+import { SHELLS } from '../../src/app/cli/completion.ts';
+import { REPORT_FORMATS } from '../../src/report/registry.ts';
 import { COMMANDS } from '../../src/run.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
 

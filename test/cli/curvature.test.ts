@@ -3,9 +3,9 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
-import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
+import { writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
 import { COMMANDS } from '../../src/run.ts';
 import { cli } from '../support/cli.ts';
 import {

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
 import { manifestFiles, projectRoot, sharedData } from '../support/shared-data.ts';
 
 const fixtures = join(projectRoot, 'fixtures/logs');

@@ -1,5 +1,5 @@
 /** Every example of every command's help. */
-import { ROOT_EXAMPLES } from '../../src/cli/help.ts';
+import { ROOT_EXAMPLES } from '../../src/app/cli/help.ts';
 import { COMMANDS } from '../../src/run.ts';
 import { testLines } from '../support/example-lines.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { COMMAND_GROUPS } from '../../src/cli/help.ts';
+import { COMMAND_GROUPS } from '../../src/app/cli/help.ts';
 import { COMMANDS } from '../../src/run.ts';
 import { cli } from '../support/cli.ts';
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { formatErrorRecord } from '../../src/cli/error-text.ts';
+import { formatErrorRecord } from '../../src/app/cli/error-text.ts';
 import { tooManyOpenFiles } from '../../src/model/errors.ts';
 import { toJson } from '../../src/model/json.ts';
 import { SCHEMA_VERSION } from '../../src/model/report.ts';

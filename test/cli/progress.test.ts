@@ -1,6 +1,6 @@
 /** What long work says of itself, by a clock that the test moves. */
 import { expect, it } from 'vitest';
-import { productsOn, progressOn, shareOn } from '../../src/cli/progress.ts';
+import { productsOn, progressOn, shareOn } from '../../src/app/cli/progress.ts';
 
 it('progress: done, total and the time that is left, on a terminal alone', () => {
   let now = 1000;

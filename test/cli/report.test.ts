@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { REPORT_FORMATS } from '../../src/report/registry.ts';
 import { cli } from '../support/cli.ts';
 import { closedValidator } from '../support/closed-schema.ts';
 import { scratchFolders } from '../support/scratch.ts';

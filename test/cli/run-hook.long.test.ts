@@ -1,7 +1,7 @@
 /** A command of the user's: it has a time, and takes what it started along. */
 import { spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import { runHook } from '../../src/cli/run-hook.ts';
+import { runHook } from '../../src/app/cli/run-hook.ts';
 
 const ends = new Set<() => void>();
 const io = () => {

@@ -2,8 +2,8 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { countingSource, openFile } from '../../src/bytes/source.ts';
-import { CHECKPOINT_FORMATS } from '../../src/checkpoints/registry.ts';
+import { countingSource, openFile } from '../../src/read/bytes/source.ts';
+import { CHECKPOINT_FORMATS } from '../../src/read/checkpoints/registry.ts';
 import { manifestFiles, projectRoot, sharedData } from '../support/shared-data.ts';
 
 const filesUnder = (folder: string): string[] =>

@@ -1,16 +1,16 @@
 /** What holds for every composition of clipping rules, with any optimizer that each of them is defined for. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { traitsOf } from '../../src/experiment/replay/bench.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { copyTensors, type Gradient, type TensorState } from '../../src/experiment/replay/tensors.ts';
 import { DiagError } from '../../src/model/errors.ts';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { traitsOf } from '../../src/replay/bench.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { copyTensors, type Gradient, type TensorState } from '../../src/replay/tensors.ts';
-import { compose, NO_CLIPPING, type RuleChoice, ruleForOptimizer } from '../../src/rules/choice.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
-import type { ClipRule } from '../../src/rules/rule.ts';
-import { elementsOf, type Values } from '../../src/tensor/values.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { compose, NO_CLIPPING, type RuleChoice, ruleForOptimizer } from '../../src/step/rules/choice.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
+import type { ClipRule } from '../../src/step/rules/rule.ts';
+import { elementsOf, type Values } from '../../src/step/tensor/values.ts';
 import { type NaiveRule, type NaiveTensor, naiveStep } from '../rules/naive.ts';
 import { bytesOf, METAS, model } from './rule-model.ts';
 

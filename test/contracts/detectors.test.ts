@@ -2,10 +2,10 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS, type DetectorId } from '../../src/detectors/registry.ts';
-import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS, type DetectorId } from '../../src/judge/detectors/registry.ts';
+import { readThresholds, resolveThresholds } from '../../src/judge/findings/thresholds.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { copyOf } from '../../src/model/column.ts';
 import { SEVERITIES } from '../../src/model/finding.ts';
 import { isInRange } from '../../src/model/options.ts';

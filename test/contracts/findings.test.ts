@@ -2,19 +2,19 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { captureMismatch } from '../../src/findings/capture-mismatch.ts';
-import type { CheckpointFinding } from '../../src/findings/checkpoint-finding.ts';
-import { checkpointOutcomes } from '../../src/findings/outcomes.ts';
-import { CHECKPOINT_FINDINGS, FINDINGS, STEP_FINDINGS } from '../../src/findings/registry.ts';
-import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
-import { VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { follow } from '../../src/experiment/replay/follow.ts';
+import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { captureMismatch } from '../../src/judge/findings/capture-mismatch.ts';
+import type { CheckpointFinding } from '../../src/judge/findings/checkpoint-finding.ts';
+import { checkpointOutcomes } from '../../src/judge/findings/outcomes.ts';
+import { CHECKPOINT_FINDINGS, FINDINGS, STEP_FINDINGS } from '../../src/judge/findings/registry.ts';
+import { readThresholds, resolveThresholds } from '../../src/judge/findings/thresholds.ts';
+import { VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import type { InspectedCheckpoint } from '../../src/model/checkpoint.ts';
 import { type Finding, type FindingType, SEVERITIES } from '../../src/model/finding.ts';
 import { isInRange } from '../../src/model/options.ts';
-import { follow } from '../../src/replay/follow.ts';
-import { prepareReplay } from '../../src/replay/from-capture.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
 import { CASES, checkpoint, HEALTHY } from '../findings/cases.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -24,7 +24,7 @@ describe.each(all)('$id', ({ id, title, docs, thresholds, severity }) => {
   it('is documented, with an origin and a range for every threshold', () => {
     expect(Object.hasOwn(FINDINGS, id)).toBe(true);
     expect(id).toMatch(/^[a-z]+(-[a-z]+)*$/);
-    const folder = Object.hasOwn(DETECTORS, id) ? 'detectors' : 'findings';
+    const folder = Object.hasOwn(DETECTORS, id) ? 'judge/detectors' : 'judge/findings';
     expect(readFileSync(join(projectRoot, 'src', folder, `${id}.ts`), 'utf8')).toContain(`id: '${id}'`);
     for (const text of [title, docs.summary, docs.details, docs.advice])
       expect(text.length).toBeGreaterThan(10);

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { LogFormat } from '../../src/logs/format.ts';
-import { readRawStream } from '../../src/logs/read-log.ts';
-import { LOG_FORMATS } from '../../src/logs/registry.ts';
 import { DiagError } from '../../src/model/errors.ts';
+import type { LogFormat } from '../../src/read/logs/format.ts';
+import { readRawStream } from '../../src/read/logs/read-log.ts';
+import { LOG_FORMATS } from '../../src/read/logs/registry.ts';
 import { cpuLimit } from '../support/cpu-time.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

@@ -1,8 +1,8 @@
 /** What holds for every optimizer, whichever is added. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Optimizer, Slots } from '../../src/optimizers/optimizer.ts';
-import { chooseOptimizer, OPTIMIZERS, type OptimizerChoice } from '../../src/optimizers/registry.ts';
+import type { Optimizer, Slots } from '../../src/step/optimizers/optimizer.ts';
+import { chooseOptimizer, OPTIMIZERS, type OptimizerChoice } from '../../src/step/optimizers/registry.ts';
 import { anyOptions } from '../optimizers/step-options.ts';
 
 const members: [string, Optimizer][] = Object.entries(OPTIMIZERS);

@@ -1,9 +1,10 @@
 /** A small model for the contracts of clipping rules: a table, a kernel, a vector and a scalar, under any optimizer. */
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { traitsOf } from '../../src/replay/bench.ts';
-import { freshTensor, type Gradient } from '../../src/replay/tensors.ts';
-import { type RuleChoice, ruleForOptimizer } from '../../src/rules/choice.ts';
-import { elementsOf, type Precision, type TensorMeta, type Values } from '../../src/tensor/values.ts';
+
+import { traitsOf } from '../../src/experiment/replay/bench.ts';
+import { freshTensor, type Gradient } from '../../src/experiment/replay/tensors.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { type RuleChoice, ruleForOptimizer } from '../../src/step/rules/choice.ts';
+import { elementsOf, type Precision, type TensorMeta, type Values } from '../../src/step/tensor/values.ts';
 
 export const METAS: readonly TensorMeta[] = [
   { name: 'embedding/a', shape: [5, 2], layout: 'none', embedding: true },

@@ -5,14 +5,14 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createStepper } from '../../src/replay/step.ts';
-import { copyTensors } from '../../src/replay/tensors.ts';
-import { optionsOf, type RulePart } from '../../src/rules/choice.ts';
-import { ruleOrder } from '../../src/rules/order.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
-import type { ClipRule } from '../../src/rules/rule.ts';
-import { norm } from '../../src/tensor/values.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { copyTensors } from '../../src/experiment/replay/tensors.ts';
+import { optionsOf, type RulePart } from '../../src/step/rules/choice.ts';
+import { ruleOrder } from '../../src/step/rules/order.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
+import type { ClipRule } from '../../src/step/rules/rule.ts';
+import { norm } from '../../src/step/tensor/values.ts';
 import { bytesOf, METAS, model, optimizerFor } from './rule-model.ts';
 
 const seeds = { numRuns: Number(process.env.CLIPPY_DIAG_FUZZ ?? 40) };

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { criticalSharpness } from '../../src/curvature/critical-sharpness.ts';
-import { blockOperator, scaledOperator } from '../../src/curvature/operator.ts';
-import { hutchinsonTrace, spectralDensity } from '../../src/curvature/trace.ts';
+import { criticalSharpness } from '../../src/differentiate/curvature/critical-sharpness.ts';
+import { blockOperator, scaledOperator } from '../../src/differentiate/curvature/operator.ts';
+import { hutchinsonTrace, spectralDensity } from '../../src/differentiate/curvature/trace.ts';
 import { knownSpectrum } from './spectra.ts';
 
 const diagonal = (...d: number[]) => ({

@@ -1,10 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { excludedAbove, MISSED } from '../../src/curvature/exclusion.ts';
-import { randomUnit } from '../../src/curvature/lanczos.ts';
-import { dot, type LinearOperator, norm2, removeParts, scale } from '../../src/curvature/operator.ts';
-import { randomVectors } from '../../src/curvature/random.ts';
-import { smallSymmetricEigen } from '../../src/curvature/small-eigen.ts';
-import { topEigenpairs } from '../../src/curvature/top-eigenpairs.ts';
+import { excludedAbove, MISSED } from '../../src/differentiate/curvature/exclusion.ts';
+import { randomUnit } from '../../src/differentiate/curvature/lanczos.ts';
+import {
+  dot,
+  type LinearOperator,
+  norm2,
+  removeParts,
+  scale,
+} from '../../src/differentiate/curvature/operator.ts';
+import { randomVectors } from '../../src/differentiate/curvature/random.ts';
+import { smallSymmetricEigen } from '../../src/differentiate/curvature/small-eigen.ts';
+import { topEigenpairs } from '../../src/differentiate/curvature/top-eigenpairs.ts';
 import { knownSpectrum } from './spectra.ts';
 
 interface Diagonal extends LinearOperator {

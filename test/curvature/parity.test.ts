@@ -3,11 +3,15 @@ import { copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { checkpointFile } from '../../src/checkpoints/registry.ts';
-import { type CurvatureOptions, measureCurvature, parseOptimizer } from '../../src/measure/curvature.ts';
-import { capturePoint, checkpointPoint } from '../../src/measure/point.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
+import {
+  type CurvatureOptions,
+  measureCurvature,
+  parseOptimizer,
+} from '../../src/experiment/measure/curvature.ts';
+import { capturePoint, checkpointPoint } from '../../src/experiment/measure/point.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { checkpointFile } from '../../src/read/checkpoints/registry.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 interface Spectrum {

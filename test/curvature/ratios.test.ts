@@ -5,17 +5,17 @@
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { captureBatch, capturePoint } from '../../src/measure/point.ts';
-import { ratioSpread, ratiosUnderRules } from '../../src/measure/ratios.ts';
-import { preconditioner } from '../../src/optimizers/preconditioner.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { prepareReplay } from '../../src/replay/from-capture.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { steppersAt, stepUnderRule } from '../../src/replay/under-rule.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { DEFAULT_RULES } from '../../src/rules/registry.ts';
+import { captureBatch, capturePoint } from '../../src/experiment/measure/point.ts';
+import { ratioSpread, ratiosUnderRules } from '../../src/experiment/measure/ratios.ts';
+import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
+import { steppersAt, stepUnderRule } from '../../src/experiment/replay/under-rule.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { preconditioner } from '../../src/step/optimizers/preconditioner.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { DEFAULT_RULES } from '../../src/step/rules/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const RULES = [

@@ -1,6 +1,6 @@
 /** Symmetric matrices with known spectra: Q·diag(λ)·Qᵀ with a random orthogonal Q of Householder reflections. */
-import type { LinearOperator } from '../../src/curvature/operator.ts';
-import { randomVectors } from '../../src/curvature/random.ts';
+import type { LinearOperator } from '../../src/differentiate/curvature/operator.ts';
+import { randomVectors } from '../../src/differentiate/curvature/random.ts';
 
 export interface KnownSpectrum extends LinearOperator {
   readonly kind: string;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { norm2 } from '../../src/curvature/operator.ts';
-import { EIGEN_METHODS, topEigenpairs } from '../../src/curvature/top-eigenpairs.ts';
+import { norm2 } from '../../src/differentiate/curvature/operator.ts';
+import { EIGEN_METHODS, topEigenpairs } from '../../src/differentiate/curvature/top-eigenpairs.ts';
 import { knownSpectrum, SPECTRUM_KINDS } from './spectra.ts';
 
 const SPECTRA = 500;

@@ -1,5 +1,5 @@
 /** For every detector a run on which it fires, and the step that its finding must name. */
-import type { DETECTORS, DetectorId } from '../../src/detectors/registry.ts';
+import type { DETECTORS, DetectorId } from '../../src/judge/detectors/registry.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Run } from '../../src/model/run.ts';
 import { fallingLoss, makeRun, normals, withGaps } from './runs.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { clippingSaturation } from '../../src/detectors/clipping-saturation.ts';
-import { contextFor } from '../../src/detectors/detector.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { clippingSaturation } from '../../src/judge/detectors/clipping-saturation.ts';
+import { contextFor } from '../../src/judge/detectors/detector.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { fallingLoss, makeRun } from './runs.ts';
 
 /** Norms 1 … 600; the first sixth is left out, which leaves 101 … 600. */

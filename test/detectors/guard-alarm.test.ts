@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
-import { runOfCapture } from '../../src/captures/as-run.ts';
-import { contextFor } from '../../src/detectors/detector.ts';
-import { guardAlarm } from '../../src/detectors/guard-alarm.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { contextFor } from '../../src/judge/detectors/detector.ts';
+import { guardAlarm } from '../../src/judge/detectors/guard-alarm.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Run } from '../../src/model/run.ts';
+import { runOfCapture } from '../../src/read/captures/as-run.ts';
 import { fallingLoss, makeRun } from './runs.ts';
 
 const risky = (loss: (v: number, i: number) => number, risk: (i: number) => number, name = 'risk'): Run =>

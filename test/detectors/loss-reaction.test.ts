@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Run } from '../../src/model/run.ts';
 import { fallingLoss, makeRun } from './runs.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { missingLoss } from '../../src/detectors/missing-loss.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { missingLoss } from '../../src/judge/detectors/missing-loss.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 import { findingsOf } from './runs.ts';
 
 interface Row {

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { contextFor } from '../../src/detectors/detector.ts';
-import { nonFiniteLoss } from '../../src/detectors/non-finite-loss.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { contextFor } from '../../src/judge/detectors/detector.ts';
+import { nonFiniteLoss } from '../../src/judge/detectors/non-finite-loss.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { fallingLoss, makeRun } from './runs.ts';
 
 function adviceOn(change: (value: number, i: number) => number): string | null {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { nothingLearnt } from '../../src/detectors/nothing-learnt.ts';
+import { nothingLearnt } from '../../src/judge/detectors/nothing-learnt.ts';
 import { fallingLoss, findingsOf, makeRun, normals, type SeriesSpec } from './runs.ts';
 
 const told = (...series: SeriesSpec[]): string[] =>

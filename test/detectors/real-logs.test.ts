@@ -1,12 +1,12 @@
 /** Verdicts on real logs: the classes and onsets that careful readers accept (manifest of the shared data). */
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { readLogFile } from '../../src/logs/read-log.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Run } from '../../src/model/run.ts';
+import { readLogFile } from '../../src/read/logs/read-log.ts';
 import { manifestFiles, sharedData } from '../support/shared-data.ts';
 
 const readRun = async (dest: string): Promise<Run> => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { adviceOf, rewindAdvice } from '../../src/detectors/rewind.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { adviceOf, rewindAdvice } from '../../src/judge/detectors/rewind.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { fallingLoss, findingsOf, makeRun } from './runs.ts';
 
 const broken = (from: number, to: number, points = 2000) =>

@@ -1,8 +1,8 @@
 /** Builds runs for tests of detectors. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Finding, Outcome } from '../../src/model/finding.ts';
 import type { Role, Run, StepUnit, TimeSeries } from '../../src/model/run.ts';
 import { projectRoot } from '../support/shared-data.ts';

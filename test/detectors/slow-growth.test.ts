@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { slowGrowth } from '../../src/detectors/slow-growth.ts';
+import { slowGrowth } from '../../src/judge/detectors/slow-growth.ts';
 import { findingsOf, makeRun, normals } from './runs.ts';
 
 const FROM = 1400;

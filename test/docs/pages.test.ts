@@ -1,10 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { documentPages, explain, explainable } from '../../src/engine/pages.ts';
+import { documentPages, explain, explainable } from '../../src/app/engine/pages.ts';
 import { wrapMarkdown } from '../../src/model/wrap-markdown.ts';
-import { REPORT_FORMATS } from '../../src/reports/registry.ts';
-import { RULES } from '../../src/rules/registry.ts';
+import { REPORT_FORMATS } from '../../src/report/registry.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

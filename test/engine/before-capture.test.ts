@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { type Capture, openCapture } from '../../src/captures/read.ts';
-import { analyze } from '../../src/engine/analyze.ts';
-import { beforeOf } from '../../src/engine/before-capture.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { beforeOf } from '../../src/app/engine/before-capture.ts';
+import { type Capture, openCapture } from '../../src/read/captures/read.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 import { scratchFolders } from '../support/scratch.ts';
 

@@ -2,14 +2,14 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
-import { diffCheckpoints } from '../../src/engine/checkpoint-diff.ts';
-import { inspectCheckpoint } from '../../src/engine/checkpoint-inspect.ts';
-import { inspectInputs } from '../../src/engine/inspect.ts';
-import { checkpointOutcomes, restartPoints } from '../../src/findings/outcomes.ts';
-import { resolveThresholds } from '../../src/findings/thresholds.ts';
+import { diffCheckpoints } from '../../src/app/engine/checkpoint-diff.ts';
+import { inspectCheckpoint } from '../../src/app/engine/checkpoint-inspect.ts';
+import { inspectInputs } from '../../src/app/engine/inspect.ts';
+import { checkpointOutcomes, restartPoints } from '../../src/judge/findings/outcomes.ts';
+import { resolveThresholds } from '../../src/judge/findings/thresholds.ts';
 import type { InspectedCheckpoint } from '../../src/model/checkpoint.ts';
-import { checkpointText, diffText, trajectoryText } from '../../src/reports/checkpoint-text.ts';
+import { writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
+import { checkpointText, diffText, trajectoryText } from '../../src/report/checkpoint-text.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'checkpoints-'));

@@ -3,8 +3,8 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { compareRuns } from '../../src/engine/compare-runs.ts';
-import { placeOf } from '../../src/engine/which-run.ts';
+import { compareRuns } from '../../src/app/engine/compare-runs.ts';
+import { placeOf } from '../../src/app/engine/which-run.ts';
 import type { Report } from '../../src/model/report.ts';
 import type { Run } from '../../src/model/run.ts';
 import { normals } from '../detectors/runs.ts';

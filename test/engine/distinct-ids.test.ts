@@ -1,7 +1,7 @@
 /** Runs of one report have names that tell them apart, and keep those that do. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { distinctIds } from '../../src/engine/distinct-ids.ts';
+import { distinctIds } from '../../src/app/engine/distinct-ids.ts';
 import type { LogInput } from '../../src/model/log.ts';
 import { makeRun } from '../support/make-report.ts';
 

@@ -2,11 +2,11 @@
 import { writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { collectInputs } from '../../src/engine/collect.ts';
+import { collectInputs } from '../../src/app/engine/collect.ts';
 import type { Report } from '../../src/model/report.ts';
-import { html } from '../../src/reports/html.ts';
-import { json } from '../../src/reports/json.ts';
-import { sarif } from '../../src/reports/sarif.ts';
+import { html } from '../../src/report/html.ts';
+import { json } from '../../src/report/json.ts';
+import { sarif } from '../../src/report/sarif.ts';
 import { fullReport } from '../reports/full-report.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';

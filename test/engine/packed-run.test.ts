@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { causeFromLog } from '../../src/cause/from-log.ts';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { seriesThatEnd } from '../../src/engine/series-end.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { seriesThatEnd } from '../../src/app/engine/series-end.ts';
+import { causeFromLog } from '../../src/experiment/cause/from-log.ts';
+import { replayFromLog } from '../../src/experiment/replay/from-log.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { type Column, ColumnBuilder, isArray, joinedOf } from '../../src/model/column.ts';
 import { toJson } from '../../src/model/json.ts';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
 import { seriesStatistics, summariseSeries } from '../../src/model/series-summary.ts';
-import { replayFromLog } from '../../src/replay/from-log.ts';
 import { makeRun, type SeriesSpec } from '../detectors/runs.ts';
 
 /** The run with its columns packed, as a reader of a long log makes them. */

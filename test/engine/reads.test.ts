@@ -12,11 +12,11 @@ import {
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, expect, it, vi } from 'vitest';
-import { openFile } from '../../src/bytes/source.ts';
-import { analyze } from '../../src/engine/analyze.ts';
-import { inspectInputs } from '../../src/engine/inspect.ts';
-import { readGateEvidence } from '../../src/gate/evidence.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { inspectInputs } from '../../src/app/engine/inspect.ts';
+import { readGateEvidence } from '../../src/app/gate/evidence.ts';
 import { toJson } from '../../src/model/json.ts';
+import { openFile } from '../../src/read/bytes/source.ts';
 import { cli } from '../support/cli.ts';
 import { fileReads, readTotals } from '../support/file-reads.ts';
 import { scratchFolders } from '../support/scratch.ts';

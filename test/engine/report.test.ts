@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { untried } from '../../src/cause/remedies.ts';
-import { logAlone } from '../../src/engine/evidence.ts';
-import { judgementOf } from '../../src/engine/judge-run.ts';
-import { diagnoseRun, runReport } from '../../src/engine/report.ts';
-import { fromLogAlone, NO_WHAT_IF } from '../../src/engine/what-if.ts';
+import { logAlone } from '../../src/app/engine/evidence.ts';
+import { judgementOf } from '../../src/app/engine/judge-run.ts';
+import { diagnoseRun, runReport } from '../../src/app/engine/report.ts';
+import { fromLogAlone, NO_WHAT_IF } from '../../src/app/engine/what-if.ts';
+import { untried } from '../../src/experiment/cause/remedies.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import { fallingLoss, makeRun } from '../detectors/runs.ts';
 

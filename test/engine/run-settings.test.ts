@@ -3,9 +3,9 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { settingsInCheckpoint } from '../../src/checkpoints/run-settings.ts';
-import { analyze } from '../../src/engine/analyze.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
 import { clipLimitOf, clippingOf, optimizerNameOf } from '../../src/model/run-settings.ts';
+import { settingsInCheckpoint } from '../../src/read/checkpoints/run-settings.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const fixture = (path: string): string => join(projectRoot, 'fixtures', path);

@@ -1,7 +1,7 @@
 /** Series that end before others: each is held against the furthest ends alone, which must say what all of them say. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { seriesThatEnd } from '../../src/engine/series-end.ts';
+import { seriesThatEnd } from '../../src/app/engine/series-end.ts';
 import type { TimeSeries } from '../../src/model/run.ts';
 
 const point = fc.record({

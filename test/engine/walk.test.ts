@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { expect, it } from 'vitest';
-import { walk } from '../../src/engine/walk.ts';
+import { walk } from '../../src/app/engine/walk.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const scratch = scratchFolders('walk');

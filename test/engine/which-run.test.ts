@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { Capture } from '../../src/captures/read.ts';
-import { lossesApart, onsetOf } from '../../src/engine/which-run.ts';
+import { lossesApart, onsetOf } from '../../src/app/engine/which-run.ts';
 import type { Run } from '../../src/model/run.ts';
+import type { Capture } from '../../src/read/captures/read.ts';
 
 test('a step of a capture is no epoch of the log beside it: a fit that is NaN in its first epoch', () => {
   const losses = [1.2, 1.1, 1, ...new Array<number>(30).fill(Number.NaN)];

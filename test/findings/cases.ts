@@ -1,5 +1,5 @@
 /** For every finding about checkpoints a run of them in which it is found, and the step that it must name. */
-import type { CHECKPOINT_FINDINGS } from '../../src/findings/registry.ts';
+import type { CHECKPOINT_FINDINGS } from '../../src/judge/findings/registry.ts';
 import type { InspectedCheckpoint, InspectedTensor } from '../../src/model/checkpoint.ts';
 
 type Id = keyof typeof CHECKPOINT_FINDINGS;

@@ -1,7 +1,7 @@
 /** What of an optimizer's settings is a jump, and what follows a schedule or is no setting. */
 import { describe, expect, it } from 'vitest';
-import { optimizerSettingsJump } from '../../src/findings/optimizer-settings-jump.ts';
-import { OPTIMIZERS } from '../../src/optimizers/registry.ts';
+import { optimizerSettingsJump } from '../../src/judge/findings/optimizer-settings-jump.ts';
+import { OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
 import { HEALTHY } from './cases.ts';
 
 type Settings = Readonly<Record<string, number | boolean | string | null>>;

@@ -1,7 +1,7 @@
 /** Findings about the second moment and the update, on a run that came back by itself: nothing that its steps lasted. */
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const IDS = ['accumulator-jump', 'second-moment-collapse', 'update-norm-spike'];

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { createCapture } from '../../src/captures/write.ts';
-import { followCaptures } from '../../src/engine/follow-captures.ts';
-import type { STEP_FINDINGS } from '../../src/findings/registry.ts';
-import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
+import { followCaptures } from '../../src/app/engine/follow-captures.ts';
+import type { STEP_FINDINGS } from '../../src/judge/findings/registry.ts';
+import { readThresholds, resolveThresholds } from '../../src/judge/findings/thresholds.ts';
 import type { Finding } from '../../src/model/finding.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { createCapture } from '../../src/read/captures/write.ts';
 import { normals } from '../detectors/runs.ts';
 import { cli } from '../support/cli.ts';
 

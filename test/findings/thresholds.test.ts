@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, expectTypeOf, it } from 'vitest';
-import { FINDINGS } from '../../src/findings/registry.ts';
+import { FINDINGS } from '../../src/judge/findings/registry.ts';
 import {
   joinThresholds,
   readThresholds,
   resolveThresholds,
   type ThresholdOverrides,
-} from '../../src/findings/thresholds.ts';
-import { DEFAULT_VERDICT_SETTINGS, VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+} from '../../src/judge/findings/thresholds.ts';
+import { DEFAULT_VERDICT_SETTINGS, VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import type { FindingType } from '../../src/model/finding.ts';
 
 const types: readonly FindingType[] = Object.values(FINDINGS);

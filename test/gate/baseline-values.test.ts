@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { judgeBaseline, updateBaseline } from '../../src/gate/baseline.ts';
-import { type Baseline, formatBaseline, readBaseline } from '../../src/gate/baseline-file.ts';
+import { judgeBaseline, updateBaseline } from '../../src/app/gate/baseline.ts';
+import { type Baseline, formatBaseline, readBaseline } from '../../src/app/gate/baseline-file.ts';
 import type { RunReport, VerdictClass } from '../../src/model/report.ts';
 import type { Role } from '../../src/model/run.ts';
 import { makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';

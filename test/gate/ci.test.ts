@@ -12,8 +12,8 @@ import {
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { type Framework, SNIPPETS, STARTER_CONFIG } from '../../src/engine/starter-files.ts';
-import { gateConfigFrom } from '../../src/gate/config.ts';
+import { type Framework, SNIPPETS, STARTER_CONFIG } from '../../src/app/engine/starter-files.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -315,7 +315,7 @@ test('the program of tfjs runs as printed, and its capture is analysed', async (
   const cwd = folder();
   // Imports are looked up from where a program lies: it is one of a package that has what it needs.
   symlinkSync(join(projectRoot, 'node_modules'), join(cwd, 'node_modules'));
-  const entry = `import { clippyRecorder } from '${join(projectRoot, 'dist/recorder/tfjs-recorder.js')}';`;
+  const entry = `import { clippyRecorder } from '${join(projectRoot, 'dist/experiment/recorder/tfjs-recorder.js')}';`;
   const program = SNIPPETS.tfjs.replace(/import .* from 'clippy-diag\/recorder';/, entry);
   expect(program).toContain(entry);
   writeFileSync(join(cwd, 'train.mjs'), program);

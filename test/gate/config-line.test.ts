@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { atItsLine } from '../../src/gate/config-line.ts';
+import { atItsLine } from '../../src/app/gate/config-line.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { scratchFolders } from '../support/scratch.ts';
 

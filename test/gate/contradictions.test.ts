@@ -1,7 +1,7 @@
 /** A report is a file that anybody may have changed: which changes the gate sees, and that it makes nothing up. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { contradictionIn } from '../../src/gate/contradictions.ts';
+import { contradictionIn } from '../../src/app/gate/contradictions.ts';
 import type { ChartSeries } from '../../src/model/report.ts';
 import { summariseSeries } from '../../src/model/series-summary.ts';
 import { makeSeries } from '../support/make-report.ts';

@@ -2,8 +2,8 @@
 import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
 import type { Report } from '../../src/model/report.ts';
+import { writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';

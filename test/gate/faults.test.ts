@@ -5,16 +5,16 @@
 
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
-import { updateBaseline } from '../../src/gate/baseline.ts';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
-import { PRESETS } from '../../src/gate/presets.ts';
+import { updateBaseline } from '../../src/app/gate/baseline.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { type GateEvidence, judgeGate } from '../../src/app/gate/judge.ts';
+import { PRESETS } from '../../src/app/gate/presets.ts';
 import { copyOf } from '../../src/model/column.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import type { ChartSeries, Report, RunReport, VerdictClass } from '../../src/model/report.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
-import { parseReport } from '../../src/reports/parse-report.ts';
-import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { parseReport } from '../../src/report/parse-report.ts';
+import { REPORT_FORMATS } from '../../src/report/registry.ts';
 import {
   chartSeries,
   healthyRun,

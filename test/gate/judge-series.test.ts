@@ -1,10 +1,10 @@
 /** Thresholds of series: what is compared, where it lies, and what is not judged. */
 import { describe, expect, test } from 'vitest';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { judgeThreshold, refusedIn } from '../../src/gate/judge-series.ts';
-import type { Judgement } from '../../src/gate/judgement.ts';
-import type { RuleConfig } from '../../src/gate/resolve-config.ts';
-import { parseThreshold, type Threshold } from '../../src/gate/thresholds.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { judgeThreshold, refusedIn } from '../../src/app/gate/judge-series.ts';
+import type { Judgement } from '../../src/app/gate/judgement.ts';
+import type { RuleConfig } from '../../src/app/gate/resolve-config.ts';
+import { parseThreshold, type Threshold } from '../../src/app/gate/thresholds.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import type { RunReport } from '../../src/model/report.ts';
 import type { Run } from '../../src/model/run.ts';

@@ -1,10 +1,10 @@
 /** How a policy is judged on a report: findings and classes, groups of seeds, what is left out, and the exit code. */
 import { resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { updateBaseline } from '../../src/gate/baseline.ts';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { mayBeUnread, rulesAsked, rulesFor, thresholdsFor } from '../../src/gate/for-run.ts';
-import { judgeGate } from '../../src/gate/judge.ts';
+import { updateBaseline } from '../../src/app/gate/baseline.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { mayBeUnread, rulesAsked, rulesFor, thresholdsFor } from '../../src/app/gate/for-run.ts';
+import { judgeGate } from '../../src/app/gate/judge.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { GateResult, GateRule } from '../../src/model/gate.ts';
 import type { Report, RunReport, VerdictClass } from '../../src/model/report.ts';

@@ -3,12 +3,12 @@
 import { mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { readGateEvidence } from '../../src/gate/evidence.ts';
-import { type GateEvidence, judgeGate } from '../../src/gate/judge.ts';
-import { PRESETS } from '../../src/gate/presets.ts';
-import { type GateConfig, RULE_IDS } from '../../src/gate/resolve-config.ts';
-import { STATISTICS, type Statistic } from '../../src/gate/thresholds.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { readGateEvidence } from '../../src/app/gate/evidence.ts';
+import { type GateEvidence, judgeGate } from '../../src/app/gate/judge.ts';
+import { PRESETS } from '../../src/app/gate/presets.ts';
+import { type GateConfig, RULE_IDS } from '../../src/app/gate/resolve-config.ts';
+import { STATISTICS, type Statistic } from '../../src/app/gate/thresholds.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import type { GateResult } from '../../src/model/gate.ts';
 import { LOG_CONTROLS, LOG_FAULTS, type LogFile } from '../support/log-faults.ts';

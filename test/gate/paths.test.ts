@@ -2,8 +2,8 @@
 import { existsSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { type GateReadOptions, readGateEvidence } from '../../src/gate/evidence.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { type GateReadOptions, readGateEvidence } from '../../src/app/gate/evidence.ts';
 import { toJson } from '../../src/model/json.ts';
 import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
 import { scratchFolders } from '../support/scratch.ts';

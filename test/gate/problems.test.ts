@@ -1,7 +1,7 @@
 /** What keeps a gate from passing though no rule sees it: each problem by its code, its id and its words. */
 import { expect, test } from 'vitest';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { reportProblems, runProblems } from '../../src/gate/problems.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { reportProblems, runProblems } from '../../src/app/gate/problems.ts';
 import type { CurvatureEntry } from '../../src/model/curvature.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import {

@@ -11,8 +11,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { readGateEvidence } from '../../src/gate/evidence.ts';
-import { stillWritten } from '../../src/gate/settled.ts';
+import { readGateEvidence } from '../../src/app/gate/evidence.ts';
+import { stillWritten } from '../../src/app/gate/settled.ts';
 import { cli } from '../support/cli.ts';
 import { makeInput } from '../support/inputs.ts';
 import { scratchFolders } from '../support/scratch.ts';

@@ -2,10 +2,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
-import type { ThresholdOverrides } from '../../src/findings/thresholds.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import type { ThresholdOverrides } from '../../src/judge/findings/thresholds.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
-import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { REPORT_FORMATS } from '../../src/report/registry.ts';
 import { fallingLoss } from '../detectors/runs.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';

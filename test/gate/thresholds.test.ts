@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { transform } from 'esbuild';
 import { expect, test } from 'vitest';
-import * as thresholds from '../../src/gate/thresholds.ts';
+import * as thresholds from '../../src/app/gate/thresholds.ts';
 import type { SeriesStatistics } from '../../src/model/report.ts';
 
 test('reads thresholds as k6 writes them', () => {
@@ -151,7 +151,7 @@ test('compares right at every boundary and fails on what is not finite', () => {
 });
 
 test('every mutation of a comparison is noticed', async () => {
-  const source = readFileSync(new URL('../../src/gate/thresholds.ts', import.meta.url), 'utf8');
+  const source = readFileSync(new URL('../../src/app/gate/thresholds.ts', import.meta.url), 'utf8');
   const start = source.indexOf('/** Whether `value operator limit` holds');
   expect(start).toBeGreaterThan(0);
   const mutations: readonly (readonly [RegExp, readonly string[]])[] = [

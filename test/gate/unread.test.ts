@@ -3,9 +3,9 @@ import { copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } fro
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { gateConfigFrom } from '../../src/gate/config.ts';
-import { readGateEvidence } from '../../src/gate/evidence.ts';
-import { judgeGate } from '../../src/gate/judge.ts';
+import { gateConfigFrom } from '../../src/app/gate/config.ts';
+import { readGateEvidence } from '../../src/app/gate/evidence.ts';
+import { judgeGate } from '../../src/app/gate/judge.ts';
 import type { GateResult } from '../../src/model/gate.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';

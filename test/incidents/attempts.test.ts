@@ -1,9 +1,9 @@
 /** Several attempts in one series, and which of several series decides. */
 import { describe, expect, it } from 'vitest';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { comesFirst, judgeSeries } from '../../src/incidents/attempts.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { comesFirst, judgeSeries } from '../../src/judge/incidents/attempts.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { fallingLoss, findingsOf, makeRun, normals, type SeriesSpec } from '../detectors/runs.ts';
 import { cpuTime } from '../support/cpu-time.ts';
 

@@ -9,9 +9,9 @@ import {
   rollingBand,
   scaleOf,
   windowFor,
-} from '../../src/incidents/bands.ts';
-import { rankedWindow } from '../../src/incidents/ranked-window.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+} from '../../src/judge/incidents/bands.ts';
+import { rankedWindow } from '../../src/judge/incidents/ranked-window.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { normals } from '../detectors/runs.ts';
 
 /** By definition: sort, take the middle. */

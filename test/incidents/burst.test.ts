@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 
 /** 100 losses that fall from 2.3, but for those that are given from the second on. */
 const losses = (start: readonly number[]): Float64Array =>

@@ -1,8 +1,8 @@
-/** The judge in Python says of every shared case what src/incidents says, with the same settings. */
+/** The judge in Python says of every shared case what src/judge/incidents says, with the same settings. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { pythonWith } from '../support/python.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { CASES_FILE, expectSame, incidentCases, type Judged, onsets } from './cases.ts';

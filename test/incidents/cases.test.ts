@@ -1,8 +1,8 @@
 /** What the judge and the recorder for JavaScript say of every shared case; the judge in Python has cases.long.test.ts. */
 import { describe, expect, it } from 'vitest';
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
-import { clippyRecorder } from '../../src/recorder/tfjs-recorder.ts';
+import { clippyRecorder } from '../../src/experiment/recorder/tfjs-recorder.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { expectSame, incidentCases, judgedCase, onsets } from './cases.ts';
 
 const CASES = incidentCases();

@@ -1,7 +1,7 @@
 /** Climbs: a loss that ends far above its best level without a jump, by more than its noise does, and is not on its way back. */
 import { describe, expect, it } from 'vitest';
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { normals } from '../detectors/runs.ts';
 
 const judge = (values: readonly number[]) =>

@@ -5,8 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { badness, judgePoints, lengthsFor, worstOf } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { badness, judgePoints, lengthsFor, worstOf } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { VERDICT_CLASSES } from '../../src/model/report.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { fallingLoss, findingsOf, makeRun, type SeriesSpec } from '../detectors/runs.ts';
 
 /** From one level to another within some points, with noise of 2 %. */

@@ -8,7 +8,7 @@ import {
   largestEndLevel,
   leftForGood,
   peakOf,
-} from '../../src/incidents/losses.ts';
+} from '../../src/judge/incidents/losses.ts';
 
 const flat = (length: number, value = 1): number[] =>
   Array.from({ length }, (_, i) => value * (1 + 0.01 * Math.sin(i)));

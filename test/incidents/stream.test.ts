@@ -1,8 +1,8 @@
 /** The judge of losses as they come, which sees no future: it begins incidents where judging all of them anew does. */
 import { describe, expect, it } from 'vitest';
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
-import { lossStream } from '../../src/incidents/stream.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
+import { lossStream } from '../../src/judge/incidents/stream.ts';
 import { normals, seeded } from '../detectors/runs.ts';
 import { streamed } from './cases.ts';
 

@@ -1,7 +1,7 @@
 /** Rises of the level that pass, in losses so noisy that no point leaves its band; the shared cases hold where they begin and end. */
 import { describe, expect, it } from 'vitest';
-import { judgePoints } from '../../src/incidents/judge.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../src/incidents/settings.ts';
+import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { random } from '../support/random.ts';
 
 /** Noise of 40 % about 1, times what is asked for at each of the points. */

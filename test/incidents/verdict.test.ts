@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { readThresholds, resolveThresholds } from '../../src/findings/thresholds.ts';
-import type { SeriesIncident } from '../../src/incidents/judge.ts';
-import { explain, judgeRun } from '../../src/incidents/verdict.ts';
-import { readLogFile } from '../../src/logs/read-log.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { readThresholds, resolveThresholds } from '../../src/judge/findings/thresholds.ts';
+import type { SeriesIncident } from '../../src/judge/incidents/judge.ts';
+import { explain, judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { readLogFile } from '../../src/read/logs/read-log.ts';
 import { fallingLoss, findingsOf, makeRun, type SeriesSpec } from '../detectors/runs.ts';
 import { random } from '../support/random.ts';
 import { projectRoot } from '../support/shared-data.ts';

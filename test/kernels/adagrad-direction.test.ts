@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { adagradDirection } from '../../src/kernels/adagrad-direction.ts';
+import { adagradDirection } from '../../src/step/kernels/adagrad-direction.ts';
 
 /** The plain loop that replays took before, and take for float64 and small tensors. */
 function plain(

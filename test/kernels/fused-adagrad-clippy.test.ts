@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
 import {
   createFusedAdagradClippy,
   type FusedOptions,
   plainAdagradClippy,
-} from '../../src/kernels/fused-adagrad-clippy.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { chooseRules } from '../../src/rules/choice.ts';
+} from '../../src/step/kernels/fused-adagrad-clippy.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { chooseRules } from '../../src/step/rules/choice.ts';
 
 const float = fc.float({ min: -1e4, max: 1e4, noNaN: true });
 /** Far from where float32 loses digits; half way it would round what float64 arithmetic keeps. */

@@ -1,13 +1,13 @@
 /** A step on a heap is the step on arrays of their own, bit for bit. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { HEAP_START, type Heap, heapsOn } from '../../src/kernels/heap.ts';
-import { newMemory } from '../../src/kernels/wasm-assembler.ts';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
+import { HEAP_START, type Heap, heapsOn } from '../../src/step/kernels/heap.ts';
+import { newMemory } from '../../src/step/kernels/wasm-assembler.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 
 const newHeap = heapsOn(newMemory(65536), HEAP_START);
 const odd = [0, -0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-45, -1e-40, 3.4e38, 1];

@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fusedMultiplyAdd } from '../../src/kernels/fused-multiply-add.ts';
-import { NARROW, tiled, WIDE } from '../../src/kernels/matrix-kernels.ts';
+import { fusedMultiplyAdd } from '../../src/step/kernels/fused-multiply-add.ts';
+import { NARROW, tiled, WIDE } from '../../src/step/kernels/matrix-kernels.ts';
 import {
   agree,
   productIn,
   productKernels,
   SCRATCH_BYTES,
   type Strided,
-} from '../../src/kernels/matrix-product.ts';
-import { newMemory } from '../../src/kernels/wasm-assembler.ts';
-import { mayHaveWideVectors } from '../../src/kernels/wide-vectors.ts';
-import { startThread } from '../../src/threads/start-thread.ts';
+} from '../../src/step/kernels/matrix-product.ts';
+import { newMemory } from '../../src/step/kernels/wasm-assembler.ts';
+import { mayHaveWideVectors } from '../../src/step/kernels/wide-vectors.ts';
+import { startThread } from '../../src/step/threads/start-thread.ts';
 
 const sizes = mayHaveWideVectors() ? [NARROW, WIDE] : [NARROW];
 const BLOCK_DEPTH = 256;

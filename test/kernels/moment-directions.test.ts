@@ -4,7 +4,7 @@ import {
   type MeanNumbers,
   type MomentNumbers,
   momentDirection,
-} from '../../src/kernels/moment-directions.ts';
+} from '../../src/step/kernels/moment-directions.ts';
 
 /** The plain loop that replays take for float64 and small tensors. */
 function plain(

@@ -4,7 +4,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Change } from '../../src/kernels/change.ts';
+import { makeChange } from '../../src/experiment/replay/make-change.ts';
+import type { Change } from '../../src/step/kernels/change.ts';
 import {
   type DrySums,
   dryAtOnce,
@@ -14,12 +15,11 @@ import {
   stepAtOnce,
   sumsAtOnce,
   unclippedAtOnce,
-} from '../../src/kernels/step-at-once.ts';
-import type { Slots } from '../../src/optimizers/optimizer.ts';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { makeChange } from '../../src/replay/make-change.ts';
-import { sumOfSquares } from '../../src/tensor/values.ts';
-import { PART } from '../../src/threads/in-parts.ts';
+} from '../../src/step/kernels/step-at-once.ts';
+import type { Slots } from '../../src/step/optimizers/optimizer.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { sumOfSquares } from '../../src/step/tensor/values.ts';
+import { PART } from '../../src/step/threads/in-parts.ts';
 
 const textOf = (values: ArrayLike<number>): string[] =>
   Array.from(values, (value) => (Object.is(value, -0) ? '-0' : String(value)));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { weightedSums } from '../../src/kernels/weighted-sum.ts';
+import { weightedSums } from '../../src/step/kernels/weighted-sum.ts';
 
 describe('weightedSums', () => {
   const weightedSum = weightedSums();

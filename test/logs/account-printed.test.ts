@@ -2,9 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
 import { DiagError } from '../../src/model/errors.ts';
 import { isLossLike, type TimeSeries } from '../../src/model/run.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 import { checkDamagedLogs, damaged, type WholeLog } from '../support/damaged-logs.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

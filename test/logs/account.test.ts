@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openLedger } from '../../src/bytes/ledger.ts';
-import { finishLog, type ReadLogOptions, readRawStream } from '../../src/logs/read-log.ts';
 import { lostRecords, unaccounted, unreadBytes } from '../../src/model/log.ts';
 import { missingCells } from '../../src/model/missing-cells.ts';
 import { attemptOf, type TimeSeries } from '../../src/model/run.ts';
+import { openLedger } from '../../src/read/bytes/ledger.ts';
+import { finishLog, type ReadLogOptions, readRawStream } from '../../src/read/logs/read-log.ts';
 import { cli } from '../support/cli.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-account-'));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { findRestarts } from '../../src/logs/attempts.ts';
+import { findRestarts } from '../../src/read/logs/attempts.ts';
 
 const range = (from: number, to: number, by = 1): number[] =>
   Array.from({ length: Math.ceil((to - from) / by) }, (_, k) => from + k * by);

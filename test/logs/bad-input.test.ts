@@ -15,13 +15,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
-import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
-import { collectInputs } from '../../src/engine/collect.ts';
-import { inputsOf } from '../../src/engine/evidence.ts';
-import { readLogFile } from '../../src/logs/read-log.ts';
+import { collectInputs } from '../../src/app/engine/collect.ts';
+import { inputsOf } from '../../src/app/engine/evidence.ts';
 import { ERROR_TEXTS, type ErrorCode } from '../../src/model/errors.ts';
 import type { LogInput } from '../../src/model/log.ts';
 import type { TimeSeries } from '../../src/model/run.ts';
+import { crc32c, maskedCrc32c } from '../../src/read/bytes/crc32c.ts';
+import { readLogFile } from '../../src/read/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-logs-'));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { csv } from '../../src/logs/csv.ts';
+import { csv } from '../../src/read/logs/csv.ts';
 
 const claims = (lines: readonly string[]): boolean => csv.sniff(Buffer.from(`${lines.join('\n')}\n`), 'f');
 

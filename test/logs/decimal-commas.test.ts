@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { withPoints } from '../../src/logs/decimal-commas.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { withPoints } from '../../src/read/logs/decimal-commas.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 describe('decimal commas', () => {
   it.each([

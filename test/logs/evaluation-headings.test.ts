@@ -1,6 +1,6 @@
 /** Lines after the heading of an evaluation that look as those of training do, and their controls: lines that are of training. */
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text);

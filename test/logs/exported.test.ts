@@ -1,8 +1,8 @@
 /** Tables as trackers export them: rows that name what their value is of, and charts that have their name from their file. */
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
 import type { LogInput } from '../../src/model/log.ts';
 import { unaccounted } from '../../src/model/log.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text);

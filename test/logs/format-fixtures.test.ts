@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { collectInputs } from '../../src/engine/collect.ts';
+import { collectInputs } from '../../src/app/engine/collect.ts';
 import { numberFromJson } from '../../src/model/json.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

@@ -2,8 +2,8 @@
 import { cpSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { collectInputs } from '../../src/engine/collect.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
+import { collectInputs } from '../../src/app/engine/collect.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Run } from '../../src/model/run.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';

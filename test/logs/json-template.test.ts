@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { objectScanner } from '../../src/logs/json-line.ts';
-import { rowTable } from '../../src/logs/row-table.ts';
+import { objectScanner } from '../../src/read/logs/json-line.ts';
+import { rowTable } from '../../src/read/logs/row-table.ts';
 
 /** A table of the lines; `apart` reads each with a scanner of its own, which knows no line before. */
 function tableOf(lines: readonly string[], apart: boolean) {

@@ -1,6 +1,6 @@
 /** Bars that Keras draws: the last one of an epoch that counts, and one whose mean is no number before the epoch is over. */
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text);

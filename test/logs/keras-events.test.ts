@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
-import { collectInputs } from '../../src/engine/collect.ts';
-import { kerasEvents } from '../../src/logs/keras-events.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { collectInputs } from '../../src/app/engine/collect.ts';
 import { copyOf } from '../../src/model/column.ts';
 import { numberFromJson } from '../../src/model/json.ts';
+import { kerasEvents } from '../../src/read/logs/keras-events.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const analyzePaths = (paths: readonly string[]) =>

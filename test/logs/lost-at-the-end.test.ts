@@ -1,7 +1,7 @@
 /** Trainers that stop at a loss which is no number say so in a line of its own. */
 import { describe, expect, it } from 'vitest';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 const open = async (lines: readonly string[]) => {
   const chunks = (async function* () {

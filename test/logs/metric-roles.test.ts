@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { assignRoles } from '../../src/logs/metric-roles.ts';
 import type { Role } from '../../src/model/run.ts';
+import { assignRoles } from '../../src/read/logs/metric-roles.ts';
 
 /** The roles of names, a task behind a colon. */
 const rolesOf = (names: readonly string[], forced: [string, Role][] = []): Record<string, string> =>

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { type LogInput, unaccounted } from '../../src/model/log.ts';
 import type { TimeSeries } from '../../src/model/run.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {

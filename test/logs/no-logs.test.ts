@@ -2,9 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readRawStream } from '../../src/logs/read-log.ts';
-import { stdout } from '../../src/logs/stdout.ts';
 import { DiagError } from '../../src/model/errors.ts';
+import { readRawStream } from '../../src/read/logs/read-log.ts';
+import { stdout } from '../../src/read/logs/stdout.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = join(projectRoot, 'fixtures/no-logs');

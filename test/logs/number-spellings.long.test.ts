@@ -1,7 +1,7 @@
 /** The oracle for plain numbers is Python's `float`. */
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { numberOfText } from '../../src/logs/number-text.ts';
+import { numberOfText } from '../../src/read/logs/number-text.ts';
 import { pythonWith } from '../support/python.ts';
 import { spellings } from './spellings.ts';
 

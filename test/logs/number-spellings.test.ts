@@ -3,8 +3,8 @@
  * refused, and never another number. number-spellings.long.test.ts holds plain numbers against Python.
  */
 import { describe, expect, it } from 'vitest';
-import { isMissingText, numberOfText } from '../../src/logs/number-text.ts';
-import { readRawStream } from '../../src/logs/read-log.ts';
+import { isMissingText, numberOfText } from '../../src/read/logs/number-text.ts';
+import { readRawStream } from '../../src/read/logs/read-log.ts';
 import { spellings } from './spellings.ts';
 
 const all = [...spellings];

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { numberOfText, scanNumber, scanned } from '../../src/logs/number-text.ts';
+import { numberOfText, scanNumber, scanned } from '../../src/read/logs/number-text.ts';
 
 const scan = (text: string, mark?: number): [value: number, end: number] => {
   const bytes = Buffer.from(text);

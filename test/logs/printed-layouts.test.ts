@@ -5,10 +5,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
 import { numberFromJson } from '../../src/model/json.ts';
 import type { LogInput } from '../../src/model/log.ts';
 import { unaccounted } from '../../src/model/log.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 interface Expected {

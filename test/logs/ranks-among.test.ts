@@ -1,6 +1,6 @@
 /** Ranks that print into one file without saying which they are, and what looks like them and is none. */
 import { describe, expect, it } from 'vitest';
-import { ranksAmong } from '../../src/logs/ranks-among.ts';
+import { ranksAmong } from '../../src/read/logs/ranks-among.ts';
 import { random as randomFrom } from '../support/random.ts';
 
 const steps = (count: number): number[] => Array.from({ length: count }, (_, k) => 10 * k);

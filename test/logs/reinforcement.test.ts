@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { contextFor, type Detector } from '../../src/detectors/detector.ts';
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Finding } from '../../src/model/finding.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const fixture = (name: string): string =>

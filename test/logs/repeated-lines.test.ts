@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { printedLines } from '../../src/logs/printed-lines.ts';
+import { printedLines } from '../../src/read/logs/printed-lines.ts';
 import { random } from '../support/random.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

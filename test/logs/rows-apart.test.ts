@@ -1,8 +1,8 @@
 /** Tables with a column called a loss whose rows are no steps of one training. */
 import { describe, expect, it } from 'vitest';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import type { Role } from '../../src/model/run.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 const count = 30;
 const losses = Array.from({ length: count }, (_, k) => (k === 20 ? 243.2 : 25.5 + (k % 4)));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
-import { undoRunningMeans } from '../../src/logs/running-means.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
+import { undoRunningMeans } from '../../src/read/logs/running-means.ts';
 import { random } from '../support/random.ts';
 
 interface Printed {

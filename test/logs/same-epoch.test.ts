@@ -1,7 +1,7 @@
 /** Rows that tell the same epoch, and what they are counted by then. */
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
 import type { Run } from '../../src/model/run.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text);

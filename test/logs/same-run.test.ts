@@ -2,9 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
-import { collectInputs } from '../../src/engine/collect.ts';
-import { answerOf } from '../../src/reports/brief-answer.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { collectInputs } from '../../src/app/engine/collect.ts';
+import { answerOf } from '../../src/report/brief-answer.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const scratch = scratchFolders('same-run');

@@ -1,7 +1,7 @@
 /** Every real log with independently computed facts reads as those say: the numbers come from other programs. */
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { inspectInputs } from '../../src/engine/inspect.ts';
+import { inspectInputs } from '../../src/app/engine/inspect.ts';
 import type { InspectedLog } from '../../src/model/inspection.ts';
 import { numberFromJson } from '../../src/model/json.ts';
 import { type ManifestFile, manifestFiles, sharedData } from '../support/shared-data.ts';

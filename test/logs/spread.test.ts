@@ -1,6 +1,6 @@
 /** The mean of several folds and its spread, printed as one cell. */
 import { describe, expect, it } from 'vitest';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text);

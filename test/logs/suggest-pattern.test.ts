@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readRawStream } from '../../src/logs/read-log.ts';
 import { DiagError } from '../../src/model/errors.ts';
+import { readRawStream } from '../../src/read/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 async function* once(text: string): AsyncGenerator<Uint8Array> {

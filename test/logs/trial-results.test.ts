@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { judgeRun } from '../../src/incidents/verdict.ts';
-import { finishLog, readRawStream } from '../../src/logs/read-log.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { unaccounted } from '../../src/model/log.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const TEXT = readFileSync(join(projectRoot, 'fixtures/printed/rllib/input.log'), 'utf8');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatError } from '../../src/cli/error-text.ts';
+import { formatError } from '../../src/app/cli/error-text.ts';
 import { diagError, ERROR_TEXTS, type ErrorCode, EXIT } from '../../src/model/errors.ts';
 
 const codes = Object.keys(ERROR_TEXTS) as ErrorCode[];

@@ -1,7 +1,7 @@
 import '../support/seed.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { renamed } from '../../src/autodiff/parameters.ts';
+import { renamed } from '../../src/differentiate/autodiff/parameters.ts';
 import { type GlobSyntax, globWork, isGlob, matchesGlob, starsOf } from '../../src/model/glob.ts';
 
 const PATHS: GlobSyntax = { stops: '/', least: 0, paths: true };

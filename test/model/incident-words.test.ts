@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { findingTypeOf } from '../../src/findings/registry.ts';
+import { findingTypeOf } from '../../src/judge/findings/registry.ts';
 import { incidentClause, incidentHeadline, incidentTitle } from '../../src/model/incident-words.ts';
 
 test.each([

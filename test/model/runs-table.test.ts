@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { diagnoseRun } from '../../src/engine/report.ts';
+import { diagnoseRun } from '../../src/app/engine/report.ts';
 import { runsTable } from '../../src/model/runs-table.ts';
 import { makeRun } from '../support/make-report.ts';
 

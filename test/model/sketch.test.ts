@@ -2,7 +2,14 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Box, checksum, type Place, sketch, sketchLength, type Words } from '../../src/tensor/sketch.ts';
+import {
+  type Box,
+  checksum,
+  type Place,
+  sketch,
+  sketchLength,
+  type Words,
+} from '../../src/step/tensor/sketch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 interface Case {

@@ -1,11 +1,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { readTopology } from '../../src/autodiff/layers-config.ts';
-import { localObjective } from '../../src/autodiff/open-objective.ts';
-import { openCapture } from '../../src/captures/read.ts';
-import { openCheckpoint } from '../../src/checkpoints/registry.ts';
+import { readTopology } from '../../src/differentiate/autodiff/layers-config.ts';
+import { localObjective } from '../../src/differentiate/autodiff/open-objective.ts';
 import { type JsonFault, parseUniqueJson } from '../../src/model/unique-json.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const scratch = scratchFolders('unique-json');

@@ -6,11 +6,11 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { describe, expect, it } from 'vitest';
-import { preconditioner } from '../../src/optimizers/preconditioner.ts';
-import { chooseOptimizer, type OptimizerChoice } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor, type TensorState } from '../../src/replay/tensors.ts';
-import { NO_CLIPPING } from '../../src/rules/choice.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor, type TensorState } from '../../src/experiment/replay/tensors.ts';
+import { preconditioner } from '../../src/step/optimizers/preconditioner.ts';
+import { chooseOptimizer, type OptimizerChoice } from '../../src/step/optimizers/registry.ts';
+import { NO_CLIPPING } from '../../src/step/rules/choice.ts';
 import { anyOptions, optimizers } from './step-options.ts';
 
 const numRuns = Number(process.env.CLIPPY_DIAG_FUZZ ?? 100);

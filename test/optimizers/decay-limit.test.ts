@@ -1,11 +1,11 @@
 /** The limit of weight decay against the steps themselves: without a gradient the weights shrink below it and grow above it. */
 import { expect, it } from 'vitest';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
 import type { Options } from '../../src/model/options.ts';
-import { decayLimit } from '../../src/optimizers/decay-limit.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { NO_CLIPPING } from '../../src/rules/choice.ts';
+import { decayLimit } from '../../src/step/optimizers/decay-limit.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { NO_CLIPPING } from '../../src/step/rules/choice.ts';
 
 const RATE = 0.3;
 

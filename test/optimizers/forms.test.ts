@@ -1,7 +1,7 @@
 /** The forms that optimizers have elsewhere: defaults, the order of Keras's variables; and entries that are 0/0. */
 import { describe, expect, it } from 'vitest';
-import { slotsByOrder } from '../../src/checkpoints/keras/keras-roles.ts';
-import { chooseOptimizer, OPTIMIZERS, optimizerOf } from '../../src/optimizers/registry.ts';
+import { slotsByOrder } from '../../src/read/checkpoints/keras/keras-roles.ts';
+import { chooseOptimizer, OPTIMIZERS, optimizerOf } from '../../src/step/optimizers/registry.ts';
 
 describe('an entry that would be divided by 0', () => {
   /** Directions of entries with these gradients, second moments (or sums) and first moments, at step 1 and ε = 0. */

@@ -1,8 +1,8 @@
 /** Any optimizer with any options of its table, for property tests. */
 import fc from 'fast-check';
 import type { OptionSpec, Options, OptionValue } from '../../src/model/options.ts';
-import type { Optimizer } from '../../src/optimizers/optimizer.ts';
-import { OPTIMIZERS } from '../../src/optimizers/registry.ts';
+import type { Optimizer } from '../../src/step/optimizers/optimizer.ts';
+import { OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
 
 export const optimizers: readonly Optimizer[] = Object.values(OPTIMIZERS);
 

@@ -4,12 +4,12 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { analyze } from '../../src/engine/analyze.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { recordedReplays } from '../../src/experiment/replay/recorded.ts';
+import { replayCapture } from '../../src/experiment/replay/replay.ts';
 import type { ReplayEntry } from '../../src/model/replay.ts';
-import { recordedReplays } from '../../src/replay/recorded.ts';
-import { replayCapture } from '../../src/replay/replay.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { pythonWith } from '../support/python.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

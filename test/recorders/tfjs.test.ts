@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import type * as Tf from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ClippyAdagrad } from '../../src/autodiff/clippy-adagrad.ts';
-import { openCapture } from '../../src/captures/read.ts';
-import { clippyRecorder } from '../../src/recorder/tfjs-recorder.ts';
-import { replayCapture } from '../../src/replay/replay.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { ClippyAdagrad } from '../../src/differentiate/autodiff/clippy-adagrad.ts';
+import { clippyRecorder } from '../../src/experiment/recorder/tfjs-recorder.ts';
+import { replayCapture } from '../../src/experiment/replay/replay.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { readCapture } from './read-capture.ts';
 

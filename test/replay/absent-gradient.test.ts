@@ -1,9 +1,9 @@
 /** A parameter without a gradient takes no part in a step: neither it nor its state moves, whatever the optimizer. */
 import { describe, expect, it } from 'vitest';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 
 const META = { shape: [2], layout: 'none', embedding: false } as const;
 

@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { loadBackend } from '../../src/autodiff/backend.ts';
-import { openCapture } from '../../src/captures/read.ts';
-import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
-import { replayClosedLoop } from '../../src/replay/closed-loop.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { captureBatch, openCaptureModel } from '../../src/experiment/measure/point.ts';
+import { replayClosedLoop } from '../../src/experiment/replay/closed-loop.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = join(projectRoot, 'fixtures/batchnorm');

@@ -3,12 +3,16 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { runClosedLoop } from '../../src/measure/closed-loop.ts';
-import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
+import { runClosedLoop } from '../../src/experiment/measure/closed-loop.ts';
+import { captureBatch, openCaptureModel } from '../../src/experiment/measure/point.ts';
+import {
+  type ClosedLoopState,
+  checkBaseline,
+  replayClosedLoop,
+} from '../../src/experiment/replay/closed-loop.ts';
 import { numberFromJson } from '../../src/model/json.ts';
-import { type ClosedLoopState, checkBaseline, replayClosedLoop } from '../../src/replay/closed-loop.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 interface Oracle {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { departureOf, judgedLoops } from '../../src/replay/recorded-loops.ts';
+import { departureOf, judgedLoops } from '../../src/experiment/replay/recorded-loops.ts';
 
 const STEPS = 40;
 const ONSET = 25;

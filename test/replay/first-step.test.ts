@@ -1,7 +1,7 @@
 /** How many steps an optimizer had taken before the first one of a capture. */
 import { expect, it } from 'vitest';
-import type { Capture } from '../../src/captures/read.ts';
-import { prepareReplay } from '../../src/replay/from-capture.ts';
+import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
+import type { Capture } from '../../src/read/captures/read.ts';
 
 const tensor = { name: 'w', shape: [1], layout: 'none', embedding: false, elements: 1, group: 0 };
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { replayFromLog } from '../../src/experiment/replay/from-log.ts';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
-import { replayFromLog } from '../../src/replay/from-log.ts';
-import { replaySummary } from '../../src/reports/replay-text.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { replaySummary } from '../../src/report/replay-text.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 
 const series = (role: Role, value: number[]): TimeSeries => ({
   name: role,

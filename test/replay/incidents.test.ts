@@ -2,13 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
+import { replayCapture } from '../../src/experiment/replay/replay.ts';
+import { judgeClosedLoop } from '../../src/experiment/replay/verdict.ts';
 import { toJson } from '../../src/model/json.ts';
 import type { ReplayEntry } from '../../src/model/replay.ts';
-import { replayCapture } from '../../src/replay/replay.ts';
-import { judgeClosedLoop } from '../../src/replay/verdict.ts';
-import { renderReplay, replaySummary } from '../../src/reports/replay-text.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { renderReplay, replaySummary } from '../../src/report/replay-text.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { readCapture } from '../recorders/read-capture.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

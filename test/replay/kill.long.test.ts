@@ -4,9 +4,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { runClosedLoop } from '../../src/measure/closed-loop.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { runClosedLoop } from '../../src/experiment/measure/closed-loop.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-kill-'));
@@ -18,9 +18,9 @@ const RULES = ['clippy', 'global-norm:1.0', 'agc:0.01'];
 const script = join(folder, 'loop.mts');
 writeFileSync(
   script,
-  `import { openCapture } from ${JSON.stringify(join(projectRoot, 'src/captures/read.ts'))};
-import { runClosedLoop } from ${JSON.stringify(join(projectRoot, 'src/measure/closed-loop.ts'))};
-import { parseRule } from ${JSON.stringify(join(projectRoot, 'src/rules/parse.ts'))};
+  `import { openCapture } from ${JSON.stringify(join(projectRoot, 'src/read/captures/read.ts'))};
+import { runClosedLoop } from ${JSON.stringify(join(projectRoot, 'src/experiment/measure/closed-loop.ts'))};
+import { parseRule } from ${JSON.stringify(join(projectRoot, 'src/step/rules/parse.ts'))};
 const result = await runClosedLoop(await openCapture(${JSON.stringify(capturePath)}), {
   rules: ${JSON.stringify(RULES)}.flatMap(parseRule), clock: Date.now, interval: 0,
   stateFile: ${JSON.stringify(join(folder, 'state.json'))},

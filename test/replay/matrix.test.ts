@@ -3,16 +3,16 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { randomVectors } from '../../src/curvature/random.ts';
-import { endLevel, judgeLosses, largestEndLevel } from '../../src/incidents/losses.ts';
-import { runMatrix } from '../../src/measure/closed-loop.ts';
-import { captureBatch, openCaptureModel } from '../../src/measure/point.ts';
+import { randomVectors } from '../../src/differentiate/curvature/random.ts';
+import { runMatrix } from '../../src/experiment/measure/closed-loop.ts';
+import { captureBatch, openCaptureModel } from '../../src/experiment/measure/point.ts';
+import { trainRuns } from '../../src/experiment/replay/closed-loop.ts';
+import { batchOrder, trainMatrix } from '../../src/experiment/replay/matrix.ts';
+import { endLevel, judgeLosses, largestEndLevel } from '../../src/judge/incidents/losses.ts';
 import { numberFromJson } from '../../src/model/json.ts';
-import { trainRuns } from '../../src/replay/closed-loop.ts';
-import { batchOrder, trainMatrix } from '../../src/replay/matrix.ts';
-import { renderMatrix } from '../../src/reports/matrix-text.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { renderMatrix } from '../../src/report/matrix-text.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

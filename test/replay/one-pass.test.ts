@@ -1,18 +1,18 @@
 /** A step in one pass, or taken over from the step without a rule, is the step in stages. */
 import { describe, expect, it } from 'vitest';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import type { Unclipped } from '../../src/replay/bench.ts';
-import { createStepper, type StepRecord } from '../../src/replay/step.ts';
+import type { Unclipped } from '../../src/experiment/replay/bench.ts';
+import { createStepper, type StepRecord } from '../../src/experiment/replay/step.ts';
 import {
   copyTensors,
   freshTensor,
   type Gradient,
   type TensorState,
   withSums,
-} from '../../src/replay/tensors.ts';
-import { NO_CLIPPING, type RuleChoice } from '../../src/rules/choice.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
+} from '../../src/experiment/replay/tensors.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { NO_CLIPPING, type RuleChoice } from '../../src/step/rules/choice.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 
 /** Long enough for a kernel, and no whole number of fours. */
 const METAS = [

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { RULES } from '../../src/rules/registry.ts';
+import { OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { net, oracleRules, readCases, readResults, relativeDifference, replayCase } from './parity.ts';
 

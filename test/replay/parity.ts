@@ -1,13 +1,13 @@
 /** The oracles of fixtures/parity: one start, one sequence of gradients, and where each rule ends with each optimizer. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor, type Gradient } from '../../src/experiment/replay/tensors.ts';
 import type { Layout } from '../../src/model/checkpoint.ts';
 import type { Options } from '../../src/model/options.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor, type Gradient } from '../../src/replay/tensors.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { allocate, elementsOf, type Precision, type Values } from '../../src/tensor/values.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { allocate, elementsOf, type Precision, type Values } from '../../src/step/tensor/values.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 export interface ParityCase {

@@ -1,11 +1,11 @@
 /** What a capture says of itself is anybody's text: what is read of it is what a report can hold, and read back. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { CaptureManifest } from '../../src/captures/manifest.ts';
-import type { Capture } from '../../src/captures/read.ts';
+import { guardTried, recordedCurvature, recordedReplays } from '../../src/experiment/replay/recorded.ts';
 import { toJson } from '../../src/model/json.ts';
-import { guardTried, recordedCurvature, recordedReplays } from '../../src/replay/recorded.ts';
-import { curvatureEntry, replayEntry } from '../../src/reports/report-schema.ts';
+import type { CaptureManifest } from '../../src/read/captures/manifest.ts';
+import type { Capture } from '../../src/read/captures/read.ts';
+import { curvatureEntry, replayEntry } from '../../src/report/report-schema.ts';
 
 const replay = {
   mode: 'closed-loop',

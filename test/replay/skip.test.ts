@@ -1,9 +1,9 @@
 /** A step that a rule leaves out, against one whose gradient is 0. */
 import { describe, expect, it } from 'vitest';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { copyTensors, freshTensor } from '../../src/replay/tensors.ts';
-import { parseRule } from '../../src/rules/parse.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { copyTensors, freshTensor } from '../../src/experiment/replay/tensors.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
 
 const META = { name: 'w', shape: [2], layout: 'none', embedding: false } as const;
 

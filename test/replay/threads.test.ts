@@ -3,18 +3,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Capture, openCapture } from '../../src/captures/read.ts';
-import { createCapture } from '../../src/captures/write.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { follow } from '../../src/replay/follow.ts';
-import { prepareReplay } from '../../src/replay/from-capture.ts';
-import { replayCapture } from '../../src/replay/replay.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
-import { PART } from '../../src/threads/in-parts.ts';
-import { openThreads } from '../../src/threads/pool.ts';
-import { workerFile } from '../../src/threads/start-thread.ts';
+import { follow } from '../../src/experiment/replay/follow.ts';
+import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
+import { replayCapture } from '../../src/experiment/replay/replay.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { type Capture, openCapture } from '../../src/read/captures/read.ts';
+import { createCapture } from '../../src/read/captures/write.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
+import { PART } from '../../src/step/threads/in-parts.ts';
+import { openThreads } from '../../src/step/threads/pool.ts';
+import { workerFile } from '../../src/step/threads/start-thread.ts';
 
 /** Around the length that is spread, and of no whole number of fours. */
 const LAYERS = [
@@ -76,7 +76,7 @@ describe.each(['adagrad', 'adamw'])('%s', (name) => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   const withThreads = async <T>(count: number, use: () => Promise<T>): Promise<T> => {
-    const threads = openThreads(workerFile('replay/parts.worker'), count - 1);
+    const threads = openThreads(workerFile('experiment/replay/parts.worker'), count - 1);
     await threads.ready();
     try {
       return await use();

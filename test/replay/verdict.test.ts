@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import type { ClosedLoopTrace } from '../../src/replay/closed-loop.ts';
-import { outcomeOf } from '../../src/replay/outcome.ts';
-import { levelBefore, type References } from '../../src/replay/reference.ts';
+import type { ClosedLoopTrace } from '../../src/experiment/replay/closed-loop.ts';
+import { outcomeOf } from '../../src/experiment/replay/outcome.ts';
+import { levelBefore, type References } from '../../src/experiment/replay/reference.ts';
 import {
   incidentUpdates,
   judgeByReference,
   judgeClosedLoop,
   judgeEstimate,
-} from '../../src/replay/verdict.ts';
+} from '../../src/experiment/replay/verdict.ts';
 
 const flat = (length: number, value = 1): number[] =>
   Array.from({ length }, (_, i) => value * (1 + 0.01 * Math.sin(i)));

@@ -1,12 +1,12 @@
 /** A replay without a rule is the unclipped step that is measured anyway: taken over or measured again, it says the same. */
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { openCapture } from '../../src/captures/read.ts';
-import { follow } from '../../src/replay/follow.ts';
-import { prepareReplay } from '../../src/replay/from-capture.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { createTrack, type Track } from '../../src/replay/track.ts';
-import { NO_CLIPPING } from '../../src/rules/choice.ts';
+import { follow } from '../../src/experiment/replay/follow.ts';
+import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { createTrack, type Track } from '../../src/experiment/replay/track.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { NO_CLIPPING } from '../../src/step/rules/choice.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const tells = (track: Track) => ({

@@ -1,20 +1,20 @@
 /** The answer of the brief page: what it tells to do, also where the loss itself shows nothing. */
 import { describe, expect, test } from 'vitest';
-import { untried } from '../../src/cause/remedies.ts';
+import { untried } from '../../src/experiment/cause/remedies.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Incident, RunReport } from '../../src/model/report.ts';
-import { briefRun, chartLines } from '../../src/reports/brief.ts';
+import { briefRun, chartLines } from '../../src/report/brief.ts';
 import {
   answerOf,
   figuresOf,
   figureText,
   TRIED_FIGURES,
   triedSentence,
-} from '../../src/reports/brief-answer.ts';
-import { html } from '../../src/reports/html.ts';
-import { markdown } from '../../src/reports/markdown.ts';
-import { leadingEvents } from '../../src/reports/run-events.ts';
+} from '../../src/report/brief-answer.ts';
+import { html } from '../../src/report/html.ts';
+import { markdown } from '../../src/report/markdown.ts';
+import { leadingEvents } from '../../src/report/run-events.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
 const brokenTensor = (severity: Finding['severity']): Finding => ({

@@ -3,7 +3,7 @@ import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
 import type { ChartSeries } from '../../src/model/report.ts';
 import { summariseSeries } from '../../src/model/series-summary.ts';
-import { drawChart } from '../../src/reports/charts.ts';
+import { drawChart } from '../../src/report/charts.ts';
 import { anyNumber } from '../support/arbitrary-of.ts';
 
 const chartSeries = (name: string, values: readonly number[], stride = 1): ChartSeries =>

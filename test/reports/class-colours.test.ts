@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest';
 import { VERDICT_CLASSES, type VerdictClass } from '../../src/model/report.ts';
 import { runsTable } from '../../src/model/runs-table.ts';
-import { renderBrief } from '../../src/reports/brief.ts';
-import { html } from '../../src/reports/html.ts';
-import { renderTerminal } from '../../src/reports/terminal.ts';
+import { renderBrief } from '../../src/report/brief.ts';
+import { html } from '../../src/report/html.ts';
+import { renderTerminal } from '../../src/report/terminal.ts';
 import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
 
 const options = { width: 100, rows: 24, colour: true, ascii: false };

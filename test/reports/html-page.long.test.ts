@@ -8,7 +8,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Report } from '../../src/model/report.ts';
 import { runsTable, selectRows } from '../../src/model/runs-table.ts';
-import { html } from '../../src/reports/html.ts';
+import { html } from '../../src/report/html.ts';
 import { chromiumPath } from '../support/chromium.ts';
 import { cli } from '../support/cli.ts';
 import { makeReport } from '../support/make-report.ts';

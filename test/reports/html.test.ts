@@ -7,9 +7,9 @@ import { expect, test } from 'vitest';
 import { formatNumber } from '../../src/model/format-number.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import { runsTable } from '../../src/model/runs-table.ts';
-import { html } from '../../src/reports/html.ts';
-import { chartsOf, overlayOf } from '../../src/reports/html-charts.ts';
-import { HTML_PARTS } from '../../src/reports/html-parts.ts';
+import { html } from '../../src/report/html.ts';
+import { chartsOf, overlayOf } from '../../src/report/html-charts.ts';
+import { HTML_PARTS } from '../../src/report/html-parts.ts';
 import { makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 import { fullReport } from './full-report.ts';
 import { manyRuns } from './many-runs.ts';
@@ -94,9 +94,9 @@ test('what is inlined is what stands in the files', () => {
   const require = createRequire(import.meta.url);
   const text = (path: string): string => readFileSync(require.resolve(path), 'utf8').trim();
   expect(HTML_PARTS).toEqual({
-    style: `${text('uplot/dist/uPlot.min.css')}\n${text('../../src/reports/assets/report.css')}`,
+    style: `${text('uplot/dist/uPlot.min.css')}\n${text('../../src/report/assets/report.css')}`,
     uplot: `/*!\n${text('uplot/LICENSE')}\n*/\n${text('uplot/dist/uPlot.iife.min.js')}`,
-    client: text('../../src/reports/assets/report.js'),
+    client: text('../../src/report/assets/report.js'),
   });
 });
 

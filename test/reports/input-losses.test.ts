@@ -2,8 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Account } from '../../src/model/log.ts';
 import type { ReportInput } from '../../src/model/report.ts';
-import { PLAIN } from '../../src/reports/format.ts';
-import { REPORT_FORMATS, type ReportFormatId } from '../../src/reports/registry.ts';
+import { PLAIN } from '../../src/report/format.ts';
+import { REPORT_FORMATS, type ReportFormatId } from '../../src/report/registry.ts';
 import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
 
 const whole: Account = { bytes: 5_000, records: 4_000, overhead: 1_000, passedOver: 0, lost: [] };

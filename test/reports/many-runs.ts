@@ -1,5 +1,5 @@
 /** Reports of many runs, some of which broke: what a sweep of learning rates leaves behind. */
-import { diagnoseRun } from '../../src/engine/report.ts';
+import { diagnoseRun } from '../../src/app/engine/report.ts';
 import type { RunReport } from '../../src/model/report.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 

@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
-import { answerOf } from '../../src/reports/brief-answer.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { answerOf } from '../../src/report/brief-answer.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const folder = scratchFolders('rise-and-after');

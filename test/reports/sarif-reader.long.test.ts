@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { analyze } from '../../src/engine/analyze.ts';
-import { REPORT_FORMATS } from '../../src/reports/registry.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { REPORT_FORMATS } from '../../src/report/registry.ts';
 import { pythonWith } from '../support/python.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

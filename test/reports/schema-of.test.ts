@@ -1,6 +1,6 @@
 /** The compiler holds a schema and its type together, both ways: what must not compile is marked, and `tsc` reads it. */
 import { expect, it } from 'vitest';
-import { finite, listOf, number, objectOf, oneOf, orNull, text } from '../../src/reports/schema-of.ts';
+import { finite, listOf, number, objectOf, oneOf, orNull, text } from '../../src/report/schema-of.ts';
 
 interface Thing {
   readonly name: string;

@@ -1,6 +1,6 @@
 import stringWidth from 'string-width';
 import { expect, test } from 'vitest';
-import { cutMiddle, shortNames } from '../../src/reports/short-names.ts';
+import { cutMiddle, shortNames } from '../../src/report/short-names.ts';
 
 const algoperf = (tuning: string, file = 'measurements.csv'): string =>
   `csv_algoperf/mlcommons/previous_leaderboards/logs/external_tuning/${tuning}/${file}`;

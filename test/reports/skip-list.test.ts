@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
-import { untried } from '../../src/cause/remedies.ts';
+import { untried } from '../../src/experiment/cause/remedies.ts';
 import type { Report } from '../../src/model/report.ts';
-import { skipListOf } from '../../src/reports/skip-list.ts';
+import { skipListOf } from '../../src/report/skip-list.ts';
 import { fullReport } from './full-report.ts';
 
 const withTry = (holds: boolean, batchIds?: (number | string)[]): Report => {

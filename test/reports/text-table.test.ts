@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
-import { textTable } from '../../src/reports/text-table.ts';
+import { textTable } from '../../src/report/text-table.ts';
 
 describe('textTable', () => {
   it('sets text to the left and numbers to the right, whatever script a name is in', () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
-import { textWidth } from '../../src/reports/text-width.ts';
+import { textWidth } from '../../src/report/text-width.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 /** All that are told without the library stand before the last of the braille dots. */
@@ -21,7 +21,7 @@ describe('textWidth', () => {
 });
 
 it('the bundled library, which loads its tables when they are asked for, tells the same', async () => {
-  const { lazyWidths } = await import(join(projectRoot, 'build-lazy.js'));
+  const { lazyWidths } = await import(join(projectRoot, 'build/lazy.js'));
   const { outputFiles } = await build({
     stdin: { contents: "export { default } from 'string-width';", resolveDir: projectRoot },
     bundle: true,

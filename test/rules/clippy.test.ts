@@ -1,13 +1,13 @@
 /** The golden numbers of the published tests of tensorflow/recommenders' ClippyAdagrad. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor } from '../../src/replay/tensors.ts';
-import { ruleMembers } from '../../src/rules/choice.ts';
-import { clippyFactor } from '../../src/rules/clippy-factor.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import type { SeenTensor, TensorRule } from '../../src/rules/rule.ts';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor } from '../../src/experiment/replay/tensors.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { ruleMembers } from '../../src/step/rules/choice.ts';
+import { clippyFactor } from '../../src/step/rules/clippy-factor.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import type { SeenTensor, TensorRule } from '../../src/step/rules/rule.ts';
 
 const factorOf = (update: number[], w: number[], relative: number, absolute: number) =>
   clippyFactor(new Float64Array(w), new Float64Array(update), {

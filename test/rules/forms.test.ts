@@ -1,12 +1,12 @@
 /** What the forms of each rule promise beyond parity: units, semantics of bad norms, zero norms, who takes part. */
 import { describe, expect, it } from 'vitest';
+import { createStepper } from '../../src/experiment/replay/step.ts';
+import { freshTensor, type Gradient } from '../../src/experiment/replay/tensors.ts';
 import type { Layout } from '../../src/model/checkpoint.ts';
-import { chooseOptimizer } from '../../src/optimizers/registry.ts';
-import { createStepper } from '../../src/replay/step.ts';
-import { freshTensor, type Gradient } from '../../src/replay/tensors.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import type { EntryRule, SeenTensor, TensorRule } from '../../src/rules/rule.ts';
-import { unitsOf } from '../../src/tensor/values.ts';
+import { chooseOptimizer } from '../../src/step/optimizers/registry.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import type { EntryRule, SeenTensor, TensorRule } from '../../src/step/rules/rule.ts';
+import { unitsOf } from '../../src/step/tensor/values.ts';
 
 interface Tensor {
   readonly w: readonly number[];

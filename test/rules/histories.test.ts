@@ -1,7 +1,7 @@
 /** Rules that remember norms: AutoClip, ZClip, AdaGC, skipped steps, step after step with the numbers worked out by hand. */
 import { describe, expect, it } from 'vitest';
-import { chooseRules } from '../../src/rules/choice.ts';
-import type { ModelRule, RuleState } from '../../src/rules/rule.ts';
+import { chooseRules } from '../../src/step/rules/choice.ts';
+import type { ModelRule, RuleState } from '../../src/step/rules/rule.ts';
 
 /** Factors of each step; a step is the norms of the tensors, and its loss where one is given. */
 function factorsOf(

@@ -1,9 +1,9 @@
 /** What rules measure of a tensor of several parts is what one loop over all of it finds. */
 import { describe, expect, it } from 'vitest';
 import type { Units } from '../../src/model/units.ts';
-import { clippyFactor } from '../../src/rules/clippy-factor.ts';
-import { firstNotFinite, squaredDistance, unitSumsOfSquares } from '../../src/tensor/values.ts';
-import { PART } from '../../src/threads/in-parts.ts';
+import { clippyFactor } from '../../src/step/rules/clippy-factor.ts';
+import { firstNotFinite, squaredDistance, unitSumsOfSquares } from '../../src/step/tensor/values.ts';
+import { PART } from '../../src/step/threads/in-parts.ts';
 
 const wave = (length: number, seed: number): Float32Array =>
   Float32Array.from({ length }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * seed));

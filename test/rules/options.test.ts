@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { rangeOf } from '../../src/model/options.ts';
-import { chooseRules, NO_CLIPPING, optionsOf, ruleOf } from '../../src/rules/choice.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
+import { chooseRules, NO_CLIPPING, optionsOf, ruleOf } from '../../src/step/rules/choice.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 
 describe('options, defaults and ranges', () => {
   const positive = 'a number above 0';

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { traitsOf } from '../../src/experiment/replay/bench.ts';
 import { DiagError, ERROR_TEXTS } from '../../src/model/errors.ts';
-import { chooseOptimizer, OPTIMIZERS } from '../../src/optimizers/registry.ts';
-import { traitsOf } from '../../src/replay/bench.ts';
-import { ruleForOptimizer } from '../../src/rules/choice.ts';
-import { parseRule } from '../../src/rules/parse.ts';
-import { DEFAULT_RULES } from '../../src/rules/registry.ts';
+import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.ts';
+import { ruleForOptimizer } from '../../src/step/rules/choice.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { DEFAULT_RULES } from '../../src/step/rules/registry.ts';
 
 const read = (text: string) => parseRule(text).map(({ id, parts, label }) => [id, parts[0]!.options, label]);
 

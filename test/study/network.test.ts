@@ -1,12 +1,12 @@
 /** The net of a study against the objective of tfjs: two routes, one loss and one gradient. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { loadBackend } from '../../src/autodiff/backend.ts';
-import { differentiate } from '../../src/autodiff/differentiate.ts';
-import type { BatchTensor } from '../../src/autodiff/objective.ts';
-import { parseRanking, rankingNetwork } from '../../src/autodiff/ranking.ts';
-import { randomVectors } from '../../src/curvature/random.ts';
-import { type Rows, studyNet } from '../../src/study/network.ts';
+import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
+import { differentiate } from '../../src/differentiate/autodiff/differentiate.ts';
+import type { BatchTensor } from '../../src/differentiate/autodiff/objective.ts';
+import { parseRanking, rankingNetwork } from '../../src/differentiate/autodiff/ranking.ts';
+import { randomVectors } from '../../src/differentiate/curvature/random.ts';
+import { type Rows, studyNet } from '../../src/experiment/study/network.ts';
 
 const width = fc.integer({ min: 1, max: 9 });
 const features = fc.array(

@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseRule } from '../../src/rules/parse.ts';
-import { RULES } from '../../src/rules/registry.ts';
-import { openStudy } from '../../src/study/open-study.ts';
-import { createTrainer } from '../../src/study/train-cell.ts';
+import { openStudy } from '../../src/experiment/study/open-study.ts';
+import { createTrainer } from '../../src/experiment/study/train-cell.ts';
+import { parseRule } from '../../src/step/rules/parse.ts';
+import { RULES } from '../../src/step/rules/registry.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const folder = join(projectRoot, 'fixtures/studies/exact');

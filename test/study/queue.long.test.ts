@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, it } from 'vitest';
-import { startWorker } from '../../src/study/queue.ts';
+import { startWorker } from '../../src/experiment/study/queue.ts';
 import { cli } from '../support/cli.ts';
 import { hasRedis, Redis } from '../support/redis.ts';
 import { projectRoot } from '../support/shared-data.ts';

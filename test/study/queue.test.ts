@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openStudy } from '../../src/study/open-study.ts';
-import { queueRunner } from '../../src/study/queue.ts';
-import { shownUrl } from '../../src/study/redis.ts';
-import { setupFromBytes, setupToBytes } from '../../src/study/setup-bytes.ts';
-import { createTrainer } from '../../src/study/train-cell.ts';
+import { openStudy } from '../../src/experiment/study/open-study.ts';
+import { queueRunner } from '../../src/experiment/study/queue.ts';
+import { shownUrl } from '../../src/experiment/study/redis.ts';
+import { setupFromBytes, setupToBytes } from '../../src/experiment/study/setup-bytes.ts';
+import { createTrainer } from '../../src/experiment/study/train-cell.ts';
 import { cli } from '../support/cli.ts';
 import { hasRedis, Redis } from '../support/redis.ts';
 

@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DOCUMENTS } from '../../schema/documents.ts';
+import { openStudy } from '../../src/experiment/study/open-study.ts';
+import { areaUnderCurve, testTask } from '../../src/experiment/study/quality.ts';
+import { concludeStudy } from '../../src/experiment/study/summary.ts';
+import { createTrainer, judge } from '../../src/experiment/study/train-cell.ts';
 import type { CellVerdict, StudyResult, StudySummary } from '../../src/model/study.ts';
-import { renderStudyHtml } from '../../src/reports/study-html.ts';
-import { openStudy } from '../../src/study/open-study.ts';
-import { areaUnderCurve, testTask } from '../../src/study/quality.ts';
-import { concludeStudy } from '../../src/study/summary.ts';
-import { createTrainer, judge } from '../../src/study/train-cell.ts';
+import { renderStudyHtml } from '../../src/report/study-html.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { openStudy } from '../../src/study/open-study.ts';
+import { openStudy } from '../../src/experiment/study/open-study.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const exact = join(projectRoot, 'fixtures/studies/exact');

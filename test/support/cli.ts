@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Io } from '../../src/cli/io.ts';
+import type { Io } from '../../src/app/cli/io.ts';
 import { run } from '../../src/run.ts';
 import { projectRoot } from './shared-data.ts';
 

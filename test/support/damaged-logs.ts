@@ -2,9 +2,10 @@
  * Logs with damage done to them by a seeded generator, and the question that each of them has to answer: does the account
  * of its bytes add up?
  */
-import { finishLog, type ReadLogOptions, readRawStream } from '../../src/logs/read-log.ts';
+
 import { DiagError } from '../../src/model/errors.ts';
 import { LOSS_REASONS, lostRecords, unaccounted, unreadBytes } from '../../src/model/log.ts';
+import { finishLog, type ReadLogOptions, readRawStream } from '../../src/read/logs/read-log.ts';
 
 export interface WholeLog {
   readonly name: string;

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { writeSafetensors } from '../../src/checkpoints/safetensors.ts';
+import { writeSafetensors } from '../../src/read/checkpoints/safetensors.ts';
 import { projectRoot } from './shared-data.ts';
 
 const fixture = (path: string): string => join(projectRoot, 'fixtures', path);

@@ -1,7 +1,8 @@
 /** Hand-made runs and reports for tests of what comes after the detectors. */
-import { DETECTORS } from '../../src/detectors/registry.ts';
-import { seriesThatEnd } from '../../src/engine/series-end.ts';
-import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../src/findings/registry.ts';
+
+import { seriesThatEnd } from '../../src/app/engine/series-end.ts';
+import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../src/judge/findings/registry.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
 import type { Role, Run, TimeSeries } from '../../src/model/run.ts';
 import { summariseSeries } from '../../src/model/series-summary.ts';

@@ -1,5 +1,5 @@
 /** Logs of a healthy training in eight formats, from rows whose cells a test may change. */
-import { crc32c, maskedCrc32c } from '../../src/bytes/crc32c.ts';
+import { crc32c, maskedCrc32c } from '../../src/read/bytes/crc32c.ts';
 
 /** A cell as its program would print it; null says that there is no value, undefined is not there at all. */
 export type Cell = string | null | undefined;

@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
-import { inParts, LEAST_PARTS, memoryOf, PART, type Task } from '../../src/threads/in-parts.ts';
-import { openThreads, type Threads } from '../../src/threads/pool.ts';
+import { inParts, LEAST_PARTS, memoryOf, PART, type Task } from '../../src/step/threads/in-parts.ts';
+import { openThreads, type Threads } from '../../src/step/threads/pool.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { ENDS, FAILS, HANGS, SUM } from './tasks.ts';
 
@@ -133,8 +133,8 @@ it('the program that is built has the file of a replay’s threads', async () =>
 it('threads that nobody closes keep no process from ending', () => {
   const url = (path: string) => JSON.stringify(pathToFileURL(`${projectRoot}/${path}`).href);
   const code = `
-    const { openThreads } = await import(${url('src/threads/pool.ts')});
-    const { inParts, PART } = await import(${url('src/threads/in-parts.ts')});
+    const { openThreads } = await import(${url('src/step/threads/pool.ts')});
+    const { inParts, PART } = await import(${url('src/step/threads/in-parts.ts')});
     const { SUM } = await import(${url('test/threads/tasks.ts')});
     openThreads(new URL(${url('test/threads/tasks.worker.ts')}), 2);
     const x = new Float32Array(new SharedArrayBuffer(400 * PART));

@@ -1,6 +1,6 @@
 /** Tasks of the tests: what a thread may do besides its work. */
 import { isMainThread, threadId } from 'node:worker_threads';
-import type { Task } from '../../src/threads/in-parts.ts';
+import type { Task } from '../../src/step/threads/in-parts.ts';
 
 interface Input {
   readonly x: Float32Array;

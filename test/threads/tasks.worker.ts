@@ -1,4 +1,4 @@
-import { serveParts } from '../../src/threads/serve-parts.ts';
+import { serveParts } from '../../src/step/threads/serve-parts.ts';
 import { ENDS, FAILS, HANGS, SUM } from './tasks.ts';
 
 serveParts([SUM, FAILS, ENDS, HANGS]);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import { watchLog } from '../../src/engine/watch.ts';
+import { watchLog } from '../../src/app/engine/watch.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
 const scratch = scratchFolders('watch-memory');

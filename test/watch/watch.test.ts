@@ -15,13 +15,18 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { followFile } from '../../src/bytes/tail.ts';
-import type { Io } from '../../src/cli/io.ts';
-import { analyze } from '../../src/engine/analyze.ts';
-import { type Watcher, watchLog, watchPath } from '../../src/engine/watch.ts';
-import { ALERT_CLASSES, type AlertState, NO_ALERTS, updateAlerts } from '../../src/engine/watch-alerts.ts';
+import type { Io } from '../../src/app/cli/io.ts';
+import { analyze } from '../../src/app/engine/analyze.ts';
+import { type Watcher, watchLog, watchPath } from '../../src/app/engine/watch.ts';
+import {
+  ALERT_CLASSES,
+  type AlertState,
+  NO_ALERTS,
+  updateAlerts,
+} from '../../src/app/engine/watch-alerts.ts';
 import { EXIT, type ExitCode } from '../../src/model/errors.ts';
 import type { Report, RunReport } from '../../src/model/report.ts';
+import { followFile } from '../../src/read/bytes/tail.ts';
 import { cli } from '../support/cli.ts';
 import { healthyRun, makeRunReport } from '../support/make-report.ts';
 import { projectRoot } from '../support/shared-data.ts';

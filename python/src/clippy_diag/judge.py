@@ -1,6 +1,6 @@
 """When losses leave their band: the judge of `clippy-diag`, in plain Python, without dependencies. Apache-2.0.
 
-The same bands, settings and incidents as in src/incidents of clippy-diag; fixtures/incidents/cases.json holds both
+The same bands, settings and incidents as in src/judge/incidents of clippy-diag; fixtures/incidents/cases.json holds both
 to the same onsets. docs/detection.md says what they mean.
 
     judge = Judge()
@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-#: Names, values and origins as in src/incidents/settings.ts.
+#: Names, values and origins as in src/judge/incidents/settings.ts.
 SETTINGS = {
     "minimumPoints": 8,
     "gracePoints": 20,
@@ -697,7 +697,7 @@ def _above_level(
 
 
 def _level_before(window: Sequence[float]) -> tuple[float, int, float]:
-    """The level before a step, the number of losses that it is of, and their noise: src/incidents/step.ts says how."""
+    """The level before a step, the number of losses that it is of, and their noise: src/judge/incidents/step.ts says how."""
     middle = len(window) >> 1
     newer = _median(window[middle:])
     slope = min(0.0, (newer - _median(window[:middle])) / middle)
@@ -710,7 +710,7 @@ def _level_before(window: Sequence[float]) -> tuple[float, int, float]:
 
 
 def _step(values: Sequence[float], scale: _Scale, lengths: _Lengths, jump: Incident | None) -> Incident | None:
-    """A level that rose and stays up, of a loss so noisy that few points do not show it: src/incidents/step.ts says how."""
+    """A level that rose and stays up, of a loss so noisy that few points do not show it: src/judge/incidents/step.ts says how."""
     if scale is not _LOG:
         return None
     s = SETTINGS
@@ -804,7 +804,7 @@ def _stretch_above(values: Sequence[float], level: float) -> tuple[int, int]:
 
 
 def _swell(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Incident | None:
-    """A rise of the level that passes, of a loss so noisy that no point leaves its band: src/incidents/swell.ts says how."""
+    """A rise of the level that passes, of a loss so noisy that no point leaves its band: src/judge/incidents/swell.ts says how."""
     if scale is not _LOG:
         return None
     s = SETTINGS
@@ -856,7 +856,7 @@ def _level_between(values: Sequence[float], start: int, end: int) -> float:
 
 
 def _burst(values: Sequence[float], scale: _Scale, lengths: _Lengths) -> Incident | None:
-    """A loss that bursts as it starts and comes back, before it has a band: src/incidents/burst.ts says how."""
+    """A loss that bursts as it starts and comes back, before it has a band: src/judge/incidents/burst.ts says how."""
     n = len(values)
     if scale is not _LOG or n == 0:
         return None

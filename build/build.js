@@ -1,0 +1,175 @@
+// Bundles src/ and the packages that it uses into dist/ with code splitting, so that a command loads only what it imports;
+// writes NOTICE with the licences of these packages, the type declarations and oclif's manifest.
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { lazyNode, lazyWidths } from './lazy.js';
+import { noticeOf } from './notice.js';
+import { oclifParser } from './oclif.js';
+import { together } from './together.js';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+process.chdir(root);
+
+/** Every .ts file below a folder. */
+const sources = (folder) =>
+  readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory()
+      ? sources(join(folder, entry.name))
+      : entry.name.endsWith('.ts')
+        ? [join(folder, entry.name)]
+        : [],
+  );
+
+/** `import text from 'FILE?raw'`: the text of a file as a constant, as in Vite. */
+const rawText = {
+  name: 'raw-text',
+  setup(build) {
+    build.onResolve({ filter: /\?raw$/ }, ({ path, importer }) => ({
+      path: createRequire(importer).resolve(path.slice(0, -'?raw'.length)),
+      namespace: 'raw-text',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'raw-text' }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8'),
+      loader: 'text',
+    }));
+  },
+};
+
+rmSync('dist', { recursive: true, force: true });
+rmSync('oclif.manifest.json', { force: true });
+const { exports, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
+const shared = {
+  outdir: 'dist',
+  outbase: 'src',
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  metafile: true,
+  // What is bundled says under which licence in NOTICE.
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+const modules = {
+  ...shared,
+  splitting: true,
+  format: 'esm',
+  // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
+  // tfjs, the user's.
+  external: ['@oclif/*', ...Object.keys(peerDependencies)],
+  plugins: [rawText, lazyNode, lazyWidths, oclifParser],
+  sourcemap: 'linked',
+  sourcesContent: false,
+};
+const program = {
+  ...modules,
+  // Workers are entry points of their own: a thread or child process is started from its file.
+  entryPoints: [
+    'src/index.ts',
+    'src/run.ts',
+    ...sources('src/app/commands'),
+    ...sources('src').filter((f) => f.endsWith('.worker.ts')),
+  ],
+  // Packages in CommonJS require modules of Node.
+  banner: {
+    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  },
+};
+const split = await build({ ...program, write: false });
+const built = await Promise.all([
+  build({ ...program, plugins: [...program.plugins, together(split.metafile)] }),
+  // For browsers too: nothing of Node in them.
+  build({
+    ...modules,
+    entryPoints: ['src/differentiate/autodiff/clippy-adagrad.ts', 'src/experiment/recorder/tfjs-recorder.ts'],
+  }),
+  // As one script, of which build/code.js keeps what V8 makes of it: an expression, a function of a module in CommonJS.
+  build({
+    ...program,
+    entryPoints: ['src/run.ts'],
+    outdir: undefined,
+    outfile: 'dist/program.script',
+    splitting: false,
+    format: 'cjs',
+    define: { 'import.meta.url': 'scriptUrl' },
+    // A script whose code was kept has lost how it imports modules (V8 in Node 20): the few packages outside are required.
+    supported: { 'dynamic-import': false },
+    sourcemap: false,
+    banner: {
+      js: "(function (exports, require, module, __filename) { const scriptUrl = require('node:url').pathToFileURL(__filename).href;",
+    },
+    footer: { js: '})' },
+  }),
+  build({
+    ...shared,
+    entryPoints: ['src/differentiate/autodiff/tfjs-packages.cjs'],
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    minify: true,
+    // Asked for only where Node has no fetch.
+    external: ['node-fetch'],
+  }),
+]);
+// bin/program.js reads the script byte by byte, as V8 keeps it smallest: what esbuild leaves as it is, in regular expressions and
+// tagged templates, is escaped too.
+const script = readFileSync('dist/program.script', 'utf8');
+writeFileSync(
+  'dist/program.script',
+  script.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+);
+for (const name of ['tfjs-backend-wasm', 'tfjs-backend-wasm-simd'])
+  copyFileSync(
+    `node_modules/@tensorflow/tfjs-backend-wasm/dist/${name}.wasm`,
+    `dist/differentiate/autodiff/${name}.wasm`,
+  );
+const { notice, bundled } = noticeOf(built.flatMap(({ metafile }) => Object.keys(metafile.inputs)));
+writeFileSync('NOTICE', notice);
+writeFileSync('dist/bundled.json', `${JSON.stringify(bundled, null, 2)}\n`);
+const run = (file, ...args) =>
+  execFileSync(process.execPath, [file, ...args], {
+    // Standard output is npm's: `npm pack` prints the name of the tarball there, and pre-commit reads it.
+    stdio: ['ignore', process.stderr, 'inherit'],
+    // oclif looks for a newer version of itself otherwise.
+    env: { ...process.env, OCLIF_SKIP_NEW_VERSION_CHECK: 'true' },
+  });
+// Without its manifest, help loads every command with all that it imports.
+run('node_modules/oclif/bin/run.js', 'manifest');
+run('build/code.js');
+if (!process.argv.includes('--fast')) {
+  run('node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json');
+  keepPublicTypes(bundled.map(({ name }) => name));
+}
+
+/**
+ * Keeps the declarations that a user of the package reaches, with the extensions that every tool resolves.
+ *
+ * @throws where one names a package that is bundled, which the user does not have
+ */
+function keepPublicTypes(bundledNames) {
+  const reached = new Set(
+    Object.values(exports)
+      .flatMap(({ types }) => types ?? [])
+      .map((path) => normalize(path)),
+  );
+  // A set gives what is added to it while it is walked.
+  for (const file of reached) {
+    const text = readFileSync(file, 'utf8');
+    const code = text.replace(/\/\*.*?\*\//gs, '');
+    for (const [, from] of code.matchAll(/(?:\bfrom |\bimport\()['"]([^'"]+)['"]/g)) {
+      if (from.startsWith('.')) reached.add(join(dirname(file), from.replace(/\.ts$/, '.d.ts')));
+      else if (
+        bundledNames.some((name) => from === name || from.startsWith(`${name}/`)) &&
+        !(from in peerDependencies)
+      )
+        throw new Error(`${file} is public and names ${from}, which is bundled`);
+    }
+    writeFileSync(file, text.replace(/((?:\bfrom |\bimport\()['"]\.{1,2}\/[^'"]+)\.ts(['"])/g, '$1.js$2'));
+  }
+  for (const name of readdirSync('dist', { recursive: true, encoding: 'utf8' })) {
+    const file = join('dist', name);
+    if (name.endsWith('.d.ts') && !reached.has(file)) rmSync(file);
+  }
+}

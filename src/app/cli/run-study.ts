@@ -1,0 +1,130 @@
+/** `matrix STUDY.yaml`: what its flags mean, and what it prints. */
+import { availableParallelism } from 'node:os';
+import { type OpenedStudy, openStudy } from '../../experiment/study/open-study.ts';
+import { cellCount, nextCells, type Shard } from '../../experiment/study/plan.ts';
+import type { QueueIo } from '../../experiment/study/queue.ts';
+import { openResume } from '../../experiment/study/results-file.ts';
+import { type CellRunner, localRunner, resultOf, runStudy } from '../../experiment/study/run-study.ts';
+import { threadRunner } from '../../experiment/study/thread-runner.ts';
+import { diagError, EXIT, type ExitCode } from '../../model/errors.ts';
+import { studyDocument } from '../../report/study-formats.ts';
+import { renderStudy } from '../../report/study-text.ts';
+import type { CommandIo } from './command.ts';
+import { progressOn } from './progress.ts';
+import { refuseInputs } from './report-files.ts';
+import { studyTargets, writeStudy } from './study-files.ts';
+import { terminalOptions } from './terminal-options.ts';
+import { toolVersion } from './tool-version.ts';
+
+/** Beyond it a study needs --yes. */
+const MOST_CELLS = 100_000;
+/** A thread costs as much as a few dozen small cells. */
+const CELLS_FOR_A_THREAD = 16;
+
+export interface StudyFlags {
+  readonly json: boolean;
+  readonly ascii: boolean;
+  readonly yes: boolean;
+  readonly workers?: number | undefined;
+  readonly resume?: string | undefined;
+  readonly shard?: string | undefined;
+  readonly queue?: string | undefined;
+  readonly 'max-time'?: number | undefined;
+  readonly report?: readonly string[] | undefined;
+}
+
+/** Whoever trains the cells: workers on a queue, threads or this thread. @throws as `queueRunner` */
+async function runnerOf(
+  study: OpenedStudy,
+  workers: number,
+  url: string | undefined,
+  io: CommandIo,
+): Promise<CellRunner> {
+  if (url === undefined) return workers > 1 ? threadRunner(study.setup, workers) : localRunner(study);
+  const { queueRunner } = await import('../../experiment/study/queue.ts');
+  const { key } = study.info;
+  return queueRunner({ key, setup: study.setup }, { ...queueIo(io), url, version: toolVersion() });
+}
+
+/** @throws usage */
+function shardOf(text: string): Shard {
+  const [, index, count] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? [];
+  const shard = { index: Number(index), count: Number(count) };
+  if (!(shard.index >= 1 && shard.index <= shard.count))
+    throw diagError('usage', {
+      problem: `--shard ${text} is no part of a study`,
+      hint: 'write for example --shard 2/8',
+    });
+  return shard;
+}
+
+/** What a queue sees of the world. */
+export const queueIo = (io: CommandIo): QueueIo => ({
+  now: io.now,
+  sleep: (milliseconds) => io.sleep(milliseconds, new AbortController().signal),
+  remark: io.remark,
+});
+
+/** @throws usage */
+function checkQueueFlags({ queue, resume, workers, shard }: StudyFlags): void {
+  if (queue === undefined) return;
+  const [other] = [...(workers === undefined ? [] : ['workers']), ...(shard === undefined ? [] : ['shard'])];
+  if (other !== undefined)
+    throw diagError('usage', {
+      problem: `--${other} has no use beside --queue`,
+      hint: 'cells are trained where `clippy-diag matrix worker` runs',
+    });
+  if (resume === undefined)
+    throw diagError('usage', {
+      problem: '--queue needs --resume FILE',
+      hint: 'the file keeps the results when this process or Redis ends',
+    });
+}
+
+export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
+  checkQueueFlags(flags);
+  const { targets, refused } = await studyTargets(
+    flags.report ?? [],
+    [path, ...(flags.resume === undefined ? [] : [flags.resume])],
+    io,
+  );
+  const shard = flags.shard === undefined ? undefined : shardOf(flags.shard);
+  const study = await openStudy(path);
+  const cells = cellCount(study.info);
+  if (cells > MOST_CELLS && !flags.yes)
+    throw diagError('study-too-large', { cells, limit: MOST_CELLS }, { path });
+  const resume = flags.resume === undefined ? undefined : await openResume(flags.resume, study.info.key);
+  if (refused !== null) throw refused;
+  await refuseInputs(targets, study.files);
+  const workers =
+    flags.workers ?? Math.min(availableParallelism(), Math.max(1, Math.floor(cells / CELLS_FOR_A_THREAD)));
+  const runner = await runnerOf(study, workers, flags.queue, io);
+  const end = flags['max-time'] === undefined ? Infinity : io.now() + 60_000 * flags['max-time'];
+  let ended: ExitCode | undefined;
+  const stop = io.onEnd((code) => {
+    ended = code;
+  });
+  try {
+    const results = await runStudy(study, {
+      runner,
+      goesOn: () => ended === undefined && io.now() < end,
+      progress: progressOn(io.stderr, io.now, 'cell'),
+      ...(shard === undefined ? {} : { shard }),
+      ...(resume === undefined ? {} : { resume }),
+    });
+    if (ended !== undefined) return ended;
+    const result = resultOf(study.info, results, study.notes, shard);
+    await writeStudy(result, targets, io);
+    // A shard's results are for `matrix merge`.
+    const toStdout = shard !== undefined && !targets.some(({ format }) => format === 'json');
+    if (flags.json || toStdout) await io.printJson(studyDocument(result));
+    else await io.print(renderStudy(result, terminalOptions(io.stdout, io.env, flags.ascii)));
+    const whole =
+      nextCells(study.info, results, shard).length === 0 &&
+      result.cells.every(({ verdict }) => verdict !== 'crashed');
+    return whole ? EXIT.done : EXIT.inconclusive;
+  } finally {
+    stop();
+    await runner.close();
+  }
+}

@@ -1,0 +1,318 @@
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
+import { BACKENDS } from '../../differentiate/autodiff/backend-names.ts';
+import type { ColumnMap } from '../../differentiate/autodiff/batches.ts';
+import { EIGEN_METHODS } from '../../differentiate/curvature/top-eigenpairs.ts';
+import {
+  type CurvatureOptions,
+  measureCurvature,
+  parseOptimizer,
+} from '../../experiment/measure/curvature.ts';
+import {
+  type CurvaturePoint,
+  capturePoint,
+  checkpointPoint,
+  checkpointsAt,
+} from '../../experiment/measure/point.ts';
+import { recordedCurvature } from '../../experiment/replay/recorded.ts';
+import { CURVATURE_OPERATORS, type CurvatureEntry, type LabelledDensity } from '../../model/curvature.ts';
+import { DiagError, diagError, EXIT, type ExitCode, worstExitCode } from '../../model/errors.ts';
+import { SCHEMA_VERSION } from '../../model/report.ts';
+import { isCapture, openCapture } from '../../read/captures/read.ts';
+import { briefCurvature } from '../../report/brief-steps.ts';
+import { curvatureText } from '../../report/curvature-text.ts';
+import { command } from '../cli/command.ts';
+import { limitsOf } from '../cli/model-limits.ts';
+import { productsOn } from '../cli/progress.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+
+export default command({
+  summary: 'Measure how sharp the loss is, against what the learning rate and the optimizer tolerate.',
+  description:
+    'At the first recorded step of a capture, or at a checkpoint with a model and a batch. For Adagrad, RMSProp and Adam the limit belongs to the preconditioned Hessian. A ratio above 1 is a risk, not a verdict.',
+  examples: [
+    '<%= config.bin %> <%= command.id %> fixtures/incident/capture',
+    '<%= config.bin %> <%= command.id %> capture --at 399 --top 3 --task each',
+    '<%= config.bin %> <%= command.id %> --model model.json --checkpoint runs/a --batch batch.npz --optimizer adagrad:learningRate=0.1',
+  ],
+  args: {
+    capture: Args.string({ required: false, description: 'folder of a capture' }),
+  },
+  flags: {
+    model: Flags.string({
+      helpGroup: 'INPUT',
+      description: 'model file; of a capture, instead of the one it names',
+      helpValue: 'FILE',
+    }),
+    checkpoint: Flags.string({
+      helpGroup: 'INPUT',
+      description: 'checkpoint, or a folder of them',
+      helpValue: 'PATH',
+    }),
+    batch: Flags.string({
+      helpGroup: 'INPUT',
+      description: 'npz, safetensors, CSV or Parquet file with inputs and labels (may be repeated)',
+      helpValue: 'FILE',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    map: Flags.string({
+      helpGroup: 'INPUT',
+      description: 'columns of an input of the model, e.g. dense=x1,x2',
+      helpValue: 'INPUT=NAMES',
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    optimizer: Flags.string({
+      helpGroup: 'INPUT',
+      description: 'optimizer of a checkpoint, e.g. adam:learningRate=1e-3,beta2=0.99',
+      helpValue: 'NAME:OPTIONS',
+    }),
+    at: Flags.integer({
+      helpValue: 'STEP',
+      helpGroup: 'INPUT',
+      description: 'step of the capture; default its first',
+    }),
+    batches: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'INPUT',
+      description: 'steps of the capture whose batches are averaged over (default 1)',
+      min: 1,
+    }),
+    top: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'QUESTION',
+      description: 'how many eigenvalues',
+      default: 1,
+      min: 1,
+      max: 50,
+    }),
+    method: Flags.option({
+      helpGroup: 'SOLVER',
+      options: EIGEN_METHODS,
+      description: 'eigenvalue solver',
+      default: 'lanczos' as const,
+    })(),
+    operator: Flags.option({
+      helpGroup: 'QUESTION',
+      options: CURVATURE_OPERATORS,
+      description: 'default: hessian, and preconditioned-hessian where the optimizer has a preconditioner',
+    })(),
+    tolerance: Flags.string({
+      helpValue: 'X',
+      helpGroup: 'SOLVER',
+      description: 'relative residual of a converged pair',
+      default: '1e-3',
+    }),
+    seed: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description: 'seed of the random starts',
+      default: 0,
+    }),
+    starts: Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description:
+        'random starts that have to agree on the top; without it one, where its search excludes a larger eigenvalue, else two',
+      min: 1,
+      max: 20,
+    }),
+    thorough: Flags.boolean({
+      helpGroup: 'SOLVER',
+      description:
+        'let every further start (two in all without --starts) search until it converges; without it each has as many products as the first took',
+    }),
+    'max-products': Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description: 'products in one search',
+      default: 300,
+      min: 1,
+    }),
+    block: Flags.string({
+      helpGroup: 'QUESTION',
+      description: 'tensors by name, * stands for anything',
+      helpValue: 'PATTERN',
+    }),
+    task: Flags.string({
+      helpValue: 'TASK',
+      helpGroup: 'QUESTION',
+      description: "one task's part of the loss, or each",
+    }),
+    onset: Flags.integer({
+      helpValue: 'STEP',
+      helpGroup: 'OUTPUT',
+      description: 'step of a divergence, marked in the chart over checkpoints',
+    }),
+    density: Flags.boolean({ helpGroup: 'QUESTION', description: 'also the trace and the spectral density' }),
+    backend: Flags.option({
+      helpGroup: 'SOLVER',
+      options: BACKENDS,
+      description: 'default: the fastest that loads',
+    })(),
+    'fast-math': Flags.boolean({
+      helpGroup: 'SOLVER',
+      description:
+        'multiply matrices with fused multiply-add: a large net takes some 13 % less time, and last digits may differ on another processor',
+    }),
+    'rows-per-pass': Flags.integer({
+      helpValue: 'N',
+      helpGroup: 'SOLVER',
+      description: 'rows in memory at a time',
+      min: 1,
+    }),
+    'model-seconds': Flags.integer({
+      helpValue: 'SECONDS',
+      helpGroup: 'SOLVER',
+      description: 'time for one call of a module that is the model (default 60)',
+      min: 1,
+    }),
+    'model-memory': Flags.integer({
+      helpValue: 'MIB',
+      helpGroup: 'SOLVER',
+      description: 'MiB for a module that is the model (default 4096)',
+      min: 64,
+    }),
+    verbose: Flags.boolean({
+      helpGroup: 'OUTPUT',
+      description: 'show everything: every operator, how well each value is known, notes',
+    }),
+    ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
+  },
+
+  async run({ args, flags }, io) {
+    const tolerance = Number(flags.tolerance);
+    if (!(tolerance > 0 && tolerance < 1))
+      throw diagError('usage', {
+        problem: `--tolerance ${flags.tolerance} is not between 0 and 1`,
+        hint: 'e.g. 1e-3',
+      });
+    const options: CurvatureOptions = {
+      method: flags.method,
+      count: flags.top,
+      tolerance,
+      seed: flags.seed,
+      maxProducts: flags['max-products'],
+      thorough: flags.thorough,
+      warm: new Map(),
+      density: flags.density,
+      ...(flags.starts === undefined ? {} : { starts: flags.starts }),
+      ...(flags.operator === undefined ? {} : { operator: flags.operator }),
+      ...(flags.block === undefined ? {} : { block: flags.block }),
+      ...(flags.task === undefined ? {} : { task: flags.task }),
+    };
+    const open = {
+      limits: limitsOf(flags),
+      ...(flags.backend === undefined ? {} : { backend: flags.backend }),
+      ...(flags['fast-math'] ? { fastMath: true } : {}),
+      ...(flags['rows-per-pass'] === undefined ? {} : { rowsPerPass: flags['rows-per-pass'] }),
+    };
+
+    let code: ExitCode = EXIT.done;
+    const entries: CurvatureEntry[] = [];
+    const notes: string[] = [];
+    let density: LabelledDensity | null = null;
+    const progress = productsOn(io.stderr, io.now);
+    const measure = async (point: CurvaturePoint, place = 0, places = 1): Promise<void> => {
+      try {
+        const measured = await measureCurvature(point, {
+          ...options,
+          ...progress.next(place, places),
+        });
+        entries.push(...measured.entries);
+        if (measured.strayed !== null) code = EXIT.inconclusive;
+        density = measured.density;
+      } finally {
+        progress.end();
+        await point.model.objective.close();
+      }
+    };
+    if (args.capture !== undefined) {
+      const foreign = (['checkpoint', 'batch', 'map', 'optimizer'] as const).filter(
+        (name) => flags[name] !== undefined,
+      );
+      if (foreign.length > 0)
+        throw diagError('usage', {
+          problem: 'a capture brings its own parameters, batches and optimizer',
+          hint: `leave --${foreign.join(', --')} out, or the capture`,
+        });
+      const capture = await openCapture(args.capture);
+      const recorded = recordedCurvature(capture.manifest);
+      if (flags.model !== undefined || capture.manifest.model !== null || recorded.entries.length === 0)
+        await measure(
+          await capturePoint(capture, {
+            ...open,
+            ...(flags.model === undefined ? {} : { model: flags.model }),
+            ...(flags.at === undefined ? {} : { at: flags.at }),
+            ...(flags.batches === undefined ? {} : { batches: flags.batches }),
+          }),
+        );
+      entries.push(...recorded.entries);
+      notes.push(...recorded.notes);
+    } else {
+      const { model, checkpoint, batch } = flags;
+      if (model === undefined || checkpoint === undefined || batch === undefined)
+        throw diagError('usage', {
+          problem: 'neither a capture nor --model, --checkpoint and --batch',
+          hint: 'name a capture, or all three',
+        });
+      if (flags.at !== undefined || flags.batches !== undefined)
+        throw diagError('usage', {
+          problem: '--at and --batches choose steps of a capture, and there is none',
+          hint: 'name several files with --batch to average over them',
+        });
+      if (await isCapture(checkpoint))
+        throw diagError('usage', {
+          problem: `${checkpoint} is a capture`,
+          hint: 'name it without --checkpoint',
+        });
+      const optimizer = flags.optimizer === undefined ? {} : parseOptimizer(flags.optimizer);
+      const files = { ...open, model, batch, map: columnMap(flags.map ?? []), ...optimizer };
+      const checkpoints = await checkpointsAt(checkpoint);
+      let failed: DiagError | undefined;
+      try {
+        for (const [i, one] of checkpoints.entries())
+          try {
+            await measure(await checkpointPoint(one, files), i, checkpoints.length);
+          } catch (error) {
+            // A run that blew up leaves checkpoints without a finite loss; those before are what is asked about.
+            if (!(error instanceof DiagError) || checkpoints.length === 1) throw error;
+            failed ??= error;
+            notes.push(`${one.path} was not measured: ${error.code}: ${error.message}`);
+            code = worstExitCode(code, error.exitCode);
+          }
+      } finally {
+        for (const one of checkpoints) await one.close();
+      }
+      if (entries.length === 0 && failed !== undefined) throw failed;
+    }
+    if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))
+      code = worstExitCode(code, EXIT.inconclusive);
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
+    else {
+      const terminal = terminalOptions(io.stdout, io.env, flags.ascii);
+      const short =
+        flags.verbose || density !== null
+          ? undefined
+          : briefCurvature(entries, args.capture !== undefined, code !== EXIT.done, terminal, flags.onset);
+      await io.print(short ?? curvatureText(entries, density, terminal, flags.onset));
+      for (const note of notes) await io.remark(`note: ${note}`);
+    }
+    return code;
+  },
+});
+
+function columnMap(values: readonly string[]): ColumnMap {
+  const map = new Map<string, string[]>();
+  for (const value of values) {
+    const equals = value.indexOf('=');
+    if (equals <= 0 || equals === value.length - 1)
+      throw diagError('usage', {
+        problem: `--map ${value} is not INPUT=NAMES`,
+        hint: 'e.g. --map dense=x1,x2',
+      });
+    map.set(value.slice(0, equals), value.slice(equals + 1).split(','));
+  }
+  return map;
+}

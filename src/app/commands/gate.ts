@@ -1,0 +1,84 @@
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
+import { EXIT } from '../../model/errors.ts';
+import { renderGate } from '../../report/gate-text.ts';
+import { json } from '../../report/json.ts';
+import { command, makingOf } from '../cli/command.ts';
+import { configOf, gateFlags, settleFlag, settleOf } from '../cli/gate-flags.ts';
+import { statusOn } from '../cli/progress.ts';
+import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
+import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
+import { readGateEvidence } from '../gate/evidence.ts';
+import { judgeGate } from '../gate/judge.ts';
+
+export default command({
+  summary: 'Judge logs or saved reports by a policy; the exit code decides, for CI.',
+  description:
+    'Rules come from .clippy-diag.yaml (found upward), or from the recommended preset where there is none; --rule adds ' +
+    'to either, --no-config leaves both out. Exits 0 only where every rule was judged on complete data and none of severity error failed; ' +
+    '1: failed, 2: config or usage, 3: damaged or missing input, 4: could not be judged, 5: a report was not written.',
+  examples: [
+    '<%= config.bin %> <%= command.id %> runs/',
+    "<%= config.bin %> <%= command.id %> train.jsonl --rule 'last(loss) <= 0.2' --rule loss-spike",
+    '<%= config.bin %> <%= command.id %> runs/ --report junit:junit.xml --report sarif:out.sarif',
+    '<%= config.bin %> <%= command.id %> report.json',
+  ],
+  takesMany: true,
+  judges: true,
+  args: {
+    path: Args.string({
+      required: true,
+      description: 'logs, folders, saved reports, or patterns of them; - is standard input',
+    }),
+  },
+  flags: {
+    ...gateFlags,
+    ...logFlags,
+    ...settleFlag,
+    report: reportFlag(
+      'also write the report, as FORMAT:FILE; - as FILE is standard output (may be repeated)',
+    ),
+    'exit-zero': Flags.boolean({
+      description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
+      helpGroup: 'POLICY',
+    }),
+  },
+
+  async run({ argv, flags }, io) {
+    const config = await configOf(flags);
+    const { targets } = await reportTargets(
+      flags.report,
+      [
+        ...argv,
+        ...(config.path === null ? [] : [config.path]),
+        ...(config.baseline === null ? [] : [config.baseline.file]),
+      ],
+      io,
+    );
+    const status = statusOn(io.stderr);
+    const evidence = await readGateEvidence(argv, {
+      ...readOptionsOf(flags, io),
+      ...settleOf(flags, io),
+      ...makingOf(io),
+      config,
+      onProgress: status,
+    }).finally(() => status(''));
+    const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
+    // Its schema takes a library that no gate without a baseline is to wait for.
+    const baseline = judgesBaseline
+      ? await (await import('../gate/baseline-file.ts')).readBaseline(config.baseline.file)
+      : null;
+    const gate = judgeGate({ ...evidence, baseline }, config);
+    const report = { ...evidence.report, gate };
+    const forgiven = flags['exit-zero'] && (gate.exitCode === 1 || gate.exitCode === 4);
+    // Annotations may stand among other text, a document may not.
+    const alone = targets.some(({ format, path }) => path === '-' && format !== 'github');
+    if (!alone) {
+      const options = terminalOptions(io.stdout, io.env, false);
+      await io.print(flags.json ? json.render(report, options) : renderGate(gate, options, report.skipped));
+    }
+    await writeReports(report, targets, io);
+    return forgiven ? EXIT.done : gate.exitCode;
+  },
+});

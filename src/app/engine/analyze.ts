@@ -1,0 +1,129 @@
+/** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
+import { readThresholds } from '../../judge/findings/thresholds.ts';
+import type { Comparison } from '../../model/comparison.ts';
+import { diagError } from '../../model/errors.ts';
+import type { Report, RunReport } from '../../model/report.ts';
+import type { Run } from '../../model/run.ts';
+import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
+import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
+import { followCaptures } from './follow-captures.ts';
+import { type JudgeOptions, judgementOf, thresholdsFor } from './judge-run.ts';
+import { assembleReport, diagnoseRun, runReport } from './report.ts';
+import { whatIf } from './what-if.ts';
+
+export interface AnalyzeOptions extends CollectOptions, JudgeOptions {
+  readonly toolVersion: string;
+  readonly now: () => Date;
+  /** Seconds for what is expensive: statistics of checkpoints, replay, curvature. Default 60. */
+  readonly budget?: number;
+  /** Whether the two runs under the paths are compared. */
+  readonly compare?: boolean;
+  /** Told what is being worked on, for a progress line. */
+  readonly onProgress?: (what: string) => void;
+  /** Given what the log of a run alone tells, before checkpoints and captures beside it are looked at. */
+  readonly onFirst?: (report: Report) => Promise<void>;
+}
+
+export const DEFAULT_BUDGET = 60;
+
+/**
+ * Analyzes what lies under files and folders.
+ *
+ * @param paths files and folders; `-` is standard input
+ * @returns the report. Damage of an input stands in its `inputs` entry, a path that could not be used at all in
+ *   `warnings`
+ * @throws DiagError where nothing at all could be read; finding-unknown, threshold-unknown, threshold-range,
+ *   threshold-conflict
+ */
+export async function analyze(paths: readonly string[], options: AnalyzeOptions): Promise<Report> {
+  // Before anything is read: a mistake of the caller's is none of the inputs.
+  if (typeof options.thresholds === 'object') readThresholds(options.thresholds);
+  const { now, onProgress = () => {}, budget = DEFAULT_BUDGET } = options;
+  const clock = (): number => now().getTime();
+  // Reading counts: the time begins here.
+  const late = `neither summed nor measured within ${budget} s (--budget)`;
+  const limits: Limits = { clock, deadline: clock() + 1000 * budget, late, onProgress };
+  return withInputs(paths, options, (found) => reportOn(found, paths, limits, { ...options, budget }));
+}
+
+/** What the logs alone tell. */
+export const reportOnLogs = (
+  { logs, skipped, errors }: Pick<Inputs, 'logs' | 'skipped' | 'errors'>,
+  options: JudgeOptions & Pick<AnalyzeOptions, 'toolVersion' | 'now'>,
+): Report =>
+  assembleReport({
+    toolVersion: options.toolVersion,
+    createdAt: options.now().toISOString(),
+    inputs: logs.flatMap(inputsOf),
+    runs: logs.flatMap(({ runs }) => runs.map((run) => diagnoseRun(run, options))),
+    skipped,
+    warnings: errors.map((error) => error.toRecord()),
+  });
+
+async function reportOn(
+  found: Inputs,
+  paths: readonly string[],
+  limits: Limits,
+  options: AnalyzeOptions & { readonly budget: number },
+): Promise<Report> {
+  const about = { toolVersion: options.toolVersion, createdAt: options.now().toISOString() };
+  const logged = found.logs.flatMap(({ runs }) => runs);
+  if (
+    options.onFirst !== undefined &&
+    options.compare !== true &&
+    logged.length === 1 &&
+    found.checkpoints.length + found.captures.length > 0
+  )
+    await options.onFirst(reportOnLogs(found, options));
+  const comparesPaths = options.compare === true && paths.length === 2;
+  const evidence = await gatherEvidence(found, limits, comparesPaths ? paths : []);
+  if (evidence.inputs.length === 0 && found.errors[0] !== undefined) throw found.errors[0];
+  if (options.compare === true && evidence.runs.length !== 2)
+    // What is wrong with a path that was named says more than how many are left.
+    throw (
+      found.errors[0] ??
+      diagError('usage', {
+        problem: `--compare compares two runs, and ${evidence.runs.length === 1 ? 'one was' : `${evidence.runs.length} were`} found`,
+        hint: 'name two logs or folders with one run each, e.g. analyze runs/a runs/b --compare',
+      })
+    );
+  const [one, other] = evidence.runs;
+  // Before what is expensive: it takes none of the time that experiments may use up.
+  const comparison = options.compare === true ? await comparisonOf(one!, other!, limits) : undefined;
+  const runs: RunReport[] = [];
+  for (const run of evidence.runs) runs.push(await reportOf(run, options, limits));
+
+  return assembleReport({
+    inputs: evidence.inputs,
+    runs,
+    skipped: found.skipped,
+    warnings: [...found.errors.map((error) => error.toRecord()), ...evidence.warnings],
+    ...about,
+    ...(comparison === undefined ? {} : { comparison }),
+    ...(found.checkpoints.length + found.captures.length > 0 ? { budget: options.budget } : {}),
+  });
+}
+
+/** Logs against each other, and what both recorded. */
+async function comparisonOf(one: RunEvidence, other: RunEvidence, limits: Limits): Promise<Comparison> {
+  const { compareCaptures, withCapturedSettings } = await import('./compare-captures.ts');
+  const { compareRuns } = await import('./compare-runs.ts');
+  const captures = await compareCaptures(
+    one.captures,
+    other.captures,
+    () => limits.clock() >= limits.deadline,
+  );
+  const told = ({ run, captures: own }: RunEvidence): Run =>
+    captures === undefined ? run : withCapturedSettings(run, own);
+  return {
+    ...compareRuns(told(one), told(other)),
+    ...(captures === undefined ? {} : { captures }),
+  };
+}
+
+async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Limits): Promise<RunReport> {
+  const { inForce } = thresholdsFor(evidence.run, options);
+  const captures = await followCaptures(evidence.captures, inForce, limits.onProgress);
+  const judgement = judgementOf(evidence, options, captures);
+  return runReport(evidence, judgement, await whatIf(evidence, judgement.judged.verdict, limits));
+}

@@ -1,0 +1,104 @@
+/** What tells that a file which was not read as a log is one: its name, or what stands in it. */
+import { basename } from 'node:path';
+import type { Skipped } from '../../model/inspection.ts';
+import type { LogInput } from '../../model/log.ts';
+import { isLossLike } from '../../model/run.ts';
+import type { LogFormat } from '../../read/logs/format.ts';
+import { LOG_FORMATS } from '../../read/logs/registry.ts';
+
+export type Sign = NonNullable<Skipped['saysLog']>;
+
+/** The member of {@link Skipped} that a sign is; none where there is none. */
+export const saying = (saysLog: Sign | undefined): Pick<Skipped, 'saysLog'> =>
+  saysLog === undefined ? {} : { saysLog };
+
+/** What a program printed: its own records, or why it ended. */
+const PRINTED = /\.(log|out)(\.\d+)?$/i;
+/** Text in which a run that has not begun to train would write its first record. */
+const TABLE = /\.(csv|tsv|txt|json)$/i;
+const OF_A_RUN = /(^|[^a-z])(logs?|metrics?|history|loss(es)?|train(ing|er)?)([^a-z]|$)/i;
+
+const uncompressed = (path: string): string => basename(path).replace(/\.gz$/i, '');
+
+/** Whether only a log has such a name. */
+export function nameSaysLog(path: string): boolean {
+  const name = uncompressed(path);
+  return PRINTED.test(name) || Object.values<LogFormat>(LOG_FORMATS).some(({ names }) => names?.test(name));
+}
+
+/** The sign of a file that holds nothing, or cannot be opened: there is only its name to go by. */
+export function signOfName(path: string): Sign | undefined {
+  const name = uncompressed(path);
+  return nameSaysLog(path) || /\.(csv|tsv)$/i.test(name) || isOfRun(name) ? 'name' : undefined;
+}
+
+const isOfRun = (name: string): boolean => TABLE.test(name) && OF_A_RUN.test(name);
+/** Whether there is no second line that a record could stand in. */
+const isOneLine = (text: string): boolean => !text.trim().includes('\n');
+
+/** The sign of a file that is in no known format. @param head its first bytes, decompressed */
+export function signOfUnknown(path: string, head: Buffer): Sign | undefined {
+  const text = head.toString('latin1');
+  if (contentSaysLog(text)) return 'content';
+  return nameSaysLog(path) || (isOneLine(text) && isOfRun(uncompressed(path))) ? 'name' : undefined;
+}
+
+/**
+ * The sign of a file that a format read, and that holds no run: it ended before its first point. Records of something
+ * else (texts of a data set, the graph of an event file) are none.
+ */
+export function signOfEmpty(
+  { path, kept, runs }: LogInput,
+  format: LogFormat,
+  head: Buffer,
+): Sign | undefined {
+  const broke = runs.some(({ series }) =>
+    series.some(({ role, value }) => isLossLike(role) && !value.every(Number.isFinite)),
+  );
+  if (broke) return 'content';
+  if (kept > (format.headerRecords ?? 0)) return undefined;
+  if (nameSaysLog(path)) return 'name';
+  if (kept > 0) return undefined;
+  const text = head.toString('latin1');
+  if (isOneLine(text) && isOfRun(uncompressed(path))) return 'name';
+  return LOSS_NAME.test(text.split('\n', 1)[0]!) || contentSaysLog(text) ? 'content' : undefined;
+}
+
+const LOSS = '(?:loss(?:es)?|nll|ppl|perplexity|log_?loss|xent|bce|elbo|cross[ _-]?entropy)';
+const VALUE = '["\'(]?(?:[-+]?(?:\\d|\\.\\d|nan|inf|1\\.#)|tensor\\(|null)';
+const LOSS_NAME = new RegExp(`(^|[^a-z])${LOSS}([^a-z]|$)`, 'i');
+/** `loss: 0.4`, `"loss": nan`. */
+const LOSS_VALUE = new RegExp(`(^|[^a-z])${LOSS}["')\\]]?(?:\\s{0,20}[:=|]|\\s)\\s{0,20}${VALUE}`, 'i');
+/** `epoch 3 … nan`: two looks, each of which takes the line once. */
+const AXIS_VALUE = /\b(?:epoch|step|iter(?:ation)?)\b\W{0,3}\d/i;
+const NO_NUMBER = /\b(?:nan|inf)\b/i;
+const isRecord = (line: string): boolean =>
+  LOSS_VALUE.test(line) || (AXIS_VALUE.test(line) && NO_NUMBER.test(line));
+const JSON_KEY = new RegExp(`"([^"\\n]{0,80}${LOSS}[^"\\n]{0,80})"\\s*:\\s*${VALUE}`, 'gi');
+/** A line that is longer holds no record of a run. */
+const LONGEST = 2000;
+const TRACEBACK = /^Traceback \(most recent call last\):/m;
+
+/** Whether text is that of a run: a traceback, or losses in at least three lines and a fifth of all (or in most). */
+function contentSaysLog(text: string): boolean {
+  if (text.includes('\0')) return false;
+  if (TRACEBACK.test(text)) return true;
+  if (/^\s*[[{]/.test(text)) {
+    if (/"log_history"\s*:/.test(text)) return true;
+    // A vocabulary has each word once, a list of records has the same keys again.
+    const seen = new Set<string>();
+    for (const [, key = ''] of text.matchAll(JSON_KEY)) {
+      if (seen.has(key)) return true;
+      seen.add(key);
+    }
+    return false;
+  }
+  let lines = 0;
+  let records = 0;
+  for (const line of text.split('\n')) {
+    if (line.trim() === '') continue;
+    lines++;
+    if (line.length <= LONGEST && isRecord(line)) records++;
+  }
+  return records * 2 > lines || (records >= 3 && records * 5 >= lines);
+}

@@ -1,0 +1,79 @@
+/** Rules that are kinds of findings or classes of verdict. Pure. */
+
+import { FINDINGS, sourceOf } from '../../judge/findings/registry.ts';
+import type { Finding } from '../../model/finding.ts';
+import type { RunReport } from '../../model/report.ts';
+import { causeWords } from '../../report/cause-words.ts';
+import { inconclusive, type Judgement, notInWindow, windowOf } from './judgement.ts';
+import type { RuleConfig } from './resolve-config.ts';
+import { holds, touches } from './thresholds.ts';
+
+/**
+ * A kind of finding or a class of verdict: at most `max` in the window. More than that fail it whatever else is unknown;
+ * otherwise it holds only where all there is was looked at.
+ */
+export function judgeFindings(
+  rule: RuleConfig,
+  report: RunReport,
+  hasPoints: boolean,
+  otherThresholds: string | null,
+): Judgement {
+  const expected = `at most ${rule.max} ${rule.id}${windowOf(rule)}`;
+  const unknown = otherThresholds ?? notInWindow(rule, report.series, hasPoints);
+  if (unknown !== null) return inconclusive(expected, null, unknown);
+  const crashed = report.failedDetectors.find(({ id }) => id === rule.id);
+  if (crashed !== undefined)
+    return inconclusive(expected, null, `the detector failed: ${crashed.error.message}`);
+  const inWindow = (steps: Finding['steps']): boolean =>
+    steps === null || touches(steps[0], steps[1], rule.from, rule.to);
+  const findings = report.findings.filter(({ id, steps }) => id === rule.id && inWindow(steps));
+  const incidents = report.verdict.incidents.filter(
+    (incident) =>
+      incident.class === rule.id && inWindow([incident.onsetStep, incident.recoveredStep ?? Infinity]),
+  );
+  const tasks = report.tasks.filter(
+    (task) => task.class === rule.id && inWindow([task.onsetStep ?? -Infinity, Infinity]),
+  );
+  const isClass =
+    report.verdict.class === rule.id && inWindow([report.verdict.onsetStep ?? -Infinity, Infinity]);
+  const told = findings.reduce((sum, { more = 0 }) => sum + 1 + more, 0);
+  const found = Math.max(told, incidents.length, tasks.length, isClass ? 1 : 0);
+  if (!(found > rule.max)) {
+    const ran = !Object.hasOwn(FINDINGS, rule.id) || report.detectorsRun?.includes(rule.id) === true;
+    const unread = report.notRun.find(({ id }) => id === sourceOf(rule.id));
+    if (unread !== undefined) return inconclusive(expected, null, `${unread.id}: ${unread.reason}`);
+    const absent = report.notRun.find(({ id }) => id === rule.id);
+    if (absent !== undefined) return { missing: `not looked for: ${absent.reason}` };
+    if (!ran) return inconclusive(expected, null, 'the report does not say that it was looked for');
+    const more = findings.find((finding) => finding.more !== undefined);
+    if (more !== undefined && windowOf(rule) !== '')
+      return inconclusive(
+        expected,
+        more.series,
+        `${more.more} more follow whose steps the report does not say`,
+      );
+  }
+  const first = findings[0];
+  const series = first?.series ?? incidents[0]?.series ?? report.verdict.series;
+  // Null where nothing was found.
+  const step = first?.steps?.[0] ?? incidents[0]?.onsetStep ?? (isClass ? report.verdict.onsetStep : null);
+  return {
+    status: holds(found, '<=', rule.max) ? 'pass' : 'fail',
+    expected,
+    found,
+    series: found === 0 ? null : series,
+    step,
+    message:
+      found === 0
+        ? `no ${rule.id}${windowOf(rule)}`
+        : (first?.message ?? (isClass ? report.verdict.why : `${found} ${rule.id} from step ${step}`)) +
+          causeOf(report, step),
+    locations: findings.flatMap(({ locations }) => locations),
+  };
+}
+
+/** Why the incident that a rule found came about, where something is known of it: a finding elsewhere has another cause. */
+function causeOf({ cause }: RunReport, step: number | null): string {
+  if (cause === undefined || cause.confidence === null || cause.onsetStep !== step) return '';
+  return ` Why: ${causeWords(cause)}.`;
+}

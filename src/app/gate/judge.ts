@@ -1,0 +1,197 @@
+/**
+ * The gate: a policy judged on a report. Pure. Passing needs proof: a rule that could not be judged on complete data,
+ * for whatever reason, is `inconclusive`, and so is the gate.
+ */
+
+import type { Severity } from '../../model/finding.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import type { GateProblem, GateResult, GateRule } from '../../model/gate.ts';
+import { medianInPlace } from '../../model/order-statistics.ts';
+import type { Report, RunReport } from '../../model/report.ts';
+import type { Run } from '../../model/run.ts';
+import { judgeBaseline } from './baseline.ts';
+import type { Baseline } from './baseline-file.ts';
+import { otherThresholds, rulesFor } from './for-run.ts';
+import { judgeFindings } from './judge-findings.ts';
+import { judgeThreshold, refusedIn } from './judge-series.ts';
+import { asJudged, type Judged, type Judgement, worst } from './judgement.ts';
+import { reportProblems, runProblems } from './problems.ts';
+import type { GateConfig, RuleConfig } from './resolve-config.ts';
+import { failsForGood, holds, type Threshold } from './thresholds.ts';
+
+export interface GateEvidence {
+  readonly report: Report;
+  /**
+   * The runs behind the report by id, for step windows; empty for a saved report, which keeps statistics over whole
+   * series only.
+   */
+  readonly runs: ReadonlyMap<string, Run>;
+  /** The baseline that the config names. */
+  readonly baseline: Baseline | null;
+}
+
+/**
+ * Judges a config on a report.
+ *
+ * The exit code: 3 where an input is damaged, else 1 where a rule of severity `error` fails for good, else 4 where
+ * anything at all could not be judged on complete data, else 0. A failed rule of another severity is `passed: false`
+ * and changes no code.
+ */
+export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResult {
+  const { report } = evidence;
+  const problems = reportProblems(report, config);
+  const rules: GateRule[] = [];
+  const skipped: GateResult['skipped'][number][] = [];
+  for (const group of groupsOf(report.runs, config)) {
+    const incomplete = new Map<string, boolean>();
+    const madeWithOthers = new Map<RunReport, string | null>();
+    for (const run of group.runs) {
+      madeWithOthers.set(run, otherThresholds(run, config));
+      skipped.push(...unreadOf(run));
+      const own = runProblems(run, config);
+      problems.push(...own);
+      incomplete.set(run.id, own.length > 0 || problems.some((problem) => problem.run === null));
+    }
+    for (const rule of rulesFor(group.runs[0]!, config)) {
+      if (rule.severity === 'off') continue;
+      if (rule.threshold !== null)
+        for (const run of group.runs) problems.push(...refusedProblems(rule.threshold, run, problems));
+      const judged = group.runs.map((run) =>
+        judgeRule(rule, run, evidence.runs.get(run.id), madeWithOthers.get(run)!),
+      );
+      const absent = judged.find((judgement) => 'missing' in judgement);
+      if (absent !== undefined && 'missing' in absent && rule.missing !== 'error') {
+        skipped.push({
+          id: rule.id,
+          run: group.id,
+          severity: rule.missing === 'warn' ? 'warning' : 'note',
+          reason: absent.missing,
+        });
+        continue;
+      }
+      const present = judged.map((judgement) => asJudged(judgement, rule));
+      const joined =
+        config.aggregate === 'worst' ? worst(present) : joinSeeds(present, rule, config.aggregate);
+      const open =
+        joined.status === 'fail' &&
+        group.runs.some((run) => incomplete.get(run.id)) &&
+        rule.threshold !== null &&
+        !failsForGood(rule.threshold);
+      rules.push(
+        asRule(rule.id, group.id, rule.severity, {
+          ...joined,
+          ...(open
+            ? {
+                status: 'inconclusive' as const,
+                message: `${joined.message}; the run is not complete, so this may change`,
+              }
+            : {}),
+        }),
+      );
+    }
+    if (config.baseline !== null && config.baseline.severity !== 'off' && evidence.baseline !== null) {
+      for (const run of group.runs)
+        for (const judged of judgeBaseline(
+          run,
+          evidence.baseline,
+          config.baseline.tolerance,
+          madeWithOthers.get(run)!,
+        ))
+          rules.push(asRule('baseline', run.id, config.baseline.severity, judged));
+    }
+  }
+  if (config.baseline !== null && config.baseline.severity !== 'off' && evidence.baseline === null)
+    problems.push({ exitCode: 3, id: 'baseline-missing', run: null, message: 'the baseline was not read' });
+  if (rules.length === 0)
+    problems.push({ exitCode: 4, id: 'nothing-judged', run: null, message: 'no rule was judged' });
+  const exitCode = codeOf(rules, problems);
+  return { passed: exitCode === 0, exitCode, rules, problems, skipped };
+}
+
+/** Text where a rule reads numbers: values that it does not see. Each series is told once. */
+const refusedProblems = (
+  threshold: Threshold,
+  run: RunReport,
+  known: readonly GateProblem[],
+): GateProblem[] =>
+  [...refusedIn(threshold, run)]
+    .map(([series, count]) => ({
+      exitCode: 3 as const,
+      id: 'refused-values',
+      run: run.id,
+      message: `${count} cells of the series ${series} are text, which is no number, and a rule reads it`,
+    }))
+    .filter(({ message }) => !known.some((one) => one.run === run.id && one.message === message));
+
+/** What lies beside a log and was not looked at: said, whether or not a rule asks for it. */
+const unreadOf = ({ id: run, notRun }: RunReport): GateResult['skipped'] =>
+  notRun
+    .filter(({ id }) => UNREAD.has(id))
+    .map(({ id, reason }) => ({ id, run, severity: 'note' as const, reason }));
+const UNREAD: ReadonlySet<string> = new Set(['checkpoints', 'captures', 'replay']);
+
+function codeOf(rules: readonly GateRule[], problems: readonly GateProblem[]): GateResult['exitCode'] {
+  if (problems.some((problem) => problem.exitCode === 3)) return 3;
+  if (rules.some((rule) => rule.severity === 'error' && rule.status === 'fail')) return 1;
+  if (problems.length > 0 || rules.some((rule) => rule.status === 'inconclusive')) return 4;
+  return 0;
+}
+
+const asRule = (
+  id: string,
+  run: string,
+  severity: Severity,
+  judged: Omit<GateRule, 'id' | 'severity' | 'passed' | 'run'>,
+): GateRule => ({ id, run, severity, passed: judged.status === 'pass', ...judged });
+
+function judgeRule(
+  rule: RuleConfig,
+  report: RunReport,
+  run: Run | undefined,
+  otherThresholds: string | null,
+): Judgement {
+  return rule.threshold === null
+    ? judgeFindings(rule, report, run !== undefined, otherThresholds)
+    : judgeThreshold({ ...rule, threshold: rule.threshold }, report, run);
+}
+
+/** `lr-0.1/seed-3/log.csv` and `lr-0.1/seed-4/log.csv` are one setting. */
+const SEED = /(seed|rep|trial)([-_=.]?)\d+/gi;
+
+function groupsOf(
+  runs: readonly RunReport[],
+  config: GateConfig,
+): { id: string; runs: [RunReport, ...RunReport[]] }[] {
+  const groups = new Map<string, [RunReport, ...RunReport[]]>();
+  runs.forEach((run, index) => {
+    // Two runs of one id are two runs; with the worst of each every run is its own group.
+    const key = config.aggregate === 'worst' ? `${index}` : run.id.replace(SEED, '$1$2*');
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [run]);
+    else group.push(run);
+  });
+  return [...groups].map(([key, group]) => ({ id: group.length === 1 ? group[0].id : key, runs: group }));
+}
+
+/** One value for all seeds of a setting. A seed that could not be judged leaves the setting unjudged. */
+function joinSeeds(judged: readonly Judged[], rule: RuleConfig, how: 'median' | 'mean' | 'best'): Judged {
+  const unjudged = judged.find(({ status }) => status === 'inconclusive');
+  if (unjudged !== undefined) return unjudged;
+  if (how === 'best') return judged.find(({ status }) => status === 'pass') ?? judged[0]!;
+  const { operator, limit } = rule.threshold ?? { operator: '<=', limit: rule.max };
+  const values = Float64Array.from(judged, ({ found }) => found ?? Number.NaN);
+  // A median that left NaN out would hide the seed that broke.
+  const finite = values.every((value) => Number.isFinite(value));
+  const value = !finite
+    ? Number.NaN
+    : how === 'mean'
+      ? values.reduce((a, b) => a + b, 0) / values.length
+      : medianInPlace(values);
+  return {
+    ...worst(judged),
+    status: holds(value, operator, limit) ? 'pass' : 'fail',
+    found: value,
+    step: null,
+    message: `${how} over ${judged.length} seeds is ${formatNumber(value, 'lookup')} (${[...values].map((one) => formatNumber(one, 'lookup')).join(', ')})`,
+  };
+}

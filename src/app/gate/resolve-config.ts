@@ -1,0 +1,209 @@
+/** What a config amounts to: rules of presets, of the file and of flags, the later ones on top. Needs no schema. */
+import { dirname, resolve } from 'node:path';
+import { FINDINGS } from '../../judge/findings/registry.ts';
+import { readThresholds } from '../../judge/findings/thresholds.ts';
+import { diagError } from '../../model/errors.ts';
+import type { Thresholds } from '../../model/finding.ts';
+import { nearest } from '../../model/nearest.ts';
+import { VERDICT_CLASSES } from '../../model/report.ts';
+import type { ConfigFile, RuleEntry } from './config-schema.ts';
+import { PRESETS } from './presets.ts';
+import { parseThreshold, type Threshold } from './thresholds.ts';
+
+/** A rule as it is judged. */
+export interface RuleConfig {
+  readonly id: string;
+  readonly severity: 'off' | 'note' | 'warning' | 'error';
+  readonly threshold: Threshold | null;
+  /** Findings that are allowed. */
+  readonly max: number;
+  readonly missing: 'error' | 'warn' | 'skip';
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface GateConfig {
+  /** Null where no file applies. */
+  readonly path: string | null;
+  readonly rules: ReadonlyMap<string, RuleConfig>;
+  readonly overrides: readonly {
+    readonly runs: readonly string[];
+    readonly rules: ReadonlyMap<string, RuleConfig>;
+    readonly thresholds: Thresholds;
+  }[];
+  /** Numbers in place of the defaults: of `rules`, and given by flags, which outrank all others. */
+  readonly thresholds: Thresholds;
+  readonly thresholdFlags: Thresholds;
+  readonly aggregate: 'worst' | 'median' | 'mean' | 'best';
+  /** Globs of files that may be left unread although they say that they are logs. */
+  readonly unread: readonly string[] | 'ignore';
+  readonly expect: { readonly steps: number | null; readonly runs: number };
+  readonly baseline: {
+    readonly file: string;
+    readonly tolerance: { readonly relative: number; readonly absolute: number };
+    readonly severity: 'off' | 'note' | 'warning' | 'error';
+    readonly ratchet: boolean;
+  } | null;
+}
+
+/** What a rule may say besides its severity. */
+export interface RuleOptions {
+  readonly max?: number | undefined;
+  readonly missing?: 'error' | 'warn' | 'skip' | undefined;
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
+}
+const RULE_OPTIONS = ['max', 'missing', 'from', 'to'] as const satisfies readonly (keyof RuleOptions)[];
+const isRuleOption = (name: string): boolean => (RULE_OPTIONS as readonly string[]).includes(name);
+
+/** The options of an entry: the second of a pair, or the members beside `severity`. */
+const optionsOf = (entry: unknown): Readonly<Record<string, unknown>> => {
+  const found: unknown = Array.isArray(entry) ? entry[1] : entry;
+  return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {};
+};
+
+/**
+ * The thresholds among the options of rules, wherever in the config the rules stand.
+ *
+ * Looked for before the form is checked: of a name that is none it can say which one was meant.
+ *
+ * @throws threshold-unknown, threshold-range, threshold-conflict
+ */
+export function thresholdsIn(rules: unknown, place: string, path: string | null): Thresholds {
+  if (typeof rules !== 'object' || rules === null) return {};
+  const given = Object.entries(rules)
+    .filter(([id]) => Object.hasOwn(FINDINGS, id))
+    .map(([id, entry]): [string, Record<string, unknown>] => [
+      id,
+      Object.fromEntries(
+        Object.entries(optionsOf(entry)).filter(([name]) => name !== 'severity' && !isRuleOption(name)),
+      ),
+    ]);
+  return readThresholds(Object.fromEntries(given), {
+    at: (finding, name) => `${place}.${finding}.${name}`,
+    also: RULE_OPTIONS,
+    ...(path === null ? {} : { where: { path } }),
+  });
+}
+
+/** A config that judges something. @throws gate-without-rules */
+export function withRules(config: GateConfig): GateConfig {
+  const { path } = config;
+  const judged = [config, ...config.overrides].some((part) =>
+    [...part.rules.values()].some((rule) => rule.severity !== 'off'),
+  );
+  if (!judged && (config.baseline === null || config.baseline.severity === 'off'))
+    throw diagError(
+      'gate-without-rules',
+      { reason: config.rules.size === 0 ? 'the config has none' : 'the config turns all of them off' },
+      path === null ? undefined : { path },
+    );
+  return config;
+}
+
+/** What a rule may forbid by its name: each kind of finding, and each class of verdict that is bad. */
+export const RULE_IDS: readonly string[] = [
+  ...new Set([
+    ...Object.keys(FINDINGS),
+    ...VERDICT_CLASSES.filter((name) => name !== 'healthy' && name !== 'inconclusive'),
+  ]),
+];
+
+/**
+ * The file's rules on top of its presets, the flags' on top of both.
+ *
+ * @internal public types name no package that the user does not have
+ */
+export function resolveConfig(
+  file: ConfigFile,
+  path: string | null,
+  flags: readonly string[],
+  thresholdFlags: Thresholds,
+): GateConfig {
+  const inFile = path === null ? undefined : { path };
+  const read = (
+    entries: Iterable<readonly [string, RuleEntry]>,
+    into: Map<string, RuleConfig>,
+    where: { path: string } | undefined,
+  ): void => {
+    for (const [id, entry] of entries) {
+      const threshold = parseThreshold(id);
+      if (typeof threshold === 'string')
+        throw diagError('config-bad-threshold', { rule: id, problem: threshold }, where);
+      if (threshold === undefined && !RULE_IDS.includes(id))
+        throw diagError('config-unknown-rule', { rule: id, nearest: nearest(id, RULE_IDS) }, where);
+      const base = { max: 0, missing: file.missing ?? 'error', from: -Infinity, to: Infinity } as const;
+      const given =
+        typeof entry === 'string'
+          ? { severity: entry }
+          : 'severity' in entry
+            ? entry
+            : { severity: entry[0], ...entry[1] };
+      if (threshold !== undefined && given.max !== undefined)
+        throw diagError(
+          'config-bad-threshold',
+          { rule: id, problem: '`max` is a budget of findings, a threshold has none' },
+          where,
+        );
+      const { severity, max, missing, from, to }: { severity: RuleConfig['severity'] } & RuleOptions = given;
+      const rule: RuleConfig = {
+        ...base,
+        ...withoutUndefined({ severity, max, missing, from, to }),
+        id,
+        threshold: threshold ?? null,
+      };
+      if (rule.from > rule.to)
+        throw diagError(
+          'config-bad-threshold',
+          { rule: id, problem: `its window from ${rule.from} to ${rule.to} is empty` },
+          where,
+        );
+      into.set(id, rule);
+    }
+  };
+  const rules = new Map<string, RuleConfig>();
+  for (const name of [file.extends ?? []].flat()) read(Object.entries(PRESETS[name].rules), rules, inFile);
+  read(Object.entries(file.rules ?? {}), rules, inFile);
+  // What a flag says stands in no file.
+  read(
+    flags.map((flag) => [flag, 'error'] as const),
+    rules,
+    undefined,
+  );
+  return {
+    path,
+    rules,
+    thresholds: thresholdsIn(file.rules, 'rules', path),
+    thresholdFlags,
+    overrides: (file.overrides ?? []).map((override, i) => {
+      const own = new Map<string, RuleConfig>();
+      read(Object.entries(override.rules), own, inFile);
+      return {
+        runs: [override.runs].flat(),
+        rules: own,
+        thresholds: thresholdsIn(override.rules, `overrides.${i}.rules`, path),
+      };
+    }),
+    aggregate: file.aggregate ?? 'worst',
+    unread: file.unread ?? [],
+    expect: { steps: file.expect?.steps ?? null, runs: file.expect?.runs ?? 1 },
+    baseline:
+      file.baseline === undefined
+        ? null
+        : {
+            file: resolve(path === null ? '.' : dirname(path), file.baseline.file),
+            tolerance: {
+              relative: file.baseline.tolerance?.relative ?? 0,
+              absolute: file.baseline.tolerance?.absolute ?? 0,
+            },
+            severity: file.baseline.severity ?? 'error',
+            ratchet: file.baseline.ratchet ?? true,
+          },
+  };
+}
+
+/** zod's optional keys without their `undefined`, so that they cannot cover a default. */
+const withoutUndefined = <T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } =>
+  Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };

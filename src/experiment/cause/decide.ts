@@ -1,0 +1,497 @@
+/** From what changed and how the arms ended to the trigger and the mechanism. */
+
+import { jumpOf } from '../../judge/incidents/jump.ts';
+import { endLevel } from '../../judge/incidents/losses.ts';
+import { isRaised, LEAST_EARLIER, LEAST_STATES, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
+import type { Cause, CauseEvidence, Mechanism, Trigger } from '../../model/cause.ts';
+import { countedPlain, formatNumber } from '../../model/format-number.ts';
+import { medianOf } from '../../model/order-statistics.ts';
+import type { ArmEnd } from '../replay/arm-end.ts';
+import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
+import type { References } from '../replay/reference.ts';
+import { type Unrecorded, unseenWords } from './as-computed.ts';
+import { type Change, missingStateWords, risenRate, TO_THE_END } from './changes.ts';
+import { isJumpOfWeights, newsWords, updateBefore } from './jump.ts';
+import type { Observed } from './observe.ts';
+import type { PlannedArm } from './plan.ts';
+import type { ShorterSteps } from './shorter-steps.ts';
+
+export interface DecideInput {
+  /** Position of the onset. */
+  readonly onset: number;
+  readonly observed: Observed;
+  /** null without a model and batches, or where no batch lies before the incident. */
+  readonly references: References | null;
+  /** Whether the capture brings a model and its batches. */
+  readonly hasModel: boolean;
+  readonly changes: readonly Change[];
+  /** Arms that were trained, with their end; empty without. */
+  readonly arms: readonly (Omit<PlannedArm, 'training'> & ArmEnd)[];
+  /** Whether the run held under the recorded clipping, with nothing changed. */
+  readonly cameBack: boolean;
+  /** Whether the closed loop of any rule shows that it takes the incident back. */
+  readonly ruleHolds: boolean;
+  /** Whether anything that was tried neither held nor was harmed, but only learnt more slowly. */
+  readonly slower?: boolean;
+  /** Where fewer states came before than make a level: what shorter steps did to the same batches; null where that is not known. */
+  readonly shorter: ShorterSteps | null;
+  /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
+  readonly unrecorded:
+    | (Unrecorded & {
+        /** Whether from an optimizer that begins anew before the step at which they part the recorded gradients give the recorded losses. */
+        readonly anew: boolean;
+      })
+    | null;
+}
+
+/** Share of the earlier size of a step for a gradient under which nothing is learnt any more. */
+const POISONED = 1 / 3;
+
+/** The cause of a capture's incident. */
+export function decideCause(input: DecideInput): Cause {
+  const { onset, observed, references, changes, arms } = input;
+  const { steps } = observed;
+  const until = references?.harmful ?? onset;
+  const held = new Set(arms.filter(({ shows }) => shows).map(({ undoes }) => undoes));
+  const between = rateBetween(input, until);
+  if (between !== null) held.add('learning-rate');
+  const judged = arms.some(({ outcome }) => outcome !== null);
+  // A batch that nothing but its recorded loss speaks against is held by the training that left it out.
+  const without = (change: Change) =>
+    arms.find(
+      ({ arm, undoes }) => undoes === change.trigger && arm.steps?.includes(steps[change.from]!) === true,
+    );
+  const denied = changes.find(
+    (change) =>
+      change.recorded === true && (without(change)?.outcome ?? null) !== null && !without(change)!.shows,
+  );
+  const bySize = changes.filter((change) => change !== denied).sort((a, b) => b.size - a.size);
+  const shown = bySize.filter(
+    (change) =>
+      held.has(change.trigger) &&
+      change.beforeRecord !== true &&
+      (change.recorded !== true || without(change)?.shows === true),
+  );
+  const mechanism = mechanismOf(input, held);
+  const evidence = evidenceOf(input, until);
+  const made = (
+    trigger: Trigger,
+    confidence: Cause['confidence'],
+    statement: string,
+    also: readonly Trigger[] = [],
+  ): Cause => ({
+    trigger,
+    alsoTriggers: also,
+    mechanism,
+    step: references?.harmful == null ? null : steps[references.harmful]!,
+    onsetStep: steps[onset]!,
+    confidence,
+    statement,
+    evidence,
+  });
+  const others = (list: readonly Change[]): Trigger[] =>
+    [...new Set(list.slice(1).map(({ trigger }) => trigger))].filter(
+      (trigger) => trigger !== list[0]!.trigger,
+    );
+
+  if (input.unrecorded !== null) {
+    const { trigger, at, holds, anew } = input.unrecorded;
+    if (trigger === 'none-found') return made(trigger, null, unseenWords(input.unrecorded, observed));
+    const known = changes.find((change) => change.trigger === trigger);
+    return trigger === 'precision'
+      ? made(
+          trigger,
+          'likely',
+          `${known?.evidence.statement ?? 'the recorded losses end as no number'}; trained again from the same batches in float32 it does not happen; that is not shown as the cause, for this training may differ from the recorded one in more than precision`,
+        )
+      : made(
+          trigger,
+          anew ? 'shown' : 'likely',
+          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]}, and then ${holds ? 'it stays well' : 'the incident does not happen'}: ${anew ? `from an optimizer that begins anew before step ${steps[at]} the recorded gradients give the recorded losses, so that its state was lost there` : 'none of these changed, which leaves the optimizer state, or weights that were loaded'}`,
+        );
+  }
+  if (references !== null && isUnharmed(references)) {
+    const data = bySize.find(({ trigger }) => trigger === 'data');
+    if (data !== undefined)
+      return made(
+        'data',
+        data.recorded === true ? 'likely' : 'shown',
+        `${data.evidence.statement}; on batches from before the loss stays as it was, so the weights are unharmed`,
+      );
+  }
+  // Without clean batches from after the incident, harm is not told from a drift that the run learns.
+  const confidence = references !== null && references.after.length > 0 ? 'shown' : 'likely';
+  // Precision has no arm: it is never shown.
+  const [first] = shown;
+  if (first !== undefined)
+    return made(
+      first.trigger,
+      confidence,
+      `${first.evidence.statement}${openWords(first, references)}; ${undoneWords(first, between, references)}`,
+      others(shown),
+    );
+  const precision = bySize.find(({ trigger }) => trigger === 'precision');
+  if (precision !== undefined) return made('precision', 'likely', precision.evidence.statement);
+  if (references === null || references.level === null || !judged) {
+    const [largest] = bySize;
+    if (largest !== undefined)
+      return made(
+        largest.trigger,
+        'likely',
+        `${largest.evidence.statement}${largest.trigger === 'weight-decay' ? lessDecayWords(input.shorter, steps) : ''}`,
+        others(bySize),
+      );
+    if (input.shorter !== null) return fromShorterSteps(input.shorter, steps, made);
+    return fromSteps(input, made);
+  }
+  const sudden = bySize.filter(({ gradual }) => gradual !== true);
+  // What no arm took back, or none could judge, is not ruled out by the others.
+  const open = sudden.find(
+    ({ trigger, recorded }) =>
+      recorded === true || !arms.some(({ undoes, outcome }) => undoes === trigger && outcome !== null),
+  );
+  if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
+  const earlier = bySize.find(({ beforeRecord }) => beforeRecord === true);
+  if (earlier !== undefined && !input.cameBack)
+    return made(
+      earlier.trigger,
+      'likely',
+      `${earlier.evidence.statement}; no experiment takes back what lies before the capture`,
+    );
+  const asBefore = `${denied === undefined ? '' : `${denied.evidence.statement}; without that batch the run is harmed all the same; else `}${unchangedWords(observed, until)}`;
+  if (sudden.length === 0 && held.has('sharpness'))
+    return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
+  if (sudden.length === 0 && input.ruleHolds)
+    return made('sharpness', 'likely', `${asBefore}; with smaller steps the same batches do no harm`);
+  const all = input.cameBack ? 'the incident happens all the same' : 'the run is harmed all the same';
+  const [largest] = bySize;
+  if (held.has('sharpness') && areDenied(input, sudden))
+    return made(
+      'sharpness',
+      'likely',
+      `at a lower learning rate the same batches do no harm, and with what else changed taken back ${all}: ${largest!.evidence.statement}`,
+    );
+  const lost = changes.find(({ trigger }) => trigger === 'optimizer-state');
+  // The old state is put back after the incident only.
+  if (input.cameBack && lost !== undefined)
+    return made(
+      'optimizer-state',
+      'likely',
+      `${lost.evidence.statement}; the run came back by itself, so that no experiment shows what it did`,
+    );
+  const takenBack =
+    largest?.trigger === 'optimizer-state' ? 'trained again with the state carried on' : 'taken back';
+  return made(
+    'none-found',
+    null,
+    largest === undefined
+      ? `nothing that changed before the incident was found, and under everything tried ${input.slower === true && !input.cameBack ? 'the run is harmed or learns too slowly' : all}`
+      : `${largest.evidence.statement}; ${takenBack}, ${all}`,
+  );
+}
+
+/**
+ * Whether what changed is not what broke the run: with each change taken back it is lost all the same, and the batch of the onset is as usual at weights
+ * from before the harm.
+ */
+function areDenied({ onset, references, arms }: DecideInput, changes: readonly Change[]): boolean {
+  const own = references?.later.find(({ index }) => index === onset);
+  return (
+    own !== undefined &&
+    !isRaised(own.loss, references!.usual) &&
+    changes.length > 0 &&
+    changes.every(
+      // No arm takes a state back that was lost unseen.
+      ({ trigger }) =>
+        trigger !== 'optimizer-state' &&
+        arms.some(({ undoes, outcome }) => undoes === trigger && outcome === 'lost'),
+    )
+  );
+}
+
+/**
+ * Factor of a lower rate that holds and is still above that of before a rise, where at the rate of before nothing is learnt or nobody
+ * can tell: taking back a part of the rise is enough. null where none is.
+ */
+function rateBetween({ observed, changes, arms }: DecideInput, until: number): number | null {
+  const { learningRate } = observed;
+  const rise = changes.find(({ trigger }) => trigger === 'learning-rate');
+  const whole = arms.find(({ undoes }) => undoes === 'learning-rate');
+  if (rise === undefined || (whole?.outcome ?? 'frozen') !== 'frozen') return null;
+  const before = learningRate[rise.from]! / rise.size;
+  const held = arms.find(
+    ({ undoes, shows, learningRateFactor }) =>
+      undoes === 'sharpness' && shows && learningRateFactor! * learningRate[until]! > before,
+  );
+  return held?.learningRateFactor ?? null;
+}
+
+/** How much a rate may differ and be as before. */
+const SAME_RATE = 1.01;
+
+/** What is as before the first harmful step; a rate that rises a little at each step, as in a warm-up, is not. */
+function unchangedWords({ steps, learningRate }: Observed, until: number): string {
+  const [first, last] = [learningRate[0]!, learningRate[until]!];
+  const rate =
+    last > SAME_RATE * first
+      ? `; the learning rate rises from ${formatNumber(first)} at step ${steps[0]} to ${formatNumber(last)}`
+      : '';
+  // Only its loss is known of a batch: one that has a usual loss may be unusual all the same.
+  const same = Math.max(first / last, last / first) <= SAME_RATE;
+  const what = `the losses of the batches at earlier weights${same ? ', the learning rate' : ''} and the optimizer state`;
+  return `${what} are as before step ${steps[until]}${rate}`;
+}
+
+const UNDONE: Readonly<Record<Change['trigger'], string>> = {
+  data: 'without these batches the run stays well',
+  'learning-rate': 'at the earlier learning rate the run stays well',
+  'weight-decay': 'with less weight decay the run stays well',
+  'optimizer-state': 'with the earlier optimizer state the run stays well',
+  precision: 'with it taken back the run stays well',
+};
+
+/** That the run stays well where the change is taken back, or a part of it. */
+function undoneWords(
+  { trigger, recorded }: Change,
+  between: number | null,
+  references: References | null,
+): string {
+  if (trigger === 'learning-rate' && between !== null)
+    return `at ${between} times the learning rate, more than before it rose, the run stays well`;
+  return trigger === 'data' && (recorded === true || references?.unlike.size === 1)
+    ? 'without this batch the run stays well'
+    : UNDONE[trigger];
+}
+
+/**
+ * Under drift a healthy net gets worse on old data while it learns the new: what cannot be told where none came back. It stands
+ * before what taking the change back did, which the page tells again with its numbers.
+ */
+function openWords({ trigger, evidence }: Change, references: References | null): string {
+  if (trigger !== 'data' || references?.after.length !== 0) return '';
+  const known = evidence.statement.endsWith(TO_THE_END) ? '' : 'no batch as before came after, so ';
+  return `; ${known}whether the weights are harmed or follow the new data cannot be told`;
+}
+
+/** Why no experiment showed it, and what to record. */
+function notShown({ onset, observed, hasModel, references }: DecideInput): string {
+  if (!hasModel)
+    return 'closed loops in your own framework, or batches and a model in the capture, would allow experiments';
+  const from = references?.harmful ?? onset;
+  const after = observed.steps.filter((_, i) => i > from && references?.unlike.has(i) !== true).length;
+  return onset < LEAST_STATES || after < LEAST_AFTER
+    ? `too little was recorded to judge an experiment: ${countedPlain(onset, 'step')} before the incident and ${countedPlain(after, 'clean step')} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
+    : 'the experiments did not run to their end (`--verbose` says why)';
+}
+type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause;
+
+/** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */
+function fromShorterSteps(shorter: ShorterSteps, steps: readonly number[], made: Made): Cause {
+  const { ofRun } = shorter;
+  const same = ofRun
+    ? `the loss rises from the first steps of the run on, with nothing changed`
+    : `the first losses and rates are as logged before, so weights, data and rate were kept, but maybe not the clipping`;
+  const back = ofRun ? '' : `. Where clipping was on before step ${steps[0]}, put it back`;
+  return made('sharpness', 'likely', `${same}; ${noHarmWords(shorter, steps)}${back}`);
+}
+
+/** How the run ends with shorter steps, and without. */
+const noHarmWords = (
+  { label, first, level, end, recordedEnd }: ShorterSteps,
+  [step]: readonly number[],
+): string =>
+  `with ${label} the same batches do no harm: the loss on reference batches is ${formatNumber(first)} at step ${step} and ${formatNumber(end)} at the end${level > first ? `, where ${formatNumber(level)} was usual in the log` : ''}; without that it ends at ${formatNumber(recordedEnd)}`;
+
+/** The same as a clause, where less weight decay is what does no harm. */
+const lessDecayWords = (shorter: ShorterSteps | null, steps: readonly number[]): string =>
+  shorter !== null && 'kind' in shorter.by && shorter.by.kind === 'weight-decay'
+    ? `; ${noHarmWords(shorter, steps)}`
+    : '';
+
+/** What the recorded steps alone suggest. */
+function fromSteps(input: DecideInput, made: Made): Cause {
+  const { onset, observed } = input;
+  const { steps, updateNorm, loss, learningRate } = observed;
+  const unknown = (why: string): Cause => made('none-found', null, `${why}; ${notShown(input)}`);
+  const missing = missingStateWords(observed);
+  if (missing !== null) return unknown(missing);
+  const jump = jumpOf(loss, onset);
+  if (jump === null)
+    return unknown(
+      onset < LEAST_EARLIER
+        ? `the incident begins at step ${steps[onset]}, so soon after the first recorded step that nothing tells what was usual`
+        : `the learning rate did not jump, and the loss climbs to step ${steps[onset]} without a jump, so that no one batch is the news`,
+    );
+  const update = updateBefore(updateNorm, jump);
+  const told = `the loss is ${formatNumber(loss[jump]!)} at step ${steps[jump]}`;
+  if (update === null)
+    return unknown(`${told}, and fewer steps were recorded before than tell what was usual`);
+  if (isRaised(update.last, update.usual))
+    return unknown(
+      `${told}, after the update of step ${steps[jump - 1]} was ${formatNumber(update.last)}, where up to ${formatNumber(update.usual[1])} is usual; what made that step so long is not known, and the learning rate did not jump`,
+    );
+  const calm = newsWords(loss[jump]!, steps[jump]!);
+  const { references } = input;
+  if (references !== null && isJumpOfWeights(references)) {
+    const { at, loss: before, usual } = references.jumped!;
+    return unknown(
+      `${calm}, and that of the same batch ${formatNumber(before)} at the weights of step ${steps[at]}, where up to ${formatNumber(usual![1])} is usual: the weights made the jump, not the batch, and what made them was not found`,
+    );
+  }
+  const growth = growthAfter(loss, jump);
+  if (growth >= GROWING)
+    return unknown(
+      `${calm}, and grows at each of the ${growth} steps after it: steps are too long for the loss there, and whether that batch or the learning rate began it does not show`,
+    );
+  const rise = risenRate(learningRate, jump);
+  if (rise !== null)
+    return unknown(
+      `${calm}, and the learning rate rises from ${formatNumber(rise.before)} to ${formatNumber(learningRate[jump]!)} in the ${rise.over} steps before: the batch or the rate`,
+    );
+  if (!Number.isFinite(loss[jump]!))
+    return unknown(
+      `${calm}: either its batch or the loss function gives no number there (log(0), a division by 0, an overflow)`,
+    );
+  const then = jump === onset ? '' : `; the loss climbs from step ${steps[onset]} on`;
+  return made(
+    'data',
+    'likely',
+    `${calm}, so that the batch is likely to be the news${then}; ${notShown(input)}`,
+  );
+}
+
+/** Steps in a row at which a loss grows that no batch explains: of 57 made runs with bad batches none grew at more than ten of the 15 after them. */
+const GROWING = 10;
+
+/** Steps right after a position at each of which the loss grows, and is a number. */
+function growthAfter(loss: readonly number[], at: number): number {
+  let k = at;
+  while (Number.isFinite(loss[k + 1]) && loss[k + 1]! > loss[k]!) k++;
+  return k - at;
+}
+
+/** Whether no step raised the loss on reference batches for good, and many small ones did not either. */
+const isUnharmed = ({ harmful, level, loss }: References): boolean =>
+  harmful === null && level !== null && endLevel(loss) <= HOLDS * level;
+
+function mechanismOf(
+  { onset, observed, references, changes, arms, unrecorded }: DecideInput,
+  held: ReadonlySet<Trigger>,
+): Mechanism {
+  if (unrecorded?.trigger === 'precision' || changes.some(({ trigger }) => trigger === 'precision'))
+    return 'overflow';
+  if (references === null || references.level === null) return 'unknown';
+  if (isUnharmed(references)) return 'bad-batch-only';
+  const restored = arms.some(
+    ({ undoes, outcome, shows }) => undoes === 'optimizer-state' && (shows || outcome === 'hurt'),
+  );
+  if (!restored || held.size === 0) return 'overshoot';
+  const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
+  const before = medianOf(observed.effectiveRate.slice(0, onset).filter(Number.isFinite));
+  const share = medianOf(rate.slice(-10).filter(Number.isFinite)) / before;
+  // Without a finite update on either side nobody knows how far one still goes.
+  if (Number.isNaN(share)) return 'unknown';
+  return share < POISONED ? 'poisoned-accumulators' : 'overshoot';
+}
+
+/** What was measured, the decisive first. */
+function evidenceOf({ onset, observed, references, changes }: DecideInput, until: number): CauseEvidence[] {
+  const { steps } = observed;
+  const evidence: CauseEvidence[] = [];
+  const add = (
+    id: CauseEvidence['id'],
+    statement: string,
+    value: number,
+    unit: string,
+    usual: readonly [number, number] | null,
+    step: number | null,
+    batchStep: number | null = null,
+  ) => evidence.push({ id, statement, value, unit, usual, at: { step, batchStep } });
+  if (references !== null) {
+    const { onsetBatch, usual, loss, harmful, level, before, after } = references;
+    const older = onsetBatch.filter(({ index }) => index < onset);
+    const [near] = older;
+    if (near !== undefined)
+      add(
+        'batch-at-older-state',
+        `the batch of step ${steps[onset]} has the loss ${older.map(({ index, loss: found }) => `${formatNumber(found)} at the weights of step ${steps[index]}`).join(', ')}${usual === null ? '' : `, where up to ${formatNumber(usual[1])} is usual`}`,
+        near.loss,
+        'loss',
+        usual,
+        steps[near.index]!,
+        steps[onset]!,
+      );
+    const shown = `${before.length + after.length} reference batches (steps ${[...before, ...after].map((index) => steps[index]).join(', ')})`;
+    if (harmful === null && level !== null)
+      add(
+        'reference-loss',
+        `on ${shown} no ${isUnharmed(references) ? '' : 'single '}step raised the loss for good; it ends at ${formatNumber(endLevel(loss))}, where ${formatNumber(level)} was usual`,
+        endLevel(loss),
+        'loss',
+        usualRange(loss.slice(Math.max(0, onset - USUAL), onset)),
+        steps.at(-1)!,
+      );
+    else if (harmful !== null)
+      add(
+        'reference-loss',
+        `on ${shown} the loss is ${formatNumber(loss[harmful]!)} before step ${steps[harmful]} and ${formatNumber(loss[harmful + 1]!)} after it; it ends at ${formatNumber(endLevel(loss))}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`,
+        loss[harmful + 1]!,
+        'loss',
+        usualRange(loss.slice(Math.max(0, harmful - 19), harmful + 1)),
+        steps[harmful]!,
+      );
+  }
+  evidence.push(...changes.map(({ evidence: one }) => one));
+  const at = references?.harmful ?? onset;
+  for (const [id, values, what] of [
+    ['update-norm', observed.updateNorm, 'the norm of the update'],
+    ['gradient-norm', observed.gradientNorm, 'the norm of the gradient'],
+    ['surprise', observed.surprise, 'the largest gradient over the root of the second moment before it'],
+  ] as const) {
+    const value = values[at];
+    const usual = usualRange(values.slice(Math.max(0, at - USUAL), at));
+    if (value === undefined || usual === null || Number.isNaN(value)) continue;
+    add(
+      id,
+      `${what} is ${formatNumber(value)} at step ${steps[at]}, where up to ${formatNumber(usual[1])} is usual${id === 'update-norm' ? byTensor(observed, at) : ''}`,
+      value,
+      id === 'surprise' ? 'ratio' : 'norm',
+      usual,
+      steps[at]!,
+      steps[at]!,
+    );
+  }
+  const rates = observed.effectiveRate;
+  const calm = medianOf(rates.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
+  const end = medianOf(rates.slice(-10).filter(Number.isFinite));
+  if (Number.isFinite(calm) && Number.isFinite(end) && rates.length - until > 10)
+    add(
+      'effective-rate',
+      `a gradient of norm 1 moves the weights by ${formatNumber(end)} at the end and moved them by ${formatNumber(calm)} before step ${steps[until]}`,
+      end / calm,
+      'ratio',
+      null,
+      steps.at(-1)!,
+    );
+  return evidence;
+}
+
+/** Tensors whose update is named. */
+const NAMED = 3;
+
+/** The tensors that most of an update is in, as a clause: each with what is usual of it. */
+function byTensor({ tensors }: Observed, at: number): string {
+  if (tensors.length < 2) return '';
+  const found = tensors.map(({ name, updateNorm }) => ({
+    name,
+    norm: updateNorm[at]!,
+    usual: usualRange(updateNorm.slice(Math.max(0, at - USUAL), at)),
+  }));
+  const largest = found.sort((a, b) => b.norm - a.norm).slice(0, NAMED);
+  const raised = found.filter(({ norm, usual }) => isRaised(norm, usual)).length;
+  const parts = largest.map(
+    ({ name, norm, usual }) =>
+      `${formatNumber(norm)} in "${name}"${usual === null ? '' : ` (usual up to ${formatNumber(usual[1])})`}`,
+  );
+  return `; by tensor ${parts.join(', ')}; ${raised} of ${tensors.length} tensors are above their usual`;
+}

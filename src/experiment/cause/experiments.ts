@@ -1,0 +1,338 @@
+/**
+ * The experiments on a capture that brings its batches and a model: what changed, which step did harm, and which trainings that
+ * change one thing hold. Everything runs on one opened model, the decisive parts first, within the time that is left.
+ */
+import type { Batch } from '../../differentiate/autodiff/objective.ts';
+import type { MatchedObjective } from '../../differentiate/autodiff/open-objective.ts';
+import { endLevel } from '../../judge/incidents/losses.ts';
+import type { Cause, Remedy, Trigger } from '../../model/cause.ts';
+import { DiagError, reasonOf } from '../../model/errors.ts';
+import type { ReplayEntry } from '../../model/replay.ts';
+import { lossesBefore } from '../../read/captures/as-run.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import { leavesAll, type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
+import { ruleOrder } from '../../step/rules/order.ts';
+import { type ArmEnd, armLabel, endsBeside, judgeArm } from '../replay/arm-end.ts';
+import { beganAnew } from '../replay/began-anew.ts';
+import {
+  type ClosedLoopResult,
+  type ClosedLoopTrace,
+  replayClosedLoop,
+  type Training,
+  type TrainingOptions,
+  type TrainingRun,
+  trainRuns,
+} from '../replay/closed-loop.ts';
+import type { Prepared } from '../replay/follow.ts';
+import { batchOrder } from '../replay/matrix.ts';
+import { type Ended, harmFrom } from '../replay/outcome.ts';
+import { lookAtReferences, type References } from '../replay/reference.ts';
+import { asComputed, unrecordedIn } from './as-computed.ts';
+import { changesBy } from './changes.ts';
+import { decideCause } from './decide.ts';
+import { observe } from './observe.ts';
+import { type PlannedArm, planArms } from './plan.ts';
+import { leastFirst, rankRemedies } from './remedies.ts';
+import { type Before, shorterSteps } from './shorter-steps.ts';
+import { interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
+
+export interface ExperimentOptions {
+  readonly capture: Capture;
+  readonly prepared: Prepared;
+  readonly model: MatchedObjective;
+  readonly rules: readonly RuleChoice[];
+  /** Position of the onset of the incident among the steps. */
+  readonly onset: number;
+  /** What the log has of the run right before the capture. */
+  readonly before: Before;
+  /** The newest whole checkpoint at or before a step. */
+  checkpointBefore(step: number): string | null;
+  batch(index: number): Promise<Batch>;
+  /** Called between steps; what it throws ends the experiment in work. */
+  progress(what: string, done: number, total: number): void;
+}
+
+export interface Experiments {
+  readonly cause: Cause;
+  readonly remedies: readonly Remedy[];
+  /** The rules in closed loop, then the arms. */
+  readonly entries: readonly ReplayEntry[];
+  /** Positions of the first harmful step (of the onset where no step did harm), and of the last batches before it that are not unlike. */
+  readonly incoming: number;
+  readonly before: readonly number[];
+  /** null where the budget did not reach to it. */
+  readonly closedLoop: ClosedLoopResult | null;
+  readonly notes: readonly string[];
+  readonly notRun: readonly { readonly id: string; readonly reason: string }[];
+}
+
+/** Other orders of the batches that a remedy has to hold under. */
+const PERTURBATIONS = 3;
+
+/** @throws what the capture, the model and its batches throw; what `progress` throws is in `notRun` */
+export async function runExperiments(options: ExperimentOptions): Promise<Experiments> {
+  const { capture, prepared, model, rules, onset } = options;
+  const notRun: { id: string; reason: string }[] = [];
+  const notes: string[] = [];
+  const within = async <T>(id: string, work: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof DiagError) || error.code !== 'budget-spent') throw error;
+      notRun.push({ id, reason: reasonOf(error) });
+      return null;
+    }
+  };
+  const observed = await observe(capture, prepared);
+  const references = await within('reference batches', () =>
+    lookAtReferences({
+      capture,
+      prepared,
+      model,
+      onset,
+      batch: options.batch,
+      progress: (done, total) => options.progress('reference batches', done, total),
+    }),
+  );
+  const until = references?.harmful ?? onset;
+  const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
+  const jumps = changes.flatMap(({ recorded, from }) => (recorded === true ? [from] : []));
+  const planned = references === null ? [] : planArms(observed, references, changes, until);
+
+  const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({
+    capture,
+    model,
+    batch: options.batch,
+    onset,
+    ...(references === null ? {} : { reference: references.batches }),
+    ...(baseline === undefined ? {} : { resume: { finished: [baseline], partial: null } }),
+    progress: (done, total) => options.progress(what, done, total),
+  });
+  const recorded = prepared.setup.clipping;
+  const armed = await within('arms', () =>
+    trainRuns(
+      training('arms'),
+      planned.map(
+        ({ training: arm, order }): TrainingRun => ({
+          rule: recorded,
+          multiplier: 1,
+          arm,
+          ...(order === undefined ? {} : { order }),
+        }),
+      ),
+    ),
+  );
+  const follows = armed?.check.follows === true;
+  if (armed !== null && !follows) notes.push(armed.check.why);
+  const closedLoop = await within('closed-loop', () =>
+    replayClosedLoop({ ...training('closed loop', armed?.baseline), rules, references }),
+  );
+
+  const from = references === null ? onset : harmFrom(references, onset);
+  const history = lossesBefore(capture);
+  // Updates that a decay made which is too strong learn nothing: those with less of it say what is usual.
+  const lessDecay = planned.findIndex(({ undoes }) => undoes === 'weight-decay');
+  const learning = (armed?.traces[lessDecay] ?? armed?.baseline)?.updateNorm;
+  const endOf =
+    references === null || armed === null || !follows
+      ? notJudged
+      : endsBeside(armed.baseline, references, onset, history, learning);
+  const endOfArm = (trace: ClosedLoopTrace, { training: { skip }, order }: PlannedArm): ArmEnd =>
+    endOf(trace, skip, order === undefined ? references?.unlike : new Set());
+  const arms =
+    armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOfArm(armed.traces[k]!, plan) }));
+  const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
+    return {
+      label: rules[k]!.label,
+      rule: rules[k]!,
+      planned: null,
+      ...endOf({ ...entry, loss: entry.loss!, referenceLoss: entry.referenceLoss ?? [] }),
+      interference: interferenceOf(entry, from),
+    };
+  });
+  const tried: Tried[] = [
+    ...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule: recorded, planned: arm })),
+    ...ruled,
+  ];
+  const without = armed === null ? NOT_TRAINED : endOf(armed.baseline);
+  const back = without.outcome === 'holds';
+  const unrecorded = follows
+    ? unrecordedIn(armed, capture, prepared, observed, onset, without, history)
+    : null;
+  const anew =
+    unrecorded?.trigger === 'optimizer-state' &&
+    (await within('an optimizer that begins anew', () => beganAnew(options, unrecorded.at))) === true;
+  const shorter =
+    references === null || armed === null || !follows
+      ? null
+      : shorterSteps(
+          options.before,
+          observed,
+          references,
+          onset,
+          learning![0]!,
+          triesOfShorter(options, arms, armed, closedLoop),
+        );
+  const cause = decideCause({
+    onset,
+    observed,
+    references,
+    hasModel: true,
+    changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
+    arms: follows ? arms : [],
+    cameBack: back,
+    ruleHolds: ruled.some(({ shows }) => shows),
+    slower: tried.some(({ slower }) => slower === true),
+    shorter,
+    unrecorded: unrecorded && { ...unrecorded, anew },
+  });
+
+  // A run that is back needs nothing, whatever else would hold too.
+  const held = new Map<Tried, { tried: number; held: number }>();
+  const ranked = (one: Tried) => ({ ...one, takesBack: one.planned?.undoes === cause.trigger });
+  const best = tried
+    .filter(({ outcome }) => outcome === 'holds')
+    .sort((a, b) => leastFirst(ranked(a), ranked(b)));
+  if (!back && unrecorded === null && references !== null && armed !== null)
+    for (const [k, one] of best.entries()) {
+      const edges = stretches(references, onset, capture.steps.length, jumps);
+      const orders = Array.from({ length: PERTURBATIONS }, (_, seed) => batchOrder(edges, seed + 1)!);
+      const left = best.slice(k).map(({ label }) => label);
+      const plan = arms.find(({ arm }) => arm === one.planned?.arm);
+      const perturbed = await within(`other orders of the batches for ${left.join(', ')}`, () =>
+        trainRuns(
+          training(`${one.label}, other orders`, armed.baseline),
+          orders.map((order): TrainingRun => {
+            const { rule } = one;
+            if (plan === undefined) return { rule, multiplier: 1, order };
+            const taken = order.map((index) => plan.order?.[index] ?? index);
+            return { rule, multiplier: 1, order: taken, arm: plan.training };
+          }),
+        ),
+      );
+      if (perturbed === null) break;
+      const ends = perturbed.traces.map(
+        (trace) => (plan === undefined ? endOf(trace) : endOfArm(trace, plan)).outcome,
+      );
+      held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
+    }
+
+  const candidates = tried.filter(
+    ({ rule, planned: plan }) => plan !== null || rule.label !== recorded.label,
+  );
+  const remedies = candidates.map((one) =>
+    remedyOf(one, held.get(one) ?? { tried: 0, held: 0 }, without.finalLoss, options, references),
+  );
+  const showed = candidates.findIndex(({ rule, planned: plan }) => shorter?.by === (plan?.arm ?? rule));
+  return {
+    cause,
+    remedies:
+      unrecorded !== null
+        ? [asComputed(unrecorded, without, options, references) ?? []].flat()
+        : back
+          ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
+          : rankRemedies(remedies, cause.trigger, remedies[showed]),
+    entries: [
+      ...(closedLoop?.entries ?? []),
+      ...(armed === null
+        ? []
+        : arms.map((arm, k) =>
+            armEntry(arm, references, armed.traces[k]!, recorded, armed.optimizerOf(recorded), options),
+          )),
+    ],
+    incoming: until,
+    before: lastBefore(until, references?.unlike),
+    closedLoop,
+    notes,
+    notRun,
+  };
+}
+
+/** Where nothing is known that an end could be held against. */
+const notJudged = ({ referenceLoss }: Ended): ArmEnd => ({
+  outcome: null,
+  finalLoss: endLevel(referenceLoss),
+  shows: false,
+});
+const NOT_TRAINED: ArmEnd = { outcome: null, finalLoss: Number.NaN, shows: false };
+
+/** What shortens the steps and nothing else: less of a weight decay that is too strong, the clipping of before, the rules, lower rates. */
+function triesOfShorter(
+  { before: { clipping }, rules }: ExperimentOptions,
+  planned: readonly PlannedArm[],
+  { traces }: Training,
+  loop: ClosedLoopResult | null,
+) {
+  const clipped = (loop?.entries ?? []).map(({ referenceLoss = [], updateNorm }, k) => {
+    const by = rules[k]!;
+    const earlier = by.label === clipping?.label;
+    const label = earlier
+      ? `the earlier clipping, ${by.label}, put back`
+      : `the rule “${ruleOrder(by.label)}”`;
+    return { referenceLoss, updateNorm, by, earlier, label };
+  });
+  const armed = (trigger: Trigger) =>
+    planned.flatMap(({ arm, undoes }, k) =>
+      undoes === trigger ? [{ ...traces[k]!, by: arm, label: `the ${armLabel(arm)}` }] : [],
+    );
+  return [
+    ...armed('weight-decay'),
+    ...clipped.filter(({ earlier }) => earlier),
+    ...clipped.filter(({ earlier }) => !earlier),
+    ...armed('sharpness'),
+  ];
+}
+
+/** Batches before an incident at which a ratio is measured. */
+const BEFORE = 4;
+
+/** Positions of the last four batches before one, unlike ones left out. */
+export const lastBefore = (until: number, unlike: ReadonlySet<number> = new Set()): readonly number[] =>
+  Array.from({ length: until }, (_, index) => index)
+    .filter((index) => !unlike.has(index))
+    .slice(-BEFORE);
+
+/** Edges of the stretches before, in and after the incident: its unlike batches, a batch that jumped before, or the onset alone. */
+function stretches(
+  { unlike, harmful }: References,
+  onset: number,
+  steps: number,
+  jumps: readonly number[],
+): readonly number[] {
+  const all = [...unlike, ...jumps, onset, harmful ?? onset];
+  return [0, Math.min(...all), Math.max(...all) + 1, steps];
+}
+
+/** An arm as an entry of the replay. */
+function armEntry(
+  end: PlannedArm & ArmEnd,
+  references: References | null,
+  trace: ClosedLoopTrace,
+  rule: RuleChoice,
+  optimizer: ReplayEntry['optimizer'],
+  { capture, model }: ExperimentOptions,
+): ReplayEntry {
+  const { arm } = end;
+  const steps = capture.steps.map(({ step }) => step);
+  const members = ruleMembers(rule);
+  const first = trace.engaged.indexOf(true);
+  return {
+    mode: 'closed-loop',
+    ...members,
+    label: `${leavesAll(rule) ? '' : `${members.label ?? rule.label}, `}${armLabel(arm)}`,
+    arm,
+    optimizer,
+    steps,
+    loss: trace.loss,
+    referenceLoss: trace.referenceLoss,
+    taskLoss: Object.fromEntries(model.objective.tasks.map((task, t) => [task, trace.taskLoss[t]!])),
+    minClipFactor: trace.minClipFactor,
+    updateNorm: trace.updateNorm,
+    firstEngagedStep: first < 0 ? null : steps[first]!,
+    engagedFraction: trace.engaged.filter(Boolean).length / steps.length,
+    ended: trace.ended!,
+    ...judgeArm(end, references),
+    bottleneck: trace.bottleneck,
+    source: 'computed',
+  };
+}

@@ -1,0 +1,131 @@
+/** Which arms are trained: each changes one thing, the decisive ones first. */
+
+import type { Trigger } from '../../model/cause.ts';
+import type { ReplayArm } from '../../model/replay.ts';
+import { batchesOf } from '../replay/arm-end.ts';
+import type { TrainingArm } from '../replay/closed-loop.ts';
+import { LEAST_AFTER } from '../replay/outcome.ts';
+import type { References } from '../replay/reference.ts';
+import type { Change } from './changes.ts';
+import type { Observed } from './observe.ts';
+
+/** An arm before it is trained. */
+export interface PlannedArm {
+  readonly arm: ReplayArm;
+  readonly training: TrainingArm;
+  /** Which recorded batch each step takes, by position; left out, its own. */
+  readonly order?: readonly number[];
+  /** The trigger that it takes back, if it takes back a whole one; a lower rate takes back none but sharpness. */
+  readonly undoes: Trigger;
+  /** Share of the steps before the incident that it changes, times how hard. */
+  readonly interference: number;
+  /** Inclusive step numbers that it leaves out. */
+  readonly skipSteps: readonly [number, number] | null;
+  /** Against the rate of the trigger's step. */
+  readonly learningRateFactor: number | null;
+  /** Times the weight decay of every group. */
+  readonly weightDecayFactor?: number;
+}
+
+/** Rates that are tried against sharpness, times the recorded ones. */
+const LOWER = [0.5, 0.1] as const;
+
+/**
+ * Whether every batch from some step on to the last is unlike those before, for as many steps as an arm takes to be judged: leaving
+ * them out would end the training, and nothing would show whether it holds.
+ */
+function lasts(unlike: ReadonlySet<number>, steps: number): boolean {
+  const last = Array.from({ length: LEAST_AFTER }, (_, k) => steps - 1 - k);
+  return last.every((index) => unlike.has(index));
+}
+
+/**
+ * @param until position of the first harmful step, or of the onset where no step did harm
+ */
+export function planArms(
+  { steps, batchIds, learningRate }: Observed,
+  references: References,
+  changes: readonly Change[],
+  until: number,
+): PlannedArm[] {
+  const planned: PlannedArm[] = [];
+  const positions = [...references.unlike].sort((a, b) => a - b);
+  const clean = steps.map((_, index) => index).filter((index) => !references.unlike.has(index));
+  const batchesAt = (indices: readonly number[]) => {
+    const idOf = new Map(indices.map((index) => [steps[index]!, batchIds[index]]));
+    return batchesOf([...idOf.keys()], (step) => idOf.get(step));
+  };
+  // A batch whose loss jumped before the climb, and came back; batches that are unlike after the climb began did not begin it.
+  const jumped = changes.find(({ recorded }) => recorded === true);
+  const left = jumped === undefined ? positions : [jumped.from];
+  if (lasts(references.unlike, steps.length)) {
+    const place = new Map(positions.map((index, k) => [index, clean[k % clean.length]!]));
+    planned.push({
+      arm: { kind: 'earlier-batches', ...batchesAt(positions) },
+      training: {},
+      order: steps.map((_, index) => place.get(index) ?? index),
+      undoes: 'data',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+    });
+  } else if (left.length > 0 && clean.length > 0)
+    planned.push({
+      arm: { kind: 'skip-batches', ...batchesAt(left) },
+      training: { skip: new Set(left) },
+      undoes: 'data',
+      interference: 0,
+      skipSteps: [steps[left[0]!]!, steps[left.at(-1)!]!],
+      learningRateFactor: null,
+    });
+  const rate = changes.find(({ trigger }) => trigger === 'learning-rate');
+  if (rate !== undefined) {
+    const before = learningRate[rate.from]! / rate.size;
+    planned.push({
+      arm: { kind: 'learning-rate', learningRate: before },
+      training: {
+        rate: (index) =>
+          index >= rate.from && learningRate[index]! > before ? before / learningRate[index]! : 1,
+      },
+      undoes: 'learning-rate',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: 1 / rate.size,
+    });
+  }
+  const decay = changes.find(({ decayFactor }) => decayFactor !== undefined);
+  if (decay !== undefined)
+    planned.push({
+      arm: { kind: 'weight-decay', factor: decay.decayFactor! },
+      training: { decay: { from: decay.from, factor: decay.decayFactor! } },
+      undoes: 'weight-decay',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+      weightDecayFactor: decay.decayFactor!,
+    });
+  // Without a level before, any step up to the onset may have done the harm.
+  const from = references.level === null ? 0 : until;
+  const first = Math.min(from, ...changes.map((change) => change.from));
+  for (const factor of LOWER)
+    planned.push({
+      arm: { kind: 'learning-rate', factor },
+      training: { rate: (index) => (index >= first ? factor : 1) },
+      undoes: 'sharpness',
+      interference: 1 - factor,
+      skipSteps: null,
+      learningRateFactor: factor,
+    });
+  const end = positions.findLast((index) => index >= first) ?? until;
+  const at = Math.max(end, until) + 1;
+  if (at < steps.length)
+    planned.push({
+      arm: { kind: 'restore-optimizer-state', at: steps[at]! },
+      training: { restore: { from: first, at } },
+      undoes: 'optimizer-state',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+    });
+  return planned;
+}

@@ -1,0 +1,140 @@
+/** Trainings that were tried, by the experiments here or in the user's own framework, as remedies with a line to paste. */
+
+import type { ArmOutcome, Cause, Remedy } from '../../model/cause.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import type { ReplayEntry } from '../../model/replay.ts';
+import { trainingLoopOf } from '../../model/training-loop.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import type { RuleChoice } from '../../step/rules/choice.ts';
+import { type ArmEnd, unknownEnd } from '../replay/arm-end.ts';
+import type { References } from '../replay/reference.ts';
+import { groupShares, pasteDecay, pasteRate, pasteRule, pasteSkip } from './paste.ts';
+import type { PlannedArm } from './plan.ts';
+import { CAME_BACK, untried } from './remedies.ts';
+
+/** A training that changed one thing: a rule, or an arm under the recorded clipping. */
+export interface Tried extends ArmEnd {
+  readonly label: string;
+  readonly rule: RuleChoice;
+  readonly planned: Omit<PlannedArm, 'training'> | null;
+  readonly interference: number;
+}
+
+/** What a remedy is told from beside the try. */
+export interface RemedyContext {
+  readonly capture: Pick<Capture, 'manifest' | 'steps'>;
+  /** The newest whole checkpoint at or before a step. */
+  checkpointBefore(step: number): string | null;
+}
+
+/** What a run that came back is still told of: neither clipping nor a lower rate. */
+export const notClip = ({ action }: Remedy): boolean => action !== 'clip' && action !== 'lower-learning-rate';
+
+/** Share of the steps before the incident that a rule changed, times how hard. */
+export function interferenceOf({ minClipFactor }: ReplayEntry, from: number): number {
+  const before = minClipFactor.slice(0, from);
+  return before.length === 0 ? 0 : before.reduce((sum, factor) => sum + (1 - factor), 0) / before.length;
+}
+
+/** The remedy of a run that came back. */
+export const noneNeeded = ({ mechanism }: Cause, finalLoss: number): Remedy =>
+  untried('none-needed', mechanism === 'bad-batch-only' ? 'nothing: the weights are unharmed' : CAME_BACK, {
+    holds: true,
+    tried: 'recorded',
+    outcome: 'holds',
+    finalLoss,
+    finalLossWithout: finalLoss,
+  });
+
+/** What was tried, with how it ended, as a remedy. */
+export function remedyOf(
+  { rule, planned, outcome, finalLoss, slower, interference }: Tried,
+  perturbations: Remedy['perturbations'],
+  finalLossWithout: number,
+  { capture, checkpointBefore }: RemedyContext,
+  references: References | null,
+): Remedy {
+  const loop = trainingLoopOf(capture.manifest.framework, capture.manifest.trainer);
+  const start = capture.steps[0]!.step;
+  const from = { step: start, path: checkpointBefore(start) };
+  const holds = outcome === null ? null : outcome === 'holds' && perturbations.held === perturbations.tried;
+  const shared = {
+    from,
+    tried: 'closed-loop',
+    holds,
+    outcome,
+    finalLoss: Number.isFinite(finalLoss) ? finalLoss : null,
+    finalLossWithout: Number.isFinite(finalLossWithout) ? finalLossWithout : null,
+    interference,
+    perturbations,
+  } as const;
+  const ends = endText(outcome, finalLoss, references, perturbations, slower);
+  if (planned === null)
+    return untried('clip', `clip with ${rule.label} from step ${start}: ${ends}`, {
+      ...shared,
+      rule: rule.label,
+      paste: pasteRule(rule, loop),
+    });
+  const { arm, skipSteps, learningRateFactor, weightDecayFactor } = planned;
+  if (arm.kind === 'skip-batches') {
+    const [first, last] = skipSteps!;
+    const which =
+      first === last
+        ? `the batch of step ${first}`
+        : `the ${arm.steps!.length} unlike batches of steps ${first} to ${last}`;
+    return untried('skip-batches', `leave out ${which}: ${ends}`, {
+      ...shared,
+      skipSteps,
+      paste: pasteSkip(loop, arm.steps!),
+    });
+  }
+  if (arm.kind === 'earlier-batches')
+    return untried(
+      'fix-data',
+      `mend the data from step ${arm.steps![0]} on: ${arm.steps!.length} batches, to the last recorded one, are unlike those before, so that leaving them out is no remedy; with batches from before in their place ${ends}`,
+      shared,
+    );
+  if (arm.kind === 'restore-optimizer-state')
+    return untried(
+      'restore-optimizer-state',
+      `put the optimizer state from before the incident back at step ${arm.at}: ${ends}`,
+      { ...shared, from: { step: arm.at!, path: null } },
+    );
+  if (weightDecayFactor !== undefined)
+    return untried('lower-weight-decay', `multiply the weight decay by ${weightDecayFactor}: ${ends}`, {
+      ...shared,
+      weightDecayFactor,
+      paste: pasteDecay(loop, weightDecayFactor),
+    });
+  const rate = arm.learningRate ?? null;
+  return untried(
+    'lower-learning-rate',
+    `${rate === null ? `multiply the learning rate by ${arm.factor}` : `keep the learning rate at ${formatNumber(rate)}`}: ${ends}`,
+    {
+      ...shared,
+      learningRate: rate,
+      learningRateFactor,
+      paste: pasteRate(loop, rate, learningRateFactor, groupShares(capture.steps)),
+    },
+  );
+}
+
+/** How a try ended, in words. */
+export function endText(
+  outcome: ArmOutcome | null,
+  finalLoss: number,
+  references: References | null,
+  { tried, held }: Remedy['perturbations'],
+  slower = false,
+): string {
+  const level = references?.level ?? null;
+  const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
+  const more =
+    tried === 0
+      ? ' (not tried in other orders of the batches)'
+      : ` (also in ${held} of ${tried} other orders of the batches)`;
+  if (outcome === null) return `${unknownEnd(references, slower)}; ${at}`;
+  if (outcome === 'holds') return `it holds${more}: ${at}`;
+  if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
+  return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;
+}

@@ -1,0 +1,473 @@
+/**
+ * Records the gradient steps of a TensorFlow.js training around a divergence, so that `clippy-diag` can say what would have held it.
+ *
+ *     import { clippyRecorder } from 'clippy-diag/recorder';
+ *     const recorder = clippyRecorder({ variables, optimizer, folder: 'capture' });
+ *     // your own loop:
+ *     const { value, grads } = optimizer.computeGradients(() => loss(batch));
+ *     recorder.record(step, value, grads, { batch: { dense: batch.x, 'label/click': batch.y } });
+ *     optimizer.applyGradients(grads);
+ *     // or, once, before model.fit, which then is recorded with its batches:
+ *     clippyRecorder({ variables, optimizer: model.optimizer, folder: 'capture' }).attach(model);
+ *
+ * In memory are the gradients since the older of two snapshots of variables and optimizer state, which are renewed every K
+ * steps, so a capture begins K to 2K steps before the incident. When the judge of `analyze` sees one, or after `flush()`,
+ * what is in memory is written, and each of the next `after` steps is added as it comes. Every file appears whole or not at
+ * all. It imports neither tfjs nor Node: in a browser say where files go (`files`).
+ */
+import { lossStream, type StreamedIncident } from '../../judge/incidents/stream.ts';
+
+/** What is used of a tensor or variable of tfjs. */
+export interface RecordedTensor {
+  readonly shape: readonly number[];
+  dataSync(): ArrayLike<number>;
+}
+
+export interface RecordedVariable extends RecordedTensor {
+  readonly name: string;
+}
+
+/** What is used of an optimizer of tf.train; `ClippyAdagrad` is one. */
+export interface RecordedOptimizer {
+  readonly iterations: number;
+  computeGradients(f: never, variables?: never): { value: RecordedTensor; grads: RecordedGradients };
+  getConfig(): Readonly<Record<string, unknown>>;
+}
+
+export type RecordedGradients = Readonly<Record<string, RecordedTensor>>;
+
+/** What is used of a tf.LayersModel. */
+export interface RecordedModel {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+}
+
+/** Where the files of a capture go. Names are paths below the place that it stands for, with slashes. */
+export interface CaptureFiles {
+  /** Whether a folder is there. */
+  exists(folder: string): boolean;
+  /** Writes a file whole or not at all; folders are made. */
+  write(path: string, bytes: Uint8Array): void;
+  /** Gives a folder its name, once it is whole. */
+  rename(from: string, to: string): void;
+  /** Copies a file of the program, such as a model description; absent where there are none. */
+  copy?(from: string, to: string): void;
+}
+
+export interface RecorderOptions {
+  /** tf.Variable[] that are trained. */
+  readonly variables: readonly RecordedVariable[];
+  /** A tf.train optimizer (Adagrad, SGD, Momentum, Adam, RMSProp) or `ClippyAdagrad`. */
+  readonly optimizer: RecordedOptimizer;
+  /** Where the capture goes; a second incident goes to `<folder>-2`, up to `maxCaptures`. Default `capture`. */
+  readonly folder?: string;
+  /** K: steps between two snapshots. Default 20. */
+  readonly every?: number;
+  /** Steps recorded after the incident. Default 34. */
+  readonly after?: number;
+  /** Clipping that you do yourself, e.g. {rule: 'global-norm', maxNorm: 1}; pass gradients from before it. */
+  readonly clipping?: Readonly<Record<string, unknown>>;
+  /** The capture's model description, copied into the folder. */
+  readonly modelFile?: string;
+  /** What the manifest names as framework, e.g. `tfjs ${tf.version.tfjs}`. */
+  readonly framework?: string;
+  /** Default 3. */
+  readonly maxCaptures?: number;
+  /** Default: the file system of Node. */
+  readonly files?: CaptureFiles;
+}
+
+export interface RecordExtra {
+  /** Losses of tasks, by name. */
+  readonly tasks?: Readonly<Record<string, number>>;
+  /** Tensors of the batch for closed loops. */
+  readonly batch?: Readonly<Record<string, RecordedTensor>>;
+}
+
+export interface TfjsRecorder {
+  /**
+   * Takes one step, before `applyGradients`. It never stops the training: what it cannot do is a warning, and it records no more.
+   *
+   * @param loss a number or a scalar tensor
+   * @param grads gradients by variable name, before any clipping
+   */
+  record(step: number, loss: number | RecordedTensor, grads: RecordedGradients, extra?: RecordExtra): void;
+  /** Writes a capture at the next step, incident or not, and records on for `after` steps. */
+  flush(reason?: string): void;
+  /**
+   * Records every `optimizer.minimize`, which model.fit and model.trainOnBatch call. With a model its batches too: inputs under
+   * their names, targets as `label/<output>`.
+   */
+  attach(model?: RecordedModel): TfjsRecorder;
+  /** Why nothing is recorded any more, or null. */
+  readonly stopped: string | null;
+}
+
+interface Held {
+  readonly dtype: 'F32' | 'I32';
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array;
+}
+type Tensors = Record<string, Held>;
+
+interface Taken {
+  readonly step: number;
+  readonly loss: number;
+  readonly learningRate: number;
+  readonly tasks: Readonly<Record<string, number>>;
+  readonly tensors: Tensors;
+  readonly parameters: Tensors;
+  readonly state: Tensors | null;
+}
+
+/** What a class of optimizers is in a capture: name, options, state of a variable, and the clipping that it does itself. */
+interface Kind {
+  readonly name: string;
+  /** Lists of the optimizer that hold the slots, and the capture's names of those. */
+  readonly slots: Readonly<Record<string, string>>;
+  options(config: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
+  clipping?(config: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>>;
+}
+
+const OPTIMIZERS: Readonly<Record<string, Kind>> = {
+  Adagrad: {
+    name: 'adagrad',
+    slots: { accumulatedGrads: 'accumulator' },
+    options: ({ initialAccumulatorValue, epsilon }) => ({
+      initialAccumulatorValue,
+      // AdagradOptimizer has no option for it: it takes the backend's ε.
+      epsilon: epsilon ?? 1e-7,
+      epsilonInside: true,
+      accumulator: 'standard',
+    }),
+  },
+  ClippyAdagrad: {
+    name: 'adagrad',
+    slots: {},
+    options: ({ initialAccumulatorValue, epsilon, accumulator }) => ({
+      initialAccumulatorValue,
+      epsilon,
+      epsilonInside: true,
+      accumulator,
+    }),
+    clipping: ({ variableRelativeThreshold, absoluteThreshold, accumulatorRelativeThreshold, ...rest }) => ({
+      rule: 'clippy',
+      variableRelativeThreshold,
+      absoluteThreshold,
+      accumulatorRelativeThreshold,
+      accumulator: rest.accumulator,
+      epsilon: rest.epsilon,
+    }),
+  },
+  SGD: { name: 'sgd', slots: {}, options: () => ({}) },
+  Momentum: {
+    name: 'sgd',
+    slots: { accumulations: 'momentum' },
+    options: ({ momentum, useNesterov }) => ({ momentum, nesterov: useNesterov }),
+  },
+  Adam: {
+    name: 'adam',
+    slots: { accumulatedFirstMoment: 'm', accumulatedSecondMoment: 'v' },
+    options: ({ beta1, beta2, epsilon }) => ({ beta1, beta2, epsilon }),
+  },
+  RMSProp: {
+    name: 'rmsprop',
+    slots: { accumulatedMeanSquares: 'v', accumulatedMoments: 'momentum', accumulatedMeanGrads: 'm' },
+    options: ({ decay, momentum, epsilon, centered }) => ({
+      rho: decay,
+      momentum,
+      epsilon,
+      centered,
+      epsilonInside: true,
+      learningRateInside: true,
+    }),
+  },
+};
+
+/** Losses before the first recorded step that a capture keeps, so that its band is known. */
+const HISTORY = 500;
+
+/** What tfjs keeps of a slot: the variable under a name that begins with that of its owner. */
+interface Slot {
+  readonly originalName: string;
+  readonly variable: RecordedTensor | undefined;
+}
+
+/**
+ * A recorder; `record` each step, or `attach` once.
+ *
+ * @throws where the optimizer cannot be replayed, or there is no file system and `files` is not given
+ */
+export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
+  const { variables, optimizer, folder = 'capture', every = 20, after = 34, maxCaptures = 3 } = options;
+  const { modelFile, framework = 'tfjs' } = options;
+  const files = options.files ?? nodeFiles();
+  const { className } = optimizer.constructor as unknown as { readonly className: string };
+  const kind = Object.hasOwn(OPTIMIZERS, className) ? OPTIMIZERS[className] : undefined;
+  if (kind === undefined)
+    throw new Error(
+      `clippy-recorder: ${className} cannot be replayed; known are ${Object.keys(OPTIMIZERS).join(', ')}`,
+    );
+  /** Steps since the older of the two snapshots. */
+  let ring: Taken[] = [];
+  let losses: { readonly step: number; readonly loss: number }[] = [];
+  let since = 0;
+  let captures = 0;
+  let steps = 0;
+  let wanted: string | null = null;
+  const judge = lossStream();
+  /** An incident at the last step of a capture, for which nothing was in memory. */
+  let late: string | null = null;
+  let open: { path: string; left: number; readonly manifest: { readonly steps: object[] } } | null = null;
+  let stopped: string | null = null;
+  /** The batch that an attached model is about to train on. */
+  let batchAtHand: Readonly<Record<string, RecordedTensor>> = {};
+
+  const state = (): Tensors => {
+    const tensors: Tensors = {};
+    const lists = optimizer as unknown as Readonly<Record<string, readonly Slot[] | undefined>>;
+    for (const [list, slot] of Object.entries(kind.slots))
+      for (const { originalName, variable } of lists[list] ?? [])
+        if (variable)
+          tensors[`state/${slot}/${originalName.slice(0, originalName.lastIndexOf('/'))}`] = copy(variable);
+    const own = optimizer as { accumulatorOf?(name: string): RecordedTensor | undefined };
+    for (const { name } of variables) {
+      const accumulator = own.accumulatorOf?.(name);
+      if (accumulator !== undefined) tensors[`state/accumulator/${name}`] = copy(accumulator);
+      tensors[`state/step/${name}`] = {
+        dtype: 'F32',
+        shape: [],
+        data: Float32Array.of(optimizer.iterations),
+      };
+    }
+    return tensors;
+  };
+
+  const append = (to: NonNullable<typeof open>, taken: Taken, last: boolean): void => {
+    const file = `step-${String(taken.step).padStart(8, '0')}.safetensors`;
+    files.write(`${to.path}/${file}`, safetensors({ ...taken.tensors, ...taken.parameters }));
+    const tasks = Object.entries(taken.tasks).map(([task, value]) => [task, numberOf(value)]);
+    to.manifest.steps.push({
+      step: taken.step,
+      file,
+      learningRate: taken.learningRate,
+      loss: numberOf(taken.loss),
+      ...(tasks.length > 0 ? { tasks: Object.fromEntries(tasks) } : {}),
+    });
+    if (!last) return;
+    files.write(`${to.path}/capture.json`, new TextEncoder().encode(JSON.stringify(to.manifest, null, 1)));
+    if (--to.left === 0) {
+      open = null;
+      since = 0;
+    }
+  };
+
+  const begin = (step: number, reason: string): void => {
+    captures++;
+    wanted = null;
+    let target = folder;
+    for (let n = 2; files.exists(target); n++) target = `${folder}-${n}`;
+    const first = ring[0]!;
+    const before = losses.filter((point) => point.step < first.step).slice(-HISTORY);
+    const config = optimizer.getConfig();
+    const model = modelFile?.split('/').at(-1);
+    const manifest = {
+      version: 1,
+      framework,
+      optimizer: {
+        name: kind.name,
+        learningRate: first.learningRate,
+        weightDecay: 0,
+        ...kind.options(config),
+      },
+      clipping: options.clipping ?? kind.clipping?.(config) ?? { rule: 'none' },
+      parameters: variables.map(({ name, shape }) => ({ name, shape, ...layoutOf(name, shape.length) })),
+      ...(model === undefined ? {} : { model }),
+      flushed: { step, reason },
+      history: { steps: before.map((point) => point.step), loss: before.map(({ loss }) => numberOf(loss)) },
+      steps: [],
+    };
+    const opened = { path: `${target}.partial`, manifest, left: after + 1 };
+    open = opened;
+    files.write(`${opened.path}/initial.safetensors`, safetensors({ ...first.parameters, ...first.state }));
+    if (modelFile !== undefined) files.copy?.(modelFile, `${opened.path}/${model}`);
+    for (const [i, taken] of ring.entries())
+      append(opened, i === 0 ? { ...taken, parameters: {} } : taken, i === ring.length - 1);
+    files.rename(opened.path, target);
+    opened.path = target;
+    ring = [];
+  };
+
+  const take = (step: number, loss: number, grads: RecordedGradients, extra: RecordExtra): void => {
+    const { tasks = {}, batch = batchAtHand } = extra;
+    const tensors: Tensors = {};
+    for (const [name, tensor] of Object.entries(batch)) tensors[`batch/${name}`] = copy(tensor);
+    for (const { name } of variables) {
+      const gradient = grads[name];
+      // A variable that the loss of this step does not use has none.
+      if (gradient != null) tensors[`grad/${name}`] = copy(gradient);
+    }
+    const parameters: Tensors = {};
+    let held: Tensors | null = null;
+    if (since % every === 0) {
+      for (const variable of variables) parameters[`param/${variable.name}`] = copy(variable);
+      if (open === null) {
+        held = state();
+        const snapshots = ring.flatMap((taken, i) => (taken.state === null ? [] : [i]));
+        if (snapshots.length > 1) ring = ring.slice(snapshots.at(-1));
+      }
+    }
+    since++;
+    const { learningRate } = optimizer as unknown as { readonly learningRate: number };
+    const taken: Taken = { step, loss, learningRate, tasks, tensors, parameters, state: held };
+    if (open === null) ring.push(taken);
+    else append(open, taken, true);
+    const incident = judge.add(loss);
+    const begins = incident?.begins ? reasonOf(loss, incident) : null;
+    // After the last step of a capture nothing is in memory: what asks for another then has it a step later.
+    const ended = open === null && ring.length === 0;
+    const asked = wanted ?? (captures < maxCaptures ? (late ?? begins) : null);
+    if (open === null && !ended && asked !== null) begin(step, asked);
+    late = ended ? begins : null;
+    losses.push({ step, loss });
+    if (losses.length > 2 * HISTORY + 4 * every) losses = losses.slice(-HISTORY - 2 * every);
+  };
+
+  const recorder: TfjsRecorder = {
+    record(step, loss, grads, extra = {}) {
+      if (stopped !== null) return;
+      try {
+        take(step, typeof loss === 'number' ? loss : loss.dataSync()[0]!, grads, extra);
+      } catch (error) {
+        stopped = error instanceof Error ? error.message : String(error);
+        console.warn(`clippy-recorder: stopped, training goes on: ${stopped}`);
+      }
+    },
+    flush(reason = 'requested') {
+      wanted = reason;
+    },
+    attach(model) {
+      const computeGradients = optimizer.computeGradients.bind(optimizer);
+      optimizer.computeGradients = (f, list) => {
+        const result = computeGradients(f, list);
+        recorder.record(steps++, result.value, result.grads);
+        return result;
+      };
+      if (model !== undefined)
+        heardBatches(model, (batch) => {
+          batchAtHand = batch;
+        });
+      return recorder;
+    },
+    get stopped() {
+      return stopped;
+    },
+  };
+  return recorder;
+}
+
+/** Tells the tensors that a model's training function is called with: inputs, then targets. */
+function heardBatches(model: RecordedModel, hear: (batch: Record<string, RecordedTensor>) => void): void {
+  type Train = (data: readonly RecordedTensor[]) => unknown;
+  // A tf.Sequential trains the model inside.
+  const inner = (model as unknown as { readonly model?: RecordedModel | null }).model;
+  const trained = (inner ?? model) as RecordedModel & { makeTrainFunction(): Train };
+  const make = trained.makeTrainFunction.bind(trained);
+  const names = [...trained.inputNames, ...trained.outputNames.map((name) => `label/${name}`)];
+  trained.makeTrainFunction = () => {
+    const train = make();
+    return (data) => {
+      hear(Object.fromEntries(data.slice(0, names.length).map((tensor, i) => [names[i]!, tensor])));
+      return train(data);
+    };
+  };
+}
+
+function copy(tensor: RecordedTensor): Held {
+  const data = tensor.dataSync();
+  return data instanceof Float32Array
+    ? { dtype: 'F32', shape: tensor.shape, data: data.slice() }
+    : { dtype: 'I32', shape: tensor.shape, data: Int32Array.from(data) };
+}
+
+function layoutOf(name: string, rank: number) {
+  // Variables of a second model get names such as dense/kernel_1.
+  const last = name.split('/').at(-1)!.replace(/_\d+$/, '');
+  const layout = last === 'kernel' && rank === 2 ? 'IO' : last === 'kernel' && rank === 4 ? 'HWIO' : 'none';
+  return { layout, embedding: last === 'embeddings' };
+}
+
+/** A number as JSON has it; those that are not finite are text. */
+const numberOf = (value: number): number | string => (Number.isFinite(value) ? value : String(value));
+
+const reasonOf = (loss: number, { before }: StreamedIncident): string =>
+  Number.isFinite(loss) ? `loss ${loss} after a median of ${before}` : `loss is ${loss}`;
+
+/** u64 length of the header, JSON header padded with spaces to 8 bytes, the tensors row by row, little-endian. */
+function safetensors(tensors: Tensors): Uint8Array {
+  const header: Record<string, unknown> = {};
+  let offset = 0;
+  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
+    header[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
+    offset += data.byteLength;
+  }
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const size = Math.ceil(text.length / 8) * 8;
+  const out = new Uint8Array(8 + size + offset);
+  new DataView(out.buffer).setBigUint64(0, BigInt(size), true);
+  out.fill(32, 8, 8 + size);
+  out.set(text, 8);
+  let at = 8 + size;
+  for (const { data } of Object.values(tensors)) {
+    out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at);
+    at += data.byteLength;
+  }
+  return out;
+}
+
+/** What is used of node:fs; taken from the process, so that a bundle for browsers holds no import of it. */
+interface NodeFiles {
+  existsSync(path: string): boolean;
+  mkdirSync(path: string, options: { recursive: true }): void;
+  openSync(path: string, flags: string): number;
+  writeSync(file: number, bytes: Uint8Array): number;
+  fsyncSync(file: number): void;
+  closeSync(file: number): void;
+  renameSync(from: string, to: string): void;
+  rmSync(path: string, options: { recursive: true; force: true }): void;
+  copyFileSync(from: string, to: string): void;
+}
+
+function nodeFiles(): CaptureFiles {
+  const { process } = globalThis as {
+    process?: { getBuiltinModule?: (id: string) => unknown };
+  };
+  const fs = process?.getBuiltinModule?.('node:fs') as NodeFiles | undefined;
+  if (fs === undefined)
+    throw new Error(
+      'clippy-recorder: there is no file system here (Node 20.16 and newer have one for it): say where files go with `files`',
+    );
+  const made = new Set<string>();
+  return {
+    exists: (folder) => fs.existsSync(folder),
+    write(path, bytes) {
+      const folder = path.slice(0, path.lastIndexOf('/'));
+      if (!made.has(folder)) {
+        // What an earlier process left half written.
+        if (folder.endsWith('.partial')) fs.rmSync(folder, { recursive: true, force: true });
+        fs.mkdirSync(folder, { recursive: true });
+        made.add(folder);
+      }
+      const file = fs.openSync(`${path}.tmp`, 'w');
+      for (let at = 0; at < bytes.length; ) at += fs.writeSync(file, bytes.subarray(at));
+      fs.fsyncSync(file);
+      fs.closeSync(file);
+      fs.renameSync(`${path}.tmp`, path);
+    },
+    rename(from, to) {
+      fs.renameSync(from, to);
+      made.delete(from);
+    },
+    copy: (from, to) => fs.copyFileSync(from, to),
+  };
+}

@@ -1,0 +1,107 @@
+/** How a training that changed one thing ended beside the run as it was: by an arm of ours, or of the user's own framework. */
+import { endLevel, judgeLosses } from '../../judge/incidents/losses.ts';
+import type { ArmOutcome } from '../../model/cause.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import type { ReplayArm } from '../../model/replay.ts';
+import { type Ended, harmFrom, LEAST_AFTER, outcomeOf, SLOWER, usualUpdate } from './outcome.ts';
+import type { References } from './reference.ts';
+import type { Judgement } from './verdict.ts';
+
+/** How a training ended on the reference batches. */
+export interface ArmEnd {
+  readonly outcome: ArmOutcome | null;
+  readonly finalLoss: number;
+  /** Whether the outcome is not known because it only learns more slowly. */
+  readonly slower?: boolean;
+  /**
+   * Whether it takes the incident back: it holds, and where the run held without it too, its losses have no incident. An end that
+   * comes anyway shows nothing.
+   */
+  readonly shows: boolean;
+}
+
+type Trained = Ended & { readonly loss: readonly number[] };
+
+/**
+ * How trainings end beside the run as it was.
+ *
+ * @param baseline the training under the recorded clipping, with nothing changed
+ * @param onset position of the onset
+ * @param history losses before the first recorded step
+ * @param learning norms of updates of which those before the incident say what it takes to learn, where the run's own do not
+ */
+export function endsBeside(
+  baseline: Trained,
+  references: References,
+  onset: number,
+  history: readonly number[],
+  learning: readonly number[] = baseline.updateNorm,
+): (trace: Trained, leftOut?: ReadonlySet<number>, unlike?: ReadonlySet<number>) => ArmEnd {
+  const from = harmFrom(references, onset);
+  const usual = usualUpdate(learning, from);
+  const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
+  // A training that took other batches than the unlike ones was clean all along.
+  return (trace, leftOut = new Set(), unlike = references.unlike) => {
+    const found = outcomeOf(trace, { ...references, unlike }, usual, from);
+    const slower = found === 'slower';
+    const outcome = slower ? null : found;
+    // The loss on a batch on which no step was taken says nothing of the training.
+    const taken = trace.loss.filter((_, i) => !leftOut.has(i));
+    const calm = !cameBack || judgeLosses(taken, history).incident === null;
+    const shows = outcome === 'holds' && calm;
+    return { outcome, finalLoss: endLevel(trace.referenceLoss), ...(slower ? { slower } : {}), shows };
+  };
+}
+
+/** Verdict of an arm: exact, for it is what happened. */
+export function judgeArm(
+  { outcome, finalLoss, slower, shows }: ArmEnd,
+  references: Pick<References, 'level'> | null,
+): Judgement {
+  const harmed = outcome === 'hurt' || outcome === 'lost';
+  const cameBack = outcome === 'holds' && !shows;
+  const ends = `on batches from before the incident it ends at ${formatNumber(finalLoss)}`;
+  return {
+    verdict: shows ? 'prevented' : harmed || cameBack ? 'not-prevented' : 'cannot-tell',
+    confidence: 'exact',
+    why:
+      outcome === null
+        ? `${unknownEnd(references, slower)}; ${ends}`
+        : outcome === 'frozen'
+          ? `its updates are too small for it to learn on; ${ends}`
+          : cameBack
+            ? `the incident happens and is over as without it; ${ends}`
+            : ends,
+  };
+}
+
+/** Why it is not known whether a training holds, as a clause. */
+export const unknownEnd = (references: Pick<References, 'level'> | null, slower = false): string =>
+  slower
+    ? SLOWER
+    : references === null
+      ? 'no batch from before the incident was recorded, so that it is not known whether it holds'
+      : references.level === null
+        ? 'what was usual on batches from before the incident is not known, and so it is not whether it holds'
+        : `fewer than ${LEAST_AFTER} clean steps were recorded after the harm, so that it is not known whether it holds`;
+
+/** Steps whose batches an arm leaves out or puts others in place of, with the ids of these where each has one. */
+export function batchesOf(
+  steps: readonly number[],
+  idOf: (step: number) => number | string | undefined,
+): Pick<ReplayArm, 'steps' | 'batchIds'> {
+  const batchIds = steps.map(idOf).filter((id) => id !== undefined);
+  return { steps, ...(batchIds.length === steps.length ? { batchIds } : {}) };
+}
+
+/** An arm in words. */
+export function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): string {
+  if (kind === 'skip-batches' && steps !== undefined) return `${steps.length} batches left out`;
+  if (kind === 'earlier-batches' && steps !== undefined) return `earlier batches in place of ${steps.length}`;
+  if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
+  if (kind === 'weight-decay' && factor !== undefined) return `weight decay times ${factor}`;
+  if (kind !== 'learning-rate') return kind;
+  return factor === undefined
+    ? `learning rate ${formatNumber(learningRate ?? Number.NaN)}`
+    : `learning rate times ${factor}`;
+}

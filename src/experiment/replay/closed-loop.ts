@@ -1,0 +1,446 @@
+/**
+ * Closed loop: each rule trains on through the recorded batches, with gradients computed anew at its own parameters. The
+ * only true counterfactual; the run under the clipping that was recorded is the baseline, and has to follow the record.
+ */
+
+import { join } from 'node:path';
+import type { Batch, Objective } from '../../differentiate/autodiff/objective.ts';
+import type { MatchedObjective } from '../../differentiate/autodiff/open-objective.ts';
+import { diagError, located } from '../../model/errors.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import type { BaselineCheck, ReplayEntry } from '../../model/replay.ts';
+import { lossesBefore } from '../../read/captures/as-run.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
+import { type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
+import type { RuleState } from '../../step/rules/rule.ts';
+import { incidentOfCapture } from './capture-incident.ts';
+import { learningRateNote, prepareReplay } from './from-capture.ts';
+import { lookAtReferences, type References } from './reference.ts';
+import { createStepper } from './step.ts';
+import { copyTensors, type TensorState } from './tensors.ts';
+import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
+
+/** Everything of a run so far that is not in the capture. */
+export interface ClosedLoopTrace {
+  readonly loss: number[];
+  /** One array for each task. */
+  readonly taskLoss: number[][];
+  readonly minClipFactor: number[];
+  readonly updateNorm: number[];
+  /** Steps at which the rule acted. */
+  readonly engaged: boolean[];
+  /** Mean loss on the reference batches at the parameters before each step; empty without such batches. */
+  readonly referenceLoss: number[];
+  bottleneck: ReplayEntry['bottleneck'];
+  ended: { reason: 'completed' | 'non-finite'; step: number } | null;
+}
+
+/** A run that was interrupted between two steps. */
+export interface PartialRun {
+  readonly run: number;
+  readonly trace: ClosedLoopTrace;
+  readonly tensors: readonly Pick<TensorState, 'w' | 'slots' | 'stepsTaken'>[];
+  readonly ruleStates: readonly (RuleState | null)[];
+}
+
+export interface ClosedLoopState {
+  /** Runs that are done, in order. */
+  readonly finished: readonly ClosedLoopTrace[];
+  readonly partial: PartialRun | null;
+}
+
+export interface TrainingOptions {
+  readonly capture: Capture;
+  readonly model: MatchedObjective;
+  /** Batch of a recorded step by its position. */
+  batch(index: number): Promise<Batch>;
+  /** At most so many of the recorded steps. */
+  readonly steps?: number;
+  /** State of an interrupted replay, to go on from. */
+  readonly resume?: ClosedLoopState;
+  /** Called between steps; writing the state at most every interval bounds what an interruption loses. */
+  checkpoint?(state: () => ClosedLoopState): Promise<void>;
+  progress?(done: number, total: number): void;
+  /** Batches that every run's parameters are judged on besides; default none. */
+  readonly reference?: readonly Batch[];
+  /** Position of the incident's first loss, where a log knows it; default by the capture's own losses. */
+  readonly onset?: number;
+}
+
+/** One way to train on from the capture's initial state. */
+export interface TrainingRun {
+  readonly rule: RuleChoice;
+  /** Times every recorded learning rate. */
+  readonly multiplier: number;
+  /** Which recorded batch each step takes, by position; left out, its own. */
+  readonly order?: readonly number[];
+  readonly arm?: TrainingArm;
+}
+
+/** The one thing that a run changes besides its rule, by positions of steps. */
+export interface TrainingArm {
+  /** Positions of the batches on which no step is taken. */
+  readonly skip?: ReadonlySet<number>;
+  /** What multiplies the recorded learning rates of a step; default 1. */
+  rate?(index: number): number;
+  /** What multiplies the weight decay of every group from step `from` on. */
+  readonly decay?: { readonly from: number; readonly factor: number };
+  /** The optimizer's state before step `from` is put back before step `at`. */
+  readonly restore?: { readonly from: number; readonly at: number };
+}
+
+export interface ClosedLoopOptions extends TrainingOptions {
+  readonly rules: readonly RuleChoice[];
+  /** Each rule runs at each of these times every learning rate; the baseline keeps the recorded ones. Default [1]. */
+  readonly learningRateMultipliers?: readonly number[];
+  /** Those of the capture, where they were chosen before; null where there are none. */
+  readonly references?: References | null;
+}
+
+export interface ClosedLoopResult {
+  readonly entries: readonly ReplayEntry[];
+  readonly baseline: BaselineCheck;
+  readonly notes: readonly string[];
+}
+
+/** Recorded losses that have to be met, those up to the incident, and how closely. Later float32 trajectories are chaotic. */
+const CHECKED_STEPS = 5;
+const CHECKED_TOLERANCE = 1e-4;
+/** Times the first loss up to which the tolerance grows with the loss: to 1 %. */
+const MOST_GROWN = 100;
+
+/** Largest relative difference of a gradient that is computed twice which counts as rounding. */
+const REPEATABLE = 1e-5;
+
+type Gradient = Awaited<ReturnType<Objective['gradient']>>;
+
+/** A model that draws random numbers trains each rule on another loss. @throws closed-loop-not-repeatable */
+function checkRepeated(first: Gradient, second: Gradient, path: string): void {
+  if (!Number.isFinite(first.loss) && !Number.isFinite(second.loss)) return;
+  let [size, difference] = [first.loss ** 2, (first.loss - second.loss) ** 2];
+  for (const [i, g] of first.gradient.entries()) {
+    size += g ** 2;
+    difference += (g - second.gradient[i]!) ** 2;
+  }
+  const relative = size === 0 ? 0 : Math.sqrt(difference / size);
+  // Infinite entries say nothing here; the training itself ends at them.
+  if (relative > REPEATABLE || Number.isFinite(first.loss) !== Number.isFinite(second.loss))
+    throw diagError('closed-loop-not-repeatable', { difference: relative }, { path });
+}
+
+/** What was trained: the baseline, which is the recorded clipping, and each of the runs. */
+export interface Training {
+  /** The recorded steps that were taken. */
+  readonly steps: Capture['steps'];
+  readonly baseline: ClosedLoopTrace;
+  readonly check: BaselineCheck;
+  /** In the order of the runs. */
+  readonly traces: readonly ClosedLoopTrace[];
+  /** The optimizer under a rule, whose options may replace some of the recorded ones. */
+  optimizerOf(rule: RuleChoice): ReplayEntry['optimizer'];
+  readonly notes: string[];
+}
+
+/**
+ * Trains the baseline and every run from the capture's initial state.
+ *
+ * @throws whatever capture, model and batches throw; a non-finite loss ends that run and is a result
+ */
+export async function trainRuns(
+  { capture, model, ...options }: TrainingOptions,
+  wanted: readonly TrainingRun[],
+): Promise<Training> {
+  const count = Math.min(options.steps ?? capture.steps.length, capture.steps.length);
+  const steps = capture.steps.slice(0, count);
+  const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
+  notes.push(...learningRateNote({ steps }));
+  const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
+  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number, decay = 1) =>
+    createStepper({
+      rule,
+      optimizers: setup.optimizers.map((choice) => timesDecay(choice, decay)),
+      precision: 'float32',
+      learningRateMultiplier,
+    });
+  const { reference = [] } = options;
+  const finished = [...(options.resume?.finished ?? [])];
+  const total = runs.length * count;
+
+  for (let run = finished.length; run < runs.length; run++) {
+    const { rule, multiplier, order, arm } = runs[run]!;
+    const same = runs.findIndex(
+      (other, i) =>
+        i < run &&
+        other.rule.label === rule.label &&
+        other.multiplier === multiplier &&
+        other.order === order &&
+        other.arm === arm,
+    );
+    if (same >= 0) {
+      finished.push(finished[same]!);
+      continue;
+    }
+    let stepper = stepperOf(rule, multiplier);
+    const tensors = copyTensors(initial);
+    let trace = emptyTrace(model.objective.tasks.length);
+    const partial = options.resume?.partial;
+    if (partial?.run === run) {
+      trace = partial.trace;
+      stepper.ruleStates = partial.ruleStates;
+      for (const [t, saved] of partial.tensors.entries()) {
+        tensors[t]!.w.set(saved.w);
+        for (const [slot, values] of Object.entries(saved.slots)) tensors[t]!.slots[slot]!.set(values);
+        tensors[t]!.stepsTaken = saved.stepsTaken;
+      }
+    }
+    const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+    let kept: readonly TensorState[] | null = null;
+    const resumedAt = trace.loss.length;
+    for (let i = trace.loss.length; i < count; i++) {
+      const step = steps[i]!;
+      if (trace.ended !== null) {
+        appendLost(trace, reference.length > 0);
+        continue;
+      }
+      if (arm?.decay !== undefined && (i === arm.decay.from || (i > arm.decay.from && i === resumedAt))) {
+        const { ruleStates } = stepper;
+        stepper = stepperOf(rule, multiplier, arm.decay.factor);
+        stepper.ruleStates = ruleStates;
+      }
+      if (arm?.restore?.from === i) kept = copyTensors(tensors);
+      if (arm?.restore?.at === i && kept !== null) putStateBack(tensors, kept);
+      const index = order?.[i] ?? i;
+      const batches = [await options.batch(index)];
+      if (run === 0)
+        await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
+      const flat = model.flatten(tensors.map(({ w }) => w));
+      if (reference.length > 0) trace.referenceLoss.push((await model.objective.loss(flat, reference)).loss);
+      if (arm?.skip?.has(index)) {
+        const { loss, taskLosses } = await model.objective.loss(flat, batches);
+        appendSkipped(trace, loss, taskLosses);
+        options.progress?.(run * count + i + 1, total);
+        continue;
+      }
+      const result = await model.objective.gradient(flat, batches);
+      const { loss, taskLosses, gradient } = result;
+      if (run === 0 && i === 0)
+        checkRepeated(result, await model.objective.gradient(flat, batches), capture.path);
+      model.unflatten(
+        gradient,
+        gradients.map(({ values }) => values),
+      );
+      const times = arm?.rate?.(i) ?? 1;
+      const rates = times === 1 ? step.learningRates : step.learningRates.map((rate) => rate * times);
+      const record = stepper.step(tensors, gradients, rates, false, undefined, loss);
+      trace.loss.push(loss);
+      for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
+      trace.minClipFactor.push(record.minFactor);
+      trace.updateNorm.push(record.updateNorm);
+      trace.engaged.push(record.engaged);
+      const { tensor, factor } = record.bottleneck;
+      if (record.engaged && !(factor >= (trace.bottleneck?.factor ?? Number.POSITIVE_INFINITY)))
+        trace.bottleneck = { ...record.bottleneck, tensor: tensors[tensor]!.name };
+      if (!record.finite || !Number.isFinite(loss)) trace.ended = { reason: 'non-finite', step: step.step };
+      options.progress?.(run * count + i + 1, total);
+      await options.checkpoint?.(() => ({
+        finished,
+        partial: { run, trace, tensors, ruleStates: stepper.ruleStates },
+      }));
+    }
+    trace.ended ??= { reason: 'completed', step: steps[count - 1]!.step };
+    finished.push(trace);
+  }
+
+  const [baseline, ...traces] = finished as [ClosedLoopTrace, ...ClosedLoopTrace[]];
+  const check = checkBaseline(
+    baseline.loss,
+    steps.map((step) => step.loss),
+    steps.map((step) => step.step),
+    options.onset ?? incidentOfCapture(capture).onset ?? undefined,
+  );
+  if (check.departsAt !== null && check.follows)
+    notes.push(
+      `the computed run and the recorded one are within ${CHECKED_TOLERANCE} at first and differ by more than 1 % from step ${check.departsAt} on: trajectories of float32 training are chaotic after an incident`,
+    );
+  return {
+    steps,
+    baseline,
+    check,
+    traces,
+    optimizerOf: (rule) => {
+      const [used] = stepperOf(rule, 1).optimizers;
+      return { name: used!.optimizer.id, learningRate: steps[0]!.learningRates[0]!, ...used!.options };
+    },
+    notes,
+  };
+}
+
+/**
+ * Runs the baseline and every rule, and judges each rule.
+ *
+ * @throws as {@link trainRuns}
+ */
+export async function replayClosedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
+  const { capture, model, rules, learningRateMultipliers = [1] } = options;
+  const runs = rules.flatMap((rule) => learningRateMultipliers.map((multiplier) => ({ rule, multiplier })));
+  const onset = options.onset ?? incidentOfCapture(capture).onset;
+  const count = options.steps ?? capture.steps.length;
+  const references =
+    options.references !== undefined
+      ? options.references
+      : onset === null || onset >= count
+        ? null
+        : await lookAtReferences({
+            capture: { ...capture, steps: capture.steps.slice(0, count) },
+            model,
+            prepared: await prepareReplay(capture, 'float32'),
+            onset,
+            batch: options.batch,
+          });
+  const { steps, baseline, check, traces, optimizerOf, notes } = await trainRuns(
+    { ...options, ...(references === null ? {} : { reference: references.batches }) },
+    runs,
+  );
+  const history = lossesBefore(capture);
+  const numbers = steps.map((step) => step.step);
+  const { tasks } = model.objective;
+  const beyond = incidentBeyond(capture, steps.length);
+  const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
+    const trace = traces[r]!;
+    const judged =
+      beyond ??
+      (references === null || onset === null
+        ? judgeClosedLoop(trace.loss, baseline.loss, numbers, history)
+        : judgeByReference({ trace, baseline, references, onset, steps: numbers, history }));
+    const first = trace.engaged.indexOf(true);
+    return {
+      mode: 'closed-loop',
+      ...ruleMembers(rule),
+      optimizer: optimizerOf(rule),
+      steps: numbers,
+      loss: trace.loss,
+      ...(trace.referenceLoss.length === 0 ? {} : { referenceLoss: trace.referenceLoss }),
+      taskLoss: Object.fromEntries(tasks.map((task, t) => [task, trace.taskLoss[t]!])),
+      minClipFactor: trace.minClipFactor,
+      updateNorm: trace.updateNorm,
+      firstEngagedStep: first < 0 ? null : numbers[first]!,
+      engagedFraction: trace.engaged.filter(Boolean).length / numbers.length,
+      ended: trace.ended!,
+      ...(multiplier === 1 ? {} : { learningRateMultiplier: multiplier }),
+      ...(check.follows ? judged : { verdict: 'cannot-tell', confidence: 'exact', why: check.why }),
+      ...(check.follows && tasks.length > 1
+        ? {
+            tasks: tasks.map((name, t) => {
+              const { verdict, why } =
+                beyond ?? judgeClosedLoop(trace.taskLoss[t]!, baseline.taskLoss[t]!, numbers);
+              return { name, verdict, why };
+            }),
+          }
+        : {}),
+      bottleneck: trace.bottleneck,
+      source: 'computed',
+    };
+  });
+  return { entries, baseline: check, notes };
+}
+
+/** No verdict where the replay ends before what was recorded goes wrong. */
+function incidentBeyond(capture: Capture, count: number): Judgement | null {
+  if (count === capture.steps.length) return null;
+  const { onset } = incidentOfCapture(capture);
+  if (onset === null || onset < count) return null;
+  return {
+    verdict: 'cannot-tell',
+    confidence: 'exact',
+    why: `the replay ends at step ${capture.steps[count - 1]!.step}, before the incident that was recorded at step ${capture.steps[onset]!.step}`,
+  };
+}
+
+const emptyTrace = (tasks: number): ClosedLoopTrace => ({
+  loss: [],
+  taskLoss: Array.from({ length: tasks }, () => []),
+  minClipFactor: [],
+  updateNorm: [],
+  engaged: [],
+  referenceLoss: [],
+  bottleneck: null,
+  ended: null,
+});
+
+/** The same optimizer with its weight decay multiplied. */
+const timesDecay = ({ optimizer, options }: OptimizerChoice, factor: number): OptimizerChoice => ({
+  optimizer,
+  options: factor === 1 ? options : { ...options, weightDecay: factor * options.weightDecay },
+});
+
+/** A step that is left out: its loss is known, and nothing moves. */
+function appendSkipped(trace: ClosedLoopTrace, loss: number, taskLosses: readonly number[]): void {
+  trace.loss.push(loss);
+  for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
+  trace.minClipFactor.push(1);
+  trace.updateNorm.push(0);
+  trace.engaged.push(false);
+}
+
+/** The optimizer's state as it was; parameters and the count of steps stay. */
+function putStateBack(tensors: readonly TensorState[], kept: readonly TensorState[]): void {
+  for (const [t, { slots }] of kept.entries())
+    for (const [name, values] of Object.entries(slots)) tensors[t]!.slots[name]!.set(values);
+}
+
+/** A step after the state was lost. */
+function appendLost(trace: ClosedLoopTrace, judged: boolean): void {
+  if (judged) trace.referenceLoss.push(Number.NaN);
+  trace.loss.push(Number.NaN);
+  for (const losses of trace.taskLoss) losses.push(Number.NaN);
+  trace.minClipFactor.push(Number.NaN);
+  trace.updateNorm.push(Number.NaN);
+  trace.engaged.push(false);
+}
+
+/**
+ * Holds the computed losses of the recorded clipping against the recorded ones.
+ *
+ * @param onset position of the incident's first loss, the last that is checked (after at least one step): later rounding grows with every step
+ */
+export function checkBaseline(
+  computed: readonly number[],
+  recorded: readonly (number | null)[],
+  steps: readonly number[],
+  onset = CHECKED_STEPS,
+): BaselineCheck {
+  let firstSteps = 0;
+  let worstAt = 0;
+  let departsAt: number | null = null;
+  let compared = 0;
+  let first = Number.NaN;
+  for (const [i, loss] of computed.entries()) {
+    const expected = recorded[i] ?? null;
+    if (expected === null) continue;
+    const difference =
+      Object.is(loss, expected) || (Number.isNaN(loss) && Number.isNaN(expected))
+        ? 0
+        : Math.abs(loss - expected) / Math.max(Math.abs(expected), 1e-12);
+    if (i < CHECKED_STEPS && i <= Math.max(1, onset)) {
+      compared++;
+      if (Number.isNaN(first)) first = Math.abs(expected);
+      // Where a loss explodes its rounding does too.
+      const times = Math.abs(expected) / first;
+      const grown = times > 1 ? Math.min(MOST_GROWN, times) : 1;
+      if (!(difference / grown <= firstSteps)) {
+        firstSteps = difference / grown;
+        worstAt = i;
+      }
+    }
+    if (departsAt === null && !(difference <= 0.01)) departsAt = steps[i]!;
+  }
+  const follows = compared > 0 && firstSteps <= CHECKED_TOLERANCE;
+  const why =
+    compared === 0
+      ? 'the capture has no losses that the computed run could be held against'
+      : follows
+        ? `the run under the recorded clipping follows the recorded losses to ${formatNumber(firstSteps, 'rough')} over the first ${compared} steps`
+        : `the run under the recorded clipping gives the loss ${computed[worstAt]} at step ${steps[worstAt]} where ${recorded[worstAt]} was recorded: the model, the batches or the optimizer are not those of the run`;
+  return { follows, firstSteps, departsAt, why };
+}

@@ -1,0 +1,86 @@
+/** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
+import { endLevel, levelsAlong } from '../../judge/incidents/losses.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
+import { USUAL } from '../../judge/incidents/unlike.ts';
+import { type ArmOutcome, LEARNS_SLOWER } from '../../model/cause.ts';
+import { medianOf } from '../../model/order-statistics.ts';
+import type { References } from './reference.ts';
+
+/** Clean steps after the first harmful one that an arm has to train on. */
+export const LEAST_AFTER = 20;
+/** Median update after it, as a share of that before, under which an arm has stopped to learn. */
+const FROZEN = 0.05;
+/** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
+export const HOLDS = 1.25;
+export const HURT = 1.45;
+/** `slower`: it ends above the level, never came down to it, and never rose: nobody knows what it does down there. */
+export type EndOutcome = ArmOutcome | 'slower';
+/** Why the outcome of one that is `slower` is not known. */
+export const SLOWER = `${LEARNS_SLOWER}, and what it does down there was not seen`;
+/** What tells how a training ended: one value for each step. */
+export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly number[]>>;
+
+/**
+ * How a training ended on the reference batches.
+ *
+ * @param trace of it, from the capture's initial state
+ * @param usualUpdate of the recorded updates before the first harmful step, as {@link usualUpdate} has it
+ * @param from position of the first harmful step, or of the onset where there is none
+ * @returns null where fewer than twenty clean steps come after, or the level before is not known and the end is not far above
+ * every state before
+ */
+export function outcomeOf(
+  trace: Ended,
+  { level, unlike, highest }: Pick<References, 'level' | 'unlike'> & Partial<Pick<References, 'highest'>>,
+  usualUpdate: number,
+  from: number,
+): EndOutcome | null {
+  const final = endLevel(trace.referenceLoss);
+  // What is lost does not come back, however short the capture is.
+  if (trace.referenceLoss.length > 0 && Number.isNaN(final)) return 'lost';
+  // Without a level before, what is far above every state before is lost all the same.
+  if (level === null) return highest !== undefined && final > HURT * highest ? 'lost' : null;
+  if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
+  if (isFrozen(trace, unlike, usualUpdate, from))
+    return isStranded(trace.referenceLoss, level, from) ? 'lost' : 'frozen';
+  if (final <= HOLDS * level) return 'holds';
+  return learnsSlower(trace, level) ? 'slower' : final <= HURT * level ? 'hurt' : 'lost';
+}
+
+/**
+ * Whether the loss on reference batches never came down to the level that the recorded run had reached, and never rose above what it
+ * had come down to itself, in medians of ten: a training that holds every update back is behind, and not harmed.
+ */
+function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
+  let lowest = Number.POSITIVE_INFINITY;
+  return levelsAlong(referenceLoss).every((median) => {
+    lowest = Math.min(lowest, median);
+    return median > HOLDS * level && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
+  });
+}
+
+/**
+ * Whether a training ends far above where it stood before a position: that its updates are too small by then is the harm
+ * (accumulators that took a huge gradient), and not a rule that held them back all along.
+ */
+const isStranded = (referenceLoss: readonly number[], level: number, from: number): boolean =>
+  endLevel(referenceLoss) > HURT * Math.max(level, ...referenceLoss.slice(0, from + 1));
+
+/** Norms of the updates after a position, without those by batches unlike the others. */
+const cleanUpdates = ({ updateNorm }: Ended, unlike: References['unlike'], from: number): number[] =>
+  updateNorm.filter((_, i) => i > from && !unlike.has(i));
+
+/** Whether a training takes updates so small after a position that it does not learn; not where none is known. */
+export const isFrozen = (
+  trace: Ended,
+  unlike: References['unlike'],
+  usualUpdate: number,
+  from: number,
+): boolean => medianOf(cleanUpdates(trace, unlike, from).filter(Number.isFinite)) < FROZEN * usualUpdate;
+
+/** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
+export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
+  medianOf(updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
+
+/** Where harm is measured from: the first harmful step, or the onset where no step did harm. */
+export const harmFrom = ({ harmful }: Pick<References, 'harmful'>, onset: number): number => harmful ?? onset;

@@ -1,0 +1,78 @@
+/** Shows the recorded steps to those who look for something in them, while the run is followed. */
+
+import type {
+  StepWatcher,
+  WalkedRun,
+  WalkedStep,
+  WalkedTensor,
+} from '../../judge/findings/capture-finding.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import type { Values } from '../../step/tensor/values.ts';
+import { emptyState } from './empty-state.ts';
+import type { FollowedStep, FollowSettings, Prepared } from './follow.ts';
+import type { TensorState } from './tensors.ts';
+
+/** What is known before the first step. */
+export function walkedRun(capture: Pick<Capture, 'path' | 'steps'>, prepared: Prepared): WalkedRun {
+  const empty = emptyState(capture, prepared);
+  return {
+    path: capture.path,
+    globalClip: prepared.setup.clipping.parts.some(({ rule }) => rule.scope === 'model'),
+    empty: empty === null ? null : { before: empty.before, stored: empty.known === 'stored' },
+  };
+}
+
+/** The part of a walk's settings that shows each step to the watchers. */
+export function showSteps(
+  { setup, tensors: start }: Prepared,
+  watchers: readonly StepWatcher[],
+): Required<Pick<FollowSettings, 'visit' | 'stepped' | 'observer'>> {
+  const seen = (tensors: readonly TensorState[]): WalkedTensor[] =>
+    tensors.map(({ name, shape, embedding, w, slots, stepsTaken, group }) => {
+      const { optimizer, options } = setup.optimizers[group]!;
+      const slot = slots.accumulator === undefined ? 'v' : 'accumulator';
+      const values = slots[slot];
+      const initial = optimizer.slots(options).find((one) => one.name === slot)?.initial ?? 0;
+      return {
+        name,
+        shape,
+        embedding,
+        w,
+        stepsTaken,
+        second:
+          values === undefined
+            ? null
+            : {
+                values,
+                initial,
+                correction:
+                  (stepsTaken > 0 ? optimizer.secondMomentCorrection?.(options, stepsTaken) : 1) ?? 1,
+                kind: slot === 'accumulator' ? 'sum' : 'mean',
+              },
+      };
+    });
+  const movement: (Values | null)[] = start.map(() => null);
+  const stepOf = (step: FollowedStep, tensors: readonly TensorState[]): WalkedStep => ({
+    step: step.step,
+    gradients: step.gradients,
+    learningRates: tensors.map(({ group }) => step.learningRates[group]!),
+  });
+  return {
+    visit: (_, step, tensors) => {
+      movement.fill(null);
+      const shown = seen(tensors);
+      for (const watcher of watchers) watcher.before?.(shown, stepOf(step, tensors));
+    },
+    observer: {
+      moved: (t, moved) => {
+        if (moved.length !== start[t]!.w.length) return;
+        // What is shown is overwritten by the next tensor.
+        movement[t] = moved.slice();
+      },
+    },
+    stepped: (_, step, tensors, { factors }) => {
+      const shown = seen(tensors);
+      for (const watcher of watchers) watcher.after?.(shown, stepOf(step, tensors), { factors, movement });
+    },
+  };
+}

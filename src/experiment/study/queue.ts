@@ -1,0 +1,329 @@
+/**
+ * Cells of a study on other machines, over BullMQ on Redis: what the coordinator does, and what a worker does.
+ *
+ * The coordinator's results are the truth, Redis is only the way. A job's id is its cell's, so that adding it twice is adding
+ * it once; a job that a restarted Redis has forgotten is added again; a result that comes twice is taken once. Results come
+ * back through a list of the study, which the worker writes before its job is done: a worker that dies in between trains the
+ * cell again, and the bits are the same.
+ */
+import { createHash } from 'node:crypto';
+import { toJson } from '../../model/json.ts';
+import type { StudyCell } from '../../model/study.ts';
+import { idOf } from './plan.ts';
+import { openRedis, type Queue, type RedisClient, shownUrl } from './redis.ts';
+import { cellFrom } from './results-file.ts';
+import type { CellRunner } from './run-study.ts';
+import { setupFromBytes, setupToBytes } from './setup-bytes.ts';
+import { type ThreadPool, threadPool } from './thread-runner.ts';
+import { type CellKey, crashedCell, type StudySetup } from './train-cell.ts';
+
+/** A cell as a job: the study's key and which cell of it. */
+interface CellJob {
+  readonly study: string;
+  readonly cell: CellKey;
+}
+
+/** Jobs that a coordinator has in Redis at most: enough for thousands of threads, and few megabytes. */
+const WINDOW = 10_000;
+/** Results that are read at once. */
+const PAGE = 500;
+/** Between two looks for results where there were none. */
+const LOOK_MS = 200;
+/** Between two looks at what failed, and between two times that jobs are added which may have been lost. */
+const FAILED_MS = 10_000;
+const AGAIN_MS = 120_000;
+/** What a study leaves in Redis goes after so long without a coordinator. */
+const KEPT_SECONDS = 7 * 86_400;
+/** Far below the largest value that Redis takes. */
+const CHUNK_BYTES = 2 ** 25;
+/** A worker that has not been heard of for so long is dead, and others look for its cells that often. */
+const LOCK_MS = 15_000;
+const STALLED_MS = 5_000;
+/** A worker that is to stop waits no longer for a Redis that is away. */
+const STOP_AWAY_MS = 10_000;
+/** Workers that a cell may take with it before it counts as crashed. */
+const MOST_STALLED = 3;
+
+/** Workers and coordinators of one version find each other: another version's cells may have other bits. */
+const queueOf = (version: string): string => `clippy-diag-${version}`;
+const setupOf = (study: string): string => `clippy-diag:setup:${study}`;
+const resultsOf = (study: string): string => `clippy-diag:results:${study}`;
+const jobIdOf = (study: string, id: string): string =>
+  createHash('sha256').update(`${study} ${id}`).digest('hex').slice(0, 40);
+
+/** What of the world outside a queue needs. */
+export interface QueueIo {
+  now(): number;
+  sleep(milliseconds: number): Promise<void>;
+  remark(text: string): Promise<void>;
+}
+
+export interface QueueOptions extends QueueIo {
+  readonly url: string;
+  /** Of this program. */
+  readonly version: string;
+}
+
+/**
+ * A runner that hands its cells to workers on a queue and collects what they give.
+ *
+ * @throws as {@link openRedis}
+ */
+export async function queueRunner(
+  study: { readonly key: string; readonly setup: StudySetup },
+  options: QueueOptions,
+): Promise<CellRunner> {
+  const { now, sleep, remark, url, version } = options;
+  const { bullmq, connect } = await openRedis(url);
+  const redis = connect(false);
+  // A Redis that was away may have forgotten everything.
+  let mayHaveForgotten = true;
+  redis.on('ready', () => {
+    mayHaveForgotten = true;
+  });
+  redis.on('error', () => {});
+  const queue: Queue<CellJob> = new bullmq.Queue<CellJob>(queueOf(version), { connection: redis });
+  queue.on('error', () => {});
+  const list = resultsOf(study.key);
+  let setup: Buffer | undefined;
+
+  const publish = async (): Promise<void> => {
+    if ((await redis.exists(setupOf(study.key))) === 0) {
+      setup ??= await setupToBytes(study.setup);
+      const count = Math.ceil(setup.length / CHUNK_BYTES);
+      for (let i = 0; i < count; i++)
+        await redis.hset(setupOf(study.key), {
+          [i]: setup.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES),
+        });
+      // Last: what is there with it is whole.
+      await redis.hset(setupOf(study.key), { count: String(count) });
+    }
+    await redis.expire(setupOf(study.key), KEPT_SECONDS);
+  };
+  const addJobs = (cells: Iterable<CellKey>): Promise<unknown> =>
+    queue.addBulk(
+      [...cells].map((cell) => ({
+        name: 'cell',
+        data: { study: study.key, cell },
+        opts: {
+          jobId: jobIdOf(study.key, idOf(cell)),
+          attempts: 3,
+          backoff: { type: 'exponential', delay: 1000 },
+          removeOnComplete: true,
+          removeOnFail: { age: KEPT_SECONDS },
+        },
+      })),
+    );
+  /** Cells that no worker could give a result of, with why. */
+  const takeFailed = async (): Promise<StudyCell[]> => {
+    const mine = (await queue.getFailed(0, PAGE - 1)).filter(({ data }) => data.study === study.key);
+    const cells = mine.map(({ data, failedReason = 'no reason was given' }) =>
+      crashedCell(data.cell, new Error(`no worker could train it: ${failedReason}`)),
+    );
+    for (const job of mine) await job.remove();
+    return cells;
+  };
+
+  return {
+    async run(cells, done, goesOn) {
+      const toAdd = new Map(cells.map((cell) => [idOf(cell), cell]));
+      const added = new Map<string, CellKey>();
+      const began = now();
+      let heard = false;
+      let away = false;
+      let addedAll = Number.NEGATIVE_INFINITY;
+      let sawFailed = Number.NEGATIVE_INFINITY;
+      const take = async (cell: StudyCell): Promise<void> => {
+        const id = idOf(cell);
+        if (!added.delete(id) && !toAdd.delete(id)) return;
+        heard = true;
+        await done(cell);
+      };
+
+      /** Redis's part of a turn: the results that there are, how many entries of the list they were. */
+      const turn = async (): Promise<{ found: StudyCell[]; read: number }> => {
+        if (mayHaveForgotten || now() - addedAll > AGAIN_MS) {
+          mayHaveForgotten = false;
+          addedAll = now();
+          await publish();
+          await addJobs(added.values());
+        }
+        const more = [...toAdd].slice(0, WINDOW - added.size);
+        if (more.length > 0) {
+          await addJobs(more.map(([, cell]) => cell));
+          for (const [id, cell] of more) {
+            toAdd.delete(id);
+            added.set(id, cell);
+          }
+        }
+        const lines = await redis.lrange(list, 0, PAGE - 1);
+        const found = lines.flatMap((line) => cellFrom(line) ?? []);
+        if (now() - sawFailed > FAILED_MS) {
+          sawFailed = now();
+          found.push(...(await takeFailed()));
+          if (!heard && now() - began > FAILED_MS && (await queue.getWorkersCount()) === 0) {
+            heard = true;
+            await remark(
+              `no worker has come yet: start \`clippy-diag matrix worker --queue ${shownUrl(url)}\` of version ${version}`,
+            );
+          }
+        }
+        return { found, read: lines.length };
+      };
+
+      while (toAdd.size + added.size > 0 && goesOn()) {
+        let read = 0;
+        try {
+          const one = await turn();
+          if (away) await remark('Redis can be used again');
+          away = false;
+          read = one.read;
+          for (const cell of one.found) await take(cell);
+        } catch (error) {
+          if (!isOfRedis(error)) throw error;
+          mayHaveForgotten = true;
+          if (!away) await remark(`Redis cannot be used now (${(error as Error).message}): waiting for it`);
+          away = true;
+        }
+        // What was not taken off the list is read again, and ignored then.
+        if (read > 0) await redis.ltrim(list, read, -1).catch(() => sleep(LOOK_MS));
+        else await sleep(LOOK_MS);
+      }
+      // Workers should not train what nobody waits for.
+      await Promise.all([...added.keys()].map((id) => queue.remove(jobIdOf(study.key, id)).catch(() => {})));
+      if (toAdd.size + added.size === 0) await redis.del(list, setupOf(study.key)).catch(() => {});
+    },
+    close: async () => {
+      await queue.close().catch(() => {});
+      redis.disconnect();
+    },
+  };
+}
+
+/** Whether it came from Redis or the way to it, and goes away with time. */
+const isOfRedis = (error: unknown): boolean =>
+  error instanceof Error &&
+  (/^(MaxRetriesPerRequestError|ReplyError|AbortError)$/.test(error.name) ||
+    /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)/.test(
+      String((error as NodeJS.ErrnoException).code),
+    ) ||
+    /Connection is closed|Stream isn't writeable/.test(error.message));
+
+/**
+ * Trains cells from a queue until the function that it returns is called.
+ *
+ * @throws as {@link openRedis}
+ */
+export async function startWorker(options: QueueOptions & { readonly threads: number }): Promise<{
+  /** Cells that were trained, and that are in work. */
+  counts(): { readonly trained: number; readonly working: number };
+  /** Takes no more cells, and waits for those in work; where Redis stays away, their results are given up. */
+  stop(): Promise<void>;
+}> {
+  const { now, sleep, remark } = options;
+  const { bullmq, connect } = await openRedis(options.url);
+  let givenUp = false;
+  const redis = connect(true, () => !givenUp);
+  let trained = 0;
+  let working = 0;
+  let away = false;
+  redis.on('error', (error) => {
+    if (!away) void remark(`Redis is away (${error.message}): waiting for it`);
+    away = true;
+  });
+  redis.on('ready', () => {
+    if (away) void remark('Redis is back');
+    away = false;
+  });
+  const pools = poolsOf(redis, options.threads);
+  const worker = new bullmq.Worker<CellJob>(
+    queueOf(options.version),
+    async ({ data: { study, cell } }) => {
+      const pool = await pools.of(study);
+      // Nobody waits for it: its coordinator has all cells, or will add this one again.
+      if (pool === null) return;
+      working++;
+      // Waiting for Redis is no work: a worker that is to end when it is idle ends.
+      const result = await pool.train(cell).finally(() => {
+        working--;
+      });
+      await redis.rpush(resultsOf(study), toJson(result, 0));
+      await redis.expire(resultsOf(study), KEPT_SECONDS);
+      trained++;
+    },
+    {
+      connection: redis,
+      concurrency: options.threads,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_MS,
+      maxStalledCount: MOST_STALLED,
+    },
+  );
+  // A lock that was lost: the cell was given to another worker, and its result counts once.
+  worker.on('error', () => {});
+  return {
+    counts: () => ({ trained, working }),
+    async stop() {
+      let closed = false;
+      const closing = worker.close().finally(() => {
+        closed = true;
+      });
+      for (let awaySince: number | undefined; !closed; ) {
+        await Promise.race([closing, sleep(LOOK_MS)]);
+        // Closing needs turns of the event loop, also under a clock whose sleep does not wait.
+        await new Promise((resolve) => setImmediate(resolve));
+        awaySince = away ? (awaySince ?? now()) : undefined;
+        if (awaySince === undefined || now() - awaySince < STOP_AWAY_MS) continue;
+        await remark(
+          'Redis is still away: what was trained and not handed over is given up, and trained again by others',
+        );
+        givenUp = true;
+        break;
+      }
+      await pools.close();
+      redis.disconnect();
+      await closing;
+    },
+  };
+}
+
+/** Studies of which a worker keeps threads and data. */
+const MOST_POOLS = 3;
+
+/** Threads for each study; of too many, those of the study that was opened first end once their cells are done. */
+function poolsOf(redis: RedisClient, threads: number) {
+  const pools = new Map<string, Promise<ThreadPool | null>>();
+  const open = async (study: string): Promise<ThreadPool | null> => {
+    const { count, ...chunks } = await redis.hgetallBuffer(setupOf(study));
+    if (count === undefined) return null;
+    const bytes = Buffer.concat(Array.from({ length: Number(count) }, (_, i) => chunks[i]!));
+    return threadPool(await setupFromBytes(bytes), threads);
+  };
+  const end = async (study: string): Promise<void> => {
+    const pool = pools.get(study);
+    pools.delete(study);
+    await (await pool?.catch(() => null))?.close();
+  };
+  return {
+    /** Null where Redis has no data of the study. @throws what reading them throws */
+    async of(study: string): Promise<ThreadPool | null> {
+      let pool = pools.get(study);
+      if (pool === undefined) {
+        pool = open(study);
+        pools.set(study, pool);
+        if (pools.size > MOST_POOLS) void end([...pools.keys()][0]!);
+      }
+      try {
+        const opened = await pool;
+        if (opened === null) pools.delete(study);
+        return opened;
+      } catch (error) {
+        pools.delete(study);
+        throw error;
+      }
+    },
+    async close(): Promise<void> {
+      await Promise.all([...pools.keys()].map(end));
+    },
+  };
+}

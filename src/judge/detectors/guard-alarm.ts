@@ -1,0 +1,84 @@
+import { countedPlain, formatNumber } from '../../model/format-number.ts';
+import { SHARE } from '../../model/options.ts';
+import { attemptOf, isRisk, type Run, type TimeSeries } from '../../model/run.ts';
+import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
+
+const advice =
+  'The pulse says which tensor it was and what was done (`action`). A step that the guard let pass, because it only advises, is the one to look at: its batch, and the learning rate of that step.';
+
+/** Alarms that follow each other step by step. */
+interface Alarm {
+  readonly series: TimeSeries;
+  /** Indices into the whole series, both included. */
+  readonly from: number;
+  readonly to: number;
+  /** Onset of the first incident from the first alarm on; undefined where the loss stays in its usual range. */
+  readonly onset: number | undefined;
+}
+
+export const guardAlarm = {
+  id: 'guard-alarm',
+  title: 'The guard warned before a step was taken',
+  severity: 'note',
+  thresholds: [
+    {
+      name: 'risk',
+      value: 0.9,
+      unit: 'risk of a step',
+      range: SHARE,
+      origin: 'clip_at of clippy_diag.torch.Guard: no step of a well run of bench/guard is above it',
+    },
+  ],
+  docs: {
+    summary: 'The risk that a guard logged is high at a step, before that step was taken.',
+    details: `\`risk\` is a column of the guard's pulse (docs/guard.md), between 0 and 1. Alarms at steps that follow each other are one finding. It says how many
+steps ahead of the next incident of the loss the first one was: the loss of a step is computed before the step is taken, so that a step which harms shows in the loss of the one
+after it at the earliest. Where no incident follows, the guard held the run, or the step was harmless: the losses do not tell which. Alarms have a risk of at least \`risk\`.`,
+    advice,
+    references: [],
+  },
+  detect(run, { judged, threshold }) {
+    const risks = run.series.filter(
+      (series) => isRisk(series) && series.value.every((v) => Number.isNaN(v) || (v >= 0 && v <= 1)),
+    );
+    if (risks.length === 0) return notApplicable('the log has no risk of a guard');
+    const alarms = risks.flatMap((series) =>
+      series.attemptOffsets.flatMap((offset, attempt) => {
+        const { value, step } = attemptOf(series, attempt);
+        const { incidents = [] } = judged.loss?.attempts[attempt] ?? {};
+        const losses = judged.loss === null ? undefined : attemptOf(judged.loss.series, attempt);
+        const onsets = incidents.map(({ onset }) => losses!.step.at(onset)!);
+        const found: Alarm[] = [];
+        for (let i = 0; i < value.length; i++) {
+          if (!(value.at(i)! >= threshold('risk'))) continue;
+          const from = i;
+          while (value.at(i + 1)! >= threshold('risk')) i++;
+          const onset = onsets.filter((at) => at >= step.at(from)!).sort((a, b) => a - b)[0];
+          found.push({ series, from: offset + from, to: offset + i, onset });
+        }
+        return found;
+      }),
+    );
+    return outcomeOf(firstOf(alarms, (alarm) => told(run, alarm, threshold('risk'))));
+  },
+} as const satisfies Detector;
+
+function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
+  const first = series.step.at(from)!;
+  const until = to > from ? ` to ${series.step.at(to)}` : '';
+  const ahead = onset === undefined ? 0 : onset - first;
+  const followed =
+    onset === undefined
+      ? 'The loss then stays in its usual range'
+      : ahead === 0
+        ? 'The loss leaves its usual range at that same step'
+        : `The loss leaves its usual range at ${run.stepUnit} ${onset}, ${countedPlain(ahead, run.stepUnit)} later`;
+  return findingAt(run, series, from, to, {
+    id: 'guard-alarm',
+    severity: 'note',
+    message: `The guard warned at ${run.stepUnit} ${first}${until}, before the step was taken: "${series.name}" is ${formatNumber(series.value.at(from)!)}. ${followed}.`,
+    measured: quantity('risk', series.value.at(from)!, 'risk of a step'),
+    threshold: quantity('risk', limit, 'risk of a step'),
+    advice,
+  });
+}

@@ -1,0 +1,176 @@
+import { arrayOf, type Column, evenly, readerOf } from '../../model/column.ts';
+import type { Quantity } from '../../model/finding.ts';
+import { countedPlain, formatNumber } from '../../model/format-number.ts';
+import { COUNT, SHARE } from '../../model/options.ts';
+import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
+import { attemptOf, type TimeSeries } from '../../model/run.ts';
+import { rewardsOf } from '../incidents/rewards.ts';
+import { verdictThresholds } from '../incidents/settings.ts';
+import { aucsOf } from '../incidents/signs.ts';
+import { levelSaysLittle } from '../incidents/verdict.ts';
+import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
+
+const advice =
+  'Check that gradients reach every layer, that the optimizer has the parameters that are trained, that its learning rate is not zero, and that labels belong to their rows.';
+
+interface Still {
+  readonly series: TimeSeries;
+  /** Indices into the whole series. */
+  readonly from: number;
+  readonly to: number;
+  readonly message: string;
+  readonly measured: Quantity;
+  readonly limit: number;
+}
+
+/** Scales of the noise by which the highest of a few points stands out of it, as of a spike. */
+const OUTLIER = 6;
+/** Points that a level at the start and one at the end are of at least. */
+const LEVEL = 20;
+
+export const nothingLearnt = {
+  id: 'nothing-learnt',
+  title: 'The run stands still: nothing is learnt, or nothing more',
+  severity: 'note',
+  thresholds: [
+    {
+      name: 'points',
+      value: 50,
+      unit: 'points',
+      range: COUNT,
+      origin: 'a loss printed with few digits repeats a value some times, not so often',
+    },
+    {
+      name: 'aucPoints',
+      value: 5,
+      unit: 'points',
+      range: COUNT,
+      origin: 'the first evaluations of a run that learns may be at chance',
+    },
+    ...verdictThresholds('chance'),
+    {
+      name: 'fall',
+      value: 0.02,
+      unit: 'share of the first level',
+      range: SHARE,
+      origin: 'the median of 20 points with 5 % of noise is off by 1.4 %',
+    },
+  ],
+  docs: {
+    summary:
+      'No jump and no climb: the run stands still, which a loss that is judged by its rises does not tell.',
+    details: `In the last attempt: an AUC within \`chance\` of 0.5 from its first point to its last, \`aucPoints\` of them at least; a gradient norm that is exactly 0, or a loss
+that is exactly the same number, for \`points\` points and a tenth of the run, to the end; and a loss that begins with the run, and whose last quarter has a median less than \`fall\`
+below that of its first ${LEVEL} points, none of which stands out of the noise. Losses that rise in runs that go well are left out, and so are runs with rewards, whose losses need not fall.`,
+    advice,
+    references: [],
+  },
+  detect(run, { judged, threshold }) {
+    const last = run.attempts.length - 1;
+    const norms = seriesOf(run, 'grad_norm');
+    const loss = judged.loss?.series;
+    const aucs = aucsOf(run);
+    if (loss === undefined && norms.length === 0 && aucs.length === 0)
+      return notApplicable('the log has no loss, no gradient norm and no AUC');
+    const unit = run.stepUnit;
+    const found: Still[] = [];
+
+    for (const series of aucs) {
+      const { value, step } = attemptOf(series, last);
+      const offset = series.attemptOffsets[last]!;
+      const furthest = furthestFrom(value, 0.5);
+      if (value.length < threshold('aucPoints') || !(furthest <= threshold('chance'))) continue;
+      found.push({
+        series,
+        from: offset,
+        to: offset + value.length - 1,
+        message: `"${series.name}" is at chance from its first point, at ${unit} ${step.at(0)}, to its last, at ${unit} ${step.at(-1)} (${formatNumber(value.at(-1)!)}): nothing that ranks is learnt.`,
+        measured: quantity('distance from 0.5', furthest, 'AUC'),
+        limit: threshold('chance'),
+      });
+    }
+
+    /** The points at the end of the last attempt that are one number; null where they are too few. */
+    const still = (series: TimeSeries): { from: number; value: number; points: number } | null => {
+      const { value } = attemptOf(series, last);
+      const end = value.at(-1);
+      if (end === undefined || !Number.isFinite(end)) return null;
+      const at = readerOf(value);
+      let from = value.length - 1;
+      while (from > 0 && at(from - 1) === end) from--;
+      const points = value.length - from;
+      return points >= Math.max(threshold('points'), value.length / 10) ? { from, value: end, points } : null;
+    };
+    for (const series of [...norms, ...(loss === undefined ? [] : [loss])]) {
+      const end = still(series);
+      const isLoss = series === loss;
+      // Zeros of a loss are for dead-run, or what it is to be.
+      if (end === null || (isLoss ? end.value === 0 : end.value !== 0)) continue;
+      const offset = series.attemptOffsets[last]!;
+      const from = attemptOf(series, last).step.at(end.from);
+      found.push({
+        series,
+        from: offset + end.from,
+        to: offset + end.from + end.points - 1,
+        message: `"${series.name}" is exactly ${formatNumber(end.value)} from ${unit} ${from} to the end (${countedPlain(end.points, 'point')}): ${isLoss ? 'the weights do not change, or the loss is not theirs' : 'no gradient reaches the weights'}.`,
+        measured: quantity('equal points to the end', end.points, 'points'),
+        limit: threshold('points'),
+      });
+    }
+
+    if (
+      loss !== undefined &&
+      found.length === 0 &&
+      rewardsOf(run).length === 0 &&
+      !levelSaysLittle(run, loss)
+    ) {
+      const { value, step } = attemptOf(loss, last);
+      const quarter = value.length >> 2;
+      const first = medianOf(value.subarray(0, LEVEL));
+      const ending = evenly(value, value.length - quarter, value.length, LOOKED_AT);
+      const end = medianOf(ending);
+      // What begins later goes on from weights that were trained.
+      const begins = step.length > 0 && step.at(0)! <= step.at(-1)! / 20;
+      if (quarter >= LEVEL && begins && last === 0 && judged.verdict.class === 'healthy' && first > 0) {
+        const fall = 1 - end / first;
+        // What is learnt within a few points is learnt: the first of them stands out of the noise.
+        const highest = Math.max(...arrayOf(value.subarray(0, LEVEL)));
+        const noise = MAD_TO_SIGMA * medianOf(ending.map((one) => Math.abs(one - end)));
+        if (fall < threshold('fall') && highest <= end + threshold('fall') * first + OUTLIER * noise) {
+          const offset = loss.attemptOffsets[last]!;
+          found.push({
+            series: loss,
+            from: offset,
+            to: offset + value.length - 1,
+            message: `"${loss.name}" does not fall: ${formatNumber(first)} at first, ${formatNumber(end)} at the end. Unless its weights were trained before, nothing is learnt.`,
+            measured: quantity('fall of the loss', fall, 'share of the first level'),
+            limit: threshold('fall'),
+          });
+        }
+      }
+    }
+    return outcomeOf(
+      found.map(({ series, from, to, message, measured, limit }) =>
+        findingAt(run, series, from, to, {
+          id: 'nothing-learnt',
+          severity: 'note',
+          message,
+          measured,
+          threshold: { ...measured, value: limit },
+          advice,
+        }),
+      ),
+    );
+  },
+} as const satisfies Detector;
+
+/** The largest distance of a point; NaN where one is no number. */
+function furthestFrom(value: Column, center: number): number {
+  let furthest = 0;
+  const at = readerOf(value);
+  for (let i = 0; i < value.length; i++) furthest = Math.max(furthest, Math.abs(at(i) - center));
+  return furthest;
+}
+
+/** Points of a level that are looked at: more tell nothing more, and of a log of millions they would take its memory again. */
+const LOOKED_AT = 1000;

@@ -1,0 +1,346 @@
+/**
+ * How a series of several attempts is judged: a resume goes on from the points before it, a beginning anew is judged by itself, and what was too short
+ * and done again does not count.
+ */
+import { type Column, joinedOf } from '../../model/column.ts';
+import { medianOf, usualDistance } from '../../model/order-statistics.ts';
+import type { Incident, VerdictClass } from '../../model/report.ts';
+import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
+import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
+import type { VerdictSettings } from './settings.ts';
+import { columnStop, deadStretch, goesOnAs, scalerSkips } from './signs.ts';
+
+/** A series with the judgement of each of its attempts. */
+export interface JudgedSeries {
+  readonly series: TimeSeries;
+  readonly class: VerdictClass;
+  /** Positions of incidents count from the first point of their attempt; a last good point below 0 is one of the history. */
+  readonly attempts: readonly AttemptJudgement[];
+  /** Of each attempt that resumes: the steps of the points before it that it was held against; empty where it begins anew. */
+  readonly histories: readonly Column[];
+  /** Of each attempt: was it too short to judge, finite, and trained again by a later one? */
+  readonly doneAgain: readonly boolean[];
+  /** The last attempt, if it is too short to judge and its points are in the band; null where it is not. */
+  readonly shortEnd: number | null;
+  /** What is said of it where it has incidents and none counts: its level says little. */
+  readonly instead?: string;
+}
+
+/** Points before a resume that it is held against: ten times its own, so that a thousand resumes cost no more than their points. */
+const historyFor = (points: number): number => Math.min(2000, Math.max(100, 10 * points));
+
+/** A stretch of points that training went on from. */
+interface Stretch {
+  readonly step: Column;
+  readonly points: Column;
+}
+
+/** The points before a step, of what was trained so far: later ones were thrown away when training went back. */
+function before(stretches: readonly Stretch[], step: number): Stretch[] {
+  const kept: Stretch[] = [];
+  for (const one of stretches) {
+    let length = one.step.length;
+    while (length > 0 && one.step.at(length - 1)! >= step) length--;
+    if (length > 0) kept.push({ step: one.step.subarray(0, length), points: one.points.subarray(0, length) });
+    if (length < one.step.length) break;
+  }
+  return kept;
+}
+
+/** The last points of stretches, `most` at most. */
+function tailOf(stretches: readonly Stretch[], most: number): Stretch {
+  const parts: Stretch[] = [];
+  let left = most;
+  for (let k = stretches.length - 1; k >= 0 && left > 0; k--) {
+    const { step, points } = stretches[k]!;
+    const from = Math.max(0, step.length - left);
+    parts.unshift({ step: step.subarray(from), points: points.subarray(from) });
+    left -= step.length - from;
+  }
+  return {
+    step: joinedOf(parts.map(({ step }) => step)),
+    points: joinedOf(parts.map(({ points }) => points)),
+  };
+}
+
+/** Whether a loss stops beside columns that go on, and goes on under no other name. */
+function endIsUnknown(run: Run, series: TimeSeries, settings: VerdictSettings): boolean {
+  const stop = columnStop(run, series, settings);
+  return stop !== null && goesOnAs(run, series, stop.lastStep) === undefined;
+}
+
+/** Whether an attempt begins anew: at the first step that was ever logged, or right after it. */
+function beginsAnew(stretches: readonly Stretch[], step: number): boolean {
+  const first = stretches[0];
+  if (first === undefined || first.step.length < 2) return true;
+  return step <= first.step.at(0)! + usualDistance(first.step);
+}
+
+/** First points of an attempt that tell how it begins. */
+const FIRST_POINTS = 5;
+
+/**
+ * Whether points begin where the run began and come down from there: the weights were not those of the checkpoint, and training began from scratch under
+ * steps that count on. Not so where the first point is nearer to the level before, and what came after it is a jump from there; nor where the
+ * loss rises above all that the run began with. Too few points to see whether they come down: null.
+ *
+ * @param first points that the run began with
+ * @param before points that the attempt goes on from
+ */
+function fromScratch(
+  points: Column,
+  first: Column,
+  before: Column,
+  settings: VerdictSettings,
+): boolean | null {
+  const level = (values: Column, from: number): number =>
+    medianOf(values.subarray(Math.max(0, from), from + FIRST_POINTS));
+  const highest = (values: Column): number => Math.max(...values.subarray(0, FIRST_POINTS));
+  const begin = level(points, 0);
+  const initial = level(first, 0);
+  const ratio = begin / initial;
+  if (!(ratio < settings.incidentRatio && ratio > 1 / settings.fullRatio)) return false;
+  const usual = level(before, before.length - FIRST_POINTS);
+  const middle = usual > 0 && initial > 0 ? Math.sqrt(usual * initial) : (usual + initial) / 2;
+  if (usual < initial && points.at(0)! < middle) return false;
+  if (highest(points) > settings.fullRatio * highest(first)) return false;
+  if (points.length < settings.minimumPoints) return null;
+  return level(points, points.length - FIRST_POINTS) < begin / settings.bandRatio;
+}
+
+/** Whether an attempt is far above the band before from its first point to its last, though it ends before that was a decision window. */
+function isOut(incident: SeriesIncident, points: Column, settings: VerdictSettings): boolean {
+  const { class: found, onset, before: median, peak, size } = incident;
+  if (found !== 'inconclusive' || onset !== 0) return false;
+  let lowest = Number.POSITIVE_INFINITY;
+  for (const value of points) lowest = Math.min(lowest, value);
+  // The ratio of the lowest to the median, where that of the peak is `size`: also on a scale of differences.
+  const ratio = incident.byRatio
+    ? lowest / median
+    : 1 + ((size - 1) * (lowest - median)) / (points.at(peak)! - median);
+  return ratio > settings.fullRatioAtEnd;
+}
+
+/** An incident whose positions counted from the first point of the history. */
+const shifted = (incident: SeriesIncident, by: number): SeriesIncident => ({
+  ...incident,
+  onset: incident.onset - by,
+  lastGood: incident.lastGood === null ? null : incident.lastGood - by,
+  recovered: incident.recovered === null ? null : incident.recovered - by,
+  end: incident.end - by,
+  peak: incident.peak - by,
+});
+
+/** Whether a loss of exactly zero was printed before the first batch: none after it is, and the second is at the level of the next. */
+const printedTooEarly = (value: Column): boolean =>
+  value.at(0) === 0 &&
+  value.at(1)! >= medianOf(value.subarray(1, 1 + EARLY_POINTS)) / 2 &&
+  value.every((one, i) => i === 0 || !(one <= 0));
+const EARLY_POINTS = 10;
+
+/** Points that a level is the median of, where a loss that begins at zero has come to it: our numbers. */
+const SETTLED = { least: 20, share: 0.05 };
+
+/**
+ * Where a loss that begins at exactly zero has come to its level: the first point that is above zero and no lower than the median
+ * of those from it on. Such a loss is no error that training makes small; it measures how far the policy is from where it
+ * began (GRPO's).
+ *
+ * @returns 0 where the loss does not begin so, or comes to no level within its first half
+ */
+export function growsFromZero(value: Column): number {
+  if (value.at(0) !== 0 || printedTooEarly(value)) return 0;
+  const count = Math.max(SETTLED.least, Math.floor(SETTLED.share * value.length));
+  for (let i = 1; 2 * i < value.length; i++)
+    if (value.at(i)! > 0 && value.at(i)! >= medianOf(value.subarray(i, i + count))) return i;
+  return 0;
+}
+
+/** Points at either end of a few that tell a level, where no band could be made of them. */
+const END_POINTS = 3;
+
+/** Whether a few points, of which no band could be made, end far above where they begin. */
+export function risesInFew(points: Column, settings: VerdictSettings): boolean {
+  const finite = points.filter(Number.isFinite);
+  if (finite.length < settings.minimumPoints || finite.length >= 2 * settings.minimumPoints) return false;
+  const begin = medianOf(finite.subarray(0, END_POINTS));
+  return (
+    finite.every((one) => one > 0) &&
+    medianOf(finite.subarray(finite.length - END_POINTS)) > settings.fullRatio * begin
+  );
+}
+
+/**
+ * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
+ * it is made for, and whether more than that happened it does not tell.
+ */
+function judgeAnew(points: Column, settings: VerdictSettings, levelSays: boolean): AttemptJudgement {
+  const whole = judgePoints(points, settings, levelSays);
+  if (whole.class === 'healthy' && risesInFew(points, settings)) return { ...whole, class: 'inconclusive' };
+  const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
+  if (from === 0) return whole;
+  const after = judgePoints(points.subarray(from), settings, false);
+  const incidents = after.incidents
+    .filter((one) => one.form === 'jump' || one.class === 'non-finite')
+    .map((one) => shifted(one, -from));
+  return {
+    ...after,
+    points: whole.points,
+    incidents,
+    spikes: after.spikes.map((one) => ({ ...one, index: one.index + from })),
+    class: worstOf(incidents)?.class ?? 'inconclusive',
+  };
+}
+
+/**
+ * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
+ *
+ * An attempt that resumes is judged with the points before its first step in front, so it is held against the level that it should go on from, and
+ * only what begins in it is its own.
+ *
+ * @param levelSays as {@link judgePoints} takes it
+ */
+export function judgeSeries(
+  run: Run,
+  series: TimeSeries,
+  settings: VerdictSettings,
+  levelSays = true,
+): JudgedSeries {
+  const skipped = scalerSkips(run, series);
+  const parts = series.attemptOffsets.map((offset, attempt): Stretch => {
+    const { value, step } = attemptOf(series, attempt);
+    const dead = deadStretch(run, series, attempt, settings);
+    const early = printedTooEarly(value);
+    let points = value;
+    if (early) points = points.map((one, i) => (i === 0 ? value.at(1)! : one));
+    if (dead !== null) points = points.map((one, i) => (i >= dead.from - offset ? Number.NaN : one));
+    // A step that the loss scaler skipped trained nothing: its loss is that of the point before, or at the beginning of the first that was.
+    if (skipped.size > 0) {
+      let before = points.find(Number.isFinite)!;
+      points = points.map((one, i) => {
+        if (!skipped.has(offset + i)) before = one;
+        return before;
+      });
+    }
+    return { step, points: isPerplexity(series.name) ? points.map(Math.log) : points };
+  });
+  const lastAttempt = parts.findLastIndex(({ step }) => step.length > 0);
+  const doneAgain = doneAgainOf(parts, settings);
+  let trained: Stretch[] = [];
+  let shortEnd: number | null = null;
+  const histories: Column[] = [];
+  const attempts = parts.map((part, attempt): AttemptJudgement => {
+    // What a later attempt followed goes on no more, whatever the last one does.
+    const own = attempt < lastAttempt ? { ...settings, shortOpenShare: 0 } : settings;
+    const alone = judgeAnew(part.points, own, levelSays);
+    const none = new Float64Array(0);
+    if (part.step.length === 0) {
+      histories.push(none);
+      return alone;
+    }
+    if (doneAgain[attempt]!) {
+      histories.push(none);
+      return { ...alone, incidents: [] };
+    }
+    const anew = beginsAnew(trained, part.step.at(0)!);
+    const first = trained[0]?.points ?? none;
+    trained = anew ? [part] : [...before(trained, part.step.at(0)!), part];
+    if (anew && attempt < lastAttempt) {
+      histories.push(none);
+      return alone;
+    }
+    const history = anew
+      ? { step: none, points: none }
+      : tailOf(trained.slice(0, -1), historyFor(part.points.length));
+    histories.push(history.step);
+    const by = history.points.length;
+    const scratch = anew ? true : fromScratch(part.points, first, history.points, settings);
+    const joined =
+      scratch !== false
+        ? alone.incidents
+        : judgePoints(joinedOf([history.points, part.points]), own, levelSays)
+            .incidents.filter(({ onset }) => onset >= by)
+            .map((incident) => shifted(incident, by));
+    const incidents = joined.map((one) =>
+      isOut(one, part.points, settings) ? { ...one, class: 'full-divergence' as const } : one,
+    );
+    if (attempt === lastAttempt && incidents.length === 0 && part.points.length < settings.minimumPoints)
+      shortEnd = attempt;
+    return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
+  });
+  const judgeable = judgeableOf(attempts);
+  // Of a loss that stops beside other columns the end is unknown, and so it is of a run that has hardly begun again.
+  const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
+  const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
+  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };
+}
+
+/** The attempts that say something of the run: those with an incident, and those that are long enough to be healthy. */
+export const judgeableOf = (attempts: readonly AttemptJudgement[]): readonly AttemptJudgement[] =>
+  attempts.filter(({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy');
+
+/** Later attempts that are looked at for one that covers an attempt: a loop of crashes ends sooner. */
+const LOOK_AHEAD = 1000;
+
+/** Of each attempt: was it too short to judge, finite, and did a later one train its steps again? */
+const doneAgainOf = (parts: readonly Stretch[], settings: VerdictSettings): readonly boolean[] =>
+  parts.map(({ step, points }, attempt) => {
+    if (step.length === 0 || step.length >= settings.minimumPoints || !points.every(Number.isFinite))
+      return false;
+    const last = step.at(-1)!;
+    for (let k = attempt + 1; k < Math.min(parts.length, attempt + LOOK_AHEAD); k++) {
+      const later = parts[k]!.step;
+      if (later.length > 0 && later.at(0)! <= last && later.at(-1)! >= last) return true;
+    }
+    return false;
+  });
+
+const isPerplexity = (name: string): boolean => /(^|[^a-z])(ppl|perplexity)($|[^a-z])/i.test(name);
+
+/** An incident in the words of the report. */
+function describe({ series, histories }: JudgedSeries, attempt: number, incident: SeriesIncident): Incident {
+  const offset = series.attemptOffsets[attempt] ?? 0;
+  const step = (index: number | null): number | null =>
+    index === null
+      ? null
+      : index < 0
+        ? (histories[attempt]!.at(index) ?? null)
+        : series.step.at(offset + index)!;
+  return {
+    class: incident.class,
+    series: series.name,
+    attempt,
+    onsetStep: series.step.at(offset + incident.onset)!,
+    lastGoodStep: step(incident.lastGood),
+    recoveredStep: incident.backIn?.step ?? step(incident.recovered),
+    ...(incident.backIn === undefined ? {} : { recoveredIn: incident.backIn.series }),
+    peakStep: series.step.at(offset + incident.peak)!,
+    peak: series.value.at(offset + incident.peak)!,
+    before: Number.isNaN(incident.before) ? null : incident.before,
+    after: Number.isNaN(incident.after) ? null : incident.after,
+  };
+}
+
+/** Every incident of a series in file order, beside what was found about it. */
+export const incidentsOf = (judged: JudgedSeries) =>
+  judged.attempts.flatMap(({ incidents }, attempt) =>
+    incidents.map((found) => ({ found, attempt, incident: describe(judged, attempt, found) })),
+  );
+
+/** Of the worst incidents the largest: it decides class and onset. */
+export const decisive = (judged: JudgedSeries) =>
+  worstOf(incidentsOf(judged).map((one) => ({ ...one, class: one.incident.class, size: one.found.size })));
+
+/**
+ * Whether a is worse than b. Of two that are lost the one that was so first leads: it may have pulled the other along. Of two that came
+ * back the one with the larger incident does.
+ */
+export function comesFirst(a: JudgedSeries, b: JudgedSeries): boolean {
+  if (a.class !== b.class) return badness(a.class) > badness(b.class);
+  if (badness(a.class) < badness('full-divergence')) {
+    const size = (judged: JudgedSeries): number => decisive(judged)?.found.size ?? 0;
+    if (size(a) !== size(b)) return size(a) > size(b);
+  }
+  const onset = (judged: JudgedSeries): number => decisive(judged)?.incident.onsetStep ?? Infinity;
+  return onset(a) < onset(b);
+}

@@ -1,0 +1,285 @@
+/**
+ * safetensors: a JSON header and the tensors' bytes one after another.
+ *
+ * | bytes | content |
+ * |---|---|
+ * | 0 … 7 | u64 little-endian: length n of the header, at most 100 MB |
+ * | 8 … 7 + n | JSON `{ name: { dtype, shape, data_offsets: [begin, end] }, "__metadata__": { text: text } }`, padded with spaces |
+ * | 8 + n … | values, little-endian, row-major; offsets count from here, and cover every byte exactly once |
+ *
+ * Source: https://github.com/huggingface/safetensors, README "Format".
+ */
+
+import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
+import { DTYPES } from '../../model/checkpoint.ts';
+import { type DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { isJsonObject } from '../../model/json.ts';
+import { writeFileAtomic } from '../bytes/atomic-write.ts';
+import type { ByteSource, Extent } from '../bytes/source.ts';
+import { parseCheckpointJson } from './checkpoint-json.ts';
+import { DTYPE_BYTES, decodeRange, elementsOf, fillValues } from './dtypes.ts';
+import type { CheckpointFormat } from './format.ts';
+import { layoutOfTorch } from './layouts.ts';
+import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import { roleOfName } from './roles.ts';
+import type { LostTensors } from './stored-bytes.ts';
+
+/** As in the reference implementation. */
+const MAX_HEADER_BYTES = 100_000_000;
+const FORMAT = 'safetensors';
+
+export const safetensors: CheckpointFormat = {
+  id: 'safetensors',
+  title: 'safetensors',
+  tried: 'safetensors (a length and a JSON header)',
+  // A length below 2^40 and then "{": no text and no other binary format here starts so.
+  sniff: (head) => head.length >= 9 && head[8] === 0x7b && head[5] === 0 && head[6] === 0 && head[7] === 0,
+  open: openSafetensors,
+};
+
+/** "pt", "tf", "flax" of `__metadata__.format` in our words. */
+const FRAMEWORKS = new Map([
+  ['pt', 'pytorch'],
+  ['tf', 'tensorflow'],
+  ['flax', 'flax'],
+]);
+
+/**
+ * Opens a safetensors file; reads the header only.
+ *
+ * A file that was cut keeps its whole tensors: the others are named in `errors` and are not listed.
+ *
+ * @throws checkpoint-truncated, checkpoint-malformed, checkpoint-ambiguous, limit-exceeded
+ */
+async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
+  const { path, byteLength } = source;
+  const malformed = (problem: string, tensor?: string): DiagError =>
+    diagError(
+      'checkpoint-malformed',
+      { format: FORMAT, problem },
+      tensor === undefined ? { path } : { path, tensor },
+    );
+  if (byteLength < 8)
+    throw diagError(
+      'checkpoint-truncated',
+      { what: 'the header length', end: 8, bytes: byteLength },
+      { path },
+    );
+  const lengthBytes = await source.slice(0, 8);
+  const headerBytes = Number(new DataView(lengthBytes.buffer, lengthBytes.byteOffset).getBigUint64(0, true));
+  if (headerBytes > MAX_HEADER_BYTES)
+    throw diagError(
+      'limit-exceeded',
+      { what: 'the safetensors header in bytes', found: headerBytes, limit: MAX_HEADER_BYTES, hint: '' },
+      { path, byteOffset: 0 },
+    );
+  const dataStart = 8 + headerBytes;
+  if (dataStart > byteLength)
+    throw diagError(
+      'checkpoint-truncated',
+      { what: 'the header', end: dataStart, bytes: byteLength },
+      { path },
+    );
+  const text = decodeUtf8(await source.slice(8, dataStart));
+  if (text === undefined) throw malformed('the header is not UTF-8');
+  // The reference refuses any other first byte, so that no white space hides a second header.
+  if (!text.startsWith('{')) throw malformed('the header does not start with "{"');
+  const header = parseCheckpointJson(text, path, 'a safetensors header', 4) as Record<string, unknown>;
+
+  const metadata = new Map<string, string>();
+  const errors: ErrorRecord[] = [];
+  const ranges: { name: string; begin: number; end: number }[] = [];
+  const entries: {
+    name: string;
+    dtype: Dtype;
+    shape: number[];
+    elements: number;
+    begin: number;
+    end: number;
+  }[] = [];
+  for (const [name, value] of Object.entries(header)) {
+    if (name === '__metadata__') {
+      if (!isJsonObject(value)) throw malformed('"__metadata__" is no object');
+      for (const [key, member] of Object.entries(value)) {
+        if (typeof member !== 'string') throw malformed(`"__metadata__" holds "${key}", which is no text`);
+        metadata.set(key, member);
+      }
+      continue;
+    }
+    if (!isJsonObject(value)) throw malformed('its header entry is no object', name);
+    const { dtype, shape, data_offsets: offsets, ...others } = value;
+    const [unknown] = Object.keys(others);
+    if (unknown !== undefined) throw malformed(`tensor "${name}" has the unknown field "${unknown}"`, name);
+    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+      throw malformed(`tensor "${name}" has no two data_offsets`, name);
+    const [begin, end] = offsets as [number, number];
+    if (begin > end) throw malformed(`tensor "${name}" ends at ${end}, before it begins at ${begin}`, name);
+    if (typeof dtype !== 'string' || !Array.isArray(shape))
+      throw malformed(`tensor "${name}" has no dtype or no shape`, name);
+    const elements = elementsOf(shape as number[], path, name, FORMAT);
+    ranges.push({ name, begin, end });
+    if (!isDtype(dtype)) {
+      errors.push(diagError('dtype-unsupported', { tensor: name, dtype }, { path, tensor: name }).toRecord());
+      continue;
+    }
+    if (elements * DTYPE_BYTES[dtype] !== end - begin)
+      throw malformed(
+        `tensor "${name}" (${dtype}, ${elements} elements) needs ${elements * DTYPE_BYTES[dtype]} bytes, its offsets give it ${end - begin}`,
+        name,
+      );
+    entries.push({ name, dtype, shape: shape as number[], elements, begin, end });
+  }
+
+  // A zero-size tensor covers no byte and may stand at any offset that is used.
+  let covered = 0;
+  for (const { name, begin, end } of ranges
+    .filter((r) => r.end > r.begin)
+    .sort((a, b) => a.begin - b.begin)) {
+    if (begin !== covered)
+      throw malformed(
+        begin < covered
+          ? `tensor "${name}" begins at ${begin} inside another that ends at ${covered}`
+          : `bytes ${covered} to ${begin} before tensor "${name}" belong to no tensor`,
+        name,
+      );
+    covered = end;
+  }
+  const dataBytes = byteLength - dataStart;
+  const lost: LostTensors[] = [];
+  for (const { name, begin, end } of ranges) {
+    if (begin === end && begin > covered)
+      throw malformed(`the empty tensor "${name}" lies at ${begin}, beyond all others`, name);
+    if (end > dataBytes) {
+      lost.push({
+        reason: 'cut-off',
+        tensors: 1,
+        extent: { start: Math.min(dataStart + begin, byteLength), end: byteLength },
+      });
+      errors.push(
+        diagError(
+          'checkpoint-truncated',
+          { what: `tensor "${name}"`, end: dataStart + end, bytes: byteLength },
+          { path, tensor: name, byteOffset: dataStart + begin },
+        ).toRecord(),
+      );
+    }
+  }
+  if (dataBytes > covered)
+    throw malformed(`${dataBytes - covered} bytes after the last tensor belong to none`);
+
+  const framework = FRAMEWORKS.get(metadata.get('format') ?? '') ?? null;
+  const place = ({ begin, end }: { begin: number; end: number }): Extent => ({
+    start: dataStart + begin,
+    end: dataStart + end,
+  });
+  const byName = new Map(entries.map((entry) => [entry.name, entry]));
+  const tensors = entries
+    .filter(({ end }) => end <= dataBytes)
+    .map(
+      ({ name, dtype, shape, elements, begin, end }): LazyTensor => ({
+        info: {
+          name,
+          dtype,
+          shape,
+          elements,
+          layout: framework === 'pytorch' ? layoutOfTorch(name, shape) : 'none',
+          ...roleOfName(name, dtype),
+        },
+        extents: () => [place({ begin, end })],
+        stream: (as = dtype) => decodeRange(source, dataStart + begin, elements, as),
+      }),
+    );
+  return lazyCheckpoint(
+    {
+      path,
+      format: FORMAT,
+      framework,
+      step: stepOf(path, metadata),
+      metadata,
+      errors,
+      stored: {
+        bytes: byteLength,
+        passedOver: ranges.filter(({ name, end }) => !byName.has(name) && end <= dataBytes).map(place),
+        lost,
+      },
+      fill: async (name, values) => {
+        const entry = byName.get(name);
+        return entry !== undefined && values.length === entry.elements
+          ? fillValues(source, dataStart + entry.begin, entry.dtype, values)
+          : false;
+      },
+      close: () => source.close(),
+    },
+    tensors,
+  );
+}
+
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+const isDtype = (value: string): value is Dtype => (DTYPES as readonly string[]).includes(value);
+
+/** Text of UTF-8 bytes, a byte-order mark kept; undefined where they are none. */
+function decodeUtf8(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A tensor to be written: its values, or a function that yields them in pieces. */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** A type whose values have a typed array of their own. */
+  readonly dtype: 'F64' | 'F32' | 'I64' | 'I32' | 'I16' | 'I8' | 'U64' | 'U32' | 'U16' | 'U8' | 'BOOL';
+  readonly values: TensorData | (() => AsyncIterable<TensorData> | Iterable<TensorData>);
+}
+
+/**
+ * Writes a safetensors file, whole or not at all; tensors that are given as functions are never in memory at once.
+ *
+ * The bytes depend on the arguments alone. Wider types come first, so that every tensor is aligned; the header is
+ * padded with spaces to a multiple of 8 bytes.
+ *
+ * @throws output-unwritable; RangeError where the values given do not fill a shape, or names repeat
+ */
+export function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  metadata: ReadonlyMap<string, string> = new Map(),
+): Promise<void> {
+  const sizeOf = (tensor: TensorToWrite): number =>
+    elementsOf(tensor.shape, path, tensor.name, FORMAT) * DTYPE_BYTES[tensor.dtype];
+  const sorted = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]);
+  let begin = 0;
+  const members = sorted.map((tensor) => {
+    const end = begin + sizeOf(tensor);
+    const entry = { dtype: tensor.dtype, shape: tensor.shape, data_offsets: [begin, end] };
+    begin = end;
+    return [tensor.name, entry] as const;
+  });
+  const names = new Set(members.map(([name]) => name));
+  if (names.size !== members.length || names.has('__metadata__'))
+    throw new RangeError(`tensor names repeat or are reserved in ${path}`);
+  // Written member by member: an object would sort names that look like integers to its front.
+  const entries = members.map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+  if (metadata.size > 0) entries.unshift(`"__metadata__":${JSON.stringify(Object.fromEntries(metadata))}`);
+  const json = new TextEncoder().encode(`{${entries.join(',')}}`);
+  const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
+  header.set(json, 8);
+  async function* content(): AsyncIterable<Uint8Array> {
+    yield header;
+    for (const tensor of sorted) {
+      let written = 0;
+      for await (const piece of typeof tensor.values === 'function' ? tensor.values() : [tensor.values]) {
+        written += piece.byteLength;
+        if (piece.BYTES_PER_ELEMENT !== DTYPE_BYTES[tensor.dtype] || written > sizeOf(tensor)) break;
+        yield new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
+      }
+      if (written !== sizeOf(tensor))
+        throw new RangeError(`tensor "${tensor.name}" has ${sizeOf(tensor)} bytes, ${written} were given`);
+    }
+  }
+  return writeFileAtomic(path, content());
+}

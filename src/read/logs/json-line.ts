@@ -1,0 +1,367 @@
+/**
+ * A JSON object on bytes, straight into the columns of a row table: no strings, no objects, for what is a key and a
+ * number in the same order as in the line before. Tolerant where writers are: bare NaN and Infinity, numbers as
+ * strings. Strict where it matters: a line that is no object gives no row, a key that is there twice gives no value.
+ */
+
+import { diagError, type ErrorRecord } from '../../model/errors.ts';
+import { decodeName, sameBytes } from '../bytes/encoding.ts';
+import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
+import {
+  isMissingText,
+  LONGEST_NUMBER,
+  LONGEST_WORD,
+  numberOfText,
+  scanNumber,
+  scanned,
+} from './number-text.ts';
+import { AMBIGUOUS_CELL, type RowTable } from './row-table.ts';
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const COMMA = 0x2c;
+const OPEN = 0x7b;
+const CLOSE = 0x7d;
+const OPEN_LIST = 0x5b;
+const CLOSE_LIST = 0x5d;
+const OPEN_BRACKET = 0x28;
+const HASH = 0x23;
+
+/** Deeper nesting is damage or an attack. */
+const MAX_DEPTH = 100;
+
+export interface ObjectScanner {
+  /** Reads the object that is the whole of [start, end) as a row; false (and no row) if it is no object. */
+  row(bytes: Buffer, start: number, end: number, line: number): boolean;
+  /** What was ambiguous. */
+  errors(path: string): ErrorRecord[];
+}
+
+/** Zero bytes are no blanks: they are a hole where text was. */
+export const skipBlanks = (bytes: Buffer, at: number, end: number): number => {
+  let pos = at;
+  while (pos < end && bytes[pos]! <= 0x20 && bytes[pos] !== 0) pos++;
+  return pos;
+};
+
+/** The position of the closing quote of the string whose content starts at `at`, or -1. */
+export function stringEnd(bytes: Buffer, at: number, end: number): number {
+  for (let pos = at; pos < end; pos++) {
+    const byte = bytes[pos]!;
+    if (byte === QUOTE) return pos;
+    if (byte === BACKSLASH) pos++;
+  }
+  return -1;
+}
+
+/** The text of a JSON string's content. */
+export function textOfString(bytes: Buffer, start: number, end: number): string {
+  const text = decodeName(bytes, start, end);
+  if (!text.includes('\\')) return text;
+  try {
+    return JSON.parse(`"${text}"`) as string;
+  } catch {
+    return text;
+  }
+}
+
+const LITERALS = new Set(['true', 'false', 'null']);
+
+/** The position after the value at `at` that holds no number of ours (list, literal), or -1 if there is none. */
+export function skipValue(bytes: Buffer, at: number, end: number): number {
+  let depth = 0;
+  for (let pos = at; pos < end; ) {
+    const byte = bytes[pos]!;
+    if (byte === QUOTE) {
+      const close = stringEnd(bytes, pos + 1, end);
+      if (close < 0) return -1;
+      pos = close + 1;
+    } else if (byte === OPEN || byte === OPEN_LIST) {
+      depth++;
+      pos++;
+    } else if (byte === CLOSE || byte === CLOSE_LIST) {
+      if (depth === 0) return pos === at ? -1 : pos;
+      depth--;
+      pos++;
+    } else if (byte === COMMA && depth === 0) return pos === at ? -1 : pos;
+    else pos++;
+    if (depth === 0 && (byte === CLOSE || byte === CLOSE_LIST || byte === QUOTE)) return pos;
+  }
+  return -1;
+}
+
+/**
+ * Text that {@link scanNumber} did not take and that is no word for NaN or infinity, nor what a tensor prints: a time, a
+ * name, a message. Told by its bytes, because logs are full of it.
+ */
+function isPlainText(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start <= LONGEST_WORD) return false;
+  for (let k = start; k < end; k++) {
+    const byte = bytes[k]!;
+    if (byte === OPEN_BRACKET || byte === HASH || byte === BACKSLASH || byte >= 0x80) return false;
+  }
+  return true;
+}
+
+/** Whether a value ends here: `1.#INF` does not end after its `1.`. */
+function endsValue(bytes: Buffer, at: number, end: number): boolean {
+  const byte = at < end ? bytes[at]! : COMMA;
+  return byte === COMMA || byte === CLOSE || byte === CLOSE_LIST || (byte <= 0x20 && byte !== 0);
+}
+
+/** The keys in the order of the last line: most lines repeat it, and then a comparison of bytes finds the column. */
+interface Expected {
+  readonly key: Buffer;
+  readonly column: number;
+}
+
+/** Templates that are learnt before the first line has been read with one. */
+const TRIES = 16;
+
+/**
+ * What stands between the numbers of the last row, where it had nothing but numbers: most rows repeat it byte by byte, and
+ * then neither keys nor blanks are looked for.
+ */
+function rowTemplate() {
+  /**
+   * The bytes around the numbers in words of four: those before number k are whole words [from[k], from[k + 1]), and a last one that ends
+   * where they do and overlaps; of what is shorter than a word it is a part. The rest stands after the last number.
+   */
+  let words = new Int32Array(0);
+  let from = new Int32Array(2);
+  let ends = new Int32Array(1);
+  let masks = new Int32Array(1);
+  /** How many bytes. */
+  let sizes = new Int32Array(1);
+  /** The buffer that was read last, in words. */
+  let viewed: Buffer | undefined;
+  let view = new DataView<ArrayBufferLike>(new ArrayBuffer(0));
+  let columns = new Int32Array(0);
+  let values = new Float64Array(0);
+  let hits = 0;
+  let learnt = 0;
+  /** The row that is being read: where its numbers start and stop, and their columns. */
+  const marks: number[] = [];
+  let isPlain = false;
+
+  return {
+    /** Forgets the row before. */
+    begin(): void {
+      marks.length = 0;
+      isPlain = true;
+    },
+    /** The row has something else than a number. */
+    differs(): void {
+      isPlain = false;
+    },
+    number(start: number, stop: number, column: number): void {
+      if (isPlain) marks.push(start, stop, column);
+    },
+    /** Takes the row that was read for the next ones, unless rows keep changing. */
+    learn(bytes: Buffer, start: number, end: number): void {
+      if (!isPlain || marks.length === 0 || learnt > hits + TRIES) return;
+      learnt++;
+      const count = marks.length / 3;
+      columns = new Int32Array(count);
+      values = new Float64Array(count);
+      from = new Int32Array(count + 2);
+      [ends, masks, sizes] = [from.slice(1), from.slice(1), from.slice(1)];
+      const found: number[] = [];
+      for (let k = 0, at = start; k <= count; k++) {
+        const stop = k < count ? marks[3 * k]! : end;
+        sizes[k] = stop - at;
+        for (; at + 4 <= stop; at += 4) found.push(bytes.readInt32LE(at));
+        from[k + 1] = found.length;
+        for (let byte = 1; byte <= Math.min(4, sizes[k]!); byte++) {
+          ends[k]! |= bytes[stop - byte]! << (32 - 8 * byte);
+          masks[k]! |= 0xff << (32 - 8 * byte);
+        }
+        if (k === count) break;
+        at = marks[3 * k + 1]!;
+        columns[k] = marks[3 * k + 2]!;
+      }
+      words = Int32Array.from(found);
+    },
+    /** Adds the row that is [start, end); false, and no row, where it differs. */
+    read(bytes: Buffer, start: number, end: number, line: number, table: RowTable): boolean {
+      const count = columns.length;
+      if (count === 0) return false;
+      if (bytes !== viewed) {
+        viewed = bytes;
+        view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      }
+      let at = start;
+      for (let k = 0; ; k++) {
+        const next = at + sizes[k]!;
+        if (next > end) return false;
+        const stop = from[k + 1]!;
+        for (let i = from[k]!; i < stop; i++, at += 4) if (view.getInt32(at, true) !== words[i]) return false;
+        if (((view.getInt32(next - 4, true) ^ ends[k]!) & masks[k]!) !== 0) return false;
+        at = next;
+        if (k === count) break;
+        at = scanNumber(bytes, at, end);
+        if (at < 0) return false;
+        values[k] = scanned[0]!;
+      }
+      if (at !== end) return false;
+      hits++;
+      table.addRow(columns, values, line);
+      return true;
+    },
+  };
+}
+
+export function objectScanner(table: RowTable): ObjectScanner {
+  const expected: Expected[] = [];
+  const duplicates = new Map<string, Tally>();
+  let slot = 0;
+  let line = 0;
+  let repeated: number[] = [];
+  const template = rowTemplate();
+
+  const columnOf = (bytes: Buffer, start: number, end: number, prefix: string): number => {
+    if (prefix === '') {
+      const guess = expected[slot];
+      if (guess !== undefined && sameBytes(guess.key, bytes, start, end)) {
+        slot++;
+        return guess.column;
+      }
+    }
+    const column = table.column(prefix + textOfString(bytes, start, end));
+    if (prefix === '' && slot < 1000) {
+      expected[slot] = { key: Buffer.from(bytes.subarray(start, end)), column };
+      slot++;
+    }
+    return column;
+  };
+
+  const setCell = (column: number): void => {
+    if (!table.set(column, scanned[0]!)) repeated.push(column);
+  };
+  const missCell = (column: number): void => {
+    if (!table.miss(column)) repeated.push(column);
+  };
+  /** What {@link scanNumber} does not take: another spelling of a number, a word for no value, or text. */
+  const setText = (column: number, bytes: Buffer, start: number, end: number): void => {
+    // The text of a long string is cut, which makes no number of it.
+    const to = Math.min(end, start + LONGEST_NUMBER + 1);
+    if (isPlainText(bytes, start, to) && table.columns[column]!.refused > 0) {
+      if (!table.refuse(column, '', line)) repeated.push(column);
+      return;
+    }
+    const raw = bytes.toString('latin1', start, to);
+    // Only what has more than ASCII in it has to be decoded to be looked at: `∞`, and escapes.
+    const text = /[\\\x80-\xff]/.test(raw) ? textOfString(bytes, start, to) : raw;
+    const value = numberOfText(text);
+    const done =
+      value !== undefined
+        ? table.set(column, value)
+        : isMissingText(text)
+          ? table.miss(column)
+          : table.refuse(column, text, line);
+    if (!done) repeated.push(column);
+  };
+
+  /** The members after the opening brace; the position after the closing one, or -1. */
+  const members = (bytes: Buffer, from: number, end: number, prefix: string, depth: number): number => {
+    let at = skipBlanks(bytes, from, end);
+    if (bytes[at] === CLOSE && at < end) return at + 1;
+    while (at < end) {
+      if (bytes[at] !== QUOTE) return -1;
+      const keyStart = at + 1;
+      const keyEnd = stringEnd(bytes, keyStart, end);
+      if (keyEnd < 0) return -1;
+      at = skipBlanks(bytes, keyEnd + 1, end);
+      if (at >= end || bytes[at] !== COLON) return -1;
+      at = skipBlanks(bytes, at + 1, end);
+      if (at >= end) return -1;
+      const byte = bytes[at]!;
+      if (byte === OPEN) {
+        if (depth >= MAX_DEPTH) return -1;
+        template.differs();
+        at = members(bytes, at + 1, end, `${prefix}${textOfString(bytes, keyStart, keyEnd)}.`, depth + 1);
+      } else if (byte === QUOTE) {
+        const close = stringEnd(bytes, at + 1, end);
+        if (close < 0) return -1;
+        const start = skipBlanks(bytes, at + 1, close);
+        const stop = scanNumber(bytes, start, close);
+        const column = columnOf(bytes, keyStart, keyEnd, prefix);
+        if (stop > 0 && skipBlanks(bytes, stop, close) === close) {
+          setCell(column);
+          template.number(start, stop, column);
+        } else {
+          setText(column, bytes, at + 1, close);
+          template.differs();
+        }
+        at = close + 1;
+      } else {
+        const stop = scanNumber(bytes, at, end);
+        if (stop > 0 && endsValue(bytes, stop, end)) {
+          const column = columnOf(bytes, keyStart, keyEnd, prefix);
+          setCell(column);
+          template.number(at, stop, column);
+          at = stop;
+        } else {
+          template.differs();
+          const after = skipValue(bytes, at, end);
+          // A word that JSON does not know may stand for a value that was logged: the line is bad, not the key absent.
+          if (byte !== OPEN_LIST && after > 0) {
+            const word = bytes.toString('latin1', at, after).trim();
+            if (LITERALS.has(word)) {
+              if (word === 'null') missCell(columnOf(bytes, keyStart, keyEnd, prefix));
+            } else {
+              const value = numberOfText(word);
+              if (value === undefined) return -1;
+              scanned[0] = value;
+              setCell(columnOf(bytes, keyStart, keyEnd, prefix));
+            }
+          }
+          at = after;
+        }
+      }
+      if (at < 0) return -1;
+      at = skipBlanks(bytes, at, end);
+      if (at >= end) return -1;
+      if (bytes[at] === CLOSE) return at + 1;
+      if (bytes[at] !== COMMA) return -1;
+      at = skipBlanks(bytes, at + 1, end);
+    }
+    return -1;
+  };
+
+  return {
+    row(bytes, start, end, lineNumber) {
+      if (template.read(bytes, start, end, lineNumber, table)) return true;
+      line = lineNumber;
+      slot = 0;
+      if (repeated.length > 0) repeated = [];
+      template.begin();
+      const stop = members(bytes, start + 1, end, '', 0);
+      if (stop < 0 || skipBlanks(bytes, stop, end) !== end) {
+        table.dropRow();
+        return false;
+      }
+      // A set for each row would be a tenth of the work.
+      if (repeated.length === 0) template.learn(bytes, start, end);
+      for (const column of repeated.length === 0 ? [] : new Set(repeated)) {
+        const name = table.columns[column]!.name;
+        table.unset(column);
+        table.refuse(column, AMBIGUOUS_CELL, lineNumber);
+        const found = duplicates.get(name) ?? tally();
+        countAt(found, line);
+        duplicates.set(name, found);
+      }
+      table.endRow(lineNumber);
+      return true;
+    },
+    errors: (path) =>
+      [...duplicates].map(([key, found]) =>
+        diagError(
+          'log-duplicate-key',
+          { key, count: found.count, lines: placesOf(found) },
+          { path, line: found.first[0]! },
+        ).toRecord(),
+      ),
+  };
+}

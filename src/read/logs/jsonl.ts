@@ -1,0 +1,91 @@
+/**
+ * JSON objects, one a line: `{"step": 1, "loss": 0.7}`. Nested objects are flattened with `.` (`{"a": {"b": 1}}` is
+ * the series `a.b`), arrays are passed over, numbers may be strings ("NaN", "1e400"), bare NaN and Infinity are read.
+ */
+
+import { diagError } from '../../model/errors.ts';
+import { scanLines } from '../bytes/lines.ts';
+import { countAt, placesOf, tally } from './bad-lines.ts';
+import { logTable, runsOf } from './exported.ts';
+import type { LogFormat } from './format.ts';
+import { objectScanner, skipBlanks } from './json-line.ts';
+
+const OPEN_BRACE = 0x7b;
+const RECORD_START = /^\{\s*"[^"]*"\s*:/;
+
+/** A dictionary of Python. */
+const DICTIONARY = /^\{\s*'/;
+
+/**
+ * Whether a head is records, one a line. The first line that starts like an object decides; text may stand before it,
+ * but no other format's records. One line alone is a record if it has a step, or no lists: those make a document.
+ */
+export function isRecordLines(text: string): boolean {
+  // A list of them, one a line, is a document.
+  if (/^\s*\[\s*\{/.test(text)) return false;
+  const lines = text.split('\n', 50).map((line) => line.trim());
+  // A first record may be damaged: that is told as a loss, not passed over with the text of another format.
+  const whole = text.split('\n', 50).some((line) => /^\{".*\}\r?$/.test(line));
+  const mayBeDamaged = (line: string): boolean => whole || (line.endsWith('}') && line.includes('":'));
+  const first = lines.findIndex(
+    (line) =>
+      line.startsWith('{') && (RECORD_START.test(line) || DICTIONARY.test(line) || !mayBeDamaged(line)),
+  );
+  if (first < 0 || !RECORD_START.test(lines[first]!)) return false;
+  if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
+  const alone = lines[first]!;
+  const holdsLists = /:\s*\[\s*[-\d{[NI]/.test(alone);
+  // One in a list is that of a record in a document: `{"run a": [{"step": 0, …}]}`.
+  const [head = ''] = alone.split(/:\s*\[\s*\{/, 1);
+  const hasAxis = /"(_?step|global_step|iteration|iter|epoch)"\s*:\s*-?\d/.test(head);
+  return (alone.endsWith('}') || lines.length === 1) && (!holdsLists || hasAxis);
+}
+
+export const jsonl: LogFormat = {
+  id: 'jsonl',
+  title: 'JSON lines',
+  tried: 'JSON objects, one a line',
+  text: true,
+  names: /\.(jsonl|ndjson)$/i,
+  // The arguments of the run.
+  headerRecords: 1,
+  mayBeData: true,
+  // One object is what a document of numbers is too: a summary, a vocabulary.
+  noLog: (runs, path) =>
+    /\.json(\.gz)?$/i.test(path) && runs.every(({ series }) => series.every(({ value }) => value.length < 2))
+      ? 'a JSON document without series'
+      : undefined,
+  sniff: (head) => isRecordLines(head.toString('latin1')),
+  async read(chunks, path, { encoding }) {
+    const table = logTable();
+    const scan = objectScanner(table);
+    const bad = tally();
+    const { account, errors } = await scanLines(
+      chunks,
+      path,
+      {
+        line(bytes, start, end, lineNumber, terminated) {
+          const at = skipBlanks(bytes, start, end);
+          if (at === end) return 'overhead';
+          if (bytes[at] === OPEN_BRACE && scan.row(bytes, at, end, lineNumber)) return 'record';
+          if (!terminated) return 'torn-record';
+          countAt(bad, lineNumber);
+          return 'damaged';
+        },
+      },
+      encoding === undefined ? {} : { encoding },
+    );
+    if (bad.count > 0)
+      errors.push(
+        diagError(
+          'log-lines-bad',
+          { count: bad.count, what: 'JSON objects', one: 'a JSON object', lines: placesOf(bad) },
+          { path, line: bad.first[0]! },
+        ).toRecord(),
+      );
+    errors.push(...scan.errors(path));
+    const { series, ...rest } = table.finish();
+    const runs = runsOf(series, table.runs()).map((run) => ({ ...run, ...rest }));
+    return { kept: table.rows(), account, errors, runs };
+  },
+};

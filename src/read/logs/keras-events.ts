@@ -1,0 +1,347 @@
+/**
+ * What the TensorBoard callback of Keras writes: `epoch_loss` counts epochs, `batch_loss` counts batches, and both stand in
+ * one file. They are joined to the axis of batches, and running means are undone.
+ *
+ * A `batch_*` value is the mean since its epoch began (keras/src/trainers/trainer.py: metrics are reset at the start of an
+ * epoch, and `logs` are their results so far). Source of the tags: keras/src/callbacks/tensorboard.py.
+ */
+
+import type { Column } from '../../model/column.ts';
+import { counted } from '../../model/format-number.ts';
+import type { Role } from '../../model/run.ts';
+import type { Conventional, PlacedSeries } from './format.ts';
+import { isLossName, roleByName } from './metric-roles.ts';
+import { meanBetween } from './running-means.ts';
+
+const COUNTS = ['batch', 'epoch', 'evaluation'] as const;
+const EVALUATION_END = '_vs_iterations';
+
+interface Tag<Series> {
+  readonly series: Series;
+  readonly before: string;
+  readonly counts: (typeof COUNTS)[number];
+  readonly quantity: string;
+}
+
+function tagOf<Series extends PlacedSeries>(series: Series): Tag<Series> | undefined {
+  // `validation/epoch_click_loss`: what stands before, what it counts, the quantity.
+  const { name } = series;
+  const before = name.slice(0, name.lastIndexOf('/') + 1);
+  const tag = name.slice(before.length);
+  const counts = COUNTS.find((one) => tag.startsWith(`${one}_`));
+  if (counts === undefined || (counts === 'evaluation') !== tag.endsWith(EVALUATION_END)) return undefined;
+  const quantity = tag.slice(counts.length + 1, counts === 'evaluation' ? -EVALUATION_END.length : undefined);
+  return quantity === '' ? undefined : { series, before, counts, quantity };
+}
+
+/** The points of a series in one file, as indices. */
+const inFile = ({ step, pathOffsets }: PlacedSeries, file: number): [from: number, to: number] => [
+  pathOffsets[file] ?? step.length,
+  pathOffsets[file + 1] ?? step.length,
+];
+
+/** A batch that was logged, with what its place in the file says about it. */
+interface Batch {
+  readonly index: number;
+  readonly file: number;
+  /** As it was logged. */
+  readonly step: number;
+  /** The epoch that it belongs to: the first whose record follows it. */
+  readonly epoch: number;
+  /** Epochs of its file before that one. */
+  readonly within: number;
+}
+
+/** Batches of a series with their epochs; epochs and batches of one writer stand in the order of their time. */
+function batchesOf(batch: PlacedSeries, epoch: PlacedSeries): Batch[] {
+  const found: Batch[] = [];
+  let before = -1;
+  for (let file = 0; file < batch.pathOffsets.length; file++) {
+    const [from, to] = inFile(batch, file);
+    const [first, end] = inFile(epoch, file);
+    const start = first < end ? epoch.step.at(first)! : before + 1;
+    let at = first;
+    for (let index = from; index < to; index++) {
+      while (at < end && epoch.byteOffset!.at(at)! < batch.byteOffset!.at(index)!) at++;
+      const here = at < end ? epoch.step.at(at)! : at > first ? epoch.step.at(at - 1)! + 1 : start;
+      found.push({ index, file, step: batch.step.at(index)!, epoch: here, within: here - start });
+    }
+    if (end > first) before = epoch.step.at(end - 1)!;
+  }
+  return found;
+}
+
+/** Number of the first batch: TensorFlow 1 counted from 0, Keras since then from 1. */
+const firstBatch = (batches: readonly Batch[]): 0 | 1 => (batches.some(({ step }) => step === 0) ? 0 : 1);
+
+/** Files whose batches count from their own first epoch: the job was started again, and with it the counter. */
+function startedAgain(batches: readonly Batch[], base: number): ReadonlySet<number> {
+  const files = new Set<number>();
+  const seen = new Set<number>();
+  for (const { file, step, epoch, within } of batches) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    // A stride hides the very first batches; the counter of the second epoch of a job stands beyond its first.
+    if (epoch > within && step - base < Math.max(1, epoch)) files.add(file);
+  }
+  return files;
+}
+
+/**
+ * Batches per epoch: every batch s of epoch e has `e·B < s ≤ (e + 1)·B`, counted from 1.
+ *
+ * @returns undefined where epochs have different lengths, or nothing bounds them from above
+ */
+function batchesPerEpoch(
+  batches: readonly Batch[],
+  base: number,
+  again: ReadonlySet<number>,
+): number | undefined {
+  let least = 1;
+  let most = Number.POSITIVE_INFINITY;
+  for (const { file, step, epoch, within } of batches) {
+    const before = again.has(file) ? within : epoch;
+    const count = step - base + 1;
+    least = Math.max(least, Math.ceil(count / (before + 1)));
+    if (before > 0) most = Math.min(most, Math.floor((count - 1) / before));
+  }
+  return Number.isFinite(most) && least <= most ? least : undefined;
+}
+
+/** Batches per epoch as evaluations tell them, which stand at the batch that ended their epoch. */
+function fromEvaluations(tags: readonly Tag<PlacedSeries>[]): number | undefined {
+  for (const { series: evaluated, before, quantity } of tags.filter(
+    ({ counts }) => counts === 'evaluation',
+  )) {
+    const epoch = tags.find(
+      (one) => one.counts === 'epoch' && one.before === before && one.quantity === quantity,
+    )?.series;
+    if (epoch === undefined || epoch.step.length !== evaluated.step.length || epoch.step.length === 0)
+      continue;
+    const ratio = evaluated.step.at(0)! / (epoch.step.at(0)! + 1);
+    if (
+      Number.isInteger(ratio) &&
+      ratio > 0 &&
+      epoch.step.every((at, k) => (at + 1) * ratio === evaluated.step.at(k)!)
+    )
+      return ratio;
+  }
+  return undefined;
+}
+
+/** Float32 has 24 bits. */
+const ROUNDING = 2 ** -23;
+
+interface Undone {
+  readonly step: Float64Array;
+  readonly value: Float64Array;
+  /** Indices of the points in the series as logged. */
+  readonly from: readonly number[];
+  readonly distance: number;
+  /** Points that the rounding of the mean hides. */
+  readonly hidden: number;
+}
+
+/**
+ * Undoes the mean since the epoch began ({@link meanBetween}). Null where it is not shown to be such a mean: the last of each epoch has to be the epoch's value.
+ */
+function undo(
+  logged: PlacedSeries,
+  epochs: PlacedSeries,
+  batches: readonly Batch[],
+  place: (batch: Batch) => { readonly step: number; readonly count: number },
+  length: number,
+): Undone | null {
+  const ends = new Map<number, number>();
+  for (const batch of batches)
+    if (place(batch).count === length) ends.set(batch.epoch, logged.value.at(batch.index)!);
+  let shown = 0;
+  for (let k = 0; k < epochs.step.length; k++) {
+    const end = ends.get(epochs.step.at(k)!);
+    const mean = epochs.value.at(k)!;
+    if (end === undefined || !Number.isFinite(end) || !Number.isFinite(mean)) continue;
+    if (Math.abs(end - mean) > 2 * ROUNDING * Math.abs(mean)) return null;
+    shown++;
+  }
+  if (shown < 2) return null;
+  const step: number[] = [];
+  const value: number[] = [];
+  const from: number[] = [];
+  const distances = new Map<number, number>();
+  const positive = logged.value.every((one) => !(one < 0));
+  let hidden = 0;
+  let before = { key: '', count: 0, mean: 0 };
+  for (const batch of batches) {
+    const { step: at, count } = place(batch);
+    const key = `${batch.file} ${batch.epoch}`;
+    const mean = logged.value.at(batch.index)!;
+    const last = key === before.key && before.count < count ? before : { count: 0, mean: 0 };
+    const distance = count - last.count;
+    const own = meanBetween(last.count, last.mean, count, mean);
+    const error = (ROUNDING * (count * Math.abs(mean) + last.count * Math.abs(last.mean))) / distance;
+    before = { key, count, mean };
+    // A mean that is not finite stays so to the end of its epoch, and tells no more than that.
+    if (Number.isFinite(mean) && positive && last.count > 0 && !(own > error)) {
+      hidden++;
+      continue;
+    }
+    distances.set(distance, (distances.get(distance) ?? 0) + 1);
+    step.push(at);
+    value.push(Number.isFinite(mean) ? own : mean);
+    from.push(batch.index);
+  }
+  const [distance = 1] = [...distances].sort((a, b) => b[1] - a[1])[0] ?? [];
+  return { step: Float64Array.from(step), value: Float64Array.from(value), from, distance, hidden };
+}
+
+/** A series in which the points at some indices stand, with other steps and values. */
+function taken<Series extends PlacedSeries>(series: Series, name: string, undone: Undone): Series {
+  const { step, value, from } = undone;
+  const gather = (all: Column): Column => Float64Array.from(from, (index) => all.at(index)!);
+  const { gaps: _, ...rest } = series;
+  return {
+    ...rest,
+    name,
+    step,
+    value,
+    ...(series.wallTime === undefined ? {} : { wallTime: gather(series.wallTime) }),
+    ...(series.byteOffset === undefined ? {} : { byteOffset: gather(series.byteOffset) }),
+    missing: 0,
+    refused: 0,
+    pathOffsets: series.pathOffsets.map((offset) => {
+      const at = from.findIndex((index) => index >= offset);
+      return at < 0 ? from.length : at;
+    }),
+  } as unknown as Series;
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;
+
+/** The series of event files by Keras, on one axis; undefined where they are by something else. */
+export function kerasEvents<Series extends PlacedSeries>(
+  all: readonly Series[],
+): Conventional<Series> | undefined {
+  const tags = all.flatMap((series) => tagOf(series) ?? []);
+  const epochs = tags.filter(({ counts }) => counts === 'epoch');
+  const longest = (some: readonly Tag<Series>[]): Series | undefined =>
+    some.reduce<Series | undefined>(
+      (best, { series }) => (best === undefined || series.step.length > best.step.length ? series : best),
+      undefined,
+    );
+  const trained = (some: readonly Tag<Series>[]): Tag<Series>[] => some.filter(({ before }) => before === '');
+  const epoch = longest(trained(epochs));
+  // The callback writes nothing else than these, and what a program adds with names of its own is on its own axis.
+  if (epoch === undefined || !epochs.some(({ quantity }) => isLossName(quantity))) return undefined;
+  const batchTags = trained(tags).filter(({ counts }) => counts === 'batch');
+  const batch = longest(batchTags);
+  const notes: string[] = [];
+  const quantities = new Map<string, string>();
+  const roles = new Map<string, Role>();
+  for (const { series, before, quantity } of epochs)
+    quantities.set(series.name, before === '' ? quantity : `val_${quantity}`);
+
+  const batches =
+    batch?.byteOffset === undefined || epoch.byteOffset === undefined ? [] : batchesOf(batch, epoch);
+  const base = batches.length === 0 ? 1 : firstBatch(batches);
+  const again = startedAgain(batches, base);
+  const perEpoch = batchesPerEpoch(batches, base, again) ?? fromEvaluations(tags);
+  if (perEpoch === undefined) {
+    for (const { series } of batch === undefined ? [] : epochs)
+      if (isLossName(quantities.get(series.name)!)) roles.set(series.name, 'other');
+    if (batch !== undefined)
+      notes.push(
+        `Keras: ${listed(epochs.map(({ series }) => series.name))} count epochs, and the log does not tell how many batches each has: they are shown by epoch and not judged beside ${batch.name}, which may be a mean since its epoch began`,
+      );
+    const others = all.length > tags.length;
+    return {
+      series: all,
+      quantities,
+      roles,
+      stepUnit: batch === undefined && !others ? 'epoch' : 'step',
+      notes,
+    };
+  }
+
+  /** Batches before the first of a file, where its counter began again. */
+  const shift = (file: number): number => {
+    const first = again.has(file) ? batches.find((one) => one.file === file)! : undefined;
+    return first === undefined ? 0 : (first.epoch - first.within) * perEpoch;
+  };
+  const place = ({ file, step, epoch: of }: Batch): { step: number; count: number } => {
+    const at = step + shift(file);
+    return { step: at, count: at - base + 1 - of * perEpoch };
+  };
+  const onBatches = (one: Tag<Series>): Series => {
+    const { series, counts, quantity } = one;
+    if (counts === 'epoch') {
+      // A learning rate is that of the whole epoch, which it was set for when it began.
+      const isRate = roleByName(quantity) === 'learning_rate';
+      const step = series.step.map((at) => (isRate ? at * perEpoch + base : (at + 1) * perEpoch + base - 1));
+      return { ...series, step };
+    }
+    if (counts !== 'batch' || again.size === 0) return series;
+    const own = batchesOf(series, epoch);
+    return { ...series, step: Float64Array.from(own, (batch) => place(batch).step) };
+  };
+  const known = new Map(tags.map((one) => [one.series, one]));
+  const added: Series[] = [];
+  const shown: string[] = [];
+  const open: string[] = [];
+  let hidden = 0;
+  for (const { series, quantity } of batchTags) {
+    const mean = trained(epochs).find((one) => one.quantity === quantity)?.series;
+    quantities.set(series.name, quantity);
+    if (mean === undefined) continue;
+    if (!isLossName(quantity)) {
+      // The epoch tells it once; within the epoch it is the mean so far.
+      roles.set(series.name, 'other');
+      continue;
+    }
+    roles.set(mean.name, 'other');
+    if (perEpoch === 1) continue;
+    const undone = undo(series, mean, batchesOf(series, epoch), place, perEpoch);
+    if (undone === null) {
+      open.push(series.name);
+      continue;
+    }
+    const name = `${series.name} (${undone.distance === 1 ? 'per step' : `mean of ${undone.distance} steps`})`;
+    added.push(taken(series, name, undone));
+    quantities.set(name, quantity);
+    roles.set(series.name, 'other');
+    shown.push(series.name);
+    hidden += undone.hidden;
+  }
+  for (const { series, before, quantity } of tags)
+    if (
+      tags.some((one) => one.counts === 'epoch' && one.before === before && one.quantity === quantity) &&
+      known.get(series)!.counts === 'evaluation'
+    )
+      roles.set(series.name, 'other');
+
+  notes.push(
+    `Keras: an epoch has ${counted(perEpoch, 'batch', 'batches')}; epoch_* tags are shown at the last batch of their epoch, learning rates at its first`,
+  );
+  if (again.size > 0)
+    notes.push('Keras counted batches from the start of the job; they are counted on from the epochs before');
+  if (shown.length > 0)
+    notes.push(
+      `${listed(shown)}: the mean since its epoch began, as its last value of each epoch is the epoch's; undone in ${listed(added.map(({ name }) => name))}, which is judged${hidden === 0 ? '' : `, without ${counted(hidden, 'point')} that the rounding of the mean hides`}`,
+    );
+  if (open.length > 0)
+    notes.push(
+      `${listed(open)}: Keras logs the mean since the epoch began; this log does not show whether it is one, so that it is judged as logged: a spike is smaller than it was, and a level may seem to change where an epoch begins`,
+    );
+  const series = all.map((one) => {
+    const tag = known.get(one);
+    return tag === undefined ? one : onBatches(tag);
+  });
+  return {
+    series: [...added, ...series],
+    quantities,
+    roles,
+    stepUnit: 'step',
+    epochs: { batches: perEpoch, first: base },
+    notes,
+  };
+}

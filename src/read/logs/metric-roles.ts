@@ -1,0 +1,476 @@
+/**
+ * What a series measures, by its name: the conventions of TensorBoard, Keras, Lightning, Hugging Face, timm, AlgoPerf,
+ * fairseq, Megatron and llm.c. First match wins; `--map role=NAME` overrides.
+ */
+import type { Column } from '../../model/column.ts';
+import type { Role } from '../../model/run.ts';
+import { DISCRIMINATOR, GENERATOR, REGULARIZER, wordsOf } from '../../model/words.ts';
+import { inEnglish } from './in-english.ts';
+
+export interface NamedRole {
+  readonly role: Role;
+  readonly task?: string;
+  /** See {@link TimeSeries.lossLike}. */
+  readonly lossLike?: 'same' | 'part' | 'objective';
+}
+
+export const EVAL_WORDS = new Set([
+  'val',
+  'valid',
+  'vali',
+  'validation',
+  'validate',
+  'validating',
+  'eval',
+  'evaluation',
+  'evaluate',
+  'evaluating',
+  'test',
+  'testing',
+  'tst',
+  'tel',
+  'dev',
+  'heldout',
+]);
+export const TRAIN_WORDS = new Set([
+  'train',
+  'training',
+  'trn',
+  'batch',
+  'epoch',
+  'step',
+  'running',
+  'avg',
+  'average',
+  'mean',
+  'inner',
+]);
+/** Words that make a quantity a loss by themselves. */
+const LOSS_WORDS = new Set([
+  'loss',
+  'losses',
+  'nll',
+  'logloss',
+  'mlogloss',
+  'nloglik',
+  'deviance',
+  'crossentropy',
+  'ce',
+  'xent',
+  'bce',
+  'elbo',
+  'cost',
+]);
+/** Written as one word with what it is of: `dloss`, `closs`, `trainloss`. */
+const GLUED_LOSS = /^[a-z\d]{1,16}loss(?:es)?$/;
+/** A setting of the loss or its spread, not its value; the best one so far is a record, and never rises. */
+const LOSS_SETTING =
+  /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|prev|previous|num|count|std|stddev|stdev|variance)$/;
+/** The axis that a chart brings for its values: `train/loss.step`. */
+const OWN_AXIS = /\.(?:step|timestamp)$/i;
+/** Seconds that something cost. */
+const TIME_COST = /(?:^|[\s/._-])(?:time|reader|data|comm)[\s._-]?costs?$|^costs?[\s._-]?time$/i;
+/** What is lost is no error of a model. */
+const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power) loss(?:es)?$/i;
+const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
+const METRIC_WORD =
+  /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|rmsle|mae|mse|mape|mphe|l1|l2|merror|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|epret|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
+/** Book-keeping that stands beside metrics and is none, also with an evaluation's prefix. */
+const BOOKKEEPING =
+  /^(runtime|time|duration|seconds|sec|ms|wall|num|number|count|examples|samples|steps|step|updates|epoch|iteration|iter|size|bsz|wps|ups|wpb|throughput|tokens|flos|timestamp|per|second|total|duration|memory|mem|eta)$/;
+
+const GRAD_NORM =
+  /(^|[\s/._-])(grad(ient)?s?[\s/._-]?norm|norm[\s/._-]?(of[\s/._-])?grad(ient)?s?|gnorm|l2_norm\/grad|grad_[\d.]+(inf)?_norm|global_grad_norm|total_grad_norm|grad_l2)/i;
+const PARAM_NORM =
+  /(^|[\s/._-])((param(eter)?|weight)s?[\s/._-]?norm|params[\s/._-]norm|l2_norm\/(param|weight)|pnorm)/i;
+const UPDATE_NORM = /(^|[\s/._-])(update|step|delta)s?[\s/._-]?norm|l2_norm\/update/i;
+const CLIP =
+  /(^|[\s/._-])(grad(ient)?s?[\s/._-]?)?clip(ped|ping)?([\s/._-]?(factor|coef|coefficient|scale|frac|fraction|rate|ratio|value|threshold|norm|count|pct|percent|lambda))?s?$/i;
+const RATE_NAME = /(^|[\s/._-])(lr|learning[\s_-]?rate)($|[\s/._-]|\d)/i;
+/** Of the schedule of a rate, not its value: `lr_warmup_steps`, `lr_decay_style`, `min_lr_ratio`. */
+const OF_SCHEDULE = /[\s/._-](?:warmup|decay|scheduler?)[\s/._-]|[\s/._-](?:ratio|style|type)$/i;
+const LEARNING_RATE = {
+  test: (name: string): boolean => RATE_NAME.test(name) && !OF_SCHEDULE.test(name),
+} as const;
+
+/** Names of the total loss, best first, as joined words without the training words in front. */
+const TOTAL_NAMES = [
+  'loss',
+  'total_loss',
+  'loss_total',
+  'overall_loss',
+  'lm_loss',
+  'reduced_train_loss',
+  'losses',
+];
+const TRAIN_NAMES = [
+  'nll',
+  'nll_loss',
+  'cross_entropy',
+  'crossentropy',
+  'cross_entropy_loss',
+  'ce',
+  'ce_loss',
+  'xent',
+  'logloss',
+  'log_loss',
+  'trl',
+  'learn',
+  'l_total',
+  'l_g_total',
+  'l_pix',
+  'l_g_pix',
+];
+
+/** The loss only where nothing else is. */
+const REGULARIZER_RANK = 150;
+const PERPLEXITY_RANK = 200;
+/** Candidates up to this rank name the whole loss; the others may be a part of it. */
+const PART_RANK = 100;
+
+/** llm.c's and BasicSR's names, pix2pix's, and what CatBoost calls the losses that it trains on where it logs them. */
+const NAMED_LOSS =
+  /^(?:trl|learn|l_(?:g_)?(?:pix|percep|style|total)|G_L1|MultiClass(?:OneVsAll)?|YetiRank(?:Pairwise)?|PairLogit(?:Pairwise)?|Query(?:RMSE|SoftMax|CrossEntropy)|Quantile|Poisson|Tweedie|Huber|Expectile)$/i;
+
+/** Losses whose name is of several words, or of several written as one: `CrossEntropyLoss`, `SmoothL1`. */
+const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss|smooth[\s_-]?l1(?!\d)/i;
+
+/** A group of TensorBoard's that holds all losses (`Loss/total_loss`) is no part of their names. */
+const withoutGroup = (name: string): string => name.replace(/^loss(?:es)?\/(?=.*loss)/i, '');
+
+/**
+ * What stands before a loss and its parts alike, and names no task: `PPYoloELoss/` of `PPYoloELoss/loss` and `PPYoloELoss/loss_cls`;
+ * in small letters. Undefined where several stand so, or none.
+ */
+function groupOfLosses(names: readonly string[]): string | undefined {
+  const small = names.map((name) => name.toLowerCase());
+  const groups = new Set(
+    small.filter((name) => name.endsWith('/loss')).map((name) => name.slice(0, -'loss'.length)),
+  );
+  const [group, ...more] = [...groups].filter(
+    (one) =>
+      small.filter(
+        (name) => name.startsWith(`${one}loss_`) || (name.startsWith(one) && name.endsWith('_loss')),
+      ).length > 1,
+  );
+  return more.length === 0 ? group : undefined;
+}
+
+/** How good a candidate for the one loss of a run a name is; smaller is better, undefined for none. */
+function lossRank(name: string): number | undefined {
+  const words = wordsOf(withoutGroup(name));
+  if (name.toLowerCase() === 'loss') return 0;
+  const core = words.filter((word) => !TRAIN_WORDS.has(word)).join('_');
+  const train = words.length !== core.split('_').length;
+  const rank = [...TOTAL_NAMES, ...TRAIN_NAMES].indexOf(core);
+  const reduced = TOTAL_NAMES.indexOf(words.join('_'));
+  if (rank >= 0) return 1 + 2 * rank + (train ? 0 : 1);
+  if (reduced >= 0) return 1 + 2 * reduced;
+  if (words.some((word) => LOSS_WORDS.has(word)) && words.some((word) => REGULARIZER.test(word)))
+    return REGULARIZER_RANK;
+  if (words.some((word) => LOSS_WORDS.has(word)))
+    // `Loss/scores/fake` stands in the group of the losses and is none where `Loss/G/loss` is.
+    return wordsOf(name.replace(/^loss(?:es)?\//i, '')).some((word) => LOSS_WORDS.has(word)) ? 100 : 101;
+  if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
+  return COMPOUND.test(name) || NAMED_LOSS.test(name) || words.some((word) => GLUED_LOSS.test(word))
+    ? PART_RANK
+    : undefined;
+}
+
+/** What stands between `task/` and the ending. Two searches: as one expression, a long name would cost its square. */
+function namedTask(name: string, ending: RegExp): string | undefined {
+  const start = /(?:^|[/.])tasks?[/.]/i.exec(name);
+  const end = ending.exec(name);
+  if (start === null || end === null) return undefined;
+  return name.slice(start.index + start[0].length, end.index) || undefined;
+}
+
+/** Words for how a loss was measured, and not of what. */
+const MEASURED = new Set(
+  'current last latest now previous moving rolling smooth smoothed ema cumulative accumulated raw scaled unscaled weighted unweighted normalized reduced global local printed final initial sum per iter iteration interval minibatch mini sample samples token tokens dataset data set model network'.split(
+    ' ',
+  ),
+);
+const MEAN_OVER = new Set([...MEASURED, 'rank', 'ranks', 'slice', 'gpu', 'device', 'worker']);
+/** Parts of reinforcement learning, whose losses stand beside each other and are no tasks. */
+const POLICY_PART = /^(?:policy|pi|pg|surrogate|entropy|values?|vf?|critic|actor|q\d?)$/;
+/** `ctr loss`, `ClassLoss`; `loss ctr`, `LossPi`. */
+const SPOKEN_TASK =
+  /^(?:(?<before>.+?)(?: loss|(?<=[a-z\d])Loss)|loss (?<after>.+)|Loss(?<behind>[A-Z].*))$/i;
+const HAS_HUMP = /[a-z\d]Loss$|^Loss[A-Z]/;
+
+/** The task that a loss names as words or humps do; undefined where it says how it was measured, or names a player of a GAN or a part of a policy. */
+function spokenTask(name: string): string | undefined {
+  if (!name.includes(' ') && !HAS_HUMP.test(name)) return undefined;
+  const { before, after, behind } = SPOKEN_TASK.exec(name)?.groups ?? {};
+  const task = before ?? after ?? behind;
+  const isTold = (word: string): boolean =>
+    MEASURED.has(word) ||
+    GENERATOR.test(word) ||
+    DISCRIMINATOR.test(word) ||
+    POLICY_PART.test(word) ||
+    /[^a-z\d]/.test(word);
+  return task === undefined || wordsOf(task).some(isTold) ? undefined : task.replace(/^tasks? /i, '');
+}
+
+/** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss` or `loss_<t>` names; undefined where the form is none of these. */
+function taskOf(name: string): { task: string; explicit: boolean } | undefined {
+  const explicit = namedTask(name, /[/._-](?:loss|nll|logloss|bce)$/i);
+  if (explicit !== undefined) return { task: explicit, explicit: true };
+  const bare = withoutGroup(name).replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
+  const found = /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare);
+  const task = found === null ? spokenTask(bare) : found[1]!;
+  if (task === undefined) return undefined;
+  const words = wordsOf(task);
+  const isSplit = (word: string): boolean => TRAIN_WORDS.has(word) || EVAL_WORDS.has(word);
+  if (words.every(isSplit)) return undefined;
+  // `loss_avg_rank`, `loss_avg_slice`: over what a mean goes. A `rank_loss` is one of ranking.
+  if (words.some(isSplit) && words.every((word) => isSplit(word) || MEAN_OVER.has(word))) return undefined;
+  if (['total', 'overall', 'lm', 'reduced_train', 'nll', 'min', 'max', 'scale'].includes(words.join('_')))
+    return undefined;
+  return { task, explicit: false };
+}
+
+/** A total in a group of its own: `info/learner/default_policy/learner_stats/total_loss`. */
+const TOTAL_OF_GROUP = /[/.](?:total|overall)[_-]loss$/i;
+/** After every name that is a total by itself. */
+const TOTAL_OF_GROUP_RANK = 99;
+
+/** Whether a name is that of the values of a loss (`val_loss`), not of something about one (`loss_fn`, `loss.weight`). */
+export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(name).at(-1) ?? '');
+
+/**
+ * Those of some names that are splits of one thing: `train` and `val`, `a/train` and `a/val`. Of `test-run-1` and `test-run-2`
+ * none is: what is left of them without the words for splits differs.
+ */
+export function splitsAmong(names: readonly string[]): ReadonlySet<string> {
+  const rest = (name: string): string =>
+    wordsOf(name)
+      .filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word))
+      .join(' ');
+  const rests = names.map(rest);
+  return new Set(
+    names.filter((name) => rest(name) === '' || rests.filter((one) => one === rest(name)).length > 1),
+  );
+}
+
+/** Names of the training data in those of an evaluation: `eval/train_loss`. */
+const TRAINING = /^(train|training|trn)$/;
+
+/** A perplexity is the same loss, but on another scale: it is judged only where nothing else is there. */
+const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
+  rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
+
+/**
+ * What reinforcement learning maximises or regularises by, written as a loss: the surrogate of a policy lies about zero by
+ * construction, the negative entropy rises as a policy learns, and an actor's loss is the negative of a value that is to grow.
+ * Their level is none of how well training goes. A policy that is trained by cross-entropy has a loss above zero, as any other.
+ */
+const OBJECTIVE = /^(?:policy|pi|pg|surrogate|entropy)$/;
+function isObjective(name: string, values: Column): boolean {
+  const words = wordsOf(name);
+  if (words.includes('actor')) return true;
+  return (
+    !/cross[\s_-]?entropy/i.test(name) &&
+    words.some((word) => OBJECTIVE.test(word)) &&
+    values.some((value) => value <= 0)
+  );
+}
+
+/** Errors of a regression; and shares of errors where the name tells of which data, as boosting does (`train-error`). */
+const ERROR_WORD = /^(?:mse|rmse|rmsle|mae|mape|mphe)$/;
+const ERROR_SHARE = /^(?:error|merror|l1|l2)$/;
+
+/** Whether a name is that of an error that training makes small, where no loss is logged. */
+export function isErrorMeasure(name: string): boolean {
+  const words = wordsOf(name);
+  const isSplit = (word: string): boolean =>
+    EVAL_WORDS.has(word) || TRAINING.test(word) || /^(?:training|valid)/.test(word);
+  const at = words.findIndex((word) => ERROR_WORD.test(word) || ERROR_SHARE.test(word));
+  // `rmse_e_trn` is one, an `rmse budget` is none.
+  return (
+    at >= 0 &&
+    words.slice(at + 1).every((word) => isSplit(word) || word.length === 1) &&
+    (ERROR_WORD.test(words[at]!) || words.some(isSplit))
+  );
+}
+
+/** Some recommenders and rankers print no loss: their AUC or the gain of their ranking is all that a log tells. */
+const RANKING = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
+export const isRankingMeasure = (name: string): boolean => RANKING.test(name);
+
+const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
+
+const roles = new Map<string, Role | 'loss-like'>();
+/** Names whose role is kept: more than a run has, and a file of names made up takes no more memory. */
+const MOST_ROLES_KEPT = 1000;
+
+/**
+ * What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. Printed lines ask
+ * for each line again.
+ */
+export function roleByName(name: string): Role | 'loss-like' {
+  let role = roles.get(name);
+  if (role === undefined) {
+    role = roleOf(inEnglish(name));
+    if (roles.size >= MOST_ROLES_KEPT) roles.clear();
+    roles.set(name, role);
+  }
+  return role;
+}
+
+/** What stands beside the losses in their group and is none: what a discriminator says of pictures (`Loss/scores/fake`). */
+const NO_LOSS_OF_GROUP = /^(?:scores?|signs?|logits?|prob(?:s|ability)?)$/;
+function isNoLossOfGroup(name: string): boolean {
+  const group = /^loss(?:es)?\//i.exec(name);
+  if (group === null) return false;
+  const words = wordsOf(name.slice(group[0].length));
+  return words.some((word) => NO_LOSS_OF_GROUP.test(word)) && !words.some((word) => LOSS_WORDS.has(word));
+}
+
+/** Whether a name is that of a loss, of training or of an evaluation. */
+export const isLossName = (name: string): boolean => {
+  const role = roleByName(name);
+  return role === 'loss-like' || role === 'eval_loss';
+};
+
+function roleOf(name: string): Role | 'loss-like' {
+  if (/__(min|max)$/i.test(name)) return 'other';
+  const words = wordsOf(name);
+  const lossLike =
+    words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word) || GLUED_LOSS.test(word)) ||
+    COMPOUND.test(name) ||
+    NAMED_LOSS.test(name);
+  if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
+  // `loss function` is a setting, `value function loss` is none.
+  if (words.includes('loss') && words.at(-1) === 'function') return 'other';
+  if (OTHER_LOSS.test(name) || TIME_COST.test(name) || OWN_AXIS.test(name) || isNoLossOfGroup(name))
+    return 'other';
+  if (isEval(words)) {
+    if (lossLike || words.includes('tel')) return 'eval_loss';
+    const rest = words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word));
+    if (rest.length === 0 || LEARNING_RATE.test(name))
+      return LEARNING_RATE.test(name) ? 'learning_rate' : 'other';
+    return rest.some((word) => BOOKKEEPING.test(word)) ? 'other' : 'metric';
+  }
+  if (LEARNING_RATE.test(name)) return 'learning_rate';
+  if (CLIP.test(name) && !lossLike) return 'clip';
+  if (GRAD_NORM.test(name) || name.toLowerCase() === 'norm') return 'grad_norm';
+  if (PARAM_NORM.test(name)) return 'param_norm';
+  if (UPDATE_NORM.test(name)) return 'update_norm';
+  if (lossLike) return 'loss-like';
+  if (words.some((word) => METRIC_WORD.test(word))) return 'metric';
+  return 'other';
+}
+
+/**
+ * The role of every name, and notes about choices that a user may want to change.
+ *
+ * `quantity` is the name that counts where a convention gave the series another. At most one series without a task gets `loss`: the best candidate by name. Forms like `<t>_loss` are tasks where at
+ * least two of them stand together; other candidates are `other` and named in a note.
+ */
+export function assignRoles(
+  series: readonly { readonly name: string; readonly quantity?: string; readonly value: Column }[],
+  forced: ReadonlyMap<string, Role>,
+): { roles: NamedRole[]; notes: string[] } {
+  const names = series.map((one) => inEnglish(one.quantity ?? one.name));
+  const first = names.map((name, k) => forced.get(series[k]!.name) ?? roleByName(name));
+  const group = groupOfLosses(names.filter((_, k) => first[k] === 'loss-like'));
+  const withoutGroupOf = (name: string): string =>
+    group !== undefined && name.toLowerCase().startsWith(group) ? name.slice(group.length) : name;
+  // Of several groups (agents that learn side by side) each total is that of a task.
+  const totals = names.filter((name, k) => first[k] === 'loss-like' && TOTAL_OF_GROUP.test(name));
+  const [groupTotal] = totals.length === 1 ? totals : [];
+  const tasks = names.map((name, k) =>
+    name !== groupTotal && (first[k] === 'loss-like' || first[k] === 'eval_loss' || first[k] === 'metric')
+      ? taskOf(withoutGroupOf(name))
+      : undefined,
+  );
+  const objective = names.map((name, k) => first[k] === 'loss-like' && isObjective(name, series[k]!.value));
+  const isLoss = (k: number): boolean => first[k] === 'loss-like' && !objective[k];
+  const candidates = names.map((name, k) => {
+    const rank = isLoss(k) ? lossRank(withoutGroupOf(name)) : undefined;
+    return rank !== undefined && name === groupTotal ? Math.min(rank, TOTAL_OF_GROUP_RANK) : rank;
+  });
+  const hasTotal = candidates.some((rank, k) => rank !== undefined && rank < 100 && tasks[k] === undefined);
+  const siblings = names.filter((_, k) => first[k] === 'loss-like' && tasks[k]?.explicit === false).length;
+  const isTask = (k: number): boolean =>
+    isLoss(k) && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
+
+  let best: number | undefined;
+  if (!first.includes('loss'))
+    for (let k = 0; k < names.length; k++) {
+      const rank = candidates[k];
+      if (rank === undefined || isTask(k)) continue;
+      // One without a number is the loss only where there is no other.
+      const order = (at: number): number => candidates[at]! + (series[at]!.value.length === 0 ? 1000 : 0);
+      if (best === undefined || order(k) < order(best)) best = k;
+    }
+  // Beside tasks that are logged much more often, what is no total by its name is not theirs: the cost of an epoch in seconds.
+  const mostOfTasks = Math.max(0, ...names.map((_, k) => (isTask(k) ? series[k]!.value.length : 0)));
+  if (best !== undefined && candidates[best]! >= PART_RANK && 2 * series[best]!.value.length < mostOfTasks)
+    best = undefined;
+  // A log that has nothing but an error measure was trained on it.
+  let evaluated: number | undefined;
+  if (best === undefined && !first.includes('loss') && !names.some((_, k) => isTask(k))) {
+    const measures = [...names.keys()].filter((k) => first[k] === 'metric' && isErrorMeasure(names[k]!));
+    best = measures.find((k) => !isEval(wordsOf(names[k]!)));
+    if (best === undefined && !first.includes('eval_loss')) [evaluated] = measures;
+  }
+
+  const knownTasks = new Set(names.flatMap((_, k) => (isTask(k) ? [tasks[k]!.task] : [])));
+  const withTask = (role: Role, task: string | undefined): NamedRole =>
+    task === undefined ? { role } : { role, task };
+  const roles = names.map((name, k): NamedRole => {
+    const role = first[k]!;
+    if (objective[k]) return { role: 'other', lossLike: 'objective' };
+    if (role === 'loss-like')
+      return isTask(k)
+        ? { role: 'task_loss', task: tasks[k]!.task }
+        : k === best
+          ? { role: 'loss' }
+          : // Who names the loss has chosen.
+            { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
+    if (k === best) return { role: 'loss' };
+    if (k === evaluated) return { role: 'eval_loss' };
+    // An evaluation of the training data is the loss itself.
+    if (role === 'eval_loss' && tasks[k] === undefined && wordsOf(name).some((word) => TRAINING.test(word)))
+      return { role, lossLike: 'same' };
+    if (
+      role === 'eval_loss' &&
+      tasks[k] !== undefined &&
+      (tasks[k].explicit || knownTasks.has(tasks[k].task))
+    )
+      return { role, task: tasks[k].task };
+    if (role === 'metric') {
+      const explicit = namedTask(name, /[/._-][^/._-]+$/);
+      if (explicit !== undefined) return { role, task: explicit };
+      const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
+      return withTask(
+        role,
+        [...knownTasks].find((task) => bare.startsWith(task) && /^[/._-]/.test(bare.slice(task.length))),
+      );
+    }
+    return { role };
+  });
+
+  const notes: string[] = [];
+  // A summary row, a mean per epoch or the perplexity of the same loss is no candidate worth a note.
+  const worth = (k: number): boolean =>
+    roles[k]!.role === 'other' &&
+    (candidates[k] ?? PERPLEXITY_RANK) < PERPLEXITY_RANK &&
+    series[k]!.value.length * 10 > series[best!]!.value.length;
+  const others = best === undefined ? [] : series.filter((_, k) => worth(k)).map(({ name }) => name);
+  if (best !== undefined && others.length > 0)
+    notes.push(
+      `${series[best]!.name} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
+    );
+  const objectives = names.flatMap((_, k) => (objective[k] ? [series[k]!.name] : []));
+  if (objectives.length > 0)
+    notes.push(
+      `${objectives.join(', ')}: objectives, whose level tells nothing of the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
+    );
+  if (!hasTotal && best === undefined && knownTasks.size > 0)
+    notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);
+  return { roles, notes };
+}

@@ -1,0 +1,719 @@
+/**
+ * Records of training among printed lines of any layout: lines of one skeleton (the same names in the same order) that
+ * repeat, with an axis that goes on and the name of a loss. What they say is kept while the lines stream by; which of
+ * them are the log is decided at the end, when it is known what repeats.
+ */
+
+import type { Column } from '../../model/column.ts';
+import { counted, formatCount } from '../../model/format-number.ts';
+import { isLossLike, type StepUnit } from '../../model/run.ts';
+import { wordsOf } from '../../model/words.ts';
+import { nothingWaits, type Waiting } from '../bytes/lines.ts';
+import type { LoggedSeries } from './format.ts';
+import { prefixRank, recordStart } from './line-prefix.ts';
+import { ABOUT, CELL, lineScanner, SLOT, shapeOf } from './line-scanner.ts';
+import {
+  assignRoles,
+  EVAL_WORDS,
+  isErrorMeasure,
+  isRankingMeasure,
+  namesLossValue,
+  roleByName,
+} from './metric-roles.ts';
+import { scanNumber, scanned } from './number-text.ts';
+import { type Placed, placeGroup } from './printed-axis.ts';
+import { type Broken, brokenLines } from './printed-broken.ts';
+import { type RowTable, rowTable } from './row-table.ts';
+import { cleanName, type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
+
+/** More skeletons than a log has: text of other kinds makes a new one in every line. */
+const MOST_SKELETONS = 1024;
+/** After so many, lines of new kinds are other text. */
+const MOST_TRIED = 20_000;
+/** Shapes that are remembered; a log has a few for each count of digits in its numbers. */
+const MOST_SHAPES = 4096;
+/** Lines after which it is seen whether to remember them is of use: for a quarter of them. */
+const LOOKS = 4096;
+const SAMPLE_LENGTH = 400;
+/** Bytes of a name that are looked at. */
+const LONGEST_NAME = 200;
+
+/** Lines with the same names in the same order. */
+export interface Skeleton {
+  readonly slots: readonly (NamedSlot & { readonly column: number; readonly ofColumn: number })[];
+  /** The slots as they are printed, in the same order. */
+  readonly raw: readonly { readonly kind: number; readonly name: string; readonly words: boolean }[];
+  /** A row a line; column 0 is the place in the order of all lines, column 1 the line, column 2 the rank. */
+  readonly table: RowTable;
+  /** Where the first line is, and what it says. */
+  readonly line: number;
+  readonly text: string;
+  /** Words and numbers of the first line that are in no slot. */
+  readonly spare: number;
+  /** Whether its first line draws a progress bar. */
+  readonly bar: boolean;
+  /** Its lines, and those of them in which a loss is no number. */
+  readonly whole: Waiting;
+  readonly refused: Waiting;
+  /** Of lines of a log that have no number in the place of its loss. */
+  readonly broken?: Broken;
+  /** Whether a line before them says that an evaluation begins: they stand at the step that training had come to. */
+  readonly evaluation?: boolean;
+}
+
+/** What was found in the lines. */
+export interface PrintedLog {
+  readonly series: LoggedSeries[];
+  readonly stepUnit: StepUnit;
+  readonly notes: string[];
+  /** Lines that are records. */
+  readonly records: number;
+  /** The series that are losses: a line in which one of them is no number is lost. */
+  readonly losses: ReadonlySet<string>;
+  /** The skeletons that tell them at the steps of training. */
+  readonly main: ReadonlySet<Skeleton>;
+  /** The skeletons that they are of. */
+  readonly used: ReadonlySet<Skeleton>;
+  /** Those of them whose lines have no number in the place of the loss. */
+  readonly broken: ReadonlyMap<Skeleton, Broken>;
+}
+
+/** The line is of a skeleton, and waits for what becomes of it. */
+export interface Taken {
+  readonly skeleton: Skeleton;
+  readonly waits: Waiting;
+}
+
+/** Where the numbers of lines of one shape stand, from the start of the line, and the column that each goes to. */
+interface Shape {
+  readonly skeleton: Skeleton;
+  readonly tellsEpoch: boolean;
+  readonly from: Int32Array;
+  readonly column: Int32Array;
+}
+
+export interface PrintedLines {
+  /** Takes a line without its end; what it may be is known at the end. Undefined where it is no record. */
+  add(bytes: Buffer, from: number, to: number, line: number): Taken | undefined;
+  /**
+   * Takes a line that differs from one before it in its numbers alone, without looking at it again: `undefined` in
+   * `taken` where it is no record, as that one was none. False where no such line was {@link remember}ed.
+   */
+  again(bytes: Buffer, from: number, to: number, line: number): { taken: Taken | undefined } | false;
+  /** Remembers the line that {@link add} has just taken or not, which {@link again} did not know. */
+  remember(): void;
+  /** The log in the lines so far; undefined where they hold none. */
+  finish(): PrintedLog | undefined;
+  /** What became of the lines that were taken. */
+  fates(
+    log: PrintedLog | undefined,
+  ): Iterable<readonly [Waiting, 'record' | 'passed-over' | 'refused-value']>;
+  /** The line that looks most like a record, where none was taken for one. */
+  likeliest(): { readonly line: number; readonly text: string } | undefined;
+}
+
+/** What says that an evaluation begins: `Cross validation...`, `Now we are doing evaluation on dev with gpu(0).` */
+const EVALUATION_BEGINS = /\b(?:validat|evaluat|test)(?:ion|ing)\b/i;
+/** A heading is short, and names no training. */
+const LONGEST_HEADING = 120;
+const OF_TRAINING = /\btrain/i;
+/** Of lines after a heading, and of those alone, the key: keys are whole. */
+const evaluationKey = (key: number): number => key + 0.5;
+const asEvaluated = (slot: NamedSlot): NamedSlot =>
+  slot.use !== 'value' || wordsOf(slot.name).some((word) => EVAL_WORDS.has(word))
+    ? slot
+    : { ...slot, name: `eval ${slot.name}` };
+const tellsEpoch = ({ slots }: Skeleton): boolean => slots.some(({ use }) => use === 'epoch');
+/** The last number of a column; undefined where it has none. */
+const lastOf = ({ table }: Skeleton, column: number): number | undefined =>
+  table.columns[column]?.value.last();
+
+/** What starts a line of source, of a comment or of a prompt. */
+function isComment(bytes: Buffer, at: number, to: number): boolean {
+  const first = bytes[at];
+  const second = at + 1 < to ? bytes[at + 1] : 0;
+  if (first === 0x23) return second === 0x20;
+  if (first === 0x2f) return second === 0x2f;
+  return first === 0x3e && second === 0x3e;
+}
+
+/** What only a line of a program looks like: a statement, a string, a call that goes on. */
+const PROGRAM =
+  /^\s*(?:[-+]\s*[\w<]|<(?!\w{1,20}: {0,8}\d)\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|\|\|(?!:|\s{0,4}(?:[A-Z]\w{0,20}:|[a-z]\w{0,20}: {0,4}\d|$))|[!=]==?\s/;
+/** A line of a dictionary that Python prints over several: `'training_loss': 0.31}`. */
+const PRINTED_ITEM = /^\s*'[\w/. -]{1,80}': [-+\w.]{1,40}[,}]{0,2}\s*$/;
+const isProgram = (text: string): boolean =>
+  (PROGRAM.test(text.slice(0, 200)) && !PRINTED_ITEM.test(text)) ||
+  /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
+
+export function printedLines(): PrintedLines {
+  const scanner = lineScanner();
+  const skeletons = new Map<number, Skeleton>();
+  let tried = 0;
+  let order = 0;
+  const shapes = new Map<number, Shape | null>();
+  let looks = 0;
+  let found = 0;
+  /** The shape of the line that is looked at, and what it turned out to be; undefined where it cannot be told. */
+  let shape = 0;
+  let isLooked = false;
+  let turnedOut: Shape | null | undefined;
+  let best: { score: number; line: number; text: string } | undefined;
+
+  /** Of the last line that says that an evaluation begins, the order; and of the last one that tells an epoch. 0 before the first. */
+  let heading = 0;
+  let epochAt = 0;
+  /** The losses that lines with an epoch and a counter have told. */
+  const told = new Set<string>();
+
+  const describe = (bytes: Buffer, from: number, to: number, line: number, evaluation = false): Skeleton => {
+    const raw = Array.from(
+      { length: scanner.count },
+      (_, k): RawSlot => ({
+        kind: scanner.kind[k]!,
+        // "Loss: train 0.5" may be words, where a later line will show a number.
+        words: scanner.cell[k] !== CELL.number,
+        text: bytes.toString(
+          'utf8',
+          scanner.nameFrom[k],
+          Math.min(scanner.nameTo[k]!, scanner.nameFrom[k]! + LONGEST_NAME),
+        ),
+      }),
+    );
+    const table = rowTable();
+    for (const name of ['order', 'line', 'rank']) table.column(name);
+    const slots = nameSlots(raw).map((slot, k) => {
+      const kept = slot.use !== 'none';
+      return {
+        ...(evaluation ? asEvaluated(slot) : slot),
+        column: kept ? table.column(`${k}`) : -1,
+        ofColumn: kept && raw[k]!.kind === SLOT.counter ? table.column(`of ${k}`) : -1,
+      };
+    });
+    return {
+      slots,
+      raw: raw.map(({ kind, text, words }) => ({ kind, name: cleanName(text), words: words === true })),
+      table,
+      line,
+      text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)),
+      spare: scanner.spare,
+      bar: scanner.bar,
+      whole: nothingWaits(),
+      refused: nothingWaits(),
+      ...(evaluation ? { evaluation } : {}),
+    };
+  };
+
+  const isHeading = (bytes: Buffer, start: number, to: number): boolean => {
+    if ((scanner.words & ABOUT.split) === 0 || to - start > LONGEST_HEADING) return false;
+    for (let k = 0; k < scanner.count; k++)
+      if (scanner.kind[k] !== SLOT.lead && (scanner.about[k]! & (ABOUT.loss | ABOUT.metric)) !== 0)
+        return false;
+    const text = bytes.toString('latin1', start, to);
+    return EVALUATION_BEGINS.test(text) && !OF_TRAINING.test(text);
+  };
+
+  /**
+   * Whether the line that was scanned is one of the evaluation that a line before it has announced, though it looks as those of
+   * training do: in its epoch its counter has started again, or it tells no epoch where those of training do.
+   */
+  const isEvaluation = (skeleton: Skeleton): boolean => {
+    const { slots } = skeleton;
+    const trained = lastOf(skeleton, 0);
+    if (heading === 0 || (trained !== undefined && trained > heading)) return false;
+    const twin = skeletons.get(evaluationKey(scanner.key));
+    const goesOn = twin !== undefined && lastOf(twin, 0)! > heading;
+    if (!goesOn && order !== heading + 1) return false;
+    const at = (use: NamedSlot['use']): number =>
+      slots.findIndex((slot) => slot.use === use && slot.column >= 0);
+    const epoch = at('epoch');
+    const counter = Math.max(at('step'), at('count'));
+    if (counter < 0 || (epoch < 0 && (epochAt === 0 || epochAt > heading))) return false;
+    if (trained === undefined)
+      return epoch < 0 && slots.some(({ use, name }) => use === 'value' && told.has(name));
+    const { column, ofColumn } = slots[counter]!;
+    const isAgain =
+      epoch < 0
+        ? ofColumn >= 0 && scanner.of[counter] !== lastOf(skeleton, ofColumn)
+        : scanner.value[epoch] === lastOf(skeleton, slots[epoch]!.column);
+    return isAgain && scanner.value[counter]! * (goesOn ? 1 : 2) <= lastOf(skeleton, column)!;
+  };
+
+  /** Lines that were taken for those of an evaluation, and go as far as those of training: another run has begun there. */
+  const withoutRuns = (): void => {
+    for (const [key, whole] of skeletons) {
+      const twin = whole.table.rows() === 0 ? undefined : skeletons.get(evaluationKey(key));
+      const slot = ['step', 'count']
+        .map((use) => whole.slots.find((one) => one.use === use))
+        .find((one) => one);
+      if (twin === undefined || slot === undefined) continue;
+      const furthest = ({ table }: Skeleton): number => {
+        let most = 0;
+        for (const one of table.columns[slot.column]!.value.finish()) if (one > most) most = one;
+        return most;
+      };
+      if (furthest(twin) >= furthest(whole)) Object.assign(twin, { slots: whole.slots, evaluation: false });
+    }
+  };
+
+  /** Forgets the kinds of lines that came once: room for those that repeat. */
+  const makeRoom = (): void => {
+    shapes.clear();
+    for (const [key, { table }] of skeletons) if (table.rows() < 2) skeletons.delete(key);
+  };
+
+  /** Whether the line can be of use: a loss, or an axis with a metric or nothing beside it. */
+  const isOfUse = (): { use: boolean; loss: boolean } => {
+    let loss = false;
+    let lossNumbers = 0;
+    let known = 0;
+    for (let k = 0; k < scanner.count; k++) {
+      const about = scanner.about[k]!;
+      if ((about & ABOUT.loss) !== 0) {
+        loss = true;
+        if (scanner.kind[k] !== SLOT.lead) lossNumbers++;
+      }
+      if ((about & (ABOUT.axis | ABOUT.metric)) !== 0 && scanner.kind[k] !== SLOT.lead) known++;
+    }
+    return { use: lossNumbers > 0 || known > 0 || (loss && scanner.count > 1), loss };
+  };
+
+  const isWorth = ({ slots }: Skeleton): boolean =>
+    slots.some(({ use }) => use !== 'none' && use !== 'index');
+
+  /** Where the numbers of the line stand that was scanned; undefined where a cell of it is none. */
+  const placesOf = (skeleton: Skeleton, start: number): Shape | undefined => {
+    const from: number[] = [];
+    const column: number[] = [];
+    for (let k = 0; k < scanner.count; k++) {
+      const slot = skeleton.slots[k]!;
+      if (slot.column < 0) continue;
+      if (scanner.cell[k] !== CELL.number) return undefined;
+      from.push(scanner.numberFrom[k]! - start);
+      column.push(slot.column);
+      if (slot.ofColumn < 0) continue;
+      from.push(scanner.ofFrom[k]! - start);
+      column.push(slot.ofColumn);
+    }
+    return {
+      skeleton,
+      tellsEpoch: tellsEpoch(skeleton),
+      from: Int32Array.from(from),
+      column: Int32Array.from(column),
+    };
+  };
+
+  return {
+    again(bytes, from, to, line) {
+      isLooked = looks < LOOKS || found * 4 >= looks;
+      if (!isLooked) return false;
+      looks++;
+      shape = shapeOf(bytes, from, to);
+      const known = shapes.get(shape);
+      if (known === undefined) return false;
+      // The line after the heading of an evaluation may be of it.
+      if (known !== null && heading > 0 && !(lastOf(known.skeleton, 0)! > heading)) return false;
+      found++;
+      order++;
+      if (known === null) return { taken: undefined };
+      const { skeleton, from: places, column } = known;
+      const { table } = skeleton;
+      if (known.tellsEpoch) epochAt = order;
+      for (let k = 0; k < places.length; k++) {
+        scanNumber(bytes, from + places[k]!, to);
+        table.set(column[k]!, scanned[0]!);
+      }
+      table.set(0, order);
+      table.set(1, line);
+      table.endRow(line);
+      return { taken: { skeleton, waits: skeleton.whole } };
+    },
+    remember() {
+      if (isLooked && turnedOut !== undefined && shapes.size < MOST_SHAPES) shapes.set(shape, turnedOut);
+    },
+    add(bytes, from, to, line) {
+      order++;
+      turnedOut = null;
+      const start = recordStart(bytes, from, to);
+      const rank = prefixRank[0]!;
+      if (start >= to || isComment(bytes, start, to)) return undefined;
+      scanner.scan(bytes, start, to);
+      const announces = isHeading(bytes, start, to);
+      if (announces) {
+        heading = order;
+        turnedOut = undefined;
+      }
+      if (scanner.count === 0) return undefined;
+      const { use, loss } = isOfUse();
+      if (!use) return undefined;
+      if (loss) {
+        const score = (scanner.words & ABOUT.axis) === 0 ? 1 : 2;
+        if (best === undefined || score > best.score)
+          best = { score, line, text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)) };
+      }
+      let skeleton = skeletons.get(scanner.key);
+      if (skeleton === undefined) {
+        turnedOut = undefined;
+        if (tried > MOST_TRIED) return undefined;
+        tried++;
+        if (skeletons.size >= MOST_SKELETONS) makeRoom();
+        if (skeletons.size >= MOST_SKELETONS) return undefined;
+        skeleton = describe(bytes, from, to, line);
+        skeletons.set(scanner.key, skeleton);
+      }
+      if (!isWorth(skeleton)) return undefined;
+      const evaluation = isEvaluation(skeleton);
+      if (evaluation) {
+        const key = evaluationKey(scanner.key);
+        skeleton = skeletons.get(key) ?? describe(bytes, from, to, line, true);
+        skeletons.set(key, skeleton);
+      } else if (tellsEpoch(skeleton)) {
+        epochAt = order;
+        for (const { use, name } of skeleton.slots)
+          if (use === 'value' && isLossRole(name) === 'train') told.add(name);
+      }
+      const isKept = !announces && !evaluation && Number.isNaN(rank) && scanner.fixed;
+      turnedOut = isKept ? placesOf(skeleton, from) : undefined;
+      const { slots, table } = skeleton;
+      let refused = false;
+      for (let k = 0; k < scanner.count; k++) {
+        const { column, ofColumn } = slots[k]!;
+        if (column < 0) continue;
+        if (scanner.cell[k] === CELL.refused) {
+          refused = true;
+          table.refuse(column, bytes.toString('utf8', scanner.textFrom[k], scanner.textTo[k]), line);
+        } else if (scanner.cell[k] === CELL.missing) table.miss(column);
+        else {
+          table.set(column, scanner.value[k]!);
+          if (ofColumn >= 0) table.set(ofColumn, scanner.of[k]!);
+        }
+      }
+      table.set(0, order);
+      table.set(1, line);
+      if (!Number.isNaN(rank)) table.set(2, rank);
+      table.endRow(line);
+      return { skeleton, waits: refused ? skeleton.refused : skeleton.whole };
+    },
+    finish() {
+      withoutRuns();
+      const all = [...skeletons.values()].filter((one) => one.table.rows() > 0 && isWorth(one));
+      return finishPrinted(all, order);
+    },
+    *fates(log) {
+      for (const skeleton of skeletons.values()) {
+        const used = log?.used.has(skeleton) === true;
+        const broken = log?.broken.get(skeleton);
+        if (broken !== undefined) {
+          const lost = log?.losses.has(broken.name) === true;
+          yield [skeleton.whole, lost && !broken.missing ? 'refused-value' : 'record'];
+          yield [skeleton.refused, lost ? 'refused-value' : 'record'];
+          continue;
+        }
+        yield [skeleton.whole, used ? 'record' : 'passed-over'];
+        // Words that never were a number are no value.
+        const value = skeleton.slots.some(
+          ({ column, name }) =>
+            column >= 0 &&
+            log?.main.has(skeleton) === true &&
+            log.losses.has(name) &&
+            skeleton.table.columns[column]!.refused > 0 &&
+            skeleton.table.columns[column]!.count > 0,
+        );
+        yield [skeleton.refused, !used ? 'passed-over' : value ? 'refused-value' : 'record'];
+      }
+    },
+    likeliest: () => (best === undefined ? undefined : { line: best.line, text: best.text }),
+  };
+}
+
+/** `tests/test_loss.py` is a file; `avg.loss` is none. */
+const FILE_NAME = /\.(?!loss)[a-z]{1,4}(?:\s|$)/i;
+/** Money has costs too: a log that has nothing else has more rows than a bill. */
+const LEAST_COSTS = 8;
+const isCost = (name: string): boolean => /^costs?$/i.test(name);
+
+/** Whole numbers that change are a count of what was lost: a season's `win 3 loss 1`. */
+const isCount = (values: Column): boolean => {
+  const all = [...values];
+  return (
+    all.length > 1 &&
+    all.every((one) => Number.isInteger(one) && Math.abs(one) < 1000) &&
+    new Set(all).size > 1
+  );
+};
+
+/** What is trained on where it is no loss: it rises. */
+const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;
+const isLossRole = (name: string): 'train' | 'eval' | undefined => {
+  const role = roleByName(name);
+  return role === 'loss-like' || OBJECTIVE.test(name) ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
+};
+
+/** Rows that print their own place stand for four that lines before them place: our number. */
+const ANNOUNCED_WEIGHT = 0.25;
+
+/** Skeletons that tell the same loss by the same kind of axis. */
+interface Group {
+  readonly name: string;
+  readonly of: 'train' | 'eval';
+  readonly members: Skeleton[];
+}
+
+const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
+  slots.some(({ use }) => use === 'step' || use === 'count' || use === 'index')
+    ? 'step'
+    : slots.some(({ use }) => use === 'epoch')
+      ? 'epoch'
+      : 'none';
+
+/** What tells how training goes by a name: what is trained on, or else a measure of a ranking. */
+type Tells = (name: string) => Group['of'] | undefined;
+
+/** Boosting and factorisation print the error that they make small. */
+const isError: Tells = (name) => (isErrorMeasure(name) || isPlainError(name) ? 'train' : undefined);
+/** An error that lines with a counter tell, and no other measure: t-SNE, FANN. A column of a table may be any error. */
+const isPlainError = (name: string): boolean => /^(?:(?:mean|average|avg|total) )?error$/i.test(name);
+/** An error without more words is that of a training where a named counter stands beside it. */
+const isOfTraining = ({ group }: { readonly group: Group }): boolean =>
+  !isPlainError(group.name) ||
+  group.members.every(({ slots }) => slots.some(({ use }) => use === 'step' || use === 'epoch'));
+/** A total beside the learning rate is that of the losses before it (Leela Chess Zero), where it is none of times or of memory. */
+const isTotal: Tells = (name) => (/^tot(?:al)?$/i.test(name) ? 'train' : undefined);
+const OF_TIME_OR_MEMORY =
+  /(?:^|[\s_/.-])(?:time|secs?|seconds|ms|fwd|bwd|forward|backward|data|load\w*|io|comm|mem\w*|alloc\w*|cached?|reserved|used|free|[gm]i?b|samples|tokens|params)(?:[\s_/.-]|$)/i;
+const isTotalOfLosses = ({ group }: { readonly group: Group }): boolean =>
+  group.members.every(
+    ({ slots }) =>
+      slots.some(
+        ({ use, name }) => use === 'value' && /^(?:learning_rate|grad_norm)$/.test(roleByName(name)),
+      ) && !slots.some(({ name }) => OF_TIME_OR_MEMORY.test(name)),
+  );
+/** What is trained on by the place of its name, and by no word in it, as the quantity that it is. */
+const asTrained = (one: LoggedSeries): LoggedSeries =>
+  isPlainError(one.name)
+    ? { ...one, quantity: `train ${one.name}` }
+    : isTotal(one.name) !== undefined
+      ? { ...one, quantity: 'total loss' }
+      : one;
+const isOfRanking: Tells = (name) => (isRankingMeasure(name) ? 'eval' : undefined);
+/** And some agents print their rewards alone. */
+const REWARD =
+  /^(?:(?:mean|avg|average|last|episode|episodic|cumulative|total|test|train|eval)[\s_-]){1,2}(?:rewards?|returns?)(?:[\s_-]mean)?$/i;
+const isReward: Tells = (name) => (REWARD.test(name) ? 'eval' : undefined);
+/**
+ * A group without the lines that tell the same loss once more at steps at which others tell it with the learning rate: those are of
+ * training, these of a test (`Iteration 100 learning_rate = 0.01 loss = 0.78`, `Iteration 100 loss = 0.81`).
+ */
+function apart(group: Group, all: readonly Skeleton[], lines: number): Group[] {
+  const hasRate = ({ slots }: Skeleton): boolean =>
+    slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'learning_rate');
+  const trained = group.members.filter(hasRate);
+  if (trained.length === 0 || trained.length === group.members.length) return [group];
+  const steps = new Set(placeGroup(trained, all, lines)?.step);
+  const tests = group.members.filter((one) => {
+    if (hasRate(one)) return false;
+    const placed = placeGroup([one], all, lines);
+    return placed !== undefined && placed.rows > 1 && placed.step.every((step) => steps.has(step));
+  });
+  if (tests.length === 0) return [group];
+  return [
+    { ...group, members: group.members.filter((one) => !tests.includes(one)) },
+    { ...group, members: tests },
+  ];
+}
+
+/**
+ * Each kind of lines of a group by itself: bars that are drawn as an epoch goes on, and the line of its end (TensorFlow.js). A kind of
+ * one line may be a sentence of a text.
+ */
+const alone = (group: Group): Group[] =>
+  group.members.flatMap((member) => (member.table.rows() > 1 ? [{ ...group, members: [member] }] : []));
+
+/** The groups of skeletons that go on as a log does, with their places. */
+function acceptGroups(
+  all: readonly Skeleton[],
+  lines: number,
+  tells: Tells,
+): { group: Group; placed: Placed }[] {
+  const groups = new Map<string, Group>();
+  for (const skeleton of all) {
+    const losses = skeleton.slots.filter(
+      ({ use, name, column }) =>
+        use === 'value' &&
+        tells(name) !== undefined &&
+        !FILE_NAME.test(name) &&
+        skeleton.table.columns[column]!.count * 2 >= skeleton.table.rows(),
+    );
+    const { roles } = assignRoles(
+      losses.map(({ name }) => ({ name, value: new Float64Array() })),
+      new Map(),
+    );
+    const [loss] = [
+      ...losses.filter((_, k) => roles[k]!.role === 'loss'),
+      ...losses.filter(({ name }) => tells(name) === 'train'),
+      ...losses,
+    ];
+    if (loss === undefined || isProgram(skeleton.text)) continue;
+    const key = `${axisClass(skeleton)} ${loss.name}`;
+    const group = groups.get(key) ?? { name: loss.name, of: tells(loss.name)!, members: [] };
+    group.members.push(skeleton);
+    groups.set(key, group);
+  }
+  return [...groups.values()]
+    .flatMap((group) => apart(group, all, lines))
+    .flatMap((group) => (placeGroup(group.members, all, lines) === undefined ? alone(group) : [group]))
+    .flatMap((group) => {
+      const placed = placeGroup(group.members, all, lines);
+      if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
+      if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? new Float64Array()))
+        return [];
+      return [{ group, placed }];
+    });
+}
+
+/**
+ * Whether lines after those of the log tell its loss once more, alone, and it is no number: "Loss is nan, stopping training", of
+ * each rank. The log has no such line where all is well.
+ */
+function tellsLossLost({ slots, table }: Skeleton, clock: Placed): boolean {
+  const [value, ...more] = slots.filter(({ use }) => use !== 'none');
+  // `Loss is NaN at step 812`: the step may be told too.
+  if (
+    value?.use !== 'value' ||
+    more.some(({ use }) => use !== 'step' && use !== 'epoch') ||
+    isLossRole(value.name) !== 'train'
+  )
+    return false;
+  const column = table.columns[value.column]!;
+  const [first] = table.columns[0]!.value.finish();
+  return (
+    column.count === table.rows() &&
+    first! > clock.order.at(-1)! &&
+    [...column.value.finish()].every((one) => !Number.isFinite(one))
+  );
+}
+
+/** The series with a point after its last that is no number, at a line. */
+function withEnd(series: LoggedSeries, line: number): LoggedSeries {
+  const { step, value, line: lines, gaps } = series;
+  return {
+    ...series,
+    step: Float64Array.from([...step, (step.at(-1) ?? 0) + 1]),
+    value: Float64Array.from([...value, Number.NaN]),
+    ...(lines === undefined ? {} : { line: Uint32Array.from([...lines, line]) }),
+    ...(gaps === undefined ? {} : { gaps: Uint32Array.from([...gaps, 0]) }),
+  };
+}
+
+function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
+  const byLoss = acceptGroups(all, lines, isLossRole);
+  const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
+    acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
+  const byError = byLoss.length > 0 ? [] : byStep(isError).filter(isOfTraining);
+  const byTotal = byLoss.length + byError.length > 0 ? [] : byStep(isTotal).filter(isTotalOfLosses);
+  const isLossHere = (name: string): boolean =>
+    isLossRole(name) !== undefined ||
+    (byError.length > 0 && isError(name) !== undefined) ||
+    (byTotal.length > 0 && isTotal(name) !== undefined);
+  const accepted = [
+    () => byLoss,
+    () => byError,
+    () => byTotal,
+    () => byStep(isOfRanking),
+    () => byStep(isReward),
+  ].reduce<typeof byLoss>((found, next) => (found.length > 0 ? found : next()), []);
+  // The clock of the log: training before evaluation, then what has the most rows. Lines between those that tell where
+  // they are may be of training and of its evaluations.
+  const weight = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
+  accepted.sort(
+    (a, b) =>
+      Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
+      weight(b.placed) - weight(a.placed) ||
+      (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0),
+  );
+  const [first] = accepted;
+  if (first === undefined) return undefined;
+  const broken = new Map<Skeleton, Broken>();
+  const used = new Set<Skeleton>();
+  /** The lines of a group with those whose loss is no number, where they go on with them too. */
+  const place = ({ members }: Group, placed: Placed, clock?: Placed): Placed => {
+    // One that tells another loss is of this group, or has made one of its own.
+    const faulty = brokenLines(
+      members,
+      all.filter((one) => !used.has(one)),
+      isLossHere,
+    );
+    for (const member of members) used.add(member);
+    const whole =
+      faulty.size === 0
+        ? undefined
+        : placeGroup([...members.filter((one) => !faulty.has(one)), ...faulty.values()], all, lines, clock);
+    if (whole === undefined) return placed;
+    for (const [skeleton, line] of faulty) {
+      used.add(skeleton);
+      broken.set(skeleton, line.broken);
+    }
+    return whole;
+  };
+  const { group: main } = first;
+  const clock = place(main, first.placed);
+  const series: LoggedSeries[] = [...clock.series];
+  const notes = [...clock.notes];
+  const names = new Set(series.map(({ name }) => name));
+  const add = (placed: Placed, label: string): void => {
+    for (const one of placed.series) {
+      const name = names.has(one.name) ? `${label} ${one.name}` : one.name;
+      if (names.has(name)) continue;
+      names.add(name);
+      series.push({ ...one, name });
+    }
+  };
+  for (const { group: whole } of accepted.slice(1)) {
+    const group = { ...whole, members: whole.members.filter((one) => !used.has(one)) };
+    const placed = placeGroup(group.members, all, lines, clock);
+    if (placed === undefined) continue;
+    add(place(group, placed, clock), axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed');
+  }
+  const stopped = all.filter((one) => !used.has(one) && tellsLossLost(one, clock));
+  const lost = series.findIndex(({ name }) => name === main.name);
+  if (stopped.length > 0 && lost >= 0) {
+    const before = series[lost]!.step.at(-1)!;
+    const [{ line }] = stopped as [Skeleton];
+    series[lost] = withEnd(series[lost]!, line);
+    notes.push(
+      `line ${formatCount(line)} says that the loss is not finite after ${clock.stepUnit} ${formatCount(before)}; it is shown at the next`,
+    );
+    for (const one of stopped) used.add(one);
+  }
+  // Metrics, learning rates and gradient norms that are printed in lines of their own.
+  for (const skeleton of all) {
+    if (used.has(skeleton)) continue;
+    const told = skeleton.slots.filter(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
+    if (told.length === 0) continue;
+    const placed = placeGroup([skeleton], all, lines, clock);
+    if (placed === undefined) continue;
+    used.add(skeleton);
+    add(placed, 'printed');
+  }
+  const sample = main.members.reduce((first, one) => (one.line < first.line ? one : first));
+  notes.unshift(
+    `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
+  );
+  const trained = byError.length + byTotal.length > 0 ? series.map(asTrained) : series;
+  const { roles: finalRoles } = assignRoles(trained, new Map());
+  return {
+    series: trained,
+    stepUnit: clock.stepUnit,
+    notes,
+    records: [...used].reduce((sum, { table }) => sum + table.rows(), 0),
+    main: new Set(main.members),
+    // Those whose refused cells are an error of the file: of a column that is text they are none.
+    losses: new Set(
+      series.flatMap(({ name, value, refused }, k) =>
+        isLossLike(finalRoles[k]!.role) && (value.length > refused || namesLossValue(name)) ? [name] : [],
+      ),
+    ),
+    used,
+    broken,
+  };
+}

@@ -1,0 +1,386 @@
+/** Reading one log file: bytes, hash, decompression, encoding, format, runs. */
+import { createHash, type Hash } from 'node:crypto';
+import { dirname } from 'node:path';
+import { diagError, type ErrorRecord } from '../../model/errors.ts';
+import {
+  type Account,
+  type LogInput,
+  type Lost,
+  lostRecords,
+  unaccounted,
+  unreadBytes,
+} from '../../model/log.ts';
+import { nearest } from '../../model/nearest.ts';
+import { isLossLike, type Run } from '../../model/run.ts';
+import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
+import { encodingOf, isBinary, markBytes, toUtf8 } from '../bytes/encoding.ts';
+import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
+import { joinAccounts } from '../bytes/ledger.ts';
+import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
+import { finishRun } from './finish-run.ts';
+import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
+import { NO_SIDECARS, type Sidecars } from './hyperparameters.ts';
+import { LOG_FORMATS } from './registry.ts';
+import { AMBIGUOUS_CELL } from './row-table.ts';
+import { readSidecars } from './sidecars.ts';
+import { suggestPattern } from './suggest-pattern.ts';
+import { unsupportedFormat } from './unsupported.ts';
+
+export interface ReadLogOptions extends Partial<LogReadOptions> {
+  /** `--format`: the id of a format that is used whatever the content looks like. */
+  readonly format?: string;
+  /** The id of the run; the path where it is left out. */
+  readonly id?: string;
+  /** What `-` reads; the standard input of the process where it is left out. */
+  readonly stdin?: AsyncIterable<Uint8Array>;
+  /** Where hyperparameters lie; the folder of the log where it is left out. */
+  readonly folder?: string;
+  /** Reads the hyperparameters in the folder of a log, or false; default {@link readSidecars}. */
+  readonly sidecars?: ((folder: string) => Promise<Sidecars>) | false;
+}
+
+/** Bytes at the start of a file, and of what it holds compressed, by which formats are told. */
+export const HEAD_BYTES = 64 << 10;
+
+/** A file as its format reads it, before roles and attempts are found. */
+export interface RawLog extends LogContent {
+  readonly path: string;
+  readonly format: string;
+  readonly sha256: string | null;
+  readonly lost: number;
+  readonly unreadBytes: number;
+  readonly grownBytes?: number;
+}
+
+/** The format that claims a head, asked in the order of the registry. */
+export function formatOf(head: Buffer, path: string): LogFormat | undefined {
+  const text = utf8Head(head);
+  return FORMATS.find((format) => format.sniff(format.text ? text : head, path));
+}
+
+/** Whether a head may be text: no zero bytes, as UTF-8. */
+const isText = (head: Buffer): boolean => !isBinary(utf8Head(head));
+
+/** The head as UTF-8 text. */
+function utf8Head(head: Buffer): Buffer {
+  const encoding = encodingOf(head);
+  if (encoding !== 'utf-8') return Buffer.from(new TextDecoder(encoding).decode(head));
+  return head[0] === 0xef && head[1] === 0xbb && head[2] === 0xbf ? head.subarray(3) : head;
+}
+
+const FORMATS: readonly LogFormat[] = Object.values(LOG_FORMATS);
+
+/** The format that takes text which no other claims. */
+const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
+
+/** The format that text of this name is tried in where its head tells nothing. */
+export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
+  ANY_TEXT.anyText!.names.test(name) && !isBinary(head) ? ANY_TEXT : undefined;
+
+/**
+ * The format that reads records of training in the head of a text, whatever the file is called; undefined where it holds
+ * none. Only what is taken for a log as a whole counts: text of other kinds may name a loss too.
+ */
+export async function formatByRecords(head: Buffer): Promise<LogFormat | undefined> {
+  if (!isText(head)) return undefined;
+  const whole = async function* (): AsyncGenerator<Uint8Array> {
+    yield utf8Head(head);
+  };
+  const { kept } = await ANY_TEXT.read(whole(), '', { roles: new Map() });
+  return kept > 0 ? ANY_TEXT : undefined;
+}
+
+/** The format of an id. @throws unknown-id */
+export function formatById(id: string): LogFormat {
+  const found = FORMATS.find((format) => format.id === id);
+  if (found === undefined)
+    throw diagError('unknown-id', {
+      kind: 'log format',
+      id,
+      known: Object.keys(LOG_FORMATS),
+      nearest: nearest(id, Object.keys(LOG_FORMATS)),
+    });
+  return found;
+}
+
+/** The first bytes of a file, decompressed, as {@link formatOf} takes them. */
+export async function decompressedHead(head: Uint8Array, path: string): Promise<Buffer> {
+  if (!isGzip(head)) return Buffer.from(head);
+  const whole = async function* (): AsyncGenerator<Uint8Array> {
+    yield head;
+  };
+  const inner = await peekStream(
+    gunzipChunks(whole(), path, () => {}),
+    HEAD_BYTES,
+  );
+  return Buffer.from(inner.head);
+}
+
+async function* counted(
+  chunks: AsyncIterable<Uint8Array>,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    onBytes(chunk.length);
+    yield chunk;
+  }
+}
+
+async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}
+
+/**
+ * Reads a log of any format, gzip or not.
+ *
+ * @param known the format that its head was told by, where somebody looked
+ * @throws file-…, format-unknown, log-no-record, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
+ */
+export async function readRawLog(
+  source: ByteSource,
+  options: ReadLogOptions = {},
+  known?: LogFormat,
+): Promise<RawLog> {
+  const { path, byteLength } = source;
+  const raw = await readRawStream(readChunks(source), path, options, known);
+  const grownBytes = (await sizeOfPath(path)) - byteLength;
+  return grownBytes > 0 ? { ...raw, grownBytes } : raw;
+}
+
+/** As {@link readRawLog}, from bytes that come from anywhere; a chunk need live only until the next one is asked for. */
+export async function readRawStream(
+  chunks: AsyncIterable<Uint8Array>,
+  shown: string,
+  options: ReadLogOptions = {},
+  known?: LogFormat,
+): Promise<RawLog> {
+  const hash = createHash('sha256');
+  const errors: ErrorRecord[] = [];
+  let whole = true;
+  let fileBytes = 0;
+  let decodedBytes = 0;
+  let torn: Lost | undefined;
+  const raw = counted(hashed(chunks, hash), (bytes) => {
+    fileBytes += bytes;
+  });
+  const file = await peekStream(raw, HEAD_BYTES);
+  if (file.head.length === 0) throw diagError('file-empty', { path: shown }, { path: shown });
+  const gzip = isGzip(file.head);
+  const { head: start, all } = gzip
+    ? await peekStream(
+        counted(
+          gunzipChunks(file.all, shown, (error, damage) => {
+            whole = false;
+            torn = { reason: damage === 'trailing' ? 'no-record' : 'torn-gzip', bytes: 0, at: decodedBytes };
+            errors.push(error.toRecord());
+          }),
+          (bytes) => {
+            decodedBytes += bytes;
+          },
+        ),
+        HEAD_BYTES,
+      )
+    : file;
+  const head = Buffer.from(start);
+  if (head.length === 0 && errors.length > 0)
+    throw diagError(
+      'gzip-damaged',
+      { path: shown, bytes: 0, reason: 'nothing could be decompressed' },
+      { path: shown },
+    );
+  if (options.format === undefined) refuse(head, shown);
+  const format =
+    options.format !== undefined
+      ? formatById(options.format)
+      : options.pattern !== undefined
+        ? ANY_TEXT
+        : (known ?? formatOf(head, shown) ?? (isText(head) ? ANY_TEXT : undefined));
+  const unknown = (): Error =>
+    diagError('format-unknown', { path: shown, tried: FORMATS.map((one) => one.tried) }, { path: shown });
+  if (format === undefined) {
+    for await (const _ of all) break;
+    throw unknown();
+  }
+  const encoding = format.text ? encodingOf(head) : 'utf-8';
+  const content = await format.read(format.text ? toUtf8(all, encoding) : all, shown, {
+    roles: options.roles ?? new Map(),
+    ...(encoding === 'utf-8' ? {} : { encoding }),
+    ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
+  });
+  // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
+  if (
+    format.anyText !== undefined &&
+    options.format === undefined &&
+    content.kept === 0 &&
+    errors.length === 0
+  ) {
+    const [best] = (content.likeliest ?? []).flatMap((one) => {
+      const pattern = one.pattern ?? suggestPattern(one.text);
+      return pattern === undefined ? [] : [{ ...one, pattern }];
+    });
+    if (best === undefined || options.pattern !== undefined) throw unknown();
+    const { line, pattern } = best;
+    const text = best.text.trim().slice(0, 160);
+    throw diagError('log-no-record', { path: shown, line, text, pattern }, { path: shown, line });
+  }
+  const bytes = gzip ? decodedBytes : fileBytes;
+  const account = accountOfFile(content.account, {
+    bytes,
+    mark: format.text ? markBytes(head) : 0,
+    odd: encoding === 'utf-8' ? 0 : bytes % 2,
+    torn,
+  });
+  const open = unaccounted(account);
+  if (open !== 0)
+    errors.push(diagError('log-account-open', { bytes: open, path: shown }, { path: shown }).toRecord());
+  return {
+    ...content,
+    path: shown,
+    format: format.id,
+    account: gzip ? { ...account, compressedBytes: fileBytes } : account,
+    lost: lostRecords(account),
+    unreadBytes: unreadBytes(account),
+    errors: [...errors, ...content.errors],
+    sha256: whole ? hash.digest('hex') : null,
+  };
+}
+
+/** The account of what a format was handed, as one of the file: with what was taken off before. */
+function accountOfFile(
+  account: Account,
+  file: { bytes: number; mark: number; odd: number; torn: Lost | undefined },
+): Account {
+  const { bytes, mark, odd, torn } = file;
+  const lost: Lost[] =
+    mark === 0 ? [...account.lost] : account.lost.map((one) => ({ ...one, at: one.at + mark }));
+  if (odd > 0) lost.push({ reason: 'torn-record', bytes: odd, at: bytes - odd });
+  if (torn !== undefined) lost.push(torn);
+  return { ...account, bytes, overhead: account.overhead + mark, lost };
+}
+
+/** Throws for what is recognised and not read. */
+function refuse(head: Buffer, path: string): void {
+  const text = head.toString('latin1', 0, 200);
+  if (text.startsWith('version https://git-lfs.github.com/spec/'))
+    throw diagError(
+      'log-is-lfs-pointer',
+      { path, bytes: Number(/\nsize (\d+)/.exec(text)?.[1] ?? Number.NaN) },
+      { path },
+    );
+  const unsupported = unsupportedFormat(head);
+  if (unsupported !== undefined) throw diagError('format-unsupported', { path, ...unsupported }, { path });
+}
+
+/**
+ * Reads one log file into runs: roles, attempts, hyperparameters from sidecars.
+ *
+ * @param path `-` for standard input
+ * @throws as {@link readRawLog}
+ */
+export async function readLogFile(path: string, options: ReadLogOptions = {}): Promise<LogInput> {
+  if (path === '-')
+    return finishLog(await readRawStream(options.stdin ?? process.stdin, STDIN_NAME, options), options);
+  const source = await openFile(path);
+  try {
+    return await finishLog(await readRawLog(source, options), options);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Turns what was read into the runs that everything else works on. */
+export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Promise<LogInput> {
+  const { path, runs, ...rest } = raw;
+  const sidecars =
+    options.sidecars === false || path === STDIN_NAME
+      ? NO_SIDECARS
+      : await (options.sidecars ?? readSidecars)(options.folder ?? dirname(path));
+  const id = options.id ?? path;
+  const finished = runs.map((run, k) =>
+    finishRun(
+      runs.length === 1 ? id : `${id}#${run.name ?? k + 1}`,
+      [{ path, run }],
+      raw.format,
+      options.roles ?? new Map(),
+      sidecars.hyperparameters,
+      sidecars.notes,
+    ),
+  );
+  return {
+    kind: 'log',
+    path,
+    ...rest,
+    errors: told([...raw.errors, ...finished.flatMap(refusedErrors)], raw, finished),
+    runs: finished,
+  };
+}
+
+/**
+ * The errors of a log; a record that was lost to a value that is no number is one, although the column that it is counted
+ * in holds text alone and is no series.
+ */
+function told(errors: readonly ErrorRecord[], raw: RawLog, runs: readonly Run[]): readonly ErrorRecord[] {
+  const lost = raw.account.lost.find(({ reason }) => reason === 'refused-value');
+  if (errors.length > 0 || lost === undefined || raw.lost === 0) return errors;
+  const kept = new Set(runs.flatMap(({ series }) => series.map(({ name }) => name)));
+  const column = raw.runs
+    .flatMap(({ series }) => series)
+    .find(({ name, refused }) => refused > 0 && !kept.has(name));
+  return [
+    diagError(
+      'log-cells-bad',
+      { count: raw.lost, column: column?.name ?? 'the loss', text: column?.firstRefused?.text ?? '' },
+      { path: raw.path, byteOffset: lost.at },
+    ).toRecord(),
+  ];
+}
+
+/** Text where the numbers of a loss should be is an error of the file that it stands in. */
+const refusedErrors = (run: Run): ErrorRecord[] =>
+  run.series
+    .filter(
+      ({ role, lossLike, refused, firstRefused }) =>
+        refused > 0 &&
+        // Another column of the loss, or a part of it, is judged too.
+        (isLossLike(role) || lossLike !== undefined) &&
+        firstRefused?.text !== AMBIGUOUS_CELL,
+    )
+    .map(({ name, refused, firstRefused }) =>
+      diagError(
+        'log-cells-bad',
+        { count: refused, column: name, text: firstRefused?.text ?? '' },
+        {
+          path: firstRefused?.path ?? run.paths[0]!,
+          ...(firstRefused?.line === undefined ? {} : { line: firstRefused.line }),
+        },
+      ).toRecord(),
+    );
+
+/** The files of a run that several make, each with its own errors. */
+export function filesOfRun(raws: readonly RawLog[], run: Run): Omit<LogInput, 'kind' | 'runs' | 'files'>[] {
+  const refused = refusedErrors(run);
+  return raws.map(({ runs: _, ...file }) => ({
+    ...file,
+    errors: [...file.errors, ...refused.filter(({ path }) => path === file.path)],
+  }));
+}
+
+/** Several files that were read and are one run, as one input. One hash names one file, so that there is none. */
+export function joinLogs(path: string, raws: readonly RawLog[], run: Run): LogInput {
+  const sum = (of: (raw: RawLog) => number): number => raws.reduce((total, raw) => total + of(raw), 0);
+  return {
+    kind: 'log',
+    path,
+    format: run.format,
+    sha256: null,
+    errors: [...raws.flatMap(({ errors }) => errors), ...refusedErrors(run)],
+    account: joinAccounts(raws.map(({ account }) => account)),
+    kept: sum(({ kept }) => kept),
+    lost: sum(({ lost }) => lost),
+    unreadBytes: sum(({ unreadBytes }) => unreadBytes),
+    runs: [run],
+  };
+}

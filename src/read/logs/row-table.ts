@@ -1,0 +1,623 @@
+/**
+ * Logs that are rows of cells (CSV, JSON lines, matched lines of text): columns of numbers that share the step, line
+ * and time of their row. A column that has a value in every row costs eight bytes a value and nothing else.
+ */
+import { type Column, ColumnBuilder, readerOf } from '../../model/column.ts';
+import type { RefusedCell, StepUnit } from '../../model/run.ts';
+import type { LoggedSeries } from './format.ts';
+
+interface TableColumn {
+  readonly name: string;
+  readonly value: ColumnBuilder;
+  /** The row of each value; undefined while there is one in every row so far. */
+  row: ColumnBuilder | undefined;
+  /** How many values there are. */
+  readonly count: number;
+  /** The last row with a cell of this column, whatever it says. */
+  lastRow: number;
+  /** Rows whose cell is missing. */
+  missingRows: Uint32Array;
+  missing: number;
+  refused: number;
+  /** How many values stand before each refused cell. */
+  refusedAt: Uint32Array;
+  firstRefused: RefusedCell | undefined;
+  /** Rows of the refused cells that may be settings: words, before the column has any value. */
+  readonly settingRows: number[];
+}
+
+/** A record of settings stands at the head of a log; more words than these are no settings. */
+const MAX_SETTINGS = 8;
+
+/** What stands for a cell that its record has twice: an error of its own says so. */
+export const AMBIGUOUS_CELL = 'twice in one record';
+
+export interface RowTable {
+  /** The columns in order of appearance. */
+  readonly columns: readonly TableColumn[];
+  /** The index of the column with a name, made where there is none. */
+  column(name: string): number;
+  /** Sets a cell of the row that is being filled; false if it is there already. */
+  set(column: number, value: number): boolean;
+  /** A cell that says that there is no value; false if it is there already. */
+  miss(column: number): boolean;
+  /** A cell whose text is no number; false if it is there already. */
+  refuse(column: number, text: string, line?: number): boolean;
+  /** What the row that is being filled says in a column; undefined where it has no such cell. */
+  cell(column: number): number | 'missing' | 'refused' | undefined;
+  /** Takes back the cell of the row that is being filled. */
+  unset(column: number): void;
+  /** Ends the row. */
+  endRow(line: number): void;
+  /**
+   * Adds a row that has these values in these columns and nothing else, where no cell of it was set. The columns differ;
+   * the same list as in the row before is passed again.
+   *
+   * @param missing 1 for each cell that says that there is no value; left out where each has one
+   */
+  addRow(columns: Int32Array, values: Float64Array, line: number, missing?: Uint8Array): void;
+  /** Forgets the cells set since the last row ended. */
+  dropRow(): void;
+  rows(): number;
+  /** The columns as series, with the axis found among them. */
+  finish(): RowSeries;
+}
+
+export interface RowSeries {
+  readonly series: LoggedSeries[];
+  readonly stepUnit: StepUnit;
+  readonly notes: string[];
+}
+
+const grown = (old: Uint32Array): Uint32Array => {
+  // What is not written to takes no memory yet; a smaller factor would only copy more often.
+  const next = integers(Math.max(64, 2 * old.length));
+  next.set(old);
+  return next;
+};
+/** Characters of a refused cell that are kept. */
+const SHOWN_TEXT = 80;
+
+const integers = (length: number): Uint32Array => new Uint32Array(length);
+
+/** Names of the column that counts optimizer steps, best first; compared in lower case with `_` for blanks and `-`. */
+const STEP_NAMES = [
+  'step',
+  'global_step',
+  'trainer/global_step',
+  '_step',
+  'train_step',
+  'training_step',
+  'train/global_step',
+  'steps',
+  'current_steps',
+  'num_updates',
+  'update',
+  'updates',
+  'iteration',
+  'iterations',
+  'iter',
+  'iters',
+  'it',
+  'num_iters',
+  'batch',
+  'batch_idx',
+  'num_batches',
+  'total_timesteps',
+  'time/total_timesteps',
+  'num_timesteps',
+  'training_iteration',
+];
+const EPOCH_NAMES = ['epoch', 'epochs', 'current_epoch', 'train/epoch'];
+/** Of reinforcement learning, where a log has no step. */
+const EPISODE_NAMES = ['episode', 'episodes'];
+/** Seconds since 1970. */
+const TIME_NAMES = ['_timestamp', 'timestamp', 'wall_time', 'walltime', 'wall time'];
+
+/** A step name in the form in which the lists above have it. */
+export const axisName = (name: string): string =>
+  name
+    .trim()
+    .toLowerCase()
+    .replace(/[\s-]+/g, '_');
+
+/** Whether a column has more than one value, or one row alone. */
+const moves = ({ value, count }: TableColumn): boolean => {
+  const cells = value.finish();
+  return count < 2 || cells.some((cell) => cell !== cells.at(0));
+};
+
+/** A column of whole numbers of which most are more than the one before; undefined where it is none. */
+function counterOf(column: TableColumn | undefined): TableColumn | undefined {
+  if (column === undefined) return undefined;
+  let before = Number.NaN;
+  let ahead = 0;
+  for (const cell of column.value.finish()) {
+    if (!Number.isInteger(cell)) return undefined;
+    if (cell > before) ahead++;
+    before = cell;
+  }
+  return ahead * 2 > column.count ? column : undefined;
+}
+
+/** The one column whose name ends in that of a step, within an object or two (`data.step`), and that counts; undefined where several do. */
+function nestedStep(columns: readonly TableColumn[]): TableColumn | undefined {
+  const [column, ...more] = columns.filter(
+    ({ name }) => name.includes('.') && STEP_NAMES.includes(axisName(name.slice(name.lastIndexOf('.') + 1))),
+  );
+  return more.length > 0 ? undefined : counterOf(column);
+}
+
+/** Whether a column tells when a row was written. */
+export const isTimeName = (name: string): boolean => TIME_NAMES.includes(axisName(name));
+
+/** Whether a column is one of the axes that rows are counted by. */
+export const isAxisName = (name: string): boolean =>
+  STEP_NAMES.includes(axisName(name)) || EPOCH_NAMES.includes(axisName(name));
+
+/** @param indexColumn name of a column that numbers the rows (a pandas index), the axis where there is no better one */
+export function rowTable(indexColumn?: string): RowTable {
+  const columns: TableColumn[] = [];
+  const byName = new Map<string, number>();
+  const lines = new ColumnBuilder();
+  let count = 0;
+  /** Columns with a cell in the row that is being filled: the first `stagedCount`. Shortening an array is a call into the runtime. */
+  const staged: number[] = [];
+  let stagedCount = 0;
+  const kinds = rowKinds();
+
+  /** The column, where the row that is being filled has no cell of it yet. */
+  const open = (index: number): TableColumn | undefined => {
+    const column = columns[index]!;
+    if (column.lastRow === count) return undefined;
+    column.lastRow = count;
+    staged[stagedCount++] = index;
+    return column;
+  };
+
+  /** Keeps the row of the next value of a column that has none in some row before. */
+  const placeIn = (column: TableColumn): void => {
+    if (column.row === undefined) {
+      column.row = new ColumnBuilder();
+      for (let k = 0; k < column.value.length; k++) column.row.push(k);
+    }
+    column.row.push(count);
+  };
+
+  const missIn = (column: TableColumn): void => {
+    if (column.missing === column.missingRows.length) column.missingRows = grown(column.missingRows);
+    column.missingRows[column.missing++] = count;
+  };
+
+  const set = (index: number, value: number): boolean => {
+    const column = open(index);
+    if (column === undefined) return false;
+    if (column.row !== undefined || column.value.length !== count) placeIn(column);
+    column.value.push(value);
+    return true;
+  };
+
+  const cell = (index: number): number | 'missing' | 'refused' | undefined => {
+    const column = columns[index]!;
+    if (column.lastRow !== count) return undefined;
+    const rowOfLast = column.row === undefined ? column.count - 1 : column.row.last();
+    if (column.count > 0 && rowOfLast === count) return column.value.last()!;
+    return column.missing > 0 && column.missingRows[column.missing - 1] === count ? 'missing' : 'refused';
+  };
+
+  /** Takes back the cell that the row that is being filled has of a column. */
+  const take = (index: number): void => {
+    const column = columns[index]!;
+    const found = cell(index);
+    if (typeof found === 'number') {
+      column.value.pop();
+      column.row?.pop();
+    } else if (found === 'missing') column.missing--;
+    else {
+      if (column.settingRows.at(-1) === count) column.settingRows.pop();
+      if (--column.refused === 0) column.firstRefused = undefined;
+    }
+    column.lastRow = -1;
+  };
+
+  /** The first column of each of some names that has a cell in half of the rows; each name is looked at once. */
+  const picker = (): ((names: readonly string[]) => TableColumn | undefined) => {
+    const named = new Map<string, TableColumn>();
+    for (const one of columns) {
+      if (one.count === 0 || one.count * 2 < count) continue;
+      const name = axisName(one.name);
+      for (const key of [name, name.replace(/^(train|valid|val|eval|test)[_/]/, '')])
+        if (!named.has(key)) named.set(key, one);
+    }
+    return (names) => {
+      const found = names.find((name) => named.has(name));
+      return found === undefined ? undefined : named.get(found);
+    };
+  };
+
+  /** The axis of every row: its cell, else the cell of the row before (else of the first row that has one). */
+  const axis = (column: TableColumn): { values: Column; filled: number } => {
+    const own = column.value.finish();
+    if (column.row === undefined && column.count === count && own.every(Number.isFinite))
+      return { values: own, filled: 0 };
+    const rowOf = column.row && readerOf(column.row.finish());
+    const at = readerOf(own);
+    const values = new ColumnBuilder();
+    let current = own.find(Number.isFinite) ?? Number.NaN;
+    let k = 0;
+    let filled = 0;
+    for (let row = 0; row < count; row++) {
+      const here = k < own.length && (rowOf === undefined ? k : rowOf(k)) === row;
+      const cell = here ? at(k++) : Number.NaN;
+      if (Number.isFinite(cell)) current = cell;
+      else filled++;
+      values.push(current);
+    }
+    return { values: values.finish(), filled };
+  };
+
+  return {
+    columns,
+    column(name) {
+      let index = byName.get(name);
+      if (index === undefined) {
+        index = columns.length;
+        byName.set(name, index);
+        columns.push({
+          name,
+          value: new ColumnBuilder(),
+          row: undefined,
+          get count() {
+            return this.value.length;
+          },
+          lastRow: -1,
+          missingRows: integers(0),
+          missing: 0,
+          refused: 0,
+          refusedAt: integers(0),
+          firstRefused: undefined,
+          settingRows: [],
+        });
+      }
+      return index;
+    },
+    set,
+    miss(index) {
+      const column = open(index);
+      if (column === undefined) return false;
+      missIn(column);
+      return true;
+    },
+    refuse(index, text, line) {
+      const column = open(index);
+      if (column === undefined) return false;
+      if (column.refused === column.refusedAt.length) column.refusedAt = grown(column.refusedAt);
+      column.refusedAt[column.refused++] = column.count;
+      if (column.count === 0 && column.settingRows.length < MAX_SETTINGS && /^[^\d]+$/.test(text))
+        column.settingRows.push(count);
+      column.firstRefused ??= { text: text.slice(0, SHOWN_TEXT), ...(line === undefined ? {} : { line }) };
+      return true;
+    },
+    cell,
+    unset(index) {
+      take(index);
+      staged.copyWithin(staged.indexOf(index), staged.indexOf(index) + 1, stagedCount--);
+    },
+    addRow(of, values, line, missing) {
+      for (let k = 0; k < of.length; k++) {
+        const column = columns[of[k]!]!;
+        if (missing !== undefined && missing[k] === 1) {
+          missIn(column);
+          continue;
+        }
+        if (column.row !== undefined || column.value.length !== count) placeIn(column);
+        column.value.push(values[k]!);
+      }
+      kinds.addCells(count, of, missing);
+      lines.push(line);
+      count++;
+    },
+    endRow(line) {
+      kinds.add(count, staged, stagedCount, columns);
+      lines.push(line);
+      count++;
+      stagedCount = 0;
+    },
+    dropRow() {
+      for (let k = 0; k < stagedCount; k++) take(staged[k]!);
+      stagedCount = 0;
+    },
+    rows: () => count,
+    finish() {
+      const notes: string[] = [];
+      const pick = picker();
+      const epochs = pick(EPOCH_NAMES);
+      // Within one epoch that is all the log has, its number tells no row from another.
+      const epochColumn = epochs !== undefined && moves(epochs) ? epochs : undefined;
+      const stepColumn =
+        pick(STEP_NAMES) ??
+        (epochs === undefined ? (counterOf(pick(EPISODE_NAMES)) ?? nestedStep(columns)) : undefined);
+      const column =
+        stepColumn ??
+        epochColumn ??
+        columns.find((one) => one.name === indexColumn && one.row === undefined && one.count === count);
+      let stepUnit: StepUnit =
+        stepColumn !== undefined ? 'step' : epochColumn !== undefined ? 'epoch' : 'row';
+      const rows = (): Column => {
+        const numbers = new ColumnBuilder();
+        for (let row = 0; row < count; row++) numbers.push(row);
+        return numbers.finish();
+      };
+      let step: Column;
+      if (column === undefined) step = rows();
+      else {
+        const { values, filled } = axis(column);
+        step = values;
+        if (filled > 0)
+          notes.push(
+            `${filled} of ${count} rows ${filled === 1 ? 'has' : 'have'} no ${column.name}; ${filled === 1 ? 'it is' : 'they are'} shown at that of the row before`,
+          );
+        if (
+          stepColumn !== undefined &&
+          epochColumn !== undefined &&
+          countsWithinEpoch(step, axis(epochColumn).values)
+        ) {
+          stepUnit = 'row';
+          step = rows();
+          notes.push(`${column.name} starts again in every epoch; rows are counted instead`);
+        }
+      }
+      const time = pick(TIME_NAMES);
+      const start = time?.value.finish().at(0) ?? Number.NaN;
+      const wallTime = time !== undefined && start > 1e8 && start < 1e11 ? axis(time).values : undefined;
+      const line = lines.finish();
+      // `{"loss": "mse", "lr": 0.1}` before the first step is how the run was set up, and no loss that is no number.
+      for (const one of columns) {
+        const { settingRows } = one;
+        const settings =
+          column !== undefined &&
+          one !== column &&
+          one.count > 0 &&
+          settingRows.length > 0 &&
+          one.refused === settingRows.length &&
+          one.firstRefused?.text !== AMBIGUOUS_CELL &&
+          // Ascending, so that the last of them decides.
+          settingRows.at(-1)! < (column.row?.finish().at(0) ?? 0);
+        if (!settings) continue;
+        notes.push(
+          `"${one.name}" is ${JSON.stringify(one.firstRefused!.text)} before the first ${column.name}: taken for a setting, not for a value`,
+        );
+        one.refused = 0;
+        one.firstRefused = undefined;
+      }
+      const series = columns
+        .filter((one) => one.count > 0 || one.refused > 0 || one.missing > 0)
+        .map((one): LoggedSeries => {
+          const value = one.value.finish();
+          const cells = {
+            missing: one.missing,
+            ...gapsOf(one, one.missing === 0 ? () => false : kinds.otherFor(columns.indexOf(one))),
+            refused: one.refused,
+            ...(one.firstRefused === undefined ? {} : { firstRefused: one.firstRefused }),
+            ...(one.refused === 0 ? {} : { refusedAt: one.refusedAt.subarray(0, one.refused) }),
+          };
+          if (one.row === undefined && one.count === count)
+            return {
+              name: one.name,
+              step,
+              value,
+              line,
+              ...cells,
+              ...(wallTime === undefined ? {} : { wallTime }),
+            };
+          const rows = one.row?.finish();
+          const gather = (from: Column): Column => {
+            const at = readerOf(from);
+            return rows === undefined ? from.subarray(0, value.length) : rows.map((row) => at(row));
+          };
+          return {
+            name: one.name,
+            step: gather(step),
+            value,
+            line: gather(line),
+            ...cells,
+            ...(wallTime === undefined ? {} : { wallTime: gather(wallTime) }),
+          };
+        });
+      return { series, stepUnit, notes };
+    },
+  };
+}
+
+/** Rows are told apart by which columns have something in them; so many kinds are known, and all further rows are of one. */
+const MAX_KINDS = 255;
+/** Columns that stand together in no more than this share of the rows of either are of different kinds of rows. */
+const APART = 0.2;
+/** Columns that stand beside another one in so many of its rows are its mates; fewer than that many tell nothing. */
+const MATES = 0.9;
+const MANY_MATES = 5;
+/** Looks at a column of a kind, over all columns: a hostile table has many of both. */
+const MAX_LOOKS = 5e7;
+
+interface RowKind {
+  /** Columns with a value or a refused cell. */
+  readonly filled: readonly number[];
+  rows: number;
+}
+
+/**
+ * The kinds of rows in a table: those of training steps, of evaluations, of a summary at the end. A cell that is empty
+ * because its row is of another kind is no value that is not there.
+ */
+function rowKinds() {
+  const kinds: RowKind[] = [];
+  const byHash = new Map<number, number>();
+  /** The kind of each row; undefined while there is one kind. */
+  let kindOf: Uint8Array | undefined;
+  let rows = 0;
+  let looks = 0;
+
+  /** Most rows are of the kind of the row before. */
+  let lastHash = 0;
+  let lastKind: number | undefined;
+  /** The columns of the row before, where it was added as a list of them. */
+  let lastFilled: Int32Array | undefined;
+
+  /** @param staged the first `count` are the columns of the row */
+  const add = (
+    row: number,
+    staged: readonly number[],
+    count: number,
+    columns: readonly TableColumn[],
+  ): void => {
+    let hash = 2166136261;
+    for (let k = 0; k < count; k++) {
+      const index = staged[k]!;
+      if (!isMissing(columns[index]!, row)) hash = Math.imul(hash ^ (index + 1), 16777619);
+    }
+    let kind = hash === lastHash ? lastKind : byHash.get(hash);
+    if (kind === undefined) {
+      const filled = staged.slice(0, count).filter((index) => !isMissing(columns[index]!, row));
+      kind = newKind(hash, filled);
+    }
+    lastHash = hash;
+    lastFilled = undefined;
+    put(row, kind);
+  };
+
+  /** A row of cells in some columns, each with a value unless it is missing. */
+  const addCells = (row: number, of: Int32Array, missing: Uint8Array | undefined): void => {
+    if (missing !== undefined || of !== lastFilled) {
+      let hash = 2166136261;
+      for (let k = 0; k < of.length; k++)
+        if (missing === undefined || missing[k] === 0) hash = Math.imul(hash ^ (of[k]! + 1), 16777619);
+      if (hash !== lastHash || lastKind === undefined)
+        lastKind =
+          byHash.get(hash) ?? newKind(hash, missing ? [...of.filter((_, k) => missing[k] === 0)] : [...of]);
+      lastHash = hash;
+      lastFilled = missing === undefined ? of : undefined;
+    }
+    put(row, lastKind!);
+  };
+
+  const newKind = (hash: number, filled: readonly number[]): number => {
+    const kind = kinds.length;
+    if (kind < MAX_KINDS) {
+      byHash.set(hash, kind);
+      kinds.push({ filled, rows: 0 });
+    }
+    return kind;
+  };
+
+  const put = (row: number, kind: number): void => {
+    lastKind = kind;
+    if (kind < MAX_KINDS) kinds[kind]!.rows++;
+    if (kind > 0 && kindOf === undefined) kindOf = new Uint8Array(Math.max(64, row + 1));
+    if (kindOf !== undefined) {
+      if (row >= kindOf.length) {
+        const next = new Uint8Array(Math.ceil(kindOf.length * 1.6) + 1);
+        next.set(kindOf);
+        kindOf = next;
+      }
+      kindOf[row] = kind;
+    }
+    rows = row + 1;
+  };
+
+  /** Whether a row is of a kind that has columns which the given one never (or hardly ever) stands beside. */
+  const otherFor = (column: number): ((row: number) => boolean) => {
+    const none = (): boolean => false;
+    if (kindOf === undefined || rows === 0) return none;
+    const own = new Set<number>();
+    const all = new Map<number, number>();
+    const beside = new Map<number, number>();
+    let ownRows = 0;
+    kinds.forEach(({ filled, rows: count }, kind) => {
+      looks += filled.length;
+      if (looks > MAX_LOOKS) return;
+      const has = filled.includes(column);
+      if (has) {
+        own.add(kind);
+        ownRows += count;
+      }
+      for (const index of filled) {
+        all.set(index, (all.get(index) ?? 0) + count);
+        if (has) beside.set(index, (beside.get(index) ?? 0) + count);
+      }
+    });
+    if (looks > MAX_LOOKS) return none;
+    const isApart = (index: number): boolean =>
+      (beside.get(index) ?? 0) <= APART * Math.min(ownRows, all.get(index)!);
+    const other = kinds.map(({ filled }, kind) => !own.has(kind) && filled.some(isApart));
+    const of = kindOf;
+    // A last row of totals may have nothing that training rows lack: it lacks most of what they have.
+    const last = of[rows - 1]!;
+    const mates = [...beside].filter(([index, count]) => index !== column && count >= MATES * ownRows);
+    if (kinds[last]?.rows === 1 && mates.length >= MANY_MATES) {
+      const there = mates.filter(([index]) => kinds[last]!.filled.includes(index)).length;
+      if (there * 3 <= mates.length) other[last] = true;
+    }
+    for (const kind of headKinds(
+      of,
+      own,
+      mates.map(([index]) => index),
+    ))
+      other[kind] = true;
+    return (row) => other[of[row]!] === true;
+  };
+
+  /**
+   * The kinds of rows that stand before the first one of a column, and nowhere else, and lack half of what stands beside it: nothing had
+   * been trained yet (a first rollout of Stable-Baselines). A NaN takes no learning rate with it.
+   */
+  const headKinds = (of: Uint8Array, own: ReadonlySet<number>, mates: readonly number[]): number[] => {
+    if (mates.length < MANY_MATES) return [];
+    const found = new Map<number, number>();
+    for (let row = 0; row < rows && !own.has(of[row]!); row++)
+      found.set(of[row]!, (found.get(of[row]!) ?? 0) + 1);
+    return [...found]
+      .filter(([kind, count]) => {
+        const known = kinds[kind];
+        if (known === undefined || known.rows !== count) return false;
+        const filled = new Set(known.filled);
+        return mates.filter((index) => !filled.has(index)).length * 2 >= mates.length;
+      })
+      .map(([kind]) => kind);
+  };
+  return { add, addCells, otherFor };
+}
+
+/** Whether the cell of the row that is being filled says that there is no value. */
+const isMissing = ({ missing, missingRows }: TableColumn, row: number): boolean =>
+  missing > 0 && missingRows[missing - 1] === row;
+
+/** The missing cells before each value, without those in rows of another kind. */
+function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?: Uint32Array } {
+  const gaps = new Uint32Array(column.missing === 0 ? 0 : column.count + 1);
+  const rowOf = column.row === undefined ? (k: number): number => k : readerOf(column.row.finish());
+  const rowAt = (k: number): number => (k < column.count ? rowOf(k) : Number.POSITIVE_INFINITY);
+  let found = false;
+  let k = 0;
+  let next = rowAt(0);
+  for (let one = 0; one < column.missing; one++) {
+    const row = column.missingRows[one]!;
+    if (isOther(row)) continue;
+    while (next < row) next = rowAt(++k);
+    gaps[k]!++;
+    found = true;
+  }
+  return found ? { gaps } : {};
+}
+
+/** Whether the step falls back where the epoch goes up, as often as not: a batch number, not a global step. */
+function countsWithinEpoch(step: Column, epoch: Column): boolean {
+  const [stepAt, epochAt] = [readerOf(step), readerOf(epoch)];
+  let back = 0;
+  let withEpoch = 0;
+  for (let row = 1; row < step.length; row++)
+    if (stepAt(row) < stepAt(row - 1)) {
+      back++;
+      if (epochAt(row) > epochAt(row - 1)) withEpoch++;
+    }
+  return back > 0 && withEpoch * 2 > back;
+}

@@ -1,0 +1,137 @@
+/**
+ * Logs that two programs wrote of one training: what a trainer printed, saved beside the log that it keeps itself. They are
+ * told by the losses: all of one stand in the other, to the digits that were printed.
+ */
+import { dirname, sep } from 'node:path';
+import { upperBound } from '../../model/column.ts';
+import { listed } from '../../model/listed.ts';
+import type { LogInput } from '../../model/log.ts';
+import { isLossLike, type Role, type Run, type TimeSeries } from '../../model/run.ts';
+
+/** Different losses of so many digits that have to be the same; fewer may be so by chance. */
+const LEAST_LOSSES = 5;
+const LEAST_DIGITS = 3;
+/** Losses that tell which of two logs has more digits. */
+const LOOKED_AT = 1000;
+/** What a cause is looked for in: a log that alone has one of these is not passed over. */
+const NEEDED: readonly Role[] = ['learning_rate', 'grad_norm', 'update_norm', 'param_norm', 'clip'];
+
+/** Digits of a number as it is written shortest, and how many of them stand behind the point. */
+function digitsOf(value: number): { readonly digits: number; readonly decimals: number } {
+  const [mantissa = '', exponent = '0'] = Math.abs(value).toExponential().split('e');
+  const digits = mantissa.replace('.', '').length;
+  return { digits, decimals: digits - 1 - Number(exponent) };
+}
+
+/** Whether two numbers are one that was printed with more and with fewer digits. */
+function isPrintedAlike(a: number, b: number): boolean {
+  if (a === b) return true;
+  if (!Number.isFinite(a) || !Number.isFinite(b)) return Object.is(a, b);
+  const unit = 10 ** -Math.min(digitsOf(a).decimals, digitsOf(b).decimals);
+  // Halves are rounded either way.
+  return Math.abs(a - b) <= 0.500001 * unit;
+}
+
+/** Where each point of a series stands in another: in the same order from the first on, or at the same or the neighbouring steps. */
+function* places(one: TimeSeries, other: TimeSeries, sameUnit: boolean): Generator<(k: number) => number> {
+  if (one.value.length <= other.value.length) yield (k) => k;
+  if (!sameUnit || other.attemptOffsets.length > 1) return;
+  // One counts from 0, or before the step.
+  for (const apart of [0, 1, -1])
+    yield (k) => {
+      const step = one.step.at(k)! + apart;
+      const place = upperBound(other.step, step) - 1;
+      return other.step.at(Math.max(place, 0)) === step ? place : -1;
+    };
+}
+
+/** How many different losses tell that two series are the same, no more than are asked for; null where they are not. */
+function sameLosses(one: TimeSeries, other: TimeSeries, sameUnit: boolean): number | null {
+  for (const placeOf of places(one, other, sameUnit)) {
+    const told = new Set<number>();
+    const isSame = one.value.every((value, k) => {
+      const place = placeOf(k);
+      const its = place < 0 ? undefined : other.value.at(place);
+      if (its === undefined || !isPrintedAlike(value, its)) return false;
+      if (told.size === LEAST_LOSSES) return true;
+      const coarse = [value, its].sort((a, b) => digitsOf(a).digits - digitsOf(b).digits)[0]!;
+      if (Number.isFinite(coarse) && digitsOf(coarse).digits >= LEAST_DIGITS) told.add(coarse);
+      return true;
+    });
+    if (isSame) return told.size;
+  }
+  return null;
+}
+
+const lossesOf = (run: Run): readonly TimeSeries[] =>
+  run.series.filter(({ role, value }) => isLossLike(role) && value.length > 0);
+const pointsOf = (run: Run): number => lossesOf(run).reduce((sum, { value }) => sum + value.length, 0);
+
+/** Whether every loss of a run stands in another one. */
+function standsIn(run: Run, other: Run): boolean {
+  const losses = lossesOf(run);
+  if (!losses.some(({ role }) => role === 'loss') || losses.some(({ refused }) => refused > 0)) return false;
+  let told = 0;
+  for (const one of losses) {
+    const same = other.series.find(({ name, role }) => name === one.name && role === one.role);
+    const count = same === undefined ? null : sameLosses(one, same, run.stepUnit === other.stepUnit);
+    if (count === null) return false;
+    told += count;
+  }
+  return told >= LEAST_LOSSES;
+}
+
+/** What the first run has and the other one has not, by role and by name. */
+const addedBy = (run: Run, other: Run): readonly TimeSeries[] =>
+  run.series.filter(
+    ({ role, name }) =>
+      role !== 'other' &&
+      other.series.every((its) => its.name !== name && (its.role !== role || role === 'metric')),
+  );
+
+/** How much a run tells where both have the same points: what a cause is looked for in, then digits, then that steps are told. */
+function isFuller(run: Run, other: Run): boolean {
+  const told = ({ series }: Run): number => series.filter(({ role }) => role !== 'other').length;
+  const digits = (of: Run): number => {
+    let sum = 0;
+    for (const { value } of lossesOf(of))
+      for (const one of value.subarray(0, LOOKED_AT)) sum += digitsOf(one).digits;
+    return sum;
+  };
+  return told(run) === told(other) ? digits(run) > digits(other) : told(run) > told(other);
+}
+
+/** Of two files one lies in the folder of the other, or below it. */
+function isBeside(one: string, other: string): boolean {
+  const [a, b] = [dirname(one), dirname(other)];
+  return a === b || a === '.' || b === '.' || a.startsWith(b + sep) || b.startsWith(a + sep);
+}
+
+/** A log of which another one tells every loss, and why it is passed over. */
+export interface SameRun {
+  readonly by: LogInput;
+  readonly reason: string;
+}
+
+/**
+ * The log that tells the same run and more of it; undefined where there is none. Two of one format are two trainings with
+ * one seed, and so are two in folders beside each other.
+ */
+export function toldTwice(log: LogInput, others: readonly LogInput[]): SameRun | undefined {
+  const [run] = log.runs;
+  if (run === undefined || log.runs.length > 1 || log.errors.length + log.lost + log.unreadBytes > 0)
+    return undefined;
+  for (const by of others) {
+    const [other] = by.runs;
+    if (by === log || by.format === log.format || other === undefined || by.runs.length > 1) continue;
+    if (!isBeside(log.path, by.path) || !standsIn(run, other)) continue;
+    const added = addedBy(run, other);
+    if (added.some(({ role }) => NEEDED.includes(role))) continue;
+    // The other one may stand in this one as well.
+    const points = pointsOf(run) - pointsOf(other);
+    if (points > 0 || (points === 0 && isFuller(run, other))) continue;
+    const more = added.length === 0 ? '' : `; it adds ${listed(added.map(({ name }) => name))}`;
+    return { by, reason: `the same run as ${by.path}, where each of its losses stands${more}` };
+  }
+  return undefined;
+}

@@ -1,0 +1,540 @@
+/**
+ * What a trainer printed: lines of a few well-known layouts among any other text (stdout-patterns.ts), objects in JSON
+ * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
+ * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
+ */
+
+import { diagError } from '../../model/errors.ts';
+import { counted } from '../../model/format-number.ts';
+import type { StepUnit } from '../../model/run.ts';
+import { isBinary } from '../bytes/encoding.ts';
+import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
+import { countAt, placesOf, tally } from './bad-lines.ts';
+import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
+import { withPoints } from './decimal-commas.ts';
+import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
+import type { Scalar } from './hyperparameters.ts';
+import { inEnglish } from './in-english.ts';
+import { objectScanner } from './json-line.ts';
+import { linePattern } from './line-pattern.ts';
+import { isLossName, roleByName } from './metric-roles.ts';
+import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
+import { isMissingText, numberOfText } from './number-text.ts';
+import { asPairs } from './printed-layouts.ts';
+import type { PrintedLog, Skeleton } from './printed-lines.ts';
+import { tableReader } from './printed-tables.ts';
+import { isAxisName, type RowTable, rowTable } from './row-table.ts';
+import {
+  DIALECTS,
+  DRAWING,
+  KERAS_BAR,
+  KERAS_BARE_BAR,
+  KERAS_DRAWN,
+  KERAS_EPOCH,
+  KERAS_LOST,
+  KERAS_REST,
+  kerasPairs,
+  type Pair,
+} from './stdout-patterns.ts';
+import { isResultHead, trialResults } from './trial-results.ts';
+import { unnamedLines } from './unnamed-lines.ts';
+
+/** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */
+const OWN_WORDS = 'clippy-diag: ';
+
+const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
+
+/** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
+const LONGEST_RECORD = 64 << 10;
+
+/** The row of a line: into which table, at which axis value, with which pairs. */
+interface Match {
+  readonly table: string;
+  readonly axis: 'step' | 'epoch';
+  readonly at: number | undefined;
+  readonly pairs: readonly Pair[];
+  /** What stands before the names of the table, and not in the line. */
+  readonly prefix?: string;
+}
+
+/** @param isKnown whether a table has had lines: one of them may be without any number */
+function matchLine(text: string, isKnown: (table: string) => boolean): Match | undefined {
+  for (const dialect of DIALECTS) {
+    if (!text.includes(dialect.marker)) continue;
+    const groups = dialect.line.exec(text)?.groups;
+    if (groups === undefined) continue;
+    const pairs = dialect.pairs(groups.body!);
+    if (pairs.length === 0 && !isKnown(dialect.id)) continue;
+    const number = (group: string | undefined): number => numberOfText(group ?? '') ?? Number.NaN;
+    return {
+      table: dialect.id,
+      axis: dialect.axis ?? 'step',
+      at: dialect.atLastStep
+        ? undefined
+        : groups.of === undefined
+          ? number(groups.step)
+          : number(groups.epoch) * number(groups.of) + number(groups.step),
+      ...(dialect.prefix === undefined
+        ? { pairs }
+        : {
+            prefix: dialect.prefix,
+            pairs: pairs.map(([name, value]) => [dialect.prefix + name, value] as const),
+          }),
+    };
+  }
+  return undefined;
+}
+
+/**
+ * The object at the end of a line, and the name in brackets before it:
+ * `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}`
+ */
+function jsonTail(text: string): { name: string; object: string } | undefined {
+  const start = text.search(/\{"[^"]+":/);
+  const object = text.slice(start).trimEnd();
+  if (start < 0 || !object.endsWith('}')) return undefined;
+  const [, name = ''] = /\[(\w+)\](?:\[INFO\])?[\s:|-]*$/.exec(text.slice(0, start)) ?? [];
+  return { name, object };
+}
+
+/** An axis of two numbers is none of an object's cells: `"iter": "10/500"`, `"step": [0, 120]`. */
+const COUNTER_IN_OBJECT = /"(?:epoch|step|iter(?:ation)?|batch)": (?:\[|"\d{1,12}\/)/;
+
+const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name) === 'metric';
+
+/** Whether objects are records of training: an axis, and a quantity that is known. */
+const isRecord = ({ columns }: RowTable): boolean =>
+  columns.some(({ name, count }) => count > 0 && isAxisName(name)) &&
+  columns.some(({ name, count }) => count > 0 && roleByName(name) !== 'other');
+
+/**
+ * The whole cell of a name of which a pattern took the first digits only: `1.#INF`, `1,234.5`, `0.4nats`. Undefined where
+ * the number ends as numbers do.
+ */
+function gluedCell(line: string, name: string, taken: string): string | undefined {
+  const cell = cellAfter(line, name);
+  if (cell === undefined || !cell.startsWith(taken)) return undefined;
+  return goesOn(cell.slice(taken.length)) ? cell : undefined;
+}
+
+/** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
+function withoutTensors(line: string): string {
+  let out = '';
+  let at = 0;
+  for (;;) {
+    const open = line.indexOf(TENSOR, at);
+    const close = open < 0 ? -1 : line.indexOf(')', open);
+    if (close < 0) return out + line.slice(at);
+    const inner = line.slice(open + TENSOR.length, close);
+    const [number = ''] = inner.split(',', 1);
+    out += line.slice(at, open) + (/[\s([]/.test(number) ? line.slice(open, close + 1) : number);
+    at = close + 1;
+  }
+}
+const TENSOR = 'tensor(';
+
+/** The line with tabs and escapes that a collector of logs has written as their octal numbers (`#011`, `#033[32m`: rsyslog, SageMaker). */
+const withoutOctal = (line: string): string =>
+  line.replace(/#(011|033(?=\[))/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/** The line without what points back at it: `loss: 0.31  <-- best`. */
+function withoutRemark(line: string): string {
+  if (!line.includes('<') && !line.includes('←')) return line;
+  const at = line.search(/\s(?:<-{1,4}|<={2,4}|←)(?:\s|$)/);
+  return at > 0 ? line.slice(0, at) : line;
+}
+
+/** So many times the losses of the known layouts make other lines the log: it tells its evaluations alone as nanoGPT does. */
+const MANY_MORE = 8;
+/** How many points of the training loss printed lines have by steps of their own. */
+const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
+  stepUnit === 'step'
+    ? series.reduce(
+        (most, { name, value }) => (roleByName(name) === 'loss-like' ? Math.max(most, value.length) : most),
+        0,
+      )
+    : 0;
+
+export const stdout: LogFormat = {
+  id: 'stdout',
+  title: 'Printed training log',
+  tried: 'printed lines (a loss and a step in lines that repeat)',
+  text: true,
+  vague: true,
+  anyText: { names: /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i },
+  sniff(head) {
+    if (isBinary(head)) return false;
+    const lines = head
+      .toString('latin1')
+      .replace(DRAWING, '')
+      .split(/[\r\n]+/);
+    return lines.some(
+      (line) =>
+        line.includes(MLLOG_MARK) ||
+        matchLine(line, () => false) !== undefined ||
+        KERAS_BAR.test(line) ||
+        isResultHead(line) ||
+        /\]\[INFO\] - \{"/.test(line),
+    );
+  },
+  async read(chunks, path, options) {
+    const dialects = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
+    const tables = tableReader();
+    const results = trialResults();
+    const scanners = new Map<string, ReturnType<typeof objectScanner>>();
+    /** Lines with an object at their end, by table: an object of something else may stand there. */
+    const tails = new Map<string, Waiting>();
+    let tailWithLoss: { line: number; text: string } | undefined;
+    const overflows = tally();
+    const broken = tally();
+    const long = tally();
+    const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
+    /** Of MLPerf's logger: settings, and where training begins again. */
+    const hyperparameters = new Map<string, Scalar>();
+    const restarts: number[] = [];
+    let lastStep = 0;
+    let kerasEpoch = 0;
+    /** Bars of epochs that no line names. */
+    let fits = 0;
+    /** A bar whose values are to follow in the next line. */
+    let bareBar = '';
+    /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
+    let kerasBar: { match: Match; line: number; text: string } | undefined;
+    const keepKerasBar = (at: number, pairs: Pair[], line: number, text: string): void => {
+      kerasBar = { match: { table: 'keras', axis: 'epoch', at, pairs }, line, text };
+    };
+
+    const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
+      let found = dialects.get(id);
+      if (found === undefined) {
+        found = { table: rowTable(), axis };
+        dialects.set(id, found);
+      }
+      return found.table;
+    };
+    const addRow = (match: Match, lineNumber: number, line: string): void => {
+      const { table: id, axis, at, pairs, prefix = '' } = match;
+      const table = tableOf(id, axis);
+      const step = at ?? lastStep;
+      if (axis === 'step' && Number.isFinite(step)) lastStep = step;
+      // Of a line that says a name twice (`time`, `time`) the table takes the first.
+      for (const [name, text] of pairs) {
+        const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
+        const value = numberOfText(glued ?? text);
+        if (value !== undefined) table.set(table.column(name), value);
+        else if (glued !== undefined) table.refuse(table.column(name), glued, lineNumber);
+      }
+      // A loss whose name the line says, with what is no number behind it.
+      for (const [column, { name }] of table.columns.entries()) {
+        if (!isLossName(name) || table.cell(column) !== undefined) continue;
+        const cell = cellAfter(line, name.slice(prefix.length));
+        if (cell === undefined) continue;
+        const value = numberOfText(cell);
+        if (value !== undefined) table.set(column, value);
+        else if (isMissingText(cell)) table.miss(column);
+        else table.refuse(column, cell, lineNumber);
+      }
+      if (Number.isFinite(step)) table.set(table.column(axis), step);
+      table.endRow(lineNumber);
+    };
+    const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
+      if (starts) {
+        if (dialects.size > 0) restarts.push(lineNumber);
+        return 'overhead';
+      }
+      const begun = dialects.has('mllog step') ? 'step' : dialects.has('mllog epoch') ? 'epoch' : undefined;
+      const measures = begun !== undefined && [...values.keys()].some(isMeasure);
+      if (at === undefined && !measures) {
+        for (const [name, value] of values)
+          if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
+        return values.size > 0 ? 'record' : 'passed-over';
+      }
+      // An evaluation is told by its epoch: beside steps it stands at the last one.
+      const stepped = at?.axis === 'step' || begun === 'step';
+      const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
+      if (at !== undefined && (!stepped || at.axis === 'step')) lastStep = at.value;
+      let told = false;
+      for (const [name, cell] of values) {
+        const value = typeof cell === 'string' ? numberOfText(cell) : cell;
+        if (typeof value === 'boolean' || (value === undefined && !isLossName(name))) continue;
+        told = true;
+        if (typeof value === 'number') table.set(table.column(name), value);
+        else if (value === null || isMissingText(String(cell))) table.miss(table.column(name));
+        else table.refuse(table.column(name), String(cell), lineNumber);
+      }
+      if (!told) {
+        table.dropRow();
+        return 'passed-over';
+      }
+      table.set(table.column(stepped ? 'step' : 'epoch'), lastStep);
+      table.endRow(lineNumber);
+      return 'record';
+    };
+    const endKerasEpoch = (): void => {
+      if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line, kerasBar.text);
+      kerasBar = undefined;
+    };
+    const read = (text: string, lineNumber: number): LineFate | undefined => {
+      if (pattern !== undefined) {
+        const groups = pattern.take(text);
+        const table = tableOf('pattern');
+        if (groups === undefined) {
+          const left = pattern.left(text);
+          if (left === undefined) return undefined;
+          table.refuse(table.column(left.name), left.text, lineNumber);
+          table.endRow(lineNumber);
+          return 'record';
+        }
+        for (const [name, cell] of groups) {
+          const column = table.column(name);
+          const value = numberOfText(cell) ?? numberOfText(withoutClosing(cell));
+          if (value !== undefined) table.set(column, value);
+          else if (isMissingText(cell)) table.miss(column);
+          else table.refuse(column, cell, lineNumber);
+        }
+        table.endRow(lineNumber);
+        return 'record';
+      }
+      const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
+      if (event === 'damaged') return event;
+      if (event !== undefined) return takeEvent(event, lineNumber);
+      const whole = bareBar !== '' && KERAS_REST.test(text) ? `${bareBar} ${text.trim()}` : text;
+      bareBar = kerasEpoch > 0 && KERAS_BARE_BAR.test(text) ? text.trimEnd() : '';
+      const epoch = KERAS_EPOCH.exec(text);
+      if (epoch !== null) {
+        endKerasEpoch();
+        // `fit` for one epoch, again and again: each is one more.
+        kerasEpoch = epoch[2] === '1' ? kerasEpoch + 1 : Number(epoch[1]);
+      }
+      const match = matchLine(text, (table) => dialects.has(table));
+      if (match !== undefined) {
+        addRow(match, lineNumber, text);
+        return 'record';
+      }
+      if (kerasEpoch > 0 && (KERAS_BAR.test(whole) || KERAS_LOST.test(whole))) {
+        keepKerasBar(kerasEpoch, kerasPairs(whole), lineNumber, whole);
+        return 'record';
+      }
+      // Without a line that names the epoch each bar is one, unless it is drawn again with more behind it.
+      if (kerasEpoch === 0 && KERAS_DRAWN.test(whole) && KERAS_BAR.test(whole)) {
+        const pairs = kerasPairs(whole);
+        const isAgain =
+          kerasBar?.match.pairs.every(
+            ([name, value], k) => pairs[k]?.[0] === name && pairs[k][1] === value,
+          ) === true;
+        if (!isAgain) {
+          endKerasEpoch();
+          fits++;
+        }
+        keepKerasBar(fits, pairs, lineNumber, whole);
+        return 'record';
+      }
+      const json = text.includes('{"') && !COUNTER_IN_OBJECT.test(text) ? jsonTail(text) : undefined;
+      if (json !== undefined) {
+        const id = `json ${json.name}`;
+        const table = tableOf(id);
+        let scanner = scanners.get(id);
+        if (scanner === undefined) {
+          scanner = objectScanner(table);
+          scanners.set(id, scanner);
+          tails.set(id, nothingWaits());
+        }
+        const bytes = Buffer.from(json.object);
+        if (scanner.row(bytes, 0, bytes.length, lineNumber)) {
+          tailWithLoss ??= /loss/i.test(json.object)
+            ? { line: lineNumber, text: text.slice(0, 400) }
+            : undefined;
+          return tails.get(id)!;
+        }
+      }
+      if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
+      return undefined;
+    };
+
+    /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
+    const hasLoss = (): boolean =>
+      [...results.trials.values()].some((table) => table.rows() > 0) ||
+      [...dialects.values()].some(({ table }) =>
+        table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
+      );
+    /** How many losses the known layouts have told. */
+    const lossPoints = (): number => {
+      if ([...results.trials.values()].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
+      return [...dialects.values()].reduce(
+        (most, { table, axis }) =>
+          table.columns.reduce(
+            (points, { name, count }) =>
+              isLossName(name)
+                ? Math.max(points, axis === 'epoch' ? Number.POSITIVE_INFINITY : count)
+                : points,
+            most,
+          ),
+        0,
+      );
+    };
+    // As much code as all other formats of logs: loaded where text is read.
+    const lines = (await import('./printed-lines.ts')).printedLines();
+    const unnamed = unnamedLines();
+    const lastLine = nothingWaits();
+    let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
+    let printed: PrintedLog | undefined;
+    let asPrinted: { line: number; text: string } | undefined;
+
+    const { account, errors } = await scanLines(
+      chunks,
+      path,
+      {
+        line(bytes, start, end, lineNumber, terminated) {
+          // Long lines are data that somebody printed; a record is short.
+          if (end - start > LONGEST_RECORD) {
+            countAt(long, lineNumber);
+            return 'passed-over';
+          }
+          if (pattern === undefined && dialects.size === 0) unnamed.add(bytes, start, end, lineNumber);
+          const plainText =
+            pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && !results.isOpen() && terminated;
+          const known = plainText && lines.again(bytes, start, end, lineNumber);
+          if (known) return known.taken?.waits ?? 'passed-over';
+          let to = end;
+          if (!terminated) {
+            // The last number of a line without an end may be cut: not taken where it stops in the middle.
+            const ends = (what: RegExp): boolean =>
+              to > start && what.test(String.fromCharCode(bytes[to - 1]!));
+            while (ends(/[-+.eE]/)) to--;
+            // What is left of it is another number: of `0.41` cut to `0.` no 0.
+            if (to < end && ends(/\d/)) while (ends(/[-+.eE\d]/)) to--;
+          }
+          const raw = bytes.toString('utf8', start, to);
+          if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
+          const unescaped = pattern === undefined && raw.includes('#0') ? withoutOctal(raw) : raw;
+          const drawn = /[\u001b\u0008]/.test(unescaped) ? unescaped.replace(DRAWING, '') : unescaped;
+          const bare = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
+          // A --pattern is held against the line as it is.
+          const text = pattern === undefined ? withPoints(bare) : bare;
+          if (pattern === undefined) {
+            // The last line of a result may be cut in a number, and the result whole without it.
+            if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
+            const result = results.take(text, lineNumber);
+            if (result !== undefined) return terminated ? result : 'torn-record';
+          }
+          const fate = read(text, lineNumber);
+          if (fate === 'damaged') {
+            if (!terminated) return 'torn-record';
+            countAt(broken, lineNumber);
+          }
+          if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
+          if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
+          const table = tables.take(text);
+          if (table === 'held') return 'held';
+          if (table === 'drawn') return 'passed-over';
+          const said = table ?? asPairs(inEnglish(withoutRemark(text)));
+          const plain = said === raw ? bytes : Buffer.from(said);
+          const taken = lines.add(
+            plain,
+            said === raw ? start : 0,
+            said === raw ? to : plain.length,
+            lineNumber,
+          );
+          // A --pattern is held against the line, not against what it was turned into.
+          if ((said !== text || unescaped !== raw) && lines.likeliest()?.line === lineNumber)
+            asPrinted = { line: lineNumber, text: (unescaped === raw ? text : raw).slice(0, 400) };
+          // What it is depends on its words alone, unless an object, a table or another line has told it.
+          if (
+            plainText &&
+            said === raw &&
+            !text.includes('{"') &&
+            !OVERFLOW.test(text) &&
+            kerasEpoch === 0 &&
+            !tables.isOpen()
+          )
+            lines.remember();
+          if (terminated) return taken?.waits ?? 'passed-over';
+          torn = { skeleton: taken?.skeleton, cut: to < end };
+          return lastLine;
+        },
+        blank() {
+          results.end();
+          return 'overhead';
+        },
+        *settle() {
+          results.end();
+          yield* results.fates();
+          for (const [id, waits] of tails) {
+            const told = isRecord(dialects.get(id)!.table);
+            if (!told) dialects.delete(id);
+            yield [waits, told ? 'record' : 'passed-over'];
+          }
+          printed = pattern === undefined ? lines.finish() : undefined;
+          if (hasLoss() && (printed === undefined || pointsOf(printed) < MANY_MORE * lossPoints()))
+            printed = undefined;
+          yield* lines.fates(printed);
+          const whole =
+            torn?.skeleton !== undefined && printed?.used.has(torn.skeleton) === true && !torn.cut;
+          yield [lastLine, whole ? 'record' : 'torn-record'];
+        },
+      },
+      { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
+    );
+    endKerasEpoch();
+    if (broken.count > 0)
+      errors.push(
+        diagError(
+          'log-lines-bad',
+          { count: broken.count, what: 'lines of MLPerf', one: 'a line of MLPerf', lines: placesOf(broken) },
+          { path, line: broken.first[0]! },
+        ).toRecord(),
+      );
+    for (const [id, scanner] of scanners) if (dialects.has(id)) errors.push(...scanner.errors(path));
+
+    const series = new Map<string, LoggedSeries>();
+    const notes = new Set<string>();
+    let kept = 0;
+    let longest = 0;
+    let stepUnit: StepUnit = 'row';
+    for (const [id, { table, axis }] of dialects) {
+      const finished = table.finish();
+      kept += table.rows();
+      if (table.rows() > longest) {
+        longest = table.rows();
+        stepUnit = finished.stepUnit;
+      }
+      for (const note of finished.notes) notes.add(note);
+      for (const one of finished.series) {
+        // An axis that this reader filled itself is no series; two layouts with one name are told apart.
+        if (pattern === undefined && !id.startsWith('json') && one.name === axis) continue;
+        const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
+        if (!series.has(name)) series.set(name, { ...one, name });
+      }
+    }
+    if (printed !== undefined) {
+      kept += printed.records;
+      for (const note of printed.notes) notes.add(note);
+      for (const one of printed.series) if (!series.has(one.name)) series.set(one.name, one);
+      stepUnit = printed.stepUnit;
+    }
+    const runs = [...results.trials].flatMap(([name, table]): LoggedRun[] => {
+      kept += table.rows();
+      return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
+    });
+    if (long.count > 0)
+      notes.add(
+        `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} taken for other text (first in line ${long.first[0]})`,
+      );
+    if (overflows.count > 0)
+      notes.add(
+        `${counted(overflows.count, 'line reports', 'lines report')} an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
+      );
+    const best = kept === 0 ? lines.likeliest() : undefined;
+    const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;
+    const unlike = kept === 0 ? unnamed.likeliest() : undefined;
+    const main = { stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] };
+    return {
+      likeliest: [likeliest, tailWithLoss, unlike].filter((one) => one !== undefined),
+      kept,
+      account,
+      errors,
+      // Other text beside the results of trials tells none of them.
+      runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
+    };
+  },
+};

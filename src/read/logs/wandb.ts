@@ -1,0 +1,302 @@
+/**
+ * The transaction log of a W&B run (`run-ID.wandb`): what was logged, online and offline.
+ *
+ * | bytes | what |
+ * |---|---|
+ * | 7 | header: `:W&B`, 0xBEE1 (little-endian), version 0 |
+ *
+ * then blocks of 32 KiB, of which the first has the header in it. In a block stand pieces of records; fewer than 7 bytes
+ * at its end are padding.
+ *
+ * | bytes | what |
+ * |---|---|
+ * | 4 | CRC-32 of the type and the data, little-endian |
+ * | 2 | length L, little-endian |
+ * | 1 | type: 1 a whole record, 2 its first piece, 3 one between, 4 its last |
+ * | L | data |
+ *
+ * `Record`: 2 history { 1 item { 1 key, 2 nested_key, 16 value_json }, 2 step { 1 num } }, 5 config and 17 run { 4 config },
+ * each config { 1 update { 1 key, 2 nested_key, 16 value_json } }; others are passed over (what was printed, how the
+ * machine did, the summary, which repeats the last values). A row of the history is read as a line of JSON is.
+ * Source: wandb/proto/wandb_internal_pb2 of wandb 0.31.0 (messages), the log format of LevelDB (blocks).
+ */
+import { dirname, join } from 'node:path';
+import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import { byteQueue } from '../bytes/byte-queue.ts';
+import { crc32 } from '../bytes/crc32.ts';
+import { openLedger } from '../bytes/ledger.ts';
+import { type ProtobufField, protobufFields, signedVarint, textOf } from '../bytes/protobuf.ts';
+import type { LogFormat, LoggedSeries } from './format.ts';
+import { flatten, type Scalar } from './hyperparameters.ts';
+import { objectScanner, skipValue } from './json-line.ts';
+import { rowTable } from './row-table.ts';
+import { wandbRun } from './wandb-folder.ts';
+
+/** `:W&B`, the magic number, the version. */
+export const WANDB_HEADER = Buffer.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0x00]);
+const BLOCK_BYTES = 32 << 10;
+const FRAME_BYTES = 7;
+/** A record that is longer is passed over: rows of numbers are short. */
+const MAX_RECORD = 64 << 20;
+
+/** Types of pieces; 3 is one between the first and the last. */
+const WHOLE = 1;
+const FIRST = 2;
+const LAST = 4;
+const HISTORY = 2;
+const CONFIG = 5;
+const RUN = 17;
+const RUN_CONFIG = 4;
+const VALUE_JSON = 16;
+
+/** The length of the data of the piece at `at`, undefined where there is no sound one before `end`. */
+function soundPiece(bytes: Buffer, at: number, end: number): number | undefined {
+  if (end - at < FRAME_BYTES) return undefined;
+  const length = bytes.readUInt16LE(at + 4);
+  const type = bytes[at + 6]!;
+  const stop = at + FRAME_BYTES + length;
+  if (type < WHOLE || type > LAST || stop > end) return undefined;
+  return crc32(bytes.subarray(at + 6, stop)) === bytes.readUInt32LE(at) ? length : undefined;
+}
+
+/** The name of an item: its key, or its nested keys joined with `.`, and its value as JSON. */
+function itemOf(item: ProtobufField, path: string): { name: string; json: string } {
+  const names: string[] = [];
+  let json = '';
+  for (const field of protobufFields(item.bytes, path, 'an item of W&B', item.offset, 2))
+    if (field.number === 1 || field.number === 2) names.push(textOf(field));
+    else if (field.number === VALUE_JSON) json = textOf(field);
+  return { name: names.join('.'), json };
+}
+
+/** Of a plot, a picture, a table: what it is. Its other members (a width, a size) measure nothing. */
+const MEDIA = '_type';
+
+/** More than one value would bring names of its own. */
+function isOneValue(json: string): boolean {
+  const followed = Buffer.from(`${json},`);
+  return skipValue(followed, 0, followed.length) === followed.length - 1;
+}
+
+/** Names of members are no deeper. */
+const MAX_NESTED = 8;
+
+/** Whether a name is that of a member of one of `parents`. */
+function isWithin(name: string, parents: ReadonlySet<string>): boolean {
+  let dot = parents.size === 0 ? -1 : name.indexOf('.');
+  for (let depth = 0; dot >= 0 && depth < MAX_NESTED; depth++) {
+    if (parents.has(name.slice(0, dot))) return true;
+    dot = name.indexOf('.', dot + 1);
+  }
+  return false;
+}
+
+/** The row of a history as one object of JSON; undefined where a value is no JSON. */
+function rowOf(history: ProtobufField, path: string): string | undefined {
+  const items: { readonly name: string; readonly json: string }[] = [];
+  const media = new Set<string>();
+  let step = '0';
+  for (const field of protobufFields(history.bytes, path, 'a history of W&B', history.offset, 1))
+    if (field.number === 1) {
+      const item = itemOf(field, path);
+      if (!isOneValue(item.json.trim())) return undefined;
+      if (item.name.endsWith(`.${MEDIA}`)) media.add(item.name.slice(0, -MEDIA.length - 1));
+      items.push(item);
+    } else if (field.number === 2)
+      for (const one of protobufFields(field.bytes, path, 'a step of W&B', field.offset, 2))
+        if (one.number === 1 && one.wire === 0) step = String(signedVarint(one.bytes));
+  const isMedia = ({ name, json }: { readonly name: string; readonly json: string }): boolean =>
+    isWithin(name, media) || (json.startsWith('{') && json.includes(`"${MEDIA}"`));
+  const members = items
+    .filter((item) => !isMedia(item))
+    .map(({ name, json }) => `${JSON.stringify(name)}:${json}`);
+  // proto3 leaves out a step that is 0, and older versions had it in no item.
+  if (!items.some(({ name }) => name === '_step')) members.push(`"_step":${step}`);
+  return `{${members.join(',')}}`;
+}
+
+function readConfig(config: ProtobufField, path: string, into: Map<string, Scalar>): void {
+  for (const update of protobufFields(config.bytes, path, 'a configuration of W&B', config.offset, 1)) {
+    if (update.number !== 1) continue;
+    const { name, json } = itemOf(update, path);
+    // Of W&B itself: its version, the platform.
+    if (name === '_wandb' || name.startsWith('_wandb.')) continue;
+    try {
+      flatten(JSON.parse(json), name, into);
+    } catch {
+      // Bare NaN, say: as it stands.
+      into.set(name, json.slice(0, 1_000));
+    }
+  }
+}
+
+export const wandb: LogFormat = {
+  id: 'wandb',
+  title: 'W&B transaction log',
+  tried: 'W&B transaction log (.wandb)',
+  text: false,
+  names: /\.wandb$/,
+  joined: (paths) =>
+    paths.map((path) => ({
+      path,
+      named: wandbRun(path) ?? path,
+      files: [{ path }],
+      folder: join(dirname(path), 'files'),
+    })),
+  sniff: (head) => head.subarray(0, WANDB_HEADER.length).equals(WANDB_HEADER),
+  async read(chunks, path) {
+    const ledger = openLedger();
+    const table = rowTable();
+    const scan = objectScanner(table);
+    const hyperparameters = new Map<string, Scalar>();
+    /** Where the record of each row begins. */
+    const offsets: number[] = [];
+    const bad = { count: 0, first: 0 };
+    const stray = { bytes: 0, first: 0 };
+
+    const spoil = (at: number): void => {
+      if (bad.count++ === 0) bad.first = at;
+    };
+    const lose = (reason: 'hole' | 'no-record', bytes: number, at: number): void => {
+      if (stray.bytes === 0) stray.first = at;
+      stray.bytes += bytes;
+      ledger.lose(reason, bytes, at);
+    };
+
+    const readRecord = (data: Buffer, at: number): void => {
+      let fate: 'record' | 'passed-over' | 'damaged' = 'passed-over';
+      try {
+        for (const field of protobufFields(data, path, 'a record of W&B', at))
+          if (field.number === HISTORY) {
+            const row = rowOf(field, path);
+            const bytes = Buffer.from(row ?? '');
+            fate = scan.row(bytes, 0, bytes.length, offsets.length) ? 'record' : 'damaged';
+            if (fate === 'record') offsets.push(at);
+          } else if (field.number === CONFIG) {
+            readConfig(field, path, hyperparameters);
+            fate = 'record';
+          } else if (field.number === RUN) {
+            for (const one of protobufFields(field.bytes, path, 'a run of W&B', field.offset, 1))
+              if (one.number === RUN_CONFIG) readConfig(one, path, hyperparameters);
+            fate = 'record';
+          }
+      } catch (error) {
+        if (!(error instanceof DiagError)) throw error;
+        fate = 'damaged';
+      }
+      if (fate === 'record') ledger.record(data.length);
+      else if (fate === 'passed-over') ledger.passOver(data.length);
+      else {
+        spoil(at);
+        ledger.lose('damaged', data.length, at, 1);
+      }
+    };
+
+    /** The record whose last piece has not come yet. */
+    let open: { pieces: Buffer[]; at: number; bytes: number; count: number } | undefined;
+    const giveUp = (reason: 'damaged' | 'torn-record'): void => {
+      if (open === undefined) return;
+      if (reason === 'damaged') spoil(open.at);
+      ledger.lose(reason, open.bytes + open.count * FRAME_BYTES, open.at, 1);
+      open = undefined;
+    };
+    const takePiece = (type: number, data: Buffer, at: number): void => {
+      const begins = type === WHOLE || type === FIRST;
+      if (begins) giveUp('damaged');
+      else if (open === undefined) {
+        spoil(at);
+        ledger.lose('damaged', data.length + FRAME_BYTES, at, 1);
+        return;
+      }
+      open ??= { pieces: [], at, bytes: 0, count: 0 };
+      open.bytes += data.length;
+      open.count++;
+      if (open.bytes <= MAX_RECORD) open.pieces.push(type === WHOLE ? data : Buffer.from(data));
+      else open.pieces = [];
+      if (type !== WHOLE && type !== LAST) return;
+      ledger.overhead(open.count * FRAME_BYTES);
+      if (open.bytes > MAX_RECORD) ledger.passOver(open.bytes);
+      else readRecord(open.pieces.length === 1 ? open.pieces[0]! : Buffer.concat(open.pieces), open.at);
+      open = undefined;
+    };
+
+    /** @param isLast the file ends where these bytes do, which may be before the end of the block */
+    const readBlock = (bytes: Buffer, start: number, end: number, offset: number, room: number): void => {
+      const blockEnd = start + room;
+      for (let at = start; at < end; ) {
+        const here = offset + at - start;
+        if (blockEnd - at < FRAME_BYTES) {
+          ledger.overhead(end - at);
+          return;
+        }
+        const length = soundPiece(bytes, at, end);
+        if (length !== undefined) {
+          const dataAt = at + FRAME_BYTES;
+          takePiece(bytes[at + 6]!, bytes.subarray(dataAt, dataAt + length), here);
+          at = dataAt + length;
+          continue;
+        }
+        giveUp('damaged');
+        if (bytes.subarray(at, end).every((byte) => byte === 0)) {
+          lose('hole', end - at, here);
+          return;
+        }
+        const stop = end - at < FRAME_BYTES ? blockEnd : at + FRAME_BYTES + bytes.readUInt16LE(at + 4);
+        if (stop > end && stop <= blockEnd) {
+          ledger.lose('torn-record', end - at, here, 1);
+          return;
+        }
+        // The length is under no checksum of its own: it is believed where it leads to a sound piece, or to the end.
+        const led =
+          blockEnd - stop < FRAME_BYTES || stop === end || soundPiece(bytes, stop, end) !== undefined;
+        if (stop <= end && led) {
+          spoil(here);
+          ledger.lose('bad-checksum', stop - at, here, 1);
+          at = stop;
+        } else {
+          lose('no-record', end - at, here);
+          return;
+        }
+      }
+    };
+
+    const queue = byteQueue(chunks);
+    const hasHeader = await queue.need(WANDB_HEADER.length);
+    const head = queue.bytes.subarray(queue.at, queue.at + WANDB_HEADER.length);
+    if (head.equals(WANDB_HEADER)) ledger.overhead(head.length);
+    else if (hasHeader) lose('no-record', head.length, 0);
+    else ledger.lose('torn-record', head.length, 0, 1);
+    queue.skip(head.length);
+    for (;;) {
+      const room = BLOCK_BYTES - (queue.position % BLOCK_BYTES);
+      if (queue.available() < room) await queue.need(room);
+      const size = Math.min(room, queue.available());
+      if (size === 0) break;
+      readBlock(queue.bytes, queue.at, queue.at + size, queue.position, room);
+      queue.skip(size);
+    }
+    giveUp('torn-record');
+
+    const errors: ErrorRecord[] = [];
+    const { count, first } = bad;
+    if (count > 0)
+      errors.push(diagError('wandb-bad-record', { count }, { path, byteOffset: first }).toRecord());
+    if (stray.bytes > 0)
+      errors.push(
+        diagError('wandb-lost-bytes', { bytes: stray.bytes }, { path, byteOffset: stray.first }).toRecord(),
+      );
+    const { series, ...axis } = table.finish();
+    const placed = series.map(
+      ({ line, ...one }): LoggedSeries => ({
+        ...one,
+        ...(line === undefined ? {} : { byteOffset: Float64Array.from(line, (row) => offsets[row]!) }),
+      }),
+    );
+    return {
+      kept: table.rows(),
+      account: ledger.account(),
+      errors: [...errors, ...scan.errors(path)],
+      runs: [{ ...axis, series: placed, hyperparameters }],
+    };
+  },
+};
