@@ -42,7 +42,7 @@ try {
 }
 // One wheel is there, not those of other versions too.
 rmSync(join(root, 'python/dist'), { recursive: true, force: true });
-execFileSync('python3', ['-m', 'pip', 'wheel', '-q', '--no-deps', '-w', 'python/dist', '../python'], {
+execFileSync('python3', ['-m', 'pip', 'wheel', '-q', '--no-deps', '-w', 'python/dist', './python'], {
   cwd: root,
   stdio: 'inherit',
 });

@@ -257,22 +257,25 @@ describe('tfjs recorder', () => {
     ]);
   });
 
-  it.each(['recorder/tfjs-recorder', 'autodiff/clippy-adagrad'])('%s bundles for browsers', async (entry) => {
-    const { build } = await import('esbuild');
-    const { outputFiles, metafile } = await build({
-      entryPoints: [join(projectRoot, `src/${entry}.ts`)],
-      bundle: true,
-      format: 'esm',
-      platform: 'browser',
-      external: ['@tensorflow/*'],
-      write: false,
-      metafile: true,
-      outdir: out,
-    });
-    const imports = Object.values(metafile.outputs).flatMap((one) => one.imports.map(({ path }) => path));
-    expect(imports.filter((path) => !path.startsWith('@tensorflow/'))).toEqual([]);
-    expect(outputFiles[0]!.text).not.toMatch(/from ["']node:|require\(["']node:/);
-  });
+  it.each(['experiment/recorder/tfjs-recorder', 'differentiate/autodiff/clippy-adagrad'])(
+    '%s bundles for browsers',
+    async (entry) => {
+      const { build } = await import('esbuild');
+      const { outputFiles, metafile } = await build({
+        entryPoints: [join(projectRoot, `src/${entry}.ts`)],
+        bundle: true,
+        format: 'esm',
+        platform: 'browser',
+        external: ['@tensorflow/*'],
+        write: false,
+        metafile: true,
+        outdir: out,
+      });
+      const imports = Object.values(metafile.outputs).flatMap((one) => one.imports.map(({ path }) => path));
+      expect(imports.filter((path) => !path.startsWith('@tensorflow/'))).toEqual([]);
+      expect(outputFiles[0]!.text).not.toMatch(/from ["']node:|require\(["']node:/);
+    },
+  );
 
   it('a variable that a step does not use is recorded without a gradient', () => {
     const [used, unused] = [tf.variable(tf.scalar(1)), tf.variable(tf.scalar(2))];

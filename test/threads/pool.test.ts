@@ -125,7 +125,7 @@ it('a thread that cannot start for a fault in its file', async () => {
 });
 
 it('the program that is built has the file of a replay’s threads', async () => {
-  const built = openThreads(pathToFileURL(`${projectRoot}/dist/replay/parts.worker.js`), 1);
+  const built = openThreads(pathToFileURL(`${projectRoot}/dist/experiment/replay/parts.worker.js`), 1);
   await built.ready();
   await built.close();
 });

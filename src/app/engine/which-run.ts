@@ -14,7 +14,7 @@ export const placeOf = (places: readonly string[], path: string): string | undef
   places
     .filter((place) => {
       const way = relative(place, path);
-      return way.split(sep)[0] !== '../..' && !isAbsolute(way);
+      return way.split(sep)[0] !== '..' && !isAbsolute(way);
     })
     .sort((a, b) => b.length - a.length)[0];
 

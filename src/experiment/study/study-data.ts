@@ -34,7 +34,7 @@ export interface StudyData {
 
 /** A path in a study, relative to its file. */
 export const besideStudy = (studyPath: string, path: string): string =>
-  isAbsolute(path) ? path : join(studyPath, '../..', path);
+  isAbsolute(path) ? path : join(studyPath, '..', path);
 
 /**
  * Reads and prepares the data.

@@ -325,7 +325,7 @@ export function countingSource(source: ByteSource): ByteSource & { readonly byte
 /** Whether `path` is the folder or lies in it; both as they are told without links. */
 export const liesIn = (folder: string, path: string): boolean => {
   const way = relative(folder, path);
-  return way !== '../..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
+  return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 };
 
 /**

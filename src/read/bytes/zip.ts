@@ -271,7 +271,7 @@ function memberName(bytes: Uint8Array, path: string): string {
   } catch {
     throw malformed(path, 'the name of a member is not UTF-8');
   }
-  const leaves = /^[/\\]|^[A-Za-z]:|\\|\0/.test(name) || name.split('/').includes('../..') || name === '';
+  const leaves = /^[/\\]|^[A-Za-z]:|\\|\0/.test(name) || name.split('/').includes('..') || name === '';
   if (leaves) throw diagError('path-leaves-folder', { name, folder: 'of the archive' }, { path });
   return name;
 }

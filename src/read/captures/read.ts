@@ -101,7 +101,7 @@ export const isCapture = async (folder: string): Promise<boolean> =>
  *   capture-shape, capture-no-steps; what reading the manifest and `initial.safetensors` throws
  */
 export async function openCapture(path: string): Promise<Capture> {
-  const folder = path.endsWith(`/${MANIFEST}`) || path === MANIFEST ? join(path, '../..') : path;
+  const folder = path.endsWith(`/${MANIFEST}`) || path === MANIFEST ? join(path, '..') : path;
   const files = (await listFolder(folder)) ?? [];
   // What is missing or no folder is told apart by trying to open it.
   if (files.length === 0) await (await openFile(folder)).close();
