@@ -80,7 +80,7 @@ describe.skipIf(python === undefined)(
       pip() { named pip 'clippy-diag[cli]' '${source}/python/dist/${wheels[0]}[cli]' "$@"; }`;
       const clean = environment();
       shell(
-        INSTALLS.registry,
+        ['npm install --global clippy-diag', ...INSTALLS.registry, ...INSTALLS.published],
         empty,
         { PATH: `${clean}:${process.env.PATH}`, npm_config_prefix: prefix },
         prelude,

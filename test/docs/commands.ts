@@ -33,6 +33,13 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
     'needs the census data, which are not shipped',
   'npx tsx bench/study/paper.ts FOLDER': 'trains for hours on the census data, which are not shipped',
   'npm audit signatures': 'needs a release that is published',
+  'npm run release -- --prepare 0.3.0 --owner some-lab': 'test/release/prepare.test.ts runs it in a copy',
+  'npm install --package-lock-only && npm run docs': 'writes into this checkout',
+  'npm run release -- --dry-run --tag v0.3.0': '.ci/run runs it, without a tag',
+  "git commit -am 'release: 0.3.0' && git tag -s v0.3.0 -m v0.3.0": 'commits',
+  'git push origin main v0.3.0': 'publishes',
+  'npm login': 'needs an account',
+  'npm publish release/clippy-diag-0.3.0.tgz --access public': 'publishes',
   'npm view clippy-diag dist.attestations': 'needs a release that is published',
   'npm install clippy-diag @tensorflow/tfjs-node@4.22.0': 'its install script downloads 300 MB',
 };
@@ -65,12 +72,12 @@ export const INSTALLS = {
     'pip install ./python',
   ],
   registry: [
-    'npm install --global clippy-diag',
-    "pip install 'clippy-diag[cli]'",
     'npm install bullmq@6 ioredis',
     'npm install clippy-diag @tensorflow/tfjs',
     'npm install --ignore-scripts @tensorflow/tfjs-node@4.22.0',
   ],
+  /** Shown once the packages are published, and tried before that too. */
+  published: ["pip install 'clippy-diag[cli]'"],
 } as const;
 
 /** `clippy-diag …` in the prose of the pages, as words; a name in capitals stands for something. */

@@ -7,7 +7,7 @@ import { deadLinks, examples, expectShown, INCIDENT, pages, WIDE } from '../supp
 import { projectRoot } from '../support/shared-data.ts';
 
 describe('examples in the docs', () => {
-  it('are there', async () => expect(examples.map((e) => e.path)).toContain('README.md'));
+  it('are there', async () => expect(examples.map((e) => e.path)).toContain('docs/page.md'));
 
   // The one that is left out is looked at by test/engine/analyze.test.ts.
   it.each(examples.filter(({ args }) => args !== INCIDENT))('$path: clippy-diag $args', async (example) => {
