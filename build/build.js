@@ -61,7 +61,8 @@ const modules = {
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
   plugins: [rawText, lazyNode, lazyWidths, oclifParser],
-  sourcemap: 'linked',
+  // Maps point at sources, which no package has.
+  sourcemap: process.argv.includes('--fast') ? 'linked' : false,
   sourcesContent: false,
 };
 const program = {

