@@ -27,8 +27,9 @@ what it reads.
   says *number*. Where it says *finite number* or *whole number*, it never is one.
 - A value that is missing is \`null\`. A member that is *optional* may be left out.
 - \`schemaVersion\` is \`MAJOR.MINOR\`. Within a major version, members are added and none is removed or changes its
-  meaning: ignore what you do not know. Reports of 1.0, which have no account, cause or remedies,
-  are read too; those of a later major version are refused.
+  meaning: ignore what you do not know. Reports of 1.x and 2.x are read too: the former have no
+  account, cause or remedies, the latter no coverage, proofs, job or audit, and an older form of
+  \`comparison\`. Those of a later major version are refused.
 - Names of series, tensors, files and runs are untrusted text, as found in the inputs.
 - A command that fails before it has a document prints one with \`error\` alone.`;
 

@@ -8,6 +8,12 @@ export const TRIGGERS = [
   'weight-decay',
   'precision',
   'sharpness',
+  'code',
+  'hardware',
+  'initialisation',
+  'order',
+  'schedule',
+  'evaluation',
   'none-found',
 ] as const;
 export type Trigger = (typeof TRIGGERS)[number];
@@ -73,17 +79,25 @@ export interface Cause {
   /** `shown` by an experiment, `likely` by what was recorded; null where nothing is said. */
   readonly confidence: 'shown' | 'likely' | null;
   readonly statement: string;
+  /** What was used over what should have been, where the cause is a factor; a report of 2.x does not tell it. */
+  readonly factor?: number | null;
   readonly evidence: readonly CauseEvidence[];
 }
 
 export const REMEDY_ACTIONS = [
   'clip',
   'skip-batches',
+  'skip-rows',
   'lower-learning-rate',
   'lower-weight-decay',
   'restore-optimizer-state',
+  'restore-schedule',
   'rewind',
+  'reload-weights',
+  'replace-device',
+  'fix-code',
   'fix-data',
+  'fix-evaluation',
   'raise-precision',
   'none-needed',
 ] as const;
@@ -96,12 +110,21 @@ export type ArmOutcome = (typeof ARM_OUTCOMES)[number];
 /** Of a try whose `outcome` is not known for one reason: it holds every update back. Part of its `statement`. */
 export const LEARNS_SLOWER = 'it is not harmed, but learns too slowly to come down to where the run broke';
 
+/** Rows of one batch to leave out: their places in it, and their ids where each was recorded with one. */
+export interface SkippedRows {
+  readonly step: number;
+  readonly rows: readonly number[];
+  readonly ids: readonly (number | string)[] | null;
+}
+
 export interface Remedy {
   readonly action: RemedyAction;
   /** As `--rule` takes it; null where no rule is part of it. */
   readonly rule: string | null;
   /** Inclusive. */
   readonly skipSteps: readonly [number, number] | null;
+  /** Of `skip-rows` alone; a report of 2.x has none. */
+  readonly skipRows?: readonly SkippedRows[] | null;
   /** Against the rate of the trigger's step. */
   readonly learningRateFactor: number | null;
   readonly learningRate: number | null;
@@ -129,7 +152,12 @@ export const takesBack = (
   { action, learningRate }: Pick<Remedy, 'action' | 'learningRate'>,
   trigger: Trigger,
 ): boolean =>
-  (trigger === 'data' && (action === 'skip-batches' || action === 'fix-data')) ||
+  (trigger === 'data' && (action === 'skip-batches' || action === 'skip-rows' || action === 'fix-data')) ||
+  (trigger === 'order' && action === 'fix-data') ||
+  (trigger === 'code' && action === 'fix-code') ||
+  (trigger === 'hardware' && (action === 'reload-weights' || action === 'replace-device')) ||
+  (trigger === 'evaluation' && action === 'fix-evaluation') ||
+  (trigger === 'learning-rate' && action === 'restore-schedule') ||
   // A rate of its own is that of before the change; a factor is a lower one.
   (trigger === 'learning-rate' && action === 'lower-learning-rate' && learningRate !== null) ||
   (trigger === 'weight-decay' && action === 'lower-weight-decay') ||

@@ -1,6 +1,59 @@
 /** Two runs against each other: where they part, and in which settings they differ. */
 import type { Cell } from './report.ts';
 
+/** What of a step can differ between two runs, in the order in which one leads to the next. */
+export const COMPARED_LINKS = [
+  'batch',
+  'rng',
+  'options',
+  'weights',
+  'loss',
+  'gradient',
+  'clip',
+  'state',
+  'update',
+] as const;
+export type ComparedLink = (typeof COMPARED_LINKS)[number];
+
+/** What a difference is measured against. */
+export const FLOOR_KINDS = ['measured', 'rounding', 'seeds'] as const;
+
+/** The first place at which two runs differ. */
+export interface RunDifference {
+  readonly step: number;
+  readonly link: ComparedLink;
+  /** The first tensor in forward order; null where the link has none. */
+  readonly tensor: string | null;
+  /** Relative size of the difference; null where it differs in kind. */
+  readonly size: number | null;
+}
+
+/** Two runs, or two groups of runs, against each other. Since schema 3.0; {@link Comparison} is the form of 2.0. */
+export interface RunComparison {
+  readonly settings: readonly { readonly key: string; readonly a: Cell; readonly b: Cell }[];
+  /** Whether both begin alike, so that steps are compared and not only levels. */
+  readonly paired: boolean;
+  readonly floor: { readonly kind: (typeof FLOOR_KINDS)[number]; readonly relative: number | null };
+  /** Where they differ at all, and where they are apart by more than the floor; null where they are not. */
+  readonly differsAt: RunDifference | null;
+  readonly partsAt: RunDifference | null;
+  /** First step after which the difference never falls under the floor again; null where there is none. */
+  readonly forGoodFrom: number | null;
+  /** Levels of the loss at the end, their relative difference and its standard error; null where there is no loss. */
+  readonly end: {
+    readonly a: number;
+    readonly b: number;
+    readonly relative: number;
+    readonly standardError: number | null;
+  } | null;
+  readonly verdict: 'same' | 'apart' | 'cannot-tell';
+  readonly statement: string;
+}
+
+/** Whether a comparison is of a report of schema 2.x, which is read and shown but no longer written. */
+export const isOldComparison = (comparison: Comparison | RunComparison): comparison is Comparison =>
+  'outcome' in comparison;
+
 /** A series that both runs have, at the steps that both logged. */
 export interface SeriesComparison {
   readonly name: string;
@@ -41,6 +94,7 @@ export interface CapturesComparison {
   }[];
 }
 
+/** The comparison of schema 2.x. */
 export interface Comparison {
   /** Their paths: ids of runs in two folders may be the same. */
   readonly runs: readonly [string, string];

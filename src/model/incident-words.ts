@@ -16,6 +16,7 @@ const WORDS: Readonly<Record<IncidentClass, IncidentWords>> = {
   inconclusive: { did: 'is high', since: 'since', end: ', too soon to tell whether it stays' },
   'micro-divergence': { did: 'rose', since: 'at', end: ' and came back, or settled a little higher' },
   drift: { did: 'went up', since: 'from', end: ' and stays up' },
+  'never-learned': { did: 'learnt nothing', since: 'since', end: '' },
   'full-divergence': { did: 'diverged', since: 'at', end: ' and did not come back' },
   'non-finite': { did: 'is not a number', since: 'from', end: ' (NaN or infinite)' },
 };

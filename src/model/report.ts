@@ -1,26 +1,31 @@
 /** The product: everything the tool found, serialisable. Every other output is a pure function of a Report. */
 
+import type { Audit } from './audit.ts';
 import type { Cause, Remedy } from './cause.ts';
-import type { Comparison } from './comparison.ts';
+import type { Comparison, RunComparison } from './comparison.ts';
 import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
 import type { Finding, Thresholds } from './finding.ts';
 import type { GateResult } from './gate.ts';
 import type { Skipped } from './inspection.ts';
+import type { Job } from './job.ts';
 import type { Account } from './log.ts';
+import type { Preflight } from './preflight.ts';
+import type { Coverage, Proofs } from './proofs.ts';
 import type { ReplayEntry } from './replay.ts';
 import type { Attempt, Role, StepUnit } from './run.ts';
 
-/** 2.0 has account, cause and remedies. */
-export const SCHEMA_VERSION = '2.0';
-/** Major versions of reports that are read: those of 0.1.0 are 1.0. */
-export const READ_MAJORS = ['1', '2'] as const;
+/** 2.0 added account, cause and remedies; 3.0 the class `never-learned`, proofs, job, audit, preflight and a new comparison. */
+export const SCHEMA_VERSION = '3.0';
+/** Major versions of reports that are read: 0.1.0 wrote 1.0, 0.2.0 wrote 2.0. */
+export const READ_MAJORS = ['1', '2', '3'] as const;
 
 export const VERDICT_CLASSES = [
   'healthy',
   'inconclusive',
   'micro-divergence',
   'drift',
+  'never-learned',
   'full-divergence',
   'non-finite',
 ] as const;
@@ -55,6 +60,10 @@ export interface RunVerdict {
   /** One sentence in plain words. */
   readonly why: string;
   readonly incidents: readonly Incident[];
+  /** Which share of the loss records was judged; null where there is no log. A report of 2.x does not tell it. */
+  readonly coverage?: Coverage | null;
+  /** What the verdict rests on; a report of 2.x does not tell it. */
+  readonly provenBy?: Proofs;
 }
 
 /** Whether a run rose and came back. One that settled below twice its level is of the same class, without a recovered step. */
@@ -145,6 +154,10 @@ export interface RunReport {
   readonly remedies?: readonly Remedy[];
   readonly replay: readonly ReplayEntry[];
   readonly curvature: readonly CurvatureEntry[];
+  /** How the process ended, by its log; left out where there is no log, and in a report of 2.x. */
+  readonly job?: Job;
+  /** Whether each recorded step did what its code declares; left out where there is no capture. */
+  readonly audit?: Audit;
 }
 
 /** A value in a table of runs. */
@@ -200,8 +213,10 @@ export interface Report {
   readonly runs: readonly RunReport[];
   /** One row a run, as it was asked for; left out where there is one run. */
   readonly table?: RunsTable;
-  /** Of two runs that were compared. */
-  readonly comparison?: Comparison;
+  /** Of two runs that were compared; a report of 2.x has the older form. */
+  readonly comparison?: Comparison | RunComparison;
+  /** The stable learning rate, where it was measured before training. */
+  readonly preflight?: Preflight;
   /** What a walk passed over, and why. */
   readonly skipped: readonly Skipped[];
   readonly warnings: readonly ErrorRecord[];

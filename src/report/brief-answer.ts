@@ -139,6 +139,8 @@ function titleOf(run: RunReport): string {
       return 'HEALTHY';
     case 'inconclusive':
       return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where, isNearlyBack(run));
+    case 'never-learned':
+      return 'LEARNT NOTHING';
     case 'micro-divergence':
       if (isBack(verdict)) return `RECOVERED from a rise at ${where}`;
       return isOver(run) ? `ROSE at ${where}` : `SETTLED HIGHER since ${where}`;
@@ -332,6 +334,12 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
   'weight-decay': 'lower the weight decay or the learning rate',
   precision: 'train in bfloat16 or float32, or lower the loss scale',
   sharpness: 'lower the learning rate or clip',
+  code: 'correct the training code',
+  hardware: 'replace the device',
+  initialisation: 'initialise the weights anew or lower the learning rate',
+  order: 'shuffle the data and continue its order after a resume',
+  schedule: '',
+  evaluation: 'correct the evaluation',
   'none-found': '',
 };
 

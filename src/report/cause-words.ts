@@ -12,6 +12,12 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
   'weight-decay': 'weight decay times the learning rate was too large',
   precision: 'numbers overflowed',
   sharpness: 'the steps were too long for the curvature of the loss',
+  code: 'the training code computes something else than it declares',
+  hardware: 'the hardware changed a value',
+  initialisation: 'the initial weights do not train',
+  order: 'the order of the data changed',
+  schedule: 'the learning rate schedule restarted as planned',
+  evaluation: 'the evaluation is wrong, not the training',
   'none-found': 'not found',
 };
 

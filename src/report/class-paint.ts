@@ -10,6 +10,7 @@ export const CLASS_MOODS: Readonly<Record<VerdictClass, Mood>> = {
   inconclusive: 'doubtful',
   'micro-divergence': 'doubtful',
   drift: 'bad',
+  'never-learned': 'bad',
   'full-divergence': 'bad',
   'non-finite': 'bad',
 };

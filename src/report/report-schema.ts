@@ -12,6 +12,7 @@ import {
   MECHANISMS,
   REMEDY_ACTIONS,
   type Remedy,
+  type SkippedRows,
   TRIGGERS,
 } from '../model/cause.ts';
 import {
@@ -73,6 +74,7 @@ import {
   text,
   texts,
 } from './schema-of.ts';
+import { audit, coverage, eitherOf, job, preflight, provenBy, runComparison } from './schema-sections.ts';
 
 const step = (description: string): z.ZodType<number | null> => orNull(finite(description));
 const twoTexts = (description: string): z.ZodType<readonly [string, string]> =>
@@ -199,6 +201,11 @@ const verdictMembers = {
   recoveredStep: step('First step of the recovery from it; null where there is none.'),
   why: text('Why, in one sentence.'),
   incidents: listOf(incident, 'Every incident, not only the one that decided.'),
+  coverage: orNull(
+    coverage,
+    'Which share of the loss records was judged; null where there is no log.',
+  ).optional(),
+  provenBy: provenBy.optional(),
 };
 const verdict = objectOf<RunVerdict>(
   'verdict',
@@ -641,6 +648,10 @@ const cause = objectOf<Cause>(
     ),
   ),
   statement: text('It in one sentence.'),
+  factor: orNull(
+    number('What was used over what should have been.'),
+    'What was used over what should have been, where the cause is a factor; null otherwise.',
+  ).optional(),
   evidence: listOf(
     objectOf<CauseEvidence>(
       'causeEvidence',
@@ -672,6 +683,23 @@ const remedy = objectOf<Remedy>(
   action: oneOf(REMEDY_ACTIONS, 'What to do.'),
   rule: orNull(text('Clipping rule as `--rule` takes it; null where it is none.')),
   skipSteps: orNull(range('First and last step whose batches are left out.')),
+  skipRows: orNull(
+    listOf(
+      objectOf<SkippedRows>(
+        null,
+        'Rows of one batch.',
+      )({
+        step: finite('The step of the batch.'),
+        rows: listOf(finite('A row.'), 'Their places in the batch, from 0.'),
+        ids: orNull(
+          listOf(z.union([z.number(), z.string()]), 'Ids of the rows.'),
+          'Their ids; null where none was recorded.',
+        ),
+      }),
+      'Rows of batches.',
+    ),
+    'Rows to leave out; of `skip-rows` alone.',
+  ).optional(),
   learningRateFactor: orNull(number('Times the rate of the step of the trigger.')),
   learningRate: orNull(number('The learning rate to take.')),
   weightDecayFactor: number(
@@ -747,6 +775,8 @@ const run = objectOf<RunReport>(
   remedies: listOf(remedy, 'What would have held, best first; the untried last.').optional(),
   replay: listOf(replayEntry, 'Clipping rules on this run.'),
   curvature: listOf(curvatureEntry, 'Curvature against the stability limit.'),
+  job: job.optional(),
+  audit: audit.optional(),
 });
 
 const input = objectOf<ReportInput>(
@@ -781,7 +811,68 @@ export const skipped = objectOf<Report['skipped'][number]>(
   sameRun: text('The log that tells the same run, where it is another log of one.').optional(),
 });
 
-export const schemaVersion = text('Version of this form; a reader of 2.x reads every 2.y.');
+const comparisonOf2 = objectOf<Comparison>(
+  'comparison',
+  'Where two runs part, and in which settings they differ: the form of schema 2.x, which is still read.',
+)({
+  runs: twoTexts('Paths of the two runs.'),
+  outcome: oneOf(
+    ['same', 'within-noise', 'part', 'cannot-tell'],
+    'Whether they are apart to the end by more than noise; `cannot-tell` with too few steps in common.',
+  ),
+  why: text('One sentence.'),
+  step: step('Where they part; null where they do not.'),
+  series: orNull(text('The loss (else the series) that parts first.')),
+  compared: listOf(
+    objectOf<SeriesComparison>(
+      null,
+      'A series that both runs have.',
+    )({
+      name: text('Its name.'),
+      steps: count('Steps that both logged.'),
+      differsAt: step('First step at which the values are not the same; null where all are.'),
+      partsAt: step('Step from which on they are apart to the end; null where they are not.'),
+      last: twoNumbers('Median of the last values of each.'),
+      apart: number('Distance of these; a share where `relative`.'),
+      limit: number('What it must exceed to the end for a parting.'),
+      relative: flag('Whether distances are shares of the value.'),
+    }),
+    'Losses first.',
+  ),
+  settings: listOf(
+    objectOf<SettingDifference>(
+      null,
+      'A setting in which they differ.',
+    )({
+      name: text('Its name.'),
+      kind: oneOf(SETTING_KINDS, 'What it is a setting of.'),
+      first: orNull(setting).optional(),
+      second: orNull(setting).optional(),
+    }),
+    'Learning rate, optimizer, clipping, data and seed first.',
+  ),
+  settingsCompared: count('Settings that both tell.'),
+  captures: objectOf<CapturesComparison>(
+    null,
+    'The captures of the two, at the steps that both recorded; left out where there are none.',
+  )({
+    paths: twoTexts('Their folders.'),
+    steps: twoNumbers('First and last step that were compared.'),
+    compared: listOf(
+      objectOf<CapturesComparison['compared'][number]>(
+        null,
+        'Something that both recorded.',
+      )({
+        what: text('`weights`, `batch`, `learning rate`, `loss` or `gradient`.'),
+        steps: count('Steps at which both have it.'),
+        differsAt: step('First step at which it is not the same to the bit; null where it always is.'),
+      }),
+      'In the order in which one leads to the next.',
+    ),
+  }).optional(),
+});
+
+export const schemaVersion = text('Version of this form; a reader of 3.x reads every 3.y.');
 
 export const reportSchema = objectOf<Report>(
   null,
@@ -824,66 +915,10 @@ export const reportSchema = objectOf<Report>(
       'The groups in the order of their values.',
     ).optional(),
   }).optional(),
-  comparison: objectOf<Comparison>(
-    'comparison',
-    'Where two runs part, and in which settings they differ (`--compare`).',
-  )({
-    runs: twoTexts('Paths of the two runs.'),
-    outcome: oneOf(
-      ['same', 'within-noise', 'part', 'cannot-tell'],
-      'Whether they are apart to the end by more than noise; `cannot-tell` with too few steps in common.',
-    ),
-    why: text('One sentence.'),
-    step: step('Where they part; null where they do not.'),
-    series: orNull(text('The loss (else the series) that parts first.')),
-    compared: listOf(
-      objectOf<SeriesComparison>(
-        null,
-        'A series that both runs have.',
-      )({
-        name: text('Its name.'),
-        steps: count('Steps that both logged.'),
-        differsAt: step('First step at which the values are not the same; null where all are.'),
-        partsAt: step('Step from which on they are apart to the end; null where they are not.'),
-        last: twoNumbers('Median of the last values of each.'),
-        apart: number('Distance of these; a share where `relative`.'),
-        limit: number('What it must exceed to the end for a parting.'),
-        relative: flag('Whether distances are shares of the value.'),
-      }),
-      'Losses first.',
-    ),
-    settings: listOf(
-      objectOf<SettingDifference>(
-        null,
-        'A setting in which they differ.',
-      )({
-        name: text('Its name.'),
-        kind: oneOf(SETTING_KINDS, 'What it is a setting of.'),
-        first: orNull(setting).optional(),
-        second: orNull(setting).optional(),
-      }),
-      'Learning rate, optimizer, clipping, data and seed first.',
-    ),
-    settingsCompared: count('Settings that both tell.'),
-    captures: objectOf<CapturesComparison>(
-      null,
-      'The captures of the two, at the steps that both recorded; left out where there are none.',
-    )({
-      paths: twoTexts('Their folders.'),
-      steps: twoNumbers('First and last step that were compared.'),
-      compared: listOf(
-        objectOf<CapturesComparison['compared'][number]>(
-          null,
-          'Something that both recorded.',
-        )({
-          what: text('`weights`, `batch`, `learning rate`, `loss` or `gradient`.'),
-          steps: count('Steps at which both have it.'),
-          differsAt: step('First step at which it is not the same to the bit; null where it always is.'),
-        }),
-        'In the order in which one leads to the next.',
-      ),
-    }).optional(),
-  }).optional(),
+  comparison: eitherOf(comparisonOf2, runComparison)
+    .describe('Where two runs part, and in which settings they differ; a report of 2.x has the older form.')
+    .optional(),
+  preflight: preflight.optional(),
   skipped: listOf(skipped, 'Files that a walk passed over.'),
   warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),
   gate: gate.optional(),

@@ -1,6 +1,11 @@
 /** Many runs on one page: how many went how, the table, and how to see one of them. */
 import { Ansis } from 'ansis';
-import type { CapturesComparison, Comparison } from '../model/comparison.ts';
+import {
+  type CapturesComparison,
+  type Comparison,
+  isOldComparison,
+  type RunComparison,
+} from '../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Cell, Report, TableGroup } from '../model/report.ts';
@@ -128,7 +133,21 @@ function capturesWords({ steps: [from, to], compared }: CapturesComparison): str
 }
 
 /** What a comparison says, a sentence a line; names are untrusted text. */
-export function comparisonLines({
+export const comparisonLines = (comparison: Comparison | RunComparison): string[] =>
+  isOldComparison(comparison) ? linesOfOld(comparison) : linesOf(comparison);
+
+const linesOf = ({ statement, settings }: RunComparison): string[] =>
+  [
+    statement,
+    ...(settings.length === 0
+      ? []
+      : [
+          `Settings that differ: ${settings.map(({ key, a, b }) => `${key} ${cellText(a, '')} and ${cellText(b, '')}`).join('; ')}.`,
+        ]),
+  ].map(inertName);
+
+/** Of a report of schema 2.x. */
+function linesOfOld({
   why,
   runs,
   compared,

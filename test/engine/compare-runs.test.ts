@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { compareRuns } from '../../src/app/engine/compare-runs.ts';
 import { placeOf } from '../../src/app/engine/which-run.ts';
+import type { Comparison } from '../../src/model/comparison.ts';
 import type { Report } from '../../src/model/report.ts';
 import type { Run } from '../../src/model/run.ts';
 import { normals } from '../detectors/runs.ts';
@@ -117,7 +118,7 @@ test('analyze --compare tells of two captures what is the same to the bit, and f
       writeFileSync(join(path, 'capture.json'), JSON.stringify(rest));
     }
     const twins = JSON.parse((await cli(['analyze', a, b, '--compare', '--json'])).out) as Report;
-    const { steps, compared } = twins.comparison!.captures!;
+    const { steps, compared } = (twins.comparison as Comparison).captures!;
     expect(compared.map(({ what }) => what)).toEqual([
       'weights',
       'batch',
@@ -193,9 +194,10 @@ test('analyze A B --compare: what lies under B is no evidence of A, and what is 
     JSON.parse((await cli(['analyze', ...paths, '--budget', '0', '--json'])).out) as Report;
   // Without --compare a capture is of the one log that was named with it.
   expect((await told(log, capture)).runs).toHaveLength(1);
-  const { comparison, runs } = await told(log, capture, '--compare');
-  expect(runs.map(({ id }) => id)).toEqual(comparison!.runs);
-  expect(comparison!.runs[1]).toContain('seed-2');
+  const report = await told(log, capture, '--compare');
+  const [comparison, { runs }] = [report.comparison as Comparison, report];
+  expect(runs.map(({ id }) => id)).toEqual(comparison.runs);
+  expect(comparison.runs[1]).toContain('seed-2');
   const missing = await cli(['analyze', log, `${capture}-not-there`, '--compare']);
   expect(missing.code).toBe(3);
   expect(missing.err).toMatch(/seed-2-not-there does not exist/);

@@ -13,6 +13,7 @@ const EXPECTED: Record<VerdictClass, 'green' | 'yellow' | 'red'> = {
   inconclusive: 'yellow',
   'micro-divergence': 'yellow',
   drift: 'red',
+  'never-learned': 'red',
   'full-divergence': 'red',
   'non-finite': 'red',
 };

@@ -308,11 +308,15 @@ describe('a saved report', () => {
     expect(JSON.parse(again)).toEqual(value);
   });
 
-  test('of 0.1.0 is read, and renders to the same bytes', () => {
+  const since3 = ['coverage', 'provenBy', 'job', 'audit', 'preflight'];
+  test.each([
+    ['0.1.0', '1.0', ['account', 'cause', 'remedies', ...since3]],
+    ['0.2.0', '2.0', since3],
+  ])('of %s is read, and renders to the same bytes', (_, schemaVersion, later) => {
     const old = JSON.parse(text, (key, value: unknown) =>
-      ['account', 'cause', 'remedies'].includes(key) ? undefined : value,
+      later.includes(key) ? undefined : value,
     ) as object;
-    const json = JSON.stringify({ ...old, schemaVersion: '1.0' });
+    const json = JSON.stringify({ ...old, schemaVersion });
     const read = parseReport(json, 'r.json');
     expect(JSON.parse(render('json', read))).toEqual(JSON.parse(json));
     expect(render('html', read)).toContain('</html>');
@@ -323,9 +327,10 @@ describe('a saved report', () => {
     ['', /Unexpected end/],
     ['[]', /no "schemaVersion"/],
     ['{"schemaVersion":"1.0"}', /no "schemaVersion" and "runs"/],
-    ['{"schemaVersion":"3.0","runs":[]}', /schema version 3\.0, this tool reads 1\.0 to 2\.0/],
+    ['{"schemaVersion":"4.0","runs":[]}', /schema version 4\.0, this tool reads 1\.0 to 3\.0/],
     ['{"schemaVersion":"1.0","runs":[]}', /toolVersion/],
     ['{"schemaVersion":"2.0","runs":[]}', /toolVersion/],
+    ['{"schemaVersion":"3.0","runs":[]}', /toolVersion/],
   ])('%s is refused', (broken, problem) => {
     expect(() => parseReport(broken, 'r.json')).toThrow(problem);
   });
@@ -344,7 +349,7 @@ describe('a saved report', () => {
     };
     walk(whole, []);
     const optional =
-      /gate$|detectorsRun|endsEarly$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|missing$|refused$|account$|kept$|lost$|unreadBytes$/;
+      /gate$|detectorsRun|endsEarly$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|missing$|refused$|account$|kept$|lost$|unreadBytes$|coverage$|provenBy$|job$|audit$/;
     let refused = 0;
     for (const path of paths) {
       if (optional.test(path.join('.'))) continue;

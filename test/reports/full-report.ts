@@ -128,6 +128,18 @@ export function fullReport(names: Names = {}, points = 400): Report {
         peak: Number.NaN,
       },
     ],
+    coverage: {
+      seen: points + 3,
+      judged: points,
+      explained: { copies: 1, ranks: 0, runningMeans: 0, evaluations: 1 },
+      unexplained: 1,
+      firstUnexplained: { path: id, line: 7 },
+    },
+    provenBy: {
+      judged: { holds: true, statement: `1 of ${points + 3} loss records of ${seriesName} was not judged` },
+      learnt: { holds: null, statement: message },
+      whole: { holds: false, statement: `${tensor} holds NaN` },
+    },
   } as const;
   const restart = Math.round(points / 2);
   const broken = makeRunReport(run, {
@@ -179,6 +191,40 @@ export function fullReport(names: Names = {}, points = 400): Report {
       replay('clippy', { mode: 'as-recorded', loss: null, verdict: 'cannot-tell', confidence: 'estimate' }),
     ],
     curvature: [curvature(50, 4), curvature(100, 12), curvature(200, 35, false)],
+    job: {
+      ended: 'crashed',
+      reason: 'out-of-memory',
+      at: { line: points + 2, step: points, time: null },
+      rank: 3,
+      message,
+      gaps: [{ fromStep: 20, seconds: 7200 }],
+      resumes: [{ step: restart, from: 'ckpt/step-200', lostSteps: 0 }],
+    },
+    audit: {
+      links: [
+        {
+          id: 'optimizer-rate',
+          link: 'optimizer',
+          outcome: 'broken',
+          checks: 40,
+          broken: 40,
+          step: onset - 9,
+          tensor,
+          index: [3],
+          cause: 'rate-factor',
+          factor: 2,
+          residual: 0.5,
+          residualDeclared: 1e6,
+          confidence: 'shown',
+          statement: message,
+          fix: 'optimizer.param_groups[0]["lr"]',
+          wouldTell: null,
+          follows: null,
+        },
+      ],
+      checks: 40,
+      broken: 40,
+    },
   });
   const healthy = makeRunReport(
     makeRun('runs/b/log.csv', [

@@ -35,7 +35,7 @@ const anySeries = fc.tuple(arbitraryOf(series, {}), fc.nat(4)).map(([one, bucket
   };
 });
 const anyReport = arbitraryOf(reportSchema, { series: anySeries }).map(
-  (report): Report => ({ ...report, schemaVersion: '2.0' }),
+  (report): Report => ({ ...report, schemaVersion: '3.0' }),
 );
 
 /** One whose first run has a try that holds without some batches, whose list then is no empty one. */

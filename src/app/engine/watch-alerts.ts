@@ -9,6 +9,7 @@ export const ALERT_CLASSES = [
   'inconclusive',
   'micro-divergence',
   'drift',
+  'never-learned',
   'full-divergence',
   'non-finite',
 ] as const satisfies readonly VerdictClass[];

@@ -14,7 +14,10 @@ import type { Observed } from './observe.ts';
 import { strongDecay } from './strong-decay.ts';
 
 export interface Change {
-  readonly trigger: Exclude<Trigger, 'none-found' | 'sharpness'>;
+  readonly trigger: Extract<
+    Trigger,
+    'data' | 'learning-rate' | 'optimizer-state' | 'weight-decay' | 'precision'
+  >;
   /** Position of the first step that it touched. */
   readonly from: number;
   /** How many times the usual it was. */

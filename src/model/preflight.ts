@@ -1,0 +1,43 @@
+/** The largest stable learning rate of a training, measured before it starts. */
+
+export const PREFLIGHT_VERDICTS = ['well-within', 'near', 'above', 'cannot-tell'] as const;
+export type PreflightVerdict = (typeof PREFLIGHT_VERDICTS)[number];
+
+export const PREFLIGHT_LIMITS = ['curvature', 'noise', 'tensor', 'unknown'] as const;
+
+/** The 80 % band of a stable learning rate. The geometric middle is the single number. */
+export interface RateBand {
+  readonly low: number;
+  readonly high: number;
+}
+
+export interface Preflight {
+  /** The learning rate that the training is set to. */
+  readonly asked: number;
+  /** Null where none could be measured. */
+  readonly stableRate: RateBand | null;
+  /** `asked` over the geometric middle of `stableRate`; null without one. */
+  readonly ratio: number | null;
+  readonly verdict: PreflightVerdict;
+  /** What limits the rate; `tensor` names one where `kind` is `tensor`. */
+  readonly limitedBy: {
+    readonly kind: (typeof PREFLIGHT_LIMITS)[number];
+    readonly tensor: string | null;
+  };
+  /** The stable rate under each clipping rule that was tried. */
+  readonly underRules: readonly { readonly rule: string; readonly stableRate: RateBand | null }[];
+  /** Exponent of the stable rate in the batch size (1: twice the batch allows twice the rate); null where it was not measured. */
+  readonly batchScaling: number | null;
+  readonly warmup: { readonly steps: number } | null;
+  /** Gradients that were computed, and processor seconds. */
+  readonly gradients: number;
+  readonly seconds: number;
+  /** Rates that were tried, with the loss on fixed batches before and after. */
+  readonly ladder: readonly {
+    readonly rate: number;
+    readonly before: number;
+    readonly after: number;
+    readonly held: boolean;
+  }[];
+  readonly statement: string;
+}

@@ -1,0 +1,42 @@
+/** The three proofs behind a verdict: every loss record was judged, the run learnt, nothing in the record contradicts it. */
+
+/** One proof. `holds` is null where the data cannot tell. */
+export interface Proof {
+  readonly holds: boolean | null;
+  /** One sentence: `600 of 600 loss records judged`. */
+  readonly statement: string;
+}
+
+export interface Proofs {
+  /** Every loss record of the log was judged or is explained ({@link Coverage}). */
+  readonly judged: Proof;
+  /** The loss ends below that of the untrained model by more than its noise. */
+  readonly learnt: Proof;
+  /** No weight, checkpoint or capture contradicts the verdict. */
+  readonly whole: Proof;
+}
+
+/** Why a loss record is not among the judged points, each with how many of them there are. */
+export interface ExplainedRecords {
+  /** The same record again: another column, tag or line that repeats a judged value. */
+  readonly copies: number;
+  /** Records of another rank of the same run. */
+  readonly ranks: number;
+  readonly runningMeans: number;
+  /** Losses on data that is not trained on. */
+  readonly evaluations: number;
+}
+
+/**
+ * Which share of the loss records of a run stands behind its verdict, counted by a second reader that knows no layout:
+ * `seen = judged + copies + ranks + runningMeans + evaluations + unexplained`.
+ */
+export interface Coverage {
+  /** Records (lines, rows, events) with a loss-like word and a number. */
+  readonly seen: number;
+  readonly judged: number;
+  readonly explained: ExplainedRecords;
+  readonly unexplained: number;
+  /** Where the first of the unexplained stands; `line` counts records in a log without lines. */
+  readonly firstUnexplained: { readonly path: string; readonly line: number } | null;
+}
