@@ -43,6 +43,21 @@ def test_a_text_that_names_no_rule_of_closed_loops_is_refused(text):
         ({"rule": "global-norm", "maxNorm": 2.0}, {"rule": "global-norm", "maxNorm": 2.0}),
         (["global-norm:2"], {"rule": "global-norm", "maxNorm": 2.0}),
         ("global-norm:1+rms:1", [{"rule": "global-norm", "maxNorm": 1.0}, {"rule": "rms", "threshold": 1.0}]),
+        (1.0, {"rule": "global-norm", "maxNorm": 1.0}),
+        ([0.5, "agc"], [{"rule": "global-norm", "maxNorm": 0.5}, {"rule": "agc", "clipping": 0.01}]),
+        ({"rule": "global-norm", "max_norm": 0.5}, {"rule": "global-norm", "maxNorm": 0.5}),
+        ({"max_norm": 0.5, "norm_type": 2.0}, {"rule": "global-norm", "maxNorm": 0.5, "norm": "2"}),
+        ({"max_norm": 0.5, "norm_type": float("inf")}, {"rule": "global-norm", "maxNorm": 0.5, "norm": "inf"}),
+        ({"clip_value": 5}, {"rule": "value", "clipValue": 5}),
+        ({"clipnorm": 5}, {"rule": "layer-norm", "maxNorm": 5}),
+        ({"rule": "clip_by_global_norm", "clip_norm": 2}, {"rule": "global-norm", "maxNorm": 2}),
+        ({"rule": "skip-step", "window": 20}, {"rule": "skip-step", "window": 20}),
+        ({"rule": "global-norm", "max_norm": float("inf")}, {"rule": "none"}),
+        ("global-norm:max_norm=2", {"rule": "global-norm", "maxNorm": 2.0}),
+        (
+            {"rule": "clippy", "preset": "tfrs"},
+            {"rule": "clippy", "variableRelativeThreshold": 0.1, "absoluteThreshold": 1e-7},
+        ),
         (
             [{"rule": "value", "clipValue": 5}, "rms:form=stable-adamw"],
             [{"rule": "value", "clipValue": 5}, {"rule": "rms", "form": "stable-adamw"}],
@@ -53,9 +68,36 @@ def test_clipping_in_the_words_of_a_capture(given, words):
     assert clipping_words(given) == words
 
 
-@pytest.mark.parametrize("given", ["clip:1", "global-norm:1+", {"maxNorm": 1.0}, [{}, {"maxNorm": 1.0}]])
+@pytest.mark.parametrize("given", ["clip:1", "global-norm:1+", {"limit": 1.0}, [{}, {"limit": 1.0}], {"rule": 1}])
 def test_clipping_without_a_rule_is_refused(given):
     with pytest.raises(ValueError, match="rule"):
+        clipping_words(given)
+
+
+@pytest.mark.parametrize(
+    "given, why",
+    [
+        ({"rule": "global-norm", "maxnorm": 1.0}, "no option maxnorm; it has maxNorm.*did you mean maxNorm"),
+        ({"rule": "global-norm", "max_norm": "much"}, "not a number"),
+        ({"rule": "global-norm", "max_norm": True}, "not a number"),
+        ({"rule": "global-norm", "max_norm": 0.0}, "above 0"),
+        ({"max_norm": float("nan")}, "above 0"),
+        (-1.0, "above 0"),
+        ({"rule": "global-norm", "norm": 3}, "one of 2, inf"),
+        ({"rule": "autoclip", "percentile": 101}, "at most 100"),
+        ({"rule": "zclip", "maxNorm": float("inf")}, "infinite"),
+        ({"rule": "clippy", "preset": "papr"}, "known are clippy:paper"),
+        ("rms:1,threshold=0", "above 0"),
+    ],
+)
+def test_clipping_that_the_command_line_could_not_read_is_refused(given, why):
+    with pytest.raises(ValueError, match=why):
+        clipping_words(given)
+
+
+@pytest.mark.parametrize("given", [object(), {1.0}, [b"agc"]])
+def test_clipping_of_another_type_is_refused(given):
+    with pytest.raises(TypeError, match="write the largest norm"):
         clipping_words(given)
 
 

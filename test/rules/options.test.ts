@@ -117,22 +117,19 @@ it.each([
   ]).toEqual(traits);
 });
 
-it('the Python package knows the same rules, and what a bare number is', () => {
-  const text = readFileSync('python/src/clippy_diag/rules.py', 'utf8');
-  const named = (table: string, entry: RegExp): string[][] =>
-    [
-      ...text
-        .slice(text.indexOf(`${table}: dict`))
-        .split('\n}')[0]!
-        .matchAll(entry),
-    ].map(([, id, main]) => [id!, main!]);
-  const found = [
-    ...named('RULES', /^ {4}"([\w-]+)": \("?(\w+)/gm),
-    ...named('RECORDED_ONLY', /^ {4}"([\w-]+)": "(\w+)"/gm),
-  ];
-  expect(new Map(found as [string, string][])).toEqual(
-    new Map(Object.values(RULES).map(({ id, mainOption }) => [id, mainOption ?? 'None'])),
+it('the Python package knows the same rules, their options and ranges, and what a bare number is', () => {
+  const known: unknown = JSON.parse(
+    readFileSync('python/src/clippy_diag/rule_options.json', 'utf8'),
+    (_, value) => (value === 'Infinity' ? Number.POSITIVE_INFINITY : value),
   );
+  const ours = Object.values(RULES).map(({ id, mainOption, options }) => [
+    id,
+    {
+      main: mainOption ?? null,
+      options: Object.fromEntries(options.map(({ name, meaning: _, ...range }) => [name, range])),
+    },
+  ]);
+  expect(known).toEqual(Object.fromEntries(ours));
 });
 
 describe('rules as a configuration or a capture names them', () => {
