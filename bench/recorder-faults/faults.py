@@ -1,0 +1,370 @@
+"""The faults: what goes wrong around a recorder, each by name. A fault changes the process that it runs in."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from trainings import BAD, STEPS, At, Given
+
+
+class Case:
+    """What a fault may set before a training begins."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.path = folder + "/capture"
+        self.at: At = lambda step: None
+        self.given: Given = {}
+        self.options: dict[str, Any] = {}
+
+    def on(self, step: int, action: Callable[[], Any]) -> None:
+        """Does `action` before a step."""
+        before = self.at
+
+        def at(now: int) -> None:
+            before(now)
+            if now == step:
+                action()
+
+        self.at = at
+
+
+Fault = Callable[[Case], None]
+#: Faults of every framework, and those that only a loop of one's own can have.
+FAULTS: dict[str, Fault] = {}
+IN_LOOPS: dict[str, Fault] = {}
+
+
+def _fault(name: str, among: dict[str, Fault] = FAULTS) -> Callable[[Fault], Fault]:
+    def keep(fault: Fault) -> Fault:
+        among[name] = fault
+        return fault
+
+    return keep
+
+
+# ---- disks. A file system of its own needs root; without it these faults are left out, and named.
+
+
+def mount(folder: str, size: str) -> None:
+    """A file system in memory of this size, which ends with the process's own view of it."""
+    os.makedirs(folder, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+
+
+def can_mount(folder: str) -> bool:
+    """Whether this process may mount."""
+    os.makedirs(folder, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], capture_output=True)
+    subprocess.run(["umount", folder], capture_output=True)
+    return done.returncode == 0
+
+
+MOUNTED: dict[str, Fault] = {}
+for _size in ("16k", "40k", "64k", "120k", "160k", "200k", "300k", "400k"):
+    MOUNTED[f"disk of {_size}"] = lambda case, size=_size: mount(case.folder, size)  # type: ignore[misc]
+
+
+def _remount(case: Case) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", case.folder], check=True)
+
+
+@_fault("disk is read-only from the start", MOUNTED)
+def _read_only(case: Case) -> None:
+    mount(case.folder, "10m")
+    _remount(case)
+
+
+@_fault("disk becomes read-only within a capture", MOUNTED)
+def _becomes_read_only(case: Case) -> None:
+    mount(case.folder, "10m")
+    case.on(BAD + 3, lambda: _remount(case))
+
+
+@_fault("disk is gone within a capture", MOUNTED)
+def _unmounted(case: Case) -> None:
+    mount(case.folder, "10m")
+    case.on(BAD + 3, lambda: subprocess.run(["umount", "-l", case.folder], check=True))
+
+
+# ---- folders
+
+
+def _write(path: str, text: str = "junk{") -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+
+
+FAULTS["folder is a file"] = lambda case: _write(case.path)
+FAULTS["junk in the folder"] = lambda case: [  # type: ignore[assignment, return-value]
+    _write(f"{case.path}/{name}") for name in ("status.json", "capture.json", "initial.safetensors")
+]
+FAULTS["status.json is a folder"] = lambda case: os.makedirs(case.path + "/status.json")
+FAULTS["partial folder is a file"] = lambda case: _write(case.path + ".partial")
+
+
+def _at_path(change: Callable[[str], str]) -> Fault:
+    def fault(case: Case) -> None:
+        case.path = change(case.path)
+
+    return fault
+
+
+FAULTS["parent is a file"] = lambda case: (_write(case.folder + "/x"), _at_path(lambda p: case.folder + "/x/c")(case))[1]
+FAULTS["folder in /proc"] = _at_path(lambda path: "/proc/nope/capture")
+FAULTS["folder under /dev/null"] = _at_path(lambda path: "/dev/null/capture")
+FAULTS["name of 5000 characters"] = _at_path(lambda path: path + "x" * 5000)
+FAULTS["NUL in the path"] = _at_path(lambda path: path + "\0")
+FAULTS["surrogate in the path"] = _at_path(lambda path: path + "\ud800")
+FAULTS["link to itself"] = lambda case: (os.makedirs(case.folder), os.symlink(case.path, case.path))[1]
+for _step in (5, BAD - 1, BAD + 2, BAD + 20, STEPS - 1):
+    FAULTS[f"folder is removed at step {_step}"] = lambda case, step=_step: case.on(  # type: ignore[misc]
+        step, lambda: shutil.rmtree(case.path, ignore_errors=True)
+    )
+
+
+@_fault("folder becomes a file")
+def _becomes_file(case: Case) -> None:
+    case.on(BAD + 2, lambda: (shutil.rmtree(case.path, ignore_errors=True), _write(case.path)))
+
+
+# ---- limits of the process
+
+
+def _limit(what: int, value: int) -> Fault:
+    def fault(case: Case) -> None:
+        def set_limit() -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(what, (value, resource.getrlimit(what)[1]))
+
+        case.on(2, set_limit)
+
+    return fault
+
+
+for _value in (0, 1_000, 9_000, 40_000):
+    FAULTS[f"files of {_value} bytes at most"] = _limit(resource.RLIMIT_FSIZE, _value)
+FAULTS["no file can be opened"] = _limit(resource.RLIMIT_NOFILE, 3)
+
+
+@_fault("no thread can be started")
+def _no_thread(case: Case) -> None:
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == "clippy-diag":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    threading.Thread.start = refuse  # type: ignore[method-assign]
+
+
+# ---- messages
+
+
+@_fault("warnings are errors")
+def _errors(case: Case) -> None:
+    case.on(0, lambda: warnings.simplefilter("error", UserWarning))
+
+
+@_fault("warnings are errors and the folder cannot be made")
+def _errors_without_folder(case: Case) -> None:
+    _errors(case)
+    FAULTS["folder is a file"](case)
+
+
+class _Raises:
+    def write(self, text: str) -> int:
+        raise RuntimeError("no")
+
+    def flush(self) -> None:
+        raise RuntimeError("no")
+
+
+def _broken_pipe() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+
+
+def _full_stderr() -> None:
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+
+
+FAULTS["stderr is closed"] = lambda case: case.on(BAD - 2, sys.stderr.close)
+FAULTS["stderr is None"] = lambda case: case.on(BAD - 2, lambda: setattr(sys, "stderr", None))
+FAULTS["stderr raises"] = lambda case: case.on(BAD - 2, lambda: setattr(sys, "stderr", _Raises()))
+FAULTS["reader of stderr is gone"] = lambda case: case.on(BAD - 2, _broken_pipe)
+FAULTS["stderr is full"] = lambda case: case.on(BAD - 2, _full_stderr)
+
+
+@_fault("warnings cannot be shown")
+def _not_shown(case: Case) -> None:
+    def shown(*_: Any) -> None:
+        raise KeyError("no")
+
+    warnings.showwarning = shown  # type: ignore[assignment]
+    FAULTS["folder is removed at step 5"](case)
+
+
+# ---- clocks, forks, signals
+
+
+def _jumping(clock: Callable[[], float]) -> Callable[[], float]:
+    jumps = random.Random(1)
+    return lambda: clock() + jumps.choice([-1e9, 0.0, 1e9])
+
+
+FAULTS["time.time jumps"] = lambda case: setattr(time, "time", _jumping(time.time))
+
+
+def _fork(code: Callable[[], None]) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            code()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+for _step in (20, BAD + 4):
+    FAULTS[f"fork at step {_step}"] = lambda case, step=_step: case.on(step, lambda: _fork(lambda: None))  # type: ignore[misc]
+FAULTS["signals at every third step"] = lambda case: [  # type: ignore[assignment, return-value]
+    signal.signal(signal.SIGUSR2, lambda *_: None),
+    *(case.on(step, lambda: os.kill(os.getpid(), signal.SIGUSR2)) for step in range(0, STEPS, 3)),
+]
+
+
+# ---- calls of the recorder that fail
+
+
+def failing(target: Any, name: str, error: Exception, first: int, lasting: bool) -> Fault:
+    """The n-th call of a function from within the package raises, and all later ones where it lasts."""
+
+    def fault(case: Case) -> None:
+        original = getattr(target, name)
+        count = [0]
+
+        @functools.wraps(original)
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            frame = sys._getframe(1)
+            while frame is not None and f"{os.sep}clippy_diag{os.sep}" not in frame.f_code.co_filename:
+                frame = frame.f_back  # type: ignore[assignment]
+            if frame is not None:
+                count[0] += 1
+                if count[0] == first or (lasting and count[0] > first):
+                    raise error
+            return original(*arguments, **options)
+
+        setattr(target, name, wrapped)
+
+    return fault
+
+
+def failing_calls(seed: int, of_framework: list[tuple[Any, str]]) -> dict[str, Fault]:
+    """Faults by a seed: which call of which function fails, with what, and whether it goes on to fail."""
+    chance = random.Random(seed)
+    import builtins
+
+    common: list[tuple[Any, str]] = [
+        (builtins, "open"),
+        (os, "replace"),
+        (os, "rename"),
+        (os, "mkdir"),
+        (json, "dumps"),
+        (np, "array"),
+        (np, "asarray"),
+        (np, "copyto"),
+        (shutil, "rmtree"),
+        (shutil, "disk_usage"),
+    ]
+    errors: list[tuple[Exception, bool]] = [
+        (OSError(errno.EIO, "Input/output error"), False),
+        (MemoryError("no memory"), True),
+        (RuntimeError("out of memory"), False),
+    ]
+    found: dict[str, Fault] = {}
+    for target, name in common + of_framework:
+        for error, lasting in errors:
+            first = chance.choice([1, 2, chance.randint(3, 40), chance.randint(40, 400)])
+            label = f"{getattr(target, '__name__', target)}.{name} fails at call {first}: {type(error).__name__}"
+            found[label + (", lasting" if lasting else "")] = failing(target, name, error, first, lasting)
+    return found
+
+
+# ---- what a loop may hand over
+
+
+class Evil:
+    """Raises at whatever is asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"evil {name}")
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("evil iteration")
+
+    def __str__(self) -> str:
+        raise RuntimeError("evil text")
+
+    __repr__ = __str__
+
+
+_itself: list[Any] = []
+_itself.append(_itself)
+_GIVEN: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "batch": {
+        "an object that raises": lambda batch: Evil(),
+        "a list that holds itself": lambda batch: _itself,
+        "a function": lambda batch: len,
+        "nested 5000 deep": lambda batch: functools.reduce(lambda inside, _: [inside], range(5000), batch),
+        "text and odd keys": lambda batch: ["x", b"y", {1: 2}, {(1, 2): batch}],
+        "an array of objects": lambda batch: np.array([object()]),
+        "complex numbers": lambda batch: np.ones(2, complex),
+        "a name with a surrogate": lambda batch: {"\ud800": np.ones(2)},
+        "a name that leaves the folder": lambda batch: {"../../x": np.ones(2), "": np.ones(1)},
+        "NaN": lambda batch: float("nan"),
+        "another size at each step": lambda batch: np.ones(np.random.default_rng().integers(1, 50)),
+    },
+    "step": {
+        "text": str,
+        "None": lambda step: None,
+        "falling": lambda step: -step,
+        "always 0": lambda step: 0,
+        "with a fraction": lambda step: step + 0.5,
+        "NaN": lambda step: float("nan"),
+        "infinite": lambda step: float("inf"),
+        "beyond 64 bits": lambda step: 10**30 + step,
+        "an object that raises": lambda step: Evil(),
+        "from 0 again at every tenth": lambda step: step % 10,
+    },
+    "loss": {
+        "text": lambda loss: "x",
+        "None": lambda loss: None,
+        "an object that raises": lambda loss: Evil(),
+        "a vector": lambda loss: np.ones(3),
+        "a mapping": lambda loss: {"loss": loss},
+        "a complex number": lambda loss: 1j,
+        "a number": float,
+    },
+}
+for _what, _kinds in _GIVEN.items():
+    for _name, _change in _kinds.items():
+        IN_LOOPS[f"{_what} is {_name}"] = lambda case, what=_what, change=_change: case.given.update({what: change})  # type: ignore[misc]

@@ -1,0 +1,154 @@
+"""Runs faults around recorders and says which trainings were taken down, changed or slowed, and what was left untrue.
+
+    python bench/recorder-faults/run.py torch [--seed 1] [--part 1/4] [--only TEXT] [--json FILE]
+
+Each fault runs in a copy of this process (fork), so frameworks are loaded once. A training is
+down     if it ends in an exception, or not at all
+changed  if its final weights are not those of the training without a recorder, bit for bit
+slowed   if it takes more processor time than twice that of the recorder without a fault, plus half a second
+untrue   if its loss exploded and nothing that is left says so: no capture with the step, no incident, stop or problem in
+         status.json, and no line on a standard error that works
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "python" / "src"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+from faults import FAULTS, IN_LOOPS, MOUNTED, Case, can_mount, failing_calls  # noqa: E402
+from trainings import BAD, MODULES, TRAININGS  # noqa: E402
+
+LIMIT = 150
+#: The loss that the recorder is given never explodes there, or there is none.
+CALM = ("loss is a vector", "loss is a number")
+
+
+def in_copy(work: Callable[[], Any], errors: str) -> tuple[str, Any]:
+    """What `work` returns in a copy of this process: ("ok", result), ("down", why)."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        signal.alarm(LIMIT)
+        os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        try:
+            answer: tuple[str, Any] = ("ok", work())
+        except BaseException as error:
+            where = " < ".join(
+                f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]
+            )
+            answer = ("down", f"{type(error).__name__} at {where}")
+        os.write(writer, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        text = pipe.read()
+    _, ended = os.waitpid(child, 0)
+    return tuple(json.loads(text)) if text else ("down", f"ended by {ended}")  # type: ignore[return-value]
+
+
+def timed(framework: str, case: Case, with_recorder: bool = True) -> list[Any]:
+    """Final weights and seconds of processor time of a training."""
+    begun = time.process_time()
+    weights = TRAININGS[framework](case.path if with_recorder else None, case.at, case.given, case.options)
+    return [weights, time.process_time() - begun]
+
+
+def says_so(case: Case, errors: str) -> str | None:
+    """Where what is left tells of the explosion, or None."""
+    folder = Path(case.path)
+    try:
+        for capture in sorted(folder.parent.glob("capture*/capture.json")):
+            try:
+                manifest = json.loads(capture.read_text())
+            except ValueError:
+                continue
+            if any(BAD <= entry["step"] for entry in manifest["steps"]):
+                return "capture"
+        status = json.loads((folder / "status.json").read_text())
+        if status["incidents"] or status["stopped"] or status["problems"]:
+            return "status.json"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    lines = Path(errors).read_text(errors="replace")
+    return "standard error" if "recording stopped" in lines or "not captured" in lines or "cannot be" in lines else None
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("framework", choices=TRAININGS)
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--part", default="1/1", help="which part of the faults: 2/4 is the second quarter")
+    options.add_argument("--only", help="faults whose name holds this text")
+    options.add_argument("--json", help="where the results go")
+    given = options.parse_args()
+    framework = given.framework
+    modules = [importlib.import_module(name) for name in MODULES[framework]]
+    faults = {**FAULTS, **(IN_LOOPS if framework in ("torch", "jax") else {})}
+    of_framework = []
+    if framework == "torch":
+        tensor = modules[0].Tensor
+        of_framework = [(tensor, name) for name in ("detach", "clone", "copy_", "numpy")] + [(modules[0], "from_numpy")]
+    faults.update(failing_calls(given.seed, of_framework))
+    scratch = tempfile.mkdtemp(prefix="recorder-faults-")
+    if can_mount(f"{scratch}/mount"):
+        faults.update(MOUNTED)
+    else:
+        print(f"left out, as nothing can be mounted here: {', '.join(MOUNTED)}")
+    part, of = map(int, given.part.split("/"))
+    names = [name for name in sorted(faults) if not given.only or given.only in name][part - 1 :: of]
+    plain = in_copy(lambda: timed(framework, Case(f"{scratch}/plain"), False), f"{scratch}/plain.err")
+    usual = in_copy(lambda: timed(framework, Case(f"{scratch}/usual")), f"{scratch}/usual.err")
+    print(f"{framework}: without recorder {plain}, with {usual}; {len(names)} faults", flush=True)
+    results = []
+    for k, name in enumerate(names):
+        case, errors = Case(f"{scratch}/{k}"), f"{scratch}/{k}.err"
+        if name not in ("link to itself",):
+            os.makedirs(case.folder, exist_ok=True)
+
+        def work(fault: Any = faults[name], case: Case = case) -> list[Any]:
+            fault(case)
+            return [*timed(framework, case), case.path]
+
+        state, found = in_copy(work, errors)
+        verdict, told = ("down" if state == "down" else "fine"), None
+        if state == "ok":
+            case.path = found[2]
+            told = says_so(case, errors)
+            if found[0] != plain[1][0]:
+                verdict = "changed"
+            elif found[1] > 2 * usual[1][1] + 0.5:
+                verdict = "slowed"
+            elif told is None and name not in CALM and "stderr" not in name:
+                verdict = "untrue"
+        results.append({"fault": name, "verdict": verdict, "told": told, "found": found})
+        if verdict != "fine":
+            print(f"{verdict}: {name}: {found}\n    {Path(errors).read_text(errors='replace')[-300:]}", flush=True)
+        subprocess.run(["umount", "-l", case.folder], capture_output=True)
+    counts = {kind: sum(one["verdict"] == kind for one in results) for kind in ("fine", "down", "changed", "slowed", "untrue")}
+    print(f"{framework}: {len(results)} faults: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
+    if given.json:
+        Path(given.json).write_text(json.dumps({"framework": framework, "counts": counts, "results": results}, indent=1))
+    return 0 if counts["fine"] == len(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
