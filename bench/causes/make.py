@@ -47,7 +47,7 @@ def record(run: Run, folder: Path) -> None:
             {"step": step, "loss": float(loss), "lr": optimizer.param_groups[0]["lr"], "grad_norm": size}
         )
         if step == last - AFTER and not (folder / "capture" / "capture.json").exists():
-            now["recorder"].capture_now()
+            now["recorder"].capture()
         now["recorder"].record(step, loss, batch=batch)
 
     with contextlib.redirect_stderr(io.StringIO()):

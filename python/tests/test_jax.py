@@ -280,3 +280,61 @@ def test_what_a_closed_loop_needs_is_asked_for(tmp_path):
         closed_loop(tmp_path / "capture", loss_of, {"params": {"out": start()["params"]["out"]}}, optimizer=optax.lion)
     with pytest.raises(ClosedLoopMismatch, match="the first loss differs"):
         closed_loop(tmp_path / "capture", lambda p, b: 1.01 * loss_of(p, b), start(), optimizer=optax.lion)
+
+
+def test_a_typed_random_key_in_a_batch_is_kept_as_its_words(tmp_path, read):
+    params, transform = start(), optax.sgd(0.05)
+    state = transform.init(params)
+    recorder = Recorder(
+        tmp_path / "capture", {"name": "sgd", "learning_rate": 0.05}, snapshot_every_steps=3, steps_after=2
+    )
+    recorder.capture()
+    keys = [jax.random.fold_in(jax.random.key(0), step) for step in range(6)]
+    for step, key in enumerate(keys):
+        batch = {**batch_at(step), "key": key}
+        loss, grads = jax.value_and_grad(loss_of)(params, batch_at(step))
+        recorder.record(step, loss, grads, params, state, batch=batch)
+    recorder.close()
+    assert recorder.stopped is None
+    capture = read(tmp_path / "capture")
+    assert capture.steps[1]["batch/key"][1].tolist() == jax.random.key_data(keys[1]).tolist()
+
+
+def test_multi_transform_is_recorded_without_a_formula(tmp_path, read):
+    transform = optax.multi_transform(
+        {"fast": optax.adam(0.01), "still": optax.set_to_zero()},
+        lambda tree: jax.tree_util.tree_map_with_path(
+            lambda path, _: "still" if "Dense_0" in str(path) else "fast", tree
+        ),
+    )
+    truth, recorder = train(tmp_path / "capture", transform, {"name": "adam", "learning_rate": 0.01})
+    assert recorder.stopped is None
+    capture = read(tmp_path / "capture")
+    assert capture.manifest["optimizer"] == {"name": "adam", "formula": False, "learningRate": 0.01}
+    step = list(capture.steps)[2]
+    for name, before in flat(truth[step][2]).items():
+        assert np.array_equal(capture.steps[step][f"param/{name}"][1], before)
+        assert np.array_equal(capture.steps[step][f"param-after/{name}"][1], flat(truth[step + 1][2])[name])
+
+
+def test_options_are_in_the_words_of_optax_and_a_misspelt_one_is_refused(tmp_path):
+    said = {"name": "adamw", "learning_rate": 0.01, "b1": 0.8, "b2": 0.99, "eps": 1e-6, "weight_decay": 0.1}
+    options = Recorder(tmp_path / "capture", said).options
+    assert options == {"name": "adamw", "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-6, "weightDecay": 0.1}
+    with pytest.raises(ValueError, match='no option "beta_1"; it has learning_rate, b1, b2, eps, weight_decay'):
+        Recorder(tmp_path / "capture", {"name": "adam", "learning_rate": 0.01, "beta_1": 0.9})
+
+
+def test_a_gradient_that_is_not_finite_is_an_incident_under_a_finite_loss(tmp_path, read):
+    params, transform = start(), optax.sgd(0.05)
+    state = transform.init(params)
+    with Recorder(tmp_path / "capture", {"name": "sgd", "learning_rate": 0.05}, steps_after=3) as recorder:
+        for step in range(20):
+            loss, grads = jax.value_and_grad(loss_of)(params, batch_at(step))
+            if step == 12:
+                grads["params"]["out"]["kernel"] = grads["params"]["out"]["kernel"].at[0, 0].set(jnp.nan)
+            recorder.record(step, loss, grads, params, state)
+    assert read(tmp_path / "capture").manifest["flushed"] == {
+        "step": 12,
+        "reason": "gradients of params/out/kernel are not finite",
+    }

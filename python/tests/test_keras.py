@@ -463,8 +463,9 @@ def test_several_steps_in_one_execution_are_refused_by_name(tmp_path, status):
     if BACKEND == "torch":
         pytest.skip("the backend of torch has one step in an execution")
     with pytest.warns(UserWarning, match="steps_per_execution=4"):
-        fit(tmp_path, FITS["adam"], callback=ClippyCallback(tmp_path / "capture"), steps_per_execution=4)
-    assert "steps_per_execution" in status(tmp_path / "capture")["stopped"]
+        callback = ClippyCallback(tmp_path / "capture")
+        fit(tmp_path, FITS["adam"], callback=callback, steps_per_execution=4)
+    assert "steps_per_execution" in status(tmp_path / "capture")["stopped"] == callback.stopped
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="of the backend of jax")
@@ -597,3 +598,36 @@ def test_curvature_names_a_backend_that_it_does_not_know():
         pytest.skip("of the backend of jax")
     with pytest.raises(NotImplementedError, match="backend of jax"):
         curvature(build(), keras.optimizers.Adam(), lambda: 0.0)
+
+
+@needs_gradients
+def test_the_first_batch_of_a_model_that_builds_itself_is_its_own(tmp_path, read):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.out(x)
+
+    model = Own()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    callback = ClippyCallback(tmp_path / "capture", batches=True, snapshot_every_steps=2, steps_after=2)
+    callback.capture()
+    x, y = data(8)
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[callback])
+    capture = read(tmp_path / "capture")
+    assert callback.captures == [str(tmp_path / "capture")] and callback.stopped is None
+    assert capture.manifest["batch"] == {"tuple": [{"tensor": "0"}, {"tensor": "1"}]}
+    assert not any("batch" in entry for entry in capture.manifest["steps"])
+    first = list(capture.steps)[0]
+    assert np.array_equal(capture.steps[first]["batch/0"][1], x[8 * first : 8 * first + 8])
+
+
+def test_a_misspelt_option_is_an_error_where_the_callback_is_made(tmp_path):
+    with pytest.raises(TypeError, match="memroy"):
+        ClippyCallback(tmp_path / "capture", memroy="2GB")
+    with pytest.raises(ValueError, match="no size"):
+        ClippyCallback(tmp_path / "capture", memory="much")
+    with pytest.raises(ValueError, match="no option maxnorm"):
+        ClippyCallback(tmp_path / "capture", clipping={"rule": "global-norm", "maxnorm": 1.0})

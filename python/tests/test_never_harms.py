@@ -194,3 +194,31 @@ def test_a_shorter_document_is_written_into_the_bytes_of_the_one_before(tmp_path
     assert json.loads(path.read_text()) == {"x": "y" * 10}
     assert not overwrite_json(path, lambda: None)
     assert not overwrite_json(tmp_path / "none", lambda: {"x": 1})
+
+
+def test_names_of_before_work_for_one_version_and_say_so(tmp_path):
+    from clippy_diag.options import OldNames, options_of, path_of
+
+    with pytest.warns(DeprecationWarning, match="every= is the old name of snapshot_every_steps="):
+        options = options_of(20, 34, "2GB", "1 GiB", 3, OldNames(every=7))
+    assert options == {"every": 7, "after": 34, "memory": 2 * 10**9, "disk": 2**30, "max_captures": 3}
+    with pytest.warns(DeprecationWarning, match="folder= is the old name of path="):
+        assert path_of("capture", OldNames(folder=tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ((0, 34, "2GB", "20GB", 3), "snapshot_every_steps=0 must be at least 1"),
+        ((20, -1, "2GB", "20GB", 3), "steps_after=-1"),
+        ((2.5, 34, "2GB", "20GB", 3), "snapshot_every_steps=2.5 is no whole number"),
+        ((20, 34, "much", "20GB", 3), '"much" is no size'),
+        ((20, 34, "2GB", float("nan"), 3), "no size"),
+        ((20, 34, "2GB", "20GB", True), "max_captures=True"),
+    ],
+)
+def test_options_are_checked_where_a_recorder_is_made(options, error):
+    from clippy_diag.options import OldNames, options_of
+
+    with pytest.raises((ValueError, TypeError), match=error):
+        options_of(*options, OldNames())

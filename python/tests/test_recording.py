@@ -1,6 +1,7 @@
 """The core of all recorders, without a framework: ring, trigger, budgets, files, what is said."""
 
 import json
+import math
 import os
 import signal
 import threading
@@ -72,20 +73,21 @@ def test_a_capture_begins_k_to_2k_steps_before_the_incident_and_goes_on_after_it
 
 
 def test_a_quiet_run_writes_nothing_but_its_status_and_holds_2k_steps(tmp_path, status):
-    loop = Loop(tmp_path / "capture", every=7)
+    loop = Loop(tmp_path / "capture", every=7, after=3)
     for step in range(300):
-        loop.step(step, losses(step, 1000))
+        loop.step(step, losses(step, 1000) + math.exp(-step / 20))
         assert len(loop.recording._ring) <= 14
     loop.recording.close()
     assert os.listdir(tmp_path / "capture") == ["status.json"]
     assert status(tmp_path / "capture")["state"] == "closed"
-    assert loop.recording.most_held <= (14 + 4) * 16
+    # The first four steps and their snapshot are held beside the ring until the loss has fallen.
+    assert loop.recording.most_held <= (14 + 4 + 4 + 2) * 16
 
 
 def test_later_incidents_have_folders_of_their_own_until_there_are_enough(tmp_path, status):
     loop = Loop(tmp_path / "capture", every=5, after=2, max_captures=2)
     for step in range(600):
-        loop.step(step, 50.0 if step % 150 in (120, 121) else losses(step, 1000))
+        loop.step(step, 50.0 if step % 150 in (120, 121) else losses(step, 1000) + math.exp(-step / 20))
     loop.recording.close()
     assert sorted(os.listdir(tmp_path)) == ["capture", "capture-2"]
     said = status(tmp_path / "capture")

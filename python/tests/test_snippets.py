@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "src" / "engine" / "snippets"
+FOLDER = Path(__file__).resolve().parents[2] / "src" / "app" / "engine" / "snippets"
 NEEDS = {
     "torch": ["torch"],
     "hf": ["torch", "transformers", "accelerate"],

@@ -443,7 +443,7 @@ export const ERROR_TEXTS = define({
   'recorder-without-capture': {
     exitCode: EXIT.input,
     message: 'the recorder of {path} saw {steps} steps {saw}, and wrote no capture',
-    hint: 'for a verdict name the log of the run; capture_now() writes a capture as a drill',
+    hint: 'for a verdict name the log of the run; capture() writes a capture as a drill',
   },
   'capture-step-missing': {
     exitCode: EXIT.input,

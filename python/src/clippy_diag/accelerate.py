@@ -21,6 +21,7 @@ wrapped: losses, gradients before clipping, and the clipping itself are heard th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .torch import words as names
@@ -32,12 +33,13 @@ _REFUSED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "XLA")
 class ClippyCallback(AttachedCallback):
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
-    folder        where captures go; `status.json` in it says how the recording fares
-    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    path          the folder of the capture; `status.json` in it says how the recording fares
+    snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
+                  `steps_after` steps after it
     batches       whether batches are kept (they may hold personal data); they have to be told: `callback.batch(batch)` before the
                   forward pass. Without them no closed loop is possible
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+    memory, disk, max_captures, curvature, layouts, model_file  as of `clippy_diag.torch.Recorder`
 
     Steps count from 0, one for each time that the optimizer steps. Several optimizers that step after one backward pass take one
     step together; with a backward pass for each, each one's step is a step of its own.
@@ -47,11 +49,9 @@ class ClippyCallback(AttachedCallback):
     _step = 0
     #: Whether a step was taken since `attach`.
     _heard_steps = False
-
-    def __init__(self, folder: Any = "capture", **options: Any) -> None:
-        super().__init__(folder, **options)
-        self._clips: list[dict[str, Any]] = []
-        self._optimizers: list[Any] = []
+    #: The clipping that was heard since the last step (a new list at each), and the optimizers that are listened to.
+    _clips: list[dict[str, Any]] = []
+    _optimizers: Sequence[Any] = ()
 
     def attach(self, accelerator: Any, model: Any = None, optimizers: Any = None) -> ClippyCallback:
         """Listens from here on. `model` and `optimizers` default to those that the accelerator prepared; say which where there
@@ -109,7 +109,7 @@ class ClippyCallback(AttachedCallback):
             if self._own.waiting:
                 self._end_of_step()
             if float(limit) != float("inf"):
-                self._clips.append({"rule": rule, option: float(limit)})
+                self._clips = [*self._clips, {"rule": rule, option: float(limit)}]
                 self._own.clipped(self._clips, whole=False)
             self._take(accelerator, self._owner(parameters))
             return clip(parameters, limit, *arguments, **keywords)

@@ -143,7 +143,7 @@ def write_json(path: str | Path, document: Any, durable: bool = True, least: int
         os.replace(f"{path}.tmp", path)
 
 
-def overwrite_json(path: str | Path, shorter: Callable[[], dict[str, Any] | None]) -> bool:
+def overwrite_json(path: str | Path, shorter: Callable[[], Mapping[str, Any] | None]) -> bool:
     """Writes a JSON document into the bytes that a file has already, for a disk that is full; returns whether it fits.
 
     shorter  gives a shorter document at each call, until it is None. A kill while it writes leaves a file that is cut.
@@ -250,7 +250,7 @@ def open_capture(folder: str | Path) -> Capture:
     if not path.is_file():
         raise FileNotFoundError(
             f"clippy-diag: {path.parent} holds no capture: a recorder writes one when the loss leaves its usual range,"
-            " and none while it stays in it; recorder.capture_now() records the next steps as a drill"
+            " and none while it stays in it; recorder.capture() records the next steps as a drill"
         )
     with open(path, encoding="utf8") as file:
         manifest = json.load(file)

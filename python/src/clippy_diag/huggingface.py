@@ -31,12 +31,13 @@ _REFUSED = {
 class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
-    folder        where captures go; `status.json` in it says how the recording fares
-    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    path          the folder of the capture; `status.json` in it says how the recording fares
+    snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
+                  `steps_after` steps after it
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `compute_loss` gets, or the list of them under gradient accumulation; `loss_fn` computes its loss
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`
+    memory, disk, max_captures, curvature, layouts, model_file  as of `clippy_diag.torch.Recorder`
 
     Steps count as the Trainer logs them, from 1. `max_grad_norm` is recorded as the clipping.
     """

@@ -22,13 +22,14 @@ from .torch.attached import AttachedCallback
 class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
-    folder        where captures go; `status.json` in it says how the recording fares
-    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    path          the folder of the capture; `status.json` in it says how the recording fares
+    snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
+                  `steps_after` steps after it
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `training_step` gets, or the list of them under accumulation
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`; clipping= where
-                  your own code clips, but not by `self.clip_gradients`
+    memory, disk, max_captures, curvature, layouts, model_file  as of `clippy_diag.torch.Recorder`
+    clipping      where your own code clips, but not by `self.clip_gradients`
 
     Steps count as `trainer.global_step`, from 0. `gradient_clip_val` is recorded as the clipping, and so is what
     `self.clip_gradients` does in manual optimization. Optimizers that step after one backward pass take one step together. With

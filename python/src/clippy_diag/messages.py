@@ -31,14 +31,14 @@ def tell(text: str) -> bool:
     return True
 
 
-def warn(text: str, stacklevel: int = 2) -> bool:
-    """Gives a UserWarning, or, where warnings are errors or cannot be shown, the line of `tell`; returns whether the
+def warn(text: str, stacklevel: int = 2, category: type[Warning] = UserWarning) -> bool:
+    """Gives a warning, or, where warnings are errors or cannot be shown, the line of `tell`; returns whether the
     text was given out. Never raises.
 
     stacklevel  as of `warnings.warn`, counted from the caller
     """
     try:
-        warnings.warn(PREFIX + text, stacklevel=stacklevel + 1)
+        warnings.warn(PREFIX + text, category, stacklevel=stacklevel + 1)
     except Exception:  # the filter "error" raises the warning itself; showing it may raise anything
         return tell(text)
     return True

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -37,9 +37,13 @@ from .captures import (
     write_fetched,
     write_json,
 )
-from .judge import Judge
 from .messages import describe, tell, warn, warnings_are_no_errors
+from .options import Budget, bytes_of, deprecated
+from .triggers import LOOKED_EVERY, Watch, asked_by_file, not_finite
 from .writing import OpenCapture, Snapshot, Way, Writer, write_arriving
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STATUS = "status.json"
 #: Losses before the first recorded step that a capture keeps, so that its band is known.
@@ -53,22 +57,6 @@ MOST_PROBLEMS, MOST_INCIDENTS = 50, 200
 #: Skipped steps in a row, after one that was taken, that are an incident; a healthy loss scaler skips one.
 SKIPS_IN_A_ROW = 4
 
-_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "B": 1}
-
-
-def bytes_of(budget: str | int | float) -> int:
-    """Bytes of a budget such as `"2GB"`, `"512 MiB"` or a number. Raises ValueError for any other text."""
-    if isinstance(budget, (int, float)):
-        return int(budget)
-    text = budget.strip().upper()
-    for unit, factor in sorted(_UNITS.items(), key=lambda item: -len(item[0])):
-        if text.endswith(unit):
-            try:
-                return int(float(text[: -len(unit)]) * factor)
-            except ValueError:
-                break
-    raise ValueError(f'clippy-diag: "{budget}" is no size; write "2GB", "500MB" or bytes')
-
 
 def size_text(size: float) -> str:
     """A size for people: "55 MB"."""
@@ -76,6 +64,40 @@ def size_text(size: float) -> str:
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
     return f"{size:.0f} B"
+
+
+State = Literal["recording", "capturing", "stopped", "closed"]
+
+
+class IncidentSeen(TypedDict):
+    """An incident as status.json lists it."""
+
+    step: int
+    reason: str
+    #: The folder of its capture, or None.
+    capture: str | None
+
+
+class Status(TypedDict):
+    """What status.json holds."""
+
+    state: State
+    #: Why nothing is recorded any more, or None.
+    stopped: str | None
+    lastStep: int | None
+    #: Steps that were recorded.
+    steps: int
+    plan: str
+    #: "every-step", or "after-trigger" where memory is too small for the gradients of 2K steps.
+    gradients: str
+    #: Bytes: `budget`, `held`, `mostHeld`.
+    memory: dict[str, int]
+    disk: dict[str, int]
+    captures: list[str]
+    incidents: list[IncidentSeen]
+    problems: list[str]
+    #: The newest losses with their steps; numbers that are not finite are text.
+    losses: list[list[Any]]
 
 
 class Sizes(NamedTuple):
@@ -109,6 +131,8 @@ class Step:
     waits: bool = False
     #: Bytes of it that count as held.
     counted: int = 0
+    #: Whether it is kept among the first steps, also when the ring lets it go.
+    pinned: bool = False
 
     def nbytes(self) -> int:
         """Bytes of the tensors that go into the step's file."""
@@ -145,8 +169,8 @@ class Recording:
         *,
         every: int = 20,
         after: int = 34,
-        memory: str | int = "2GB",
-        disk: str | int = "20GB",
+        memory: Budget = "2GB",
+        disk: Budget = "20GB",
         max_captures: int = 3,
     ) -> None:
         if every < 1 or after < 0:
@@ -164,7 +188,7 @@ class Recording:
         self.most_held = 0
         self.captures: list[str] = []
         self.problems: list[str] = []
-        self._judge = Judge()
+        self._watch = Watch()
         self._ring: collections.deque[Step] = collections.deque()
         self._losses: collections.deque[tuple[int, float]] = collections.deque(maxlen=HISTORY + 2 * every)
         self._skips: collections.deque[Skip] = collections.deque(maxlen=2 * every)
@@ -172,9 +196,15 @@ class Recording:
         self._since = 0
         self._wanted: str | None = None
         self._incident: str | None = None
+        self._alarm: str | None = None
         #: How many losses were judged, and at which of them the last loss was kept; the newest that was judged.
         self._judged = self._kept_losses = 0
         self._newest_loss = 0.0
+        #: The first steps, until the loss has fallen once; None once they are not needed, or where memory has no room.
+        self._first_steps: list[Step] | None = []
+        #: Tensors that were not finite at the last look.
+        self._broken: set[str] = set()
+        self._asked = time.monotonic()
         self._waiting: Step | None = None
         self._open: OpenCapture | None = None
         self._taken = self._skipped_in_a_row = 0
@@ -182,8 +212,8 @@ class Recording:
         self._last: int | None = None
         self._spill = False
         self._planned: Sizes | None = None
-        self._plan_text = ""
-        self._incidents: list[dict[str, Any]] = []
+        self._plan_text = self._plan_said = ""
+        self._incidents: list[IncidentSeen] = []
         #: Why status.json is not up to date, or None.
         self._unwritten: str | None = None
         self._spool_files = 0
@@ -234,6 +264,11 @@ class Recording:
                         said += f" every {self.every} steps"
             held = snapshots + 2 * self.every * (step if self.gradients == "every-step" else sizes.batch)
         self._room = self.memory - held
+        kept_first = sizes.snapshot + self.after * (step if self.gradients == "every-step" else sizes.batch)
+        if self._spill or kept_first > self._room // 2:
+            self._forget_first_steps()
+        if self._first_steps is not None:
+            held += kept_first
         early = 2 * self.every * (step if self.gradients == "every-step" else sizes.batch)
         disk = sizes.snapshot + early + (self.after + 1) * step
         if self._spill and 3 * sizes.snapshot > self.disk:
@@ -247,8 +282,10 @@ class Recording:
         )
         first = self._planned is None
         self._planned = sizes
-        if text != self._plan_text:
-            self._plan_text = text
+        self._plan_text = text
+        # A batch that is a little larger, or the optimizer's state that came late, is no news; another way to record is.
+        if first or said != self._plan_said:
+            self._plan_said = said
             tell(f"recording for {self.folder}: {text}")
             free = free_space(self.folder)
             if free is not None and free < min(disk, self.disk):
@@ -293,7 +330,9 @@ class Recording:
         """Copies a snapshot into memory, or to disk where that is what the plan says: then tensors wait in memory for the
         thread that writes them, within the budget."""
         if not self._spill:
-            return Snapshot({source.name: self._fetch(source) for source in sources}, meta)
+            tensors = {source.name: self._fetch(source) for source in sources}
+            self.look_for_broken(not_finite(tensors, ("param/", "state/")), ("param/", "state/"))
+            return Snapshot(tensors, meta)
         spool = Path(f"{self.folder}.spool")
         spool.mkdir(parents=True, exist_ok=True)
         self._spool_files += 1
@@ -322,11 +361,15 @@ class Recording:
     def begin_anew(self) -> None:
         """The losses from here on are no longer comparable with those before: none of these are kept."""
         self.restart()
-        self._judge = Judge()
+        self._forget_first_steps()
+        self._watch = Watch()
         self._losses.clear()
 
     def restart(self) -> None:
         """Forgets the steps in memory: the next one is the first of a capture."""
+        if self._first_steps is not None and len(self._first_steps) <= self.after:
+            self._forget_first_steps()
+            self._first_steps = []
         while self._ring:
             self._drop(self._ring.popleft())
 
@@ -349,6 +392,10 @@ class Recording:
             self._resume(step)
         elif time.monotonic() - self._said > SAID_EVERY:
             self._write_status("recording")
+        if time.monotonic() - self._asked > LOOKED_EVERY:
+            self._asked = time.monotonic()
+            if asked_by_file(self.folder):
+                self.request("asked for by a file")
         self._last = step
         self._judge_loss(loss)
 
@@ -360,12 +407,30 @@ class Recording:
         if not before or step - before[-1][0] > max(self.every, before[-1][0] - before[0][0]):
             return
         for at, loss in before:
-            self._judge.add(loss)
+            self._watch.add(loss)
             self._losses.append((at, loss))
 
     def alarm(self, reason: str) -> None:
-        """The step that `begin` announced is an incident for a reason of its own."""
-        self._incident = self._incident or reason
+        """The step that `begin` announced, or the one that it announces next, is an incident for a reason of its own."""
+        if self._judged > self._kept_losses:
+            self._incident = self._incident or reason
+        else:
+            self._alarm = reason
+
+    def look_for_broken(self, found: list[str], among: tuple[str, ...]) -> None:
+        """Values that are not finite are an incident of their own, when they first appear: a loss may stay finite.
+
+        found  names of those that are not, such as `grad/layer.weight`, of all whose names begin as in `among`
+        """
+        before = self._broken
+        self._broken = {name for name in before if not name.startswith(among)} | set(found)
+        if found and not before:
+            kind, _, name = found[0].partition("/")
+            if kind == "state":
+                name = name.partition("/")[2]
+            what = {"grad": "gradients", "param": "weights", "state": "optimizer state"}[kind]
+            others = f" and of {len(found) - 1} others" if len(found) > 1 else ""
+            self.alarm(f"{what} of {name}{others} are not finite")
 
     def _reason(self) -> str | None:
         """Why a capture opens at this step, or None."""
@@ -382,8 +447,11 @@ class Recording:
         else:
             self._hold(taken)
             reason = self._reason()
-            if reason and self._ring:
-                self._start(taken.step, reason)
+            if reason and self._watch.nothing_learnt and self._first_steps:
+                self._capture_first_steps(taken.step, reason)
+                opened = reason
+            elif reason and self._ring:
+                self._start(taken.step, reason, list(self._ring))
                 opened = reason
             elif self._incident:
                 self._remember(taken.step, self._incident, None)
@@ -410,7 +478,7 @@ class Recording:
         self._skips.append(skipped)
         reason = self._reason()
         if reason and self._ring:
-            self._start(skipped.step, reason)
+            self._start(skipped.step, reason, list(self._ring))
             return reason
         if incident:
             self._remember(skipped.step, incident, None)
@@ -452,9 +520,26 @@ class Recording:
         self._count(taken)
         if taken.waits:
             self._waiting = taken
+        first = self._first_steps
+        if first is not None:
+            if self._watch.learnt:
+                self._forget_first_steps()
+            elif len(first) <= self.after and (first or taken.snapshot is not None):
+                taken.pinned = True
+                first.append(taken)
+
+    def _forget_first_steps(self) -> None:
+        """The loss has fallen, or there is no room: the first steps are kept no longer than others."""
+        first, self._first_steps = self._first_steps, None
+        for old in first or ():
+            old.pinned = False
+            if not any(old is held for held in self._ring):
+                self._drop(old)
 
     def _drop(self, old: Step) -> None:
-        """Forgets a step; its arrays may be written to again."""
+        """Forgets a step, unless it is one of the first; its arrays may be written to again."""
+        if old.pinned:
+            return
         for tensors, kinds in (
             (old.tensors, ("grad/", "param/")),
             (old.snapshot.tensors if old.snapshot else {}, ("",)),
@@ -488,10 +573,29 @@ class Recording:
 
     # ---- a capture
 
-    def _start(self, step: int, reason: str) -> None:
-        first = self._ring[0]
+    def _capture_first_steps(self, step: int, reason: str) -> None:
+        """A run that learnt nothing went wrong at its start: its first steps are the capture, which ends with them."""
+        held, self._first_steps = self._first_steps or [], None
+        for old in held:
+            old.pinned = False
+        for old in self._ring:
+            if all(old is not one for one in held):
+                self._drop(old)
+        self._start(step, reason, held)
+        if self._open is not None:
+            self._open.left = -1
+            self._count_end()
+
+    def _start(self, step: int, reason: str, held: list[Step]) -> None:
+        """Opens a capture that begins with the steps that are held."""
+        first, last = held[0], held[-1]
+        # A step that a loss scaler skipped is none of those that are held.
+        incident = step if self._skipped_in_a_row else last.step
         assert first.snapshot is not None
         self._wanted = None
+        if self._first_steps is not None:
+            # What is written now is not needed twice.
+            self._forget_first_steps()
         number_of, target = 1, self.folder
         while (target / MANIFEST).exists() or (number_of > 1 and target.exists()):
             number_of += 1
@@ -501,7 +605,6 @@ class Recording:
         copies = described.pop("copies", {})
         before = [(s, loss) for s, loss in self._losses if s < first.step][-HISTORY:]
         within = [skipped for skipped in self._skips if skipped.step > first.step]
-        held = list(self._ring)
         earlier = [taken.step for taken in held if taken.step < step and _has_batch(taken)]
         manifest: dict[str, Any] = {
             "version": 2,
@@ -516,14 +619,14 @@ class Recording:
         }
         self._ring.clear()
         self._skips.clear()
-        self._open = opened = OpenCapture(target, manifest, keys, self.after)
+        self._open = opened = OpenCapture(target, manifest, keys, self.after, incident)
         self.captures.append(str(target))
         self._remember(step, reason, str(target))
         joined: dict[str, Array] = {}
         for taken in held:
             joined.update({name: array for name, array in taken.joined.items() if name not in joined})
         snapshot = first.snapshot
-        failed = self._failed_in(opened, step)
+        failed = self._failed_in(opened)
         self._writer.do(lambda: opened.begin(snapshot, joined, files, copies), 0, failed)
         for taken in held:
             # Later snapshots serve as checks of the replay.
@@ -536,7 +639,7 @@ class Recording:
                 self._write_step(taken)
         self._writer.do(lambda: opened.place(self._lock), 0, failed)
         self._wait()
-        if held and held[-1].step == step:
+        if last.step == step:
             opened.left -= 1
             self._count_end()
         else:
@@ -597,7 +700,7 @@ class Recording:
             opened.append(entry, tensors)
             self._held(-counted)
 
-        self._writer.do(write, size, self._failed_in(opened, self._incidents[-1]["step"]))
+        self._writer.do(write, size, self._failed_in(opened))
 
     def _count_down(self) -> None:
         opened = self._open
@@ -614,7 +717,7 @@ class Recording:
         if self._waiting is not None:
             return  # the last step's parameters after it are still to come
         self._open, self._since = None, 0
-        self._writer.do(opened.end, 0, self._failed_in(opened, self._incidents[-1]["step"]))
+        self._writer.do(opened.end, 0, self._failed_in(opened))
         self._write_status("recording")
 
     def _wait(self) -> None:
@@ -630,14 +733,14 @@ class Recording:
         """Something beside a capture could not be written."""
         self._problem(f"a file beside {self.folder} could not be written: {describe(error)}")
 
-    def _failed_in(self, opened: OpenCapture, incident: int) -> Callable[[BaseException], None]:
+    def _failed_in(self, opened: OpenCapture) -> Callable[[BaseException], None]:
         """What the writer calls where `opened` cannot be written on: it ends there, and what is whole is kept."""
 
         def failed(error: BaseException) -> None:
             if opened.broken is not None:
                 return
             why = describe(error)
-            kept = opened.salvage(why, incident, self._lock)
+            kept = opened.salvage(why, self._lock)
             if self._open is opened:
                 self._open, self._since = None, 0
             if kept:
@@ -649,7 +752,7 @@ class Recording:
                     known["capture"] = None
             with contextlib.suppress(ValueError):
                 self.captures.remove(str(opened.target))
-            self._problem(f"the capture of step {incident} could not be written to {opened.target}: {why}")
+            self._problem(f"the capture of step {opened.incident} could not be written to {opened.target}: {why}")
 
         return failed
 
@@ -662,6 +765,7 @@ class Recording:
         self.stopped = why
         self._ring.clear()
         self._pool.clear()
+        self._first_steps = None
         self.held = 0
         warn(f"recording stopped, training goes on: {why}", stacklevel=3)
         self._write_status("stopped")
@@ -707,7 +811,8 @@ class Recording:
     def _judge_loss(self, loss: float) -> None:
         self._newest_loss = loss
         self._judged += 1
-        self._incident = self._judge.add(loss)
+        alarm, self._alarm = self._alarm, None
+        self._incident = self._watch.add(loss) or alarm
 
     def _keep_loss(self, step: int, loss: float) -> None:
         self._losses.append((step, loss))
@@ -747,7 +852,7 @@ class Recording:
             tell(f"step {step}: {reason}; the steps around it go to {capture}")
         self._write_status("recording")
 
-    def status(self, state: str) -> dict[str, Any]:
+    def status(self, state: State) -> Status:
         """What status.json holds."""
         return {
             "state": "stopped" if self.stopped else "capturing" if self._open else state,
@@ -764,7 +869,7 @@ class Recording:
             "losses": [[step, number(loss)] for step, loss in list(self._losses)[-HISTORY:]],
         }
 
-    def _write_status(self, state: str) -> None:
+    def _write_status(self, state: State) -> None:
         if os.getpid() != self._pid:
             return
         self._said = time.monotonic()
@@ -776,7 +881,7 @@ class Recording:
         else:
             self._put_status(document)
 
-    def _put_status(self, document: dict[str, Any]) -> None:
+    def _put_status(self, document: Status) -> None:
         """Writes status.json; on a full disk into the bytes that the file has already. Never raises."""
         path = self.folder / STATUS
         with self._lock:
@@ -803,11 +908,12 @@ class Recording:
             self.settle()
         opened = self._open
         if opened is not None:
-            self._writer.do(opened.end, 0, self._failed_in(opened, self._incidents[-1]["step"]))
+            self._writer.do(opened.end, 0, self._failed_in(opened))
         self._writer.finish()
         self._open = None
         self._ring.clear()
         self._pool.clear()
+        self._first_steps = None
         self.held = 0
         with contextlib.suppress(ValueError):  # a path that is none: nothing was written there
             shutil.rmtree(f"{self.folder}.spool", ignore_errors=True)
@@ -855,13 +961,26 @@ class Controls:
 
     _own: Recording
 
+    def capture(self, reason: str = "requested") -> None:
+        """Writes a capture at the next step, incident or not, and records on for `steps_after` steps: a drill, to see that all
+        works, or a look at a moment that matters."""
+        self._own.request(reason)
+
     def flush(self, reason: str = "requested") -> None:
-        """Writes a capture at the next `record`, incident or not, and records on for `after` steps."""
+        """The old name of `capture`."""
+        deprecated("flush", "capture")
         self._own.request(reason)
 
     def capture_now(self) -> None:
-        """A drill: the same as `flush`, to see before the night that everything works."""
+        """The old name of `capture`."""
+        deprecated("capture_now", "capture")
         self._own.request("capture_now")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
@@ -889,7 +1008,17 @@ class Controls:
         return self._own.stopped
 
     @property
-    def status(self) -> dict[str, Any]:
+    def captures(self) -> list[str]:
+        """Folders of the captures that were written, in order."""
+        return list(self._own.captures)
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done, each once."""
+        return list(self._own.problems)
+
+    @property
+    def status(self) -> Status:
         """What status.json says."""
         return self._own.status("recording")
 
@@ -909,7 +1038,7 @@ def _close_at_exit(reference: weakref.ref[Recording]) -> None:
         recording.close()
 
 
-def _shortened(document: dict[str, Any]) -> dict[str, Any] | None:
+def _shortened(document: Status) -> Status | None:
     """The document with half of its losses, the newest; None where there are few left."""
     losses = document["losses"]
     if len(losses) < 8:

@@ -33,9 +33,11 @@ class Snapshot:
 class OpenCapture:
     """A capture that is being written; its methods run in the writer's thread."""
 
-    def __init__(self, target: Path, manifest: dict[str, Any], keys: list[Hashable], after: int) -> None:
+    def __init__(self, target: Path, manifest: dict[str, Any], keys: list[Hashable], after: int, incident: int) -> None:
         self.target, self.manifest, self.keys = target, manifest, keys
         self.path = target.with_name(f"{target.name}.partial")
+        #: The step of the incident, or the last step where the first ones are captured.
+        self.incident = incident
         self.left = after
         self.patience = PATIENCE
         self.placed = False
@@ -89,12 +91,11 @@ class OpenCapture:
         if self.placed and self.broken is None:
             write_json(self.path / MANIFEST, self.manifest)
 
-    def salvage(self, why: str, incident: int, lock: threading.RLock) -> bool:
+    def salvage(self, why: str, lock: threading.RLock) -> bool:
         """Ends a capture that could not be written on. Its whole steps stay where the step of the incident is among
         them; otherwise the folder is removed, since a capture of the calm steps alone would look like a healthy run.
 
-        why       becomes `ended` in capture.json
-        incident  the step at which the capture opened
+        why  becomes `ended` in capture.json
         Returns whether there is a capture. Never raises.
         """
         self.broken = self.manifest["ended"] = why
@@ -104,8 +105,8 @@ class OpenCapture:
                 with contextlib.suppress(OSError, ValueError):
                     write_json(self.path / MANIFEST, self.manifest, durable=False)
                 return (self.path / MANIFEST).is_file()
-            skipped = any(step >= incident for step in self.manifest["skipped"])
-            while self.manifest["steps"] and (skipped or self.manifest["steps"][-1]["step"] >= incident):
+            skipped = any(step >= self.incident for step in self.manifest["skipped"])
+            while self.manifest["steps"] and (skipped or self.manifest["steps"][-1]["step"] >= self.incident):
                 try:
                     self._place(lock)
                     return True

@@ -65,6 +65,8 @@ class _OptaxTrainer:
         self.initial = read_tensors(capture.folder / INITIAL)
         self.value = jax.jit(loss_fn)
         self.value_and_gradient = jax.jit(jax.value_and_grad(loss_fn))
+        self._jitted = jax.jit(lambda rate, *of_step: self.make(rate).update(*of_step))
+        self._compiled = True
         self.arrays: dict[str, Any] = {}
         self.state: Any = None
         self._gradients: dict[str, Any] = {}
@@ -144,13 +146,22 @@ class _OptaxTrainer:
         before = {name: _numbers(leaf) for name, leaf in named_leaves(params).items()}
         found = clip_gradients(rules, self.specs, arrays, before)
         rate = self._rate(entry) * (rate_factor[0] if rate_factor is not None else 1.0)
-        updates, self.state = self.make(rate).update(self._tree(arrays), self.state, params)
+        updates, self.state = self._update(rate, self._tree(arrays), params)
         after = {name: _numbers(leaf) for name, leaf in named_leaves(optax.apply_updates(params, updates)).items()}
         options = self.capture.manifest["optimizer"]
         decay = options.get("weightDecay", 0) if options["name"] == "adamw" else 0
         found += clip_updates(rules, self.specs, before, after, 1 - rate * decay)
         self.arrays = after
         return Taken(float(loss), *least(found), movement(before, after))
+
+    def _update(self, rate: float, gradients: Any, params: Any) -> tuple[Any, Any]:
+        """The chain's update, compiled once for all rates where its maker takes a traced one."""
+        if self._compiled:
+            try:
+                return self._jitted(rate, gradients, self.state, params)  # type: ignore[no-any-return]
+            except (jax.errors.JAXTypeError, TypeError, ValueError):
+                self._compiled = False  # a maker that looks at the number
+        return self.make(rate).update(gradients, self.state, params)  # type: ignore[no-any-return]
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""

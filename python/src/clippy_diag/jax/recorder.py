@@ -2,7 +2,7 @@
 
     from clippy_diag.jax import Recorder
 
-    recorder = Recorder("capture", optimizer={"name": "adamw", "learningRate": 1e-3, "weightDecay": 1e-4})
+    recorder = Recorder("capture", optimizer={"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4})
     for step, batch in enumerate(batches):
         loss, grads = loss_and_grads(params, batch)
         recorder.record(step, loss, grads, params, opt_state, batch=batch)     # before the update, and before donation
@@ -26,8 +26,10 @@ import numpy as np
 
 from .. import __version__
 from ..captures import Array, Source, model_files, words
+from ..options import Budget, OldNames, options_of, path_of
 from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
+from ..triggers import not_finite
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
 FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -63,6 +65,17 @@ FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"nu": "v", "mu": "m", "trace": "momentum"},
     ),
 }
+#: optax's own words for options, and the capture's.
+OPTAX_WORDS = {
+    "learning_rate": "learningRate",
+    "b1": "beta1",
+    "b2": "beta2",
+    "eps": "epsilon",
+    "weight_decay": "weightDecay",
+    "decay": "rho",
+    "initial_accumulator_value": "initialAccumulatorValue",
+    "initial_scale": "initialScale",
+}
 #: Fields of optax's states that hold one array a parameter.
 _FIELDS = ("mu", "nu", "trace", "sum_of_squares", "nu_max")
 
@@ -70,38 +83,43 @@ _FIELDS = ("mu", "nu", "trace", "sum_of_squares", "nu_max")
 class Recorder(Controls):
     """One `record` call a step; see the top of this file.
 
-    folder        where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
-    optimizer     `name`, `learningRate` (a number, or a schedule: a function of the count of updates; `inject_hyperparams` is
-                  read by itself) and the options of the optimizer in the words of capture.json; what is left out is optax's
-                  default. Adam, AdamW, SGD, Adagrad and RMSProp are replayed by formula; of any other name the parameters
-                  before and after each step are kept
+    path          the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
+    optimizer     `name`, `learning_rate` (a number, or a schedule: a function of the count of updates; `inject_hyperparams` is
+                  read by itself) and the options of the optimizer in the words of optax (`b1`, `eps`, `weight_decay`, …) or of
+                  capture.json; what is left out is optax's default. Adam, AdamW, SGD, Adagrad and RMSProp are replayed by formula; of
+                  any other name the parameters before and after each step are kept
     clipping      clipping that the chain does, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; pass gradients from before it
     opt_state     optional, to hold `optimizer` against it here; else that is done at the first `record`
     layouts       layouts of kernels by patterns of names; a 2-D `kernel` is IO, a 4-D one HWIO
-    every, after, memory, disk, max_captures, model_file   as of `clippy_diag.torch.Recorder`
+    snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
 
     Raises ValueError for options that the optimizer does not have, and where `opt_state` is that of another optimizer.
     """
 
     def __init__(
         self,
-        folder: str | Path = "capture",
+        path: str | Path = "capture",
         optimizer: Mapping[str, Any] | None = None,
         *,
         clipping: Clipping = None,
         opt_state: Any = None,
         layouts: Mapping[str, str] | None = None,
-        every: int = 20,
-        after: int = 34,
-        memory: str | int = "2GB",
-        disk: str | int = "20GB",
+        snapshot_every_steps: int = 20,
+        steps_after: int = 34,
+        memory: Budget = "2GB",
+        disk: Budget = "20GB",
         max_captures: int = 3,
         model_file: str | Path | None = None,
+        folder: str | Path | None = None,
+        every: int | None = None,
+        after: int | None = None,
     ) -> None:
-        given = dict(optimizer or {})
+        old = OldNames(folder, every, after)
+        settings = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
+        given = {OPTAX_WORDS.get(word, word): value for word, value in dict(optimizer or {}).items()}
         if not isinstance(given.get("name"), str):
             raise ValueError(
-                'clippy-diag: say which optimizer it is: optimizer={"name": "adamw", "learningRate": 1e-3, …}'
+                'clippy-diag: say which optimizer it is: optimizer={"name": "adamw", "learning_rate": 1e-3, …}'
             )
         self._rate = given.pop("learningRate", None)
         self.name = given["name"].lower()
@@ -110,9 +128,8 @@ class Recorder(Controls):
             defaults, _ = FORMULAS[self.name]
             unknown = sorted(set(given) - {"name", *defaults})
             if unknown:
-                raise ValueError(
-                    f'clippy-diag: {self.name} has no option "{unknown[0]}"; it has learningRate, {", ".join(defaults)}'
-                )
+                known = ", ".join(_optax_word(one) for one in ("learningRate", *defaults))
+                raise ValueError(f'clippy-diag: {self.name} has no option "{_optax_word(unknown[0])}"; it has {known}')
             self.options = {
                 **defaults,
                 **{key: value for key, value in given.items() if key != "name"},
@@ -124,9 +141,7 @@ class Recorder(Controls):
             self._check(opt_state)
         self.clipping = clipping_words(clipping)
         self._layouts, self._model_file = dict(layouts or {}), model_file
-        self._own = Recording(
-            folder, self._describe, every=every, after=after, memory=memory, disk=disk, max_captures=max_captures
-        )
+        self._own = Recording(path_of(path, old), self._describe, **settings)
         self._checked = opt_state is not None
         self._shapes: dict[str, list[int]] = {}
         self._batches = Batches(self._own.note)
@@ -195,7 +210,7 @@ class Recorder(Controls):
                 last.rates[0] = self._rate_at(step, opt_state)
             after = {} if self.formula else {f"param-after/{name}": copied(leaf) for name, leaf in named.items()}
             own.complete(after if last.has_gradients else {})
-        leaves, tree = self._batches.flat(batch, _has_dtype, _is_kept)
+        leaves, tree = self._batches.flat(_without_keys(batch), _has_dtype, _is_kept)
         shapes = {name: list(np.shape(leaf)) for name, leaf in named.items()}
         if shapes != self._shapes:
             changed = bool(self._shapes)
@@ -216,6 +231,7 @@ class Recorder(Controls):
         due = own.gradients_due()
         if due:
             tensors.update({f"grad/{name}": self._copy(gradient) for name, gradient in gradients.items()})
+            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
             if own.parameters_due() or not self.formula:
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
         waits = (due and not self.formula) or _rate_comes_late(opt_state)
@@ -273,6 +289,10 @@ class Recorder(Controls):
             )
         if not self.formula:
             return
+        if "inner_states" in found:
+            # One state for each label, with options that the recorder is not told.
+            self.formula, self.options = False, {"name": self.name, "formula": False}
+            return
         options = self.options
         wanted = {
             "adam": {"mu", "nu"},
@@ -303,7 +323,7 @@ class Recorder(Controls):
             return float(self._rate(step if count is None else count))
         if self._rate is None:
             raise ValueError(
-                'no learning rate: optimizer={…, "learningRate": a number or a schedule}, or inject_hyperparams'
+                'no learning rate: optimizer={…, "learning_rate": a number or a schedule}, or inject_hyperparams'
             )
         return float(self._rate)
 
@@ -345,6 +365,10 @@ class Recorder(Controls):
         return {"layout": layout, "embedding": last in ("embedding", "embeddings") and rank == 2}
 
 
+def _optax_word(option: str) -> str:
+    return next((theirs for theirs, ours in OPTAX_WORDS.items() if ours == option), option)
+
+
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves of a tree under the names on the way to them, joined by slashes."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
@@ -369,7 +393,8 @@ def fields_of(state: Any) -> dict[str, Any]:
                 value = getattr(part, field)
                 # The count of InjectHyperparams and schedules is that of the updates, as Adam's own.
                 found.setdefault(field, value)
-                if hasattr(value, "_fields") or isinstance(value, (tuple, list)):
+                # A mapping inside a state is one state for each label of `multi_transform`, or one array for each parameter.
+                if hasattr(value, "_fields") or isinstance(value, (tuple, list, Mapping)):
                     walk(value)
         elif isinstance(part, (tuple, list)):
             for inside in part:
@@ -396,12 +421,19 @@ def _has_dtype(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
+def _without_keys(batch: Any) -> Any:
+    """The batch with typed random keys as their words: `jax.random` draws the same from either."""
+    if not any(_is_key(leaf) for leaf in jax.tree_util.tree_leaves(batch)):
+        return batch
+    return jax.tree_util.tree_map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, batch)
+
+
 def _is_kept(leaf: Any) -> bool:
-    return np.dtype(leaf.dtype).kind in "fiubV" and not _is_key(leaf)
+    return not _is_key(leaf) and np.dtype(leaf.dtype).kind in "fiubV"
 
 
 def _is_key(leaf: Any) -> bool:
-    return str(leaf.dtype).startswith("key<")
+    return str(getattr(leaf, "dtype", "")).startswith("key<")
 
 
 def _is_array(leaf: Any) -> bool:

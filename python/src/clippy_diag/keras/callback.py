@@ -20,8 +20,11 @@ import keras
 import numpy as np
 
 from ..guarding import Advice, advice_entry, alarm_text
-from ..messages import tell
-from ..recording import Skip
+from ..messages import describe, tell, warnings_are_no_errors
+from ..options import Budget, OldNames, deprecated, options_of, path_of
+from ..recording import Recording, Skip
+from ..rules import Clipping, clipping_words
+from ..triggers import not_finite
 from ..wrapped import Wrapped
 from ..writing import Snapshot
 from . import words as names
@@ -34,15 +37,17 @@ BACKENDS = ("tensorflow", "torch")
 class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Records the steps around an incident; what it promises is in docs/recorders.md.
 
-    folder        where captures go; `status.json` in it says how the recording fares
-    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    path          the folder of the capture; `status.json` in it says how the recording fares
+    snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
+                  `steps_after` steps after it
     batches       whether batches are kept (they may hold personal data): what `train_step` gets, (x, y) or (x, y, sample_weight).
                   Without them no closed loop is possible
     guard         whether a `Guard` checks every step and its advice is followed. The fit then runs eagerly. Accumulation, loss_scale_factor
                   and several replicas are not guarded, which is said
     loss_fn       (model, batch) -> loss with which the guard tries a step, batch as of `train_step`; by default the compiled loss
     pulse         a file for the guard's line of JSON a step
-    options       memory=, disk=, max_captures=, model_file= of `clippy_diag.keras.Recorder`
+    clipping      what a `train_step` of your own clips by; by default what the optimizer does
+    memory, disk, max_captures, model_file, folder, every, after  as of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
     skips are looked at too), gradient accumulation (a step's gradient is the accumulated one), clipnorm, global_clipnorm,
@@ -51,40 +56,79 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(
         self,
-        folder: str | Path = "capture",
+        path: str | Path = "capture",
         *,
-        every: int = 20,
-        after: int = 34,
+        snapshot_every_steps: int = 20,
+        steps_after: int = 34,
         batches: bool = False,
         guard: bool = False,
         loss_fn: Callable[[Any, Any], Any] | None = None,
         pulse: None | str | Path = None,
-        **options: Any,
+        clipping: Clipping = None,
+        memory: Budget = "2GB",
+        disk: Budget = "20GB",
+        max_captures: int = 3,
+        model_file: None | str | Path = None,
+        folder: None | str | Path = None,
+        every: int | None = None,
+        after: int | None = None,
     ) -> None:
         super().__init__()
-        self._folder, self._batches = folder, batches
+        old = OldNames(folder, every, after)
+        self._options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
+        self._path, self._batches, self._model_file = path_of(path, old), batches, model_file
+        self._clipping = None if clipping is None else clipping_words(clipping)
         self._with_guard, self._loss_fn, self._pulse = guard, loss_fn, pulse
         #: The guard while it is attached to a training, or None.
         self.guard: Guard | None = None
         self._advice: Advice | None = None
         self._alarmed = self._eager = False
-        self._options = {"every": every, "after": after, **options}
         self._steps: Steps | None = None
+        #: The recording of this fit, or of the last one once it is over.
+        self._own: Recording | None = None
         self._ears: _TorchEars | None = None
         self._wrapped = Wrapped()
         self._wanted: str | None = None
         self._training = False
 
+    def capture(self, reason: str = "requested") -> None:
+        """Writes a capture at the next step, incident or not: a drill, or a look at a moment that matters."""
+        self._wanted = reason
+        if self._own is not None:
+            self._own.request(reason)
+
     def capture_now(self) -> None:
-        """A drill: writes a capture at the next step."""
-        self._wanted = "capture_now"
-        if self._steps is not None:
-            self._steps.own.request("capture_now")
+        """The old name of `capture`."""
+        deprecated("capture_now", "capture")
+        self.capture("capture_now")
 
     @property
     def stopped(self) -> str | None:
-        """Why nothing is recorded, or None."""
-        return self._steps.own.stopped if self._steps is not None else None
+        """Why nothing is recorded, also once the fit is over; None where it is."""
+        return self._own.stopped if self._own is not None else None
+
+    @property
+    def captures(self) -> list[str]:
+        """Folders of the captures of this fit, or of the last one."""
+        return list(self._own.captures) if self._own is not None else []
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done in this fit, or in the last one, each once."""
+        return list(self._own.problems) if self._own is not None else []
+
+    # ---- what a fit of Keras 2 asks of a callback: the class of Keras 3 has none of it
+
+    _supports_tf_logs = True
+
+    def _implements_train_batch_hooks(self) -> bool:
+        return True
+
+    def _implements_test_batch_hooks(self) -> bool:
+        return False
+
+    def _implements_predict_batch_hooks(self) -> bool:
+        return False
 
     # ---- Keras's events
 
@@ -94,19 +138,28 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._put_back()
         if getattr(model, "optimizer", None) is None:
             return
-        self._steps = Steps(model, model.optimizer, self._folder, None, **self._options)
-        self._steps.trainer = "keras-fit"
+        try:
+            with warnings_are_no_errors():
+                self._attach(model)
+        except Exception as error:
+            self._refuse(f"the fit cannot be followed: {describe(error)}")
+
+    def _attach(self, model: Any) -> None:
         refusal = _refusal(model)
         if refusal is not None:
-            self._steps.own.stop(refusal)
+            self._refuse(refusal)
             return
+        self._steps = steps = Steps(
+            model, model.optimizer, self._path, self._clipping, model_file=self._model_file, **self._options
+        )
+        self._own, steps.trainer = steps.own, "keras-fit"
         if not self._batches:
             tell(
                 "batches are not kept, as they may hold personal data, so no closed loop is possible;"
                 " batches=True keeps them"
             )
         if self._wanted:
-            self._steps.own.request(self._wanted)
+            steps.own.request(self._wanted)
             self._wanted = None
         optimizer = names.inner(model.optimizer)
         self._ears = ears = _TensorFlowEars(model) if keras.backend.backend() == "tensorflow" else _TorchEars()
@@ -119,6 +172,14 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         model.train_function = None
         if self._batches:
             self._wrapped.put(model, "make_train_function", self._hear_batches(model, model.make_train_function))
+
+    def _refuse(self, why: str) -> None:
+        """Records nothing of this fit, and says why; the fit goes on."""
+        self._wrapped.restore()
+        steps, self._steps, self._ears = self._steps, None, None
+        self._own = Recording(self._path, lambda step, meta: {}, **self._options) if steps is None else steps.own
+        self._own.stop(why)
+        self._own.close()
 
     def on_train_begin(self, logs: Any = None) -> None:
         """The first step's number."""
@@ -179,6 +240,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _end(self, steps: Steps, ears: Any) -> None:
         if self._step is None:
+            self._batch = []  # that of the step that built the model
             return
         own = steps.own
         self._micro.append(ears.loss())
@@ -218,6 +280,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             for variable, gradient in found:
                 if id(variable) in paths:
                     tensors[f"grad/{paths[id(variable)]}"] = names.plain(own.copied(gradient))
+            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
             if self._before:
                 tensors.update(self._before)
                 tensors.update(steps.parameters("param-after"))
@@ -310,6 +373,12 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _refusal(model: Any) -> str | None:
+    if not hasattr(names.inner(model.optimizer), "_backend_apply_gradients"):
+        kind = type(model.optimizer)
+        return (
+            f"{kind.__name__} of {kind.__module__.split('.')[0]} is no optimizer of Keras 3, and a fit of Keras 2 is not"
+            " recorded"
+        )
     backend = keras.backend.backend()
     if backend not in BACKENDS:
         return f"fit on the backend of {backend} keeps gradients inside of a compiled step; known are {', '.join(BACKENDS)}"

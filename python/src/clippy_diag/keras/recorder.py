@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..captures import Array, Source, model_files
+from ..options import Budget, OldNames, options_of, path_of
 from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
+from ..triggers import not_finite
 from ..writing import Snapshot
 from . import words as names
 
@@ -203,26 +205,31 @@ class Recorder(Controls):
     optimizer     any Keras optimizer. The steps of Adagrad, SGD, Adam, AdamW and RMSprop are replayed by formula; of others the
                   variables before and after each step are kept. Of a LossScaleOptimizer the inner one is recorded: pass gradients
                   without the scale
-    folder        where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
+    path          the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
     clipping      clipping that the loop does itself, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; by default what the
                   optimizer does (clipnorm, global_clipnorm, clipvalue)
-    every, after, memory, disk, max_captures, model_file   as of `clippy_diag.torch.Recorder`
+    snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
     """
 
     def __init__(
         self,
         model: Any,
         optimizer: Any,
-        folder: str | Path = "capture",
+        path: str | Path = "capture",
         *,
         clipping: Clipping = None,
-        every: int = 20,
-        after: int = 34,
-        memory: str | int = "2GB",
-        disk: str | int = "20GB",
+        snapshot_every_steps: int = 20,
+        steps_after: int = 34,
+        memory: Budget = "2GB",
+        disk: Budget = "20GB",
         max_captures: int = 3,
         model_file: str | Path | None = None,
+        folder: str | Path | None = None,
+        every: int | None = None,
+        after: int | None = None,
     ) -> None:
+        old = OldNames(folder, every, after)
+        options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
         if not hasattr(names.inner(optimizer), "_get_variable_index"):
             raise TypeError(f"clippy-diag: {type(optimizer).__name__} is no optimizer of Keras 3")
         optimizer = names.inner(optimizer)
@@ -231,14 +238,10 @@ class Recorder(Controls):
         self._steps = Steps(
             model,
             optimizer,
-            folder,
+            path_of(path, old),
             clipping,
-            every=every,
-            after=after,
-            memory=memory,
-            disk=disk,
-            max_captures=max_captures,
             model_file=model_file,
+            **options,
         )
         self._own = self._steps.own
         self._waits = False
@@ -311,6 +314,7 @@ class Recorder(Controls):
             for name, gradient in zip(named, gradients):
                 if gradient is not None:
                     tensors.update(_gradient(own, name, gradient))
+            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
             if own.parameters_due() or not steps.formula:
                 tensors.update(steps.parameters("param"))
         waits = bool(tensors) and not steps.formula

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..messages import tell, warn
-from ..rules import Clipping
+from ..messages import describe, tell, warn
+from ..options import Budget, OldNames, deprecated, options_of, path_of
+from ..rules import Clipping, clipping_words
 from ..wrapped import Wrapped
 from . import words as names
 from .ahead import LossFn
 from .guard import Guard
 from .recorder import Recorder
+from .tracker import Tracker
 
 
 class Attached:
@@ -42,6 +45,9 @@ class Attached:
         self.with_guard, self.loss_fn, self.pulse = guard, loss_fn, pulse
         self._scaler = Wrapped()
         self.recorder: Recorder | None = None
+        #: The recorder of this training, or of the last one once it is over; why none could be made.
+        self.newest: Recorder | None = None
+        self.failed: str | None = None
         self._wanted: str | None = None
         self._losses: list[torch.Tensor] = []
         self._micro: list[Any] = []
@@ -68,8 +74,10 @@ class Attached:
                 guard.parallel = guard.parallel or ranks > 1
             self.recorder = Recorder(model, optimizers, self.folder, clipping=clipping, guard=guard, **options)
         except Exception as error:
+            self.newest, self.failed = None, describe(error)
             warn(f"nothing is recorded: {error}", stacklevel=3)
             return
+        self.newest, self.failed = self.recorder, None
         self.recorder.keep_batches, self.recorder.trainer = self.batches, self.trainer
         self.recorder.autocast = autocast
         self.recorder.parallel = self.recorder.parallel or ranks > 1
@@ -79,7 +87,7 @@ class Attached:
                 " batches=True keeps them"
             )
         if self._wanted:
-            self.recorder.flush(self._wanted)
+            self.recorder.capture(self._wanted)
 
     def refuse(self, model: torch.nn.Module, optimizers: Any, why: str) -> None:
         """Says, in status.json too, why this training is not recorded."""
@@ -169,7 +177,7 @@ class Attached:
         """Writes a capture at the next step."""
         self._wanted = reason
         if self.recorder is not None:
-            self.recorder.flush(reason)
+            self.recorder.capture(reason)
 
     def end(self) -> None:
         """Waits until all is written, and says what could not be done."""
@@ -191,14 +199,15 @@ def autocast_of(accelerator: Any) -> dict[str, str] | None:
 class AttachedCallback:
     """What the callbacks of the torch trainers offer beside their trainer's events.
 
-    folder        where captures go; `status.json` in it says how the recording fares
-    every, after  a capture holds `every` to twice as many steps before the incident, and `after` steps after it
+    path          the folder of the capture; `status.json` in it says how the recording fares
+    snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
+                  `steps_after` steps after it
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible
     guard         whether a `Guard` checks every step, and its advice is followed: docs/guard.md
     loss_fn       (model, batch) -> loss, with which the guard tries a step on copies; without it signs alone decide
     pulse         a file for the guard's line of JSON a step
-    options       memory=, disk=, max_captures=, curvature=, layouts=, model_file= of `clippy_diag.torch.Recorder`; clipping= where
-                  your own code clips in a way that the trainer does not know
+    memory, disk, max_captures, curvature, layouts, model_file, folder, every, after  as of `clippy_diag.torch.Recorder`
+    clipping      where your own code clips in a way that the trainer does not know
     """
 
     #: Whose loop it is, as a capture names it.
@@ -206,31 +215,73 @@ class AttachedCallback:
 
     def __init__(
         self,
-        folder: str | Path = "capture",
+        path: str | Path = "capture",
         *,
-        every: int = 20,
-        after: int = 34,
+        snapshot_every_steps: int = 20,
+        steps_after: int = 34,
         batches: bool = False,
         guard: bool = False,
         loss_fn: LossFn | None = None,
         pulse: None | str | Path = None,
-        **options: Any,
+        clipping: Clipping = None,
+        curvature: None | Tracker | Callable[[], torch.Tensor] = None,
+        memory: Budget = "2GB",
+        disk: Budget = "20GB",
+        max_captures: int = 3,
+        layouts: Mapping[str, str] | None = None,
+        model_file: None | str | Path = None,
+        folder: None | str | Path = None,
+        every: int | None = None,
+        after: int | None = None,
     ) -> None:
         super().__init__()
+        old = OldNames(folder, every, after)
+        checked = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
         self._own = Attached(
-            folder,
+            path_of(path, old),
             batches,
             self.TRAINER,
-            {"every": every, "after": after, **options},
+            {
+                "snapshot_every_steps": checked["every"],
+                "steps_after": checked["after"],
+                "memory": checked["memory"],
+                "disk": checked["disk"],
+                "max_captures": checked["max_captures"],
+                "curvature": curvature,
+                "layouts": layouts,
+                "model_file": model_file,
+                **({} if clipping is None else {"clipping": clipping_words(clipping)}),
+            },
             guard=guard,
             loss_fn=loss_fn,
             pulse=pulse,
         )
         self._wrapped = Wrapped()
 
+    def capture(self, reason: str = "requested") -> None:
+        """Writes a capture at the next step, incident or not: a drill, or a look at a moment that matters."""
+        self._own.request(reason)
+
     def capture_now(self) -> None:
-        """A drill: writes a capture at the next step."""
+        """The old name of `capture`."""
+        deprecated("capture_now", "capture")
         self._own.request("capture_now")
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded, also once the training is over; None where it is."""
+        return self._own.failed or (None if self._own.newest is None else self._own.newest.stopped)
+
+    @property
+    def captures(self) -> list[str]:
+        """Folders of the captures of this training, or of the last one."""
+        return [] if self._own.newest is None else self._own.newest.captures
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done in this training, or in the last one, each once."""
+        failed = [] if self._own.failed is None else [self._own.failed]
+        return failed + ([] if self._own.newest is None else self._own.newest.problems)
 
     @property
     def guard(self) -> Guard | None:

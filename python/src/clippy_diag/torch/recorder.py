@@ -29,6 +29,7 @@ from .. import __version__
 from ..captures import Array, Source, model_files, size_of
 from ..guarding import advice_entry, alarm_text
 from ..messages import describe
+from ..options import Budget, OldNames, options_of, path_of
 from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..writing import Snapshot
@@ -57,17 +58,18 @@ class Recorder(Controls):
     model          the torch.nn.Module that is trained, in DistributedDataParallel or compiled or as it is
     optimizers     any torch optimizer, or a list of them, as it is or wrapped by Accelerate or Lightning. The steps of Adagrad,
                    SGD, Adam, AdamW and RMSprop are replayed by formula; of others the parameters after each step are kept too
-    folder         where the capture goes; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
+    path           the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
     clipping       the clipping that the loop does after `record`, "global-norm:1" or {"rule": "global-norm", "maxNorm": 1.0}; several in
                    the order in which they act, "global-norm:1+rms:1" or as a list
     curvature      a function of no arguments that computes the loss of the current batch again, for the top eigenvalue at an
                    incident (at most 82 Hessian-vector products); or a `Tracker`
-    every          K: parameters and state are copied every K steps, so a capture holds K to 2K steps before the incident
-    after          steps recorded after the incident
+    snapshot_every_steps  K: parameters and state are copied every K steps, so a capture holds K to 2K steps before the incident
+    steps_after    steps recorded after the incident
     memory, disk   budgets, as "2GB" or bytes; what is kept less of to stay within them is said when recording starts
     max_captures   incidents that are written in one process
     layouts        layouts of kernels that no torch.nn module explains, such as {"shared/*/kernel": "IO"}
     model_file     the capture's model description (docs/recorders.md), copied into the folder
+    folder, every, after  old names of path, snapshot_every_steps, steps_after
     guard          a `Guard`: a capture begins where it first alarms, before the loss jumps, and says what it advised. `record` asks
                    for the advice of a step that was not checked yet; following it stays the loop's: `guard.apply(guard.last)`
 
@@ -78,19 +80,24 @@ class Recorder(Controls):
         self,
         model: torch.nn.Module,
         optimizers: Any | Sequence[Any],
-        folder: str | Path = "capture",
+        path: str | Path = "capture",
         *,
         clipping: Clipping = None,
         curvature: None | Tracker | Callable[[], torch.Tensor] = None,
-        every: int = 20,
-        after: int = 34,
-        memory: str | int = "2GB",
-        disk: str | int = "20GB",
+        snapshot_every_steps: int = 20,
+        steps_after: int = 34,
+        memory: Budget = "2GB",
+        disk: Budget = "20GB",
         max_captures: int = 3,
         layouts: Mapping[str, str] | None = None,
         model_file: None | str | Path = None,
         guard: Guard | None = None,
+        folder: None | str | Path = None,
+        every: int | None = None,
+        after: int | None = None,
     ) -> None:
+        old = OldNames(folder, every, after)
+        options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
         given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
         self.model = names.plain_model(model)
@@ -102,15 +109,7 @@ class Recorder(Controls):
         self._names: dict[int, str] = {}
         self._owned: dict[str, torch.nn.Parameter] = {}
         self._trained: dict[str, tuple[Group, list[int]]] = {}
-        self._own = Recording(
-            folder,
-            self._describe,
-            every=every,
-            after=after,
-            memory=memory,
-            disk=disk,
-            max_captures=max_captures,
-        )
+        self._own = Recording(path_of(path, old), self._describe, **options)
         self._name_parameters()
         theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
         if theirs and not any(id(p) in self._names for p in theirs):
@@ -268,6 +267,8 @@ class Recorder(Controls):
                 own.skip(Skip(step, value, float(scaler.get_scale()), broken))
                 self.random_state, self._marked = None, False
                 return
+        else:
+            own.look_for_broken(_not_finite(owned, among), ("grad/",))
         leaves, tree = self._batch_of(batch)
         joined = [o for o in owned if o.name not in self._trained]
         self._trained.update((o.name, (o.group, list(o.parameter.shape))) for o in owned)
@@ -647,8 +648,9 @@ class _ForwardMark:
             return
         recorder = self._recorder()
         if recorder is not None and module is recorder.watched and torch.is_grad_enabled():
-            recorder.mark_random_state()
-            recorder.mark_autocast()
+            with recorder.guarded():
+                recorder.mark_random_state()
+                recorder.mark_autocast()
 
     def __deepcopy__(self, memo: Any) -> Any:
         return {}.get
@@ -685,6 +687,32 @@ def _count_of(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -
 def _rate(group: Mapping[str, Any]) -> float:
     rate = group.get("lr")
     return 0.0 if rate is None else float(rate)
+
+
+def _not_finite(owned: list[_Owned], among: set[int]) -> list[str]:
+    """`grad/<name>` of the gradients that hold a NaN or an infinity: one look at all, then one at each where that finds any."""
+    named = [(o.name, o.parameter.grad) for o in owned if o.group[0] in among and o.parameter.grad is not None]
+    values = [g._values() if g.is_sparse else g for _, g in named]
+    largest = [
+        norm
+        for group in _alike(values).values()
+        for norm in torch._foreach_norm(group, math.inf)  # an infinite norm cannot overflow, and keeps a NaN
+    ]
+    if not largest:
+        return []
+    device = largest[0].device
+    if bool(torch.isfinite(torch.stack([norm.to(device, torch.float32) for norm in largest])).all()):
+        return []
+    return [f"grad/{name}" for (name, _), value in zip(named, values) if not bool(torch.isfinite(value).all())]
+
+
+def _alike(tensors: list[torch.Tensor]) -> dict[tuple[torch.device, torch.dtype], list[torch.Tensor]]:
+    """Tensors that are not empty, by device and type."""
+    found: dict[tuple[torch.device, torch.dtype], list[torch.Tensor]] = {}
+    for tensor in tensors:
+        if tensor.numel() and tensor.is_floating_point() and tensor.layout == torch.strided:
+            found.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return found
 
 
 def _finite(gradient: torch.Tensor) -> bool:

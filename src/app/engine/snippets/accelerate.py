@@ -11,7 +11,7 @@ model, optimizer, loader = accelerator.prepare(model, optimizer, torch.utils.dat
 
 callback = ClippyCallback("capture", batches=True)  # batches may hold personal data: without them no closed loop
 callback.attach(accelerator)
-callback.capture_now()  # a drill, to see that all works: take it out later
+callback.capture()  # a drill, to see that all works: take it out later
 for x, y in loader:
     with accelerator.accumulate(model):
         callback.batch({"x": x, "y": y})

@@ -9,6 +9,6 @@ data = [{"input_ids": row, "labels": row} for row in rows]  # yours
 
 args = TrainingArguments("out", max_steps=60, per_device_train_batch_size=4, max_grad_norm=1.0, report_to=[])
 callback = ClippyCallback("capture", batches=True)  # batches may hold personal data: without them no closed loop
-callback.capture_now()  # a drill, to see that all works: take it out later
+callback.capture()  # a drill, to see that all works: take it out later
 Trainer(model, args, train_dataset=data, callbacks=[callback]).train()
 # then: clippy-diag analyze capture

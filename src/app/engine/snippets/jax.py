@@ -19,10 +19,10 @@ optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3, weight
 opt_state = optimizer.init(params)
 recorder = Recorder(
     "capture",
-    optimizer={"name": "adamw", "learningRate": 1e-3, "weightDecay": 1e-4},  # the state of optax does not tell
-    clipping={"rule": "global-norm", "maxNorm": 1.0},
+    optimizer={"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4},  # the state of optax does not tell
+    clipping={"rule": "global-norm", "max_norm": 1.0},
 )
-recorder.capture_now()  # a drill, to see that all works: take it out later
+recorder.capture()  # a drill, to see that all works: take it out later
 for step, batch in enumerate(batches):
     loss, grads = jax.value_and_grad(loss_of)(params, batch)
     recorder.record(step, loss, grads, params, opt_state, batch=batch)  # before the update

@@ -8,6 +8,6 @@ model.compile(optimizer=keras.optimizers.Adam(1e-3, global_clipnorm=1.0), loss="
 x, y = np.random.normal(size=(480, 4)).astype("float32"), np.random.normal(size=(480, 1)).astype("float32")  # yours
 
 callback = ClippyCallback("capture", batches=True)  # batches may hold personal data: without them no closed loop
-callback.capture_now()  # a drill, to see that all works: take it out later
+callback.capture()  # a drill, to see that all works: take it out later
 model.fit(x, y, batch_size=8, callbacks=[callback])
 # then: clippy-diag analyze capture

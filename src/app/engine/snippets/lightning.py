@@ -19,7 +19,7 @@ class Net(lightning.LightningModule):  # yours
 
 data = torch.utils.data.TensorDataset(torch.randn(480, 4), torch.randn(480, 1))  # yours
 callback = ClippyCallback("capture", batches=True)  # batches may hold personal data: without them no closed loop
-callback.capture_now()  # a drill, to see that all works: take it out later
+callback.capture()  # a drill, to see that all works: take it out later
 trainer = lightning.Trainer(max_steps=60, gradient_clip_val=1.0, callbacks=[callback], logger=False, accelerator="cpu")
 trainer.fit(Net(), torch.utils.data.DataLoader(data, batch_size=8))
 # then: clippy-diag analyze capture

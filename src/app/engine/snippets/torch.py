@@ -8,7 +8,7 @@ batches = [{"x": torch.randn(32, 4), "y": torch.randn(32, 1)} for _ in range(60)
 
 max_norm = 1.0
 recorder = Recorder(model, optimizer, "capture", clipping={"rule": "global-norm", "maxNorm": max_norm})
-recorder.capture_now()  # a drill, to see that all works: take it out later
+recorder.capture()  # a drill, to see that all works: take it out later
 for step, batch in enumerate(batches):
     optimizer.zero_grad()
     loss = torch.nn.functional.mse_loss(model(batch["x"]), batch["y"])
