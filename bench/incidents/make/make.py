@@ -1,0 +1,167 @@
+"""Makes cases of the bench: python make.py FOLDER [--only TEXT] [--half open|hidden] [--secret-file FILE] [--jobs N] [--no-remedies]
+
+Each case is made from its seed alone, on one thread with fixed kernels: the same files in every checkout of the same commit. What is
+there already stays. FOLDER/checksums.txt lists the SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+#: One thread, and kernels that every x86-64 processor has. `--kernels native` leaves them to the processor.
+PINNED = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Prescott", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": "",
+}  # fmt: skip
+HERE = Path(__file__).resolve().parent
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="clippy-bench make", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="cases whose name holds one of these texts, by commas")
+    parser.add_argument("--half", choices=("open", "hidden"), help="open alone where there is no secret")
+    parser.add_argument("--secret-file", type=Path, help="the secret of the hidden half")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--no-remedies", action="store_true", help="leave the reruns out")
+    parser.add_argument("--kernels", choices=("pinned", "native"), default="pinned")
+    parser.add_argument("--list", action="store_true", help="name the cases and make none")
+    return parser.parse_args()
+
+
+SCRIPT = '''"""Trains the run of {id} again, from its seed, and prints its log as {trainer} does."""
+import sys
+sys.path.insert(0, sys.argv[1])  # the folder `make` of clippy-bench
+from catalogue import all_cases, fault_of
+from trainers import TRAINERS
+from training import train
+case = next(case for case in all_cases() if case.id == "{id}")
+seed = {seed}
+for record in train(case.setup, seed, fault_of(case, seed)).records:
+    print(*TRAINERS["{trainer}"](record), sep="\\n")
+'''
+
+
+def make_case(name: str, folder: Path, secret: bytes | None, remedies: bool) -> None:
+    """Makes one case: evidence, twin, truth and script. The truth is written last, so that a case is whole or not there."""
+    import random
+
+    import numpy as np
+    import torch
+    from catalogue import LOOKED_AT, all_cases, fault_of, seed_of
+    from evidence import write_evidence
+    from trainers import SHOWS_EVALUATION, SHOWS_RATE
+    from truth import HEALTHY_TRUTH, Reruns, cut_of, truth_of
+
+    # A capture holds the state of all three random generators.
+    random.seed(0)
+    np.random.seed(0)
+    torch.set_num_threads(1)
+    torch.backends.mkldnn.enabled = False
+    torch.use_deterministic_algorithms(True)
+    case = next(case for case in all_cases() if case.id == name)
+    seed = seed_of(case, secret)
+    fault = fault_of(case, seed)
+    began, own = time.process_time(), folder / case.id
+    drill = 150 if case.kind == "healthy" else max(30, fault.start + 4)
+    if case.kind == "healthy":
+        write_evidence(own / "evidence", case.setup, seed, fault, case.trainer, drill, fault.resumed, None, None)
+        truth = dict(HEALTHY_TRUTH)
+    else:
+        cut = cut_of(fault) if fault.start > 0 else None
+        twin = write_evidence(own / "twin" / "evidence", case.setup, seed, None, case.trainer, drill, fault.resumed, cut, None)
+        run = write_evidence(own / "evidence", case.setup, seed, fault, case.trainer, drill, fault.resumed, None, twin)
+        reruns = Reruns(case.setup, seed, fault, twin, run)
+        truth = truth_of(reruns, case.trainer in SHOWS_RATE, case.trainer in SHOWS_EVALUATION, rerun=remedies)
+    family = {"model": case.setup.model, "optimizer": case.setup.optimizer, "fault": case.fault, "trainer": case.trainer}
+    head = {"schemaVersion": 1, "id": case.id, "half": case.half, "kind": case.kind, "family": family}
+    open_half = case.half == "open"
+    truth = {**head, "seed": seed if open_half else None, **truth, "chronicle": case.chronicle, "lookedAt": case.id in LOOKED_AT}
+    (own / "script.py").write_text(SCRIPT.format(id=case.id, trainer=case.trainer, seed=seed if open_half else "int(sys.argv[2])"))
+    (own / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    print(f"{case.id} {truth['classes'][0]} {time.process_time() - began:.1f} s", flush=True)
+
+
+def checksums(folder: Path) -> None:
+    """Lists the SHA-256 of every file of every case, and one of all truths."""
+    lines, truths = [], hashlib.sha256()
+    for path in sorted(p for p in folder.glob("*/**/*") if p.is_file()):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+        if path.name == "truth.json":
+            truths.update(digest.encode())
+    (folder / "checksums.txt").write_text("".join(lines))
+    print(f"truth {truths.hexdigest()}")
+
+
+def wanted(options: argparse.Namespace) -> list[str]:
+    """The names of the cases to make."""
+    from catalogue import all_cases
+
+    half = options.half or (None if options.secret_file else "open")
+    parts = options.only.split(",")
+    found = [c.id for c in all_cases() if (half is None or c.half == half) and any(part in c.id for part in parts)]
+    # In an order that mixes the kinds: a part that was made is a sample of all.
+    return sorted(found, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+
+
+def _in_child(name: str, options: argparse.Namespace, secret: bytes | None) -> int:
+    """Makes a case in a process of its own, so that one does not change another; torch is loaded already. Gives its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        make_case(name, options.folder, secret, not options.no_remedies)
+        code = 0
+    except Exception:  # noqa: BLE001 - said, counted by the parent, and the other cases go on
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def run_all(names: list[str], options: argparse.Namespace) -> int:
+    """Makes the cases that are absent. Gives how many failed."""
+    import catalogue  # noqa: F401 - loaded once, before the processes part
+    import evidence  # noqa: F401
+
+    secret = options.secret_file.read_bytes().strip() if options.secret_file else None
+    waiting = [name for name in names if not (options.folder / name / "truth.json").exists()]
+    running: set[int] = set()
+    failed = 0
+    while waiting or running:
+        while waiting and len(running) < max(1, options.jobs):
+            running.add(_in_child(waiting.pop(0), options, secret))
+        child, status = os.wait()
+        running.discard(child)
+        failed += status != 0
+    return failed
+
+
+def main() -> int:
+    """Makes what the command line asks for."""
+    options = parsed()
+    if options.kernels == "pinned" and any(os.environ.get(k) != v for k, v in PINNED.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **PINNED})
+    sys.path.insert(0, str(HERE))
+    names = wanted(options)
+    if options.list:
+        print("\n".join(names))
+        return 0
+    options.folder.mkdir(parents=True, exist_ok=True)
+    failed = run_all(names, options)
+    checksums(options.folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
