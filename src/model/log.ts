@@ -78,6 +78,14 @@ export const unreadBytes = ({ lost }: Pick<Account, 'lost'>): number =>
 export const unaccounted = ({ bytes, records, overhead, passedOver, lost }: Account): number =>
   bytes - records - overhead - passedOver - lost.reduce((sum, one) => sum + one.bytes, 0);
 
+/** How a text without a known layout was read. */
+export interface ReadBy {
+  /** `words`: its words name the loss; `guess`: only its numbers look like one, and nobody should rely on it unasked. */
+  readonly how: 'words' | 'guess';
+  /** One sentence: what was read, from which line, and how to choose another column. */
+  readonly statement: string;
+}
+
 export interface LogInput {
   readonly kind: 'log';
   readonly path: string;
@@ -95,6 +103,8 @@ export interface LogInput {
   readonly unreadBytes: number;
   /** Bytes that were appended while the file was read; left out where there were none. */
   readonly grownBytes?: number;
+  /** Left out where the layout is a known one. */
+  readonly readBy?: ReadBy;
   /** The files that were joined into this input, each as it was read; left out where it is one file. */
   readonly files?: readonly Omit<LogInput, 'kind' | 'runs' | 'files'>[];
   readonly runs: readonly Run[];

@@ -107,6 +107,7 @@ export const csv: LogFormat = {
   tried: 'CSV (a header of names, then rows of numbers)',
   text: true,
   mayBeData: true,
+  mayBeText: true,
   sniff(head) {
     const text = head.toString('latin1');
     const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !line.startsWith('#'));

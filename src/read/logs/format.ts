@@ -34,7 +34,7 @@ export interface LoggedRun {
 }
 
 /** What a format finds in a file; the fields are those of {@link LogInput}. */
-export interface LogContent extends Pick<LogInput, 'kept'> {
+export interface LogContent extends Pick<LogInput, 'kept' | 'readBy'> {
   /** Of the bytes that the format was handed; {@link readRawStream} adds the byte order mark and holds it against the file. */
   readonly account: Account;
   readonly errors: readonly ErrorRecord[];
@@ -120,6 +120,8 @@ export interface LogFormat {
   readonly names?: RegExp;
   /** Records that a file holds before the first point; 0 where it is left out. One with no more is a run that died. */
   readonly headerRecords?: number;
+  /** Printed text may look like it: a comma in each line is enough. */
+  readonly mayBeText?: true;
   /** Tables of data look like logs of it. */
   readonly mayBeData?: true;
   /** Why a file of this format that a walk met is no log, going by what it holds. */

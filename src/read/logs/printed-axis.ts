@@ -10,6 +10,7 @@ import { isLossName, roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
 import { ranksAmong } from './ranks-among.ts';
 import { undoRunningMeans } from './running-means.ts';
+import { withPlaces } from './text/axis.ts';
 
 /** A counter that never moves in so many lines is a size, where the lines have another. */
 const LEAST_OF_SIZE = 3;
@@ -429,6 +430,11 @@ export function placeGroup(
   if (clock === undefined) {
     if (!goesOn(axis, members, parallel, lines)) return undefined;
   } else axis = onClock(axis, members, order, clock);
+  if (!parallel && clock === undefined && isRounded(axis)) {
+    const { step, unit, name } = axis;
+    const spread = withPlaces({ step, unit, name, notes: axis.notes });
+    axis = { ...axis, step: spread.step, notes: [...spread.notes] };
+  }
   notes.push(...axis.notes);
 
   const merged = mergeRows(axis, line, {
@@ -595,6 +601,24 @@ function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, 
 function comesBefore(order: Float64Array, clock: Float64Array): boolean {
   if (order.length !== clock.length || order.length < 2) return false;
   return order.every((at, k) => at < clock[k]! && (k === 0 || at > clock[k - 1]!));
+}
+
+/** So many printed steps stand for several records each where steps are rounded. */
+const LEAST_ROUNDED = 3;
+/** Digits of a rounded step that are not 0: `1.10e+04`. */
+const SIGNIFICANT = 3;
+
+/** Whether steps are printed with a few digits only, so that records one after the other print the same. */
+function isRounded({ step, unit }: Axis): boolean {
+  if (unit === 'row') return false;
+  let several = 0;
+  for (let k = 1; k < step.length; k++) {
+    if (step[k]! < step[k - 1]!) return false;
+    if (step[k] !== step[k - 1]) continue;
+    if (step[k]! < 10 ** SIGNIFICANT || Number(step[k]!.toPrecision(SIGNIFICANT)) !== step[k]) return false;
+    if (k === 1 || step[k - 2] !== step[k]) several++;
+  }
+  return several >= LEAST_ROUNDED;
 }
 
 interface Merged {

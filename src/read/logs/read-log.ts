@@ -1,6 +1,7 @@
 /** Reading one log file: bytes, hash, decompression, encoding, format, runs. */
 import { createHash, type Hash } from 'node:crypto';
 import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import {
   type Account,
@@ -13,7 +14,7 @@ import {
 import { nearest } from '../../model/nearest.ts';
 import { isLossLike, type Run } from '../../model/run.ts';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
-import { encodingOf, isBinary, markBytes, toUtf8 } from '../bytes/encoding.ts';
+import { encodingOf, isBinary, markBytes, type TextEncoding, toUtf8 } from '../bytes/encoding.ts';
 import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
 import { joinAccounts } from '../bytes/ledger.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
@@ -24,6 +25,7 @@ import { LOG_FORMATS } from './registry.ts';
 import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
+import { isBetter, isDoubtful, LossLines } from './text/last-stage.ts';
 import { unsupportedFormat } from './unsupported.ts';
 
 export interface ReadLogOptions extends Partial<LogReadOptions> {
@@ -35,6 +37,8 @@ export interface ReadLogOptions extends Partial<LogReadOptions> {
   readonly stdin?: AsyncIterable<Uint8Array>;
   /** Where hyperparameters lie; the folder of the log where it is left out. */
   readonly folder?: string;
+  /** Reads the same bytes once more, where that is possible; else the start of a text is kept in memory for it. */
+  readonly reopen?: () => AsyncIterable<Uint8Array>;
   /** Reads the hyperparameters in the folder of a log, or false; default {@link readSidecars}. */
   readonly sidecars?: ((folder: string) => Promise<Sidecars>) | false;
 }
@@ -145,7 +149,8 @@ export async function readRawLog(
   known?: LogFormat,
 ): Promise<RawLog> {
   const { path, byteLength } = source;
-  const raw = await readRawStream(readChunks(source), path, options, known);
+  const reopen = (): AsyncIterable<Uint8Array> => readChunks(source);
+  const raw = await readRawStream(reopen(), path, { reopen, ...options }, known);
   const grownBytes = (await sizeOfPath(path)) - byteLength;
   return grownBytes > 0 ? { ...raw, grownBytes } : raw;
 }
@@ -155,7 +160,7 @@ export async function readRawStream(
   chunks: AsyncIterable<Uint8Array>,
   shown: string,
   options: ReadLogOptions = {},
-  known?: LogFormat,
+  told?: LogFormat,
 ): Promise<RawLog> {
   const hash = createHash('sha256');
   const errors: ErrorRecord[] = [];
@@ -197,7 +202,7 @@ export async function readRawStream(
       ? formatById(options.format)
       : options.pattern !== undefined
         ? ANY_TEXT
-        : (known ?? formatOf(head, shown) ?? (isText(head) ? ANY_TEXT : undefined));
+        : (told ?? formatOf(head, shown) ?? (isText(head) ? ANY_TEXT : undefined));
   const unknown = (): Error =>
     diagError('format-unknown', { path: shown, tried: FORMATS.map((one) => one.tried) }, { path: shown });
   if (format === undefined) {
@@ -205,11 +210,18 @@ export async function readRawStream(
     throw unknown();
   }
   const encoding = format.text ? encodingOf(head) : 'utf-8';
-  const content = await format.read(format.text ? toUtf8(all, encoding) : all, shown, {
-    roles: options.roles ?? new Map(),
-    ...(encoding === 'utf-8' ? {} : { encoding }),
-    ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
-  });
+  const again = format.text ? secondLook(all, options.reopen, gzip, shown) : undefined;
+  const read = async (): Promise<LogContent> =>
+    format.read(format.text ? toUtf8(again?.first ?? all, encoding) : all, shown, {
+      roles: options.roles ?? new Map(),
+      ...(encoding === 'utf-8' ? {} : { encoding }),
+      ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
+    });
+  const known = await read();
+  const content =
+    again === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
+      ? known
+      : await lastStage(known, again, encoding, shown, format.anyText !== undefined);
   // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
   if (
     format.anyText !== undefined &&
@@ -246,6 +258,67 @@ export async function readRawStream(
     errors: [...errors, ...content.errors],
     sha256: whole ? hash.digest('hex') : null,
   };
+}
+
+/** Bytes of a stream that cannot be read again which are kept for a second look. */
+const KEPT_BYTES = 64 << 20;
+
+/** Text that may be a printed log though another format has claimed it. */
+const mayBeText = (format: LogFormat, forced: string | undefined): boolean =>
+  format.anyText !== undefined || (forced === undefined && format.mayBeText === true);
+
+interface SecondLook {
+  /** The bytes, to be read first. */
+  readonly first: AsyncIterable<Uint8Array>;
+  /** The same bytes; undefined where they were not kept. */
+  again(): AsyncIterable<Uint8Array> | undefined;
+  readonly lossLines: LossLines;
+}
+
+/** The bytes of a text, which can be read twice. */
+function secondLook(
+  all: AsyncIterable<Uint8Array>,
+  reopen: (() => AsyncIterable<Uint8Array>) | undefined,
+  gzip: boolean,
+  path: string,
+): SecondLook {
+  const lossLines = new LossLines();
+  let kept: Buffer[] | undefined = reopen === undefined ? [] : undefined;
+  let bytes = 0;
+  const first = async function* (): AsyncGenerator<Uint8Array> {
+    for await (const chunk of all) {
+      lossLines.add(chunk);
+      bytes += chunk.length;
+      if (bytes > KEPT_BYTES) kept = undefined;
+      kept?.push(Buffer.from(chunk));
+      yield chunk;
+    }
+  };
+  return {
+    first: first(),
+    lossLines,
+    again: () => {
+      if (reopen !== undefined) return gzip ? gunzipChunks(reopen(), path, () => {}) : reopen();
+      const chunks = kept;
+      return chunks === undefined ? undefined : Readable.from(chunks);
+    },
+  };
+}
+
+/** What a reader of known layouts found, or the text read once more as tables, where that holds more of the log. */
+async function lastStage(
+  known: LogContent,
+  look: SecondLook,
+  encoding: TextEncoding,
+  path: string,
+  mayGuess: boolean,
+): Promise<LogContent> {
+  if (!isDoubtful(known, look.lossLines.count)) return known;
+  const again = look.again();
+  if (again === undefined) return known;
+  const { readText } = await import('./text/read-text.ts');
+  const second = await readText(toUtf8(again, encoding), path, { encoding });
+  return isBetter(second, known, mayGuess) ? second : known;
 }
 
 /** The account of what a format was handed, as one of the file: with what was taken off before. */

@@ -1,0 +1,145 @@
+/**
+ * The loss that no word names: in a table whose rows are counted, the column that falls as losses do. What measures time,
+ * size, speed or quality is never taken.
+ */
+import { wordsOf } from '../../../model/words.ts';
+import { cellsOf, type Described, type Rows, type SlotOf } from './cells.ts';
+import { gapsOf } from './names.ts';
+import { means } from './words.ts';
+
+/** Rows of the smallest table that is guessed at. */
+const LEAST_ROWS = 10;
+/** Share of the lines of the text that its rows are. */
+const LEAST_SHARE = 0.25;
+/** By how many standard errors the lowest stretch has to lie below the first. */
+const LEAST_FALL = 4;
+
+/** The slot of each table that lies as far from its end as one does in a first table. */
+export const fromEnd = (base: Described, at: number): SlotOf => {
+  const distance = base.named.length - at;
+  return ({ named }) => named.at(-distance)?.slot;
+};
+
+/** What parts the numbers of a line behind its first one. */
+const inner = ({ template, named }: Described, last: number): string =>
+  gapsOf(template)
+    .slice((named.at(-last)?.slot ?? 0) + 1)
+    .join('#')
+    .replace(/\s+/g, ' ');
+
+/** Whether the slots of a table end with all slots of another: it has something before them. */
+function endsWith(one: Described, base: Described): boolean {
+  const last = base.named.length;
+  if (one.named.length < last) return false;
+  const tail = one.named.slice(-last);
+  const isNamed = base.named.every(({ name }, k) => k === 0 || name !== '');
+  const areSame = base.named.every(({ name }, k) => {
+    const other = tail[k]!.name;
+    return name === other || (k === 0 && (other.endsWith(name) || name.endsWith(other)));
+  });
+  return areSame && (isNamed || inner(one, last) === inner(base, last));
+}
+
+/** Whether one of two tables is the other with something before each line. */
+export const sameButForPrefix = (one: Described, other: Described): boolean =>
+  endsWith(one, other) || endsWith(other, one);
+
+/** Tables that are one but for what stands before their first slots, each with enough rows. */
+export function families(all: readonly Described[], lines: number): Described[][] {
+  const found: Described[][] = [];
+  const sorted = all
+    .filter(({ rows, named }) => rows > 0 && named.length > 1)
+    .sort((a, b) => a.named.length - b.named.length || b.rows - a.rows);
+  for (const one of sorted.slice(0, MOST_TABLES)) {
+    const family = found.find(([base]) => endsWith(one, base!));
+    if (family === undefined) found.push([one]);
+    else family.push(one);
+  }
+  return found.filter((family) => {
+    const rows = family.reduce((sum, one) => sum + one.rows, 0);
+    return rows >= LEAST_ROWS && rows >= LEAST_SHARE * lines;
+  });
+}
+/** Tables that are held against each other. */
+const MOST_TABLES = 300;
+
+/** Meanings of words in names that are none of a loss. */
+const NO_LOSS = ['resource', 'rate', 'norm', 'metric', 'eval', 'thing'] as const;
+
+const isKnown = (name: string): boolean => {
+  const words = wordsOf(name);
+  if (words.some((word) => means(word, 'loss') || means(word, 'error'))) return false;
+  return words.some((word) => NO_LOSS.some((meaning) => means(word, meaning)));
+};
+
+/** The mean of the finite numbers of [from, to); NaN where there is none. */
+function meanOf(cells: Float64Array, from: number, to: number): number {
+  let sum = 0;
+  let count = 0;
+  for (let k = from; k < to; k++) {
+    if (!Number.isFinite(cells[k]!)) continue;
+    sum += cells[k]!;
+    count++;
+  }
+  return sum / count;
+}
+
+/** The mean distance from one row to the next, and whether the column turns: both up and down. */
+function scatterOf(cells: Float64Array): { scatter: number; turns: boolean } {
+  let sum = 0;
+  let up = 0;
+  let down = 0;
+  for (let k = 1; k < cells.length; k++) {
+    const step = cells[k]! - cells[k - 1]!;
+    if (!Number.isFinite(step)) continue;
+    sum += Math.abs(step);
+    if (step > 0) up++;
+    else if (step < 0) down++;
+  }
+  return { scatter: sum / Math.max(1, up + down), turns: up > 0 && down > 0 };
+}
+
+/**
+ * How far the lowest tenth of the cells lies below the first, in standard errors of their scatter from one row to the next.
+ * A loss falls at some time, whatever becomes of it later.
+ */
+function fallOf(cells: Float64Array, scatter: number): number {
+  const width = Math.max(2, Math.floor(cells.length / 10));
+  const first = meanOf(cells, 0, width);
+  if (Number.isNaN(first) || scatter === 0) return 0;
+  const error = scatter * Math.sqrt(2 / width);
+  let best = 0;
+  for (let from = width; from + width <= cells.length; from += width) {
+    const here = meanOf(cells, from, from + width);
+    if (here < first) best = Math.max(best, (first - here) / error);
+  }
+  return best;
+}
+
+/** How much a column looks like a loss: 0 where it does not. */
+function likeness(cells: Float64Array, name: string): number {
+  if (isKnown(name)) return 0;
+  const finite = cells.filter(Number.isFinite);
+  if (finite.length < LEAST_ROWS / 2 || finite.every(Number.isInteger)) return 0;
+  if (new Set(finite).size * 4 < finite.length) return 0;
+  // What runs down as evenly as a clock is none.
+  const strides = new Set<string>();
+  for (let k = 1; k < finite.length && strides.size < 3; k++)
+    strides.add((finite[k]! - finite[k - 1]!).toPrecision(4));
+  if (strides.size < 3) return 0;
+  const { scatter, turns } = scatterOf(cells);
+  const fall = fallOf(cells, scatter);
+  // A schedule falls without a turn.
+  return fall < LEAST_FALL ? 0 : turns ? 2 : 1;
+}
+
+/** The columns of rows that look like a loss, with how much they do; of equal ones the first is the best. */
+export function candidates(rows: Rows): { slot: SlotOf; score: number; name: string }[] {
+  const [base] = rows.members as [Described];
+  return base.named.flatMap(({ use, name }, at) => {
+    if (use !== 'value') return [];
+    const slot = fromEnd(base, at);
+    const like = likeness(cellsOf(rows, slot), name);
+    return like === 0 ? [] : [{ slot, name, score: like * rows.count }];
+  });
+}

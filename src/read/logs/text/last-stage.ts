@@ -1,0 +1,118 @@
+/**
+ * The last stage of reading a text: what a reader of known layouts refused, read without a loss, or read in part, is read
+ * once more as tables of whatever lines it has. A reading replaces another only where it plainly holds more of the log.
+ */
+import type { LogContent, LoggedSeries } from '../format.ts';
+import { isErrorMeasure, isLossName, isRankingMeasure } from '../metric-roles.ts';
+import { sameButForPrefix } from './guess.ts';
+import type { ReadText } from './read-text.ts';
+
+/** So many times the records make another reading the log. */
+const MANY_MORE = 4;
+/** Of two points nobody judges a run. */
+const FEW = 3;
+const ENOUGH = 10;
+
+const isJudged = ({ name, quantity }: LoggedSeries): boolean => {
+  const measure = quantity ?? name;
+  return isLossName(measure) || isErrorMeasure(measure) || isRankingMeasure(measure);
+};
+
+/** The series of a loss with the most points; undefined where there is none. */
+export function mostOfLoss({ runs }: Pick<LogContent, 'runs'>): LoggedSeries | undefined {
+  return runs
+    .flatMap(({ series }) => series)
+    .filter((one) => isJudged(one) && one.value.length > 0)
+    .reduce<LoggedSeries | undefined>(
+      (most, one) => (most === undefined || one.value.length > most.value.length ? one : most),
+      undefined,
+    );
+}
+
+/** Counts the lines of a text that name a loss next to a digit, in the chunks as they pass by. */
+export class LossLines {
+  count = 0;
+  /** The start of a line that goes on in the next chunk; cut, since only its words count. */
+  private rest = '';
+
+  add(chunk: Uint8Array): void {
+    const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    let from = 0;
+    if (this.rest !== '') {
+      const end = buffer.indexOf(10);
+      const to = end < 0 ? buffer.length : end;
+      this.look(this.rest + buffer.toString('latin1', 0, Math.min(to, LONGEST)));
+      this.rest = '';
+      from = to + 1;
+    }
+    for (;;) {
+      const found = buffer.indexOf('oss', from);
+      if (found < 0) break;
+      const start = buffer.lastIndexOf(10, found) + 1;
+      const end = buffer.indexOf(10, found);
+      if (end < 0) break;
+      this.look(buffer.toString('latin1', start, Math.min(end, start + LONGEST)));
+      from = end + 1;
+    }
+    const last = buffer.lastIndexOf(10) + 1;
+    if (last >= from) this.rest = buffer.toString('latin1', last, Math.min(buffer.length, last + LONGEST));
+  }
+
+  private look(line: string): void {
+    if (LOSS_LINE.test(line)) this.count++;
+  }
+}
+const LONGEST = 2000;
+const LOSS_LINE = /loss[^\d\n]{0,24}\d/i;
+
+/** Share of the lines that name a loss which a reading may leave without a second look: headings, sums, best values. */
+const LEFT = 0.05;
+
+/** Share of the bytes of a log which were passed over that is worth a second look. */
+const MUCH = 0.2;
+
+/**
+ * Whether a text is worth a second reading.
+ *
+ * @param first what a reader of known layouts found
+ * @param lossLines lines that name a loss
+ */
+export function isDoubtful(first: LogContent, lossLines: number): boolean {
+  const loss = mostOfLoss(first);
+  const { passedOver, bytes } = first.account;
+  if (passedOver > MUCH * bytes) return true;
+  return loss === undefined || lossLines > loss.value.length * (1 + LEFT) + 2;
+}
+
+/** Whether all points of a series stand in another: the same lines, and in them the same numbers. */
+function holds(more: LoggedSeries, less: LoggedSeries): boolean {
+  if (less.line === undefined || more.line === undefined) return false;
+  const values = new Map<number, number>();
+  for (let k = 0; k < more.value.length; k++) values.set(more.line.at(k)!, more.value.at(k)!);
+  return less.line.every((line, k) => Object.is(values.get(line), less.value.at(k)));
+}
+
+/**
+ * Whether the second reading of a text is the better one.
+ *
+ * @param mayGuess whether a loss that no word names counts: not in a table of another format
+ */
+export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean): boolean {
+  const { log } = second;
+  if (log === undefined || (log.by === 'guess' && !mayGuess)) return false;
+  const known = mostOfLoss(first);
+  if (known === undefined) return true;
+  if (log.by === 'guess') return false;
+  const points = known.value.length;
+  if (points < FEW ? log.rows >= ENOUGH : log.rows >= MANY_MORE * points) return true;
+  const loss = log.series.find(({ name }) => name === log.loss);
+  if (loss === undefined || known.refused > 0 || log.rows <= points || !holds(loss, known)) return false;
+  // The lines that were left are the same ones with something before them.
+  const lines = new Set(known.line);
+  const isRead = ({ template }: (typeof log.members)[number]): boolean =>
+    lines.has(template.line.finish().at(0)!);
+  const read = log.members.filter(isRead);
+  const left = log.members.filter((one) => !isRead(one));
+  const rows = left.reduce((sum, one) => sum + one.rows, 0);
+  return rows >= FEW && left.every((one) => read.some((base) => sameButForPrefix(one, base)));
+}

@@ -1,0 +1,67 @@
+/** Any text as a log: its lines as rows of tables, the tables judged at the end. Nothing is asked of the layout. */
+import { scanLines } from '../../bytes/lines.ts';
+import type { LogContent, LogReadOptions } from '../format.ts';
+import { logIn, type TextLog } from './table.ts';
+import { Templates } from './templates.ts';
+
+/** Bytes of the longest line that is looked at: longer ones are data that somebody printed. */
+const LONGEST_RECORD = 64 << 10;
+
+/** What was read, and how; `log` is undefined where the text holds none. */
+export interface ReadText extends LogContent {
+  readonly log: TextLog | undefined;
+}
+
+/** Where the last number of a line without an end stops being whole: it may be cut. */
+function wholeEnd(bytes: Buffer, start: number, end: number): number {
+  let to = end;
+  while (to > start && isOfNumber(bytes[to - 1]!)) to--;
+  return to;
+}
+const isOfNumber = (byte: number): boolean =>
+  (byte >= 48 && byte <= 57) || byte === 0x2e || byte === 0x2b || byte === 0x2d || (byte | 0x20) === 0x65;
+
+/**
+ * Reads a text of any layout, given in chunks (lines may go over their ends).
+ *
+ * @param chunks UTF-8 without a byte order mark
+ * @param path for messages
+ * @returns the runs of the text, none where it holds no log; every byte is accounted for
+ */
+export async function readText(
+  chunks: AsyncIterable<Uint8Array>,
+  path: string,
+  options: Pick<LogReadOptions, 'encoding'> = {},
+): Promise<ReadText> {
+  const templates = new Templates();
+  let log: TextLog | undefined;
+  const { account, errors } = await scanLines(
+    chunks,
+    path,
+    {
+      line(bytes, start, end, lineNumber, terminated) {
+        if (end - start > LONGEST_RECORD) return 'passed-over';
+        const to = terminated ? end : wholeEnd(bytes, start, end);
+        const waits = templates.add(bytes, start, to, lineNumber);
+        if (terminated) return waits ?? 'passed-over';
+        if (to < end) return 'torn-record';
+        return waits ?? 'torn-record';
+      },
+      *settle() {
+        const all = templates.all();
+        log = logIn(all, templates.lines);
+        for (const one of all) yield [one.waits, log?.used.has(one) === true ? 'record' : 'passed-over'];
+        yield [templates.dropped, 'passed-over'];
+      },
+    },
+    { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
+  );
+  return {
+    log,
+    kept: log === undefined ? 0 : [...log.used].reduce((sum, { order }) => sum + order.length, 0),
+    account,
+    errors,
+    runs: log === undefined ? [] : [{ stepUnit: log.stepUnit, series: log.series, notes: log.notes }],
+    ...(log === undefined ? {} : { readBy: { how: log.by, statement: log.statement } }),
+  };
+}

@@ -1,0 +1,406 @@
+/**
+ * A printed line as tokens: words, numbers, counters (`10/1252`), clocks (times, dates, versions), marks and drawn rules.
+ * One pass over the bytes, no expressions: the work grows with the length of the line alone, whatever it holds. Tokens
+ * have no meaning; the numbers of a line and a key of everything else come out.
+ */
+import { scanNumber, scanned } from '../number-text.ts';
+import { wordsFor } from './words.ts';
+
+/** What stands where a line has a value. */
+export const SLOT = {
+  number: 0,
+  /** The second number of a counter: the 1252 of `10/1252`. */
+  total: 1,
+  /** A time, date, version or address: it varies and is no value. */
+  clock: 2,
+  /** A word that says that there is no value: `None`, `null`, `N/A`. */
+  missing: 3,
+} as const;
+
+/** Slots of a line that are kept; a line with more is data that somebody printed. */
+export const MOST_SLOTS = 128;
+
+const BLANK = 0;
+const LETTER = 1;
+const DIGIT = 2;
+/** `+`, `-` and `.`, which may begin a number. */
+const SIGN = 3;
+/** Marks that rules and progress bars are drawn with. */
+const DRAWN = 4;
+const ESCAPE = 5;
+const MARK = 6;
+
+const code = (char: string): number => char.charCodeAt(0);
+const CLASS = new Uint8Array(256).fill(MARK);
+for (let byte = 0; byte < 256; byte++) {
+  const char = String.fromCharCode(byte);
+  if (byte <= 32 && byte !== 27) CLASS[byte] = BLANK;
+  else if (byte === 27) CLASS[byte] = ESCAPE;
+  else if (/[A-Za-z_]/.test(char) || byte >= 0x80) CLASS[byte] = LETTER;
+  else if (/\d/.test(char)) CLASS[byte] = DIGIT;
+  else if (/[-+.]/.test(char)) CLASS[byte] = SIGN;
+  else if (/[=#*~>]/.test(char)) CLASS[byte] = DRAWN;
+}
+const DOT = code('.');
+const COMMA = code(',');
+const COLON = code(':');
+const SLASH = code('/');
+const MINUS = code('-');
+const AT = code('@');
+const PLUS = code('+');
+const QUOTE = code("'");
+const AMPERSAND = code('&');
+const HASH = code('#');
+
+/** The first two bytes of box drawing and block elements in UTF-8 (U+2500 to U+25BF). */
+const isBox = (bytes: Buffer, at: number): boolean =>
+  bytes[at] === 0xe2 && bytes[at + 1]! >= 0x94 && bytes[at + 1]! <= 0x96;
+
+const isDigitAt = (bytes: Buffer, at: number, to: number): boolean => at < to && CLASS[bytes[at]!] === DIGIT;
+
+/** FNV-1a over 32 bits. */
+const BASIS = 0x811c9dc5 | 0;
+const PRIME = 0x01000193;
+const hashOf = (word: string): number => {
+  let hash = BASIS;
+  for (const char of Buffer.from(word, 'latin1')) hash = Math.imul(hash ^ (char | 0x20), PRIME);
+  return hash;
+};
+
+/** A set of words, asked by their hash in lower case. */
+const hashes = (words: Iterable<string>): ReadonlySet<number> => new Set([...words].map(hashOf));
+/** Digits glued to one of these count: `epoch12`, `rank0`, `iter_100`. Digits in other words are part of them. */
+const COUNTERS = hashes([
+  ...(['step', 'epoch', 'batch', 'rank'] as const).flatMap((meaning) => wordsFor(meaning)),
+  ...'eitsn',
+]);
+const NO_VALUE = hashes(['none', 'null', 'n/a', 'nil']);
+/** `1.2k`, `3M`: how trainers shorten steps, samples and tokens. */
+const SCALES: Readonly<Record<string, number>> = { k: 1e3, K: 1e3, M: 1e6, G: 1e9, B: 1e9 };
+
+/** The tokens of one line at a time. The arrays are written anew by each {@link LineTokens.scan}. */
+export class LineTokens {
+  /** Slots of the line. */
+  count = 0;
+  /** What each slot is, see {@link SLOT}. */
+  readonly kind = new Uint8Array(MOST_SLOTS);
+  readonly value = new Float64Array(MOST_SLOTS);
+  /** The bytes of each slot, from the start of the line. */
+  readonly from = new Int32Array(MOST_SLOTS);
+  readonly to = new Int32Array(MOST_SLOTS);
+  /** Everything but the slots as one number: lines of one shape have the same. */
+  key = 0;
+  /** Whether the line has more slots than are kept. */
+  over = false;
+
+  private bytes: Buffer = Buffer.alloc(0);
+  private start = 0;
+  private end = 0;
+  private first = BASIS;
+  private second = BASIS;
+  /** Where the last word or number ends: what follows it without a blank is glued to it. */
+  private gluedAt = -1;
+  /** The last byte that is a mark, since the last word or number; 0 where there is none. */
+  private lastMark = 0;
+
+  /**
+   * Reads the line in [from, to).
+   *
+   * @param bytes valid until the next call
+   */
+  scan(bytes: Buffer, from: number, to: number): void {
+    this.bytes = bytes;
+    this.start = from;
+    this.end = to;
+    this.count = 0;
+    this.over = false;
+    this.first = BASIS;
+    this.second = BASIS;
+    this.gluedAt = -1;
+    this.lastMark = 0;
+    let at = from;
+    while (at < to) {
+      const kind = CLASS[bytes[at]!]!;
+      if (kind === BLANK) at++;
+      else if (kind === LETTER) at = this.word(at);
+      else if (kind === DIGIT) at = this.number(at);
+      else if (kind === SIGN) at = this.signed(at);
+      else if (kind === ESCAPE) at = this.escape(at);
+      else at = this.mark(at, kind);
+    }
+    this.key = (this.first >>> 0) * 0x200000 + ((this.second >>> 0) & 0x1fffff);
+  }
+
+  private mix(what: number): void {
+    this.first = Math.imul(this.first ^ what, PRIME);
+    this.second = Math.imul(this.second ^ what ^ (this.first >>> 15), 0x5bd1e995);
+  }
+
+  private slot(kind: number, from: number, to: number, value: number): void {
+    this.mix(kind === SLOT.clock ? 0x7e : 0x23);
+    this.lastMark = 0;
+    this.gluedAt = to;
+    if (this.count === MOST_SLOTS) {
+      this.over = true;
+      return;
+    }
+    const k = this.count++;
+    this.kind[k] = kind;
+    this.from[k] = from - this.start;
+    this.to[k] = to - this.start;
+    this.value[k] = value;
+  }
+
+  /** Colours and movements of a terminal are no part of a line. */
+  private escape(at: number): number {
+    const { bytes, end } = this;
+    if (bytes[at + 1] !== 0x5b) return at + 1;
+    let to = at + 2;
+    while (to < end && bytes[to]! >= 0x20 && bytes[to]! < 0x40) to++;
+    return to + 1;
+  }
+
+  /** A mark; three and more that bars are drawn with are one, however long. */
+  private mark(at: number, kind: number): number {
+    const { bytes, end } = this;
+    const byte = bytes[at]!;
+    // rsyslog writes an escape as its octal number: `#033[32m`.
+    if (byte === HASH && bytes[at + 1] === 0x30 && at + 4 < end) {
+      if (bytes[at + 2] === 0x33 && bytes[at + 3] === 0x33) return this.escape(at + 3);
+      if (bytes[at + 2] === 0x31 && bytes[at + 3] === 0x31) return at + 4;
+    }
+    if (kind === DRAWN || kind === SIGN) {
+      let to = at + 1;
+      while (to < end && (CLASS[bytes[to]!] === DRAWN || (CLASS[bytes[to]!] === SIGN && bytes[to] !== PLUS)))
+        to++;
+      if (to - at >= 3) {
+        // `====-0.5` ends before the sign of a number.
+        if (isDigitAt(bytes, to, end) && CLASS[bytes[to - 1]!] === SIGN) to--;
+        this.mix(0x5f);
+        this.lastMark = byte;
+        return to;
+      }
+    }
+    this.mix(byte);
+    this.lastMark = byte;
+    return at + 1;
+  }
+
+  private signed(at: number): number {
+    const { bytes, end } = this;
+    const next = bytes[at + 1]!;
+    const isSign = at !== this.gluedAt || this.isInfinite(at + 1);
+    if (isSign && at + 1 < end) {
+      const dotted = next === DOT && isDigitAt(bytes, at + 2, end);
+      if (CLASS[next] === DIGIT || dotted) return this.number(at);
+      if (bytes[at] !== DOT && this.isInfinite(at + 1)) return this.number(at);
+    }
+    return this.mark(at, SIGN);
+  }
+
+  /** Whether `nan`, `inf` or `infinity` stands here. */
+  private isInfinite(at: number): boolean {
+    const letter = this.bytes[at]! | 0x20;
+    return (letter === 0x6e || letter === 0x69) && scanNumber(this.bytes, at, this.end) > 0;
+  }
+
+  private word(at: number): number {
+    const { bytes, end } = this;
+    if (isBox(bytes, at)) return this.bar(at);
+    if (at !== this.gluedAt && this.isInfinite(at)) return this.number(at);
+    let to = at;
+    let part = BASIS;
+    let whole = BASIS;
+    for (; to < end; to++) {
+      const byte = bytes[to]!;
+      const kind = CLASS[byte]!;
+      if (kind === LETTER) {
+        if (byte >= 0x80 && isBox(bytes, to)) break;
+        // `_` parts the words of a name: the digits of `iter_100` count.
+        if (byte !== 0x5f) part = Math.imul(part ^ (byte | 0x20), PRIME);
+        else if (CLASS[bytes[to + 1]!] !== DIGIT) part = BASIS;
+        whole = Math.imul(whole ^ (byte | 0x20), PRIME);
+        continue;
+      }
+      const digits = kind === DIGIT ? to : to + 1;
+      if (kind !== DIGIT) {
+        if (!isJoint(byte) || to + 1 >= end) break;
+        const next = CLASS[bytes[to + 1]!];
+        if (next === DIGIT && (byte === SLASH || byte === PLUS)) break;
+        if (next !== LETTER && next !== DIGIT) break;
+      }
+      if (CLASS[bytes[digits]!] === DIGIT && COUNTERS.has(part) && this.endsInDigits(digits)) break;
+      if (kind !== DIGIT) part = BASIS;
+      else part = Math.imul(part ^ byte, PRIME);
+      whole = Math.imul(whole ^ byte, PRIME);
+    }
+    if (NO_VALUE.has(whole) && (this.lastMark !== 0 || this.gluedAt >= 0)) {
+      this.slot(SLOT.missing, at, to, Number.NaN);
+      return to;
+    }
+    for (let k = at; k < to; k++) this.mix(bytes[k]!);
+    this.mix(0x20);
+    this.gluedAt = to;
+    this.lastMark = 0;
+    return to;
+  }
+
+  /** Whether a word ends with the digits that begin here. */
+  private endsInDigits(from: number): boolean {
+    const { bytes, end } = this;
+    let at = from;
+    while (at < end && CLASS[bytes[at]!] === DIGIT) at++;
+    return at >= end || CLASS[bytes[at]!] !== LETTER;
+  }
+
+  /** A bar of block elements, with the blanks in it. */
+  private bar(at: number): number {
+    const { bytes, end } = this;
+    let to = at + 3;
+    for (;;) {
+      let next = to;
+      while (next < end && CLASS[bytes[next]!] === BLANK) next++;
+      if (!isBox(bytes, next) || next >= end) break;
+      to = next + 3;
+    }
+    this.lastMark = 0x7c;
+    return Math.min(to, end);
+  }
+
+  private number(at: number): number {
+    const { bytes, end } = this;
+    let to = scanNumber(bytes, at, end);
+    if (to < 0) return this.mark(at, CLASS[bytes[at]!] === DIGIT ? MARK : SIGN);
+    let value = scanned[0]!;
+    const next = to < end ? bytes[to]! : 0;
+    if (next === COLON || next === MINUS || next === SLASH || next === DOT) {
+      const clock = this.clock(at, to, next);
+      if (clock > 0) {
+        this.slot(SLOT.clock, at, clock, Number.NaN);
+        return clock;
+      }
+    } else if (next === COMMA) {
+      const grouped = this.grouped(at, to);
+      if (grouped > 0) {
+        value = Number(bytes.toString('latin1', at, grouped).replaceAll(',', ''));
+        to = grouped;
+      } else {
+        const comma = this.decimalComma(at, to);
+        if (comma > 0) {
+          value = Number(bytes.toString('latin1', at, comma).replace(',', '.'));
+          to = comma;
+        }
+      }
+    } else if (CLASS[next] === LETTER) {
+      const scale = SCALES[String.fromCharCode(next)];
+      const behind = to + 1 < end ? CLASS[bytes[to + 1]!] : BLANK;
+      const isIt = bytes[to + 1] === 0x69 && bytes[to + 2] === 0x74;
+      if (scale !== undefined && (isIt || (behind !== LETTER && behind !== DIGIT))) {
+        value = Number((value * scale).toPrecision(15));
+        to++;
+      }
+    }
+    this.slot(SLOT.number, at, to, value);
+    return Number.isInteger(value) ? this.total(to) : to;
+  }
+
+  /** `/ 1252` after a number: the second number of a counter. */
+  private total(at: number): number {
+    const { bytes, end } = this;
+    let next = at;
+    while (next < end && bytes[next] === 32) next++;
+    if (bytes[next] !== SLASH || next >= end) return at;
+    next++;
+    while (next < end && bytes[next] === 32) next++;
+    if (!isDigitAt(bytes, next, end)) return at;
+    const to = scanNumber(bytes, next, end);
+    const value = scanned[0]!;
+    if (to < 0 || !Number.isInteger(value)) return at;
+    this.mix(SLASH);
+    this.slot(SLOT.total, next, to, value);
+    return to;
+  }
+
+  /** The end of a time, date, version or address that begins with a number; -1 where it is none. */
+  private clock(at: number, to: number, next: number): number {
+    const { bytes, end } = this;
+    const digits = (from: number): number => {
+      let k = from;
+      while (k < end && CLASS[bytes[k]!] === DIGIT) k++;
+      return k - from;
+    };
+    const second = digits(to + 1);
+    if (second === 0 || CLASS[bytes[at]!] !== DIGIT) return -1;
+    if (next === COLON) {
+      if (second !== 2) return -1;
+      return this.clockEnd(to + 1);
+    }
+    if (next === DOT) return this.clockEnd(to);
+    // A date has three parts: `2026-01-31`, `31/01/2026`, or a month and a day before a time: `01-31 09:12:00`.
+    const third = to + 1 + second;
+    if (bytes[third] === next && digits(third + 1) > 0 && to - at <= 4 && second <= 4)
+      return this.clockEnd(third + 1);
+    if (next === MINUS && to - at === 2 && second === 2 && bytes[third] === 32 && digits(third + 1) === 2)
+      if (bytes[third + 3] === COLON) return this.clockEnd(third + 1);
+    return -1;
+  }
+
+  /** Where digits, `:`, `.`, `,`, `-`, `T`, `Z` and `+` of a clock end. */
+  private clockEnd(from: number): number {
+    const { bytes, end } = this;
+    let at = from;
+    for (; at < end; at++) {
+      const byte = bytes[at]!;
+      if (CLASS[byte] === DIGIT) continue;
+      const followed = isDigitAt(bytes, at + 1, end);
+      if (byte === 0x5a && !followed) return at + 1;
+      const joins =
+        byte === COLON || byte === DOT || byte === COMMA || byte === MINUS || byte === PLUS || byte === 0x54;
+      if (!joins || !followed) break;
+    }
+    // A date and its time are one.
+    if (bytes[at] === 32 && isDigitAt(bytes, at + 1, end) && isDigitAt(bytes, at + 2, end))
+      if (bytes[at + 3] === COLON && isDigitAt(bytes, at + 4, end)) return this.clockEnd(at + 1);
+    return at;
+  }
+
+  /** The end of `1,234` and `1,234,567.8`, whose commas part thousands; -1 where they part numbers. */
+  private grouped(at: number, comma: number): number {
+    const { bytes, end } = this;
+    if (comma - at > 4 || bytes[at] === 0x30) return -1;
+    let to = comma;
+    while (bytes[to] === COMMA && isDigitAt(bytes, to + 1, end)) {
+      let k = to + 1;
+      while (isDigitAt(bytes, k, end)) k++;
+      if (k !== to + 4) return -1;
+      to = k;
+    }
+    if (bytes[to] === DOT && isDigitAt(bytes, to + 1, end)) {
+      to++;
+      while (isDigitAt(bytes, to, end)) to++;
+    }
+    return bytes[to] === COMMA && isDigitAt(bytes, to + 1, end) ? -1 : to;
+  }
+
+  /** The end of `0,5347`, whose comma is a decimal one; -1 where it parts numbers. */
+  private decimalComma(at: number, comma: number): number {
+    const { bytes, end, lastMark } = this;
+    if (lastMark === 0x5b || lastMark === 0x28 || lastMark === COMMA) return -1;
+    for (let k = at + 1; k < comma; k++) if (CLASS[bytes[k]!] !== DIGIT) return -1;
+    let to = comma + 1;
+    while (isDigitAt(bytes, to, end)) to++;
+    if (to === comma + 1 || bytes[to] === DOT || (bytes[to] === COMMA && isDigitAt(bytes, to + 1, end)))
+      return -1;
+    return to;
+  }
+}
+
+/** What stands inside of a word: `train/loss`, `val-loss`, `acc@1`, `avg.loss`, `it's`. */
+const isJoint = (byte: number): boolean =>
+  byte === DOT ||
+  byte === SLASH ||
+  byte === MINUS ||
+  byte === AT ||
+  byte === PLUS ||
+  byte === QUOTE ||
+  byte === AMPERSAND;
