@@ -53,6 +53,7 @@ import {
   curvatureEntry,
   error,
   finding,
+  readBy,
   replayEntry,
   reportSchema,
   scalars,
@@ -137,6 +138,7 @@ const inspectedLog = objectOf<InJson<InspectedLog>>(
   lost: count('Records that were lost.'),
   unreadBytes: count('Bytes of a last record that is not whole.'),
   account,
+  readBy: readBy.optional(),
   files: listOf(
     objectOf<NonNullable<InspectedLog['files']>[number]>(
       null,

@@ -1,7 +1,7 @@
 /** What `inspect` says of its inputs: the vocabulary of its `--json` document and of its text (docs/json.md). */
 import type { InspectedCheckpoint, TensorInfo } from './checkpoint.ts';
 import type { DiagError, ErrorRecord } from './errors.ts';
-import type { Account } from './log.ts';
+import type { Account, ReadBy } from './log.ts';
 import type { Role, Run } from './run.ts';
 
 export interface InspectedSeries {
@@ -48,6 +48,8 @@ export interface InspectedLog {
   readonly unreadBytes: number;
   /** Of several files their sum; a place counts from the beginning of its own file. */
   readonly account: Account;
+  /** How a text of no known layout was read. */
+  readonly readBy?: ReadBy;
   /** The files that were joined, in the order of their names, where there are several. */
   readonly files?: readonly {
     readonly path: string;

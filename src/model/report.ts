@@ -9,7 +9,7 @@ import type { Finding, Thresholds } from './finding.ts';
 import type { GateResult } from './gate.ts';
 import type { Skipped } from './inspection.ts';
 import type { Job } from './job.ts';
-import type { Account } from './log.ts';
+import type { Account, ReadBy } from './log.ts';
 import type { Preflight } from './preflight.ts';
 import type { Coverage, Proofs } from './proofs.ts';
 import type { ReplayEntry } from './replay.ts';
@@ -197,6 +197,8 @@ export interface ReportInput {
   readonly account?: Account;
   /** Bytes that were appended while the file was read. */
   readonly grownBytes?: number;
+  /** How a text of no known layout was read. */
+  readonly readBy?: ReadBy;
   readonly errors?: readonly ErrorRecord[];
 }
 

@@ -779,6 +779,17 @@ const run = objectOf<RunReport>(
   audit: audit.optional(),
 });
 
+export const readBy = objectOf<NonNullable<ReportInput['readBy']>>(
+  'readBy',
+  'How a text of no known layout was read.',
+)({
+  how: oneOf(
+    ['words', 'guess'],
+    '`words`: its words name the loss; `guess`: only its numbers look like one, and a gate is inconclusive over it, unless it is to accept guesses.',
+  ),
+  statement: text('What was read, from which line, and how to choose another column.'),
+});
+
 const input = objectOf<ReportInput>(
   'input',
   'A file or folder that was read.',
@@ -795,6 +806,7 @@ const input = objectOf<ReportInput>(
   unreadBytes: count('Bytes of a last record that is not whole.').optional(),
   account: account.optional(),
   grownBytes: count('Bytes that were appended while it was read.').optional(),
+  readBy: readBy.optional(),
   errors: listOf(error, 'Damage in it.').optional(),
 });
 

@@ -105,7 +105,7 @@ test('flags add to the file, or to recommended; --no-config leaves both out', as
 
 test.each([
   ['', 'config-invalid'],
-  ['version: 2', 'config-invalid'],
+  ['version: 3', 'config-invalid'],
   ['version: 1', 'gate-without-rules'],
   ['version: 1\nrules: { loss-spike: off }', 'gate-without-rules'],
   ['version: 1\nrules: { loss-spkie: error }', 'config-unknown-rule'],
@@ -259,7 +259,7 @@ const FORM = 'schema/config.schema.json describes the form; `clippy-diag init` w
 const KEYS = `keys are ${Object.keys(configSchema.shape).join(', ')}; `;
 test.each([
   [{ ruels: {} }, / at its top: /, `did you mean rules? ${KEYS}${FORM}`],
-  [{ version: 2 }, / at version: /, FORM],
+  [{ version: 3 }, / at version: /, FORM],
   [
     { extends: 'recomended' },
     / at extends: /,

@@ -44,6 +44,12 @@ test.each<[string, Partial<Input>, Told]>([
     { errors: [{ id: 'file-unreadable', message: 'bad' }] },
     [[3, 'file-unreadable', 'run.csv: bad']],
   ],
+  [
+    'a loss found by its numbers alone',
+    { readBy: { how: 'guess', statement: 'read by guess: 100 numbers that fall' } },
+    [[4, 'read-by-guess', 'run.csv: read by guess: 100 numbers that fall (--accept-guess judges it)']],
+  ],
+  ['a loss found by its words', { readBy: { how: 'words', statement: 'read by words' } }, []],
   ['one lost record', { lost: 1 }, [[3, 'records-lost', 'run.csv: 1 of 101 records lost']]],
   [
     'a lost step of a capture, which keeps no records',
@@ -262,4 +268,11 @@ test('of several series the one that did most counts, and steps that count from 
     false,
     true,
   ]);
+});
+
+test('a config that accepts guesses judges a loss found by its numbers alone', () => {
+  const { inputs } = makeReport([makeRunReport(healthyRun())]);
+  const guessed = inputs.map((input) => ({ ...input, readBy: { how: 'guess', statement: 's' } as const }));
+  expect(ofReport({ inputs: guessed }, { acceptGuess: true })).toEqual([]);
+  expect(ofReport({ inputs: guessed }).map(([code]) => code)).toEqual([4]);
 });

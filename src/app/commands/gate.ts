@@ -39,6 +39,10 @@ export default command({
     report: reportFlag(
       'also write the report, as FORMAT:FILE; - as FILE is standard output (may be repeated)',
     ),
+    'accept-guess': Flags.boolean({
+      description: 'judge a text whose loss was found by its numbers alone',
+      helpGroup: 'POLICY',
+    }),
     'exit-zero': Flags.boolean({
       description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
       helpGroup: 'POLICY',
@@ -46,7 +50,8 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
-    const config = await configOf(flags);
+    const found = await configOf(flags);
+    const config = flags['accept-guess'] ? { ...found, acceptGuess: true } : found;
     const { targets } = await reportTargets(
       flags.report,
       [

@@ -169,7 +169,7 @@ const SHARED_FOLDER =
 /** What the report says of a log it read: each file by itself, with its own hash, where several were joined. */
 export const inputsOf = (log: LogInput): ReportInput[] =>
   (log.files ?? [log]).map(
-    ({ path, format, sha256, kept, lost, unreadBytes, account, grownBytes, errors }) => ({
+    ({ path, format, sha256, kept, lost, unreadBytes, account, grownBytes, readBy, errors }) => ({
       path,
       format,
       sha256,
@@ -178,6 +178,7 @@ export const inputsOf = (log: LogInput): ReportInput[] =>
       unreadBytes,
       account,
       ...(grownBytes === undefined ? {} : { grownBytes }),
+      ...(readBy === undefined ? {} : { readBy }),
       errors,
     }),
   );

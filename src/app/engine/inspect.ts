@@ -68,6 +68,7 @@ const inspectLog = (log: LogInput): InspectedLog => ({
   lost: log.lost,
   unreadBytes: log.unreadBytes,
   account: log.account,
+  ...(log.readBy === undefined ? {} : { readBy: log.readBy }),
   ...(log.files === undefined
     ? {}
     : { files: log.files.map(({ path, sha256, account }) => ({ path, sha256, account })) }),

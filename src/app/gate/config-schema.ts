@@ -83,7 +83,7 @@ const tolerance = z.number().min(0);
 export const configSchema = z
   .strictObject({
     $schema: z.string().optional(),
-    version: z.literal(1),
+    version: z.union([z.literal(1), z.literal(2)]),
     extends: z.union([preset, z.array(preset)]).optional(),
     rules: rules.optional(),
     missing: missing.optional(),
@@ -94,6 +94,10 @@ export const configSchema = z
         description:
           'files that say that they are logs and could not be read as such: the gate is inconclusive over them, but for those that one of these globs matches, or all with `ignore`',
       }),
+    acceptGuess: z.boolean().optional().meta({
+      description:
+        'judge a text whose loss was found by its numbers alone (default false: the gate is inconclusive over it)',
+    }),
     aggregate: z.enum(['worst', 'median', 'mean', 'best']).optional().meta({
       description:
         'how the seeds of one setting are judged together; worst (default): every seed must hold. Runs whose names differ in a part like seed-3 or seed=3 only are one setting',

@@ -17,7 +17,9 @@ const UNREAD_SHOWN = 20;
 /** Of the inputs as a whole. */
 export function reportProblems(
   report: Report,
-  config: Pick<GateConfig, 'path' | 'unread'> & { readonly expect: Pick<GateConfig['expect'], 'runs'> },
+  config: Pick<GateConfig, 'path' | 'unread' | 'acceptGuess'> & {
+    readonly expect: Pick<GateConfig['expect'], 'runs'>;
+  },
 ): GateProblem[] {
   const problems: GateProblem[] = [];
   const add = (exitCode: 3 | 4, id: string, message: string): void => {
@@ -59,6 +61,8 @@ export function reportProblems(
           add(4, 'lost', `${input.path}: ${bytes} bytes from byte ${at} on are lost (${reason})`);
     } else if (input.kept !== undefined)
       add(4, 'account-missing', `${input.path}: the report has no \`account\` of it: analyze it again`);
+    if (input.readBy?.how === 'guess' && !config.acceptGuess)
+      add(4, 'read-by-guess', `${input.path}: ${input.readBy.statement} (--accept-guess judges it)`);
     if (input.kept === 0) add(4, 'no-records', `${input.path}: has no record`);
   }
   for (const warning of report.warnings) {

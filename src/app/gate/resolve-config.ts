@@ -37,6 +37,8 @@ export interface GateConfig {
   readonly aggregate: 'worst' | 'median' | 'mean' | 'best';
   /** Globs of files that may be left unread although they say that they are logs. */
   readonly unread: readonly string[] | 'ignore';
+  /** Whether a text whose loss was found by its numbers alone is judged. */
+  readonly acceptGuess: boolean;
   readonly expect: { readonly steps: number | null; readonly runs: number };
   readonly baseline: {
     readonly file: string;
@@ -186,6 +188,7 @@ export function resolveConfig(
     }),
     aggregate: file.aggregate ?? 'worst',
     unread: file.unread ?? [],
+    acceptGuess: file.acceptGuess ?? false,
     expect: { steps: file.expect?.steps ?? null, runs: file.expect?.runs ?? 1 },
     baseline:
       file.baseline === undefined

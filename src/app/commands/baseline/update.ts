@@ -60,6 +60,7 @@ export default command({
     const problems = reportProblems(report, {
       path: config?.path ?? null,
       unread: config?.unread ?? [],
+      acceptGuess: config?.acceptGuess ?? false,
       expect: { runs: 1 },
     });
     const [worst] = [...problems].sort((a, b) => a.exitCode - b.exitCode);

@@ -102,6 +102,7 @@ export class LineTokens {
   private gluedAt = -1;
   /** The last byte that is a mark, since the last word or number; 0 where there is none. */
   private lastMark = 0;
+  private wordHash = BASIS;
 
   /**
    * Reads the line in [from, to).
@@ -205,9 +206,24 @@ export class LineTokens {
   }
 
   private word(at: number): number {
-    const { bytes, end } = this;
+    const { bytes } = this;
     if (isBox(bytes, at)) return this.bar(at);
     if (at !== this.gluedAt && this.isInfinite(at)) return this.number(at);
+    const to = this.wordEnd(at);
+    if (NO_VALUE.has(this.wordHash) && (this.lastMark !== 0 || this.gluedAt >= 0)) {
+      this.slot(SLOT.missing, at, to, Number.NaN);
+      return to;
+    }
+    for (let k = at; k < to; k++) this.mix(bytes[k]!);
+    this.mix(0x20);
+    this.gluedAt = to;
+    this.lastMark = 0;
+    return to;
+  }
+
+  /** Where the word ends that begins here; its hash in lower case is left in `wordHash`. */
+  private wordEnd(at: number): number {
+    const { bytes, end } = this;
     let to = at;
     let part = BASIS;
     let whole = BASIS;
@@ -222,27 +238,23 @@ export class LineTokens {
         whole = Math.imul(whole ^ (byte | 0x20), PRIME);
         continue;
       }
+      if (kind !== DIGIT && !this.joins(to)) break;
       const digits = kind === DIGIT ? to : to + 1;
-      if (kind !== DIGIT) {
-        if (!isJoint(byte) || to + 1 >= end) break;
-        const next = CLASS[bytes[to + 1]!];
-        if (next === DIGIT && (byte === SLASH || byte === PLUS)) break;
-        if (next !== LETTER && next !== DIGIT) break;
-      }
       if (CLASS[bytes[digits]!] === DIGIT && COUNTERS.has(part) && this.endsInDigits(digits)) break;
-      if (kind !== DIGIT) part = BASIS;
-      else part = Math.imul(part ^ byte, PRIME);
+      part = kind === DIGIT ? Math.imul(part ^ byte, PRIME) : BASIS;
       whole = Math.imul(whole ^ byte, PRIME);
     }
-    if (NO_VALUE.has(whole) && (this.lastMark !== 0 || this.gluedAt >= 0)) {
-      this.slot(SLOT.missing, at, to, Number.NaN);
-      return to;
-    }
-    for (let k = at; k < to; k++) this.mix(bytes[k]!);
-    this.mix(0x20);
-    this.gluedAt = to;
-    this.lastMark = 0;
+    this.wordHash = whole;
     return to;
+  }
+
+  /** Whether a mark joins the parts of a word: `train/loss`, `acc@1`, `layer.0`; `step/100` and `a+1` are two. */
+  private joins(at: number): boolean {
+    const { bytes, end } = this;
+    const byte = bytes[at]!;
+    if (!isJoint(byte) || at + 1 >= end) return false;
+    const next = CLASS[bytes[at + 1]!];
+    return next === LETTER || (next === DIGIT && byte !== SLASH && byte !== PLUS);
   }
 
   /** Whether a word ends with the digits that begin here. */
