@@ -1,5 +1,5 @@
 // What V8 makes of the program as commands on a small log run: they start without compiling then. It fits the very Node that
-// made it, so it stands in dist/ where the program was built, and in no package.
+// made it, so dist/ has it where the program was built, and no package has it.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

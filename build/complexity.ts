@@ -1,6 +1,6 @@
 /**
  * Holds functions to 80 lines and a cognitive complexity of 30 (Biome's rules). Functions that were larger when the rules came
- * stand in build/complexity-debt.json, each with its size, by file: they may shrink and not grow, and no function may join them.
+ * are listed in build/complexity-debt.json, each with its size, by file: they may shrink and not grow, and no function may join them.
  * `npm run complexity` checks, as `npm run lint` does; `npm run complexity -- --shrink` lowers the list to what is left.
  */
 import { spawnSync } from 'node:child_process';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 
-/** A list of all emoji and the rules of Unicode for what stands in one cell take 50 ms to load. */
+/** A list of all emoji and the rules of Unicode for what fills one cell take 50 ms to load. */
 const STRING_WIDTH = [
   [
     'const segmenter = new Intl.Segmenter();',
@@ -18,7 +18,7 @@ const STRING_WIDTH = [
 /** Modules of Node that take 2 to 4 ms each to load. */
 const OF_NODE = /^(?:node:)?(?:child_process|crypto|readline|worker_threads|zlib)$/;
 
-/** A plugin of esbuild: one of these modules is loaded where something of it is used. It stands before what asks for them. */
+/** A plugin of esbuild: one of these modules is loaded where something of it is used. It comes before the plugins that resolve them. */
 export const lazyNode = {
   name: 'lazy-node',
   setup(build) {

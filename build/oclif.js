@@ -6,7 +6,7 @@ import { createRequire, isBuiltin } from 'node:module';
 const PARSER = /^@oclif\/core\/(args|errors|flags|parser)$/;
 
 /**
- * Modules that these parts name and never run here, with what stands in for them: they load a template language,
+ * Modules that these parts name and never run here, with what replaces them: they load a template language,
  * spinners, colours and a second way to log. Errors, help and output are the tool's own (docs/adr/0003-command-line.md).
  */
 const LEFT_OUT = {
@@ -22,7 +22,7 @@ const LEFT_OUT = {
 
 const FROM_OCLIF = 'from-oclif';
 
-/** A plugin of esbuild; it stands before what leaves packages outside. */
+/** A plugin of esbuild; it comes before the one that leaves packages outside. */
 export const oclifParser = {
   name: 'oclif-parser',
   setup(build) {

@@ -22,7 +22,7 @@ const PLACEHOLDER = 'OWNER';
 /**
  * Checks that the files agree on version, owner and date, and that they are those of the tag.
  *
- * @param tag the tag that is released, as in `v0.3.0`; null where there is none yet
+ * @param tag the tag that is released, as in `v0.3.0`; null before there is a tag
  */
 function checkFacts(checks: Checks, known: Facts, tag: string | null): void {
   const behind = STAMPED.filter((path) => {

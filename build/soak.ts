@@ -26,7 +26,7 @@ function randomTests(words: readonly string[]): string[] {
   const text = (file: string): string => readFileSync(join(root, file), 'utf8');
   const draws = (file: string): boolean => {
     if (DRAWS_CASES.test(text(file))) return true;
-    // A long test may only import the fast one, or a module beside it.
+    // A long test may only import the fast one, or a module of the same folder.
     return file.endsWith('.long.test.ts') && /CLIPPY_DIAG_FUZZ/.test(text(file));
   };
   const random = files.filter(draws);

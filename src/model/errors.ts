@@ -115,8 +115,8 @@ export const ERROR_TEXTS = define({
   },
   'log-no-record': {
     exitCode: EXIT.input,
-    message: 'no line of {path} was taken for a record of training; line {line} looks most like one: {text}',
-    hint: "say which parts are what, for this line --pattern '{pattern}'",
+    message: 'no training records found in {path}; line {line} looks most like one: {text}',
+    hint: "name the columns with --pattern; for this line: --pattern '{pattern}'",
   },
   'input-is-report': {
     exitCode: EXIT.input,
@@ -191,20 +191,20 @@ export const ERROR_TEXTS = define({
   },
   'log-cells-bad': {
     exitCode: EXIT.input,
-    message: '{count} values of "{column}" are no numbers; the first says "{text}"',
-    one: 'a value of "{column}" is no number: "{text}"',
+    message: '{count} values of "{column}" are not numbers; the first says "{text}"',
+    one: 'a value of "{column}" is not a number: "{text}"',
     hint: 'they count neither as values nor as NaN; write a plain number, `nan` or `inf`, and leave out units',
   },
   'log-duplicate-column': {
     exitCode: EXIT.input,
     message: 'the header names column "{column}" {count} times',
-    hint: 'nothing tells which one is meant, so none of them is read; rename them',
+    hint: 'it is unknown which one is meant, so none of them is read; rename them',
   },
   'log-duplicate-key': {
     exitCode: EXIT.input,
     message: '{count} records hold "{key}" twice (lines {lines})',
     one: 'a record holds "{key}" twice (line {lines})',
-    hint: 'nothing tells which value is meant, so neither is read',
+    hint: 'it is unknown which value is meant, so neither is read',
   },
   'log-document-damaged': {
     exitCode: EXIT.input,
@@ -248,7 +248,7 @@ export const ERROR_TEXTS = define({
   'wandb-lost-bytes': {
     exitCode: EXIT.input,
     message: '{bytes} bytes are not records of W&B and were skipped',
-    one: 'a byte is no record of W&B and was skipped',
+    one: 'a byte is not a record of W&B and was skipped',
     hint: 'the records around them were read; copy the file again, or the disk was full',
   },
   // ---- detectors and verdicts --------------------------------------------------------------------------------
@@ -341,8 +341,8 @@ export const ERROR_TEXTS = define({
   },
   'tf-newest-missing': {
     exitCode: EXIT.input,
-    message: 'this file names "{name}" as the newest checkpoint, but it is not beside it',
-    hint: 'found beside it: {found}; pass one of these',
+    message: 'this file names "{name}" as the newest checkpoint, but it is not in the same folder',
+    hint: 'found there: {found}; pass one of these',
   },
   'slices-incomplete': {
     exitCode: EXIT.input,
@@ -600,7 +600,7 @@ export const ERROR_TEXTS = define({
   'queue-packages': {
     exitCode: EXIT.usage,
     message: 'a queue needs the packages bullmq and ioredis, and they do not load: {problem}',
-    hint: 'npm install bullmq@6 ioredis (beside clippy-diag: with -g, if that is)',
+    hint: 'npm install bullmq@6 ioredis (where clippy-diag is installed: with -g, if it is global)',
   },
   'queue-unreachable': {
     exitCode: EXIT.input,
@@ -787,7 +787,7 @@ export const ERROR_TEXTS = define({
   'baseline-missing': {
     exitCode: EXIT.input,
     message: 'the baseline {path} does not exist',
-    hint: '`clippy-diag baseline update PATH` writes it; commit it beside the config',
+    hint: '`clippy-diag baseline update PATH` writes it; commit it with the config',
   },
   'baseline-invalid': {
     exitCode: EXIT.input,
@@ -858,7 +858,7 @@ export class DiagError extends Error {
     this.hint = hint;
   }
 
-  /** The error as it stands in JSON documents. */
+  /** The error as JSON documents have it. */
   toRecord(): ErrorRecord {
     return {
       id: this.code,

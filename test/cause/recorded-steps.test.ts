@@ -69,7 +69,7 @@ async function causeOf({ onset, loss, size = () => 1, rate = () => 0.1, value = 
 const jump = (i: number): number => (i >= 30 ? 50 : wavers(i));
 
 describe('a loss that is far above those before it', () => {
-  it('where the updates were usual: the batch is likely to be the news', async () => {
+  it('where the updates were usual: the batch is the likely cause', async () => {
     const cause = await causeOf({ onset: 30, loss: jump });
     expect(cause).toMatchObject({ trigger: 'data', confidence: 'likely' });
     expect(cause.statement).toMatch(
@@ -139,7 +139,7 @@ describe('a loss that climbs', () => {
     const cause = await causeOf({ onset: 30, loss });
     expect(cause).toMatchObject({ trigger: 'data', confidence: 'likely' });
     expect(cause.statement).toMatch(
-      /^the loss is 1e6 at step 120 while the updates .* the news; the loss climbs from step 130 on/,
+      /^the loss is 1e6 at step 120 while the updates .* the likely cause; the loss climbs from step 130 on/,
     );
   });
 });

@@ -372,7 +372,7 @@ describe('CSV', () => {
     expect(codes(log)).toEqual(['log-lines-bad', 'log-cells-bad']);
     expect(log.errors[0]!.message).toContain('lines 3, 4');
     expect(log.errors[1]).toMatchObject({
-      message: 'a value of "loss" is no number: "oops"',
+      message: 'a value of "loss" is not a number: "oops"',
       line: 5,
     });
     expect(values(log, 'loss')).toEqual([0.5, 0.2]);

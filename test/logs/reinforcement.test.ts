@@ -200,7 +200,7 @@ it('a log of rewards alone is judged by them: healthy where none falls for good'
   expect((await log(rising, 5)).verdict).toMatchObject({ class: 'inconclusive', series: null });
   expect((await log((k) => (k < 40 ? rising(k) : 'nan'))).verdict).toMatchObject({
     class: 'inconclusive',
-    why: 'No loss is logged. "reward" ends without a number.',
+    why: 'No loss is logged. "reward" ends in NaN or infinity.',
   });
 });
 

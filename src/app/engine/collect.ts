@@ -288,7 +288,7 @@ function passOverRetold({ logs, skipped }: Walk): void {
     if (reason !== undefined) passOver(one, { reason });
   }
   for (const one of [...logs]) {
-    // Of two that tell the same, the one that is left is held against the others.
+    // After a duplicate is removed, the log that is kept is compared with the others again.
     const same = toldTwice(
       one.log,
       logs.map(({ log }) => log),

@@ -47,7 +47,7 @@ export async function stillWritten(
   const after = await Promise.all(paths.map(stampOf));
   const end = now().getTime();
   const since = ({ modified }: FileStamp): boolean =>
-    // The clock has whole milliseconds; what was written in the one in which the reading began was there to be read.
+    // File times have whole milliseconds: a write in the starting millisecond happened before the reading.
     modified >= started.getTime() + 1 && modified <= end;
   return paths.flatMap((path, k) => {
     const [a, b] = [before[k], after[k]];

@@ -289,7 +289,7 @@ function jumpBefore(
     size: Number.isFinite(loss[at]!) ? loss[at]! / ((usual[0] + usual[1]) / 2) : Number.POSITIVE_INFINITY,
     evidence: {
       id: 'batches-unlike',
-      statement: `${newsWords(loss[at]!, steps[at]!)}, so that the batch is likely to be the news; the loss climbs from step ${steps[onset]} on`,
+      statement: `${newsWords(loss[at]!, steps[at]!)}, so the batch is the likely cause; the loss climbs from step ${steps[onset]} on`,
       value: loss[at]!,
       unit: 'loss',
       usual,

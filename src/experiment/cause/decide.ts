@@ -172,7 +172,7 @@ export function decideCause(input: DecideInput): Cause {
       `at a lower learning rate the same batches do no harm, and with what else changed taken back ${all}: ${largest!.evidence.statement}`,
     );
   const lost = changes.find(({ trigger }) => trigger === 'optimizer-state');
-  // The old state is put back after the incident only.
+  // The arm restores the state after the incident, so it cannot show that a lost state caused it.
   if (input.cameBack && lost !== undefined)
     return made(
       'optimizer-state',
@@ -276,7 +276,7 @@ function openWords({ trigger, evidence }: Change, references: References | null)
 /** Why no experiment showed it, and what to record. */
 function notShown({ onset, observed, hasModel, references }: DecideInput): string {
   if (!hasModel)
-    return 'closed loops in your own framework, or batches and a model in the capture, would allow experiments';
+    return 'to run experiments, record batches and a model, or use closed_loop in your framework';
   const from = references?.harmful ?? onset;
   const after = observed.steps.filter((_, i) => i > from && references?.unlike.has(i) !== true).length;
   return onset < LEAST_STATES || after < LEAST_AFTER
@@ -356,7 +356,7 @@ function fromSteps(input: DecideInput, made: Made): Cause {
   return made(
     'data',
     'likely',
-    `${calm}, so that the batch is likely to be the news${then}; ${notShown(input)}`,
+    `${calm}, so the batch is the likely cause${then}; ${notShown(input)}`,
   );
 }
 

@@ -130,7 +130,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
 
   const from = references === null ? onset : harmFrom(references, onset);
   const history = lossesBefore(capture);
-  // Updates that a decay made which is too strong learn nothing: those with less of it say what is usual.
+  // With too strong weight decay the recorded updates are not typical: the arm with less decay says which size is usual.
   const lessDecay = planned.findIndex(({ undoes }) => undoes === 'weight-decay');
   const learning = (armed?.traces[lessDecay] ?? armed?.baseline)?.updateNorm;
   const endOf =

@@ -54,7 +54,7 @@ async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause 
     rise === null
       ? skipped
       : rise.update === null
-        ? `${newsWords(loss!, onsetStep)}, so that the batch is likely to be the news, and ${follows}`
+        ? `${newsWords(loss!, onsetStep)}, so the batch is the likely cause, and ${follows}`
         : `the loss is ${formatNumber(loss!)} at step ${onsetStep} already, after the update before it was ${formatNumber(rise.update.last)}, where up to ${formatNumber(rise.update.usual[1])} is usual; what made that step so long is not known, and ${follows}`;
   return {
     trigger,

@@ -1,4 +1,4 @@
-/** Where no unusual update led to a recorded loss that jumps, its batch is likely to be the news. */
+/** Where no unusual update led to a recorded loss that jumps, its batch is the likely cause. */
 import { isRaised, LEAST_STATES, usualRange } from '../../judge/incidents/unlike.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import type { References } from '../replay/reference.ts';

@@ -13,7 +13,7 @@ const FROZEN = 0.05;
 /** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
 export const HOLDS = 1.25;
 export const HURT = 1.45;
-/** `slower`: it ends above the level, never came down to it, and never rose: nobody knows what it does down there. */
+/** `slower`: it ends above the level, never came down to it, and never rose. It was not tested at the level where the recorded run diverged. */
 export type EndOutcome = ArmOutcome | 'slower';
 /** Why the outcome of one that is `slower` is not known. */
 export const SLOWER = `${LEARNS_SLOWER}, and what it does down there was not seen`;

@@ -232,7 +232,7 @@ export function studyNet(spec: RankingSpec, capacity: number, slots: number): St
   const crossed = (input: Signal, x: Signal, name: string): Signal => {
     const z = dense(x, name);
     const y = signal(x.width);
-    // The last to read both: on the way back it writes what the product and the layers before it add to.
+    // The last reader in the forward pass is the first in the backward pass: it initialises dx, earlier readers accumulate.
     const own = read(x);
     read(input);
     steps.push({

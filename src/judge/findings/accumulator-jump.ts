@@ -26,7 +26,7 @@ interface Jump {
 
 export const accumulatorJump = {
   id: 'accumulator-jump',
-  title: 'The second moment jumps or lags behind its gradients',
+  title: "The optimizer's second moment is inconsistent with the recorded gradients",
   severity: 'warning',
   thresholds: [
     {

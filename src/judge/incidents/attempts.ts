@@ -230,7 +230,7 @@ export function judgeSeries(
   let shortEnd: number | null = null;
   const histories: Column[] = [];
   const attempts = parts.map((part, attempt): AttemptJudgement => {
-    // What a later attempt followed goes on no more, whatever the last one does.
+    // An earlier attempt is over. Only the last one can be open.
     const own = attempt < lastAttempt ? { ...settings, shortOpenShare: 0 } : settings;
     const alone = judgeAnew(part.points, own, levelSays);
     const none = new Float64Array(0);
@@ -269,7 +269,7 @@ export function judgeSeries(
     return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
   });
   const judgeable = judgeableOf(attempts);
-  // Of a loss that stops beside other columns the end is unknown, and so it is of a run that has hardly begun again.
+  // The end is unknown if the loss stops while other columns go on, or if the run was resumed too recently to judge.
   const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
   return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };

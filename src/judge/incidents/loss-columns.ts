@@ -71,7 +71,7 @@ const ENOUGH = 2;
 /**
  * A loss that ends before its incidents are over, where another column of the same loss goes on and shows them over: from some point
  * to its end that column stands no higher than the loss did before the incident, nor than the column itself did. What is not
- * finite stays what it is.
+ * finite is always reported.
  */
 function backIn(
   judged: JudgedSeries,
@@ -110,7 +110,7 @@ function backIn(
   return { ...judged, attempts, class: worstOf(judgeableOf(attempts))!.class };
 }
 
-/** The worse of the loss by name and of what goes on; what is open or unknown of one that ends before the other, the other tells. */
+/** The worse of the loss by name and of the column that goes on. If one ends earlier, the longer one judges its open incident. */
 function worseOf(total: JudgedSeries, worst: JudgedSeries, totalEnds: boolean): JudgedSeries {
   if (totalEnds && total.class === 'inconclusive') return worst;
   if (comesFirst(worst, total)) return worst;

@@ -310,7 +310,7 @@ function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSetti
   const last = arrayOf(attemptOf(longest, longest.attemptOffsets.length - 1).value);
   const finite = last.filter(Number.isFinite).length;
   const told = `No loss is logged. "${longest.name}"`;
-  if (!Number.isFinite(last.at(-1)!)) return { ...noLoss, why: `${told} ends without a number.` };
+  if (!Number.isFinite(last.at(-1)!)) return { ...noLoss, why: `${told} ends in NaN or infinity.` };
   return finite < minimumPoints
     ? { ...noLoss, why: `${told} has ${counted(finite, 'point')}, too few to judge.` }
     : {

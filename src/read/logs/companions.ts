@@ -1,4 +1,4 @@
-/** What programs keep beside their logs and checkpoints that is neither: a walk passes over it with a word. */
+/** Side files of trainers that are neither logs nor checkpoints: a folder scan skips them and says why. */
 import { basename } from 'node:path';
 import { ORBAX, type Unsupported } from './unsupported.ts';
 import { wandbOwnFile } from './wandb-folder.ts';

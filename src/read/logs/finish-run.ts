@@ -167,7 +167,7 @@ export function finishRun(
     const quantity = convention?.quantities.get(one.name);
     return quantity === undefined ? one : { ...one, quantity };
   };
-  // Text by its name of something else must not stand as a candidate beside the loss.
+  // Drop text columns before choosing the loss: one named like a loss would be a candidate.
   const measured = joined.filter(
     (one) => isMeasured(one) || namesLossValue(one.name) || forced.has(one.name),
   );

@@ -429,7 +429,7 @@ export function assignRoles(
         ? { role: 'task_loss', task: tasks[k]!.task }
         : k === best
           ? { role: 'loss' }
-          : // Who names the loss has chosen.
+          : // With `--map loss=…` the user has chosen the loss: no other is marked.
             { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
     if (k === best) return { role: 'loss' };
     if (k === evaluated) return { role: 'eval_loss' };

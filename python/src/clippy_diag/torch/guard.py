@@ -42,7 +42,7 @@ class Guard(BaseGuard):
     clipping     the clipping that the loop does afterwards, as a `Recorder` takes it: tried steps are clipped too
     clip_at      the risk from which on a step is not taken as it is
 
-    `check` changes nothing but what a scaler's `unscale_` changes, and neither raises into the loop: what fails is said once.
+    `check` changes nothing but what a scaler's `unscale_` changes, and neither raises into the loop: failures are reported once.
     Under DistributedDataParallel every rank has a guard that is called at every step; all get the same advice.
     """
 

@@ -53,7 +53,7 @@ class Tracker:
         self._forward_only = False
 
     def measure(self, recorder: Recorder, step: int, batch: Any) -> dict[str, Any] | None:
-        """Measures at every `every`-th call; returns what it found, or None. Never raises: what fails is said once."""
+        """Measures at every `every`-th call; returns what it found, or None. Never raises: failures are reported once."""
         self._steps += 1
         if (self._steps - 1) % self.every:
             return None

@@ -1,0 +1,140 @@
+/**
+ * Holds pages, comments and messages to plain English: build/prose-rules.json has the words to avoid and what to write. Files that
+ * are not converted yet are listed in build/prose-debt.json, each with the number of places: it may fall and not rise.
+ * `npm run prose` checks, as `npm run lint` does; `npm run prose -- FILE…` shows every place of a file;
+ * `npm run prose -- --shrink` lowers the list to what is left.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { type Passage, passagesOfMarkdown, passagesOfProgram, passagesOfPython } from './prose-text.ts';
+import { root } from './stamp.ts';
+
+/** A word to avoid. */
+interface Rule {
+  /** A regular expression, for which case does not count. */
+  readonly find: string;
+  /** What to write in its place. */
+  readonly write: string;
+}
+
+/** A place where a rule finds something. */
+export interface Place {
+  readonly line: number;
+  readonly found: string;
+  readonly write: string;
+}
+
+const DEBT = 'build/prose-debt.json';
+
+/** A sentence with more words than this has more than one idea. */
+const LONGEST_SENTENCE = 40;
+
+const rules = (JSON.parse(readFileSync(join(root, 'build/prose-rules.json'), 'utf8')) as Rule[]).map(
+  ({ find, write }) => ({ find: new RegExp(find, 'gi'), write }),
+);
+
+/** Everything in a passage that the rules find. */
+function placesOf({ line, text }: Passage): Place[] {
+  const places = rules.flatMap(({ find, write }) =>
+    [...text.matchAll(find)].map((match) => ({ line, found: match[0].trim(), write })),
+  );
+  for (const sentence of text.split(/(?<=[.!?:;])\s+/)) {
+    const words = sentence.match(/[\p{L}\p{N}]+/gu)?.length ?? 0;
+    if (words > LONGEST_SENTENCE)
+      places.push({
+        line,
+        found: `${sentence.slice(0, 40)}…`,
+        write: `a sentence of at most ${LONGEST_SENTENCE} words, not ${words}`,
+      });
+  }
+  return places;
+}
+
+/** Whether the texts of a program are messages that people read. */
+const hasMessages = (path: string): boolean => /^src\/model\/errors/.test(path);
+
+/** Everything in a file that the rules find, by the kind of the file. */
+export function lintFile(path: string, text: string): Place[] {
+  const passages = path.endsWith('.md')
+    ? passagesOfMarkdown(text)
+    : path.endsWith('.py')
+      ? passagesOfPython(text)
+      : passagesOfProgram(path, text, hasMessages(path));
+  return passages.flatMap(placesOf);
+}
+
+/** Files whose prose is linted: pages and programs that git has. Pages that are written from programs are linted there. */
+function files(): string[] {
+  const tracked = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  return tracked
+    .split('\0')
+    .filter((path) =>
+      /^(?:[^/]+\.md|docs\/.*\.md|python\/README\.md|(?:src|build)\/.*\.(?:ts|js)|python\/src\/.*\.py)$/.test(
+        path,
+      ),
+    )
+    .filter(
+      (path) =>
+        !/^docs\/(?:findings|rules|json)\b/.test(path) && path !== 'CHANGELOG.md' && !path.endsWith('.d.ts'),
+    );
+}
+
+const listed = (): Record<string, number> =>
+  JSON.parse(readFileSync(join(root, DEBT), 'utf8')) as Record<string, number>;
+
+/** Files with more places than the list allows, and with fewer. */
+export function compareCounts(
+  allowed: Readonly<Record<string, number>>,
+  found: ReadonlyMap<string, number>,
+): { risen: string[]; fallen: string[] } {
+  const paths = [...new Set([...Object.keys(allowed), ...found.keys()])];
+  const of = (path: string): readonly [now: number, may: number] => [
+    found.get(path) ?? 0,
+    allowed[path] ?? 0,
+  ];
+  return {
+    risen: paths.filter((path) => of(path)[0] > of(path)[1]),
+    fallen: paths.filter((path) => of(path)[0] < of(path)[1]),
+  };
+}
+
+function show(path: string, places: readonly Place[]): void {
+  for (const { line, found, write } of places) console.error(`${path}:${line}: "${found}": write ${write}`);
+}
+
+/** Checks every file against the list. @returns the exit code */
+function checkAll(shrink: boolean): number {
+  const places = new Map(
+    files().map((path) => [path, lintFile(path, readFileSync(join(root, path), 'utf8'))] as const),
+  );
+  const counts = new Map([...places].map(([path, found]) => [path, found.length] as const));
+  const allowed = listed();
+  if (shrink) {
+    const left = Object.keys(allowed)
+      .map((path) => [path, Math.min(allowed[path]!, counts.get(path) ?? 0)] as const)
+      .filter(([, count]) => count > 0);
+    writeFileSync(join(root, DEBT), `${JSON.stringify(Object.fromEntries(left), null, 2)}\n`);
+  }
+  const { risen, fallen } = compareCounts(shrink ? listed() : allowed, counts);
+  for (const path of risen) {
+    console.error(`${path}: ${counts.get(path)} places, ${allowed[path] ?? 0} listed:`);
+    show(path, places.get(path) ?? []);
+  }
+  for (const path of fallen) console.error(`shrink the list (npm run prose -- --shrink): ${path}`);
+  const left = Object.values(listed());
+  console.log(
+    `prose: ${left.length} of ${places.size} files are not converted yet, ${left.reduce((a, b) => a + b, 0)} places in them`,
+  );
+  return risen.length + fallen.length > 0 ? 1 : 0;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const named = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+  if (named.length === 0) process.exitCode = checkAll(process.argv.includes('--shrink'));
+  else for (const path of named) show(path, lintFile(path, readFileSync(join(root, path), 'utf8')));
+}
