@@ -1,6 +1,9 @@
 /** Entries of the changelog, as a release dates them and shows them on its page. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { entryOf, released } from '../../build/changelog.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const CHANGELOG = `# Changelog
 
@@ -39,4 +42,11 @@ it.each([
   ['there is no such heading', CHANGELOG.replace('## Unreleased', '## Next'), '0.3.0'],
 ])('a release is refused where %s', (_why, changelog, version) =>
   expect(() => released(changelog, version, '2027-01-04')).toThrow(/CHANGELOG\.md/),
+);
+
+const parts = readFileSync(join(projectRoot, 'CHANGELOG.md'), 'utf8').split(/^## /m).slice(1);
+
+it.each(parts.map((part) => ({ version: part.split('\n')[0], words: part.match(/\S+/g)!.length })))(
+  '$version has at most 1,500 words: one line a change that a user notices',
+  ({ words }) => expect(words).toBeLessThanOrEqual(1_500),
 );
