@@ -1,6 +1,7 @@
 /** The schemas of all JSON documents: what is published here, told in docs/json.md, and held to the types by the compiler. */
 import { z } from 'zod';
 import type {
+  AuditDocument,
   BaselineDocument,
   ChartDocument,
   CheckDocument,
@@ -75,6 +76,7 @@ import {
   text,
   texts,
 } from '../src/report/schema-of.ts';
+import { audit as auditMember } from '../src/report/schema-sections.ts';
 
 /** A type as its JSON has it: a Map is an object there. */
 type InJson<T> =
@@ -671,6 +673,21 @@ const check = objectOf<CheckDocument>(
   ),
 });
 
+const audit = objectOf<AuditDocument>(
+  null,
+  'What `clippy-diag audit --json` prints.',
+)({
+  schemaVersion,
+  audit: auditMember.describe('Of the one capture.').optional(),
+  audits: listOf(
+    objectOf<NonNullable<AuditDocument['audits']>[number]>(
+      null,
+      'Of one of several captures.',
+    )({ path: text('Its folder.'), audit: auditMember }),
+    'One for each capture of a folder that holds several.',
+  ).optional(),
+});
+
 const strip = objectOf<StripDocument>(
   null,
   'What `clippy-diag strip-batches --json` prints.',
@@ -726,6 +743,7 @@ export const DOCUMENTS = {
   init,
   worker,
   check,
+  audit,
   strip,
   error: failed,
 } as const satisfies Readonly<Record<string, z.ZodType>>;

@@ -49,6 +49,7 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   init: '`init`',
   worker: '`matrix worker`',
   check: '`inspect --check`',
+  audit: '`audit`',
   strip: '`strip-batches`',
   error: 'every command that fails',
 };

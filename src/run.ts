@@ -12,6 +12,7 @@ export { processIo } from './app/cli/io.ts';
 /** Every command by its id; a command of a topic has the topic before a colon. */
 export const COMMANDS: Commands = {
   analyze: () => import('./app/commands/analyze.ts'),
+  audit: () => import('./app/commands/audit.ts'),
   'baseline:show': () => import('./app/commands/baseline/show.ts'),
   'baseline:update': () => import('./app/commands/baseline/update.ts'),
   chart: () => import('./app/commands/chart.ts'),

@@ -40,6 +40,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'threads',
     'model',
   ],
+  audit: ['captures', 'optimizers', 'replay', 'rules', 'tensor', 'model'],
   cause: ['captures', 'incidents', 'replay', 'rules', 'tensor', 'model'],
   measure: [
     'cause',
@@ -83,6 +84,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   gate: ['bytes', 'engine', 'findings', 'report', 'model'],
   cli: ['autodiff', 'bytes', 'findings', 'gate', 'logs', 'measure', 'report', 'rules', 'study', 'model'],
   commands: [
+    'audit',
     'autodiff',
     'bytes',
     'captures',

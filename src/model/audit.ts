@@ -89,3 +89,7 @@ export interface Audit {
   readonly checks: number;
   readonly broken: number;
 }
+
+/** The broken links that no other one explains, in the order of the chain. */
+export const brokenLinks = ({ links }: Audit): readonly AuditLink[] =>
+  links.filter(({ outcome, follows }) => outcome === 'broken' && follows === null);

@@ -202,10 +202,10 @@ describe('what bad input gets', () => {
     ['no manifest', (f: string) => unlinkSync(join(f, 'capture.json')), 'capture-manifest-missing'],
     ['no initial state', (f: string) => unlinkSync(join(f, 'initial.safetensors')), 'file-missing'],
     [
-      'version 3',
+      'version 4',
       (f: string) =>
         change(f, (m) => {
-          m.version = 3;
+          m.version = 4;
         }),
       'capture-version',
     ],

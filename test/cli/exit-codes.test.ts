@@ -13,6 +13,11 @@ let folder: string;
 let redis: Redis | undefined;
 afterAll(() => redis?.kill());
 
+/** What of a capture.json is changed here. */
+interface Manifest {
+  readonly steps: { learningRate: number; readonly file: string }[];
+}
+
 const STUDY = `version: 1
 data: { file: table.csv, order: column t, train: 320, test: 80 }
 columns: { x: dense, y: { label: y, loss: sigmoid-cross-entropy } }
@@ -49,6 +54,20 @@ beforeAll(async () => {
   cpSync(join(folder, 'capture'), join(folder, 'cut'), { recursive: true });
   rmSync(join(folder, 'cut', 'step-00000435.safetensors'));
   cpSync(join(folder, 'capture'), join(folder, 'strip'), { recursive: true });
+  const withManifest = (name: string, change: (manifest: Manifest) => void): void => {
+    cpSync(join(folder, 'capture'), join(folder, name), { recursive: true });
+    const path = join(folder, name, 'capture.json');
+    const manifest = JSON.parse(readFileSync(path, 'utf8')) as Manifest;
+    change(manifest);
+    writeFileSync(path, JSON.stringify(manifest));
+  };
+  // A rate that was another than it is said, and a capture that ends before its first snapshot.
+  withManifest('changed', ({ steps }) => {
+    for (const step of steps) step.learningRate *= 2;
+  });
+  withManifest('short', ({ steps }) => {
+    for (const { file } of steps.splice(5)) rmSync(join(folder, 'short', file));
+  });
   cpSync(join(projectRoot, 'fixtures/captures/nan'), join(folder, 'nan'), { recursive: true });
   const run = (...args: string[]) => cli(args, { cwd: folder });
   put('shard-1.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '1/2')).out);
@@ -97,6 +116,14 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'chart bad.jsonl',
     4: 'chart good.jsonl --metric auc',
     5: 'FULL chart good.jsonl',
+  },
+  audit: {
+    0: 'audit capture',
+    1: 'audit changed',
+    2: 'audit',
+    3: 'audit nowhere',
+    4: 'audit short',
+    5: 'FULL audit capture',
   },
   replay: {
     0: 'replay capture --rule none',

@@ -3,6 +3,7 @@
  * `Report`. Their schemas are in schema/documents.ts, what they mean is in docs/json.md.
  */
 
+import type { Audit } from '../../model/audit.ts';
 import type { CurvatureEntry, LabelledDensity } from '../../model/curvature.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
 import type { Finding } from '../../model/finding.ts';
@@ -80,6 +81,12 @@ export interface CheckDocument extends Versioned {
   readonly captures: readonly { readonly path: string; readonly checks: readonly CaptureCheck[] }[];
 }
 
+/** `audit`: of one capture `audit`, of several `audits` */
+export interface AuditDocument extends Versioned {
+  readonly audit?: Audit;
+  readonly audits?: readonly { readonly path: string; readonly audit: Audit }[];
+}
+
 /** `strip-batches` */
 export interface StripDocument extends Versioned {
   readonly capture: string;
@@ -120,5 +127,6 @@ export type JsonDocument =
   | InitDocument
   | WorkerDocument
   | CheckDocument
+  | AuditDocument
   | StripDocument
   | ErrorDocument;

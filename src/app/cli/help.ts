@@ -90,7 +90,15 @@ const withValues = (flags: Command['flags']): Command['flags'] =>
 export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
   'A RUN': ['analyze', 'watch', 'chart', 'inspect', 'report'],
   'IN CI': ['gate', 'baseline update', 'baseline show'],
-  'RECORDED STEPS': ['replay', 'curvature', 'matrix', 'matrix merge', 'matrix worker', 'strip-batches'],
+  'RECORDED STEPS': [
+    'audit',
+    'replay',
+    'curvature',
+    'matrix',
+    'matrix merge',
+    'matrix worker',
+    'strip-batches',
+  ],
   'HELP AND SETUP': ['explain', 'init', 'completion', 'help'],
 };
 

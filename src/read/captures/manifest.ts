@@ -4,9 +4,13 @@ import { type DiagError, diagError } from '../../model/errors.ts';
 import { isJsonObject, numberFromJson } from '../../model/json.ts';
 import type { OptionValue } from '../../model/options.ts';
 import { elementsOf, type TensorMeta } from '../../step/tensor/values.ts';
+import { readStepRecord, readTraining, type StepRecord, type TrainingRecord } from './training.ts';
 
-/** Version 2 has what the Python package records: optimizers without a formula, steps without gradients, parameters that have none. */
-export const CAPTURE_VERSIONS: readonly unknown[] = [1, 2];
+/**
+ * Version 2 has what the Python package records: optimizers without a formula, steps without gradients, parameters that have none.
+ * Version 3 adds what an audit needs of every step: options, modes, hashes of batches, checksums before and after it.
+ */
+export const CAPTURE_VERSIONS: readonly unknown[] = [1, 2, 3];
 
 /** Optimizer of a parameter group, as recorded: names of options are not checked here. */
 export interface RecordedOptimizer {
@@ -30,6 +34,8 @@ export interface CaptureParameter extends TensorMeta {
 }
 
 export interface ManifestStep {
+  /** What an audit reads of it. */
+  readonly record: StepRecord;
   readonly step: number;
   readonly file: string;
   /** One for each of `optimizers`. */
@@ -57,7 +63,8 @@ export interface SkippedStep {
 }
 
 export interface CaptureManifest {
-  readonly version: 1 | 2;
+  readonly version: 1 | 2 | 3;
+  readonly training: TrainingRecord;
   readonly framework: string;
   /** Whose loop it was, such as `transformers`; null for one of the user's own. */
   readonly trainer: string | null;
@@ -100,7 +107,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
   if (!CAPTURE_VERSIONS.includes(document.version))
     throw diagError(
       'capture-version',
-      { found: String(document.version ?? 'none'), known: CAPTURE_VERSIONS.join(' and ') },
+      { found: String(document.version ?? 'none'), known: CAPTURE_VERSIONS.join(', ') },
       { path },
     );
   if (!isJsonObject(document.optimizer)) throw fail('"optimizer" is missing');
@@ -179,19 +186,19 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       file: value.file,
       learningRates,
       loss: numberFromJson(value.loss) ?? null,
-      ...(typeof value.batchId === 'string' || Number.isFinite(value.batchId)
-        ? { batchId: value.batchId as number | string }
-        : {}),
+      ...batchIdOf(value),
       ...(isJsonObject(value.guard) && isRisk(value.guard.risk) ? { risk: value.guard.risk } : {}),
       ...(typeof value.scale === 'number' && value.scale > 0 ? { lossScale: value.scale } : {}),
       tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
       hasGradients: value.gradients !== false,
+      record: readStepRecord(value),
     };
   });
 
   const skipped = skipsOf(document);
   return {
-    version: document.version as 1 | 2,
+    version: document.version as 1 | 2 | 3,
+    training: readTraining(document),
     framework: typeof document.framework === 'string' ? document.framework : 'unknown',
     trainer: typeof document.trainer === 'string' ? document.trainer : null,
     optimizers,
@@ -210,6 +217,9 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     references: Array.isArray(document.references) ? document.references.filter(Number.isSafeInteger) : [],
   };
 }
+
+const batchIdOf = ({ batchId }: Json): Pick<ManifestStep, 'batchId'> =>
+  typeof batchId === 'string' || Number.isFinite(batchId) ? { batchId: batchId as number | string } : {};
 
 /** Skipped steps in order, each once: those of `skips`, and of `skipped` what it does not name. */
 function skipsOf({ skipped, skips }: Json): SkippedStep[] {

@@ -63,13 +63,26 @@ export interface Capture {
    * that it does not name, which count as one after another. Tensors are the records.
    */
   readonly account: Account;
-  initial(precision: Precision): Promise<InitialState>;
+  /** @param only names of the parameters that are read; others are empty. Default all */
+  initial(precision: Precision, only?: ReadonlySet<string>): Promise<InitialState>;
   /**
    * One step by its position in `steps`.
    *
    * @param used a step that nobody needs any more: the gradients may be written over its own
+   * @param only names of the parameters that are read; others have an empty gradient that counts as absent. Default all
    */
-  step(index: number, precision: Precision, used?: CapturedStep): Promise<CapturedStep>;
+  step(
+    index: number,
+    precision: Precision,
+    used?: CapturedStep,
+    only?: ReadonlySet<string>,
+  ): Promise<CapturedStep>;
+  /** Types in which the parameters are stored before the first step, by name: those of the training. */
+  readonly dtypes: ReadonlyMap<string, TensorInfo['dtype']>;
+  /** Names of the buffers that are stored with the initial state, such as running statistics. */
+  readonly buffers: readonly string[];
+  /** Whether state of the optimizer is stored with it. */
+  readonly hasState: boolean;
   /** Names and shapes of the batch tensors of a step; empty where none was recorded. */
   batch(index: number): Promise<ReadonlyMap<string, BatchTensor>>;
 }
@@ -143,9 +156,10 @@ export async function openCapture(path: string): Promise<Capture> {
     return Number.isNaN(size) ? 0 : size;
   };
   const accounts = [overheadOf(await sizeOf(MANIFEST))];
-  await withFile(INITIAL, async (initial) => {
+  const stored = await withFile(INITIAL, async (initial) => {
     checkInitial(manifest, initial);
     accounts.push(await tensorsOf(initial));
+    return storedIn(initial);
   });
   const errors: ErrorRecord[] = [];
   let whole = 0;
@@ -193,12 +207,27 @@ export async function openCapture(path: string): Promise<Capture> {
     errors,
     lost,
     account: inOneStream(accounts),
-    initial: (precision) => withFile(INITIAL, (opened) => readInitial(manifest, opened, precision)),
-    step: (index, precision, used) => {
+    ...stored,
+    initial: (precision, only) =>
+      withFile(INITIAL, (opened) => readInitial(manifest, opened, precision, only)),
+    step: (index, precision, used, only) => {
       const step = steps[index]!;
-      return withFile(step.file, (opened) => readStep(manifest, step, opened, precision, used));
+      return withFile(step.file, (opened) => readStep(manifest, step, opened, precision, used, only));
     },
     batch: (index) => withFile(steps[index]!.file, readBatch),
+  };
+}
+
+/** What is stored with the initial state, by its names. */
+function storedIn({ tensors }: Checkpoint): Pick<Capture, 'dtypes' | 'buffers' | 'hasState'> {
+  const under = (prefix: string) =>
+    tensors.flatMap(({ name, dtype }) =>
+      name.startsWith(prefix) ? [[name.slice(prefix.length), dtype] as const] : [],
+    );
+  return {
+    dtypes: new Map(under('param/')),
+    buffers: under('buffer/').map(([name]) => name),
+    hasState: under('state/').length > 0,
   };
 }
 
@@ -432,6 +461,7 @@ async function readInitial(
   manifest: CaptureManifest,
   opened: Checkpoint,
   precision: Precision,
+  only?: ReadonlySet<string>,
 ): Promise<InitialState> {
   const finite = async (info: TensorInfo): Promise<Values> => {
     const { name } = info;
@@ -450,6 +480,11 @@ async function readInitial(
   const owners = slotsByOwner(opened);
   const named = byName(opened);
   for (const { name } of manifest.parameters) {
+    if (only?.has(name) === false) {
+      parameters.push(allocate(precision, 0));
+      slots.push(new Map());
+      continue;
+    }
     parameters.push(await finite(named.get(`param/${name}`)!));
     const own = new Map<string, Values>();
     for (const { info, slot } of owners.get(name) ?? []) {
@@ -471,6 +506,7 @@ async function readStep(
   opened: Checkpoint,
   precision: Precision,
   used: CapturedStep | undefined,
+  only?: ReadonlySet<string>,
 ): Promise<CapturedStep> {
   const names = byName(opened);
   const gradients: RecordedGradient[] = [];
@@ -483,6 +519,10 @@ async function readStep(
       { path: opened.path },
     );
   for (const [k, { name, shape }] of manifest.parameters.entries()) {
+    if (only?.has(name) === false) {
+      gradients.push({ values: allocate(precision, 0), absent: true });
+      continue;
+    }
     const dense = names.get(`grad/${name}`);
     const before = used?.gradients[k]?.values;
     if (dense?.dtype === 'F32' && dense.elements === before?.length)

@@ -1,0 +1,124 @@
+/** Audits a capture: does every recorded step do what the code that made it declares? Link by link, in the order of the chain. */
+
+import { AUDIT_LINKS, type Audit, type AuditLink } from '../../model/audit.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import { declaredCourse } from './chain.ts';
+import { chainLinks, setupOf } from './chain-links.ts';
+import { broken, cannotTell, named, notApplicable } from './link.ts';
+import { batchLinks } from './links/batch.ts';
+import { betweenLink, optionChanges, stateWritten, writtenBetween } from './links/between.ts';
+import { gradientLinks } from './links/gradient.ts';
+import { modeLink } from './links/mode.ts';
+import { optimizerLinks } from './links/optimizer.ts';
+import { surveyOf } from './survey.ts';
+
+/**
+ * Audits the recorded steps of a capture of any version.
+ *
+ * @throws what reading the capture throws
+ */
+export async function auditCapture(capture: Capture): Promise<Audit> {
+  const survey = await surveyOf(capture);
+  const batch = await batchLinks(capture);
+  const repeats = batch.some(({ cause }) => cause === 'repeated-batch');
+  const setup = setupOf(capture);
+  const links: AuditLink[] = [...batch, modeLink(capture), ...notSeen(capture)];
+  if (typeof setup === 'string') {
+    const course = declaredCourse(capture, null, survey);
+    links.push(...gradientLinks(capture, survey, course, repeats));
+    for (const link of ['clip', 'optimizer', 'weights'] as const)
+      links.push(
+        cannotTell(link, setup, 'record an optimizer and a clipping rule that the audit can compute'),
+      );
+  } else {
+    const declared = declaredCourse(capture, setup.clip, survey);
+    links.push(...gradientLinks(capture, survey, declared, repeats));
+    links.push(...(await chainLinks(capture, setup, survey)));
+  }
+  const initial = await capture.initial('float32');
+  links.push(...optimizerLinks(capture, initial.slots));
+  links.push(...betweenLinks(capture, links));
+  return asAudit(links);
+}
+
+/** Links of which a capture alone says nothing. */
+function notSeen({ manifest, steps }: Capture): AuditLink[] {
+  const scaled = steps.some(({ lossScale }) => lossScale !== undefined);
+  return [
+    cannotTell(
+      'loss',
+      'the loss was not computed again',
+      'a closed loop in your own framework, which computes losses again (docs/recorders.md)',
+    ),
+    cannotTell(
+      'accumulation',
+      'the gradients of micro-batches were not recorded one by one',
+      'a step with the whole batch at once beside one that accumulates, from the same weights and data',
+    ),
+    ...(scaled ? [] : [notApplicable('unscale', 'no loss scale was recorded')]),
+    notApplicable(
+      'ranks',
+      manifest.training.run === null ? 'one rank was recorded' : 'the training ran on one rank',
+    ),
+  ];
+}
+
+/** What was written between two steps, where the chain did not say it already. */
+function betweenLinks(capture: Capture, links: readonly AuditLink[]): AuditLink[] {
+  const found = optionChanges(capture);
+  const state = stateWritten(capture);
+  if (state !== null && !links.some(({ cause }) => cause?.startsWith('state-'))) found.push(state);
+  const { written } = writtenBetween(capture);
+  const first = written.find(({ what }) => what === 'weights');
+  if (first !== undefined && !links.some(({ link, cause }) => link === 'between' && cause !== null)) {
+    const { step } = capture.steps[first.at]!;
+    found.push(
+      broken('between', {
+        checks: capture.steps.length,
+        broken: written.filter(({ what }) => what === 'weights').length,
+        step,
+        tensor: first.tensors[0] ?? null,
+        cause: 'weights-replaced',
+        confidence: 'shown',
+        statement: `${first.tensors.length > 0 ? named(first.tensors) : 'weights'} changed between the end of the step before and step ${step}: something wrote to them`,
+        fix: 'find what writes to the weights between optimizer.step() and the next forward pass: load_state_dict(), a callback, a constraint, an average of weights',
+      }),
+    );
+  }
+  return found.length > 0
+    ? found
+    : links.some(({ link }) => link === 'between')
+      ? []
+      : [betweenLink(capture)];
+}
+
+/** The links in the order of the chain; what an earlier fault explains follows it. */
+function asAudit(links: readonly AuditLink[]): Audit {
+  const ordered = AUDIT_LINKS.flatMap((name) => links.filter(({ link }) => link === name));
+  const first = ordered.find(({ outcome }) => outcome === 'broken');
+  const explained = ordered.map((link) =>
+    first !== undefined && link.outcome === 'broken' && follows(link, first, ordered)
+      ? { ...link, follows: first.id }
+      : link,
+  );
+  return {
+    links: [
+      ...explained.filter(({ outcome }) => outcome === 'broken'),
+      ...explained.filter(({ outcome }) => outcome !== 'broken'),
+    ],
+    checks: explained.reduce((sum, { checks }) => sum + checks, 0),
+    broken: explained.reduce((sum, { broken: failed }) => sum + failed, 0),
+  };
+}
+
+/** Whether a fault is a consequence: a chain that nothing known explains, or weights, after a fault of the same steps. */
+function follows(link: AuditLink, first: AuditLink, all: readonly AuditLink[]): boolean {
+  if (link === first) return false;
+  if (link.cause === 'unknown') return true;
+  // Weights that were written between steps break the comparison of the weights too.
+  return (
+    link.link === 'between' &&
+    link.cause === 'weights-replaced' &&
+    all.some((one) => one.link === 'weights' && one.outcome === 'broken')
+  );
+}

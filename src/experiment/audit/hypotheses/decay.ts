@@ -1,0 +1,63 @@
+/** Weight decay: coupled for decoupled or the other way round, or of another size. */
+import { formatNumber } from '../../../model/format-number.ts';
+import { bestFactor, fitOf } from '../evaluate.ts';
+import type { Course } from '../simulate.ts';
+import { factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
+
+const THROUGHOUT = { event: false, global: false, at: null } as const;
+
+export const decayKind: Hypothesis = ({ declared, traces }) => {
+  const kind = traces[0]?.choice.optimizer.decay;
+  if (kind === 'direction' || kind === undefined) return [];
+  const other = kind === 'gradient' ? 'parameters' : 'gradient';
+  return [
+    {
+      ...THROUGHOUT,
+      cause: 'decay-kind',
+      factor: null,
+      course: { ...declared, decayKind: other },
+      statement:
+        other === 'gradient'
+          ? 'weight decay is added to the gradient (L2), where decoupled decay was declared'
+          : 'weight decay is taken off the weights (decoupled), where L2 decay was declared',
+      fix:
+        other === 'gradient'
+          ? 'use AdamW, or decoupled_weight_decay=True, and add no L2 term to the gradient or the loss'
+          : 'use the coupled optimizer (Adam instead of AdamW), or declare decoupled decay',
+    },
+  ];
+};
+
+/** Decays that are tried where none was declared. */
+const SIZES = Array.from({ length: 61 }, (_, k) => 10 ** (-6 + k / 7.5));
+
+export const decayFactor: Hypothesis = ({ declared, few, to, from }) => {
+  const [first] = few;
+  if (first === undefined) return [];
+  const meant = declared.decay(from, first.group);
+  const course = (times: number): Course =>
+    meant > 0
+      ? { ...declared, decay: (step, group) => times * declared.decay(step, group) }
+      : { ...declared, decay: () => times };
+  const { factor } = bestFactor(
+    (k) => fitOf(few, course(k), to).deviation,
+    meant > 0 ? [1e-9, ...Array.from({ length: 97 }, (_, k) => 2 ** ((k - 48) / 4))] : SIZES,
+  );
+  if (meant > 0 && Math.abs(factor - 1) < NO_FACTOR) return [];
+  const none = meant > 0 && factor < 1e-6;
+  const size = meant > 0 ? factor * meant : factor;
+  return [
+    {
+      ...THROUGHOUT,
+      cause: 'decay-factor',
+      factor: none ? 0 : meant > 0 ? factor : null,
+      course: none ? { ...declared, decay: () => 0 } : course(factor),
+      statement: none
+        ? `no weight decay acts (declared: ${formatNumber(meant)})`
+        : meant > 0
+          ? `weight decay acts at ${formatNumber(size)}, ${factorWords(factor)} times the declared ${formatNumber(meant)}`
+          : `weight decay of ${formatNumber(size)} acts, and none was declared`,
+      fix: 'set weight_decay of this parameter group to what is meant, and apply it in one place only',
+    },
+  ];
+};

@@ -1,0 +1,143 @@
+/** The optimizer's state: begun anew, an older one, or that of another tensor. */
+import { fitOf } from '../evaluate.ts';
+import { type Course, type Trace, type TraceState, walkTrace } from '../simulate.ts';
+import type { Candidate, Case, Hypothesis } from './hypothesis.ts';
+
+const FIX = 'load optimizer.state_dict() together with the weights, and build the optimizer once';
+
+const hasState = ({ few }: Case): boolean =>
+  few.some(({ slots, w }) => Object.keys(slots).length > 0 && w.length > 0);
+
+function beginAnew(state: TraceState, counter: boolean): void {
+  const { optimizer, options } = state.trace.choice;
+  for (const { name, initial } of optimizer.slots(options)) state.slots[name]!.fill(initial);
+  if (counter) state.stepsTaken = 0;
+}
+
+/** The state begins anew before one of the steps of the stretch. */
+export const stateFresh: Hypothesis = (one) => {
+  if (!hasState(one)) return [];
+  const { declared, few, from, to, capture } = one;
+  const course = (at: number, counter: boolean): Course => ({
+    ...declared,
+    before: (step, state) => {
+      if (step === at) beginAnew(state, counter);
+    },
+  });
+  const tried = [];
+  for (let at = from; at < to; at++)
+    for (const counter of [true, false])
+      tried.push({ at, counter, deviation: fitOf(few, course(at, counter), to).deviation });
+  const best = tried.reduce((a, b) => (b.deviation < a.deviation ? b : a));
+  const step = capture.steps[best.at]!.step;
+  return [
+    {
+      cause: 'state-fresh',
+      factor: null,
+      course: course(best.at, best.counter),
+      event: true,
+      global: false,
+      at: best.at,
+      statement: `the optimizer's state begins anew at step ${step}${best.counter ? '' : ', and its step counter goes on'}`,
+      fix: FIX,
+    },
+  ];
+};
+
+/** Copies of the state of each trace before every step up to a position. */
+function statesBefore(traces: readonly Trace[], course: Course, until: number): TraceState[][] {
+  return traces.map((trace) => {
+    const kept: TraceState[] = [];
+    const watched: Course = {
+      ...course,
+      before: (step, state) => {
+        const slots = Object.entries(state.slots).map(([name, slot]) => [name, slot.slice()] as const);
+        kept[step] = { ...state, slots: Object.fromEntries(slots) };
+      },
+    };
+    walkTrace(trace, watched, until);
+    return kept;
+  });
+}
+
+/** The state is set back to that of an earlier recorded step. */
+export const stateStale: Hypothesis = (one) => {
+  if (!hasState(one)) return [];
+  const { declared, traces, few, from, to, capture } = one;
+  const kept = statesBefore(few, declared, to);
+  const courseOn = (of: readonly Trace[], states: TraceState[][], at: number, source: number): Course => {
+    const positions = new Map(of.map((trace, k) => [trace, k]));
+    return {
+      ...declared,
+      before: (step, state) => {
+        const k = positions.get(state.trace);
+        if (step !== at || k === undefined) return;
+        const older = states[k]![source]!;
+        for (const [name, slot] of Object.entries(older.slots)) state.slots[name]!.set(slot);
+        state.stepsTaken = older.stepsTaken;
+      },
+    };
+  };
+  let best = { at: -1, source: 0, deviation: Number.POSITIVE_INFINITY };
+  for (let at = Math.max(1, from); at < to; at++)
+    for (let source = 0; source < at; source++) {
+      const { deviation } = fitOf(few, courseOn(few, kept, at, source), to);
+      if (deviation < best.deviation) best = { at, source, deviation };
+    }
+  if (best.at < 0) return [];
+  const { steps } = capture;
+  return [
+    {
+      cause: 'state-stale',
+      factor: null,
+      course: courseOn(traces, statesBefore(traces, declared, to), best.at, best.source),
+      event: true,
+      global: false,
+      at: best.at,
+      statement: `the optimizer's state at step ${steps[best.at]!.step} is that of before step ${steps[best.source]!.step}`,
+      fix: 'load weights and optimizer state of the same step',
+    },
+  ];
+};
+
+/** The state of a tensor is that of another one of its shape. */
+export const stateOfOther: Hypothesis = (one) => {
+  if (!hasState(one) || one.from !== 0) return [];
+  const { declared, traces, all, to, capture } = one;
+  const shapes = capture.manifest.parameters.map(({ shape }) => shape.join());
+  const owners = new Map<Trace, Trace>();
+  for (const trace of traces) {
+    const others = all.filter(
+      (other) => other.tensor !== trace.tensor && shapes[other.tensor] === shapes[trace.tensor],
+    );
+    const fits = others.map((other) => ({
+      other,
+      deviation: fitOf([trace], withStateOf(declared, new Map([[trace, other]])), to).deviation,
+    }));
+    const [best] = fits.sort((a, b) => a.deviation - b.deviation);
+    if (best !== undefined) owners.set(trace, best.other);
+  }
+  if (owners.size < traces.length || traces.length === 0) return [];
+  const [[trace, other]] = [...owners] as [[Trace, Trace]];
+  const candidate: Candidate = {
+    cause: 'state-of-other',
+    factor: null,
+    course: withStateOf(declared, owners),
+    event: true,
+    global: false,
+    at: 0,
+    statement: `the optimizer's state of "${trace.name}" is that of "${other.name}"${owners.size > 1 ? `, and so in ${owners.size - 1} more` : ''}`,
+    fix: 'keep the order of the parameters in the optimizer when its state is loaded',
+  };
+  return [candidate];
+};
+
+const withStateOf = (declared: Course, owners: ReadonlyMap<Trace, Trace>): Course => ({
+  ...declared,
+  before: (step, state) => {
+    const other = step === 0 ? owners.get(state.trace) : undefined;
+    if (other === undefined) return;
+    for (const [name, slot] of Object.entries(other.slots)) state.slots[name]?.set(slot);
+    state.stepsTaken = other.stepsTaken;
+  },
+});

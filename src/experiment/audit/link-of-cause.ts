@@ -1,0 +1,38 @@
+/** The link that each cause breaks. */
+import type { AuditCause, AuditLinkName } from '../../model/audit.ts';
+
+/** `weights` stands for `between` where checksums show that something wrote between the steps. */
+export const LINK_OF_CAUSE: Readonly<Record<AuditCause, AuditLinkName>> = {
+  'no-zero-grad': 'gradient',
+  'eval-mode': 'mode',
+  'repeated-batch': 'batch',
+  'constant-input': 'batch',
+  'not-divided': 'accumulation',
+  'divided-twice': 'accumulation',
+  'clip-inactive': 'clip',
+  'clip-norm-factor': 'clip',
+  'clip-before-unscale': 'unscale',
+  'rate-factor': 'optimizer',
+  'rate-restarted': 'optimizer',
+  'decay-kind': 'optimizer',
+  'decay-factor': 'optimizer',
+  'state-fresh': 'optimizer',
+  'state-stale': 'optimizer',
+  'state-of-other': 'optimizer',
+  rounded: 'optimizer',
+  'entries-changed': 'weights',
+  'all-scaled': 'weights',
+  'weights-replaced': 'weights',
+  'options-changed': 'between',
+  'not-in-optimizer': 'optimizer',
+  'twice-in-optimizer': 'optimizer',
+  'dead-tensor': 'gradient',
+  detached: 'gradient',
+  'lone-gradient': 'gradient',
+  'ranks-apart': 'ranks',
+  'same-data-on-ranks': 'ranks',
+  'order-repeated': 'batch',
+  'loss-changed': 'loss',
+  'gradient-not-of-loss': 'gradient',
+  unknown: 'optimizer',
+};

@@ -1,0 +1,147 @@
+/** What the record says of the batches: equal ones, constant columns, an order that begins again at a resume. */
+import { createHash } from 'node:crypto';
+import type { AuditLink } from '../../../model/audit.ts';
+import type { BatchTensor, Capture } from '../../../read/captures/read.ts';
+import { broken, cannotTell, holds } from '../link.ts';
+
+/** Equal batches in a row that are no chance: epochs of two batches repeat one at most once. */
+const IN_A_ROW = 3;
+/** Steps over which a column has to be constant. */
+const STEPS = 5;
+const LEAST_ROWS = 20;
+
+/** Columns that are constant in healthy trainings. */
+const CONSTANT_BY_NATURE = /mask|type|weight|position|length|scale|sigma|temperature|bias|size/i;
+const LABELS = /label|target|^y$|(?:^|\W)y$/i;
+
+export async function batchLinks(capture: Capture): Promise<AuditLink[]> {
+  const { steps } = capture;
+  const hashes: string[] = [];
+  const columns = new Map<string, Column>();
+  for (const [index] of steps.entries()) {
+    const batch = await capture.batch(index);
+    if (batch.size === 0) {
+      hashes.push(steps[index]!.record.batchHash ?? '');
+      continue;
+    }
+    const hash = createHash('sha256');
+    for (const [name, tensor] of [...batch].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      hash.update(name);
+      const { data } = tensor;
+      hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      lookAt(columns, name, tensor);
+    }
+    hashes.push(hash.digest('hex'));
+  }
+  if (hashes.every((hash) => hash === ''))
+    return [cannotTell('batch', 'no batches were recorded', 'record(…, batch=batch)')];
+  const found = [repeated(capture, hashes), ...constant(columns), again(capture)].filter(
+    (one) => one !== null,
+  );
+  return found.length > 0
+    ? found
+    : [
+        holds(
+          'batch',
+          steps.length,
+          `the ${steps.length} recorded batches differ, and none of their columns is constant`,
+        ),
+      ];
+}
+
+/** The longest row of equal batches. */
+function repeated({ steps }: Capture, hashes: readonly string[]): AuditLink | null {
+  let best = { from: 0, length: 1 };
+  let from = 0;
+  for (let i = 1; i <= hashes.length; i++) {
+    if (i < hashes.length && hashes[i] === hashes[from] && hashes[i] !== '') continue;
+    if (i - from > best.length) best = { from, length: i - from };
+    from = i;
+  }
+  if (best.length < IN_A_ROW) return null;
+  return broken('batch', {
+    checks: hashes.length,
+    broken: best.length - 1,
+    step: steps[best.from + 1]!.step,
+    cause: 'repeated-batch',
+    // Descent on the whole data set, or a test that one batch can be learnt, looks the same.
+    confidence: 'likely',
+    statement: `${best.length} batches in a row are equal to the last bit, from step ${steps[best.from]!.step} on`,
+    fix: 'take the next batch of the loader in each step: next(iter(loader)) begins anew each time; a seed that is set in the loop repeats the draw',
+  });
+}
+
+interface Column {
+  readonly value: number | bigint;
+  rows: number;
+  steps: number;
+  constant: boolean;
+  readonly whole: boolean;
+}
+
+function lookAt(columns: Map<string, Column>, name: string, { data, dtype, shape }: BatchTensor): void {
+  if (data.length === 0 || dtype === 'BOOL') return;
+  const known = columns.get(name);
+  const value = known?.value ?? data[0]!;
+  const constant =
+    known?.constant !== false &&
+    (data as ArrayLike<number | bigint> & Iterable<number | bigint>) &&
+    isConstant(data, value);
+  const rows = shape[0] ?? 1;
+  if (known === undefined)
+    columns.set(name, { value, rows, steps: 1, constant, whole: !dtype.startsWith('F') && dtype !== 'BF16' });
+  else {
+    known.rows += rows;
+    known.steps++;
+    known.constant = constant;
+  }
+}
+
+function isConstant(data: ArrayLike<number | bigint>, value: number | bigint): boolean {
+  for (let i = 0; i < data.length; i++) if (data[i] !== value) return false;
+  return true;
+}
+
+function constant(columns: ReadonlyMap<string, Column>): AuditLink[] {
+  const names = [...columns.keys()];
+  return [...columns].flatMap(([name, { value, rows, steps, constant: same, whole }]) => {
+    if (!same || steps < STEPS || rows < LEAST_ROWS || CONSTANT_BY_NATURE.test(name)) return [];
+    // A batch is given as (inputs, labels): the last of several that have numbers for names are the labels.
+    const last = /^\d+$/.test(name) && names.length > 1 && name === names.at(-1);
+    const labels = LABELS.test(name) || last;
+    // Whole numbers that are no labels may be a mask or types of tokens; features that are all 1 as well.
+    if (!labels && (whole || value === 1)) return [];
+    return [
+      broken('batch', {
+        id: `batch:constant-input:${name}`,
+        checks: steps,
+        broken: steps,
+        tensor: `batch/${name}`,
+        cause: 'constant-input',
+        confidence: labels ? 'shown' : 'likely',
+        statement: `${labels ? 'the labels' : 'the inputs'} "${name}" are ${String(value)} in all ${rows} rows of ${steps} batches`,
+        fix: `look at what fills "${name}": a column that is missing, a map that knows no value, a tensor that is made with zeros and never written`,
+      }),
+    ];
+  });
+}
+
+/** Batches after a resume that the run had seen at its start, in the same order. */
+function again({ steps, manifest }: Capture): AuditLink | null {
+  const since = manifest.training.run?.before?.step;
+  if (since === undefined) return null;
+  const seen = steps.flatMap(({ step, record: { repeats } }) =>
+    step > since && repeats !== null ? [{ step, repeats }] : [],
+  );
+  const inOrder = seen.filter(({ repeats }, k) => k > 0 && repeats === seen[k - 1]!.repeats + 1);
+  if (inOrder.length < IN_A_ROW || seen[0]!.repeats > since / 2) return null;
+  return broken('batch', {
+    checks: steps.length,
+    broken: seen.length,
+    step: seen[0]!.step,
+    cause: 'order-repeated',
+    confidence: 'likely',
+    statement: `after the resume at step ${since} the batches are those of step ${seen[0]!.repeats} on, in the same order`,
+    fix: 'restore the position of the data loader (or seed its shuffle by epoch and skip what was seen) when the run resumes',
+  });
+}

@@ -1,0 +1,116 @@
+/** What changed between the end of one step and the start of the next: options by the record, weights and state by checksums. */
+
+import type { AuditLink } from '../../../model/audit.ts';
+import type { Capture } from '../../../read/captures/read.ts';
+import type { Checksums } from '../../../read/captures/training.ts';
+import { broken, cannotTell, holds, named } from '../link.ts';
+
+/** Something that was written between two steps. */
+export interface Written {
+  /** Position of the step before which it is seen. */
+  readonly at: number;
+  readonly what: 'weights' | 'state';
+  readonly tensors: readonly string[];
+}
+
+/** Pairs of moments that could be compared, and those that differ. */
+export function writtenBetween({ steps }: Capture): {
+  readonly checks: number;
+  readonly written: readonly Written[];
+} {
+  let checks = 0;
+  const written: Written[] = [];
+  for (let at = 1; at < steps.length; at++)
+    for (const what of ['weights', 'state'] as const) {
+      const [end, start] = [steps[at - 1]!.record.after?.[what], steps[at]!.record.before?.[what]];
+      if (end == null || start == null) continue;
+      checks++;
+      if (end.sum !== start.sum) written.push({ at, what, tensors: changed(end, start) });
+    }
+  return { checks, written };
+}
+
+const changed = (end: Checksums, start: Checksums): string[] =>
+  [...start.tensors].flatMap(([name, sum]) =>
+    end.tensors.has(name) && end.tensors.get(name) !== sum ? [name] : [],
+  );
+
+/** Options that schedules change. */
+const SCHEDULED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);
+
+/** A change of an option that no schedule explains. */
+export function optionChanges({ steps }: Capture): AuditLink[] {
+  const known = new Map<number, Readonly<Record<string, unknown>>>();
+  const found: AuditLink[] = [];
+  for (const { step, record } of steps)
+    for (const [group, now] of record.options ?? []) {
+      const before = known.get(group);
+      known.set(group, { ...before, ...now });
+      if (before === undefined) continue;
+      const names = Object.keys(now).filter(
+        (name) => !SCHEDULED.has(name) && name in before && before[name] !== now[name],
+      );
+      const [name] = names;
+      if (name === undefined) continue;
+      found.push(optionEntry(step, group, name, before[name], now[name], names.length, steps.length));
+    }
+  return found.slice(0, 1);
+}
+
+function optionEntry(
+  step: number,
+  group: number,
+  name: string,
+  from: unknown,
+  to: unknown,
+  count: number,
+  checks: number,
+): AuditLink {
+  const factor = typeof from === 'number' && typeof to === 'number' && from !== 0 ? to / from : null;
+  return broken('between', {
+    checks,
+    broken: count,
+    step,
+    cause: 'options-changed',
+    factor,
+    confidence: 'likely',
+    statement: `${name} of parameter group ${group} is ${String(to)} from step ${step} on, and was ${String(from)}`,
+    fix: `look for what writes ${name} into optimizer.param_groups[${group}]: a callback, a loaded state_dict, a typing error; declare it if it is meant`,
+  });
+}
+
+/** The link as a whole, where nothing was written. */
+export function betweenLink(capture: Capture): AuditLink {
+  const { checks } = writtenBetween(capture);
+  const optioned = capture.steps.filter(({ record }) => record.options !== null).length;
+  if (checks === 0)
+    return cannotTell(
+      'between',
+      'checksums of weights and state were not recorded at the end of a step and the start of the next',
+      'record with clippy-diag 0.3 or newer: captures of version 3 hold them',
+    );
+  return holds(
+    'between',
+    checks,
+    `weights and state at the start of a step are those of the end of the step before, ${checks} of ${checks} times${optioned > 0 ? '; no option changed' : ''}`,
+  );
+}
+
+/** State that something wrote to between two steps, and nothing else explains. */
+export function stateWritten(capture: Capture): AuditLink | null {
+  const { written } = writtenBetween(capture);
+  const first = written.find(({ what }) => what === 'state');
+  if (first === undefined) return null;
+  const { step } = capture.steps[first.at]!;
+  return broken('between', {
+    id: 'between:state',
+    checks: written.length,
+    broken: written.filter(({ what }) => what === 'state').length,
+    step,
+    tensor: first.tensors[0] ?? null,
+    cause: 'state-stale',
+    confidence: 'shown',
+    statement: `the optimizer's state${first.tensors.length > 0 ? ` of ${named(first.tensors)}` : ''} was written between the step before and step ${step}`,
+    fix: 'look for load_state_dict() or a callback that writes to optimizer.state while the run goes on',
+  });
+}

@@ -1,0 +1,47 @@
+/** Rounding of the types that weights are stored in. */
+import type { TensorInfo } from '../../model/checkpoint.ts';
+
+/** Distance of 1 from the next larger number, by type. */
+const UNITS: Readonly<Record<string, number>> = {
+  F64: 2 ** -52,
+  F32: 2 ** -23,
+  F16: 2 ** -10,
+  BF16: 2 ** -7,
+  F8_E4M3: 2 ** -3,
+  F8_E5M2: 2 ** -2,
+};
+
+/** Unit of a stored type; that of float32 for a type that is not known. */
+export const unitOf = (dtype: TensorInfo['dtype'] | undefined): number => UNITS[dtype ?? 'F32'] ?? 2 ** -23;
+
+/** Distance of a size from the next larger number of a type with this unit; the smallest normal number of float32 at 0. */
+export function ulpOf(size: number, unit: number): number {
+  if (!(size > 2 ** -126)) return unit * 2 ** -126;
+  EXPONENT.value[0] = size;
+  // The exponent of a double, without a logarithm.
+  EXPONENT.words[1] = EXPONENT.words[1]! & 0x7ff00000;
+  EXPONENT.words[0] = 0;
+  return EXPONENT.value[0]! * unit;
+}
+
+const value = new Float64Array(1);
+const EXPONENT = { value, words: new Uint32Array(value.buffer) };
+
+/** A number rounded to bfloat16, ties to even. */
+export function toBfloat16(x: number): number {
+  BITS.value[0] = x;
+  if (!Number.isFinite(x)) return x;
+  const bits = BITS.words[0]!;
+  BITS.words[0] = (bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000;
+  return BITS.value[0]!;
+}
+
+const single = new Float32Array(1);
+const BITS = { value: single, words: new Uint32Array(single.buffer) };
+
+/** A number as float32 with one bit flipped, counted from the lowest. */
+export function withBitFlipped(x: number, bit: number): number {
+  BITS.value[0] = x;
+  BITS.words[0] = BITS.words[0]! ^ (1 << bit);
+  return BITS.value[0]!;
+}

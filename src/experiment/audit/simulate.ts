@@ -1,0 +1,153 @@
+/**
+ * The update of one tensor, or of some of its entries, step by step in float64, with the rounding that the training may have
+ * added. Optimizers act on each entry alone (LAMB's trust ratio apart), so a sample of entries is enough to try a hypothesis.
+ */
+import type { StepContext } from '../../step/optimizers/optimizer.ts';
+import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
+import { normRatio } from '../../step/tensor/values.ts';
+import { ulpOf } from './rounding.ts';
+
+/** Some entries of one tensor over the recorded steps. */
+export interface Trace {
+  readonly name: string;
+  /** Position in `manifest.parameters`. */
+  readonly tensor: number;
+  readonly group: number;
+  readonly choice: OptimizerChoice;
+  /** Row-major places of the entries in the tensor; null where all are there. */
+  readonly entries: Int32Array | null;
+  /** Before the first step. */
+  readonly w: Float64Array;
+  readonly slots: Readonly<Record<string, Float64Array>>;
+  readonly stepsTaken: number;
+  /** Units in the last place of the stored type: 2^-23 for float32. */
+  readonly unit: number;
+  /** Of each step; null where the tensor has no gradient. */
+  readonly gradients: (Float64Array | null)[];
+  /** Weights before a step, by its position, where they were recorded. */
+  readonly snapshots: ReadonlyMap<number, Float64Array>;
+}
+
+/** How a step is taken: as declared, or with one change. */
+export interface Course {
+  /** What multiplies the gradient of a tensor. */
+  factor(step: number, tensor: number): number;
+  /** Bound of the entries of the gradient. */
+  readonly bound: number;
+  rate(step: number, group: number): number;
+  decay(step: number, group: number): number;
+  /** `gradient` coupled, `parameters` decoupled; absent: that of the optimizer. */
+  readonly decayKind?: 'gradient' | 'parameters';
+  /** Changes state or weights before a step; its snapshot of the weights is taken after that. */
+  before?(step: number, state: TraceState): void;
+  /** Rounds the weights that a step leaves. */
+  round?(weight: number): number;
+}
+
+export interface TraceState {
+  readonly trace: Trace;
+  readonly w: Float64Array;
+  readonly slots: Record<string, Float64Array>;
+  stepsTaken: number;
+  /** Sum of squared roundings of the weights, and of the rounding of steps, entry by entry, since the last snapshot. */
+  readonly rounding: Float64Array;
+  readonly drift: Float64Array;
+  /** Size of the recent steps, which rounding of the state is relative to. */
+  readonly size: Float64Array;
+}
+
+/** Roundings of float32 that one step may add, relative to its size (docs/audit.md, "Tolerance"). */
+export const STEP_ROUNDINGS = 8;
+/** How many times the bracket is allowed: plain, fused and foreach optimizers stay within 1.6 times. */
+export const BRACKETS = 4;
+/** A moment that cancels was larger a few steps ago, and so was its rounding. */
+const FORGET = 0.9;
+
+export function beginTrace(trace: Trace): TraceState {
+  const n = trace.w.length;
+  return {
+    trace,
+    w: trace.w.slice(),
+    slots: Object.fromEntries(Object.entries(trace.slots).map(([name, slot]) => [name, slot.slice()])),
+    stepsTaken: trace.stepsTaken,
+    rounding: new Float64Array(n),
+    drift: new Float64Array(n),
+    size: new Float64Array(n),
+  };
+}
+
+/** Moves a tensor by one step. A tensor without a gradient stays, state included. */
+export function takeStep(state: TraceState, step: number, course: Course, out: Float64Array): void {
+  const { trace, w } = state;
+  const gradient = trace.gradients[step];
+  if (gradient == null) return;
+  const { optimizer, options } = trace.choice;
+  const rate = course.rate(step, trace.group);
+  const decay = course.decay(step, trace.group);
+  const kind = course.decayKind ?? optimizer.decay;
+  const factor = course.factor(step, trace.tensor);
+  const { bound } = course;
+  const n = w.length;
+  for (let i = 0; i < n; i++) {
+    const g = gradient[i]! * factor;
+    // NaN stays NaN.
+    const clamped = g > bound ? bound : g < -bound ? -bound : g;
+    out[i] = kind === 'gradient' ? clamped + decay * w[i]! : clamped;
+  }
+  state.stepsTaken++;
+  const context: StepContext = { learningRate: rate, step: state.stepsTaken };
+  optimizer.direction(out, out, state.slots, options, context);
+  if (kind === 'direction') for (let i = 0; i < n; i++) out[i] = out[i]! + decay * w[i]!;
+  const trust = optimizer.hasTrustRatio ? normRatio(w, out) : 1;
+  const shrink = kind === 'parameters' ? rate * decay : 0;
+  const { size, rounding, drift } = state;
+  for (let i = 0; i < n; i++) {
+    const moved = rate * trust * out[i]!;
+    const old = w[i]!;
+    const next = old - shrink * old - moved;
+    w[i] = course.round === undefined ? next : course.round(next);
+    const recent = Math.max(Math.abs(moved), FORGET * size[i]!);
+    size[i] = recent;
+    const ulp = ulpOf(Math.max(Math.abs(w[i]!), Math.abs(old)), trace.unit);
+    rounding[i] = rounding[i]! + ulp * ulp;
+    drift[i] = drift[i]! + recent + Math.abs(rate * decay * old);
+  }
+}
+
+/** How far an entry may be off by rounding alone. */
+export const toleranceOf = ({ rounding, drift, trace }: TraceState, i: number): number =>
+  BRACKETS * (Math.sqrt(rounding[i]!) + (STEP_ROUNDINGS / 2) * trace.unit * drift[i]!);
+
+/** Takes over the recorded weights, from which the next stretch begins. */
+export function goOnFrom(state: TraceState, snapshot: Float64Array): void {
+  state.w.set(snapshot);
+  state.rounding.fill(0);
+  state.drift.fill(0);
+}
+
+/**
+ * Walks a trace through its steps, from snapshot to snapshot.
+ *
+ * @param until position of the last snapshot that is reached; its step is not taken
+ * @param reach called at every snapshot after the first state, before the recorded weights are taken over
+ * @returns the state at the end, as the course leads to it
+ */
+export function walkTrace(
+  trace: Trace,
+  course: Course,
+  until: number,
+  reach: (step: number, state: TraceState, snapshot: Float64Array) => void = () => {},
+): TraceState {
+  const state = beginTrace(trace);
+  const out = new Float64Array(trace.w.length);
+  for (let step = 0; step <= until; step++) {
+    course.before?.(step, state);
+    const snapshot = step === 0 ? undefined : trace.snapshots.get(step);
+    if (snapshot !== undefined) {
+      reach(step, state, snapshot);
+      if (step < until) goOnFrom(state, snapshot);
+    }
+    if (step < until) takeStep(state, step, course, out);
+  }
+  return state;
+}

@@ -1,0 +1,117 @@
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { auditCapture } from '../../src/experiment/audit/audit.ts';
+import { brokenLinks } from '../../src/model/audit.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
+import { scratchFolders } from '../support/scratch.ts';
+import { type Fault, type Plan, record } from './training.ts';
+
+const scratch = scratchFolders('audit');
+
+async function audited(plan: Plan) {
+  const folder = join(scratch(), 'capture');
+  await record(folder, plan);
+  return auditCapture(await openCapture(folder));
+}
+
+const OPTIMIZERS = ['adamw', 'adam', 'sgd', 'plain', 'adagrad', 'rmsprop'] as const;
+const base = { clip: 8, weightDecay: 0.02 };
+
+describe('a training that does what it declares', () => {
+  it.each(OPTIMIZERS)('%s: no link is broken, and the optimizer holds', async (optimizer) => {
+    for (const seed of [1, 2, 3])
+      for (const clip of [undefined, 8]) {
+        const audit = await audited({
+          optimizer,
+          seed,
+          weightDecay: 0.02,
+          ...(clip === undefined ? {} : { clip }),
+        });
+        expect(audit.links.filter(({ outcome }) => outcome === 'broken')).toEqual([]);
+        const optimizerLink = audit.links.find(({ link }) => link === 'optimizer');
+        expect(optimizerLink?.outcome).toBe('holds');
+        // Rounding stays well within what is allowed for it.
+        expect(optimizerLink?.residual).toBeLessThan(1);
+      }
+  });
+});
+
+/** Faults, the cause that names each, and its factor. */
+const FAULTS: readonly (readonly [name: string, fault: Fault, cause: string, factor: number | null])[] = [
+  ['the clip does not act', { clipInactive: true }, 'clip-inactive', null],
+  ['the clip takes half of the norm', { normTimes: 0.5 }, 'clip-norm-factor', 0.5],
+  ['the clip takes 1/√2 of the norm', { normTimes: Math.SQRT1_2 }, 'clip-norm-factor', Math.SQRT1_2],
+  ['the clip takes twice the norm', { normTimes: 2 }, 'clip-norm-factor', 2],
+  ['the rate is 1.7 times as large', { rateTimes: 1.7 }, 'rate-factor', 1.7],
+  ['the rate is halved', { rateTimes: 0.5 }, 'rate-factor', 0.5],
+  ['decay is five times as large', { decayTimes: 5 }, 'decay-factor', 5],
+  ['decay does not act', { decayTimes: 0 }, 'decay-factor', 0],
+  ['all weights are scaled', { scaled: { at: 114, times: 0.9 } }, 'all-scaled', 0.9],
+  ['one weight has a flipped bit', { entry: { at: 117, place: 31, times: 16 } }, 'entries-changed', 16],
+  ['zero_grad is missing', { noZeroGrad: true }, 'no-zero-grad', null],
+  [
+    'one entry of a gradient is huge',
+    { gradient: { at: 112, place: 5, times: 2 ** 14 } },
+    'lone-gradient',
+    null,
+  ],
+  ['weights are rounded to bfloat16', { rounded: true }, 'rounded', null],
+];
+
+describe.each(['adamw', 'sgd', 'rmsprop'] as const)('a fault under %s', (optimizer) => {
+  it.each(FAULTS)('%s', async (_name, fault, cause, factor) => {
+    const audit = await audited({ optimizer, seed: 7, ...base, fault });
+    const [first, ...others] = brokenLinks(audit);
+    expect([first?.cause, others.map((link) => link.cause)]).toEqual([cause, []]);
+    if (factor === null) return;
+    expect(first!.factor).toBeCloseTo(factor, factor === 0 ? 6 : 2);
+    expect(Math.abs(first!.factor! - factor)).toBeLessThanOrEqual(0.01 * factor);
+  });
+});
+
+describe('faults of the state and of decay', () => {
+  it.each([
+    ['adamw', { freshAt: 113 }, 'state-fresh'],
+    ['adamw', { freshAt: 113, keepsCounter: true }, 'state-fresh'],
+    ['sgd', { freshAt: 113 }, 'state-fresh'],
+    ['adagrad', { freshAt: 113 }, 'state-fresh'],
+    ['adamw', { stateSwapped: true }, 'state-of-other'],
+    ['adamw', { otherDecay: true }, 'decay-kind'],
+    ['adam', { otherDecay: true }, 'decay-kind'],
+    ['adamw', { gradientTimes: 1 / 4 }, 'divided-twice'],
+    ['adam', { gradientTimes: 8 }, 'not-divided'],
+  ] as const)('%s %j: %s', async (optimizer, fault, cause) => {
+    const audit = await audited({ optimizer, seed: 11, weightDecay: 0.5, clip: 8, fault });
+    const [first, ...others] = brokenLinks(audit);
+    expect([first?.cause, others]).toEqual([cause, []]);
+  });
+
+  it('names the step at which the state began anew', async () => {
+    const audit = await audited({ optimizer: 'adamw', seed: 5, fault: { freshAt: 116 } });
+    expect(brokenLinks(audit)[0]).toMatchObject({ cause: 'state-fresh', step: 116, confidence: 'shown' });
+  });
+
+  it('plain SGD cannot tell which of two factors it was, and says so', async () => {
+    const audit = await audited({ optimizer: 'plain', seed: 5, fault: { rateTimes: 2 } });
+    const [first] = brokenLinks(audit);
+    expect(first).toMatchObject({ cause: 'rate-factor', confidence: 'likely' });
+    expect(first!.statement).toContain(
+      'the same would be seen if the step used 2 times the recorded gradient',
+    );
+    expect(first!.wouldTell).not.toBeNull();
+  });
+});
+
+it('says where an entry was changed, which, and by what', async () => {
+  const fault = { entry: { at: 117, place: 31, times: 1024 } };
+  const [first] = brokenLinks(await audited({ optimizer: 'adamw', seed: 3, ...base, fault }));
+  expect(first).toMatchObject({
+    link: 'weights',
+    cause: 'entries-changed',
+    tensor: 'first.weight',
+    index: [3, 1],
+    step: 117,
+    factor: 1024,
+    confidence: 'shown',
+  });
+});
