@@ -815,6 +815,11 @@ export const ERROR_TEXTS = define({
     message: 'the baseline {path} lies outside of the working tree {root}',
     hint: 'a config that you did not write may name any file; if this one is meant, add --allow-outside',
   },
+  'output-link-outside': {
+    exitCode: EXIT.output,
+    message: '{path} is a link to {target}, outside of the working tree {tree}',
+    hint: 'a branch that you did not write may hold such a link; if this file is meant, name it without the link',
+  },
   'output-is-input': {
     exitCode: EXIT.output,
     message: '{path} is one of the inputs and would be overwritten',

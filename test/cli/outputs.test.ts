@@ -1,6 +1,15 @@
 /** What is written never replaces what was read, and two outputs never share a file. */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, linkSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.ts';
@@ -35,6 +44,86 @@ function inputs(): string {
   }
   return folder;
 }
+
+/** A run with what its trainer keeps beside the log, and a capture. */
+function run(): string {
+  const folder = scratch();
+  cpSync(join(projectRoot, 'fixtures/captures/seed-2'), join(folder, 'run/capture'), { recursive: true });
+  copyFileSync(join(projectRoot, 'fixtures/logs/healthy/input.jsonl'), join(folder, 'run/log.jsonl'));
+  writeFileSync(join(folder, 'run/config.json'), '{"lr": 0.1}\n');
+  return folder;
+}
+
+describe('a report over a file that the walk read is refused with 5, and the file stays', () => {
+  it.each([
+    ['the settings of the run', 'run/config.json'],
+    ['its log', 'run/log.jsonl'],
+    ['the manifest of its capture', 'run/capture/capture.json'],
+    ['a tensor file of its capture', 'run/capture/initial.safetensors'],
+  ])('%s', async (_what, file) => {
+    const folder = run();
+    const before = readFileSync(join(folder, file));
+    for (const command of ['analyze', 'gate']) {
+      const args = [command, 'run', '--report', `json:${file}`];
+      const { code, err } = await cli(command === 'gate' ? [...args, '--settle', '0'] : args, {
+        cwd: folder,
+      });
+      expect([command, code, err.split(':')[0]]).toEqual([command, 5, 'error[output-is-input]']);
+      expect(readFileSync(join(folder, file)).equals(before)).toBe(true);
+    }
+  });
+
+  it('but a report of before in the folder of the run is replaced', async () => {
+    const folder = run();
+    for (let time = 0; time < 2; time++)
+      expect((await cli(['analyze', 'run', '--report', 'json:run/report.json'], { cwd: folder })).code).toBe(
+        0,
+      );
+  });
+});
+
+describe('a link out of the working tree', () => {
+  const LOG = join(projectRoot, 'fixtures/logs/healthy/input.jsonl');
+  const tree = () => {
+    const outside = scratch();
+    const folder = scratch();
+    mkdirSync(join(folder, '.git'));
+    mkdirSync(join(folder, 'sub'));
+    writeFileSync(join(outside, 'bashrc'), 'mine\n');
+    return { folder, outside, mine: () => readFileSync(join(outside, 'bashrc'), 'utf8') };
+  };
+  const report = (cwd: string, path: string) => cli(['analyze', LOG, '--report', `html:${path}`], { cwd });
+
+  it('is not followed by a report: neither of the file nor of a folder above it', async () => {
+    const { folder, outside, mine } = tree();
+    symlinkSync(join(outside, 'bashrc'), join(folder, 'report.html'));
+    symlinkSync(outside, join(folder, 'out'));
+    for (const path of ['report.html', 'out/bashrc', 'out/new.html', 'sub/../report.html']) {
+      const { code, err } = await report(folder, path);
+      expect([path, code, err.split(':')[0]]).toEqual([path, 5, 'error[output-link-outside]']);
+    }
+    expect([mine(), readdirSync(outside)]).toEqual(['mine\n', ['bashrc']]);
+    // From a folder of the repository too.
+    expect((await report(join(folder, 'sub'), '../report.html')).code).toBe(5);
+  });
+
+  it('is one thing, a link within the tree and a file that was named outside of it are others', async () => {
+    const { folder, outside } = tree();
+    symlinkSync('sub', join(folder, 'reports'));
+    for (const path of ['reports/a.html', join(outside, 'b.html')]) {
+      expect([path, (await report(folder, path)).code]).toEqual([path, 0]);
+    }
+    expect(readdirSync(join(folder, 'sub'))).toEqual(['a.html']);
+    expect(readdirSync(outside).sort()).toEqual(['b.html', 'bashrc']);
+  });
+
+  it('that leads nowhere is replaced by the report, which stays in the tree', async () => {
+    const { folder, outside } = tree();
+    symlinkSync(join(outside, 'nothing'), join(folder, 'report.html'));
+    expect((await report(folder, 'report.html')).code).toBe(0);
+    expect(readdirSync(outside)).toEqual(['bashrc']);
+  });
+});
 
 describe('an output over an input is refused with 5 before the work, by every name of the file', () => {
   const cases: [file: string, args: (file: string) => string[]][] = [

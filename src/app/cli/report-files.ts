@@ -1,11 +1,12 @@
 /** `--report FORMAT:FILE`: checked before the long work, written whole or not at all. */
-import { extname } from 'node:path';
+import { extname, resolve } from 'node:path';
 import * as Flags from '@oclif/core/flags';
 import { DiagError, diagError, EXIT } from '../../model/errors.ts';
 import { nearest } from '../../model/nearest.ts';
 import type { Report } from '../../model/report.ts';
 import { checkWritable, targetOf, writeFileAtomic } from '../../read/bytes/atomic-write.ts';
-import { stampOf } from '../../read/bytes/source.ts';
+import { repositoryOf } from '../../read/bytes/folder.ts';
+import { kindOfPath, liesIn, stampOf } from '../../read/bytes/source.ts';
 import { PLAIN } from '../../report/format.ts';
 import type { ReportFormatId } from '../../report/registry.ts';
 import { knowing } from './known-values.ts';
@@ -119,7 +120,9 @@ export async function checkTargets<T extends { readonly path: string }>(
   for (const target of targets) {
     const refused = await refusalOf(async () => {
       await refuseInputs([target], inputs);
-      if (target.path !== '-') await checkWritable(target.path);
+      if (target.path === '-') return;
+      await refuseLinksOut(target.path);
+      await checkWritable(target.path);
     }, output);
     if (refused === null) writable.push(target);
     first ??= refused;
@@ -152,17 +155,41 @@ export async function refuseInputs(
   }
 }
 
+/** @throws output-is-input where the target is a file in a folder that was read as one, as a capture is */
+async function refuseReadFolders(path: string, inputs: readonly string[]): Promise<void> {
+  if ((await stampOf(path)) === undefined) return;
+  const target = await targetOf(path);
+  for (const input of inputs)
+    if ((await kindOfPath(input)) === 'folder' && liesIn(await targetOf(input), target))
+      throw diagError('output-is-input', { path }, { path });
+}
+
+/**
+ * A branch of a stranger may hold `report.html` as a link to a file of yours. So a path that lies in the working tree by its name
+ * must lie there without its links too. A path outside of the tree was named by you and is written.
+ *
+ * @throws output-link-outside
+ */
+async function refuseLinksOut(path: string): Promise<void> {
+  const here = await targetOf('.');
+  const tree = (await repositoryOf('.')) ?? here;
+  const target = await targetOf(path);
+  if (liesIn(tree, resolve(here, path)) && !liesIn(tree, target))
+    throw diagError('output-link-outside', { path, target, tree }, { path });
+}
+
 /** Renders and writes every target; tells of those that cannot be written. */
 export async function writeReports(
   report: Report,
   targets: readonly ReportTarget[],
   output: Output,
 ): Promise<void> {
-  // Known only now: the files of a folder that was named.
-  const read = report.runs.flatMap((run) => run.paths);
+  // Known only now: the files of a folder that was named, hyperparameters among them.
+  const read = [...report.runs.flatMap((run) => run.paths), ...report.inputs.map((input) => input.path)];
   for (const { format, path } of targets)
     await refusalOf(async () => {
       await refuseInputs([{ path }], read);
+      if (path !== '-') await refuseReadFolders(path, read);
       const text = (await reportFormats())[format].render(report, PLAIN);
       await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
     }, output);
