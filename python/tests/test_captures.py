@@ -1,6 +1,7 @@
 """Files of a capture: what is written is what an independent reader finds, and batches come back as they were."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -83,5 +84,29 @@ def test_what_a_capture_cannot_hold_is_named_when_the_batch_is_put_together():
 
 def test_a_folder_without_a_capture_is_told_to_be_one_of_a_calm_run(tmp_path):
     (tmp_path / "status.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match=r"holds no capture: .* while it stays in it; recorder.capture_now\(\)"):
+    with pytest.raises(FileNotFoundError, match=r"holds no capture: .* while it stays in it; recorder.capture\(\)"):
         captures.open_capture(tmp_path)
+
+
+def test_a_file_has_its_bytes_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """What a loss of power leaves: a name without bytes would be a capture that names an empty step."""
+    synced, named = set(), []
+    fsync, replace = os.fsync, os.replace
+
+    def keep_fsync(descriptor):
+        fsync(descriptor)
+        state = os.fstat(descriptor)
+        synced.add((state.st_ino, state.st_size))
+
+    def keep_replace(source, target):
+        state = os.stat(source)
+        named.append((os.path.basename(target), (state.st_ino, state.st_size) in synced))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", keep_fsync)
+    monkeypatch.setattr(os, "replace", keep_replace)
+    captures.write_tensors(tmp_path / "step-1.safetensors", {"w": np.ones(1000, "<f4")})
+    sources = [captures.Source("w", "F32", (2,), lambda: None)]
+    captures.write_fetched(tmp_path / "initial.safetensors", sources, [np.ones(2, "<f4")])
+    captures.write_json(tmp_path / "capture.json", {"steps": ["step-1.safetensors"]})
+    assert named == [("step-1.safetensors", True), ("initial.safetensors", True), ("capture.json", True)]

@@ -111,12 +111,26 @@ def write_fetched(path: str | Path, sources: list[Source], arrays: Iterable[Arra
 
 
 def _write(path: str | Path, parts: Iterable[Any]) -> int:
+    """Writes and syncs a file before it gets its name: after a loss of power no manifest may name a file without its bytes."""
     size = 0
-    with _temporary(path), open(f"{path}.tmp", "wb") as file:
-        for part in parts:
-            size += file.write(part)
-    os.replace(f"{path}.tmp", path)
+    with _temporary(path):
+        with open(f"{path}.tmp", "wb") as file:
+            for part in parts:
+                size += file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{path}.tmp", path)
     return size
+
+
+def sync_folder(path: str | Path) -> None:
+    """Syncs the names in a folder, where the system can (Windows cannot). Never raises for that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -141,6 +155,8 @@ def write_json(path: str | Path, document: Any, durable: bool = True, least: int
             if durable:
                 os.fsync(file.fileno())
         os.replace(f"{path}.tmp", path)
+    if durable:
+        sync_folder(Path(path).parent)
 
 
 def overwrite_json(path: str | Path, shorter: Callable[[], Mapping[str, Any] | None]) -> bool:
