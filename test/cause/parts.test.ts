@@ -433,7 +433,9 @@ describe('a cause that was not found says what is missing', () => {
       ...more,
     });
   it('batches and a model, where there are none', () => {
-    expect(told({}).statement).toMatch(/; to run experiments, record batches and a model, or use closed_loop in your framework$/);
+    expect(told({}).statement).toMatch(
+      /; to run experiments, record batches and a model, or use closed_loop in your framework$/,
+    );
   });
   it('what else may differ, where only the record is no number', () => {
     const cause = told({

@@ -353,11 +353,7 @@ function fromSteps(input: DecideInput, made: Made): Cause {
       `${calm}: either its batch or the loss function gives no number there (log(0), a division by 0, an overflow)`,
     );
   const then = jump === onset ? '' : `; the loss climbs from step ${steps[onset]} on`;
-  return made(
-    'data',
-    'likely',
-    `${calm}, so the batch is the likely cause${then}; ${notShown(input)}`,
-  );
+  return made('data', 'likely', `${calm}, so the batch is the likely cause${then}; ${notShown(input)}`);
 }
 
 /** Steps in a row at which a loss grows that no batch explains: of 57 made runs with bad batches none grew at more than ten of the 15 after them. */
