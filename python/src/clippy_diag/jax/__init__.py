@@ -2,8 +2,9 @@
 
 from ..loops import ClosedLoopMismatch
 from .closed_loop import closed_loop
+from .flight import flight
 from .recorder import Recorder
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop"]
+__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop", "flight"]

@@ -19,7 +19,7 @@ import optax
 
 from ..captures import INITIAL, Capture, open_capture, read_raw, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
-from ..loops import Taken, least, run_loops
+from ..loops import Taken, called_loss, least, run_loops
 from ..rules import Rules
 from .recorder import FORMULAS, leaf_name, named_leaves
 
@@ -122,7 +122,8 @@ class _OptaxTrainer:
 
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""
-        return float(self.value(self._tree(self.arrays), self._batch(entry)))
+        batch = self._batch(entry)
+        return float(called_loss(self.value, (self._tree(self.arrays), batch), entry["step"], batch))
 
     def suspects(self, entry: Mapping[str, Any]) -> list[str]:
         """Parameters of another type."""
@@ -140,7 +141,15 @@ class _OptaxTrainer:
     def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
         """One step of the training on a step's batch."""
         params = self._tree(self.arrays)
-        loss, slopes = self.value_and_gradient(params, self._batch(entry))
+        batch = self._batch(entry)
+        slopes: Any = None
+
+        def value_of(tree: Any, of_step: Any) -> Any:
+            nonlocal slopes
+            loss, slopes = self.value_and_gradient(tree, of_step)
+            return loss
+
+        loss = called_loss(value_of, (params, batch), entry["step"], batch)
         arrays = {name: _numbers(leaf) for name, leaf in named_leaves(slopes).items()}
         self._gradients = {f"grad/{name}": np.array(leaf) for name, leaf in arrays.items()}
         before = {name: _numbers(leaf) for name, leaf in named_leaves(params).items()}

@@ -142,6 +142,10 @@ class Recorder(Controls):
         self.clipping = clipping_words(clipping)
         self._layouts, self._model_file = dict(layouts or {}), model_file
         self._own = Recording(path_of(path, old), self._describe, **settings)
+        #: Whether steps come from inside of a jitted one: then each K-th brings the optimizer's state, and decides by that
+        #: when a snapshot is taken.
+        self.in_graph = False
+        self.snapshot_every_steps = settings["every"]
         self._checked = opt_state is not None
         self._shapes: dict[str, list[int]] = {}
         self._batches = Batches(self._own.note)
@@ -192,9 +196,11 @@ class Recorder(Controls):
     ) -> None:
         own, step = self._own, int(step)
         named = named_leaves(params)
-        if not self._checked:
+        if not self._checked and opt_state is not None:
             self._check(opt_state)
             self._checked = True
+        if opt_state is None and not self._shapes:
+            return  # training goes on in another process: the next snapshot is the first step
         for name, leaf in named.items():
             if not getattr(leaf, "is_fully_addressable", True):
                 own.stop(f'"{name}" is sharded over processes; a recorder of shards does not exist yet')
@@ -225,7 +231,7 @@ class Recorder(Controls):
             return
         rate = self._rate_at(step, opt_state)
         kept = None
-        if own.snapshot_due():
+        if own.snapshot_due() if not self.in_graph else opt_state is not None and not own.capturing:
             kept = own.keep(self._sources(named, opt_state), {"learningRate": rate})
         tensors: dict[str, Array] = {f"batch/{name}": copied(leaf) for name, leaf in leaves.items()}
         due = own.gradients_due()
@@ -282,7 +288,7 @@ class Recorder(Controls):
     def _check(self, opt_state: Any) -> None:
         """Raises ValueError where the state is not that of the optimizer that was named."""
         found = fields_of(opt_state)
-        if "acc_grads" in found:
+        if "acc_grads" in found and not self.in_graph:
             raise ValueError(
                 "clippy-diag: optax.MultiSteps accumulates inside of the optimizer, where no step's gradient is seen; accumulate"
                 " in the loop, or record the step that it takes with the inner optimizer's state"
@@ -315,6 +321,8 @@ class Recorder(Controls):
         return None if "count" not in found else int(np.asarray(found["count"]))
 
     def _rate_at(self, step: int, opt_state: Any) -> float:
+        if self.in_graph:
+            return float(self._rate(step) if callable(self._rate) else self._rate or 0.0)
         injected = fields_of(opt_state).get("hyperparams")
         if isinstance(injected, Mapping) and "learning_rate" in injected:
             return float(injected["learning_rate"])

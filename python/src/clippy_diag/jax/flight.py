@@ -1,0 +1,181 @@
+"""The recorder inside of a jitted step: a transformation of optax around the user's own.
+
+    import clippy_diag.jax
+
+    tx = clippy_diag.jax.flight(optax.adamw(1e-3), "capture")
+    opt_state = tx.init(params)
+
+    @jax.jit
+    def train_step(params, opt_state, batch):
+        loss, grads = jax.value_and_grad(loss_of)(params, batch)
+        updates, opt_state = tx.update(grads, opt_state, params, value=loss, batch=batch)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+Nothing is declared by hand: optimizer, clipping and learning rate are read from the transformation. Each step hands its
+gradients to the recorder by a callback from the device; the Python of the loop never waits for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..messages import describe
+from ..options import Budget
+from .options import Rate, as_words, read_chain
+from .recorder import Recorder
+
+
+class FlightState(NamedTuple):
+    """The state of `flight`: how many updates were made, and the state of the transformation inside."""
+
+    count: Any
+    inner: Any
+
+
+class Flight(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
+    """What `flight` returns: a transformation of optax, with the recorder that it feeds.
+
+    `capture()`, `captures`, `problems` and `stopped` are the recorder's; `close()` waits for what is on its way. Both are
+    done at exit too.
+    """
+
+    recorder: Recorder
+
+    def capture(self, reason: str = "requested") -> None:
+        """Writes a capture at the next step, incident or not."""
+        self.recorder.capture(reason)
+
+    @property
+    def captures(self) -> list[str]:
+        """Folders of the captures that were written."""
+        _wait()
+        return self.recorder.captures
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be done, each once."""
+        return self.recorder.problems
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded any more, or None."""
+        return self.recorder.stopped
+
+    def close(self) -> None:
+        """Waits for the steps that are on their way, and ends the recording."""
+        with contextlib.suppress(Exception):
+            _wait()
+        self.recorder.close()
+
+
+def flight(
+    tx: Any,
+    path: str | Path = "capture",
+    *,
+    learning_rate: Rate | None = None,
+    layouts: Mapping[str, str] | None = None,
+    snapshot_every_steps: int = 20,
+    steps_after: int = 34,
+    memory: Budget = "2GB",
+    disk: Budget = "20GB",
+    max_captures: int = 3,
+    model_file: str | Path | None = None,
+) -> Flight:
+    """A transformation that does what `tx` does, bit for bit, and records the steps around an incident.
+
+    tx             any transformation of optax, such as `optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))`.
+                   Adam, AdamW, SGD and Adagrad are replayed by formula, with the clipping before them. For any other one
+                   (multi_transform, MultiSteps, apply_if_finite, …) each step keeps the parameters before and after it.
+    path           the folder of the capture
+    learning_rate  a number or a schedule, where none can be read from `tx`
+    layouts, snapshot_every_steps, steps_after, memory, disk, max_captures, model_file   as of `clippy_diag.jax.Recorder`
+
+    `update(grads, state, params, value=loss, batch=None)`: `params` is needed; without `value` the norm of the gradient
+    is judged in place of the loss, with a note; `batch` is what the loss was computed on, for closed loops. Other arguments go to `tx`.
+
+    Raises ValueError where no learning rate can be read and none is given, and for options as `Recorder` does.
+    """
+    inner = optax.with_extra_args_support(tx)
+    chain = read_chain(tx)
+    if learning_rate is not None:
+        chain = chain._replace(learning_rate=learning_rate)
+    if chain.learning_rate is None:
+        if chain.optimizer.get("formula", True):
+            raise ValueError("clippy-diag: no learning rate can be read from the transformation; give learning_rate=")
+        chain = chain._replace(learning_rate=1.0)
+    recorder = Recorder(
+        path,
+        as_words(chain),
+        clipping=chain.clipping,
+        layouts=layouts,
+        snapshot_every_steps=snapshot_every_steps,
+        steps_after=steps_after,
+        memory=memory,
+        disk=disk,
+        max_captures=max_captures,
+        model_file=model_file,
+    )
+    recorder.in_graph = True
+    every = recorder.snapshot_every_steps
+
+    def hear(count: Any, loss: Any, gradients: Any, params: Any, state: Any, batch: Any) -> None:
+        # Whatever is raised in a callback ends the program that called it.
+        try:
+            given = [jax.tree_util.tree_map(np.asarray, part) for part in (gradients, params, state, batch)]
+            recorder.record(int(count), np.asarray(loss), *given)
+        except Exception as error:
+            recorder.stop(describe(error))
+
+    def hear_gradients(count: Any, loss: Any, gradients: Any, params: Any, batch: Any) -> None:
+        hear(count, loss, gradients, params, None, batch)
+
+    def init(params: Any) -> FlightState:
+        return FlightState(jnp.zeros((), jnp.int32), inner.init(params))
+
+    def update(
+        updates: Any, state: FlightState, params: Any = None, *, value: Any = None, batch: Any = None, **extra: Any
+    ) -> tuple[Any, FlightState]:
+        if params is None:
+            raise ValueError("clippy-diag: flight needs the parameters: tx.update(grads, state, params, value=loss)")
+        if value is None:
+            recorder.note("no loss was given (value=loss): the norm of the gradient is judged in its place")
+        loss = optax.tree_utils.tree_l2_norm(updates) if value is None else jnp.asarray(value)
+        shown = jax.tree_util.tree_map(
+            lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, (state.inner, batch)
+        )
+
+        def with_state() -> None:
+            jax.debug.callback(hear, state.count, loss, updates, params, shown[0], shown[1])
+
+        def without_state() -> None:
+            jax.debug.callback(hear_gradients, state.count, loss, updates, params, shown[1])
+
+        jax.lax.cond(state.count % every == 0, with_state, without_state)
+        if value is not None:
+            extra = {"value": value, **extra}
+        made, after = inner.update(updates, state.inner, params, **extra)
+        return made, FlightState(state.count + 1, after)
+
+    made = Flight(init, update)
+    made.recorder = recorder
+    # Runs before the recorder's own end.
+    atexit.register(made.close)
+    return made
+
+
+def _wait() -> None:
+    """Waits for the callbacks of all steps that were begun."""
+    jax.effects_barrier()  # type: ignore[no-untyped-call]
+
+
+def _is_key(leaf: Any) -> bool:
+    return str(getattr(leaf, "dtype", "")).startswith("key<")
