@@ -158,7 +158,7 @@ def _limit(what: int, value: int) -> Fault:
     return fault
 
 
-for _value in (0, 1_000, 9_000, 40_000):
+for _value in (500, 1_000, 9_000, 40_000):
     FAULTS[f"files of {_value} bytes at most"] = _limit(resource.RLIMIT_FSIZE, _value)
 FAULTS["no file can be opened"] = _limit(resource.RLIMIT_NOFILE, 3)
 

@@ -631,3 +631,24 @@ def test_a_misspelt_option_is_an_error_where_the_callback_is_made(tmp_path):
         ClippyCallback(tmp_path / "capture", memory="much")
     with pytest.raises(ValueError, match="no option maxnorm"):
         ClippyCallback(tmp_path / "capture", clipping={"rule": "global-norm", "maxnorm": 1.0})
+
+
+@needs_gradients
+def test_losses_of_several_outputs_are_the_tasks(tmp_path, read):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in ("click", "watch")}
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01),
+        loss={"click": "mse", "watch": "mse"},
+        loss_weights={"click": 1.0, "watch": 0.5},
+    )
+    x = np.random.default_rng(0).standard_normal((64, 4)).astype("float32")
+    y = {"click": x[:, :1], "watch": 3 * x[:, 1:2]}
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=4)
+    callback.capture()
+    model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0, callbacks=[callback])
+    for entry in read(tmp_path / "capture").manifest["steps"]:
+        assert set(entry["tasks"]) == {"click", "watch"}
+        assert entry["tasks"]["click"] + 0.5 * entry["tasks"]["watch"] == pytest.approx(entry["loss"], rel=1e-4)

@@ -78,8 +78,32 @@ class Lookahead(torch.optim.Adam):
                 p.copy_((p + b) / 2)
 
 
+class CountsInGroup(torch.optim.SGD):
+    """Keeps a count and a tensor in its groups and lists of tensors in its state, as schedule-free, Prodigy and SOAP do."""
+
+    def __init__(self, params, lr=0.01):
+        super().__init__(params, lr=lr)
+        for group in self.param_groups:
+            group.update(k=0, d=torch.tensor(0.5))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["k"] += 1
+            group["d"].mul_(0.99)
+            rate = group["lr"] * group["d"].to(torch.float32) / group["k"] ** 0.1
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state["means"] = [torch.zeros_like(p), None, {"rows": torch.zeros(p.shape[0])}]
+                state["means"][0].mul_(0.9).add_(p.grad)
+                state["means"][2]["rows"].add_(p.grad.reshape(p.shape[0], -1).sum(1))
+                p.sub_(rate.item() * state["means"][0])
+
+
 MAKERS = {
     "adam": adam,
+    "counts-in-group": lambda m: CountsInGroup(m.parameters()),
     "sgd-nesterov": lambda m: torch.optim.SGD(m.parameters(), lr=0.01, momentum=0.9, nesterov=True),
     "adamw-groups": lambda m: torch.optim.AdamW(
         [{"params": m[0].parameters(), "lr": 2e-3}, {"params": m[1:].parameters()}]
@@ -548,3 +572,36 @@ def test_a_guard_that_was_not_there_is_tried(tmp_path):
     assert not [entry for entry in again if "advice" in entry]
     calm = closed_loop(record("calm", 1), build(), loss_of, rules=["none"])["replay"]
     assert not [entry for entry in calm if "arm" in entry]
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused_by_name_at_the_start_and_in_loops(tmp_path):
+    model = build()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match="LBFGS computes the loss several times"):
+        recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=2, steps_after=2)
+    recorder.capture()
+    for step in range(6):
+        batch = batch_at(step)
+        optimizer.zero_grad()
+        loss = loss_fn(model, batch)
+        loss.backward()
+        recorder.record(step, loss, batch=batch)
+        optimizer.step(lambda batch=batch: loss_fn(model, batch))
+    recorder.close()
+    assert recorder.captures and recorder.stopped is None
+    with pytest.raises(ClosedLoopMismatch, match="LBFGS computes the loss several times"):
+        closed_loop(tmp_path / "capture", build(), loss_fn)
+
+
+@pytest.mark.parametrize(
+    "fn, why",
+    [
+        (lambda model, batch: batch[0], r"KeyError.*step 60.*x: float32 \[32, 4\], y: float32 \[32\]"),
+        (lambda model, batch: model(batch["x"]), r"shape \(32, 1\), not one loss"),
+    ],
+)
+def test_what_a_loss_function_raises_says_which_batch_it_got(tmp_path, fn, why):
+    record(tmp_path / "capture", adam)
+    manifest = json.loads((tmp_path / "capture" / "capture.json").read_text())
+    with pytest.raises(loops.LossFunctionError, match=why.replace("60", str(manifest["steps"][0]["step"]))):
+        closed_loop(tmp_path / "capture", build(), fn)

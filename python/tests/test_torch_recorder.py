@@ -518,6 +518,24 @@ def by_tensor_parallel(model, mesh):
     return "0.weight"
 
 
+@pytest.mark.parametrize("original", [True, False])
+def test_fsdp1_is_refused_by_name_also_with_original_parameters(tmp_path, mesh, original):
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 1))
+    try:
+        model = FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=original)
+    except (RuntimeError, ValueError) as error:
+        pytest.skip(f"FSDP needs more than this machine has: {error}")
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match="FullyShardedDataParallel"):
+        recorder = Recorder(model, optimizer, tmp_path / "capture")
+    for step in range(3):
+        recorder.record(step, torch.tensor(1.0))
+    recorder.close()
+    assert "FullyShardedDataParallel" in recorder.stopped and recorder.captures == []
+
+
 @pytest.mark.parametrize("shard", [by_fsdp2, by_tensor_parallel])
 def test_sharded_parameters_are_refused_by_name_and_train_on(tmp_path, mesh, shard):
     def losses(record):

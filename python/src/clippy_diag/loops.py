@@ -10,7 +10,7 @@ from typing import Any, Callable, Protocol
 
 from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
 from .judge import judge_losses, worst
-from .messages import tell
+from .messages import describe, tell
 from .rules import Rules, label_of, recorded_rules, rule_members, rules_of
 
 #: The recorded losses have to come back to this, relatively, over so many first steps.
@@ -23,6 +23,42 @@ USUAL = 20
 
 class ClosedLoopMismatch(RuntimeError):
     """The training does not come back from the capture, so nothing that it would do under a rule can be believed."""
+
+
+class LossFunctionError(RuntimeError):
+    """A `loss_fn` failed on a recorded batch, or gave no scalar; says which batch and what it is."""
+
+
+def called_loss(loss_fn: Callable[..., Any], arguments: Sequence[Any], step: int, batch: Any) -> Any:
+    """`loss_fn(*arguments)`. Raises LossFunctionError, from what it raised, where it fails or gives no scalar.
+
+    step, batch  the recorded step whose batch it got, and that batch
+    """
+    what = f"the batch of step {step}, as it was given to record: {shape_text(batch)}"
+    hint = " Under gradient accumulation it is the list of micro-batches." if isinstance(batch, list) else ""
+    try:
+        loss = loss_fn(*arguments)
+    except Exception as error:
+        raise LossFunctionError(f"loss_fn failed ({describe(error)}) on {what}.{hint}") from error
+    shape = tuple(getattr(loss, "shape", ()))
+    if math.prod(shape) != 1:
+        raise LossFunctionError(f"loss_fn gave values of shape {shape}, not one loss, on {what}.{hint}")
+    return loss
+
+
+def shape_text(value: Any, depth: int = 3) -> str:
+    """What a batch is made of: "{x: float32 [8, 4], y: float32 [8, 1]}"."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{str(value.dtype).split('.')[-1]} {list(value.shape)}"
+    if depth == 0:
+        return type(value).__name__
+    if isinstance(value, Mapping):
+        parts = [f"{key}: {shape_text(part, depth - 1)}" for key, part in list(value.items())[:6]]
+        return "{" + ", ".join(parts + ["…"] * (len(value) > 6)) + "}"
+    if isinstance(value, (list, tuple)):
+        parts = [shape_text(part, depth - 1) for part in value[:4]] + ["…"] * (len(value) > 4)
+        return f"{type(value).__name__} of {len(value)} ({', '.join(parts)})"
+    return type(value).__name__
 
 
 #: What a rule did to a tensor (None: to all of them): factor, tensor, index of the unit or entry.

@@ -305,6 +305,11 @@ class Recording:
         """Whether the next step needs a snapshot."""
         return self._open is None and (self._since % self.every == 0 or not self._ring)
 
+    @property
+    def capturing(self) -> bool:
+        """Whether a capture is being written."""
+        return self._open is not None
+
     def parameters_due(self) -> bool:
         """Whether the next step of an open capture should come with its parameters, as a check of the replay."""
         return self._since % self.every == 0 and self._open is not None

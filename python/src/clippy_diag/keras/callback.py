@@ -186,6 +186,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._training = True
         self._step: int | None = None
         self._micro: list[float] = []
+        self._outputs = _OutputLosses(self.model)
         self._batch: list[Any] = []
         self._kept: Snapshot | None = None
         self._before: Tensors = {}
@@ -241,9 +242,11 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _end(self, steps: Steps, ears: Any) -> None:
         if self._step is None:
             self._batch = []  # that of the step that built the model
+            self._outputs.newest()
             return
         own = steps.own
         self._micro.append(ears.loss())
+        self._tasks = self._outputs.newest() if len(self._micro) == 1 else {}
         seen = ears.seen()
         loss = float(np.mean(self._micro))
         advice, self._advice = self._advice, None
@@ -296,7 +299,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             leaves,
             tree,
             self._kept,
-            {},
+            self._tasks,
             None,
             False,
             entry={} if advice is None else {"guard": advice_entry(advice)},
@@ -401,6 +404,29 @@ def _unguarded(model: Any, optimizer: Any) -> str | None:
 def _compiled_loss(model: Any, batch: Any) -> Any:
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     return model.compute_loss(x=x, y=y, y_pred=model(x, training=True), sample_weight=weight)
+
+
+class _OutputLosses:
+    """The loss of each output of a model with several, from the means since the epoch began that Keras keeps of them."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._before: dict[str, tuple[float, float]] = {}
+
+    def newest(self) -> dict[str, float]:
+        """The losses of the last batch by output, without their weights; empty for a model with one output."""
+        found: dict[str, float] = {}
+        means = getattr(getattr(self._model, "_compile_loss", None), "metrics", None) or ()
+        for mean in means:
+            name = mean.name[: -len("_loss")] if mean.name.endswith("_loss") else mean.name
+            total, count = (float(names.array_of(value)) for value in (mean.total, mean.count))
+            before = self._before.get(name, (0.0, 0.0))
+            self._before[name] = total, count
+            if count <= before[1]:
+                before = 0.0, 0.0  # another epoch
+            if count > before[1]:
+                found[name] = (total - before[0]) / (count - before[1])
+        return found
 
 
 class _TorchEars:

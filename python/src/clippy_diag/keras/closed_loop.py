@@ -19,7 +19,7 @@ import numpy as np
 from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..guarding import advice_entry
-from ..loops import Taken, least, run_loops
+from ..loops import Taken, called_loss, least, run_loops
 from ..messages import tell
 from ..rules import Rules
 from . import words as names
@@ -118,6 +118,10 @@ class _KerasTrainer:
         others = names.others_of(model)
         self.others = names.matched(buffers, others) or dict(zip(names.names_of(others), others))
         self.optimizer: Any = None
+        #: Functions as graphs, by name; whether what they call can be traced; the step that they are called for.
+        self._graphs: dict[str, Any] = {}
+        self._traces = True
+        self._step_now = 0
         self._gradients: dict[str, Any] = {}
         self._guard: Guard | None = None
         self._advice: dict[str, Any] | None = None
@@ -140,6 +144,9 @@ class _KerasTrainer:
     def advice(self) -> dict[str, Any] | None:
         """What the guard said of the last step."""
         return self._advice
+
+    def _loss_of(self, batch: Any) -> Any:
+        return called_loss(self.loss_fn, (self.called, batch), self._step_now, batch)
 
     def restore_optimizer(self) -> None:
         """A new optimizer with the state from before the first recorded step."""
@@ -195,7 +202,7 @@ class _KerasTrainer:
         """Loss of a step's batch at the parameters as they are; what follows the batches is put back."""
         self._random(entry)
         kept = [(variable, names.array_of(variable)) for variable in self.others.values()]
-        value = float(np.asarray(names.array_of(self.loss_fn(self.called, self._batch(entry)))))
+        value = float(np.asarray(names.array_of(self._in_graph(self._loss_of, entry, self._batch(entry)))))
         for variable, before in kept:
             variable.assign(before)
         return value
@@ -215,8 +222,25 @@ class _KerasTrainer:
             return 0.0
         losses = []
         for _ in range(8):
-            losses.append(float(np.asarray(names.array_of(self.loss_fn(self.called, self._batch(entry))))))
+            losses.append(float(np.asarray(names.array_of(self._in_graph(self._loss_of, entry, self._batch(entry))))))
         return float(np.std(losses))
+
+    def _in_graph(self, work: Callable[[Any], Any], entry: Mapping[str, Any], batch: Any) -> Any:
+        """`work(batch)`, on TensorFlow as a graph: a small net spends most of an eager step in Python. What cannot be traced
+        runs eagerly, and raises there what is wrong with it."""
+        self._step_now = entry["step"]
+        if keras.backend.backend() != "tensorflow" or not self._traces:
+            return work(batch)
+        import tensorflow as tf
+
+        name = work.__name__
+        if name not in self._graphs:
+            self._graphs[name] = tf.function(work, reduce_retracing=True)
+        try:
+            return self._graphs[name](batch)
+        except Exception:
+            self._traces = False
+            return work(batch)
 
     def _loss_and_gradients(self, batch: Any) -> tuple[Any, list[Any]]:
         variables = [variable for _, variable in self.parameters]
@@ -224,12 +248,12 @@ class _KerasTrainer:
             import tensorflow as tf
 
             with tf.GradientTape() as tape:
-                loss = self.loss_fn(self.called, batch)
+                loss = self._loss_of(batch)
             found = tape.gradient(loss, [variable.value for variable in variables])
             return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
         for variable in variables:
             variable.value.grad = None
-        loss = self.loss_fn(self.called, batch)
+        loss = self._loss_of(batch)
         loss.backward()
         return loss, [variable.value.grad for variable in variables]
 
@@ -253,7 +277,7 @@ class _KerasTrainer:
         """One step of the training on a step's batch."""
         self._random(entry)
         batch = self._batch(entry)
-        loss, gradients = self._loss_and_gradients(batch)
+        loss, gradients = self._in_graph(self._loss_and_gradients, entry, batch)
         arrays = self._arrays(gradients)
         self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
         rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)

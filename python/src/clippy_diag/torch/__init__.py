@@ -1,6 +1,6 @@
 """The recorder for PyTorch, closed loops and curvature in the user's own model."""
 
-from .closed_loop import ClosedLoopMismatch, closed_loop
+from .closed_loop import ClosedLoopMismatch, LossFunctionError, closed_loop
 from .curvature import curvature
 from .guard import Guard
 from .recorder import Recorder
@@ -8,4 +8,13 @@ from .tracker import Tracker
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Guard", "Recorder", "Tracker", "closed_loop", "curvature"]
+__all__ = [
+    "ClippyRecorder",
+    "ClosedLoopMismatch",
+    "Guard",
+    "LossFunctionError",
+    "Recorder",
+    "Tracker",
+    "closed_loop",
+    "curvature",
+]

@@ -22,11 +22,12 @@ import torch
 
 from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
 from ..guarding import advice_entry
-from ..loops import ClosedLoopMismatch, Found, Taken, least, run_loops
+from ..loops import ClosedLoopMismatch, Found, LossFunctionError, Taken, called_loss, least, run_loops
+from ..messages import describe
 from ..rules import OUTPUT_AXIS, Rules
 from . import words as names
 
-__all__ = ["ClosedLoopMismatch", "closed_loop"]
+__all__ = ["ClosedLoopMismatch", "LossFunctionError", "closed_loop"]
 
 #: Rules that do not act on gradients.
 AFTER = ("none", "clippy")
@@ -213,13 +214,17 @@ class _TorchTrainer:
                 torch.cuda.set_rng_state(state, int(name.rsplit("/", 1)[1]))
         return found
 
+    def _loss_of(self, entry: Mapping[str, Any], batch: Any) -> torch.Tensor:
+        loss: torch.Tensor = called_loss(self.loss_fn, (self.called, batch), entry["step"], batch)
+        return loss.reshape(())
+
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""
         file = _tensors(self.capture.folder / entry["file"])
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             self._random(file)
-            value = float(self.loss_fn(self.called, self._batch(entry, file)))
+            value = float(self._loss_of(entry, self._batch(entry, file)))
             for buffer, before in buffers:
                 buffer.copy_(before)
         return value
@@ -241,7 +246,7 @@ class _TorchTrainer:
         file = _tensors(self.capture.folder / entry["file"])
         self.model.zero_grad(set_to_none=True)
         self._random(file)
-        loss = self.loss_fn(self.called, self._batch(entry, file))
+        loss = self._loss_of(entry, self._batch(entry, file))
         # What float16 rounds to nothing depends on the loss scale.
         scale = float(entry.get("scale", 1))
         (loss * scale if scale != 1 else loss).backward()
@@ -267,7 +272,13 @@ class _TorchTrainer:
                 decoupled = type(optimizer).__name__ == "AdamW" or group.get("decoupled_weight_decay")
                 for p in group["params"]:
                     keeps[id(p)] = 1 - group["lr"] * group.get("weight_decay", 0) if decoupled else 1.0
-            optimizer.step()
+            try:
+                optimizer.step()
+            except Exception as error:
+                raise ClosedLoopMismatch(
+                    f"{self.capture.folder}: a step of {names.class_path(optimizer)} failed from the recorded state"
+                    f" ({describe(error)}): this optimizer cannot be run again from a capture. Nothing was stored."
+                ) from error
         for name, options in rules:
             if name == "clippy":
                 kept = [keeps[id(p)] for _, p in self.parameters]
@@ -346,16 +357,22 @@ class _TorchTrainer:
         groups = []
         for group in described["groups"]:
             options = {
-                key: tuple(value) if isinstance(value, list) else value
+                key: names.option_of(value, self.parameters[0][1].device)
                 for key, value in group["options"].items()
                 if not (isinstance(value, dict) and "lost" in value)
             }
             groups.append({"params": [trained[n] for n in group["parameters"] if n in trained], **options})
         make = self.make or _imported(described["class"], self.capture.folder)
         try:
-            optimizer = make(groups)
+            # An optimizer keeps and changes the mappings that it is given.
+            optimizer = make([dict(group) for group in groups])
         except TypeError:
-            optimizer = make(groups, lr=groups[0].get("lr", 1e-3))  # type: ignore[call-arg]
+            optimizer = make([dict(group) for group in groups], lr=groups[0].get("lr", 1e-3))  # type: ignore[call-arg]
+        if names.needs_closure(optimizer):
+            raise ClosedLoopMismatch(
+                f"{self.capture.folder}: {type(optimizer).__name__} computes the loss several times in a step, which no closed"
+                " loop repeats. Nothing was stored."
+            )
         for group, given in zip(optimizer.param_groups, groups):
             group.update({key: value for key, value in given.items() if key != "params"})
         self._put_state(
@@ -386,10 +403,17 @@ class _TorchTrainer:
         for name, p in mine:
             state = {theirs: self.initial.get(f"state/{ours}/{name}") for theirs, ours in slots.items()}
             found: dict[str, Any] = {key: value for key, value in state.items() if value is not None}
+            kept = plain.get(name, {})
+            nested: dict[str, dict[str, torch.Tensor]] = {k: {} for k, v in kept.items() if _kind(v) == "nested"}
             for tensor, value in self.initial.items():
                 if tensor.startswith("optimizer/") and tensor.endswith(f"/{name}"):
-                    found[tensor[len("optimizer/") : -len(name) - 1]] = value
-            found.update({k: v for k, v in plain.get(name, {}).items() if not (isinstance(v, dict) and "lost" in v)})
+                    key, _, leaf = tensor[len("optimizer/") : -len(name) - 1].partition("/")
+                    nested.get(key, found)[leaf if key in nested else key] = value.to(p.device)
+            for key, value in kept.items():
+                if _kind(value) == "nested":
+                    found[key] = unflatten(value["nested"], {leaf: t.clone() for leaf, t in nested[key].items()})
+                elif _kind(value) != "lost":
+                    found[key] = names.option_of(value, p.device)
             # A count of no steps is all that there is of a state that was not made yet: the optimizer makes it.
             if found.keys() == {"step"} and not found["step"]:
                 continue
@@ -404,6 +428,11 @@ class _TorchTrainer:
                     else value
                     for key, value in found.items()
                 }
+
+
+def _kind(value: Any) -> str | None:
+    """ "lost" or "nested" where the JSON of a part of the state says so."""
+    return next(iter(value), None) if isinstance(value, dict) else None
 
 
 def _imported(path: str, folder: Path) -> Callable[..., torch.optim.Optimizer]:

@@ -114,7 +114,7 @@ class Recorder(Controls):
         theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
         if theirs and not any(id(p) in self._names for p in theirs):
             raise ValueError("clippy-diag: none of the optimizer's parameters is in the model")
-        self._scaler_checked = self._clipping_heard = False
+        self._scaler_checked = self._clipping_heard = self._looked_for_ranks = False
         self._batches = Batches(self._own.note)
         self._waiting: tuple[Step, set[int]] | None = None
         #: The newest loss of each optimizer that steps on losses of its own, by its position.
@@ -134,9 +134,11 @@ class Recorder(Controls):
         self.autocast: dict[str, str] | None = None
         #: Whether batches go into captures; a tracker sees them anyway.
         self.keep_batches = True
-        refusal = _refusal(theirs, given, self._names)
+        refusal = _refusal(self.model, theirs, given, self._names)
         if refusal:
             self._own.stop(refusal)
+        else:
+            self._note_what_loops_cannot_do()
         self._mark = _ForwardMark(self)
         #: The module whose forward passes are seen: hooks of what is inside a compiled one run while it is traced only.
         self.watched = model if hasattr(model, "_orig_mod") else self.model
@@ -148,6 +150,15 @@ class Recorder(Controls):
         self.random_state: dict[str, Array] | None = None
         self._marked = False
         self.other_random: dict[str, Any] | None = None
+
+    def _note_what_loops_cannot_do(self) -> None:
+        """What closed loops will refuse is said at the start, by name."""
+        for optimizer in self.optimizers:
+            if names.needs_closure(optimizer):
+                self._own.note(
+                    f"{type(optimizer).__name__} computes the loss several times in a step: its steps are recorded, and closed"
+                    " loops are not possible"
+                )
 
     # ---- what a loop calls
 
@@ -236,6 +247,8 @@ class Recorder(Controls):
         stepping = self.optimizers if only is None else [names.unwrapped(only)]
         among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
         self._note_after_without_hook()
+        if not self.parallel and self._is_one_of_many():
+            return
         if self.parallel and torch.distributed.get_rank() != 0:
             self._advice(step, batch, loss)  # a guard's check joins the ranks
             return
@@ -511,6 +524,7 @@ class Recorder(Controls):
         }
         return sources, {
             "modes": modes,
+            "optimizers": [self._optimizer_json(k) for k in range(len(self.optimizers))],
             "optimizerState": other,
             "random": self.other_random,
             "groups": {
@@ -551,7 +565,8 @@ class Recorder(Controls):
             ],
             "rerun": {
                 "optimizerClass": names.class_path(self.optimizers[0]),
-                "optimizers": [self._optimizer_json(k) for k in range(len(self.optimizers))],
+                # As of the first recorded step: some optimizers count their steps in the options of their groups.
+                "optimizers": meta["optimizers"],
                 "optimizerState": meta["optimizerState"],
                 "modes": meta["modes"],
                 **({} if self.autocast is None else {"autocast": self.autocast}),
@@ -594,6 +609,23 @@ class Recorder(Controls):
         }
 
     # ---- the training around it
+
+    def _is_one_of_many(self) -> bool:
+        """Whether this is another rank than the first of a training on several that nothing here joins: it is not recorded."""
+        if self._looked_for_ranks:
+            return False
+        self._looked_for_ranks = True
+        distributed = torch.distributed
+        if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() < 2:
+            return False
+        rank, ranks = distributed.get_rank(), distributed.get_world_size()
+        if rank:
+            self._own.stop(f"rank {rank} of {ranks} is not recorded: without DistributedDataParallel rank 0 alone is")
+            return True
+        self._own.note(
+            f"{ranks} ranks train without DistributedDataParallel: loss, gradients and batches are those of rank 0 alone"
+        )
+        return False
 
     def _mean_over_ranks(self, value: float) -> float:
         if not self.parallel:
@@ -739,8 +771,17 @@ def _scale(scaler: Any, optimizers: list[Any]) -> float:
     return 1.0 if unscaled.pop() else float(scaler.get_scale())
 
 
-def _refusal(parameters: list[torch.nn.Parameter], optimizers: list[Any], named: Mapping[int, str]) -> str | None:
+def _refusal(
+    model: torch.nn.Module, parameters: list[torch.nn.Parameter], optimizers: list[Any], named: Mapping[int, str]
+) -> str | None:
     """What this recorder cannot follow, by name; found before anything is copied."""
+    # With use_orig_params=True the parameters are plain views of this rank's shard.
+    for module in model.modules():
+        if any(kind.__name__ == "FullyShardedDataParallel" for kind in type(module).__mro__):
+            return (
+                "the model is sharded (FullyShardedDataParallel), so no rank holds a whole gradient, and shards cannot be"
+                " recorded; record this training on one device or under DistributedDataParallel"
+            )
     for parameter in parameters:
         kinds = {kind.__name__ for kind in type(parameter).__mro__} | {type(parameter.data).__name__}
         sharded = {"DTensor": "a DTensor of FSDP2 or tensor parallel", "FlatParameter": "FullyShardedDataParallel"}

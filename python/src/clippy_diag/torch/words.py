@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..captures import Array, Source
+from ..captures import Array, Source, flatten
 
 #: State of torch.optim's classes that the CLI replays by formula, and the capture's slots.
 SLOTS: dict[str, dict[str, str]] = {
@@ -79,9 +80,11 @@ def _plain(value: Any) -> Any:
 
 
 def json_of(value: Any) -> Any:
-    """A value as JSON; `{"lost": type}` for what JSON cannot hold."""
+    """A value as JSON; `{"lost": type}` for what JSON cannot hold. A tensor of one number is a number with its type, as an
+    optimizer may need a tensor there."""
     if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
+        number = json_of(value.item())
+        return number if isinstance(number, dict) else {"scalar": number, "dtype": str(value.dtype).split(".")[-1]}
     if isinstance(value, float) and not math.isfinite(value):
         return {"lost": f"float {value}"}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -245,6 +248,28 @@ def state_sources(
             if isinstance(value, torch.Tensor):
                 value = value.to_dense() if value.is_sparse else value
                 sources.append(source_of(f"{prefix}/{name}", value))
+            elif isinstance(value, (list, tuple, Mapping)):
+                # Lists and mappings of tensors, as Shampoo and SOAP keep them.
+                leaves, tree = flatten(value, lambda part: isinstance(part, torch.Tensor) and part.dtype in DTYPES)
+                sources += [source_of(f"{prefix}/{leaf}/{name}", tensor) for leaf, tensor in leaves.items()]
+                other.setdefault(name, {})[key] = {"nested": tree}
             else:
                 other.setdefault(name, {})[key] = json_of(value)
     return sources, other
+
+
+def option_of(value: Any, device: torch.device) -> Any:
+    """An option or a part of the state that `json_of` wrote."""
+    if isinstance(value, Mapping) and "scalar" in value:
+        return torch.tensor(value["scalar"], dtype=getattr(torch, value["dtype"]), device=device)
+    return tuple(option_of(part, device) for part in value) if isinstance(value, list) else value
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step calls the loss by itself, as LBFGS's does."""
+    try:
+        parameters = inspect.signature(type(optimizer).step).parameters
+    except (TypeError, ValueError):
+        return False
+    closure = parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
