@@ -73,7 +73,7 @@ function gateCases(report: Report, run: string): Case[] {
 function findingCases(run: RunReport, report: Report): Case[] {
   const { verdict } = run;
   const known = knownOf(run, report) ?? undefined;
-  const bad = verdict.class === 'full-divergence' || verdict.class === 'non-finite';
+  const bad = ['never-learned', 'full-divergence', 'non-finite'].includes(verdict.class);
   return [
     {
       name: 'verdict',

@@ -263,6 +263,14 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     step: 300,
     thresholds: { points: 200, change: 1e-6 },
   },
+  'never-learned': {
+    run: makeRun([
+      { name: 'loss', values: Array.from({ length: 300 }, (_, i) => Math.LN2 + 0.004 * Math.sin(i * 7.1)) },
+      { name: 'learning_rate', values: Array.from({ length: 300 }, () => 0) },
+    ]),
+    step: 0,
+    thresholds: { learntPoints: 301 },
+  },
   'nothing-learnt': {
     run: makeRun([
       { name: 'loss', values: fallingLoss(300).map((v, i) => (i < 200 ? v : 0.3512)) },

@@ -32,6 +32,7 @@ it.skipIf(python === undefined)(
       'chancePoints',
       'rewardPoints',
       'rewardKept',
+      'learntPoints',
       'learnt',
     ];
     const mine = Object.entries(DEFAULT_VERDICT_SETTINGS).filter(([name]) => !without.includes(name));

@@ -13,8 +13,11 @@ import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
 import { type Remembered, withInputs } from './collect.ts';
 import { walk } from './walk.ts';
 
-/** A run that goes on may come back: two points of a young one are not its end (docs/adr/0018-a-young-run-goes-on.md). */
-const GOES_ON = readThresholds({ 'full-divergence': { shortOpenShare: 0.25 } });
+/** A run that goes on may come back: two points of a young one are not its end, and a slow start is none (docs/adr/0018-a-young-run-goes-on.md). */
+const GOES_ON = readThresholds({
+  'full-divergence': { shortOpenShare: 0.25 },
+  'never-learned': { learntPoints: 500 },
+});
 
 /** To judge a run by that goes on; what the user gave wins. */
 function whileItGoesOn(options: AnalyzeOptions): AnalyzeOptions {

@@ -17,6 +17,7 @@ const recommended: Preset = {
   rules: {
     'non-finite-loss': 'error',
     'full-divergence': 'error',
+    'never-learned': { severity: 'error', missing: 'skip' },
     'missing-loss': { severity: 'error', missing: 'skip' },
     'dead-run': { severity: 'error', missing: 'skip' },
     drift: 'warning',

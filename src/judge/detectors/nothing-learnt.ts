@@ -72,6 +72,8 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
     const aucs = aucsOf(run);
     if (loss === undefined && norms.length === 0 && aucs.length === 0)
       return notApplicable('the log has no loss, no gradient norm and no AUC');
+    // Where it is proven it is an error, and said there.
+    if (judged.neverLearned !== null) return outcomeOf([]);
     const unit = run.stepUnit;
     const found: Still[] = [];
 

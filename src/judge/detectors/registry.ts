@@ -16,6 +16,7 @@ import { lossSpike } from './loss-spike.ts';
 import { metricCollapse } from './metric-collapse.ts';
 import { microDivergence } from './micro-divergence.ts';
 import { missingLoss } from './missing-loss.ts';
+import { neverLearnedDetector } from './never-learned.ts';
 import { nonFiniteGradientNorm } from './non-finite-gradient-norm.ts';
 import { nonFiniteLoss } from './non-finite-loss.ts';
 import { nothingLearnt } from './nothing-learnt.ts';
@@ -35,6 +36,7 @@ export const DETECTORS = {
   'dead-run': deadRun,
   'loss-scale-falls': lossScaleFalls,
   'full-divergence': fullDivergence,
+  'never-learned': neverLearnedDetector,
   'metric-collapse': metricCollapse,
   'reward-collapse': rewardCollapse,
   drift,

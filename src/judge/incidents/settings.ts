@@ -208,6 +208,13 @@ export const VERDICT_SETTINGS = {
     range: SHARE,
     origin: 'half of a reward is what twice the median is of a loss',
   },
+  learntPoints: {
+    value: 50,
+    unit: 'points',
+    range: COUNT,
+    origin:
+      'a tenth of fewer has no error worth the name; 500 in watch, where a rate that warms up from 0, or a slow start, is no end',
+  },
   learnt: {
     value: 0.6,
     unit: 'AUC',

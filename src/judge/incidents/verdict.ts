@@ -18,6 +18,7 @@ import {
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
 import { isPlayer, isPlayerLost, isRegularizer, isScored } from './little-level.ts';
 import { decidingLoss, isSmallPart } from './loss-columns.ts';
+import { type NeverLearned, neverLearned } from './never-learned.ts';
 import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 import { aucsOf, collapseOf, columnStop } from './signs.ts';
@@ -39,6 +40,8 @@ export interface JudgedRun {
   /** Other columns of the loss with an incident that counts. */
   readonly otherLosses: readonly JudgedSeries[];
   readonly taskLosses: readonly JudgedSeries[];
+  /** Why the last attempt is said to have learnt nothing; null where the verdict is not that. */
+  readonly neverLearned: NeverLearned | null;
 }
 
 /**
@@ -115,13 +118,10 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     .map(({ name, lastStep }) => ` "${name}" is logged to ${run.stepUnit} ${lastStep} only.`)
     .join('');
   const beyond = decides === loss ? '' : ` The total loss "${loss?.series.name}" alone is ${loss?.class}.`;
+  const judgedLosses = [...new Set([loss, decides, ...taskLosses])].filter((one) => one !== null);
+  const byIncidents = verdictOf(decides, instead + ended + beyond, run, settings);
   return {
-    verdict: withLostMetric(
-      verdictOf(decides, instead + ended + beyond, run, settings),
-      run,
-      settings,
-      [...new Set([loss, decides, ...taskLosses])].filter((one) => one !== null),
-    ),
+    ...withLearning(withLostMetric(byIncidents, run, settings, judgedLosses), run, loss, settings),
     tasks: taskLosses
       .map((judged) => ({
         name: judged.series.task ?? judged.series.name,
@@ -138,6 +138,32 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     decides,
     otherLosses: chosen?.others ?? [],
     taskLosses,
+  };
+}
+
+/** A verdict by incidents, or that nothing was learnt: a rise that stays, or a loss that is no number, says more. */
+function withLearning(
+  verdict: RunVerdict,
+  run: Run,
+  loss: JudgedSeries | null,
+  settings: VerdictSettings,
+): Pick<JudgedRun, 'verdict' | 'neverLearned'> {
+  if (loss === null || badness(verdict.class) >= badness('drift') || levelSaysLittle(run, loss.series))
+    return { verdict, neverLearned: null };
+  const found = neverLearned(run, loss, settings);
+  if (found === null) return { verdict, neverLearned: null };
+  const onsetStep = loss.series.step.at(loss.series.attemptOffsets.at(-1)! + found.from)!;
+  return {
+    neverLearned: found,
+    verdict: {
+      ...verdict,
+      class: 'never-learned',
+      series: loss.series.name,
+      onsetStep,
+      lastGoodStep: null,
+      recoveredStep: null,
+      why: `Nothing is learnt from ${run.stepUnit} ${onsetStep} on: ${found.why}. By its rises alone: ${verdict.why}`,
+    },
   };
 }
 

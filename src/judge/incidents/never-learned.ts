@@ -1,0 +1,231 @@
+/**
+ * Whether a run learnt: its last level against the untrained one, as a test and not as a percentage.
+ *
+ * A flat loss alone is no proof that nothing is learnt: a net that goes on from good weights, labels that are noise, and a loss
+ * near its floor are flat, too. Class `never-learned` needs further evidence (docs/detection.md).
+ */
+import { formatNumber } from '../../model/format-number.ts';
+import { MAD_TO_SIGMA, medianOf, usualDistance } from '../../model/order-statistics.ts';
+import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
+import type { JudgedSeries } from './attempts.ts';
+import type { SeriesIncident } from './judge.ts';
+import { rewardsOf } from './rewards.ts';
+import type { VerdictSettings } from './settings.ts';
+import { aucsOf } from './signs.ts';
+
+/** Our numbers. Standard errors that an end has to be below the untrained level, or a metric has to have moved. */
+const ERRORS = 3;
+/** Points that the untrained level is of at most, blocks that the error of the last tenth is of, and points of an incident that lasts. */
+const [UNTRAINED, BLOCKS, LASTING] = [20, 5, 3];
+/** Scales of the noise by which the highest of the first points stands out of it. */
+const OUTLIER = 6;
+/** Times its level that an incident has to reach before it counts as destroyed weights: a bad batch alone is less. */
+const DESTROYED = 2;
+/** Distance from 0.5 of an AUC at chance, and evaluations that tell. */
+const CHANCE = { auc: 0.02, evaluations: 5, loss: 0.005 };
+/** Significant digits from which a number that repeats is no rounding. */
+const DIGITS = 4;
+
+/** What {@link learntOf} found. Levels in units of the loss. */
+export interface Learnt {
+  /** null where the points are too few for the test. */
+  readonly holds: boolean | null;
+  readonly untrained: number;
+  readonly end: number;
+}
+
+/** Standard error of the level of values: of medians of blocks, so that correlated noise counts. */
+function levelError(values: Float64Array): number {
+  const width = Math.floor(values.length / BLOCKS);
+  if (width < 1) return Number.NaN;
+  const levels = Array.from({ length: BLOCKS }, (_, k) =>
+    medianOf(values.subarray(k * width, (k + 1) * width)),
+  );
+  const mean = levels.reduce((sum, level) => sum + level, 0) / BLOCKS;
+  const squares = levels.reduce((sum, level) => sum + (level - mean) ** 2, 0);
+  return Math.sqrt(squares / (BLOCKS - 1) / BLOCKS);
+}
+
+/**
+ * Whether the last tenth of losses is at least three standard errors below the untrained level.
+ *
+ * The untrained level is that of the first points, or the highest of the first three where it stands out of the noise.
+ *
+ * @param values finite or not, of one attempt that begins with the training
+ * @param onset first point of the first incident; the untrained level is of points before it
+ * @param least points that the test takes
+ */
+export function learntOf(values: Float64Array, onset: number, least: number): Learnt {
+  const finite = values.filter(Number.isFinite);
+  const first = values.subarray(0, Math.min(onset, UNTRAINED)).filter(Number.isFinite);
+  const last = finite.subarray(finite.length - Math.max(BLOCKS, Math.floor(finite.length / 10)));
+  const end = medianOf(last);
+  if (finite.length < least || first.length === 0) return { holds: null, untrained: Number.NaN, end };
+  const noise = MAD_TO_SIGMA * medianOf(last.map((value) => Math.abs(value - end)));
+  const [level, highest] = [medianOf(first), Math.max(...first.subarray(0, LASTING))];
+  // What is learnt within a few points is learnt: the first of them stands out of the noise.
+  const untrained = highest > level + OUTLIER * noise ? highest : level;
+  const error = Math.hypot(levelError(last), noise / Math.sqrt(first.length));
+  return { holds: end < untrained - ERRORS * error, untrained, end };
+}
+
+/** Why a run is said to have learnt nothing, and from which point of the last attempt on. */
+export interface NeverLearned {
+  readonly from: number;
+  readonly learnt: Learnt;
+  readonly why: string;
+}
+
+/** Contrastive losses are of pairs in a batch, whose level says little of what is learnt. */
+const CONTRASTIVE = /contrast|info_?nce|(^|[^a-z])nce([^a-z]|$)|triplet|simclr/i;
+
+/**
+ * Evidence that the last attempt of a run learnt nothing; null without evidence, or with too few points.
+ *
+ * @param judged the loss that decides, no task and no evaluation
+ */
+export function neverLearned(
+  run: Run,
+  judged: JudgedSeries,
+  { learntPoints: least }: VerdictSettings,
+): NeverLearned | null {
+  const { series } = judged;
+  if (series.role !== 'loss' || CONTRASTIVE.test(series.name) || rewardsOf(run).length > 0) return null;
+  const attempt = run.attempts.length - 1;
+  const values = Float64Array.from(attemptOf(series, attempt).value);
+  const incidents = judged.attempts[attempt]?.incidents ?? [];
+  const learnt = learntOf(values, incidents[0]?.onset ?? values.length, least);
+  if (learnt.holds !== false || learnt.end === 0 || metricMoves(run, attempt)) return null;
+  const isFirst = begunAnew(run, attempt);
+  const found =
+    (isFirst ? afterIncident(incidents, learnt) : null) ??
+    (isFirst ? withoutUpdates(run, series, attempt, values, least) : null) ??
+    (isFirst ? atChance(run, attempt, learnt, values) : null) ??
+    flatRestart(judged, attempt, values, least);
+  return found === null ? null : { ...found, learnt };
+}
+
+type Evidence = Pick<NeverLearned, 'from' | 'why'>;
+
+/** Whether an attempt begins where the run began: what goes on from a checkpoint has an untrained level that nobody logged. */
+function begunAnew({ attempts }: Run, attempt: number): boolean {
+  const [first, own] = [attempts[0]!, attempts[attempt]!];
+  // A first step far into a training is that of a run that goes on.
+  return attempt === 0
+    ? own.firstStep <= Math.max(1, (own.lastStep - own.firstStep) / 20)
+    : own.firstStep <= first.firstStep;
+}
+
+/** An incident that is over, and left nothing: the loss is back at the level of an untrained net. */
+function afterIncident(incidents: readonly SeriesIncident[], { untrained, end }: Learnt): Evidence | null {
+  const destroyed = incidents.find(
+    ({ recovered, end: until, onset, size }) =>
+      recovered !== null && until - onset >= LASTING && !(size < DESTROYED),
+  );
+  if (destroyed === undefined) return null;
+  const why = `the loss comes back from its rise to ${formatNumber(end)}, and no lower than the ${formatNumber(untrained)} that it began with`;
+  return { from: destroyed.onset, why };
+}
+
+const isNorm = ({ role, name }: TimeSeries): boolean =>
+  role === 'grad_norm' ||
+  role === 'update_norm' ||
+  role === 'learning_rate' ||
+  /^(lr|learning_rate)$/i.test(name);
+
+/** Significant digits of a number as it is written. */
+const digitsOf = (value: number): number =>
+  String(value)
+    .replace(/e.*$/i, '')
+    .replace(/^[-0.]+|\./g, '').length;
+
+/** A rate or a norm that is 0 at every update, or a loss that never moves, at a precision that rounds nothing away. */
+function withoutUpdates(
+  run: Run,
+  series: TimeSeries,
+  attempt: number,
+  values: Float64Array,
+  least: number,
+): Evidence | null {
+  const precise = values.some((value) => digitsOf(value) >= DIGITS);
+  if (!precise) return null;
+  const still = run.series.find((one) => {
+    if (!isNorm(one)) return false;
+    const { value } = attemptOf(one, attempt);
+    return value.length >= least && value.every((each) => each === 0);
+  });
+  if (still !== undefined)
+    return { from: 0, why: `"${still.name}" is 0 at every one of its points, so no weight changes` };
+  if (values.length < least || !values.every((value) => value === values[0])) return null;
+  return {
+    from: 0,
+    why: `"${series.name}" is ${formatNumber(values[0]!)} at every point, so no weight changes`,
+  };
+}
+
+/** A chance level that the log or its configuration shows, and the run at it from first to last. */
+function atChance(run: Run, attempt: number, { end }: Learnt, values: Float64Array): Evidence | null {
+  for (const auc of aucsOf(run)) {
+    const { value } = attemptOf(auc, attempt);
+    if (value.length >= CHANCE.evaluations && value.every((one) => Math.abs(one - 0.5) <= CHANCE.auc))
+      return {
+        from: 0,
+        why: `"${auc.name}" is at chance from its first point to its last (${formatNumber(value.at(-1)!)})`,
+      };
+  }
+  for (const [name, value] of run.hyperparameters) {
+    const classes = Number(value);
+    if (!/(^|[^a-z])(num|n)_?(classes|labels)$/i.test(name) || !(classes >= 2)) continue;
+    const chance = Math.log(classes);
+    if (
+      Math.abs(end - chance) <=
+      Math.max(CHANCE.loss * chance, ERRORS * levelError(values.subarray(-values.length / 10)))
+    )
+      return {
+        from: 0,
+        why: `the loss is at ${formatNumber(end)} to the end, which is chance for ${name} = ${classes} (ln ${classes} = ${formatNumber(chance)})`,
+      };
+  }
+  return null;
+}
+
+/** A beginning anew that stays flat, far above what the attempt before came to in as many points. */
+function flatRestart(
+  { series, attempts, doneAgain }: JudgedSeries,
+  attempt: number,
+  values: Float64Array,
+  least: number,
+): Evidence | null {
+  if (attempt === 0 || doneAgain[attempt - 1] === true || attempts[attempt]!.incidents.length > 0)
+    return null;
+  const own = attemptOf(series, attempt);
+  const before = attemptOf(series, attempt - 1);
+  if (before.step.length < least || own.step.at(0)! > before.step.at(0)! + usualDistance(before.step))
+    return null;
+  const earlier = Float64Array.from(before.value);
+  const onset = attempts[attempt - 1]!.incidents[0]?.onset ?? earlier.length;
+  const sameTime = learntOf(earlier.subarray(0, values.length), Math.min(earlier.length, onset), least);
+  if (sameTime.holds !== true) return null;
+  const end = medianOf(values.subarray(-Math.max(BLOCKS, Math.floor(values.length / 10))));
+  if (!(end - sameTime.end > 0.5 * (sameTime.untrained - sameTime.end))) return null;
+  return {
+    from: 0,
+    why: `this attempt stays at ${formatNumber(end)}, where the one before had come down to ${formatNumber(sameTime.end)} in as many points`,
+  };
+}
+
+/** Whether a metric (an accuracy, an AUC) moved from its first points to its last by three of its own errors. */
+function metricMoves(run: Run, attempt: number): boolean {
+  return run.series.some((series) => {
+    if (series.role !== 'metric' || isNorm(series)) return false;
+    if (!/acc|auc|f1|precision|recall|bleu|rouge|ndcg|hit|map|mrr|iou|dice|psnr|r2/i.test(series.name))
+      return false;
+    const values = Float64Array.from(attemptOf(series, attempt).value).filter(Number.isFinite);
+    if (values.length < 2 * BLOCKS)
+      return values.length >= 2 && Math.abs(values.at(-1)! - values[0]!) > CHANCE.auc;
+    const quarter = Math.max(BLOCKS, values.length >> 2);
+    const [first, last] = [values.subarray(0, quarter), values.subarray(-quarter)];
+    const error = Math.hypot(levelError(first), levelError(last));
+    return Math.abs(medianOf(last) - medianOf(first)) > ERRORS * error;
+  });
+}

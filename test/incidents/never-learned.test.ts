@@ -1,0 +1,103 @@
+/** Runs that learnt nothing, each with a healthy one that looks nearly the same. */
+import { describe, expect, it } from 'vitest';
+import { neverLearnedDetector } from '../../src/judge/detectors/never-learned.ts';
+import { learntOf } from '../../src/judge/incidents/never-learned.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { findingsOf, makeRun, normals, type SeriesSpec } from '../detectors/runs.ts';
+
+const N = 400;
+const series = (level: (i: number) => number, sigma = 0.02, seed = 5): number[] => {
+  const normal = normals(seed);
+  return Array.from({ length: N }, (_, i) => Number((level(i) * Math.exp(sigma * normal())).toPrecision(6)));
+};
+const learns = (i: number): number => 0.3 + 2 * Math.exp(-i / 60);
+/** A rate so large that the third step destroys the weights: from 2.32 to 320 and back to ln 10. */
+const destroyed = (i: number): number =>
+  i < 3 ? 2.32 : i < 60 ? 2.32 + 318 * Math.exp(-(((i - 12) / 6) ** 2)) : 2.34;
+const rate = (value: (i: number) => number): SeriesSpec => ({
+  name: 'learning_rate',
+  values: Array.from({ length: N }, (_, i) => value(i)),
+});
+const loss = (values: number[]): SeriesSpec => ({ name: 'loss', values });
+const auc = (level: (i: number) => number): SeriesSpec => ({
+  name: 'auc',
+  values: Array.from({ length: 40 }, normals(9)).map((z, i) => level(i) + 0.003 * z),
+});
+
+describe('a run that learnt nothing', () => {
+  it.each<[string, SeriesSpec[], number]>([
+    ['a loss that blew up and came back to chance', [loss(series(destroyed, 0.004))], 3],
+    ['a rate of 0 at every point', [loss(series(() => Math.LN2)), rate(() => 0)], 0],
+    ['a loss that is one number', [loss(series(() => 0.693247, 0))], 0],
+    ['an AUC at chance from first to last', [loss(series(() => Math.LN2)), auc(() => 0.5)], 0],
+  ])('%s', (_, specs, onset) => {
+    const run = makeRun(specs);
+    const { verdict } = judgeRun(run);
+    expect(verdict.class).toBe('never-learned');
+    expect(Math.abs(verdict.onsetStep! - onset)).toBeLessThanOrEqual(2);
+    const [finding, ...more] = findingsOf(neverLearnedDetector, run);
+    expect(finding).toMatchObject({ id: 'never-learned', severity: 'error', series: 'loss' });
+    expect(more).toEqual([]);
+  });
+
+  it('at ln K, where the configuration says that there are K classes', () => {
+    const run = makeRun([loss(series(() => Math.log(10)))]);
+    expect(judgeRun(run).verdict.class).toBe('healthy');
+    const told = { ...run, hyperparameters: new Map([['num_classes', '10']]) };
+    expect(judgeRun(told as typeof run).verdict.class).toBe('never-learned');
+    const other = { ...run, hyperparameters: new Map([['num_classes', '8']]) };
+    expect(judgeRun(other as typeof run).verdict.class).toBe('healthy');
+  });
+});
+
+describe('its healthy twin', () => {
+  it.each<[string, SeriesSpec[]]>([
+    [
+      'a run that learns, whose rate warms up from 0',
+      [loss(series(learns)), rate((i) => Math.min(1, i / 50))],
+    ],
+    ['a fine-tuning from good weights', [loss(series(() => 0.8, 0.05))]],
+    [
+      'a click model that gains two percent over the base rate',
+      [
+        loss(series((i) => 0.056 - 0.001 * (1 - Math.exp(-i / 80)), 0.01)),
+        auc((i) => 0.5 + 0.2 * (1 - Math.exp(-i / 8))),
+      ],
+    ],
+    [
+      'an AUC that moves beside a loss that is flat',
+      [loss(series(() => Math.LN2)), auc((i) => 0.5 + 0.004 * i)],
+    ],
+    ['a loss that is printed with two digits', [loss(series(() => 0.69, 0))]],
+    ['a rate that is printed as 0 beside losses of two digits', [loss(series(() => 0.69, 0)), rate(() => 0)]],
+    ['too few points', [loss(series(() => 0.693247, 0).slice(0, 40))]],
+    ['a contrastive loss', [{ name: 'contrastive_loss', values: series(() => 5.545177, 0) }]],
+  ])('%s', (_, specs) => {
+    expect(judgeRun(makeRun(specs)).verdict.class).not.toBe('never-learned');
+  });
+
+  it('came back from the same rise, and learns on', () => {
+    const spiked = series((i) => learns(i) * (i >= 100 && i < 112 ? 40 : 1));
+    expect(judgeRun(makeRun([loss(spiked)])).verdict.class).toBe('micro-divergence');
+  });
+
+  it('had one bad batch', () => {
+    const spiked = series((i) => (i === 200 ? 8 : 0.8), 0.05);
+    expect(judgeRun(makeRun([loss(spiked)])).verdict.class).toBe('micro-divergence');
+  });
+});
+
+describe('learntOf', () => {
+  it('is a test against the error of both levels, and says nothing of few points', () => {
+    expect(learntOf(Float64Array.from(series(learns)), N, 50).holds).toBe(true);
+    expect(learntOf(Float64Array.from(series(() => 2.3)), N, 50).holds).toBe(false);
+    expect(learntOf(Float64Array.from(series(learns).slice(0, 30)), 30, 50).holds).toBeNull();
+    // A gain of 2 % is one where the noise is 1 %, and none where it is 60 %.
+    const gain = (i: number): number => 0.056 - 0.001 * (1 - Math.exp(-i / 80));
+    expect(learntOf(Float64Array.from(series(gain, 0.01)), N, 50).holds).toBe(true);
+    expect(learntOf(Float64Array.from(series(gain, 0.6)), N, 50).holds).toBe(false);
+  });
+  it('counts as learnt what was learnt within three points', () => {
+    expect(learntOf(Float64Array.from(series((i) => (i === 0 ? 9 : 0.4))), N, 50).holds).toBe(true);
+  });
+});
