@@ -920,7 +920,7 @@ class Recording:
         self._pool.clear()
         self._first_steps = None
         self.held = 0
-        with contextlib.suppress(ValueError):  # a path that is none: nothing was written there
+        with contextlib.suppress(Exception):  # a path that is none, or a disk that is gone
             shutil.rmtree(f"{self.folder}.spool", ignore_errors=True)
         if self.planned or self.stopped:
             self._write_status("closed")

@@ -115,7 +115,8 @@ class OpenCapture:
                     (self.path / self.manifest["steps"].pop()["file"]).unlink()
         except Exception:  # whatever the disk does: what is left cannot be used
             pass
-        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(Exception):
+            shutil.rmtree(self.path, ignore_errors=True)
         return False
 
 
@@ -227,7 +228,8 @@ class Writer:
             try:
                 job()
             except Exception as error:
-                failed(error)
+                with contextlib.suppress(Exception):
+                    failed(error)
             return
         with self._lock:
             self.waiting += size
