@@ -28,7 +28,8 @@ const BOUNDED: Readonly<Record<string, string>> = {
 
 const long = process.env.CLIPPY_DIAG_FUZZ !== undefined;
 const files = sourceFiles().filter(
-  (file) => long || file.startsWith('read/logs/') || file === 'model/inert-text.ts',
+  (file) =>
+    long || file.startsWith('read/logs/') || file.startsWith('read/job/') || file === 'model/inert-text.ts',
 );
 
 const found = async (): Promise<FoundPattern[]> => {

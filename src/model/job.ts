@@ -24,6 +24,8 @@ export interface Job {
     readonly line: number | null;
     readonly step: number | null;
     readonly time: string | null;
+    /** The file of the line, where it is another than the run's log. */
+    readonly path?: string;
   } | null;
   /** The rank that failed first; null where none is named. */
   readonly rank: number | null;

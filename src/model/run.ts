@@ -3,6 +3,7 @@
  * Values are kept as logged: nothing is dropped, reordered or downsampled; NaN and ±Infinity are data.
  */
 import type { Column } from './column.ts';
+import type { Job } from './job.ts';
 import type { SourceRef } from './source-ref.ts';
 
 /** What a series measures; `other` where no rule of logs/metric-roles.ts matches. */
@@ -105,6 +106,8 @@ export interface Run {
   readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;
   /** Things about reading this run that a user should know (several loss candidates, epochs taken as steps …). */
   readonly notes: readonly string[];
+  /** The story of the process that wrote the log, where something is known of it. */
+  readonly job?: Job;
 }
 
 /** The points of one attempt, as views on the same memory. */

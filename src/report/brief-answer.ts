@@ -16,6 +16,7 @@ import type { StepUnit } from '../model/run.ts';
 import { CONFIDENCE, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
+import { jobAnswer } from './job-answer.ts';
 import { replayLabel } from './replay-label.ts';
 import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
@@ -667,8 +668,15 @@ export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
   ]);
 
 /** What the page says of a run. Pure. */
+const withoutCrash = (run: RunReport): RunReport => ({
+  ...run,
+  findings: run.findings.filter(({ id }) => id !== 'job-crashed'),
+});
+
 export function answerOf(run: RunReport, report: Report): Answer {
-  const also = alsoOf(run, false);
+  const job = jobAnswer(run);
+  // What leads stands on the page once.
+  const also = alsoOf(job === null ? run : withoutCrash(run), false);
   const trouble = otherIncident(run) ?? troubleOf(report);
   const errors = run.findings.filter(({ severity }) => severity === 'error').length;
   const where = whereOf(run);
@@ -676,7 +684,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const fix = fixOf(run);
   const healthy = run.verdict.class === 'healthy';
   const mood =
-    healthy && errors > 0
+    job !== null || (healthy && errors > 0)
       ? 'bad'
       : healthy && (also !== null || trouble !== null)
         ? 'doubtful'
@@ -685,18 +693,26 @@ export function answerOf(run: RunReport, report: Report): Answer {
   return {
     mood,
     title:
-      healthy && errors > 0
-        ? 'THE LOSS IS HEALTHY, THE RUN IS NOT'
-        : healthy && also !== null
-          ? 'HEALTHY, with a warning'
-          : titleOf(run),
+      job !== null
+        ? job.title
+        : healthy && errors > 0
+          ? 'THE LOSS IS HEALTHY, THE RUN IS NOT'
+          : healthy && also !== null
+            ? 'HEALTHY, with a warning'
+            : titleOf(run),
     change: changeOf(run),
     facts: factsOf(run, report.skipped),
     checked: mood === 'good' ? checkedOf(run) : null,
     parts: [
       ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
-      ...(why === null ? [] : [{ label: 'Why', text: why }]),
-      ...(fix === null ? [] : [{ label: 'Fix', ...fix }]),
+      ...(job !== null
+        ? [
+            { label: 'Why', text: job.why },
+            { label: 'Fix', text: job.fix },
+          ]
+        : []),
+      ...(job !== null || why === null ? [] : [{ label: 'Why', text: why }]),
+      ...(job !== null || fix === null ? [] : [{ label: 'Fix', ...fix }]),
       ...(also === null ? [] : [{ label: 'Also', ...also }]),
       ...(noted === null ? [] : [{ label: 'Noted', ...noted }]),
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),

@@ -66,6 +66,7 @@ export const job = objectOf<Job>(
       line: orNull(finite('The line, from 1.')),
       step: orNull(finite('The last step before it.')),
       time: orNull(text('Its time, as printed.')),
+      path: text('The file of the line, where it is another than the log of the run.').optional(),
     }),
     'Where the log states the reason first; null where it does not.',
   ),

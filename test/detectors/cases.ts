@@ -59,6 +59,22 @@ const twoPeaks = ofLoss(
 );
 
 export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
+  'job-crashed': {
+    run: {
+      ...ofLoss(fallingLoss(300)),
+      job: {
+        ended: 'crashed',
+        reason: 'out-of-memory',
+        at: { line: 301, step: 299, time: null },
+        rank: 3,
+        message: 'torch.OutOfMemoryError: CUDA out of memory.',
+        gaps: [],
+        resumes: [],
+      },
+    },
+    step: 299,
+    thresholds: {},
+  },
   'non-finite-loss': {
     run: makeRun([
       { name: 'loss', values: changed(fallingLoss(300), (v, i) => (i >= 200 ? Number.NaN : v)) },

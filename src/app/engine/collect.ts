@@ -29,6 +29,7 @@ import { retold } from '../../read/logs/retold.ts';
 import { toldTwice } from '../../read/logs/same-run.ts';
 import { readSidecars } from '../../read/logs/sidecars.ts';
 import { isLastValues, isPrintedBeside } from '../../read/logs/wandb-folder.ts';
+import { isCrashFile, logBeside, withCrash } from './crash-files.ts';
 import { distinctIds } from './distinct-ids.ts';
 import { type InputFile, openInput } from './input-file.ts';
 import { ownReport } from './own-report.ts';
@@ -224,6 +225,8 @@ interface Walk {
   readonly found: Inputs;
   readonly logs: { readonly log: LogInput; readonly format: LogFormat; readonly order: number }[];
   readonly skipped: (Skipped & { readonly order: number })[];
+  /** Output without a record that says how its process ended. */
+  readonly crashes: { readonly log: LogInput; readonly format: LogFormat; readonly order: number }[];
   /** Files of formats of which several make a run. */
   readonly parts: Part[];
   /** Checkpoints that are remembered. */
@@ -232,7 +235,17 @@ interface Walk {
 }
 
 async function collectFolder(root: string, options: Reading, found: Inputs): Promise<void> {
-  const walked: Walk = { root, options, found, logs: [], skipped: [], parts: [], remembered: 0, waiting: [] };
+  const walked: Walk = {
+    root,
+    options,
+    found,
+    logs: [],
+    skipped: [],
+    crashes: [],
+    parts: [],
+    remembered: 0,
+    waiting: [],
+  };
   const count = (): number =>
     found.checkpoints.length +
     walked.remembered +
@@ -258,6 +271,7 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   }
   await joinParts(walked);
   passOverRetold(walked);
+  adoptCrashes(walked);
   const read = passOverData(walked, count() - before);
   const byOrder = (a: { readonly order: number }, b: { readonly order: number }): number => a.order - b.order;
   found.logs.push(...read.sort(byOrder).map(({ log }) => log));
@@ -269,6 +283,23 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   }
   if (recorder !== undefined) await tellRecorder(recorder);
   throw diagError('folder-without-inputs', { path: root, files }, { path: root });
+}
+
+/** Says of the run beside it how it ended; a file of no run is a run of its own, without a loss. */
+function adoptCrashes({ crashes, logs, skipped }: Walk): void {
+  for (const crash of crashes) {
+    const beside = logBeside(
+      crash.log,
+      logs.map(({ log }) => log),
+    );
+    const at = logs.findIndex(({ log }) => log === beside);
+    if (beside === undefined) logs.push(crash);
+    else {
+      logs[at] = { ...logs[at]!, log: withCrash(beside, crash.log) };
+      const reason = `output of the run of ${beside.path}: read for how its process ended`;
+      skipped.push({ path: crash.log.path, reason, order: crash.order });
+    }
+  }
 }
 
 /** Passes over logs of which another one tells every value. */
@@ -493,7 +524,8 @@ async function takeRun(run: RunFiles, parts: readonly Part[], walked: Walk): Pro
     ? await finishLog(raw, { ...options, id, folder: run.folder })
     : await joined(run, parts, id, options);
   const reason = alone ? whyNoLog(log, format) : undefined;
-  if (reason === undefined) logs.push({ log, format, order });
+  if (alone && isCrashFile(log)) walked.crashes.push({ log, format, order });
+  else if (reason === undefined) logs.push({ log, format, order });
   else skipped.push({ path: run.path, reason, ...saying(signOfEmpty(log, format, head)), order });
 }
 

@@ -75,6 +75,7 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
       Array.from(run.hyperparameters, ([name, value]) => [name, numberFromJson(value) ?? value]),
     ),
     notes: [...new Set([...run.notes, ...evidence.notes, ...whatIf.notes])],
+    ...(run.job === undefined ? {} : { job: run.job }),
     cause,
     remedies,
     replay: whatIf.replay,

@@ -18,6 +18,7 @@ const recommended: Preset = {
     'non-finite-loss': 'error',
     'full-divergence': 'error',
     'never-learned': { severity: 'error', missing: 'skip' },
+    'job-crashed': { severity: 'error', missing: 'skip' },
     'missing-loss': { severity: 'error', missing: 'skip' },
     'dead-run': { severity: 'error', missing: 'skip' },
     drift: 'warning',

@@ -9,6 +9,7 @@ import { evalOnlySpike } from './eval-only-spike.ts';
 import { fullDivergence } from './full-divergence.ts';
 import { gradientNormSpike } from './gradient-norm-spike.ts';
 import { guardAlarm } from './guard-alarm.ts';
+import { jobCrashed } from './job-crashed.ts';
 import { learningRateAnomaly } from './learning-rate-anomaly.ts';
 import { lossColumnStops } from './loss-column-stops.ts';
 import { lossScaleFalls } from './loss-scale-falls.ts';
@@ -31,6 +32,7 @@ import { updateNormSpike } from './update-norm-spike.ts';
 
 /** In the order in which a report shows what they find at one severity. */
 export const DETECTORS = {
+  'job-crashed': jobCrashed,
   'non-finite-loss': nonFiniteLoss,
   'missing-loss': missingLoss,
   'dead-run': deadRun,

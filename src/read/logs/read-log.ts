@@ -18,8 +18,10 @@ import { encodingOf, isBinary, markBytes, type TextEncoding, toUtf8 } from '../b
 import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
 import { joinAccounts } from '../bytes/ledger.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
+import { type JobSigns, type JobWatcher, watchJob } from '../job/job-signs.ts';
+import { jobOf, tellsEnd } from '../job/job-story.ts';
 import { finishRun } from './finish-run.ts';
-import type { LogContent, LogFormat, LogReadOptions } from './format.ts';
+import type { LogContent, LogFormat, LoggedRun, LogReadOptions } from './format.ts';
 import { NO_SIDECARS, type Sidecars } from './hyperparameters.ts';
 import { LOG_FORMATS } from './registry.ts';
 import { AMBIGUOUS_CELL } from './row-table.ts';
@@ -54,6 +56,8 @@ export interface RawLog extends LogContent {
   readonly lost: number;
   readonly unreadBytes: number;
   readonly grownBytes?: number;
+  /** What a text says of the process that wrote it. */
+  readonly jobSigns?: JobSigns;
 }
 
 /** The format that claims a head, asked in the order of the registry. */
@@ -126,6 +130,13 @@ async function* counted(
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     onBytes(chunk.length);
+    yield chunk;
+  }
+}
+
+async function* watched(chunks: AsyncIterable<Uint8Array>, job: JobWatcher): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    job.take(chunk);
     yield chunk;
   }
 }
@@ -211,13 +222,15 @@ export async function readRawStream(
   }
   const encoding = format.text ? encodingOf(head) : 'utf-8';
   const again = format.text ? secondLook(all, options.reopen, gzip, shown) : undefined;
+  const job = watchJob();
   const read = async (): Promise<LogContent> =>
-    format.read(format.text ? toUtf8(again?.first ?? all, encoding) : all, shown, {
+    format.read(format.text ? watched(toUtf8(again?.first ?? all, encoding), job) : all, shown, {
       roles: options.roles ?? new Map(),
       ...(encoding === 'utf-8' ? {} : { encoding }),
       ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
     });
   const known = await read();
+  const jobSigns = format.text ? job.end() : undefined;
   const content =
     again === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
       ? known
@@ -227,7 +240,8 @@ export async function readRawStream(
     format.anyText !== undefined &&
     options.format === undefined &&
     content.kept === 0 &&
-    errors.length === 0
+    errors.length === 0 &&
+    !tellsEnd(jobSigns)
   ) {
     const [best] = (content.likeliest ?? []).flatMap((one) => {
       const pattern = one.pattern ?? suggestPattern(one.text);
@@ -257,6 +271,7 @@ export async function readRawStream(
     unreadBytes: unreadBytes(account),
     errors: [...errors, ...content.errors],
     sha256: whole ? hash.digest('hex') : null,
+    ...(jobSigns === undefined ? {} : { jobSigns }),
   };
 }
 
@@ -366,7 +381,9 @@ export async function readLogFile(path: string, options: ReadLogOptions = {}): P
 
 /** Turns what was read into the runs that everything else works on. */
 export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Promise<LogInput> {
-  const { path, runs, ...rest } = raw;
+  const { path, runs: read, jobSigns, ...rest } = raw;
+  // A text that holds nothing but a crash is a run without a loss.
+  const runs = read.length === 0 && tellsEnd(jobSigns) ? [NO_RECORD] : read;
   const sidecars =
     options.sidecars === false || path === STDIN_NAME
       ? NO_SIDECARS
@@ -387,8 +404,16 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
     path,
     ...rest,
     errors: told([...raw.errors, ...finished.flatMap(refusedErrors)], raw, finished),
-    runs: finished,
+    runs: finished.map((run, k) => (k === finished.length - 1 ? withJob(run, jobSigns) : run)),
   };
+}
+
+const NO_RECORD: LoggedRun = { stepUnit: 'step', series: [] };
+
+/** The run with the story of its process, where something is known of it. */
+export function withJob(run: Run, signs: JobSigns | undefined): Run {
+  const job = jobOf(run, signs);
+  return job === undefined ? run : { ...run, job };
 }
 
 /**
@@ -435,7 +460,7 @@ const refusedErrors = (run: Run): ErrorRecord[] =>
 /** The files of a run that several make, each with its own errors. */
 export function filesOfRun(raws: readonly RawLog[], run: Run): Omit<LogInput, 'kind' | 'runs' | 'files'>[] {
   const refused = refusedErrors(run);
-  return raws.map(({ runs: _, ...file }) => ({
+  return raws.map(({ runs: _, jobSigns: _signs, ...file }) => ({
     ...file,
     errors: [...file.errors, ...refused.filter(({ path }) => path === file.path)],
   }));

@@ -1,0 +1,29 @@
+/** Output of a process that holds no record and says how it ended: beside a log it is a part of that log's run. */
+import { dirname } from 'node:path';
+import type { Job } from '../../model/job.ts';
+import type { LogInput } from '../../model/log.ts';
+import type { Run } from '../../model/run.ts';
+
+/** Whether a text has no number of a training, and says how its process ended. */
+export const isCrashFile = ({ runs }: LogInput): boolean =>
+  runs.length === 1 && runs[0]!.series.length === 0 && runs[0]!.job?.at != null;
+
+/** The only log of the folder that a crash file lies in; undefined where there are none or several. */
+export function logBeside(crash: LogInput, logs: readonly LogInput[]): LogInput | undefined {
+  const folder = dirname(crash.path);
+  const near = logs.filter(({ path }) => path === folder || dirname(path) === folder);
+  return near.length === 1 && near[0]!.runs.length === 1 ? near[0] : undefined;
+}
+
+/** A log whose run ended as another file says. What the log itself says of its end counts more. */
+export function withCrash(log: LogInput, crash: LogInput): LogInput {
+  const [run] = log.runs as [Run];
+  const { job } = crash.runs[0]!;
+  if (job === undefined || (run.job !== undefined && run.job.ended !== 'unknown')) return log;
+  const step = run.attempts.at(-1)?.lastStep ?? null;
+  const at: Job['at'] = { line: null, time: null, ...job.at, step, path: crash.path };
+  return { ...log, runs: [{ ...run, job: { ...job, ...pick(run.job), at } }] };
+}
+
+const pick = (own: Job | undefined): Partial<Pick<Job, 'gaps' | 'resumes'>> =>
+  own === undefined ? {} : { gaps: own.gaps, resumes: own.resumes };

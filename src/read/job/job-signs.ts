@@ -1,0 +1,234 @@
+/** Looks for what a process printed about its end, while a log is read for its records. */
+import type { JobEnd, JobReason } from '../../model/job.ts';
+import {
+  EXCEPTION_CLASS,
+  EXCEPTION_NAME,
+  FIRST_FAILURE,
+  JOB_SIGNATURES,
+  type JobSignature,
+  RANK_FORMS,
+  RESUMED_FROM,
+  TRACEBACK,
+} from './signatures.ts';
+
+/** A line that says how a process ended. */
+export interface JobSign {
+  readonly ended: JobEnd;
+  readonly reason: JobReason | null;
+  /** 1-based, in the file. */
+  readonly line: number;
+  /** What was printed, without its prefix, at most 300 characters. Untrusted text. */
+  readonly message: string;
+  readonly rank: number | null;
+  readonly time: string | null;
+  /** Another program's report of the failure. */
+  readonly summary: boolean;
+}
+
+/** What a text tells of the process that wrote it. */
+export interface JobSigns {
+  readonly signs: readonly JobSign[];
+  /** Lines that say from which checkpoint training goes on. */
+  readonly resumed: readonly { readonly line: number; readonly from: string }[];
+  /** The rank that a launcher names as the first to fail. */
+  readonly firstRank: number | null;
+  readonly lines: number;
+}
+
+export interface JobWatcher {
+  /** Text as UTF-8, in order. */
+  take(chunk: Uint8Array): void;
+  /** What was found; no more text follows. */
+  end(): JobSigns;
+}
+
+const LONGEST_LINE = 2000;
+const LONGEST_MESSAGE = 300;
+/** Signs that are kept: tracebacks of a thousand ranks are one story. */
+const MOST_SIGNS = 2000;
+/** Lines that a traceback may have. */
+const LONGEST_TRACEBACK = 400;
+/** Lines of a launcher's words on the rank that failed first. */
+const LONGEST_FIRST_FAILURE = 12;
+
+const KEYWORDS: readonly Buffer[] = [
+  ...new Set([
+    TRACEBACK,
+    FIRST_FAILURE.keyword,
+    ...RESUMED_FROM.keywords,
+    ...JOB_SIGNATURES.map(({ keyword }) => keyword),
+  ]),
+].map((keyword) => Buffer.from(keyword));
+
+/** A date and a time of day, as loggers print them. */
+const CLOCK = /\b(\d{4}[-/]\d\d?[-/]\d\d?[ T]\d\d?:\d\d:\d\d|\d\d?:\d\d:\d\d)\b/;
+
+/** The rank that a line names; null where it names none. */
+export function rankOf(line: string): number | null {
+  for (const form of RANK_FORMS) {
+    const found = form.exec(line);
+    if (found !== null) return Number(found[1]);
+  }
+  return null;
+}
+
+/** A traceback whose exception has not been printed yet. */
+interface OpenTraceback {
+  /** What stands before it in each of its lines. */
+  readonly prefix: string;
+  /** Whether the prefix has a clock, and differs from line to line. */
+  readonly clock: boolean;
+  readonly rank: number | null;
+  left: number;
+}
+
+/** The text of a line behind the prefix of a traceback; undefined where the line is of something else. */
+function behind({ prefix, clock }: OpenTraceback, line: string): string | undefined {
+  if (clock) return line.length >= prefix.length ? line.slice(prefix.length) : undefined;
+  return line.startsWith(prefix) ? line.slice(prefix.length) : undefined;
+}
+
+/** What is known so far. */
+interface Watching {
+  readonly signs: JobSign[];
+  readonly resumed: JobSigns['resumed'][number][];
+  firstRank: number | null;
+  /** Lines that the launcher's words on the first failure still have. */
+  inFirstFailure: number;
+  open: OpenTraceback[];
+  lineNumber: number;
+}
+
+type Form = Pick<JobSignature, 'ended' | 'reason' | 'summary'>;
+
+const formOf = (text: string): Form | undefined =>
+  JOB_SIGNATURES.find(({ keyword, pattern }) => text.includes(keyword) && pattern.test(text));
+
+function note(watching: Watching, text: string, { ended, reason, summary }: Form, rank: number | null): void {
+  if (watching.signs.length >= MOST_SIGNS) return;
+  watching.signs.push({
+    ended,
+    reason,
+    summary: summary === true,
+    line: watching.lineNumber,
+    message: text.trim().slice(0, LONGEST_MESSAGE),
+    rank,
+    time: CLOCK.exec(text)?.[1] ?? null,
+  });
+}
+
+const namesException = (text: string): boolean => EXCEPTION_CLASS.test(EXCEPTION_NAME.exec(text)?.[1] ?? '');
+
+/** Whether the line ended an open traceback: it names the exception. */
+function endsTraceback(watching: Watching, line: string): boolean {
+  for (const one of watching.open) {
+    const text = behind(one, line);
+    one.left--;
+    if (text === undefined || text === '' || /^[\s|+]/.test(text) || !namesException(text)) continue;
+    watching.open = watching.open.filter((other) => other !== one);
+    note(watching, text, formOf(text) ?? { ended: 'crashed', reason: 'exception' }, rankOf(text) ?? one.rank);
+    return true;
+  }
+  watching.open = watching.open.filter(({ left }) => left > 0);
+  return false;
+}
+
+function opensTraceback({ open }: Watching, line: string): boolean {
+  const at = line.indexOf(TRACEBACK);
+  if (at < 0) return false;
+  const prefix = line.slice(0, at);
+  // A process that prints an exception of another one says `Original Traceback`.
+  const own = prefix.endsWith('Original ') ? prefix.slice(0, -'Original '.length) : prefix;
+  open.push({ prefix: own, clock: CLOCK.test(own), rank: rankOf(line), left: LONGEST_TRACEBACK });
+  return true;
+}
+
+function readLine(watching: Watching, bytes: Buffer): void {
+  watching.lineNumber++;
+  const whole = bytes.toString('utf8', 0, Math.min(bytes.length, LONGEST_LINE));
+  // A progress bar writes over its line: what stands last in it is what a reader saw.
+  const line = whole.replace(/\r$/, '').slice(whole.lastIndexOf('\r', whole.length - 2) + 1);
+  if (opensTraceback(watching, line) || (watching.open.length > 0 && endsTraceback(watching, line))) return;
+  if (line.includes(FIRST_FAILURE.keyword)) watching.inFirstFailure = LONGEST_FIRST_FAILURE;
+  if (watching.inFirstFailure > 0) {
+    watching.inFirstFailure--;
+    const rank = FIRST_FAILURE.rank.exec(line)?.[1];
+    if (rank !== undefined) watching.firstRank ??= Number(rank);
+  }
+  const form = formOf(line);
+  if (form !== undefined) note(watching, line, form, rankOf(line));
+  else readResume(watching, line);
+}
+
+function readResume({ resumed, lineNumber }: Watching, line: string): void {
+  if (!RESUMED_FROM.keywords.some((keyword) => line.includes(keyword)) || resumed.length >= MOST_SIGNS)
+    return;
+  const from = RESUMED_FROM.pattern.exec(line)?.[1];
+  if (from !== undefined) resumed.push({ line: lineNumber, from });
+}
+
+/** Whole lines. Where a message spans lines each of them is read; else those from the first keyword on. */
+function readLines(watching: Watching, text: Buffer): void {
+  const spans = watching.open.length > 0 || watching.inFirstFailure > 0;
+  const hit = spans ? 0 : firstKeyword(text);
+  const first = hit < 0 ? text.length : text.lastIndexOf(10, hit) + 1;
+  watching.lineNumber += countLines(text.subarray(0, first));
+  let from = first;
+  while (from < text.length) {
+    const end = text.indexOf(10, from);
+    readLine(watching, text.subarray(from, end < 0 ? text.length : end));
+    from = end < 0 ? text.length : end + 1;
+  }
+}
+
+/** Where the first keyword stands; -1 where there is none. */
+function firstKeyword(text: Buffer): number {
+  let first = -1;
+  for (const keyword of KEYWORDS) {
+    const at = (first < 0 ? text : text.subarray(0, first)).indexOf(keyword);
+    if (at >= 0) first = at;
+  }
+  return first;
+}
+
+/**
+ * Watches text for the end of the process that printed it. A log without any keyword costs one search a keyword and a count
+ * of its lines; memory: one line, and what was found.
+ */
+export function watchJob(): JobWatcher {
+  const watching: Watching = {
+    signs: [],
+    resumed: [],
+    firstRank: null,
+    inFirstFailure: 0,
+    open: [],
+    lineNumber: 0,
+  };
+  let rest: Buffer = Buffer.alloc(0);
+  return {
+    take(chunk) {
+      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+      const end = bytes.lastIndexOf(10);
+      if (end < 0) {
+        // A line longer than any message is of something else.
+        rest = rest.length > LONGEST_LINE ? rest : Buffer.concat([rest, bytes]);
+        return;
+      }
+      const begun = rest.length > 0 ? bytes.indexOf(10) + 1 : 0;
+      if (begun > 0) readLines(watching, Buffer.concat([rest, bytes.subarray(0, begun)]));
+      if (begun <= end) readLines(watching, bytes.subarray(begun, end + 1));
+      rest = Buffer.from(bytes.subarray(end + 1));
+    },
+    end() {
+      if (rest.length > 0) readLines(watching, rest);
+      const { signs, resumed, firstRank, lineNumber } = watching;
+      return { signs, resumed, firstRank, lines: lineNumber };
+    },
+  };
+}
+
+function countLines(text: Buffer): number {
+  let count = 0;
+  for (let at = text.indexOf(10); at >= 0; at = text.indexOf(10, at + 1)) count++;
+  return count;
+}

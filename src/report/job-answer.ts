@@ -1,0 +1,37 @@
+/** The answer of a run whose process ended in an error while its loss was well: what ended it, where, and what to do. */
+import { formatCount } from '../model/format-number.ts';
+import { inertName } from '../model/inert-text.ts';
+import { JOB_REASON_WORDS, jobEndClause } from '../model/job-words.ts';
+import type { RunReport } from '../model/report.ts';
+
+interface JobAnswer {
+  /** CRASHED at step 812: out of memory on rank 3 */
+  readonly title: string;
+  readonly why: string;
+  readonly fix: string;
+}
+
+/** Characters of the quoted message. */
+const LONGEST_QUOTE = 160;
+
+/**
+ * Null where the process did not fail, and where the loss itself went wrong: then the incident leads, and the end of the process
+ * is a finding beside it.
+ */
+export function jobAnswer({ job, verdict, findings, stepUnit }: RunReport): JobAnswer | null {
+  const failed = findings.some(({ id, severity }) => id === 'job-crashed' && severity === 'error');
+  const isLossWell =
+    verdict.class === 'healthy' || (verdict.class === 'inconclusive' && verdict.onsetStep === null);
+  if (job === undefined || !failed || !isLossWell) return null;
+  const step = job.at?.step ?? null;
+  const where = step === null ? '' : ` at ${stepUnit} ${formatCount(step)}`;
+  const what = job.reason === null ? '' : `: ${JOB_REASON_WORDS[job.reason].short}`;
+  const rank = job.rank === null ? '' : ` on rank ${job.rank}`;
+  const line = job.at?.line == null ? '' : ` (line ${formatCount(job.at.line)})`;
+  const said = job.message === null ? '' : `: ${inertName(job.message).slice(0, LONGEST_QUOTE)}`;
+  return {
+    title: `${job.ended === 'killed' ? 'KILLED' : 'CRASHED'}${where}${what}${rank}`,
+    why: `The process ${jobEndClause(job)}${line}${said}`,
+    fix: JOB_REASON_WORDS[job.reason ?? 'exception'].next,
+  };
+}

@@ -1,0 +1,71 @@
+/** How a process ended, from what it printed: real crashes (fixtures/job), forms of public reports, and healthy twins. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { Job } from '../../src/model/job.ts';
+import { watchJob } from '../../src/read/job/job-signs.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+interface Case {
+  readonly name: string;
+  readonly text: string;
+  readonly ended: Job['ended'] | null;
+  readonly reason: Job['reason'];
+  readonly rank: number | null;
+}
+const casesOf = (file: string): Case[] =>
+  JSON.parse(readFileSync(`${projectRoot}/fixtures/job/${file}`, 'utf8')) as Case[];
+
+async function* pieces(text: string, size: number): AsyncGenerator<Uint8Array> {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+async function jobOfText(text: string, size = 1 << 16): Promise<Job | undefined> {
+  const log = await finishLog(await readRawStream(pieces(text, size), 'train.log'), { sidecars: false });
+  return log.runs.at(-1)?.job;
+}
+
+describe.each(['made.json', 'public-forms.json'])('%s', (file) => {
+  it.each(casesOf(file))('$name', async ({ text, ended, reason, rank }) => {
+    const job = await jobOfText(text);
+    expect({ ended: job?.ended ?? null, reason: job?.reason ?? null, rank: job?.rank ?? null }).toEqual({
+      ended,
+      reason,
+      rank,
+    });
+    if (job?.at != null && job.message !== null)
+      expect(text.split('\n')[job.at.line! - 1]).toContain(job.message.slice(0, 60));
+  });
+});
+
+it('says the same however the text is cut into chunks', async () => {
+  for (const { text } of casesOf('made.json')) {
+    const whole = await jobOfText(text);
+    for (const size of [7, 64, 1000]) expect(await jobOfText(text, size)).toEqual(whole);
+  }
+});
+
+it('a crash that training survived ended nothing, and one after the last record did', async () => {
+  const record = (step: number): string => `step ${step} loss ${(2 / (1 + step)).toFixed(4)}\n`;
+  const losses = (from: number, to: number): string =>
+    Array.from({ length: to - from }, (_, k) => record(from + k)).join('');
+  const crash =
+    'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\nValueError: bad row\n';
+  expect(await jobOfText(losses(0, 30) + crash + losses(30, 60))).toBeUndefined();
+  expect((await jobOfText(losses(0, 60) + crash))?.ended).toBe('crashed');
+  const resumed = await jobOfText(
+    `${losses(0, 30)}${crash}Resuming training from checkpoint ckpt/step-20.pt\n${losses(20, 60)}`,
+  );
+  expect(resumed).toMatchObject({
+    ended: 'unknown',
+    resumes: [{ step: 20, from: 'ckpt/step-20.pt', lostSteps: 10 }],
+  });
+});
+
+it('costs no memory for a text of a million lines', () => {
+  const watcher = watchJob();
+  const chunk = Buffer.from('step 1 loss 0.5\n'.repeat(4096));
+  for (let k = 0; k < 250; k++) watcher.take(chunk);
+  expect(watcher.end()).toEqual({ signs: [], resumed: [], firstRank: null, lines: 4096 * 250 });
+});
