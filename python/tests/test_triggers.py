@@ -3,12 +3,13 @@
 import json
 import math
 import os
+import signal
 
 import numpy as np
 import pytest
 
 from clippy_diag.captures import Source
-from clippy_diag.recording import Recording, Sizes, Step
+from clippy_diag.recording import Controls, Recording, Sizes, Step
 from clippy_diag.triggers import Learning, Watch, not_finite
 
 
@@ -174,3 +175,22 @@ def test_memory_without_room_for_the_first_steps_keeps_none(tmp_path):
     # What is in memory is captured in their place.
     steps = [entry["step"] for entry in json.loads((tmp_path / "capture" / "capture.json").read_text())["steps"]]
     assert 499 in steps
+
+
+def test_a_signal_asks_for_a_capture_and_reaches_its_handler_of_before(tmp_path, read):
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        loop = Loop(tmp_path / "capture", every=5, after=2)
+        recorder = Controls()
+        recorder._own = loop.recording
+        recorder.capture_on_signal(signal.SIGUSR1)
+        for step in range(20):
+            if step == 9:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            loop.step(step, 1.0)
+        recorder.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert read(tmp_path / "capture").manifest["flushed"] == {"step": 9, "reason": "asked for by SIGUSR1"}
+    assert heard == [signal.SIGUSR1]

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -68,6 +68,10 @@ class Ahead(NamedTuple):
     kept: Sequence[Sequence[float]]
 
 
+#: What a guard advises: take the step, scale its gradients, or leave it out.
+Action = Literal["apply", "clip", "skip"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Advice:
     """What a check found.
@@ -84,7 +88,7 @@ class Advice:
 
     step: int
     risk: float
-    action: str
+    action: Action
     why: str
     rule: str | None = None
     scale: float = 1.0

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Protocol
+from typing import Any, Callable, Protocol, TypedDict
 
 from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
 from .judge import judge_losses, worst
@@ -23,6 +23,18 @@ USUAL = 20
 
 class ClosedLoopMismatch(RuntimeError):
     """The training does not come back from the capture, so nothing that it would do under a rule can be believed."""
+
+
+class ClosedLoops(TypedDict):
+    """What `closed_loop` returns."""
+
+    #: One trace for each rule and arm, as in capture.json's `replay`.
+    replay: list[dict[str, Any]]
+    #: How closely the recorded losses came back: `rule`, `steps`, `worstDifference`, `noise`.
+    baseline: dict[str, Any]
+    #: Steps whose batches are the reference batches.
+    references: list[int]
+    onsetStep: int | None
 
 
 class LossFunctionError(RuntimeError):
@@ -158,7 +170,7 @@ def run_loops(
     trainer: Trainer,
     rules: None | Sequence[str] | Mapping[str, Mapping[str, float]],
     arms: str | None | Sequence[str],
-) -> dict[str, Any]:
+) -> ClosedLoops:
     """Baseline under the recorded clipping, then each rule and arm; the traces go to capture.json's `replay`.
 
     Raises ClosedLoopMismatch, and stores nothing, where the recorded losses do not come back.

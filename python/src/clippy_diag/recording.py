@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import threading
 import time
 import weakref
@@ -970,6 +971,20 @@ class Controls:
         """Writes a capture at the next step, incident or not, and records on for `steps_after` steps: a drill, to see that all
         works, or a look at a moment that matters."""
         self._own.request(reason)
+
+    def capture_on_signal(self, number: int) -> None:
+        """Writes a capture whenever the process gets a signal, such as `signal.SIGUSR1`; what handled it before still does.
+
+        Call it in the main thread. Nothing is installed unasked: schedulers use these signals to announce the end of a job.
+        """
+        before = signal.getsignal(number)
+
+        def handle(received: int, frame: Any) -> None:
+            self._own.request(f"asked for by {signal.Signals(received).name}")
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, handle)
 
     def flush(self, reason: str = "requested") -> None:
         """The old name of `capture`."""

@@ -19,7 +19,7 @@ import optax
 
 from ..captures import INITIAL, Capture, open_capture, read_raw, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
-from ..loops import Taken, called_loss, least, run_loops
+from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
 from ..rules import Rules
 from .recorder import FORMULAS, leaf_name, named_leaves
 
@@ -33,7 +33,7 @@ def closed_loop(
     rules: None | Sequence[str] | Mapping[str, Mapping[str, float]] = None,
     arms: str | None | Sequence[str] = "all",
     optimizer: Callable[[float], Any] | None = None,
-) -> dict[str, Any]:
+) -> ClosedLoops:
     """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
 
     folder     a capture with batches

@@ -19,7 +19,7 @@ import numpy as np
 from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..guarding import advice_entry
-from ..loops import Taken, called_loss, least, run_loops
+from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
 from ..messages import tell
 from ..rules import Rules
 from . import words as names
@@ -34,7 +34,7 @@ def closed_loop(
     arms: str | Sequence[str] | None = "all",
     train: bool = True,
     optimizer: Callable[[], Any] | None = None,
-) -> dict[str, Any]:
+) -> ClosedLoops:
     """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
 
     folder     a capture with batches

@@ -22,7 +22,7 @@ import torch
 
 from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
 from ..guarding import advice_entry
-from ..loops import ClosedLoopMismatch, Found, LossFunctionError, Taken, called_loss, least, run_loops
+from ..loops import ClosedLoopMismatch, ClosedLoops, Found, LossFunctionError, Taken, called_loss, least, run_loops
 from ..messages import describe
 from ..rules import OUTPUT_AXIS, Rules
 from . import words as names
@@ -42,7 +42,7 @@ def closed_loop(
     arms: str | None | Sequence[str] = "all",
     train: bool = True,
     optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None = None,
-) -> dict[str, Any]:
+) -> ClosedLoops:
     """Runs closed loops from the capture's first state, and stores their traces in capture.json's `replay`.
 
     folder     a capture with batches
