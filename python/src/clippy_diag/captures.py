@@ -270,8 +270,8 @@ def open_capture(folder: str | Path) -> Capture:
         )
     with open(path, encoding="utf8") as file:
         manifest = json.load(file)
-    if manifest.get("version") not in (1, 2):
-        raise ValueError(f"{path}: version {manifest.get('version')} is not known; known are 1 and 2")
+    if manifest.get("version") not in (1, 2, 3):
+        raise ValueError(f"{path}: version {manifest.get('version')} is not known; known are 1, 2 and 3")
     return Capture(path.parent, manifest)
 
 

@@ -38,6 +38,7 @@ from .captures import (
     write_fetched,
     write_json,
 )
+from .entries import changed_only
 from .messages import describe, tell, warn, warnings_are_no_errors
 from .options import Budget, bytes_of, deprecated
 from .triggers import LOOKED_EVERY, Watch, asked_by_file, not_finite
@@ -178,6 +179,8 @@ class Recording:
             raise ValueError(f"clippy-diag: every={every} must be at least 1 and after={after} at least 0")
         self.folder = Path(folder)
         self.describe = describe
+        #: Members of status.json beside the recording's own.
+        self.also_said: Callable[[], Mapping[str, Any]] = dict
         self.every, self.after, self.max_captures = every, after, max_captures
         self.memory, self.disk = bytes_of(memory), bytes_of(disk)
         self.stopped: str | None = None
@@ -314,6 +317,11 @@ class Recording:
     def parameters_due(self) -> bool:
         """Whether the next step of an open capture should come with its parameters, as a check of the replay."""
         return self._since % self.every == 0 and self._open is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a capture is being written."""
+        return self._open is not None
 
     def gradients_due(self) -> bool:
         """Whether this step, of which `begin` has seen the loss, needs its gradients."""
@@ -692,8 +700,9 @@ class Recording:
             "loss": number(taken.loss),
             **({"tasks": {name: number(value) for name, value in taken.tasks.items()}} if taken.tasks else {}),
             **({} if taken.has_gradients else {"gradients": False}),
-            **taken.entry,
+            **changed_only(taken.entry, opened.last),
         }
+        opened.last = taken.entry
         rates = [taken.rates.get(key) for key in opened.keys]
         entry["learningRate"] = rates[0]
         if len(rates) > 1:
@@ -872,6 +881,7 @@ class Recording:
             "captures": list(self.captures),
             "incidents": list(self._incidents),
             "problems": list(self.problems),
+            **self.also_said(),
             "losses": [[step, number(loss)] for step, loss in list(self._losses)[-HISTORY:]],
         }
 

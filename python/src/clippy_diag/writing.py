@@ -42,6 +42,8 @@ class OpenCapture:
         self.patience = PATIENCE
         self.placed = False
         self.written = 0
+        #: Members of the entry that was written last.
+        self.last: Mapping[str, Any] | None = None
         #: Why nothing more is written, or None.
         self.broken: str | None = None
 

@@ -94,7 +94,11 @@ function betweenLinks(capture: Capture, links: readonly AuditLink[]): AuditLink[
 
 /** The links in the order of the chain; what an earlier fault explains follows it. */
 function asAudit(links: readonly AuditLink[]): Audit {
-  const ordered = AUDIT_LINKS.flatMap((name) => links.filter(({ link }) => link === name));
+  // What nothing known explains comes after what may have caused it.
+  const isUnknown = ({ cause }: AuditLink): number => (cause === 'unknown' ? 1 : 0);
+  const ordered = AUDIT_LINKS.flatMap((name) =>
+    links.filter(({ link }) => link === name).sort((a, b) => isUnknown(a) - isUnknown(b)),
+  );
   const first = ordered.find(({ outcome }) => outcome === 'broken');
   const explained = ordered.map((link) =>
     first !== undefined && link.outcome === 'broken' && follows(link, first, ordered)

@@ -12,7 +12,7 @@ import { explain } from './explain.ts';
 import { broken, cannotTell, holds, notApplicable } from './link.ts';
 import { LINK_OF_CAUSE } from './link-of-cause.ts';
 import { writtenBetween } from './links/between.ts';
-import type { Survey } from './survey.ts';
+import { type Survey, withoutOutside } from './survey.ts';
 
 /** A deviation of so many tolerances is none of rounding; between 1 and this nothing is said. */
 const BROKEN = 3;
@@ -37,6 +37,14 @@ export function setupOf({ manifest, path }: Capture): Setup | string {
 
 /** @returns the links from the unscaling to the weights */
 export async function chainLinks(capture: Capture, setup: Setup, survey: Survey): Promise<AuditLink[]> {
+  const links = await linksOf(capture, setup, survey);
+  const isBroken = links.some(({ outcome }) => outcome === 'broken');
+  if (!isBroken || !survey.hasOutside) return links;
+  const alone = await linksOf(capture, setup, withoutOutside(survey));
+  return alone.some(({ outcome, cause }) => outcome === 'broken' && cause === 'unknown') ? links : alone;
+}
+
+async function linksOf(capture: Capture, setup: Setup, survey: Survey): Promise<AuditLink[]> {
   const { clip } = setup;
   const declared = declaredCourse(capture, clip, survey);
   const chain = await followChain(capture, setup, survey, declared);

@@ -12,7 +12,7 @@ import {
   takeStep,
   toleranceOf,
 } from './simulate.ts';
-import { normOf, type Survey } from './survey.ts';
+import type { Survey } from './survey.ts';
 
 /** An entry that is not where the chain leads. */
 export interface OffEntry {
@@ -67,7 +67,7 @@ export function declaredCourse(
   times: (step: number) => number = () => 1,
 ): Course {
   const { manifest, steps } = capture;
-  const norms = survey.gradients.map(normOf);
+  const { norms } = survey;
   return {
     factor: (step, tensor) => {
       if (clip === null) return 1;

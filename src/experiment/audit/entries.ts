@@ -1,6 +1,7 @@
 /** A few entries alone that are not where the chain leads: which, by what factor, at which step, and whether one bit explains it. */
 import type { Capture } from '../../read/captures/read.ts';
 import { type Chain, type Comparison, ratioOf } from './chain.ts';
+import { CLOSES } from './evaluate.ts';
 import { withBitFlipped } from './rounding.ts';
 import { type Course, type Trace, toleranceOf, walkTrace } from './simulate.ts';
 import { pick } from './survey.ts';
@@ -30,9 +31,6 @@ export function fewEntriesOf(missed: readonly Comparison[]): Comparison | null {
   const sparse = only !== undefined && only.off <= FEW_ENTRIES && only.off * 8 <= only.elements;
   return first.length === 1 && sparse ? only : null;
 }
-
-/** A change explains an entry within rounding. */
-const CLOSES = 1.5;
 
 /** Where and by how much entries were changed: the step is the one at which the factor is nearest to a power of two. */
 export async function changedEntries(

@@ -2,9 +2,14 @@
 import { ratioOf } from './chain.ts';
 import { type Course, type Trace, toleranceOf, walkTrace } from './simulate.ts';
 
+/** A course closes the chain within rounding. A healthy chain stays below 0.6; a solved factor has an error of its own. */
+export const CLOSES = 1.5;
+
 /** Deviations over tolerances: the largest, and the root of the mean square of those that are finite. */
 export interface Fit {
   readonly worst: number;
+  /** Share of the entries that deviate by more than {@link CLOSES}. */
+  readonly off: number;
   readonly deviation: number;
 }
 
@@ -12,17 +17,23 @@ export interface Fit {
 export function fitOf(traces: readonly Trace[], course: Course, until: number): Fit {
   let worst = 0;
   let sum = 0;
+  let off = 0;
   let count = 0;
   for (const trace of traces)
     walkTrace(trace, course, until, (_, state, snapshot) => {
       for (let i = 0; i < snapshot.length; i++) {
         const ratio = ratioOf(snapshot[i]!, state.w[i]!, toleranceOf(state, i));
         if (ratio > worst || Number.isNaN(ratio)) worst = ratio;
+        if (!(ratio <= CLOSES)) off++;
         sum += Math.min(ratio, 1e12) ** 2;
         count++;
       }
     });
-  return { worst, deviation: count === 0 ? 0 : Math.sqrt(sum / count) };
+  return {
+    worst,
+    off: count === 0 ? 0 : off / count,
+    deviation: count === 0 ? 0 : Math.sqrt(sum / count),
+  };
 }
 
 /** Factors that are tried first: by fourth roots of two, from a 64th to 64 times. */

@@ -3,7 +3,7 @@ import type { Capture } from '../../read/captures/read.ts';
 import type { RecordedSetup } from '../replay/from-capture.ts';
 import type { Chain, Comparison } from './chain.ts';
 import type { DeclaredClip } from './declared.ts';
-import { type Fit, fitOf, thin } from './evaluate.ts';
+import { CLOSES, type Fit, fitOf, thin } from './evaluate.ts';
 import type { Candidate, Case } from './hypotheses/hypothesis.ts';
 import { HYPOTHESES } from './hypotheses/registry.ts';
 import { walkTrace } from './simulate.ts';
@@ -17,8 +17,6 @@ export interface Explanation {
   readonly alone: boolean;
 }
 
-/** A course closes the chain within rounding. A healthy chain stays below 0.4; a solved factor has an error of its own. */
-const CLOSES = 1.5;
 /** How many times the residual of the cause every other one must leave. */
 const APART = 10;
 /** Entries that searches look at. */
@@ -54,7 +52,9 @@ export function explain(
       candidate.event ? to : Math.max(until, last),
     ),
   }));
-  const closing = tried.filter(({ fit }) => fit.worst <= CLOSES);
+  const closing = tried.filter(({ candidate, fit }) =>
+    candidate.mayMiss === undefined ? fit.worst <= CLOSES : fit.off <= candidate.mayMiss,
+  );
   const [leading] = closing;
   const floor = leading === undefined ? 0 : Math.max(leading.fit.worst, 0.1);
   const alone = tried.every((other) => other === leading || other.fit.worst >= APART * floor);

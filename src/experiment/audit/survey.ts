@@ -24,6 +24,10 @@ export interface Sample {
 export interface Survey {
   /** By step, then by parameter; null where a parameter has no gradient. */
   readonly gradients: readonly (readonly (GradientSummary | null)[])[];
+  /** Norm of all gradients together at each step, those of parameters outside of every group too: clips take what the model has. */
+  readonly norms: readonly number[];
+  /** Whether some parameter outside of every group has a gradient. */
+  readonly hasOutside: boolean;
   /** By parameter. */
   readonly samples: readonly Sample[];
   /** Steps whose gradients are recorded: the chain is followed as far as these go without a gap. */
@@ -73,7 +77,14 @@ export async function surveyOf(capture: Capture): Promise<Survey> {
         );
     }
   }
-  return { gradients, samples, steps };
+  const outside = capture.steps.slice(0, steps).map(({ record }) => [...record.outside.values()]);
+  return {
+    gradients,
+    norms: gradients.map((summaries, k) => Math.hypot(normOf(summaries), ...outside[k]!)),
+    hasOutside: outside.some((norms) => norms.some((norm) => norm > 0)),
+    samples,
+    steps,
+  };
 }
 
 function summaryOf({ values }: RecordedGradient): GradientSummary {
@@ -115,6 +126,13 @@ export function pick(
   });
 }
 
-/** Norm of all gradients of a step together. */
-export const normOf = (summaries: readonly (GradientSummary | null)[]): number =>
+/** The survey of a training whose clip is given the parameters of the optimizer alone. */
+export const withoutOutside = (survey: Survey): Survey => ({
+  ...survey,
+  norms: survey.gradients.map(normOf),
+  hasOutside: false,
+});
+
+/** Norm of the recorded gradients of a step together. */
+const normOf = (summaries: readonly (GradientSummary | null)[]): number =>
   Math.sqrt(summaries.reduce((sum, one) => sum + (one?.squares ?? 0), 0));

@@ -30,12 +30,13 @@ from ..captures import Array, Source, model_files, size_of
 from ..guarding import advice_entry, alarm_text
 from ..messages import describe
 from ..options import Budget, OldNames, options_of, path_of
-from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
+from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..writing import Snapshot
 from . import words as names
 from .curvature import entries_of
 from .guard import Guard
+from .step_records import StepRecords
 from .tracker import Tracker
 
 Group = tuple[int, int]
@@ -110,6 +111,8 @@ class Recorder(Controls):
         self._owned: dict[str, torch.nn.Parameter] = {}
         self._trained: dict[str, tuple[Group, list[int]]] = {}
         self._own = Recording(path_of(path, old), self._describe, **options)
+        self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS)
+        self._own.also_said = self._records.status
         self._name_parameters()
         theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
         if theirs and not any(id(p) in self._names for p in theirs):
@@ -144,8 +147,11 @@ class Recorder(Controls):
         self.watched = model if hasattr(model, "_orig_mod") else self.model
         if self.watched is model or self.parallel:
             self._watch_forward()
+        #: Whether every optimizer says when it has taken a step, and the step whose checksums after it are to come.
+        self._hears_steps = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self.optimizers)
+        self._to_sum: Step | None = None
         for k, optimizer in enumerate(self.optimizers):
-            if not names.has_formula(optimizer) and hasattr(optimizer, "register_step_post_hook"):
+            if hasattr(optimizer, "register_step_post_hook"):
                 optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
         self.random_state: dict[str, Array] | None = None
         self._marked = False
@@ -322,6 +328,13 @@ class Recorder(Controls):
             )
         self.random_state = None if self._marked else self._random_now()
         self._marked = False
+        rates = [_rate(group) for o in self.optimizers for group in o.param_groups]
+        batch_arrays = {name: array for name, array in tensors.items() if name.startswith("batch/")}
+        random = {name: array for name, array in tensors.items() if name.startswith("rng/")}
+        records = self._records.entry(step, rates, batch_arrays, random, scale)
+        held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in owned]
+        due = self._records.checksums_due(sum(o.parameter.numel() for o in owned), own.is_open)
+        records.update(self._records.before(held, due and with_gradients))
         taken = Step(
             step,
             value,
@@ -332,12 +345,14 @@ class Recorder(Controls):
                 **({"scale": float(scaler.get_scale())} if scaler is not None and scaler.is_enabled() else {}),
                 **self._batches.members(leaves, tree, batch_id),
                 **({} if advice is None else {"guard": advice}),
+                **records,
             },
             kept,
             {f"param/{o.name}": self._copy(o.parameter) for o in joined} if joined and kept is None else {},
             with_gradients,
-            bool(waits) or (several and with_gradients),
+            bool(waits) or (several and with_gradients) or (due and with_gradients and self._hears_steps),
         )
+        self._to_sum = taken if due and with_gradients and self._hears_steps else None
         self._waiting = (taken, waits) if waits else None
         self._shared = (taken, among) if several and with_gradients else None
         own.add(taken)
@@ -456,9 +471,12 @@ class Recorder(Controls):
 
     def _note_after(self, k: int) -> None:
         """The optimizer with this index has taken its step."""
+        self._sum_after()
         if self._waiting is None or self._own.stopped is not None:
             return
         taken, waits = self._waiting
+        if k not in waits:
+            return
         for o in self._owned_now():
             if o.group[0] == k and f"param/{o.name}" in taken.tensors:
                 taken.tensors[f"param-after/{o.name}"] = names.array_of(o.parameter)
@@ -468,6 +486,16 @@ class Recorder(Controls):
             # Another optimizer may step on the same loss yet; `begin` and the end settle it then.
             if self._shared is None:
                 self._own.settle()
+
+    def _sum_after(self) -> None:
+        """Checksums after a step; of several optimizers those after the last that steps stay."""
+        taken = self._to_sum
+        if taken is None or self._own.stopped is not None:
+            return
+        self._records.after(taken, [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in self._owned_now()])
+        if self._waiting is None and self._shared is None and len(self.optimizers) == 1:
+            self._to_sum = None
+            self._own.settle()
 
     def _note_after_without_hook(self) -> None:
         """torch 1 has no hook after a step: the parameters are as the step left them until the next `record`."""
@@ -548,6 +576,8 @@ class Recorder(Controls):
         ]
         kinds = names.layouts_of(self.model, self._owned, self._layouts)
         described: dict[str, Any] = {
+            "version": 3,
+            **self._records.described(keys),
             "groupKeys": keys,
             "framework": f"pytorch {torch.__version__}",
             **({"trainer": self.trainer} if self.trainer is not None else {}),

@@ -5,7 +5,6 @@ import { declaredCourse } from '../chain.ts';
 import { clipFactor, type DeclaredClip, declaredClip } from '../declared.ts';
 import { bestFactor, fitOf } from '../evaluate.ts';
 import type { Course } from '../simulate.ts';
-import { normOf } from '../survey.ts';
 import { type Candidate, type Case, factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
 
 const THROUGHOUT = { event: false, global: true, at: null } as const;
@@ -63,7 +62,7 @@ export const clipNormFactor: Hypothesis = (one) => {
 
 /** No clipping was declared, and a limit on the norm explains the weights. */
 function undeclaredClip({ declared, survey, few, to }: Case): readonly Candidate[] {
-  const norms = survey.gradients.map(normOf);
+  const { norms } = survey;
   const finite = norms.filter((norm) => Number.isFinite(norm) && norm > 0).sort((a, b) => a - b);
   const middle = finite[Math.floor(finite.length / 2)];
   if (middle === undefined) return [];

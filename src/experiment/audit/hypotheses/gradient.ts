@@ -2,11 +2,10 @@
 import { clipFactor } from '../declared.ts';
 import { bestFactor, fitOf } from '../evaluate.ts';
 import type { Course } from '../simulate.ts';
-import { normOf } from '../survey.ts';
 import { type Candidate, factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
 
 export const gradientTimes: Hypothesis = ({ clip, declared, survey, few, to }) => {
-  const norms = survey.gradients.map(normOf);
+  const { norms } = survey;
   const course = (times: number): Course => ({
     ...declared,
     factor: (step, tensor) => {

@@ -35,6 +35,8 @@ export interface Candidate {
   readonly global: boolean;
   /** Position of the step at which it happened; null where it holds throughout. */
   readonly at: number | null;
+  /** Share of the entries that may deviate: a number halfway between two narrow ones is rounded either way. */
+  readonly mayMiss?: number;
   /** What happened, as a sentence without its proof, and what to change. */
   readonly statement: string;
   readonly fix: string;

@@ -1,7 +1,7 @@
 /** The optimizer's state: begun anew, an older one, or that of another tensor. */
 import { fitOf } from '../evaluate.ts';
 import { type Course, type Trace, type TraceState, walkTrace } from '../simulate.ts';
-import type { Candidate, Case, Hypothesis } from './hypothesis.ts';
+import type { Case, Hypothesis } from './hypothesis.ts';
 
 const FIX = 'load optimizer.state_dict() together with the weights, and build the optimizer once';
 
@@ -100,44 +100,53 @@ export const stateStale: Hypothesis = (one) => {
   ];
 };
 
-/** The state of a tensor is that of another one of its shape. */
+/** The state of a tensor is that of another one of its shape, from a step of the stretch on. */
 export const stateOfOther: Hypothesis = (one) => {
-  if (!hasState(one) || one.from !== 0) return [];
-  const { declared, traces, all, to, capture } = one;
+  if (!hasState(one)) return [];
+  const { declared, traces, all, from, to, capture } = one;
   const shapes = capture.manifest.parameters.map(({ shape }) => shape.join());
-  const owners = new Map<Trace, Trace>();
-  for (const trace of traces) {
-    const others = all.filter(
-      (other) => other.tensor !== trace.tensor && shapes[other.tensor] === shapes[trace.tensor],
+  const alike = (a: Trace, b: Trace): boolean =>
+    a.tensor !== b.tensor && shapes[a.tensor] === shapes[b.tensor] && a.group === b.group;
+  const owners = all.filter((other) => traces.some((trace) => alike(trace, other)));
+  if (traces.length === 0 || traces.some((trace) => !owners.some((other) => alike(trace, other)))) return [];
+  const kept = statesBefore(owners, declared, to);
+  const courseOf = (at: number, pairs: ReadonlyMap<Trace, Trace>): Course => ({
+    ...declared,
+    before: (step, state) => {
+      const other = step === at ? pairs.get(state.trace) : undefined;
+      const source = other === undefined ? undefined : kept[owners.indexOf(other)]![at];
+      if (source === undefined) return;
+      for (const [name, slot] of Object.entries(source.slots)) state.slots[name]!.set(slot);
+      state.stepsTaken = source.stepsTaken;
+    },
+  });
+  let best = { at: -1, deviation: Number.POSITIVE_INFINITY, pairs: new Map<Trace, Trace>() };
+  for (let at = from; at < to; at++) {
+    const fits = traces.map((trace) =>
+      owners
+        .filter((other) => alike(trace, other))
+        .map((other) => ({
+          trace,
+          other,
+          deviation: fitOf([trace], courseOf(at, new Map([[trace, other]])), to).deviation,
+        }))
+        .reduce((a, b) => (b.deviation < a.deviation ? b : a)),
     );
-    const fits = others.map((other) => ({
-      other,
-      deviation: fitOf([trace], withStateOf(declared, new Map([[trace, other]])), to).deviation,
-    }));
-    const [best] = fits.sort((a, b) => a.deviation - b.deviation);
-    if (best !== undefined) owners.set(trace, best.other);
+    const deviation = Math.max(...fits.map((fit) => fit.deviation));
+    if (deviation < best.deviation)
+      best = { at, deviation, pairs: new Map(fits.map(({ trace, other }) => [trace, other])) };
   }
-  if (owners.size < traces.length || traces.length === 0) return [];
-  const [[trace, other]] = [...owners] as [[Trace, Trace]];
-  const candidate: Candidate = {
-    cause: 'state-of-other',
-    factor: null,
-    course: withStateOf(declared, owners),
-    event: true,
-    global: false,
-    at: 0,
-    statement: `the optimizer's state of "${trace.name}" is that of "${other.name}"${owners.size > 1 ? `, and so in ${owners.size - 1} more` : ''}`,
-    fix: 'keep the order of the parameters in the optimizer when its state is loaded',
-  };
-  return [candidate];
+  const [[trace, other]] = [...best.pairs] as [[Trace, Trace]];
+  return [
+    {
+      cause: 'state-of-other',
+      factor: null,
+      course: courseOf(best.at, best.pairs),
+      event: true,
+      global: false,
+      at: best.at,
+      statement: `the optimizer's state of "${trace.name}" is that of "${other.name}" from step ${capture.steps[best.at]!.step} on${best.pairs.size > 1 ? `, and so in ${best.pairs.size - 1} more` : ''}`,
+      fix: 'keep the order of the parameters in the optimizer when its state is loaded',
+    },
+  ];
 };
-
-const withStateOf = (declared: Course, owners: ReadonlyMap<Trace, Trace>): Course => ({
-  ...declared,
-  before: (step, state) => {
-    const other = step === 0 ? owners.get(state.trace) : undefined;
-    if (other === undefined) return;
-    for (const [name, slot] of Object.entries(other.slots)) state.slots[name]?.set(slot);
-    state.stepsTaken = other.stepsTaken;
-  },
-});

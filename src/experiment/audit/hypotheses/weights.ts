@@ -91,6 +91,7 @@ export const rounded: Hypothesis = ({ declared, few }) => {
     event: false,
     global: false,
     at: null,
+    mayMiss: 0.01,
     statement: `the weights are rounded to ${name} after each step (units of ${formatNumber(name === 'bfloat16' ? 2 ** -8 : 2 ** -11)} of their size)`,
     fix: 'keep a float32 copy of the weights for the optimizer (autocast instead of model.to(…))',
   }));
