@@ -88,7 +88,9 @@ class Net(nn.Module):
         return self.head(h)
 
 
-def optimizer_of(draw: random.Random, groups: list[dict[str, Any]], fault: str | None) -> tuple[torch.optim.Optimizer, str]:
+def optimizer_of(
+    draw: random.Random, groups: list[dict[str, Any]], fault: str | None
+) -> tuple[torch.optim.Optimizer, str]:
     kinds = ["sgd", "adam", "adamw", "adagrad", "rmsprop"]
     if fault == "decay-kind":
         kinds = ["adam", "adamw"]
@@ -98,7 +100,9 @@ def optimizer_of(draw: random.Random, groups: list[dict[str, Any]], fault: str |
     decay = draw.choice([0.0, 0.01, 0.1]) if fault not in ("decay-kind", "decay-factor") else draw.choice([0.05, 0.2])
     how = draw.choice([{}, {"foreach": True}, {"foreach": False}])
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=0.05, momentum=0.9, weight_decay=decay, nesterov=draw.random() < 0.3, **how), kind
+        return torch.optim.SGD(
+            groups, lr=0.05, momentum=0.9, weight_decay=decay, nesterov=draw.random() < 0.3, **how
+        ), kind
     if kind == "adagrad":
         return torch.optim.Adagrad(groups, lr=0.02, weight_decay=decay, **how), kind
     if kind == "rmsprop":
@@ -197,7 +201,9 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
                 p.grad.mul_(factor if fault == "not-divided" else 1 / factor)
         if limit is not None and fault != "clip-inactive":
             norm = torch.nn.utils.get_total_norm([p.grad for p in owned])
-            torch.nn.utils.clip_grads_with_norm_(owned, limit, norm * (norm_times if fault == "clip-norm-factor" else 1))
+            torch.nn.utils.clip_grads_with_norm_(
+                owned, limit, norm * (norm_times if fault == "clip-norm-factor" else 1)
+            )
         before = [p.detach().clone() for p in owned]
         declared = [group["weight_decay"] for group in optimizer.param_groups]
         if fault == "decay-factor":
@@ -276,9 +282,16 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
         "autocast": autocast,
         "scaler": scaled,
         "every": every,
-        "parts": {"sparse": sparse, "tied": model.tied, "norm": type(model.norm).__name__, "frozen": frozen,
-                  "average": average is not None, "checkpoint": model.checkpoint, "warmRestarts": warm is not None,
-                  "groups": len(optimizer.param_groups)},
+        "parts": {
+            "sparse": sparse,
+            "tied": model.tied,
+            "norm": type(model.norm).__name__,
+            "frozen": frozen,
+            "average": average is not None,
+            "checkpoint": model.checkpoint,
+            "warmRestarts": warm is not None,
+            "groups": len(optimizer.param_groups),
+        },
     }
 
 

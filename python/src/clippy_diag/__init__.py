@@ -1,6 +1,10 @@
 """Records training incidents in any Python training loop, for `clippy-diag`. Needs numpy; frameworks where used.
 
 `clippy_diag.torch`, `.huggingface`, `.lightning`, `.accelerate`, `.keras` and `.jax` have the recorders.
+`audit` and `assert_clean` check that every recorded step did what its code declares.
 """
 
+from .auditing import AuditFailed, assert_clean, audit
+
 __version__ = "0.2.0"
+__all__ = ["AuditFailed", "__version__", "assert_clean", "audit"]

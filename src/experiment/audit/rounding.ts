@@ -14,9 +14,15 @@ const UNITS: Readonly<Record<string, number>> = {
 /** Unit of a stored type; that of float32 for a type that is not known. */
 export const unitOf = (dtype: TensorInfo['dtype'] | undefined): number => UNITS[dtype ?? 'F32'] ?? 2 ** -23;
 
-/** Distance of a size from the next larger number of a type with this unit; the smallest normal number of float32 at 0. */
+/**
+ * Sizes below this count as this one: a weight that has decayed to 1e-40 moves by gradients whose squares underflow in float32, so that
+ * its optimizer's state is 0 there and not in float64.
+ */
+const SMALLEST = 2 ** -100;
+
+/** Distance of a size from the next larger number of a type with this unit. */
 export function ulpOf(size: number, unit: number): number {
-  if (!(size > 2 ** -126)) return unit * 2 ** -126;
+  if (!(size > SMALLEST)) return unit * SMALLEST;
   EXPONENT.value[0] = size;
   // The exponent of a double, without a logarithm.
   EXPONENT.words[1] = EXPONENT.words[1]! & 0x7ff00000;

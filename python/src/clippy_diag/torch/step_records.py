@@ -40,7 +40,9 @@ class StepRecords:
         self._model, self._optimizers = weakref.ref(model), optimizers
         earlier = _read(status)
         self._batches: dict[str, int] = {
-            hash_: step for step, hash_ in earlier.get("batches", []) if isinstance(step, int) and isinstance(hash_, str)
+            hash_: step
+            for step, hash_ in earlier.get("batches", [])
+            if isinstance(step, int) and isinstance(hash_, str)
         }
         self._first_batches: list[list[Any]] = list(earlier.get("batches", []))[:KEPT]
         before = earlier.get("learningRates")
@@ -59,7 +61,14 @@ class StepRecords:
 
     # ---- at a step
 
-    def entry(self, step: int, rates: Iterable[float], batch: Mapping[str, Array], random: Mapping[str, Array] | None, scale: float) -> dict[str, Any]:
+    def entry(
+        self,
+        step: int,
+        rates: Iterable[float],
+        batch: Mapping[str, Array],
+        random: Mapping[str, Array] | None,
+        scale: float,
+    ) -> dict[str, Any]:
         """Members of a step's entry in capture.json: `options` and `modes` whole (`changed_only` thins them), the rest as it is."""
         self._rates = {"step": step, "learningRates": [float(rate) for rate in rates]}
         self.run.setdefault("first", self._rates)
@@ -130,7 +139,9 @@ class StepRecords:
             for group in optimizer.param_groups:
                 rate = group.get("lr")
                 plain = names.options_of(optimizer, group, 0.0 if rate is None else float(rate))
-                options.append({"group": len(options), **{k: v for k, v in plain.items() if k not in ("name", "learningRate")}})
+                options.append(
+                    {"group": len(options), **{k: v for k, v in plain.items() if k not in ("name", "learningRate")}}
+                )
         self._last = (options if options != self._last[0] else self._last[0], self._last[1])
         return self._last[0]
 
@@ -152,10 +163,15 @@ class StepRecords:
         model = self._model()
         if count != self._grouped and model is not None:
             self._grouped = count
-            held = {id(p) for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]}
+            held = {
+                id(p) for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]
+            }
             self._outside = [(name, p) for name, p in model.named_parameters() if id(p) not in held]
         return {
-            name: float(torch.linalg.vector_norm(p.grad.to_dense() if p.grad.is_sparse else p.grad, dtype=torch.float32)) / scale
+            name: float(
+                torch.linalg.vector_norm(p.grad.to_dense() if p.grad.is_sparse else p.grad, dtype=torch.float32)
+            )
+            / scale
             for name, p in self._outside
             if p.grad is not None
         }
@@ -179,14 +195,19 @@ def _moment(owned: Iterable[tuple[str, torch.nn.Parameter, Any]]) -> dict[str, A
     state: dict[str, int] = {}
     for name, parameter, optimizer in owned:
         weights[name] = _checksum(parameter)
-        slots = sorted((key, value) for key, value in optimizer.state.get(parameter, {}).items() if isinstance(value, torch.Tensor))
+        slots = sorted(
+            (key, value) for key, value in optimizer.state.get(parameter, {}).items() if isinstance(value, torch.Tensor)
+        )
         if slots:
             state[name] = sum((2 * k + 1) * _checksum(value) for k, (_, value) in enumerate(slots)) % _MODULO
     return {"weights": _summed(weights), "state": _summed(state)}
 
 
 def _summed(sums: Mapping[str, int]) -> dict[str, Any]:
-    return {"sum": f"{sum(sums.values()) % _MODULO:016x}", "tensors": {name: f"{one:016x}" for name, one in sums.items()}}
+    return {
+        "sum": f"{sum(sums.values()) % _MODULO:016x}",
+        "tensors": {name: f"{one:016x}" for name, one in sums.items()},
+    }
 
 
 def _checksum(tensor: torch.Tensor) -> int:
