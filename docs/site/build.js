@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Marked } from 'marked';
 
@@ -34,7 +34,12 @@ const anchorOf = (title) =>
 const escaped = (text) =>
   text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 
-const GROUPS = { '': 'Guides', formats: 'Log formats', findings: 'Findings', rules: 'Clipping rules', adr: 'Decisions' };
+const GENERATED = { formats: 'Log formats', findings: 'Findings', rules: 'Clipping rules', adr: 'Decisions' };
+
+/** Guides by the question of a reader, in the order in which they help. One that no question names comes at the end. */
+const QUESTIONS = JSON.parse(readFileSync(join(root, 'docs/site/questions.json'), 'utf8'));
+const MORE = 'More';
+const questionOf = (name) => Object.keys(QUESTIONS).find((question) => QUESTIONS[question].includes(name)) ?? MORE;
 
 /** A page: its Markdown below the project (`source`), its place below site/ (`target`), title, group and text. */
 const pageOf = (source, target, group) => {
@@ -42,17 +47,28 @@ const pageOf = (source, target, group) => {
   return { source, target, group, text, title: /^# (.*)$/m.exec(text)?.[1]?.replaceAll('`', '') ?? target };
 };
 
+const markdownOf = (folder) => readdirSync(join(root, 'docs', folder)).filter((name) => name.endsWith('.md'));
+const nameOf = ({ source }) => basename(source, '.md');
+const placeOf = (page) => QUESTIONS[page.group]?.indexOf(nameOf(page)) ?? 0;
+
+const guides = [
+  ...markdownOf('').map((name) =>
+    pageOf(join('docs', name), name.replace(/md$/, 'html'), questionOf(basename(name, '.md'))),
+  ),
+  ...['SECURITY', 'CONTRIBUTING'].map((name) => pageOf(`${name}.md`, `${name}.html`, questionOf(name))),
+].sort((a, b) => placeOf(a) - placeOf(b));
 const pages = [
   pageOf('README.md', 'index.html', ''),
-  ...Object.entries(GROUPS).flatMap(([folder, group]) =>
-    readdirSync(join(root, 'docs', folder))
-      .filter((name) => name.endsWith('.md'))
-      .map((name) => join(folder, name))
-      .map((name) => pageOf(join('docs', name), name.replace(/md$/, 'html'), group)),
+  ...guides,
+  ...Object.entries(GENERATED).flatMap(([folder, group]) =>
+    markdownOf(folder).map((name) =>
+      pageOf(join('docs', folder, name), join(folder, name.replace(/md$/, 'html')), group),
+    ),
   ),
-  pageOf('SECURITY.md', 'SECURITY.html', 'Guides'),
-  pageOf('CONTRIBUTING.md', 'CONTRIBUTING.html', 'Guides'),
 ];
+const GROUPS = [...Object.keys(QUESTIONS), MORE, ...Object.values(GENERATED)].filter((group) =>
+  pages.some((page) => page.group === group),
+);
 const { repository } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const repositoryUrl = repository.url.replace(/^git\+|\.git$/g, '');
 
@@ -67,6 +83,17 @@ function linkOf(page, href) {
     throw new Error(`${page.source} links to ${href}, which is not there`);
   if (to === undefined) return `${repositoryUrl}/blob/main/${file}`;
   return `${relative(dirname(page.target), to.target)}${anchor === undefined ? '' : `#${anchor}`}`;
+}
+
+/** Pictures of the pages, by their place on the site: the file below the project. */
+const assets = new Map();
+
+/** Where a picture of a page lies on the site. @throws where it is not there */
+function assetOf(page, href) {
+  const file = join(dirname(page.source), href);
+  if (!existsSync(join(root, file))) throw new Error(`${page.source} shows ${href}, which is not there`);
+  assets.set(basename(file), file);
+  return basename(file);
 }
 
 function htmlOf(page) {
@@ -87,8 +114,11 @@ function htmlOf(page) {
           .map((row) => cells(row, 'td'))
           .join('')}</tbody></table></div>\n`;
       },
+      image({ href, text }) {
+        return `<img src="${relative(dirname(page.target), assetOf(page, href))}" alt="${escaped(text)}">`;
+      },
       html({ text }) {
-        return escaped(text);
+        return text.trim().startsWith('<!--') ? '' : escaped(text);
       },
     },
   });
@@ -99,14 +129,14 @@ function framed(target, title, body) {
   const to = (path) => relative(dirname(target), path);
   const entry = (path, name) =>
     `<li><a href="${to(path)}"${path === target ? ' aria-current="page"' : ''}>${escaped(name)}</a></li>`;
-  const groups = Object.values(GROUPS).map((group) => {
+  const groups = GROUPS.map((group) => {
     const own = pages.filter((page) => page.group === group);
-    const open = group === 'Guides' || own.some((page) => page.target === target);
+    const open = group in QUESTIONS || own.some((page) => page.target === target);
     return `<details${open ? ' open' : ''}><summary>${group}</summary><ul>${own.map((page) => entry(page.target, page.title)).join('')}</ul></details>`;
   });
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>${escaped(title)}</title><link rel="stylesheet" href="${to('site.css')}"></head>
+<title>${escaped(title)}</title><link rel="icon" type="image/svg+xml" href="${to('favicon.svg')}"><link rel="stylesheet" href="${to('site.css')}"></head>
 <body data-root="${to('.') || '.'}">
 <a class="skip" href="#page">To the page</a>
 <header><a class="name" href="${to('index.html')}">clippy-diag</a>
@@ -127,7 +157,8 @@ function write(target, text) {
 
 rmSync(site, { recursive: true, force: true });
 for (const page of pages) write(page.target, framed(page.target, page.title, htmlOf(page)));
-for (const name of ['site.css', 'site.js']) copyFileSync(join(root, 'docs/site', name), join(site, name));
+for (const [name, file] of assets) copyFileSync(join(root, file), join(site, name));
+for (const name of ['site.css', 'site.js', 'favicon.svg']) copyFileSync(join(root, 'docs/site', name), join(site, name));
 
 /** A section is found by its own words, and led to by its own anchor. */
 const sections = pages.flatMap((page) =>
@@ -136,7 +167,9 @@ const sections = pages.flatMap((page) =>
     return { page: page.title, title, to: `${page.target}#${anchorOf(title)}`, text: text.replace(/^#.*|[|`*#]/gm, ' ').replace(/\s+/g, ' ') };
   }),
 );
-write('search-index.js', `var SECTIONS = ${JSON.stringify(sections).replaceAll('<', '\\u003c')};\n`);
+const words = JSON.parse(readFileSync(join(root, 'docs/site/words.json'), 'utf8'));
+const script = (name, value) => `var ${name} = ${JSON.stringify(value).replaceAll('<', '\\u003c')};\n`;
+write('search-index.js', script('SECTIONS', sections) + script('WORDS', words));
 
 const shown = GALLERY.map(([name, input, about]) => {
   const target = join(site, 'gallery', `${name}.html`);

@@ -33,6 +33,24 @@ it.skipIf(!existsSync(executablePath))(
       await page.fill('input', 'preconditioned limit');
       await page.click('#found a >> nth=0');
       expect(page.url()).toMatch(/curvature\.html#/);
+      // What people type first, and the page that answers it.
+      for (const [text, answer] of [
+        ['slack', /watch\.html#/],
+        ['NaN loss', /findings\/non-finite-loss\.html#/],
+        ['exit code', /exit-codes\.html#/],
+      ] as const) {
+        await page.fill('input', text);
+        expect([text, await page.getAttribute('#found a >> nth=0', 'href')]).toEqual([
+          text,
+          expect.stringMatching(answer),
+        ]);
+      }
+      // The picture of the first page is there, and no mark of what a release writes.
+      await page.goto(at('index.html'));
+      expect(
+        await page.$eval('img', (image) => (image as unknown as { naturalWidth: number }).naturalWidth),
+      ).toBeGreaterThan(100);
+      expect(await page.textContent('main')).not.toContain('stamp:');
       await page.fill('input', 'xyzzy');
       expect(await page.textContent('#found')).toBe('Nothing found.');
       await page.goto(at('gallery.html'));
