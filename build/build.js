@@ -57,6 +57,8 @@ const modules = {
   ...shared,
   splitting: true,
   format: 'esm',
+  // Names stay, so that a reported stack says where; blanks and comments are a tenth of the package.
+  minifyWhitespace: !process.argv.includes('--fast'),
   // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],

@@ -19,6 +19,8 @@ function copy(): string {
   }
   symlinkSync(join(projectRoot, 'node_modules'), join(folder, 'node_modules'));
   writeFileSync(join(folder, 'CHANGELOG.md'), '# Changelog\n\n## Unreleased\n\n### Added\n\n- A thing.\n');
+  // As before the first release, whatever this checkout is.
+  writeFileSync(join(folder, 'build/release.json'), '{ "owner": "OWNER", "published": false }\n');
   return folder;
 }
 
