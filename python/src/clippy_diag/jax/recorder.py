@@ -96,6 +96,10 @@ class Recorder(Controls):
     Raises ValueError for options that the optimizer does not have, and where `opt_state` is that of another optimizer.
     """
 
+    #: Whether steps come from inside of a jitted one: then each K-th brings the optimizer's state, and decides by that when a
+    #: snapshot is taken.
+    in_graph = False
+
     def __init__(
         self,
         path: str | Path = "capture",
@@ -142,9 +146,6 @@ class Recorder(Controls):
         self.clipping = clipping_words(clipping)
         self._layouts, self._model_file = dict(layouts or {}), model_file
         self._own = Recording(path_of(path, old), self._describe, **settings)
-        #: Whether steps come from inside of a jitted one: then each K-th brings the optimizer's state, and decides by that
-        #: when a snapshot is taken.
-        self.in_graph = False
         self.snapshot_every_steps = settings["every"]
         self._checked = opt_state is not None
         self._shapes: dict[str, list[int]] = {}
