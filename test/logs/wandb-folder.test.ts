@@ -119,7 +119,7 @@ it('a run of which nothing but its last values are left has those; another summa
   expect(skipped['other/wandb-summary.json']![0]).toBe('a JSON document without series');
 });
 
-it('printed text without a record says nothing beside a history, and a traceback in it does', async () => {
+it('printed text without a record says nothing beside a history, and a traceback in it is how that run ended', async () => {
   const root = scratch();
   history(root, nameOf(0), HEALTHY!);
   history(root, nameOf(1), HEALTHY!);
@@ -134,7 +134,10 @@ it('printed text without a record says nothing beside a history, and a traceback
   expect(ids).toEqual([nameOf(0), nameOf(1)]);
   expect([0, 1, 2].map((k) => skipped[`${nameOf(k)}/files/output.log`]![1])).toEqual([
     undefined,
-    'content',
+    undefined,
     'name',
   ]);
+  expect(skipped[`${nameOf(1)}/files/output.log`]![0]).toMatch(
+    /^output of the run of .*: read for how its process ended$/,
+  );
 });

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import type { Job } from '../../model/job.ts';
 import type { LogInput } from '../../model/log.ts';
 import type { Run } from '../../model/run.ts';
+import { isPrintedBeside } from '../../read/logs/wandb-folder.ts';
 
 /** Whether a text has no number of a training, and says how its process ended. */
 export const isCrashFile = ({ runs }: LogInput): boolean =>
@@ -11,7 +12,9 @@ export const isCrashFile = ({ runs }: LogInput): boolean =>
 /** The only log of the folder that a crash file lies in; undefined where there are none or several. */
 export function logBeside(crash: LogInput, logs: readonly LogInput[]): LogInput | undefined {
   const folder = dirname(crash.path);
-  const near = logs.filter(({ path }) => path === folder || dirname(path) === folder);
+  const near = logs.filter(
+    (log) => log.path === folder || dirname(log.path) === folder || isPrintedBeside(crash.path, [log]),
+  );
   return near.length === 1 && near[0]!.runs.length === 1 ? near[0] : undefined;
 }
 
