@@ -19,7 +19,7 @@ if (!existsSync(MODULES)) {
     const hint = 'allow this process more open files, e.g. `ulimit -n 1024`, or close other programs';
     if (process.argv.includes('--json'))
       process.stdout.write(
-        `${JSON.stringify({ schemaVersion: '2.0', error: crowded ? { id: 'too-many-open-files', message, hint } : { id: 'bug', message } }, null, 2)}\n`,
+        `${JSON.stringify({ schemaVersion: '3.0', error: crowded ? { id: 'too-many-open-files', message, hint } : { id: 'bug', message } }, null, 2)}\n`,
       );
     process.stderr.write(
       crowded
