@@ -309,3 +309,24 @@ describe('a resume is held against what it goes on from', () => {
     expect(spent()).toBeLessThan(5000);
   });
 });
+
+describe('a few points that grow by decades', () => {
+  const verdictOf = (values: readonly number[]) =>
+    judgeRun(makeRun([{ name: 'loss', values: [...values] }])).verdict;
+  it('are a divergence, from the point after the lowest on', () => {
+    expect(verdictOf([0.8, 0.69, 20, 700, 2e4, 9e5])).toMatchObject({
+      class: 'full-divergence',
+      onsetStep: 2,
+      lastGoodStep: 1,
+      recoveredStep: null,
+    });
+  });
+  it.each<[string, number[]]>([
+    ['three points', [0.69, 700, 9e5]],
+    ['a growth by four decades', [0.69, 20, 700, 6900]],
+    ['a rise that comes down again', [0.69, 700, 9e5, 2e4, 30, 2]],
+    ['a loss that falls by decades', [9e5, 2e4, 700, 20, 0.69]],
+  ])('%s is not one', (_, values) => {
+    expect(verdictOf(values).class).toBe('inconclusive');
+  });
+});

@@ -9,6 +9,7 @@ import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
 import type { VerdictSettings } from './settings.ts';
 import { columnStop, deadStretch, goesOnAs, scalerSkips } from './signs.ts';
+import { largestIn } from './stretch.ts';
 
 /** A series with the judgement of each of its attempts. */
 export interface JudgedSeries {
@@ -170,12 +171,48 @@ export function risesInFew(points: Column, settings: VerdictSettings): boolean {
   );
 }
 
+/** What a loss grows by that no training makes good, over so many points at least, and how often it may fall on the way: our numbers. */
+const DECADES = { ratio: 1e5, points: 4, falls: 1 };
+
+/**
+ * A loss that grows by five decades, at nearly every point to the last: few points answer that. The onset is the point after the
+ * lowest.
+ */
+function growsByDecades(points: Column): SeriesIncident | null {
+  const n = points.length;
+  if (n < DECADES.points || !points.every((one) => one > 0 && Number.isFinite(one))) return null;
+  let lowest = 0;
+  let falls = 0;
+  for (let i = 1; i < n; i++) {
+    if (points.at(i)! < points.at(lowest)!) lowest = i;
+    if (points.at(i)! <= points.at(i - 1)!) falls++;
+  }
+  const [before, after] = [points.at(lowest)!, points.at(n - 1)!];
+  if (falls > DECADES.falls || !(after >= DECADES.ratio * before)) return null;
+  return {
+    class: 'full-divergence',
+    form: 'rise',
+    onset: lowest + 1,
+    lastGood: lowest,
+    recovered: null,
+    end: n,
+    peak: largestIn(points, lowest + 1, n),
+    before,
+    high: before,
+    after,
+    size: after / before,
+    byRatio: true,
+  };
+}
+
 /**
  * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
  * it is made for, and whether more than that happened it does not tell.
  */
 function judgeAnew(points: Column, settings: VerdictSettings, levelSays: boolean): AttemptJudgement {
   const whole = judgePoints(points, settings, levelSays);
+  const grown = levelSays && whole.incidents.length === 0 ? growsByDecades(points) : null;
+  if (grown !== null) return { ...whole, incidents: [grown], class: grown.class };
   if (whole.class === 'healthy' && risesInFew(points, settings)) return { ...whole, class: 'inconclusive' };
   const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
   if (from === 0) return whole;
