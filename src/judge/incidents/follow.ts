@@ -1,0 +1,343 @@
+/**
+ * Follows a series point by point: how far its level is above the best level before, and what becomes of an excess.
+ *
+ * One computation for a log that is over and for losses that still come: nothing here looks ahead, and no number depends on
+ * how many points will follow.
+ */
+import { medianInPlace } from '../../model/order-statistics.ts';
+import { type Ladder, ladderOf, type Rung, type RunningMedian, runningMedian } from './levels.ts';
+import { NUMBERS } from './numbers.ts';
+
+/** How values are compared: by ratios of positive ones, else by differences. */
+export interface Unit {
+  readonly byRatio: boolean;
+  to(value: number): number;
+  from(z: number): number;
+}
+
+export const BY_RATIO: Unit = { byRatio: true, to: Math.log, from: Math.exp };
+export const BY_DIFFERENCE: Unit = { byRatio: false, to: (value) => value, from: (z) => z };
+
+/** What an excess is measured against, on the scale. */
+interface Reference {
+  /** Best level before, and what the best of many noisy levels is too low by. */
+  readonly best: number;
+  readonly gap: number;
+  /** Standard error of a level of {@link width} points. */
+  readonly noise: number;
+  readonly width: number;
+}
+
+/** An excess that is more than the run's own noise. Indices count from the first point. */
+export interface Excess extends Reference {
+  readonly onset: number;
+  /** The point that proved it. */
+  readonly trigger: number;
+  /** Upper edge of what is back, on the scale. */
+  readonly edge: number;
+  /** The worst point: the first non-finite one, else the largest. */
+  peak: number;
+  peakValue: number;
+  /** Highest level in it, and in its first points. */
+  highest: number;
+  early: number;
+  lastFinite: number;
+  /** Whether its time to come back ended far above the best level. */
+  lost: boolean;
+  /** First point that is back, or null. */
+  recovered: number | null;
+  /** Point after its last: of the recovery, of a new level, or of the end. */
+  end: number;
+  /** Whether it ended at a new level, which is the normal from there on. */
+  settled: boolean;
+  /** Level that it ended at, on the scale. */
+  last: number;
+  /** Where it is looked at next whether it is lost or settled. */
+  nextLook: number;
+}
+
+/** What an excess means: times the best level, and the share of what was learnt that is lost. */
+export interface Height {
+  readonly ratio: number;
+  readonly share: number;
+}
+
+/** Points that can be looked back at. */
+const KEPT = 4096;
+/** Points of a level that decides whether an excess is over, at least. */
+const NARROWEST = 3;
+
+const median = (values: readonly number[]): number => medianInPlace(Float64Array.from(values));
+
+/** Time to come back of an excess that began at a point. */
+export const decisionAfter = (onset: number): number =>
+  Math.max(5, Math.min(NUMBERS.decision, Math.floor(onset / 3)), Math.floor(onset / 10));
+
+/** Where the last level of an excess begins: an eighth of it, so that its error is small. */
+export const lastFrom = ({ onset, width }: Excess, next: number): number =>
+  Math.max(onset, next - Math.max(5, width, Math.min(27, (next - onset) >> 3)));
+
+export class Follower {
+  /** Excesses that are over, in the order of their ends. */
+  readonly excesses: Excess[] = [];
+  /** The excess that the newest point belongs to. */
+  open: Excess | null = null;
+  count = 0;
+  private readonly ring = new Float64Array(KEPT);
+  private readonly first: number[] = [];
+  private untrained = Number.NaN;
+  private ladder: Ladder = ladderOf();
+  private recent: RunningMedian = runningMedian(NARROWEST);
+
+  /** @param unit how values are compared; of a series with a value that is not positive, by differences */
+  constructor(readonly unit: Unit) {}
+
+  /** Takes the next value, of any kind. */
+  step(value: number): void {
+    const i = this.count++;
+    const z = this.unit.to(value);
+    this.ring[i % KEPT] = z;
+    if (Number.isFinite(z) && this.first.length < NARROWEST) {
+      this.first.push(z);
+      this.untrained = median(this.first);
+    }
+    if (this.open !== null) {
+      this.advance(this.open, i);
+      return;
+    }
+    if (!Number.isFinite(z)) {
+      this.beginWithoutNumber(i);
+      return;
+    }
+    this.ladder.push(z, i);
+    const found = this.findExcess();
+    if (found === null) return;
+    const { excess, bestAt, ...reference } = found;
+    const line = reference.best + reference.gap + (excess - reference.gap) / 2;
+    const from = Math.max(i + 1 - 4 * reference.width, bestAt);
+    this.begin(i, this.onsetBefore(i, from, line, excess / 2), reference);
+  }
+
+  /** What an excess above a level (the best, with its gap) means. */
+  heightOf(excess: number, base: number, noise: number): Height {
+    const { unit, untrained } = this;
+    const learnt = unit.from(untrained) - unit.from(base);
+    const counts = untrained - base >= NUMBERS.learntErrors * noise;
+    const lost = unit.from(base + excess) - unit.from(base);
+    const share = counts ? lost / learnt : 0;
+    if (unit.byRatio) return { ratio: Math.exp(excess), share };
+    const least = Math.max(NUMBERS.learntErrors * noise, 1e-9 * Math.abs(base));
+    return { ratio: 1 + excess / Math.max(learnt, least), share };
+  }
+
+  /** What a level of an excess means. */
+  heightIn({ best, gap, noise }: Excess, level: number): Height {
+    return this.heightOf(level - best - gap, best + gap, noise);
+  }
+
+  /** Whether a share that is lost is all of it, but for the error of the few points that the untrained level is of. */
+  isAll(share: number, { best, gap }: Excess): boolean {
+    const learnt = this.untrained - best - gap;
+    const error = this.ladder.rungs[0]!.near / Math.sqrt(this.first.length);
+    return share >= Math.max(NUMBERS.lostMost, NUMBERS.lostAll - (2 * error) / learnt);
+  }
+
+  /** Median of the points from one to before another; Infinity where half of them are not finite. */
+  levelOf(from: number, to: number): number {
+    const points: number[] = [];
+    for (let k = Math.max(0, from, to - KEPT); k < to; k++) {
+      const z = this.at(k);
+      points.push(Number.isFinite(z) ? z : Number.POSITIVE_INFINITY);
+    }
+    return points.length === 0 ? Number.NaN : median(points);
+  }
+
+  private at(i: number): number {
+    return this.ring[i % KEPT]!;
+  }
+
+  /** Reference of a rung: the best level of the next wider one, which chance makes less low; its own where that is young. */
+  private referenceOf(k: number): Rung {
+    const wider = this.ladder.rungs[k + 1];
+    const isOld = wider !== undefined && wider.blocks >= 2 && wider.noise < Number.POSITIVE_INFINITY;
+    return isOld ? wider : this.ladder.rungs[k]!;
+  }
+
+  /** Of the best of so many independent levels, what it is expected to be too low by. */
+  private gapOf({ noise, since }: Rung): number {
+    return Number.isFinite(noise) ? noise * Math.sqrt(2 * Math.log(Math.max(1, since))) : 0;
+  }
+
+  private noiseOf({ noise, width }: Rung): number {
+    const { byRatio } = this.unit;
+    const prior = byRatio ? NUMBERS.priorNoise * (4 / Math.max(4, this.count)) ** 2 : 0;
+    if (Number.isFinite(noise)) return noise + prior;
+    return width === 1 && byRatio ? NUMBERS.priorNoise : Number.POSITIVE_INFINITY;
+  }
+
+  private isWorth({ ratio, share }: Height): boolean {
+    if (this.count <= NUMBERS.startPoints) return ratio > NUMBERS.worthAtStart;
+    return ratio > NUMBERS.worth || share > NUMBERS.lostHalf;
+  }
+
+  /** The narrowest rung that is too high, with its reference. */
+  private findExcess(): (Reference & { readonly excess: number; readonly bestAt: number }) | null {
+    const { rungs } = this.ladder;
+    const errors = NUMBERS.errors * (1 + NUMBERS.fewPoints / Math.sqrt(this.count));
+    for (let k = 0; k < rungs.length; k++) {
+      const own = rungs[k]!;
+      if (Number.isNaN(own.level)) continue;
+      const reference = this.referenceOf(k);
+      const { best } = reference;
+      const excess = own.level - best;
+      if (!(excess > 0)) continue;
+      const noise = this.noiseOf(own);
+      const gap = this.gapOf(reference);
+      const isHigh =
+        excess > Math.max(errors * noise + gap, NUMBERS.overSwing * own.swing) &&
+        this.isWorth(this.heightOf(excess - gap, best + gap, noise)) &&
+        (own.width > NUMBERS.tailWidth || excess > own.tail());
+      if (isHigh)
+        return { width: own.width, best, excess, noise, gap, bestAt: reference.bestAt - reference.width };
+      if (own.width <= NUMBERS.tailWidth) own.excess(excess);
+    }
+    return null;
+  }
+
+  /** First point of a stretch above a line, the usual estimate of a change: where the clipped sum over the line is lowest. */
+  private onsetBefore(i: number, from: number, line: number, clip: number): number {
+    let sum = 0;
+    let lowest = Number.POSITIVE_INFINITY;
+    let onset = i;
+    for (let k = Math.max(0, from, i + 1 - KEPT); k < i; k++) {
+      sum += Math.max(-clip, Math.min(clip, this.at(k) - line));
+      if (sum > lowest) continue;
+      lowest = sum;
+      onset = k + 1;
+    }
+    return onset;
+  }
+
+  /** A value that is not a number begins an excess, or the points before it that are high already do. */
+  private beginWithoutNumber(i: number): void {
+    const rung = this.ladder.rungs[0]!;
+    const { best: lowest } = this.referenceOf(0);
+    const noise = this.noiseOf(rung);
+    const best = Number.isFinite(lowest) ? lowest : this.untrained;
+    const line = best + Math.max(8 * noise, Math.log(NUMBERS.worth));
+    let onset = i;
+    while (onset > 0 && i - onset < KEPT - 1 && this.at(onset - 1) > line) onset--;
+    this.begin(i, onset, { width: 1, best, gap: 0, noise });
+  }
+
+  /** Upper edge of what is back: three errors, and neither a quarter more than the best nor a quarter of what was learnt. */
+  private edgeOf({ best, gap, noise }: Reference): number {
+    const { unit, untrained } = this;
+    const learnt = unit.from(untrained) - unit.from(best);
+    const counts = untrained - best >= NUMBERS.learntErrors * noise;
+    const worth = NUMBERS.worth - 1;
+    const quarter = unit.byRatio ? Math.log1p((worth * learnt) / unit.from(best)) : worth * learnt;
+    const ratio = unit.byRatio
+      ? Math.log(NUMBERS.worth)
+      : worth * Math.max(learnt, NUMBERS.learntErrors * noise);
+    return gap + best + Math.max(3 * noise, counts ? Math.min(ratio, quarter) : ratio);
+  }
+
+  private begin(i: number, onset: number, reference: Reference): void {
+    const width = Math.max(NARROWEST, reference.width);
+    const last = this.excesses.at(-1);
+    // What is high again before it was back for long is one excess.
+    const same = last?.recovered != null && onset <= last.recovered + width && !last.lost ? last : null;
+    if (same !== null) this.excesses.pop();
+    const from = same ?? { ...reference, onset, peak: onset, peakValue: this.at(onset) };
+    this.open = {
+      onset: from.onset,
+      best: from.best,
+      gap: from.gap,
+      noise: reference.noise,
+      width,
+      trigger: i,
+      edge: same?.edge ?? this.edgeOf(reference),
+      peak: from.peak,
+      peakValue: from.peakValue,
+      highest: same?.highest ?? Number.NEGATIVE_INFINITY,
+      early: same?.early ?? Number.NEGATIVE_INFINITY,
+      lastFinite: i - 1,
+      lost: false,
+      recovered: null,
+      end: i + 1,
+      settled: false,
+      last: Number.NaN,
+      nextLook: i + decisionAfter(onset),
+    };
+    this.recent = runningMedian(width);
+    for (let k = Math.max(from.onset, i + 1 - KEPT); k <= i; k++) this.advance(this.open, k);
+  }
+
+  private close(one: Excess, next: number): void {
+    one.end = one.recovered ?? next;
+    one.last = this.levelOf(lastFrom(one, next), next);
+    this.excesses.push(one);
+    this.open = null;
+  }
+
+  /** One point of an excess: is it over? */
+  private advance(one: Excess, i: number): void {
+    const z = this.at(i);
+    if (Number.isFinite(one.peakValue) && !(z <= one.peakValue)) {
+      one.peak = i;
+      one.peakValue = z;
+    }
+    if (!Number.isFinite(z)) {
+      this.recent.clear();
+      return;
+    }
+    one.lastFinite = i;
+    this.recent.push(z);
+    const { level } = this.recent;
+    if (Number.isNaN(level)) return;
+    if (level > one.highest) one.highest = level;
+    if (i - one.onset < 3 * one.width && level > one.early) one.early = level;
+    if (i < one.trigger) return;
+    if (level <= one.edge) this.recover(one, i);
+    else if (i >= one.nextLook && !one.lost) this.look(one, i);
+  }
+
+  /** The level is back: the ladder goes on from the first point that is. */
+  private recover(one: Excess, i: number): void {
+    let back = i;
+    while (back > one.peak + 1 && i - back < one.width && this.at(back - 1) <= one.edge) back--;
+    one.recovered = back;
+    this.close(one, i + 1);
+    this.ladder.restart();
+    for (let k = back; k <= i; k++) if (Number.isFinite(this.at(k))) this.ladder.push(this.at(k), k);
+  }
+
+  /** The time to come back is over: it is lost, or stays at a new level, or still rises. */
+  private look(one: Excess, i: number): void {
+    const time = i + 1 - one.trigger;
+    const quarter = Math.max(3, time >> 2);
+    const end = this.levelOf(i + 1 - quarter, i + 1);
+    const start = this.levelOf(i + 1 - 4 * quarter, i + 1 - 3 * quarter);
+    const { ratio, share } = this.heightIn(one, end);
+    if (ratio >= NUMBERS.lost || this.isAll(share, one)) one.lost = true;
+    else if (end - start <= this.noiseOfWidth(quarter)) this.settle(one, i, time);
+    else one.nextLook = i + (time >> 1);
+  }
+
+  /** Standard error of a level of about so many points. */
+  private noiseOfWidth(points: number): number {
+    const { rungs } = this.ladder;
+    const wide = rungs.findLast(({ width, noise }) => width <= points && Number.isFinite(noise));
+    return this.noiseOf(wide ?? rungs[0]!);
+  }
+
+  /** A new level is the normal from here on: a ladder of its last points. */
+  private settle(one: Excess, i: number, time: number): void {
+    one.settled = true;
+    this.close(one, i + 1);
+    this.ladder = ladderOf();
+    for (let k = i + 1 - Math.min(KEPT, time >> 1); k <= i; k++)
+      if (Number.isFinite(this.at(k))) this.ladder.push(this.at(k), k);
+  }
+}

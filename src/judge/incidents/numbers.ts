@@ -1,0 +1,54 @@
+/** Every number of the judge of levels, with its origin and what it does to false alarms and recall (bench/detection). */
+
+export const NUMBERS = {
+  /** Points that a level is the median of: one ladder for spikes, jumps and slow rises. */
+  widths: [1, 3, 9, 27, 81, 243],
+  /** Level errors that an excess has to exceed. */
+  errors: 5,
+  /** The threshold is wider by this over the root of the points that the noise was measured on. */
+  fewPoints: 1.5,
+  /** Noise that is assumed while hardly a point is known, in log units; fades as 1/points. */
+  priorNoise: 0.3,
+  /** Levels whose noise is remembered; the older ones are forgotten. */
+  remembered: 256,
+  /** The noise is measured anew when there are so many times the levels. */
+  anew: 1.15,
+  /** Standard errors by which neighbouring levels have to differ by more than noise without memory gives. */
+  nearErrors: 1,
+  /** Fewer levels of a width, not overlapping, tell nothing of slow noise. */
+  fewBlocks: 3,
+  /** A swing ended when such a share of its rise is lost again. */
+  swingBack: 0.6,
+  /** An excess has to be so many times the second largest swing. */
+  overSwing: 1.25,
+  /** exp(−tail): chance that a record of the run's own tail is as high as an excess has to be. */
+  tail: 6.9,
+  /** Excesses count from so many errors below the best level: differences near 0 make no tail. */
+  tailFrom: 2,
+  /** Slope of a normal tail, which counts as so many of the largest excesses. */
+  tailSlope: 0.15,
+  tailPrior: 4,
+  /** Levels of more points have no tails of their own. */
+  tailWidth: 3,
+  /** Ratio to the best level from which on an excess is worth a word. */
+  worth: 1.25,
+  /** The same at the start of a run, in its first points. */
+  worthAtStart: 4,
+  startPoints: 20,
+  /** Share of what was learnt, lost, that is worth a word; and that is all. */
+  lostHalf: 0.5,
+  lostAll: 0.9,
+  lostMost: 0.7,
+  /** Level errors by which the untrained level has to be above the best for the share to count. */
+  learntErrors: 8,
+  /** Ratios to the best level: drift, lost, and lost without waiting. */
+  drift: 1.5,
+  lost: 2,
+  decade: 10,
+  /** A rise that comes this often, each at least so alike and below that many times the level, is usual. */
+  usualTimes: 3,
+  alike: 0.6,
+  usual: 3,
+  /** Points that an incident has to come back in: at most this, a tenth of the points before it, a third of them. */
+  decision: 100,
+} as const;
