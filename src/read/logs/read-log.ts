@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
-import { diagError, type ErrorRecord } from '../../model/errors.ts';
+import { type DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
 import {
   type Account,
   type LogInput,
@@ -208,12 +208,7 @@ export async function readRawStream(
       { path: shown },
     );
   if (options.format === undefined) refuse(head, shown);
-  const format =
-    options.format !== undefined
-      ? formatById(options.format)
-      : options.pattern !== undefined
-        ? ANY_TEXT
-        : (told ?? formatOf(head, shown) ?? (isText(head) ? ANY_TEXT : undefined));
+  const format = chosenFormat(options, told, head, shown);
   const unknown = (): Error =>
     diagError('format-unknown', { path: shown, tried: FORMATS.map((one) => one.tried) }, { path: shown });
   if (format === undefined) {
@@ -224,11 +219,11 @@ export async function readRawStream(
   const again = format.text ? secondLook(all, options.reopen, gzip, shown) : undefined;
   const job = watchJob();
   const read = async (): Promise<LogContent> =>
-    format.read(format.text ? watched(toUtf8(again?.first ?? all, encoding), job) : all, shown, {
-      roles: options.roles ?? new Map(),
-      ...(encoding === 'utf-8' ? {} : { encoding }),
-      ...(options.pattern === undefined ? {} : { pattern: options.pattern }),
-    });
+    format.read(
+      format.text ? watched(toUtf8(again?.first ?? all, encoding), job) : all,
+      shown,
+      formatOptions(options, encoding),
+    );
   const known = await read();
   const jobSigns = format.text ? job.end() : undefined;
   const content =
@@ -243,14 +238,7 @@ export async function readRawStream(
     errors.length === 0 &&
     !tellsEnd(jobSigns)
   ) {
-    const [best] = (content.likeliest ?? []).flatMap((one) => {
-      const pattern = one.pattern ?? suggestPattern(one.text);
-      return pattern === undefined ? [] : [{ ...one, pattern }];
-    });
-    if (best === undefined || options.pattern !== undefined) throw unknown();
-    const { line, pattern } = best;
-    const text = best.text.trim().slice(0, 160);
-    throw diagError('log-no-record', { path: shown, line, text, pattern }, { path: shown, line });
+    throw noRecord(content, options, shown) ?? unknown();
   }
   const bytes = gzip ? decodedBytes : fileBytes;
   const account = accountOfFile(content.account, {
@@ -334,6 +322,44 @@ async function lastStage(
   const { readText } = await import('./text/read-text.ts');
   const second = await readText(toUtf8(again, encoding), path, { encoding });
   return isBetter(second, known, mayGuess) ? second : known;
+}
+
+/** The format that the user names, that takes the user's pattern, or that the content claims; text is tried as text. */
+function chosenFormat(
+  { format, pattern }: ReadLogOptions,
+  told: LogFormat | undefined,
+  head: Buffer,
+  path: string,
+): LogFormat | undefined {
+  if (format !== undefined) return formatById(format);
+  if (pattern !== undefined) return ANY_TEXT;
+  return told ?? formatOf(head, path) ?? (isText(head) ? ANY_TEXT : undefined);
+}
+
+/** What a format is told of a text in an encoding. */
+const formatOptions = (
+  { roles = new Map(), pattern }: ReadLogOptions,
+  encoding: TextEncoding,
+): LogReadOptions => ({
+  roles,
+  ...(encoding === 'utf-8' ? {} : { encoding }),
+  ...(pattern === undefined ? {} : { pattern }),
+});
+
+/** The error of a text without a record that has a line most like one; undefined where it has none. */
+function noRecord(
+  { likeliest = [] }: LogContent,
+  options: ReadLogOptions,
+  path: string,
+): DiagError | undefined {
+  const [best] = likeliest.flatMap((one) => {
+    const pattern = one.pattern ?? suggestPattern(one.text);
+    return pattern === undefined ? [] : [{ ...one, pattern }];
+  });
+  if (best === undefined || options.pattern !== undefined) return undefined;
+  const { line, pattern } = best;
+  const text = best.text.trim().slice(0, 160);
+  return diagError('log-no-record', { path, line, text, pattern }, { path, line });
 }
 
 /** The account of what a format was handed, as one of the file: with what was taken off before. */
