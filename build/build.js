@@ -63,8 +63,8 @@ const modules = {
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
   plugins: [rawText, lazyNode, lazyWidths, oclifParser],
-  // Maps point at sources, which no package has.
-  sourcemap: process.argv.includes('--fast') ? 'linked' : false,
+  // Maps point at sources, which no package has: they stay in the checkout, and no file that is packed names them.
+  sourcemap: process.argv.includes('--fast') ? 'linked' : 'external',
   sourcesContent: false,
 };
 const program = {
