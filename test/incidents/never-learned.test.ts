@@ -81,6 +81,11 @@ describe('its healthy twin', () => {
     expect(judgeRun(makeRun([loss(spiked)])).verdict.class).toBe('micro-divergence');
   });
 
+  it('was flat for long before a rise that it came back from', () => {
+    const risen = series((i) => (i >= 200 && i < 215 ? 8 : 0.8), 0.05);
+    expect(judgeRun(makeRun([loss(risen)])).verdict.class).toBe('micro-divergence');
+  });
+
   it('had one bad batch', () => {
     const spiked = series((i) => (i === 200 ? 8 : 0.8), 0.05);
     expect(judgeRun(makeRun([loss(spiked)])).verdict.class).toBe('micro-divergence');

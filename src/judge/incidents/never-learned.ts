@@ -98,7 +98,7 @@ export function neverLearned(
   if (learnt.holds !== false || learnt.end === 0 || metricMoves(run, attempt)) return null;
   const isFirst = begunAnew(run, attempt);
   const found =
-    (isFirst ? afterIncident(incidents, learnt) : null) ??
+    (isFirst ? afterIncident(incidents, values, learnt, least) : null) ??
     (isFirst ? withoutUpdates(run, series, attempt, values, least) : null) ??
     (isFirst ? atChance(run, attempt, learnt, values) : null) ??
     flatRestart(judged, attempt, values, least);
@@ -117,12 +117,20 @@ function begunAnew({ attempts }: Run, attempt: number): boolean {
 }
 
 /** An incident that is over, and left nothing: the loss is back at the level of an untrained net. */
-function afterIncident(incidents: readonly SeriesIncident[], { untrained, end }: Learnt): Evidence | null {
+function afterIncident(
+  incidents: readonly SeriesIncident[],
+  values: Float64Array,
+  { untrained, end }: Learnt,
+  least: number,
+): Evidence | null {
   const destroyed = incidents.find(
     ({ recovered, end: until, onset, size }) =>
       recovered !== null && until - onset >= LASTING && !(size < DESTROYED),
   );
   if (destroyed === undefined) return null;
+  // A loss that was flat for long before the rise, and is so after it, may go on from good weights, which the rise left as they were.
+  const before = values.subarray(0, destroyed.onset);
+  if (learntOf(before, before.length, least).holds === false) return null;
   const why = `the loss comes back from its rise to ${formatNumber(end)}, and no lower than the ${formatNumber(untrained)} that it began with`;
   return { from: destroyed.onset, why };
 }
