@@ -8,6 +8,7 @@ import type {
   CompletionDocument,
   CurvatureDocument,
   DiffDocument,
+  DonateDocument,
   ErrorDocument,
   InitDocument,
   InspectDocument,
@@ -22,6 +23,7 @@ import type {
 import { baselineSchema } from '../src/app/gate/baseline-file.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
 import type { LabelledDensity } from '../src/model/curvature.ts';
+import type { DonatedFile, LeftOut } from '../src/model/donation.ts';
 import type {
   CheckpointDiff,
   HyperparameterFile,
@@ -699,6 +701,32 @@ const strip = objectOf<StripDocument>(
   bytes: finite('Their bytes.'),
 });
 
+const donate = objectOf<DonateDocument>(
+  null,
+  'What `clippy-diag donate --json` prints.',
+)({
+  schemaVersion,
+  files: listOf(
+    objectOf<DonatedFile>(
+      null,
+      'A file of the donation.',
+    )({
+      path: text('Relative to the folder of the donation.'),
+      text: text('Its whole content.'),
+    }),
+    'Every file that it writes.',
+  ),
+  left: objectOf<LeftOut>(
+    null,
+    'Counts of what stays out.',
+  )({
+    series: finite('Series whose meaning is not known.'),
+    hyperparameters: finite('Settings.'),
+    tensors: finite('Gradients of the recorded steps.'),
+  }),
+  written: orNull(text('The folder; null where nothing was written.')),
+});
+
 const init = objectOf<InitDocument>(
   null,
   'What `clippy-diag init --json` prints.',
@@ -745,5 +773,6 @@ export const DOCUMENTS = {
   check,
   audit,
   strip,
+  donate,
   error: failed,
 } as const satisfies Readonly<Record<string, z.ZodType>>;

@@ -51,6 +51,7 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   check: '`inspect --check`',
   audit: '`audit`',
   strip: '`strip-batches`',
+  donate: '`donate`',
   error: 'every command that fails',
 };
 

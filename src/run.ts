@@ -18,6 +18,7 @@ export const COMMANDS: Commands = {
   chart: () => import('./app/commands/chart.ts'),
   completion: () => import('./app/commands/completion.ts'),
   curvature: () => import('./app/commands/curvature.ts'),
+  donate: () => import('./app/commands/donate.ts'),
   explain: () => import('./app/commands/explain.ts'),
   gate: () => import('./app/commands/gate.ts'),
   init: () => import('./app/commands/init.ts'),

@@ -184,6 +184,12 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'strip-batches nowhere',
     5: 'FULL strip-batches strip',
   },
+  donate: {
+    0: 'donate good.jsonl',
+    2: 'donate',
+    3: 'donate nowhere.jsonl',
+    5: 'donate good.jsonl --out capture',
+  },
   init: { 0: 'init --dir new', 2: 'init --framework mxnet', 5: 'init --dir good.jsonl/x' },
   explain: { 0: 'explain clippy', 2: 'explain clipy', 5: 'FULL explain clippy' },
   completion: { 0: 'completion bash', 2: 'completion fish', 5: 'FULL completion bash' },

@@ -170,6 +170,7 @@ function linesOf(name: string): Line[] {
     ...both('baseline', 'show', '--file', 'baseline.json'),
     ...both('baseline', 'show', '--file', `${name}.json`),
     ...both('strip-batches', damaged),
+    ...both('donate', 'runs', damaged),
     ...both('explain', name),
     ...both('completion', name),
     ...both('init', '--dir', join('new', name)),

@@ -71,6 +71,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['audit', 0, 'audit', 'fixtures/incident'],
   ['audit', 0, 'audit', 'fixtures/captures'],
   ['strip', 0, 'strip-batches', stripped],
+  ['donate', 0, 'donate', log, capture],
   ['error', 5, 'init', '--dir', folder],
   ['error', 3, 'analyze', 'no/such/file'],
 ])('%s document, exit code %d: %s %s %s %s', (document, code, ...args) => {

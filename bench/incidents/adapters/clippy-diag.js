@@ -6,66 +6,10 @@
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { answerOf } from './clippy-answer.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const PROGRAM = process.env.CLIPPY_DIAG ?? join(HERE, '..', '..', '..', 'bin', 'run.js');
-
-const CLASSES = {
-  healthy: 'healthy',
-  drift: 'drift',
-  'full-divergence': 'diverged',
-  'non-finite': 'non-finite',
-  'never-learned': 'never-learned',
-};
-const ACTIONS = { 'none-needed': [], clip: ['clip'] };
-
-function classOf({ class: name, recoveredStep }) {
-  return name === 'micro-divergence'
-    ? recoveredStep === null
-      ? 'drift'
-      : 'recovered'
-    : (CLASSES[name] ?? null);
-}
-
-/** A finding that says that a step does not do what the settings say, or an error of another kind. */
-const isFault = ({ id, severity }) =>
-  severity === 'error' || id.startsWith('audit-') || id === 'capture-mismatch';
-
-/** The first broken link of the chain, or undefined. */
-const brokenLink = (run) => run.audit?.links.find(({ outcome, follows }) => outcome === 'broken' && !follows);
-
-/** A run of the bench is one run; where a folder reads as several, the worst is meant. */
-function answerOf(report) {
-  const order = [
-    'healthy',
-    'inconclusive',
-    'micro-divergence',
-    'drift',
-    'never-learned',
-    'full-divergence',
-    'non-finite',
-  ];
-  const run = [...report.runs].sort(
-    (a, b) => order.indexOf(b.verdict.class) - order.indexOf(a.verdict.class),
-  )[0];
-  if (run === undefined) return { protocol: 1, alarm: null };
-  const link = brokenLink(run);
-  const lossIsIll = !['healthy', 'inconclusive'].includes(run.verdict.class);
-  const isSilent = !lossIsIll && (link !== undefined || run.findings.some(isFault));
-  const undecided = run.verdict.class === 'inconclusive' ? null : false;
-  const trigger = run.cause?.trigger;
-  return {
-    protocol: 1,
-    alarm: lossIsIll || isSilent ? true : undecided,
-    class: isSilent ? 'silent' : classOf(run.verdict),
-    onset: run.verdict.onsetStep,
-    link: link?.link ?? (run.audit && lossIsIll && run.audit.checks > 0 ? 'none' : null),
-    trigger: trigger === undefined || trigger === 'none-found' ? null : trigger,
-    tensor: link?.tensor ?? null,
-    factor: link?.factor ?? null,
-    remedies: (run.remedies ?? []).flatMap(({ action }) => ACTIONS[action] ?? [action]),
-  };
-}
 
 const [folder, ...flags] = process.argv.slice(2);
 const done = spawnSync(process.execPath, [PROGRAM, 'analyze', folder, '--json', ...flags], {

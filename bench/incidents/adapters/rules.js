@@ -2,12 +2,13 @@
 /**
  * Three rules that everybody writes first, as tools of the bench: `rules.js nan|three-sigma|thumb CASE`. They read `metrics.jsonl`.
  *
- * nan          a loss that is not finite
- * three-sigma  a loss more than three standard deviations above the mean of the fifty before it, or not finite
+ * nan          a loss that is not finite.
+ * three-sigma  a loss more than three standard deviations above the mean of the fifty before it, or not finite.
  * thumb        the level of the last points is above one and a half times the best level, or not below the first; not finite, too
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 const WINDOW = 50;
 const LEVEL = 11;
@@ -54,7 +55,15 @@ function thumb(points) {
   return { protocol: 1, alarm: true, class: 'diverged', onset, remedies: ['lower-learning-rate'] };
 }
 
-const [rule, folder] = process.argv.slice(2);
-const points = lossesOf(folder);
-const found = notFinite(points) ?? { nan: () => null, 'three-sigma': threeSigma, thumb }[rule](points);
-console.log(JSON.stringify(found ?? well));
+const RULES = { nan: () => null, 'three-sigma': threeSigma, thumb };
+
+/** The answer of a rule on a folder. */
+export function answerOf(rule, folder) {
+  const points = lossesOf(folder);
+  return notFinite(points) ?? RULES[rule](points) ?? well;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [rule, folder] = process.argv.slice(2);
+  console.log(JSON.stringify(answerOf(rule, folder)));
+}

@@ -13,7 +13,7 @@ export function wordsOf(text) {
   return words;
 }
 
-/** The last line of a text that is a JSON object, or the whole text as one; null where there is none. */
+/** The last line of a text that is a JSON object, or the whole text as one; null where there is not one. */
 export function answerIn(text) {
   for (const candidate of [text, ...text.split('\n').reverse()]) {
     try {

@@ -45,7 +45,7 @@ export function twinTruth(truth) {
 }
 
 /**
- * Copies what a level of evidence shows of a case into a folder whose name tells nothing.
+ * Copies what a level of evidence shows of a case into a folder whose name says nothing.
  * @param {string} evidenceFolder the folder `evidence` of a case or of its twin
  * @param {string} view folder to make
  * @param {string} level one of EVIDENCE

@@ -1,4 +1,4 @@
-/** Draws a case in a terminal: its loss beside the healthy twin's, and its truth in words. */
+/** Draws a case in a terminal: its loss with the healthy twin's, and its truth in words. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

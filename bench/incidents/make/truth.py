@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from statistics import median
@@ -60,9 +61,13 @@ def judged_by_twin(run: list[float], twin: list[float], start: int) -> dict[str,
     level = [a - b for a, b in zip(_levels(run[:upto]), _levels(twin))] if upto else []
     bar = max(2 * noise, 0.08 * learnt)
     point_bar = max(8 * noise, 0.3 * learnt)
-    shown = [k for k in range(start, upto) if level[k] > bar or excess[k] > point_bar]
+    # Worse than the twin is not enough: nobody has the twin. The run must be worse than it was itself, or never have learnt.
+    best = list(itertools.accumulate(_levels(run[:upto]), min))
+    rises = [a - b for a, b in zip(_levels(run[:upto]), best)]
+    flat = start <= 20 and (finite is not None or median(run[-20:]) > first - 0.1 * learnt)
+    shown = [k for k in range(start, upto) if (level[k] > bar and (rises[k] > bar or flat)) or excess[k] > point_bar]
     visible = bool(shown) or finite is not None
-    single = [k for k in range(start, upto) if excess[k] > max(6 * noise, 0.1 * learnt)]
+    single = [k for k in range(start, upto) if excess[k] > max(6 * noise, 0.1 * learnt)] if shown else []
     candidates = [*shown[:1], *single[:1], *([finite] if finite is not None else [])]
     last = min(candidates) if visible else None
     return {"visible": visible, "last": last, "classes": _classes(run, finite, level, visible, learnt, first, start)}

@@ -5,6 +5,7 @@
 
 import type { Audit } from '../../model/audit.ts';
 import type { CurvatureEntry, LabelledDensity } from '../../model/curvature.ts';
+import type { DonatedFile, LeftOut } from '../../model/donation.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { CaptureCheck, CheckpointDiff, Inspection } from '../../model/inspection.ts';
@@ -95,6 +96,13 @@ export interface StripDocument extends Versioned {
   readonly bytes: number;
 }
 
+/** `donate` */
+export interface DonateDocument extends Versioned {
+  readonly files: readonly DonatedFile[];
+  readonly left: LeftOut;
+  readonly written: string | null;
+}
+
 export interface InitDocument extends Versioned {
   readonly written: readonly string[];
   /** With `--framework`. */
@@ -129,4 +137,5 @@ export type JsonDocument =
   | CheckDocument
   | AuditDocument
   | StripDocument
+  | DonateDocument
   | ErrorDocument;

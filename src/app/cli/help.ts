@@ -98,6 +98,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
     'matrix merge',
     'matrix worker',
     'strip-batches',
+    'donate',
   ],
   'HELP AND SETUP': ['explain', 'init', 'completion', 'help'],
 };
