@@ -135,7 +135,7 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
     scaled = fault == "clip-before-unscale" or (fault is None and draw.random() < 0.2)
     scaler = torch.amp.GradScaler("cpu", enabled=scaled, init_scale=2.0**10)
     autocast = not scaled and draw.random() < 0.2
-    # Low enough that a norm that is taken for a third still exceeds it.
+    # Low enough that a third of the norm still exceeds it.
     limit = draw.choice([0.05, 0.1]) if fault in NEEDS_CLIP else draw.choice([None, 0.3, 0.6])
     limit = None if fault in WITHOUT_CLIP else limit
     accumulate = draw.choice([1, 1, 2, 4])

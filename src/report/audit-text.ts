@@ -54,7 +54,7 @@ function details({ fix, wouldTell, follows }: AuditLink): string[] {
   ];
 }
 
-/** A text beside a head of fixed width. */
+/** A text to the right of a head of fixed width. */
 function headed(head: string, text: string, width: number): string[] {
   const [first = '', ...others] = wrap(text, width, ' '.repeat(NAMES));
   return [head + first.slice(NAMES), ...others];

@@ -1,6 +1,6 @@
 /**
  * A small training in float32 that is recorded step by step, with one fault or none. Its optimizers are written a second time
- * here, operation by operation as PyTorch rounds them, so that the audit is not held against itself.
+ * here, operation by operation as PyTorch rounds them, so that the audit is not compared with itself.
  */
 import { createCapture } from '../../src/read/captures/write.ts';
 

@@ -64,7 +64,7 @@ def assert_clean(
     """Raises `AuditFailed`, an AssertionError, where a link is broken, or one of `needs` could not be checked; returns the audit.
 
     allow    causes that are meant, such as "repeated-batch" in a test that one batch can be learnt
-    needs    links that have to hold; a capture in which they cannot be told is no proof
+    needs    links that have to hold; a capture in which they cannot be checked proves nothing
     """
     found = audit(capture, command=command)
     allowed = set(allow)

@@ -68,7 +68,7 @@ function codeOf(audits: readonly Audit[]): ExitCode {
   return told ? EXIT.done : EXIT.inconclusive;
 }
 
-/** The capture that is named, or those below a folder. @throws capture-manifest-missing where there is none */
+/** The capture that is named, or those below a folder. @throws capture-manifest-missing for a folder without captures */
 async function capturesIn(path: string): Promise<string[]> {
   if (path.endsWith('capture.json') || (await isCapture(path))) return [path];
   const found: string[] = [];

@@ -99,7 +99,9 @@ function asAudit(links: readonly AuditLink[]): Audit {
   const ordered = AUDIT_LINKS.flatMap((name) =>
     links.filter(({ link }) => link === name).sort((a, b) => isUnknown(a) - isUnknown(b)),
   );
-  const first = ordered.find(({ outcome }) => outcome === 'broken');
+  const all = ordered.filter(({ outcome }) => outcome === 'broken');
+  // What nothing known explains is explained by a fault that is known, wherever in the chain.
+  const first = all.find(({ cause }) => cause !== 'unknown') ?? all[0];
   const explained = ordered.map((link) =>
     first !== undefined && link.outcome === 'broken' && follows(link, first, ordered)
       ? { ...link, follows: first.id }

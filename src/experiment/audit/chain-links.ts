@@ -14,7 +14,7 @@ import { LINK_OF_CAUSE } from './link-of-cause.ts';
 import { writtenBetween } from './links/between.ts';
 import { type Survey, withoutOutside } from './survey.ts';
 
-/** A deviation of so many tolerances is none of rounding; between 1 and this nothing is said. */
+/** A deviation of so many tolerances cannot be rounding; between 1 and this the audit says nothing. */
 const BROKEN = 3;
 
 export interface Setup extends RecordedSetup {

@@ -127,7 +127,7 @@ export async function followChain(
   return { comparisons, traces, course, steps: survey.steps };
 }
 
-/** A gradient in float64 with a number for every entry; null where there is none. */
+/** A gradient in float64 with a number for every entry; null where the tensor has no gradient. */
 function denseOf({ values, rows, absent }: RecordedGradient, elements: number): Float64Array | null {
   if (absent) return null;
   if (rows === undefined) return values as Float64Array;

@@ -14,7 +14,7 @@ export interface DeclaredClip {
   readonly part: RulePart;
 }
 
-/** The declared clipping; null where there is none, and a text where this audit cannot compute it. */
+/** The declared clipping; null without clipping, and its label where this audit cannot compute it. */
 export function declaredClip({ parts, label }: RuleChoice): DeclaredClip | null | string {
   const active = parts.filter(({ rule }) => !rule.identity);
   const [part] = active;

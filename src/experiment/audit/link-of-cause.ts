@@ -1,7 +1,7 @@
 /** The link that each cause breaks. */
 import type { AuditCause, AuditLinkName } from '../../model/audit.ts';
 
-/** `weights` stands for `between` where checksums show that something wrote between the steps. */
+/** Causes of `weights` count as `between` where checksums show that something wrote between the steps. */
 export const LINK_OF_CAUSE: Readonly<Record<AuditCause, AuditLinkName>> = {
   'no-zero-grad': 'gradient',
   'eval-mode': 'mode',

@@ -1,4 +1,4 @@
-/** One pass over the recorded gradients: their norms and extremes, and the sample of entries that hypotheses are tried on. */
+/** Reads the recorded gradients once: their norms and extremes, and the sample of entries that hypotheses are tried on. */
 import type { Capture, CapturedStep, RecordedGradient } from '../../read/captures/read.ts';
 
 /** What is kept of the gradient of one tensor at one step. */

@@ -1,4 +1,4 @@
-"""What an audit reads of every step beside its gradients: options, modes, hashes of the batch and the random state, checksums.
+"""What an audit reads of every step in addition to its gradients: options, modes, hashes of the batch and the random state, checksums.
 
 Options, modes and hashes are taken at every step. Checksums of weights and optimizer state are taken before and after a step while a
 capture is written, at every step of a model of up to `SMALL` parameters, and at every `EVERY`-th step of a larger one: they cost
@@ -69,7 +69,7 @@ class StepRecords:
         random: Mapping[str, Array] | None,
         scale: float,
     ) -> dict[str, Any]:
-        """Members of a step's entry in capture.json: `options` and `modes` whole (`changed_only` thins them), the rest as it is."""
+        """Members of a step's entry in capture.json: `options` and `modes` whole (`changed_only` thins them), the rest unchanged."""
         self._rates = {"step": step, "learningRates": [float(rate) for rate in rates]}
         self.run.setdefault("first", self._rates)
         members: dict[str, Any] = {"options": self._options(), "modes": self._modes()}

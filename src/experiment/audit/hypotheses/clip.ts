@@ -12,7 +12,7 @@ const THROUGHOUT = { event: false, global: true, at: null } as const;
 const MOST_RANKS = 1024;
 const CALL = 'clip_grad_norm_(…)';
 
-/** Clipping was declared and the gradients were taken as they are. */
+/** Clipping was declared, and the step used the gradients without it. */
 export const clipInactive: Hypothesis = ({ clip, declared }) =>
   clip === null
     ? []

@@ -44,10 +44,10 @@ export interface Candidate {
 
 export type Hypothesis = (one: Case) => readonly Candidate[];
 
-/** Factors closer to 1 than this are none: they would be the declared course. */
+/** A factor closer to 1 than this is the declared course. */
 export const NO_FACTOR = 1e-4;
 
-/** 0.7071 as "0.7071 = 1/√2", where a simple number stands behind it. */
+/** A factor as text, with the simple number that it equals: "0.7071 (1/√2)". */
 export function factorWords(factor: number): string {
   const number = Number(factor.toPrecision(4));
   for (let n = 2; n <= 4096; n++) {

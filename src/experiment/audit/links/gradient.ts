@@ -39,8 +39,8 @@ export function gradientLinks(
 /** How much of each gradient is what the step before left. */
 interface Persistence {
   /**
-   * Coefficients of a gradient on what was left of the one before, with the mean of all earlier differences beside it, which takes
-   * the part that fresh gradients have in common; of odd and of even steps. 1 where the one before was added.
+   * Coefficients of a gradient on what was left of the one before, with the mean of all earlier differences as a second regressor, which
+   * takes the part that fresh gradients have in common; of odd and of even steps. 1 where the one before was added.
    */
   readonly coefficients: readonly [odd: number, even: number];
   /** Inner products of differences of consecutive gradients with those one and two steps later, over their norms. */
@@ -121,7 +121,7 @@ function persistenceOf({ samples, steps }: Survey, declared: Course): Persistenc
   };
 }
 
-/** Of g(t) on what was left of g(t−1), with the mean of earlier differences beside, by least squares over steps of one parity. */
+/** Of g(t) on what was left of g(t−1), with the mean of earlier differences as a second regressor, by least squares over steps of one parity. */
 function coefficientOf(
   gradients: readonly Vectors[],
   left: readonly Vectors[],
