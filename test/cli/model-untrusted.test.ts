@@ -58,6 +58,8 @@ const LINES: readonly [args: string[], says: 'error' | 'reason' | 'nothing'][] =
   [['baseline', 'update', '.', '--settle', '0', '--file', 'state', '--allow-outside'], 'nothing'],
   [['watch', 'log.jsonl', '--idle-exit', '1', '--state', 'state'], 'nothing'],
   [['watch', 'capture', '--idle-exit', '1', '--state', 'state'], 'reason'],
+  [['audit', 'capture'], 'nothing'],
+  [['donate', 'capture'], 'nothing'],
   [['strip-batches', 'capture'], 'nothing'],
 ];
 

@@ -1,6 +1,7 @@
 /** The judge on plain losses with those before them: what replays, closed loops and matrices ask. */
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { VerdictClass } from '../../model/report.ts';
+import { growsByDecades } from './grows-by-decades.ts';
 import { judgePoints, worstOf } from './judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
 
@@ -35,7 +36,10 @@ export interface JudgedLosses {
  */
 export function judgeLosses(losses: readonly number[], history: readonly number[] = []): JudgedLosses {
   const before = history.length;
-  const { incidents, band } = judgePoints(Float64Array.of(...history, ...losses), DEFAULT_VERDICT_SETTINGS);
+  const all = Float64Array.of(...history, ...losses);
+  const { incidents: found, band } = judgePoints(all, DEFAULT_VERDICT_SETTINGS);
+  const grown = found.length === 0 ? growsByDecades(all) : null;
+  const incidents = grown === null ? found : [grown];
   const worst = worstOf(incidents.filter(({ onset }) => onset >= before));
   return {
     incident: worst === undefined ? null : { class: worst.class, onset: worst.onset - before },
