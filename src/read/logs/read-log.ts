@@ -27,7 +27,7 @@ import { LOG_FORMATS } from './registry.ts';
 import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
-import { isBetter, isDoubtful, LossLines } from './text/last-stage.ts';
+import { isBetter, isDamaged, isDoubtful, LossLines } from './text/last-stage.ts';
 import { unsupportedFormat } from './unsupported.ts';
 
 export interface ReadLogOptions extends Partial<LogReadOptions> {
@@ -316,6 +316,8 @@ async function lastStage(
   path: string,
   mayGuess: boolean,
 ): Promise<LogContent> {
+  // A damaged table says so itself: read as lines, it would be whole.
+  if (!mayGuess && isDamaged(known)) return known;
   if (!isDoubtful(known, look.lossLines.count)) return known;
   const again = look.again();
   if (again === undefined) return known;

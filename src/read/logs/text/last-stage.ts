@@ -84,6 +84,12 @@ export function isDoubtful(first: LogContent, lossLines: number): boolean {
   return loss === undefined || lossLines > loss.value.length * (1 + LEFT) + 2;
 }
 
+/** Whether a reader of another format found damage: cells that are not numbers, rows that lost records. */
+export const isDamaged = ({ errors, account, runs }: LogContent): boolean =>
+  errors.length > 0 ||
+  account.lost.length > 0 ||
+  runs.some(({ series }) => series.some(({ name, refused }) => refused > 0 && isLossName(name)));
+
 /** Whether all points of a series stand in another: the same lines, and in them the same numbers. */
 function holds(more: LoggedSeries, less: LoggedSeries): boolean {
   if (less.line === undefined || more.line === undefined) return false;

@@ -26,7 +26,8 @@ export interface Named {
 const MOST_WORDS = 5;
 const LONGEST_NAME = 80;
 /** A word of a name, in any script. */
-const WORD = /[\p{L}_][\p{L}\p{M}\d_]*(?:[./@'&+-][\p{L}\d_]+)*/gu;
+const WORD =
+  /[A-Za-z\u00c0-\u1fff\u3040-\ufdff_][A-Za-z\u00c0-\u1fff\u3040-\ufdff\d_]*(?:[./@'&+-][A-Za-z\u00c0-\u1fff\u3040-\ufdff\d_]+)*/g;
 /** What parts one name from the next. */
 const PARTS = /[|;,\t{}<>]|\s{3,}|\s-{1,3}\s|:(?=\s*\S)|=(?=\s*\S)|\)|\]|\.\s/u;
 /** A number in a call: `tensor(2.3)`, `np.float64(2.3)`. */
@@ -40,10 +41,10 @@ const FILE = /\.(?:py|cc|cpp|cu|c|h|go|rs|js|ts|lua|java|scala|jl|log|txt|sh|yam
 /** What a container's runtime puts before each line: the stream and whether the line is whole. */
 const STREAM = /\bstd(?:out|err) [FP] /;
 
-/** Units of what is no loss of a model. */
+/** Units of quantities that are not a loss of a model. */
 const NO_LOSS_UNIT = /^\s?(?:%|kg\b|g\b|lbs?\b|dB\b|k?W\b|USD\b|EUR\b|\$)/;
 
-const isWord = (text: string): boolean => /\p{L}/u.test(text);
+const isWord = (text: string): boolean => /[A-Za-z\u00c0-\u1fff\u3040-\ufdff]/.test(text);
 
 /** The words of a piece of text that may be (the end of) a name. */
 function wordsIn(piece: string): string[] {
@@ -54,7 +55,7 @@ function wordsIn(piece: string): string[] {
 function nameBefore(gap: string, glued: boolean, isBehindNumber: boolean): string {
   // A unit that is glued to the number before, or the rest of its word: `3.2it/s`, `12th`.
   const text = gap.replace(STREAM, ' ');
-  const rest = glued ? text.replace(/^[\p{L}%°/]+(?:\/[\p{L}]+)*/u, ' ') : text;
+  const rest = glued ? text.replace(/^[A-Za-z\u00c0-\u1fff\u3040-\ufdff%°/]+/, ' ') : text;
   const open = /\(([^()]*)\)\s*[:=]?\s*$/u.exec(rest);
   const whole = open !== null && isWord(open[1]!) ? rest.replace(/[()]/g, ' ') : rest;
   const pieces = whole.replace(/[:=(['"\s]+$/u, '').split(PARTS);
@@ -99,7 +100,7 @@ function counterOf(full: string): Use | undefined {
   return undefined;
 }
 
-/** Which loss a name is of; undefined where it is none. */
+/** Which loss a name is of; undefined where it is not a loss. */
 export function lossOf(name: string): 'train' | 'eval' | undefined {
   const role = roleByName(name);
   return role === 'loss-like' ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
@@ -146,7 +147,7 @@ function namesOfHeader(template: Template, slots: number): string[] | undefined 
   return slots > 1 && cells.length === slots && cells.every((cell) => isWord(cell)) ? cells : undefined;
 }
 
-/** `s`, `samples/s`, `MB`: what a number behind which it stands is measured in. */
+/** `s`, `samples/s`, `MB`: the unit of the number before it. */
 const isUnit = (name: string): boolean =>
   name.includes('/') || wordsOf(name).every((word) => means(word, 'resource'));
 
@@ -161,7 +162,7 @@ export function nameSlots(template: Template): Named[] {
   });
   const numbers = [...kind.keys()].filter((k) => kind[k] !== SLOT.clock && kind[k] !== SLOT.total);
   const header = numbers.every((k) => before[k] === '') ? namesOfHeader(template, numbers.length) : undefined;
-  // `0.31 loss, 0.9 acc`: where nothing stands before the first number and words stand behind each.
+  // `0.31 loss, 0.9 acc`: where no word comes before the first number and words follow each.
   const first = numbers[0];
   const isBehind =
     header === undefined &&
