@@ -116,12 +116,16 @@ function fallOf(cells: Float64Array, scatter: number): number {
   return best;
 }
 
+/** So many different numbers are no setting that changes now and then. */
+const ENOUGH_DIFFERENT = 1000;
+
 /** How much a column looks like a loss: 0 where it does not. */
 function likeness(cells: Float64Array, name: string): number {
   if (isKnown(name)) return 0;
   const finite = cells.filter(Number.isFinite);
   if (finite.length < LEAST_ROWS / 2 || finite.every(Number.isInteger)) return 0;
-  if (new Set(finite).size * 4 < finite.length) return 0;
+  // A long log with few digits prints the same numbers again.
+  if (new Set(finite).size < Math.min(finite.length / 4, ENOUGH_DIFFERENT)) return 0;
   // What runs down as evenly as a clock is none.
   const strides = new Set<string>();
   for (let k = 1; k < finite.length && strides.size < 3; k++)

@@ -84,11 +84,16 @@ export function isDoubtful(first: LogContent, lossLines: number): boolean {
   return loss === undefined || lossLines > loss.value.length * (1 + LEFT) + 2;
 }
 
-/** Whether a reader of another format found damage: cells that are not numbers, rows that lost records. */
+/**
+ * Whether a table is a damaged one, and not printed text with commas: of text only the rows do not fit, of a table also its
+ * header or the column of its loss.
+ */
 export const isDamaged = ({ errors, account, runs }: LogContent): boolean =>
-  errors.length > 0 ||
-  account.lost.length > 0 ||
-  runs.some(({ series }) => series.some(({ name, refused }) => refused > 0 && isLossName(name)));
+  errors.some(({ id }) => id !== 'log-lines-bad') ||
+  (runs.some(({ series }) => series.some(isJudged)) &&
+    (errors.length > 0 ||
+      account.lost.length > 0 ||
+      runs.some(({ series }) => series.some((one) => one.refused > 0 && isJudged(one)))));
 
 /** Whether all points of a series stand in another: the same lines, and in them the same numbers. */
 function holds(more: LoggedSeries, less: LoggedSeries): boolean {

@@ -51,14 +51,31 @@ function wordsIn(piece: string): string[] {
   return (piece.match(WORD) ?? []).filter((word) => !WRAPPER.test(word) && !FILE.test(word));
 }
 
+/** What may come between a name and its number. */
+const NAME_END = ` \t\r\n:=(['"`;
+
+/** A text without the characters at its end that are among some: a loop, since an expression would look back again. */
+function withoutEnd(text: string, characters: string): string {
+  let end = text.length;
+  while (end > 0 && characters.includes(text[end - 1]!)) end--;
+  return text.slice(0, end);
+}
+
+/** `loss (train): ` as `loss train`: words in a bracket at the end are part of the name. */
+function withoutBracket(text: string): string {
+  const end = withoutEnd(text, ' \t\r\n:=');
+  if (!end.endsWith(')')) return text;
+  const inner = end.slice(end.lastIndexOf('(') + 1, -1);
+  return isWord(inner) && !inner.includes(')') ? text.replace(/[()]/g, ' ') : text;
+}
+
 /** The name in the text between one number and the next. */
 function nameBefore(gap: string, glued: boolean, isBehindNumber: boolean): string {
   // A unit that is glued to the number before, or the rest of its word: `3.2it/s`, `12th`.
   const text = gap.replace(STREAM, ' ');
   const rest = glued ? text.replace(/^[A-Za-z\u00c0-\u1fff\u3040-\ufdff%°/]+/, ' ') : text;
-  const open = /\(([^()]*)\)\s*[:=]?\s*$/u.exec(rest);
-  const whole = open !== null && isWord(open[1]!) ? rest.replace(/[()]/g, ' ') : rest;
-  const pieces = whole.replace(/[:=(['"\s]+$/u, '').split(PARTS);
+  const whole = withoutBracket(rest);
+  const pieces = withoutEnd(whole, NAME_END).split(PARTS);
   const last = pieces.at(-1) ?? '';
   const words = wordsIn(last);
   // The unit of the number before: `812.4 samples/s  loss: 2.3`.
