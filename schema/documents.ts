@@ -5,6 +5,7 @@ import type {
   BaselineDocument,
   ChartDocument,
   CheckDocument,
+  CompareDocument,
   CompletionDocument,
   CurvatureDocument,
   DiffDocument,
@@ -78,7 +79,7 @@ import {
   text,
   texts,
 } from '../src/report/schema-of.ts';
-import { audit as auditMember } from '../src/report/schema-sections.ts';
+import { audit as auditMember, runComparison } from '../src/report/schema-sections.ts';
 
 /** A type as its JSON has it: a Map is an object there. */
 type InJson<T> =
@@ -690,6 +691,14 @@ const audit = objectOf<AuditDocument>(
   ).optional(),
 });
 
+const compare = objectOf<CompareDocument>(
+  null,
+  'What `clippy-diag compare --json` prints.',
+)({
+  schemaVersion,
+  comparison: runComparison,
+});
+
 const strip = objectOf<StripDocument>(
   null,
   'What `clippy-diag strip-batches --json` prints.',
@@ -772,6 +781,7 @@ export const DOCUMENTS = {
   worker,
   check,
   audit,
+  compare,
   strip,
   donate,
   error: failed,

@@ -16,6 +16,7 @@ export const COMMANDS: Commands = {
   'baseline:show': () => import('./app/commands/baseline/show.ts'),
   'baseline:update': () => import('./app/commands/baseline/update.ts'),
   chart: () => import('./app/commands/chart.ts'),
+  compare: () => import('./app/commands/compare.ts'),
   completion: () => import('./app/commands/completion.ts'),
   curvature: () => import('./app/commands/curvature.ts'),
   donate: () => import('./app/commands/donate.ts'),

@@ -30,6 +30,15 @@ export interface RunDifference {
 
 /** Two runs, or two groups of runs, against each other. Since schema 3.0; {@link Comparison} is the form of 2.0. */
 export interface RunComparison {
+  /** Paths of the runs as they were named, of each side. */
+  readonly runs: { readonly a: readonly string[]; readonly b: readonly string[] };
+  /** Steps of which both tell something, and the links that both tell at one of them or more. */
+  readonly compared: {
+    readonly steps: number;
+    readonly from: number;
+    readonly to: number;
+    readonly links: readonly ComparedLink[];
+  };
   readonly settings: readonly { readonly key: string; readonly a: Cell; readonly b: Cell }[];
   /** Whether both begin alike, so that steps are compared and not only levels. */
   readonly paired: boolean;
@@ -46,8 +55,18 @@ export interface RunComparison {
     readonly relative: number;
     readonly standardError: number | null;
   } | null;
+  /** Of several runs a side: the difference of their ends, and how many seeds would show which difference. */
+  readonly seeds?: {
+    readonly pairs: number;
+    readonly difference: number;
+    readonly standardError: number;
+    readonly smallestTold: number;
+    readonly seedsToTell: { readonly difference: number; readonly seeds: number };
+  };
   readonly verdict: 'same' | 'apart' | 'cannot-tell';
   readonly statement: string;
+  /** What would tell more. */
+  readonly more: readonly string[];
 }
 
 /** Whether a comparison is of a report of schema 2.x, which is read and shown but no longer written. */

@@ -415,6 +415,11 @@ export const ERROR_TEXTS = define({
     message: 'capture.json cannot be used: {problem}',
     hint: 'see docs/captures.md for its fields',
   },
+  'ledger-malformed': {
+    exitCode: EXIT.input,
+    message: 'the ledger cannot be used: {problem}',
+    hint: 'see docs/compare.md for its files',
+  },
   'capture-version': {
     exitCode: EXIT.input,
     message: 'the capture has version {found}; this tool reads versions {known}',

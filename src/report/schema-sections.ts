@@ -188,6 +188,22 @@ export const runComparison = objectOf<RunComparison>(
   'runComparison',
   'Where two runs part, and in which settings they differ.',
 )({
+  runs: objectOf<RunComparison['runs']>(
+    null,
+    'Paths of the runs as they were named.',
+  )({
+    a: listOf(text('A path.'), 'Of the first side.'),
+    b: listOf(text('A path.'), 'Of the second side.'),
+  }),
+  compared: objectOf<RunComparison['compared']>(
+    null,
+    'What both tell.',
+  )({
+    steps: count('Steps of which both tell something.'),
+    from: finite('The first of them.'),
+    to: finite('The last of them.'),
+    links: listOf(oneOf(COMPARED_LINKS, 'A link.'), 'Links that both tell at one of them or more.'),
+  }),
   settings: listOf(
     objectOf<RunComparison['settings'][number]>(
       null,
@@ -228,8 +244,25 @@ export const runComparison = objectOf<RunComparison>(
     }),
     'Levels of the loss at the end; null where there is none.',
   ),
+  seeds: objectOf<NonNullable<RunComparison['seeds']>>(
+    null,
+    'Of several runs a side, paired by their order; left out otherwise.',
+  )({
+    pairs: count('Pairs of runs.'),
+    difference: number('Mean relative difference of their ends.'),
+    standardError: number('Its standard error.'),
+    smallestTold: number('The smallest difference that would be beyond chance at 99 %.'),
+    seedsToTell: objectOf<NonNullable<RunComparison['seeds']>['seedsToTell']>(
+      null,
+      'How many seeds a side would show the difference that was found.',
+    )({
+      difference: number('That difference.'),
+      seeds: count('Seeds a side.'),
+    }),
+  }).optional(),
   verdict: oneOf(['same', 'apart', 'cannot-tell'], 'Whether the two are the same training.'),
   statement: text('It in one sentence.'),
+  more: listOf(text('A sentence.'), 'What would tell more.'),
 });
 
 /** One of two forms, tried in their order. */

@@ -102,6 +102,14 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     4: 'watch head.csv --idle-exit 1 --state state-4',
     5: 'watch good.jsonl --idle-exit 1 --state good.jsonl',
   },
+  compare: {
+    0: 'compare good.jsonl good.jsonl',
+    1: 'compare good.jsonl lost.jsonl',
+    2: 'compare good.jsonl',
+    3: 'compare bad.jsonl good.jsonl',
+    4: 'compare head.csv head.csv',
+    5: 'FULL compare good.jsonl good.jsonl',
+  },
   inspect: {
     0: 'inspect torn.jsonl',
     1: 'inspect cut --check',

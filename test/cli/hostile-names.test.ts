@@ -202,6 +202,8 @@ const heavyLines = (name: string): Line[] => {
     },
     { args: ['audit', capture] },
     { args: ['audit', capture, '--json'], format: 'json' },
+    { args: ['compare', capture, capture] },
+    { args: ['compare', capture, capture, '--json'], format: 'json' },
     { args: ['donate', capture] },
     { args: ['curvature', capture, '--task', 'each'] },
     { args: ['matrix', 'study.json', '--workers', '1'], code: 0 },

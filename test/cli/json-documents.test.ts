@@ -40,6 +40,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['inspect', 3, 'inspect', 'fixtures/checkpoints'],
   ['inspect', 3, 'inspect', 'fixtures/hostile'],
   ['diff', 0, 'inspect', `${checkpoints}/step-380.pt`, `${checkpoints}/step-420.pt`, '--diff'],
+  ['compare', 1, 'compare', 'fixtures/ledgers/base/ledger', 'fixtures/ledgers/rate/ledger'],
   ['replay', 0, 'replay', capture],
   ['replay', 0, 'replay', 'fixtures/captures/nan', '--mode', 'open-loop'],
   [

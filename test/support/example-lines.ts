@@ -52,6 +52,8 @@ export function testLines(lines: readonly string[]): void {
     copy('logs/healthy-tb/input.tfevents', 'runs/a/events.out.tfevents.1719849387.host');
     const log = readFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'), 'utf8');
     writeFileSync(join(folder, 'train.jsonl'), log.replaceAll('"loss":', '"train/nll": 0.5, "loss":'));
+    for (const name of ['before', 'after', 'again1', 'again2', 'again3', 'a1', 'a2', 'a3', 'b1', 'b2', 'b3'])
+      writeFileSync(join(folder, `${name}.jsonl`), log);
     copy('incident/capture', 'capture');
     copy('incident/capture', 'fixtures/incident/capture');
     copy('incident/capture/initial.safetensors', 'step-900.safetensors');

@@ -104,7 +104,7 @@ def _chunks(count: int, shape: tuple[int, ...], place: Place) -> Iterator[tuple[
 
 
 def _flat(values: Any) -> np.ndarray:
-    """The values in row-major order; complex numbers as pairs of real ones. Raises TypeError for what is no number."""
+    """The values in row-major order; complex numbers as pairs of real ones. Raises TypeError for what is not a number."""
     array = np.ascontiguousarray(values).reshape(-1)
     if array.dtype.kind == "c":
         array = array.view(array.real.dtype)
@@ -144,7 +144,7 @@ def sketch(values: Any, name: str, place: Place = 0, kept_codes: np.ndarray | No
     name        of the tensor, the same on all ranks
     kept_codes  what `codes` gave for the same name, shape and place: saves the hashing
 
-    An entry that is NaN or infinite makes its two buckets so; the others stay. Raises TypeError for what is no number,
+    An entry that is NaN or infinite makes its two buckets so; the others stay. Raises TypeError for what is not a number,
     ValueError for a box of other dimensions.
     """
     array = np.asarray(values)

@@ -4,6 +4,7 @@
  */
 
 import type { Audit } from '../../model/audit.ts';
+import type { RunComparison } from '../../model/comparison.ts';
 import type { CurvatureEntry, LabelledDensity } from '../../model/curvature.ts';
 import type { DonatedFile, LeftOut } from '../../model/donation.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
@@ -77,6 +78,10 @@ export interface CompletionDocument extends Versioned {
   readonly script: string;
 }
 
+export interface CompareDocument extends Versioned {
+  readonly comparison: RunComparison;
+}
+
 /** `inspect --check` */
 export interface CheckDocument extends Versioned {
   readonly captures: readonly { readonly path: string; readonly checks: readonly CaptureCheck[] }[];
@@ -136,6 +141,7 @@ export type JsonDocument =
   | WorkerDocument
   | CheckDocument
   | AuditDocument
+  | CompareDocument
   | StripDocument
   | DonateDocument
   | ErrorDocument;

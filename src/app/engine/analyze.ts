@@ -1,9 +1,8 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
 import { readThresholds } from '../../judge/findings/thresholds.ts';
-import type { Comparison } from '../../model/comparison.ts';
+import type { RunComparison } from '../../model/comparison.ts';
 import { diagError } from '../../model/errors.ts';
 import type { Report, RunReport } from '../../model/report.ts';
-import type { Run } from '../../model/run.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
@@ -89,7 +88,7 @@ async function reportOn(
     );
   const [one, other] = evidence.runs;
   // Before what is expensive: it takes none of the time that experiments may use up.
-  const comparison = options.compare === true ? await comparisonOf(one!, other!, limits) : undefined;
+  const comparison = options.compare === true ? await comparisonOf(one!, other!, paths, options) : undefined;
   const runs: RunReport[] = [];
   for (const run of evidence.runs) runs.push(await reportOf(run, options, limits));
 
@@ -104,21 +103,18 @@ async function reportOn(
   });
 }
 
-/** Logs against each other, and what both recorded. */
-async function comparisonOf(one: RunEvidence, other: RunEvidence, limits: Limits): Promise<Comparison> {
-  const { compareCaptures, withCapturedSettings } = await import('./compare-captures.ts');
-  const { compareRuns } = await import('./compare-runs.ts');
-  const captures = await compareCaptures(
-    one.captures,
-    other.captures,
-    () => limits.clock() >= limits.deadline,
-  );
-  const told = ({ run, captures: own }: RunEvidence): Run =>
-    captures === undefined ? run : withCapturedSettings(run, own);
-  return {
-    ...compareRuns(told(one), told(other)),
-    ...(captures === undefined ? {} : { captures }),
-  };
+/** The comparison that `compare` makes; of two runs under one path, or of standard input, of what was read already. */
+async function comparisonOf(
+  one: RunEvidence,
+  other: RunEvidence,
+  paths: readonly string[],
+  options: AnalyzeOptions,
+): Promise<RunComparison> {
+  const { comparePaths, compareEvidence } = await import('./compare-inputs.ts');
+  const [a, b] = paths;
+  return a === undefined || b === undefined || paths.length > 2 || paths.includes('-')
+    ? compareEvidence(one, other)
+    : comparePaths({ a: [a], b: [b] }, options);
 }
 
 async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Limits): Promise<RunReport> {

@@ -42,6 +42,8 @@ interface Found<Checkpoint> {
   readonly checkpoints: Checkpoint[];
   /** Folders with a capture.json. */
   readonly captures: string[];
+  /** Folders of ledgers. */
+  readonly ledgers: string[];
   /** Files of hyperparameters beside the logs. */
   readonly sidecars: SidecarFile[];
   /** What a walk passed over, with the reason. */
@@ -84,7 +86,15 @@ export async function withInputs<T>(
   options: CollectOptions,
   use: (found: Inputs) => Promise<T>,
 ): Promise<T> {
-  const found: Inputs = { logs: [], checkpoints: [], captures: [], sidecars: [], skipped: [], errors: [] };
+  const found: Inputs = {
+    logs: [],
+    checkpoints: [],
+    captures: [],
+    ledgers: [],
+    sidecars: [],
+    skipped: [],
+    errors: [],
+  };
   const known = new Map<string, Promise<Sidecars>>();
   const once = (key: string, read: () => Promise<Sidecars>): Promise<Sidecars> => {
     const reading = known.get(key) ?? read();
@@ -250,6 +260,7 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
     found.checkpoints.length +
     walked.remembered +
     found.captures.length +
+    found.ledgers.length +
     found.errors.length +
     walked.logs.length;
   const before = count();
@@ -349,6 +360,7 @@ const isData = ({ kept, runs }: LogInput, { headerRecords = 0 }: LogFormat): boo
 async function meet(met: Met, order: number, walked: Walk): Promise<void> {
   const { found, skipped } = walked;
   if (met.kind === 'capture') found.captures.push(met.path);
+  else if (met.kind === 'ledger') found.ledgers.push(met.path);
   else if (met.kind === 'unsupported')
     skipped.push({ path: met.path, reason: `${met.format}, not read; ${met.instead}`, order });
   else if (met.kind === 'error') found.errors.push(ofInput(met.error));

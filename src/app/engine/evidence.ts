@@ -121,6 +121,14 @@ export async function gatherEvidence(
     else place.checkpoints.push(checkpoint);
   });
 
+  await each(found.ledgers, String, async (path) => {
+    const { openLedger, runOfLedger } = await import('../../read/ledger/read.ts');
+    const ledger = await openLedger(path);
+    // Like checkpoints it holds no records that could be counted.
+    inputs.push({ path, format: 'ledger', sha256: null, errors: [] });
+    if (closestRuns(ofPlace([...beside.keys()], path), path).length === 0) besideOf(runOfLedger(ledger));
+  });
+
   const runs = [...beside].map(([run, { captures, checkpoints, settings, late, notes }]): RunEvidence => {
     const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason: `${late} of them were ${limits.late}` }];
     return {

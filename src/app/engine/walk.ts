@@ -8,14 +8,15 @@ import { companionFile, unsupportedFolder } from '../../read/logs/companions.ts'
 import { isSidecar } from '../../read/logs/sidecars.ts';
 import { nameSaysLog, saying, signOfName } from './says-log.ts';
 
-/** What a walk meets: a file to be opened, the folder of a capture, what is passed over, a folder that is known and not read, and what cannot be read. */
+/** What a walk meets: a file to be opened, the folder of a capture or of a ledger, what is passed over, a folder that is known and not read, and what cannot be read. */
 export type Met =
-  | { readonly kind: 'file' | 'capture'; readonly path: string }
+  | { readonly kind: 'file' | 'capture' | 'ledger'; readonly path: string }
   | ({ readonly kind: 'passed' } & Skipped)
   | { readonly kind: 'unsupported'; readonly path: string; readonly format: string; readonly instead: string }
   | { readonly kind: 'error'; readonly path: string; readonly error: DiagError };
 
 export const CAPTURE_MANIFEST = 'capture.json';
+const LEDGER_LINES = 'steps.jsonl';
 /** Folders of tools, which hold no runs and may hold a great many files. */
 const TOOL_FOLDERS =
   /^(node_modules|__pycache__|site-packages|\.(git|hg|svn|venv|env|conda|tox|nox|eggs|cache|local|config|npm|cargo|rustup|idea|vscode|vscode-server|dvc|terraform|ssh|gnupg|docker|kube|aws|ipynb_checkpoints|Trash|[a-z]+_cache))$/;
@@ -42,6 +43,10 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   const unsupported = unsupportedFolder(names);
   if (unsupported !== undefined) {
     yield { kind: 'unsupported', path: folder, ...unsupported };
+    return;
+  }
+  if (names.has(LEDGER_LINES) && (await saysLedger(folder))) {
+    yield { kind: 'ledger', path: folder };
     return;
   }
   const isCapture = names.has(CAPTURE_MANIFEST);
@@ -71,6 +76,12 @@ async function* hiddenLogs(folder: string, visited: Set<string>): AsyncGenerator
     yield { kind: 'passed', path, reason: 'in a hidden folder', saysLog: 'name' };
   }
   if (logs === 0) yield { kind: 'passed', path: folder, reason: 'a hidden folder' };
+}
+
+/** Whether a folder is a ledger; one that cannot be read is walked like any other, which says why. */
+async function saysLedger(folder: string): Promise<boolean> {
+  const { isLedger } = await import('../../read/ledger/read.ts');
+  return isLedger(folder).catch(() => false);
 }
 
 /** A file that is not worth opening, with the reason. */

@@ -36,6 +36,7 @@ from ..writing import Snapshot
 from . import words as names
 from .curvature import entries_of
 from .guard import Guard
+from .ledger import chosen as chosen_ledger
 from .step_records import StepRecords
 from .tracker import Tracker
 
@@ -73,6 +74,9 @@ class Recorder(Controls):
     folder, every, after  old names of path, snapshot_every_steps, steps_after
     guard          a `Guard`: a capture begins where it first alarms, before the loss jumps, and says what it advised. `record` asks
                    for the advice of a step that was not checked yet; following it stays the loop's: `guard.apply(guard.last)`
+    ledger         a few hundred bytes of every step in the folder `ledger` beside the capture, by which `clippy-diag compare` finds
+                   where two runs part: True, or a budget such as "200MB"; None: no ledger
+    ledger_every   steps from one whose tensors are summarised to the next; None: by the number of parameters
 
     Raises TypeError for an optimizer that has no param_groups, ValueError where none of its parameters is the model's.
     """
@@ -93,6 +97,8 @@ class Recorder(Controls):
         layouts: Mapping[str, str] | None = None,
         model_file: None | str | Path = None,
         guard: Guard | None = None,
+        ledger: bool | int | str | None = None,
+        ledger_every: int | None = None,
         folder: None | str | Path = None,
         every: int | None = None,
         after: int | None = None,
@@ -153,6 +159,7 @@ class Recorder(Controls):
         for k, optimizer in enumerate(self.optimizers):
             if hasattr(optimizer, "register_step_post_hook"):
                 optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
+        self.ledger = chosen_ledger(ledger, ledger_every, self._own.folder, self.model, self.optimizers)
         self.random_state: dict[str, Array] | None = None
         self._marked = False
         self.other_random: dict[str, Any] | None = None
@@ -192,10 +199,19 @@ class Recorder(Controls):
         only      the one of several optimizers that takes this step: parameters of the others have no gradient in it. Where each
                   of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
+        random_state = self.random_state if self._marked else None
         value = self._value_of(loss)
         self._own.attempt(
             step, lambda: value, self._take, only, step, loss, value, tasks or {}, batch, scaler, batch_id
         )
+        if self.ledger is not None and (not self.parallel or torch.distributed.get_rank() == 0):
+            self.ledger.take(step, value, batch, batch_id, scaler, random_state)
+
+    def close(self) -> None:
+        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        if self.ledger is not None:
+            self.ledger.close()
+        super().close()
 
     def also(self, optimizer: Any, scaler: Any = None) -> None:
         """Another of several optimizers is about to step on the loss of the last `record(..., only=)`: the step is that of both.

@@ -1,0 +1,318 @@
+/** One run as it is compared: what its log, ledger, captures and checkpoints have of each step. */
+import type { Checkpoint } from '../../model/checkpoint.ts';
+import type { ComparedLink } from '../../model/comparison.ts';
+import type { Cell } from '../../model/report.ts';
+import { isLossLike, type Run, type TimeSeries } from '../../model/run.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import type { Ledger, LedgerRole, LedgerStep, StepTensors } from '../../read/ledger/read.ts';
+import type { Fact, ReadTensor, StepFacts } from './facts.ts';
+
+export interface Side {
+  /** As the user named it. */
+  readonly name: string;
+  readonly settings: ReadonlyMap<string, Cell>;
+  readonly stepUnit: string;
+  /** Losses by step; that of the ledger where there is one, since it has every bit. */
+  readonly losses: ReadonlyMap<number, number>;
+  /** All steps of which something is known, ascending. */
+  readonly steps: readonly number[];
+  /** Whether losses have all their bits, and not as many digits as were printed. */
+  readonly exact: boolean;
+  /** Coarsest type of number that the record names; null where it names none. */
+  readonly precision: Precision | null;
+  /** Steps at which a process began. */
+  readonly starts: ReadonlySet<number>;
+  readonly has: { readonly ledger: boolean; readonly capture: boolean; readonly checkpoints: boolean };
+  facts(step: number): Promise<StepFacts>;
+}
+
+export type Precision = 'float64' | 'float32' | 'float16' | 'bfloat16';
+
+export interface SideInputs {
+  readonly name: string;
+  readonly run?: Run;
+  readonly ledger?: Ledger;
+  readonly captures?: readonly Capture[];
+  readonly checkpoints?: readonly Checkpoint[];
+}
+
+/** Adds what one source knows of a step. */
+type Source = (step: number, add: (link: ComparedLink, fact: Fact) => void) => Promise<void>;
+
+/** Options that choose how a step is computed, not what it is. */
+const IMPLEMENTATION = /\.(foreach|fused|capturable|differentiable)$/;
+
+export function sideOf({ name, run, ledger, captures = [], checkpoints = [] }: SideInputs): Side {
+  const leading = run === undefined ? undefined : leadingLoss(run);
+  const logged = leading === undefined ? new Map<number, number>() : byStep(leading);
+  const losses =
+    ledger === undefined ? logged : new Map([...ledger.steps].map(([step, { loss }]) => [step, loss]));
+  const sources: Source[] = [];
+  // One checkpoint each, and nothing else: they are compared whatever their steps.
+  const alone =
+    checkpoints.length === 1 && run === undefined && ledger === undefined && captures.length === 0;
+  const steps = new Set<number>(losses.keys());
+  if (ledger !== undefined) sources.push(ofLedger(ledger));
+  for (const capture of captures) {
+    sources.push(ofCapture(capture));
+    for (const { step } of capture.steps) steps.add(step);
+  }
+  for (const checkpoint of checkpoints) {
+    const at = alone ? 0 : (checkpoint.step ?? Number.NaN);
+    sources.push(ofCheckpoint(checkpoint, at));
+    steps.add(at);
+  }
+  if (run !== undefined) {
+    sources.push(ofLog(run, ledger === undefined ? leading : undefined));
+    for (const series of run.series) if (isCompared(series)) for (const step of series.step) steps.add(step);
+  }
+  steps.delete(Number.NaN);
+  return {
+    name,
+    settings: settingsOf(run, ledger, captures),
+    stepUnit: alone ? 'checkpoint' : (run?.stepUnit ?? 'step'),
+    losses,
+    steps: [...steps].sort((a, b) => a - b),
+    exact: ledger !== undefined || (captures.length > 0 && run === undefined),
+    precision: precisionOf(run, ledger),
+    starts: new Set(startsOf(ledger)),
+    has: { ledger: ledger !== undefined, capture: captures.length > 0, checkpoints: checkpoints.length > 0 },
+    facts: async (step) => {
+      const found = new Map<ComparedLink, Fact[]>();
+      for (const source of sources)
+        await source(step, (link, fact) => found.set(link, [...(found.get(link) ?? []), fact]));
+      return found;
+    },
+  };
+}
+
+/** The loss of a run: the first series of that role, else one that is like a loss. */
+const leadingLoss = ({ series }: Run): TimeSeries | undefined =>
+  series.find(({ role }) => role === 'loss') ?? series.find(({ role }) => isLossLike(role));
+
+/** The value of each step; what a later attempt logged replaces what it repeats. */
+const byStep = ({ step, value }: TimeSeries): ReadonlyMap<number, number> =>
+  new Map(Array.from(step, (at, i) => [at, value.at(i)!]));
+
+const LINK_OF_ROLE: Partial<Record<TimeSeries['role'], ComparedLink>> = {
+  loss: 'loss',
+  task_loss: 'loss',
+  eval_loss: 'loss',
+  metric: 'loss',
+  learning_rate: 'options',
+  grad_norm: 'gradient',
+  param_norm: 'weights',
+  update_norm: 'update',
+  clip: 'clip',
+};
+
+const isCompared = ({ role }: TimeSeries): boolean => LINK_OF_ROLE[role] !== undefined;
+
+/** @param leading the series that is the loss itself, named by no name of its own */
+function ofLog(run: Run, leading: TimeSeries | undefined): Source {
+  const all = run.series.filter(isCompared).map((series) => ({ series, values: byStep(series) }));
+  all.sort((a, b) => Number(b.series === leading) - Number(a.series === leading));
+  return async (step, add) => {
+    const numbers = new Map<ComparedLink, Map<string, number>>();
+    for (const { series, values } of all) {
+      const value = values.get(step);
+      if (value === undefined) continue;
+      const link = LINK_OF_ROLE[series.role]!;
+      const own = numbers.get(link) ?? new Map<string, number>();
+      own.set(series === leading ? '' : series.name, value);
+      numbers.set(link, own);
+    }
+    for (const [link, own] of numbers) add(link, { kind: 'numbers', numbers: own });
+  };
+}
+
+function ofLedger(ledger: Ledger): Source {
+  const options = optionsByStep(ledger);
+  const number = (value: number): Fact => ({ kind: 'numbers', numbers: new Map([['', value]]) });
+  return async (step, add) => {
+    const one = ledger.steps.get(step);
+    if (one === undefined) return;
+    if (one.batch !== null) add('batch', { kind: 'hash', hash: one.batch });
+    if (one.rng !== null) add('rng', { kind: 'hash', hash: one.rng });
+    add('options', { kind: 'cells', cells: options.get(step)! });
+    if (one.weightNorm !== null) add('weights', number(one.weightNorm));
+    add('loss', number(one.loss));
+    if (one.gradientNorm !== null) add('gradient', number(one.gradientNorm));
+    if (one.clippedNorm !== null) add('clip', number(one.clippedNorm));
+    const tensors = await ledger.tensors(step);
+    if (tensors !== undefined) addTensors(tensors, one, add);
+  };
+}
+
+const LINK_OF_LEDGER: readonly (readonly [ComparedLink, LedgerRole])[] = [
+  ['weights', 'weights'],
+  ['gradient', 'gradient'],
+  ['state', 'state'],
+  ['update', 'weightsAfter'],
+];
+
+function addTensors(
+  tensors: StepTensors,
+  { session }: LedgerStep,
+  add: (link: ComparedLink, fact: Fact) => void,
+): void {
+  for (const [link, role] of LINK_OF_LEDGER) {
+    const summaries = tensors.get(role);
+    if (summaries === undefined) continue;
+    // A tensor of another shape is another tensor.
+    const named = summaries.map((summary, k) => {
+      const { name, shape } = session.tensors[k]!;
+      return [`${name}\n${shape.join()}`, summary] as const;
+    });
+    add(link, { kind: 'summaries', summaries: new Map(named) });
+  }
+}
+
+/** Options in force at each step: those of the session, and what changed since. */
+function optionsByStep({ steps }: Ledger): ReadonlyMap<number, ReadonlyMap<string, Cell>> {
+  const found = new Map<number, ReadonlyMap<string, Cell>>();
+  let session: LedgerStep['session'] | undefined;
+  let now: ReadonlyMap<string, Cell> = new Map();
+  for (const one of [...steps.values()].sort((a, b) => a.step - b.step)) {
+    if (one.session !== session) {
+      session = one.session;
+      const given = [...session.settings].filter(([key]) => key.startsWith('options.'));
+      now = new Map(given.map(([key, value]) => [key.slice('options.'.length), value]));
+      now = withoutImplementation(now);
+    }
+    if (one.options.size > 0) now = withoutImplementation(new Map([...now, ...one.options]));
+    found.set(one.step, now);
+  }
+  return found;
+}
+
+const withoutImplementation = (options: ReadonlyMap<string, Cell>): ReadonlyMap<string, Cell> =>
+  new Map([...options].filter(([key]) => !IMPLEMENTATION.test(key)));
+
+function ofCapture(capture: Capture): Source {
+  const at = new Map(capture.steps.map(({ step }, index) => [step, index]));
+  const { parameters } = capture.manifest;
+  const first = capture.steps[0]?.step;
+  const tensor = (values: ReadTensor['values'], rows?: Int32Array) => async (): Promise<ReadTensor> => ({
+    values,
+    ...(rows === undefined ? {} : { rows }),
+  });
+  return async (step, add) => {
+    const index = at.get(step);
+    if (index === undefined) return;
+    const taken = await capture.step(index, 'float32');
+    const batch = await capture.batch(index);
+    if (batch.size > 0)
+      add('batch', {
+        kind: 'tensors',
+        tensors: new Map([...batch].map(([name, { data }]) => [name, tensor(data)])),
+      });
+    const rates = taken.learningRates.map((rate, group) => [`${group}.lr`, rate] as const);
+    add('options', { kind: 'cells', cells: new Map(rates) });
+    if (taken.loss !== null) add('loss', { kind: 'numbers', numbers: new Map([['', taken.loss]]) });
+    const initial = step === first ? await capture.initial('float32') : undefined;
+    const weights =
+      initial === undefined
+        ? [...taken.parameters]
+        : initial.parameters.map((values, k) => [parameters[k]!.name, values] as const);
+    if (weights.length > 0)
+      add('weights', {
+        kind: 'tensors',
+        tensors: new Map(weights.map(([name, values]) => [name, tensor(values)])),
+      });
+    if (initial !== undefined) addState(initial.slots, parameters, add);
+    if (taken.hasGradients) {
+      const there = taken.gradients.flatMap(({ values, rows, absent }, k) =>
+        absent === true ? [] : [[parameters[k]!.name, tensor(values, rows)] as const],
+      );
+      add('gradient', { kind: 'tensors', tensors: new Map(there) });
+    }
+  };
+}
+
+function addState(
+  slots: readonly ReadonlyMap<string, ReadTensor['values']>[],
+  parameters: readonly { readonly name: string }[],
+  add: (link: ComparedLink, fact: Fact) => void,
+): void {
+  const tensors = slots.flatMap((own, k) =>
+    [...own].map(
+      ([slot, values]) =>
+        [`${parameters[k]!.name}/${slot}`, async (): Promise<ReadTensor> => ({ values })] as const,
+    ),
+  );
+  if (tensors.length > 0) add('state', { kind: 'tensors', tensors: new Map(tensors) });
+}
+
+function ofCheckpoint(checkpoint: Checkpoint, at: number): Source {
+  const named = (wanted: (role: string) => boolean): Fact => ({
+    kind: 'tensors',
+    tensors: new Map(
+      checkpoint.tensors
+        .filter(({ role }) => wanted(role))
+        .map(({ name }) => [name, async () => ({ values: await checkpoint.read(name) })]),
+    ),
+  });
+  return async (step, add) => {
+    if (step !== at) return;
+    const isWeight = (role: string): boolean => role === 'parameter' || role === 'buffer';
+    if (checkpoint.tensors.some(({ role }) => isWeight(role))) add('weights', named(isWeight));
+    if (checkpoint.tensors.some(({ role }) => role === 'optimizer_state'))
+      add(
+        'state',
+        named((role) => role === 'optimizer_state'),
+      );
+  };
+}
+
+function settingsOf(
+  run: Run | undefined,
+  ledger: Ledger | undefined,
+  captures: readonly Capture[],
+): ReadonlyMap<string, Cell> {
+  const told = new Map<string, Cell>(run?.hyperparameters ?? []);
+  for (const [key, value] of ledger?.sessions.at(-1)?.settings ?? []) told.set(key, value);
+  const [capture] = captures;
+  if (ledger === undefined && capture !== undefined) {
+    told.set('framework', capture.manifest.framework);
+    for (const [group, { name, options }] of capture.manifest.optimizers.entries()) {
+      told.set(`optimizer.${group}`, name);
+      for (const [key, value] of Object.entries(options))
+        told.set(`optimizer.${group}.${key}`, value as Cell);
+    }
+    told.set(
+      'clipping',
+      JSON.stringify(capture.manifest.clipping.map(({ rule, options }) => ({ rule, ...options }))),
+    );
+  }
+  const last = ledger?.sessions.at(-1);
+  if (last !== undefined)
+    told.set('tensors', last.tensors.map(({ name, shape }) => `${name} [${shape.join()}]`).join(', '));
+  return told;
+}
+
+function startsOf(ledger: Ledger | undefined): number[] {
+  const inOrder = [...(ledger?.steps.values() ?? [])].sort((a, b) => a.step - b.step);
+  return inOrder.filter(({ session }, k) => session !== inOrder[k - 1]?.session).map(({ step }) => step);
+}
+
+const COARSE: readonly (readonly [Precision, RegExp])[] = [
+  ['bfloat16', /bf16|bfloat16/i],
+  ['float16', /fp16|float16|\bhalf\b|tf32|"(high|medium)"/i],
+];
+
+/** From the types of the tensors, and from settings such as `precision: bf16`. */
+function precisionOf(run: Run | undefined, ledger: Ledger | undefined): Precision | null {
+  const session = ledger?.sessions.at(-1);
+  const types = session?.tensors.map(({ dtype }) => dtype) ?? [];
+  const words = [...(run?.hyperparameters ?? []), ...(session?.settings ?? [])]
+    .filter(
+      ([key, value]) =>
+        /precision|dtype|amp|bf16|fp16|autocast/i.test(key) && value !== false && value !== null,
+    )
+    .map(([key, value]) => (value === true ? key : JSON.stringify(value)));
+  for (const [precision, pattern] of COARSE)
+    if ([...types, ...words].some((word) => pattern.test(word))) return precision;
+  if (types.length === 0) return null;
+  return types.every((type) => type === 'float64') ? 'float64' : 'float32';
+}

@@ -1,0 +1,296 @@
+/** Two runs compared: logs as a reviewer made them, ledgers of PyTorch with one change each, and the healthy twins. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { comparePaths } from '../../src/app/engine/compare-inputs.ts';
+import type { RunComparison } from '../../src/model/comparison.ts';
+import { openLedger } from '../../src/read/ledger/read.ts';
+import { cli } from '../support/cli.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const scratch = mkdtempSync(join(tmpdir(), 'clippy-diag-compare-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const compare = (
+  a: string,
+  b: string,
+  more: { floor?: string[]; until?: number } = {},
+): Promise<RunComparison> => comparePaths({ a: [a], b: [b], ...more }, {});
+
+// ---- logs
+
+/** Normal numbers from a seed (Park–Miller and Box–Muller). */
+function gauss(seed: number): () => number {
+  let state = seed * 7919 + 1;
+  const next = (): number => {
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647;
+  };
+  return () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
+}
+
+interface Made {
+  readonly seed?: number;
+  /** Relative noise of the arithmetic, which grows over the first 50 steps. */
+  readonly noise?: number;
+  readonly noiseSeed?: number;
+  readonly change?: (loss: number, step: number) => number;
+  readonly rate?: (step: number) => number;
+  readonly steps?: number;
+}
+
+function log(
+  name: string,
+  { seed = 1, noise = 0, noiseSeed = 999, change, rate, steps = 600 }: Made = {},
+): string {
+  const folder = join(scratch, name);
+  mkdirSync(folder, { recursive: true });
+  const [batches, kernels] = [gauss(seed), gauss(noiseSeed)];
+  const lines = Array.from({ length: steps }, (_, step) => {
+    let loss = 0.45 + 2.5 * Math.exp(-step / 60) + 0.02 * batches();
+    if (noise > 0) loss *= 1 + noise * kernels() * Math.min(1, step / 50);
+    loss = change?.(loss, step) ?? loss;
+    return JSON.stringify({ step, loss: Number.isFinite(loss) ? loss : 'NaN', lr: rate?.(step) ?? 3e-3 });
+  });
+  writeFileSync(join(folder, 'log.jsonl'), `${lines.join('\n')}\n`);
+  return folder;
+}
+
+const from = (at: number, then: (loss: number, step: number) => number) => (loss: number, step: number) =>
+  step >= at ? then(loss, step) : loss;
+
+describe('two logs', () => {
+  const a = log('a');
+
+  it('are the same where every digit is', async () => {
+    const found = await compare(a, log('same'));
+    expect(found).toMatchObject({
+      verdict: 'same',
+      paired: true,
+      differsAt: null,
+      partsAt: null,
+      forGoodFrom: null,
+    });
+    expect(found.statement).toMatch(/^The runs are the same in every digit that was logged: 600 steps/);
+  });
+
+  it('are apart from the first step of a small, lasting rise that a paired record shows', async () => {
+    const slow = log('slow', { change: from(237, (loss, step) => loss + 2e-4 * (step - 236)) });
+    const found = await compare(a, slow);
+    expect(found).toMatchObject({
+      verdict: 'apart',
+      paired: true,
+      differsAt: { step: 237, link: 'loss' },
+      partsAt: { step: 237 },
+      forGoodFrom: 237,
+    });
+    expect(found.end!.relative).toBeGreaterThan(0.1);
+    expect(found.statement).toMatch(/for 237 steps and differ from step 237 on/);
+    expect(found.statement).not.toMatch(/do not part/i);
+  });
+
+  it('name an option that changed before the loss did', async () => {
+    const rate = log('lr', {
+      rate: (step) => (step >= 200 ? 6e-3 : 3e-3),
+      change: from(237, (loss) => loss + 0.05),
+    });
+    const found = await compare(a, rate);
+    expect(found).toMatchObject({
+      verdict: 'apart',
+      partsAt: { step: 200, link: 'options', tensor: 'lr', size: null },
+    });
+    expect(found.statement).toMatch(/the loss differs from step 237 by/);
+  });
+
+  it.each([
+    ['one of a millionth from a step on', { change: from(237, (loss) => loss * (1 + 1e-6)) }, 'same'],
+    ['float32 kernels', { noise: 1e-7 }, 'same'],
+    ['bfloat16 kernels', { noise: 3e-3 }, 'cannot-tell'],
+  ] as const)('%s are never called apart', async (name, made, verdict) => {
+    const found = await compare(a, log(`rounded ${name}`, made));
+    expect(found).toMatchObject({ verdict, paired: true, partsAt: null });
+    expect(found.differsAt).not.toBeNull();
+    expect(found.statement).toMatch(/differ from step \d+ on, first in the loss by/);
+  });
+
+  it('with three repeats tell bfloat16 kernels from a fault of the same size at its start', async () => {
+    const repeats = [5, 6, 7].map((noiseSeed) => log(`repeat ${noiseSeed}`, { noise: 3e-3, noiseSeed }));
+    const floor = { floor: repeats };
+    const again = await compare(a, log('again', { noise: 3e-3, noiseSeed: 8 }), floor);
+    expect(again).toMatchObject({ verdict: 'same', floor: { kind: 'measured' } });
+    const fault = { noise: 3e-3, noiseSeed: 9, change: from(300, (loss: number) => loss * 1.1) };
+    const found = await compare(a, log('fault', fault), floor);
+    expect(found).toMatchObject({ verdict: 'apart', floor: { kind: 'measured' } });
+    expect(found.partsAt!.step).toBeGreaterThanOrEqual(290);
+    expect(found.partsAt!.step).toBeLessThanOrEqual(310);
+  });
+
+  it('of two seeds are the same where only the seed differs, and apart where one ends higher', async () => {
+    const seeds = await compare(a, log('seed 2', { seed: 2 }));
+    expect(seeds).toMatchObject({ paired: false, floor: { kind: 'seeds' } });
+    expect(seeds.verdict).not.toBe('apart');
+    const rising = { seed: 2, change: from(237, (loss: number, step: number) => loss + 4e-4 * (step - 236)) };
+    const found = await compare(a, log('slow 2', rising));
+    expect(found).toMatchObject({ verdict: 'apart', paired: false });
+    expect(found.partsAt!.step).toBeGreaterThan(237);
+  });
+
+  it('that are two hundred times apart at the first step part there', async () => {
+    const blown = log('blown', {
+      seed: 3,
+      change: (loss, step) => (step < 40 ? loss * 200 * 0.9 ** step : loss * 4),
+    });
+    const found = await compare(a, blown);
+    expect(found).toMatchObject({
+      verdict: 'apart',
+      paired: false,
+      partsAt: { step: 0 },
+      forGoodFrom: expect.any(Number),
+    });
+  });
+
+  it('of which one ends in NaN are apart from there', async () => {
+    const found = await compare(a, log('nan', { change: from(400, () => Number.NaN) }));
+    expect(found).toMatchObject({ verdict: 'apart', partsAt: { step: 400 }, forGoodFrom: 400 });
+  });
+
+  it('of unequal length are compared over what both have', async () => {
+    const found = await compare(a, log('short', { steps: 100 }));
+    expect(found).toMatchObject({ verdict: 'same', compared: { steps: 100, to: 99 } });
+    const until = await compare(a, log('late', { change: from(300, (loss) => loss * 2) }), { until: 299 });
+    expect(until.verdict).toBe('same');
+  });
+
+  it('of several seeds a side say how many seeds would tell', async () => {
+    const side = (name: string, change?: Made['change']): string[] =>
+      [11, 12, 13, 14].map((seed) =>
+        log(`${name} ${seed}`, { seed, ...(change === undefined ? {} : { change }) }),
+      );
+    const first = side('first');
+    const higher = await comparePaths({ a: first, b: side('higher', (loss) => loss * 1.2) }, {});
+    expect(higher).toMatchObject({ verdict: 'apart', seeds: { pairs: 4 } });
+    expect(higher.seeds!.difference).toBeCloseTo(0.2, 3);
+    const others = [21, 22, 23, 24].map((seed) => log(`others ${seed}`, { seed }));
+    const none = await comparePaths({ a: first, b: others }, {});
+    expect(none.verdict).not.toBe('apart');
+    expect(none.seeds!.seedsToTell.seeds).toBeGreaterThan(4);
+  });
+});
+
+// ---- ledgers
+
+const ledgers = join(projectRoot, 'fixtures/ledgers');
+const ledger = (name: string): string => join(ledgers, name, 'ledger');
+
+describe('two ledgers', () => {
+  it('of the same code are the same to the bit', async () => {
+    const found = await compare(ledger('base'), ledger('again'));
+    expect(found).toMatchObject({ verdict: 'same', differsAt: null });
+    expect(found.compared.links).toEqual([
+      'batch',
+      'rng',
+      'options',
+      'weights',
+      'loss',
+      'gradient',
+      'clip',
+      'state',
+      'update',
+    ]);
+    expect(found.statement).toMatch(/^The runs are the same to the bit: 8 steps/);
+  });
+
+  it.each([
+    ['batch', 'batch', null],
+    ['rate', 'options', '0.lr'],
+    ['weights', 'weights', '2.bias'],
+    ['state', 'state', '0.weight'],
+    ['gradient', 'gradient', '2.weight'],
+    ['clip', 'clip', null],
+    ['update', 'update', '0.weight'],
+  ])('with another %s from step 5 on name the link and the tensor', async (name, link, tensor) => {
+    const found = await compare(ledger('base'), ledger(name));
+    expect(found).toMatchObject({ verdict: 'apart', paired: true, differsAt: { step: 5, link, tensor } });
+    expect(found.partsAt).toEqual(found.differsAt);
+    if (link === 'gradient') expect(found.differsAt!.size).toBeCloseTo(0.01, 2);
+  });
+
+  it('of two seeds have different starts', async () => {
+    const found = await compare(ledger('base'), ledger('seed'));
+    expect(found).toMatchObject({ paired: false, differsAt: { step: 0, link: 'batch' } });
+  });
+
+  it('are read with their batch ids, whole up to what is damaged', async () => {
+    const opened = await openLedger(ledger('base'));
+    expect(await opened.ids(3)).toEqual([24, 25, 26, 27, 28, 29, 30, 31]);
+    expect(opened.taken).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(opened.sessions[0]!.tensors.map(({ name }) => name)).toEqual([
+      '0.weight',
+      '0.bias',
+      '2.weight',
+      '2.bias',
+    ]);
+  });
+});
+
+describe('captures and checkpoints', () => {
+  const of = (path: string): string => join(projectRoot, 'fixtures', path);
+
+  it('of one run are the same to the bit; of two seeds they differ in what they begin with', async () => {
+    const same = await compare(of('captures/seed-2'), of('captures/seed-2'));
+    expect(same).toMatchObject({ verdict: 'same', differsAt: null });
+    const found = await compare(of('incident/capture'), of('captures/seed-2'));
+    expect(found.differsAt).toMatchObject({ link: 'batch' });
+  });
+
+  it('two checkpoints name the first tensor and its size, whatever their steps', async () => {
+    const [a, b] = ['incident/capture/initial.safetensors', 'captures/seed-2/initial.safetensors'].map(of);
+    expect(await compare(a!, a!)).toMatchObject({ verdict: 'same', differsAt: null });
+    const found = await compare(a!, b!);
+    expect(found).toMatchObject({
+      verdict: 'apart',
+      differsAt: { link: 'weights', tensor: expect.any(String) },
+    });
+    expect(found.statement).toMatch(/^The checkpoints differ, first in the weights of \S+ by/);
+  });
+});
+
+// ---- the command
+
+describe('clippy-diag compare', () => {
+  it('exits with 0, 1 and 4, and prints the document', async () => {
+    const [base, again, rate] = [ledger('base'), ledger('again'), ledger('rate')];
+    expect((await cli(['compare', base, again])).code).toBe(0);
+    const apart = await cli(['compare', base, rate, '--json']);
+    expect(apart.code).toBe(1);
+    expect(JSON.parse(apart.out).comparison).toMatchObject({
+      verdict: 'apart',
+      runs: { a: [base], b: [rate] },
+    });
+    const nothing = await cli([
+      'compare',
+      log('early', { steps: 3 }),
+      log('other seed', { seed: 9, steps: 3 }),
+    ]);
+    expect(nothing.code).toBe(4);
+  });
+
+  it('says what is wrong with a command line', async () => {
+    expect((await cli(['compare', ledger('base')])).code).toBe(2);
+    const sweep = join(scratch, 'sweep');
+    log('sweep/one');
+    log('sweep/two', { seed: 2 });
+    const several = await cli(['compare', sweep, ledger('base')]);
+    expect(several.code).toBe(2);
+    expect(several.err).toMatch(/holds 2 runs/);
+  });
+
+  it('is what analyze --compare says', async () => {
+    const [a, b] = [log('x'), log('y', { change: from(100, (loss) => loss * 1.5) })];
+    const own = JSON.parse((await cli(['compare', a, b, '--json'])).out).comparison;
+    const report = JSON.parse((await cli(['analyze', a, b, '--compare', '--json'])).out);
+    expect(report.comparison).toEqual(own);
+    expect((await cli(['analyze', a, b, '--compare'])).out).toMatch(/differ\s+from step 100 on/);
+  });
+});
