@@ -298,6 +298,15 @@ describe('seeds of one setting', () => {
     ['a/seed1', 'a/seed2', true],
     ['a/Rep_1', 'a/Rep_2', true],
     ['a/trial=1', 'a/trial=2', true],
+    ['seed-3', 'seed-4', true],
+    ['rep1', 'rep2', true],
+    ['trial_2', 'trial_3', true],
+    ['x_seed=4', 'x_seed=5', true],
+    // The end of another word is no seed.
+    ['prep1', 'prep2', false],
+    ['a/Prep1', 'a/Prep2', false],
+    ['entrepot3', 'entrepot4', false],
+    ['industrial_1', 'industrial_2', false],
     ['a/seed-1', 'a/seed_2', false],
     ['a/run-1', 'a/run-2', false],
   ])('%s and %s are one setting: %s', (a, b, same) => {

@@ -155,8 +155,8 @@ function judgeRule(
     : judgeThreshold({ ...rule, threshold: rule.threshold }, report, run);
 }
 
-/** `lr-0.1/seed-3/log.csv` and `lr-0.1/seed-4/log.csv` are one setting. */
-const SEED = /(seed|rep|trial)([-_=.]?)\d+/gi;
+/** `lr-0.1/seed-3/log.csv` and `lr-0.1/seed-4/log.csv` are one setting; `prep1` and `prep2` are two. */
+const SEED = /(?<![a-z])(seed|rep|trial)([-_=.]?)\d+/gi;
 
 function groupsOf(
   runs: readonly RunReport[],
