@@ -71,6 +71,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   engine: [
+    'audit',
     'bytes',
     'captures',
     'cause',

@@ -4,6 +4,7 @@
  */
 
 import { type FindingId, findingTypeOf } from '../judge/findings/registry.ts';
+import { brokenLinks } from '../model/audit.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
@@ -236,6 +237,13 @@ function checkedOf({ detectorsRun, notRun, findings }: RunReport): string | null
   const passed = detectorsRun.filter((kind) => findings.every(({ id }) => id !== kind)).length;
   const missing = EVIDENCE.flatMap(([kind, name]) => (notRun.some(({ id }) => id === kind) ? [name] : []));
   return `${plural(passed, 'check')} passed${missing.length === 0 ? '' : `; not seen: ${missing.join(', ')}`}`;
+}
+
+/** The first broken link of the audit, where the cause does not say it already. */
+function codeOf({ audit, cause }: RunReport): Answer['parts'] {
+  const [first] = audit === undefined ? [] : brokenLinks(audit);
+  if (first === undefined || cause?.statement === first.statement) return [];
+  return [{ label: 'Code', text: `${inertName(first.statement)}. Try: ${inertName(first.fix ?? '')}.` }];
 }
 
 /** Rises from which on it is told that they come in even steps. */
@@ -713,6 +721,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
         : []),
       ...(job !== null || why === null ? [] : [{ label: 'Why', text: why }]),
       ...(job !== null || fix === null ? [] : [{ label: 'Fix', ...fix }]),
+      ...codeOf(run),
       ...(also === null ? [] : [{ label: 'Also', ...also }]),
       ...(noted === null ? [] : [{ label: 'Noted', ...noted }]),
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),

@@ -1,8 +1,10 @@
 /** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
+import { withAudit } from '../../experiment/cause/from-audit.ts';
 import { readThresholds } from '../../judge/findings/thresholds.ts';
 import type { RunComparison } from '../../model/comparison.ts';
 import { diagError } from '../../model/errors.ts';
 import type { Report, RunReport } from '../../model/report.ts';
+import { auditOf } from './audit-run.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
 import { followCaptures } from './follow-captures.ts';
@@ -121,5 +123,7 @@ async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Li
   const { inForce } = thresholdsFor(evidence.run, options);
   const captures = await followCaptures(evidence.captures, inForce, limits.onProgress);
   const judgement = judgementOf(evidence, options, captures);
-  return runReport(evidence, judgement, await whatIf(evidence, judgement.judged.verdict, limits));
+  const asked = await whatIf(evidence, judgement.judged.verdict, limits);
+  const audit = await auditOf(evidence.captures, limits);
+  return runReport(evidence, judgement, { ...asked, ...withAudit(asked, audit) }, audit);
 }

@@ -2,6 +2,7 @@
 import { restartFrom, withStateFile } from '../../experiment/cause/state-file.ts';
 import { remedyAdvice, wayBack } from '../../experiment/cause/way-back.ts';
 import { adviceOf, rewindAdvice } from '../../judge/detectors/rewind.ts';
+import type { Audit } from '../../model/audit.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
 import { type Finding, SEVERITIES } from '../../model/finding.ts';
 import { numberFromJson } from '../../model/json.ts';
@@ -31,7 +32,12 @@ const bySeverity = (a: Finding, b: Finding): number =>
   (a.steps?.[0] ?? 0) - (b.steps?.[0] ?? 0);
 
 /** The report of a run from its sections. */
-export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: WhatIf): RunReport {
+export function runReport(
+  evidence: RunEvidence,
+  judgement: Judgement,
+  whatIf: WhatIf,
+  audit: Audit | null = null,
+): RunReport {
   const { run } = evidence;
   const { judged, thresholds, detectorsRun, failedDetectors } = judgement;
   const findings = [...judgement.findings].sort(bySeverity);
@@ -80,6 +86,7 @@ export function runReport(evidence: RunEvidence, judgement: Judgement, whatIf: W
     remedies,
     replay: whatIf.replay,
     curvature: whatIf.curvature,
+    ...(audit === null ? {} : { audit }),
   };
 }
 
