@@ -881,7 +881,7 @@ class Recording:
             "captures": list(self.captures),
             "incidents": list(self._incidents),
             "problems": list(self.problems),
-            **self.also_said(),
+            **self.also_said(),  # type: ignore[typeddict-item]  # members of the framework's own
             "losses": [[step, number(loss)] for step, loss in list(self._losses)[-HISTORY:]],
         }
 

@@ -134,7 +134,7 @@ class StepRecords:
     # ---- parts of an entry
 
     def _options(self) -> Any:
-        options = []
+        options: list[dict[str, Any]] = []
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 rate = group.get("lr")
