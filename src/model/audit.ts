@@ -75,9 +75,9 @@ export interface AuditLink {
   /** `shown` where this cause alone explains the record; null where nothing is said. */
   readonly confidence: 'shown' | 'likely' | null;
   readonly statement: string;
-  /** The line to change; null where there is none. */
+  /** The line to change; null where no line is known. */
   readonly fix: string | null;
-  /** The recording that would tell; null where it is told. */
+  /** The recording that would decide; null where the outcome is decided. */
   readonly wouldTell: string | null;
   /** Id of an earlier link whose fault breaks this one too; null otherwise. */
   readonly follows: string | null;

@@ -1,4 +1,4 @@
-/** The story of the process that trained, as far as its log tells it. */
+/** The story of the process that trained, as far as its log shows it. */
 
 /** `crashed`: the program ended itself in an error. `killed`: it was ended from outside. */
 export const JOB_ENDS = ['completed', 'crashed', 'killed', 'running', 'unknown'] as const;
@@ -19,7 +19,7 @@ export interface Job {
   readonly ended: JobEnd;
   /** Null where the log states none. */
   readonly reason: JobReason | null;
-  /** The first line that states the reason, the last step before it, and its printed time; null where there is none. */
+  /** The first line that states the reason, the last step before it, and its printed time; null where the log has no such line. */
   readonly at: {
     readonly line: number | null;
     readonly step: number | null;

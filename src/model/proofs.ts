@@ -28,7 +28,7 @@ export interface ExplainedRecords {
 }
 
 /**
- * Which share of the loss records of a run stands behind its verdict, counted by a second reader that knows no layout:
+ * Which share of the loss records of a run was judged, counted by a second reader that knows no layout:
  * `seen = judged + copies + ranks + runningMeans + evaluations + unexplained`.
  */
 export interface Coverage {
@@ -37,6 +37,6 @@ export interface Coverage {
   readonly judged: number;
   readonly explained: ExplainedRecords;
   readonly unexplained: number;
-  /** Where the first of the unexplained stands; `line` counts records in a log without lines. */
+  /** Where the first of the unexplained is; `line` counts records in a log without lines. */
   readonly firstUnexplained: { readonly path: string; readonly line: number } | null;
 }

@@ -4,6 +4,7 @@
  */
 import type { Column } from './column.ts';
 import type { Job } from './job.ts';
+import type { LossRecords } from './loss-records.ts';
 import type { SourceRef } from './source-ref.ts';
 
 /** What a series measures; `other` where no rule of logs/metric-roles.ts matches. */
@@ -108,6 +109,8 @@ export interface Run {
   readonly notes: readonly string[];
   /** The story of the process that wrote the log, where something is known of it. */
   readonly job?: Job;
+  /** What the second reader saw in each file of the run; left out where it cannot read the format. */
+  readonly lossRecords?: readonly LossRecords[];
 }
 
 /** The points of one attempt, as views on the same memory. */

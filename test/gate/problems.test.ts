@@ -276,3 +276,21 @@ test('a config that accepts guesses judges a loss found by its numbers alone', (
   expect(ofReport({ inputs: guessed }, { acceptGuess: true })).toEqual([]);
   expect(ofReport({ inputs: guessed }).map(([code]) => code)).toEqual([4]);
 });
+
+test('loss records that were not judged keep a gate from passing, and so does a report that has no count', () => {
+  const { verdict } = makeRunReport(healthyRun());
+  const ofVerdict = (change: Partial<RunReport['verdict']>): Told =>
+    tell(runProblems(makeRunReport(healthyRun(), { verdict: { ...verdict, ...change } }), configOf()));
+  const judged = { holds: false, statement: '97 of 100 loss records judged; the first other is run.csv:41' };
+  expect(ofVerdict({})).toEqual([]);
+  expect(ofVerdict({ provenBy: { ...verdict.provenBy!, judged } })).toEqual([
+    [4, 'not-all-judged', judged.statement],
+  ]);
+  const unknown = 'the report has no `verdict.coverage` and `verdict.provenBy`: analyze the inputs again';
+  const { coverage: _coverage, ...uncounted } = verdict;
+  const { provenBy: _proofs, ...unproven } = verdict;
+  for (const lacking of [uncounted, unproven])
+    expect(tell(runProblems(makeRunReport(healthyRun(), { verdict: lacking }), configOf()))).toEqual([
+      [4, 'coverage-unknown', unknown],
+    ]);
+});

@@ -52,6 +52,12 @@ const healthy = {
   recoveredStep: null,
   why: 'no incident',
   incidents: [],
+  coverage: null,
+  provenBy: {
+    judged: { holds: true, statement: 'all loss records judged' },
+    learnt: { holds: null, statement: 'not tested' },
+    whole: { holds: null, statement: 'no checkpoint and no capture' },
+  },
 } as const;
 
 /** What a report keeps of the series of a run. */

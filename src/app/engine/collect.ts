@@ -23,6 +23,7 @@ import {
   type ReadLogOptions,
   readLogFile,
   readRawLog,
+  withRecords,
 } from '../../read/logs/read-log.ts';
 import { LOG_FORMATS } from '../../read/logs/registry.ts';
 import { retold } from '../../read/logs/retold.ts';
@@ -575,7 +576,11 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
     new Map([...sidecars.hyperparameters, ...parameters.hyperparameters]),
     [...sidecars.notes, ...parameters.notes],
   );
-  return { ...joinLogs(run.path, raws, finished), files: filesOfRun(raws, finished) };
+  const [whole] = withRecords(
+    [finished],
+    run.parallel === true ? [] : raws.flatMap(({ lossRecords }) => lossRecords ?? []),
+  );
+  return { ...joinLogs(run.path, raws, whole!), files: filesOfRun(raws, finished) };
 }
 
 /** When a file's first point was logged; files without points come last. */

@@ -19,6 +19,7 @@ import type { RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
 import type { RunEvidence } from './evidence.ts';
 import { type CaptureLook, NO_CAPTURE } from './follow-captures.ts';
+import { coverageOfJudged, withProofs } from './proofs.ts';
 import { lossesApart } from './which-run.ts';
 
 export interface JudgeOptions {
@@ -83,8 +84,9 @@ export function judgementOf(
     else if (outcome.kind === 'error') failedDetectors.push({ id, error: outcome.error });
     else if (whole && outcome.kind === 'not-applicable') notRun.push({ id, reason: outcome.reason });
   }
+  const verdict = withProofs(judged.verdict, coverageOfJudged(run, judged), findings, detectorsRun);
   return {
-    judged,
+    judged: { ...judged, verdict },
     thresholds: changed,
     findings,
     detectorsRun,

@@ -8,6 +8,7 @@ import type { Report, RunReport } from '../../model/report.ts';
 import { contradictionIn } from './contradictions.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
 import { mayBeUnread } from './for-run.ts';
+import { notAllJudged } from './not-all-judged.ts';
 import type { GateConfig } from './resolve-config.ts';
 import { isComplete, stepsDone } from './thresholds.ts';
 
@@ -95,6 +96,7 @@ export function runProblems(report: RunReport, config: GateConfig): GateProblem[
   }
   if (report.detectorsRun === undefined)
     add('detectors-unknown', 'the report does not say what was looked for: analyze the inputs again');
+  problems.push(...notAllJudged(report));
   if (report.verdict.class === 'inconclusive') add('inconclusive', report.verdict.why);
   for (const { id, error } of report.failedDetectors)
     add('detector-crashed', `the detector ${id} failed: ${error.message}`);

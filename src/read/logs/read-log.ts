@@ -11,6 +11,7 @@ import {
   unaccounted,
   unreadBytes,
 } from '../../model/log.ts';
+import type { LossRecords } from '../../model/loss-records.ts';
 import { nearest } from '../../model/nearest.ts';
 import { isLossLike, type Run } from '../../model/run.ts';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
@@ -20,6 +21,8 @@ import { joinAccounts } from '../bytes/ledger.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
 import { type JobSigns, type JobWatcher, watchJob } from '../job/job-signs.ts';
 import { jobOf, tellsEnd } from '../job/job-story.ts';
+import { LossReader } from '../seen/loss-records.ts';
+import { recordsByRun } from '../seen/records-by-run.ts';
 import { finishRun } from './finish-run.ts';
 import type { LogContent, LogFormat, LoggedRun, LogReadOptions } from './format.ts';
 import { NO_SIDECARS, type Sidecars } from './hyperparameters.ts';
@@ -58,6 +61,8 @@ export interface RawLog extends LogContent {
   readonly grownBytes?: number;
   /** What a text says of the process that wrote it. */
   readonly jobSigns?: JobSigns;
+  /** What the second reader saw; empty where the format is binary. */
+  readonly lossRecords?: LossRecords;
 }
 
 /** The format that claims a head, asked in the order of the registry. */
@@ -148,6 +153,14 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
   }
 }
 
+/** Shows every chunk to the second reader on its way to the format. */
+async function* shownTo(chunks: AsyncIterable<Uint8Array>, reader: LossReader): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    reader.push(chunk);
+    yield chunk;
+  }
+}
+
 /**
  * Reads a log of any format, gzip or not.
  *
@@ -218,9 +231,10 @@ export async function readRawStream(
   const encoding = format.text ? encodingOf(head) : 'utf-8';
   const again = format.text ? secondLook(all, options.reopen, gzip, shown) : undefined;
   const job = watchJob();
+  const second = new LossReader();
   const read = async (): Promise<LogContent> =>
     format.read(
-      format.text ? watched(toUtf8(again?.first ?? all, encoding), job) : all,
+      format.text ? shownTo(watched(toUtf8(again?.first ?? all, encoding), job), second) : all,
       shown,
       formatOptions(options, encoding),
     );
@@ -260,6 +274,7 @@ export async function readRawStream(
     errors: [...errors, ...content.errors],
     sha256: whole ? hash.digest('hex') : null,
     ...(jobSigns === undefined ? {} : { jobSigns }),
+    lossRecords: second.end(shown),
   };
 }
 
@@ -409,7 +424,7 @@ export async function readLogFile(path: string, options: ReadLogOptions = {}): P
 
 /** Turns what was read into the runs that everything else works on. */
 export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Promise<LogInput> {
-  const { path, runs: read, jobSigns, ...rest } = raw;
+  const { path, runs: read, jobSigns, lossRecords, ...rest } = raw;
   // A text that holds nothing but a crash is a run without a loss.
   const runs = read.length === 0 && tellsEnd(jobSigns) ? [NO_RECORD] : read;
   const sidecars =
@@ -432,7 +447,10 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
     path,
     ...rest,
     errors: told([...raw.errors, ...finished.flatMap(refusedErrors)], raw, finished),
-    runs: finished.map((run, k) => (k === finished.length - 1 ? withJob(run, jobSigns) : run)),
+    runs: withRecords(
+      finished.map((run, k) => (k === finished.length - 1 ? withJob(run, jobSigns) : run)),
+      lossRecords === undefined ? [] : [lossRecords],
+    ),
   };
 }
 
@@ -442,6 +460,13 @@ const NO_RECORD: LoggedRun = { stepUnit: 'step', series: [] };
 export function withJob(run: Run, signs: JobSigns | undefined): Run {
   const job = jobOf(run, signs);
   return job === undefined ? run : { ...run, job };
+}
+
+/** The runs of the files of a log with what the second reader saw of each. */
+export function withRecords(runs: readonly Run[], files: readonly LossRecords[]): Run[] {
+  if (files.length === 0) return [...runs];
+  const byFile = files.map((records) => recordsByRun(records, runs));
+  return runs.map((run, k) => ({ ...run, lossRecords: byFile.map((parts) => parts[k]!) }));
 }
 
 /**
@@ -488,7 +513,7 @@ const refusedErrors = (run: Run): ErrorRecord[] =>
 /** The files of a run that several make, each with its own errors. */
 export function filesOfRun(raws: readonly RawLog[], run: Run): Omit<LogInput, 'kind' | 'runs' | 'files'>[] {
   const refused = refusedErrors(run);
-  return raws.map(({ runs: _, jobSigns: _signs, ...file }) => ({
+  return raws.map(({ runs: _, jobSigns: _signs, lossRecords: _records, ...file }) => ({
     ...file,
     errors: [...file.errors, ...refused.filter(({ path }) => path === file.path)],
   }));

@@ -1,0 +1,65 @@
+/** What a verdict rests on: which loss records were judged, whether the run learnt, and what contradicts it. */
+
+import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
+import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
+import type { JudgedRun } from '../../judge/incidents/verdict.ts';
+import type { Finding } from '../../model/finding.ts';
+import { counted } from '../../model/format-number.ts';
+import type { Proof } from '../../model/proofs.ts';
+import type { RunVerdict } from '../../model/report.ts';
+import type { Run, TimeSeries } from '../../model/run.ts';
+
+/** The series that a verdict was made from. */
+function seriesJudged({ loss, decides, taskLosses }: JudgedRun): TimeSeries[] {
+  const all = [loss, decides, ...taskLosses].flatMap((one) => (one === null ? [] : [one.series]));
+  return [...new Set(all)];
+}
+
+/** The counts of the second reader for a run that was judged; null where it cannot tell. */
+export const coverageOfJudged = (run: Run, judged: JudgedRun): CoverageProof | null =>
+  coverageOf(run, seriesJudged(judged));
+
+const NOT_COUNTED: Proof = {
+  holds: null,
+  statement: 'the loss records of this log were not counted a second time',
+};
+const NOT_TESTED: Proof = { holds: null, statement: 'whether it learnt was not tested' };
+
+/** What else was looked at, and whether it contradicts a calm loss. */
+function wholeOf(findings: readonly Finding[], detectorsRun: readonly string[]): Proof {
+  const beside = (id: string): boolean =>
+    Object.hasOwn(CHECKPOINT_FINDINGS, id) || Object.hasOwn(CAPTURE_FINDINGS, id) || id.startsWith('audit-');
+  const [worst] = findings.filter(({ id, severity }) => severity === 'error' && beside(id));
+  if (worst !== undefined) return { holds: false, statement: worst.message };
+  const looked = detectorsRun.filter(beside).length;
+  return looked === 0
+    ? { holds: null, statement: 'no checkpoint and no capture was checked' }
+    : { holds: true, statement: `${counted(looked, 'check')} of checkpoints and captures found no error` };
+}
+
+/**
+ * The verdict with its proofs. One whose judged points show nothing worse is inconclusive where loss records were left
+ * out: they may be the incident.
+ *
+ * @param learnt what the judge says of it; `not tested` where it says nothing
+ */
+export function withProofs(
+  verdict: RunVerdict,
+  covered: CoverageProof | null,
+  findings: readonly Finding[],
+  detectorsRun: readonly string[],
+  learnt: Proof = verdict.provenBy?.learnt ?? NOT_TESTED,
+): RunVerdict {
+  const judged = covered?.proof ?? NOT_COUNTED;
+  const proven = {
+    coverage: covered?.coverage ?? null,
+    provenBy: { judged, learnt, whole: wholeOf(findings, detectorsRun) },
+  };
+  if (judged.holds !== false || verdict.class !== 'healthy') return { ...verdict, ...proven };
+  return {
+    ...verdict,
+    ...proven,
+    class: 'inconclusive',
+    why: `Not all loss records were judged: ${judged.statement}. By the judged ones: ${verdict.why}`,
+  };
+}

@@ -1,0 +1,341 @@
+/**
+ * The second reader: every line with a loss-like word and a number, in file order, whatever the layout. It knows no log
+ * format, so that a fault of one cannot hide a line from both. What it counts is compared with what was judged
+ * (judge/coverage).
+ */
+import { ColumnBuilder } from '../../model/column.ts';
+import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../model/loss-records.ts';
+import { ENDS, kindOfName, lossWordBefore, type NameKind } from './loss-words.ts';
+
+/** Lines longer than this are looked at up to here. */
+const LONGEST = 64 << 10;
+/** Of a line that is longer the rest is skipped: a document in one line. */
+const LONGEST_HELD = 1 << 20;
+/** A name is known after so many numbers: text in its place is refused from then on. */
+const KNOWN_AFTER = 3;
+const MOST_NAMES = 4096;
+
+interface NameState {
+  readonly id: number;
+  readonly kind: NameKind;
+  numbers: number;
+}
+
+const text = (bytes: Buffer, from: number, to: number): string => bytes.toString('latin1', from, to);
+
+const isNamePart = (byte: number): boolean =>
+  ((byte | 32) >= 97 && (byte | 32) <= 122) ||
+  (byte >= 48 && byte <= 57) ||
+  byte === 95 || // _
+  byte === 47 || // /
+  byte === 46 || // .
+  byte === 45 || // -
+  byte === 64 || // @
+  byte >= 0x80;
+
+/** A number at the start of the rest of a line, after what may separate a name from its number. */
+const VALUE =
+  /^[\s"'`:=|()[\]{}<>,~#*]{1,16}(?:(?:tensor|array|float|np|numpy|jnp|float16|float32|float64|bfloat16|is|was|of|avg|mean|value|now|total|cur|current|per|token|Array|DeviceArray|v|n)[\s"'`:=|()[\].]{1,4}){0,4}([+-]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b|[+-]?1\.#\w+)(?![\w])/i;
+/** Words that say that there is no value. */
+const NO_VALUE = /^[\s"'`:=|]{1,8}(?:none|null|n\/a|na\b|-+(?:\s|$|[,|"]))/i;
+const ASSIGNED = /^["'`]?\s{0,4}[:=]/;
+
+function numberOf(found: string): number {
+  if (/nan|1\.#/i.test(found)) return Number.NaN;
+  if (/inf/i.test(found)) return found.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+  return Number(found.replace(/[,_]/g, ''));
+}
+
+/** A table whose header names a loss: which cell of a row holds it. */
+interface Table {
+  readonly separator: string;
+  readonly cells: number;
+  readonly column: number;
+  readonly name: NameState;
+}
+
+/** A clock or a duration. */
+const TIME = /^\d{1,3}(?::\d\d)+(?:\.\d+)?$/;
+const SEPARATORS = [',', ';', '\t', '|'];
+/** Lines that may separate a header from its first row: a rule of dashes. */
+const ROWS_AFTER = 3;
+const LOSS_CELL = /loss|nll|xent|bce|cost|perplexity|ppl/i;
+const cellsOf = (line: string, separator: string): string[] =>
+  separator === ' ' ? line.trim().split(/\s+/) : line.split(separator);
+const bare = (cell: string): string => cell.trim().replace(/^["']|["']$/g, '');
+const isNumberText = (cell: string): boolean =>
+  /^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)$/i.test(bare(cell));
+
+const SPACE = 32;
+const ENDS_NUMBER = new Uint8Array(256);
+for (const byte of Buffer.from(' \t\r\n,;|)]}"\'')) ENDS_NUMBER[byte] = 1;
+const POWERS = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
+
+/** Where the last number that {@link plainNumber} took ends. */
+let numberEnd = 0;
+
+/** A decimal number of at most 15 digits at a place in bytes, exact; undefined for any other spelling. */
+function plainNumber(bytes: Uint8Array, from: number, to: number): number | undefined {
+  let at = from;
+  const negative = bytes[at] === 45;
+  if (negative) at++;
+  let [digits, whole, decimals] = [0, 0, -1];
+  for (; at < to; at++) {
+    const digit = bytes[at]! - 48;
+    if (digit >= 0 && digit <= 9) {
+      whole = whole * 10 + digit;
+      digits++;
+      if (decimals >= 0) decimals++;
+    } else if (bytes[at] === 46 && decimals < 0) decimals = 0;
+    else break;
+  }
+  if (digits === 0 || digits > 15 || (at < to && ENDS_NUMBER[bytes[at]!] === 0)) return undefined;
+  numberEnd = at;
+  const value = decimals > 0 ? whole / POWERS[decimals]! : whole;
+  return negative ? -value : value;
+}
+
+/** What stood between the start of a name and its number in an earlier line: most lines repeat it at the same place. */
+interface Template {
+  readonly bytes: Buffer;
+  /** From the start of the line. */
+  readonly offset: number;
+  readonly state: NameState;
+}
+
+/** Reads a text in pieces; what it saw is there at the end. */
+export class LossReader {
+  private readonly line = new ColumnBuilder();
+  private readonly value = new ColumnBuilder();
+  private readonly tag = new ColumnBuilder();
+  private readonly names = new Map<string, NameState>();
+  private rest: Buffer = Buffer.alloc(0);
+  private lineNumber = 1;
+  private table: Table | undefined;
+  /** The header that a table may begin with, in each separator that it may have. */
+  private offered: { readonly at: number; readonly tables: readonly Table[] } | undefined;
+  private template: Template | undefined;
+  /** Flags of the part of a line that is looked at. */
+  private drawn = 0;
+  /** Whether a part of this line was drawn over, and whether the rest of it is too long to be looked at. */
+  private bar = false;
+  private skipping = false;
+
+  push(chunk: Uint8Array): void {
+    const piece = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    const bytes = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece]);
+    let from = 0;
+    if (this.skipping) {
+      const feed = bytes.indexOf(10);
+      if (feed < 0) return;
+      this.skipping = false;
+      from = feed + 1;
+      this.lineNumber++;
+    }
+    const left = bytes.subarray(this.scan(bytes, from, false));
+    if (left.length > LONGEST_HELD) {
+      this.takeLine(left, 0, left.length, true, false);
+      this.skipping = true;
+      this.rest = Buffer.alloc(0);
+    } else this.rest = Buffer.from(left);
+  }
+
+  /** @param path of the file, for the records */
+  end(path: string): LossRecords {
+    if (!this.skipping) this.scan(this.rest, 0, true);
+    return { path, line: this.line.finish(), value: this.value.finish(), tag: this.tag.finish() };
+  }
+
+  /** Takes the whole lines from a place on. @returns where the last line, which may go on, begins */
+  private scan(bytes: Buffer, from: number, isLast: boolean): number {
+    const { length } = bytes;
+    const hasReturns = bytes.includes(13);
+    let start = from;
+    let hasWord = false;
+    let previous = 0;
+    for (let k = from; k < length; k++) {
+      const byte = bytes[k]!;
+      if (k === start && !hasReturns && !this.bar) {
+        const next = this.takeAsBefore(bytes, start);
+        if (next > 0) {
+          start = next;
+          k = next - 1;
+          continue;
+        }
+      }
+      if (byte === 10 || (byte === 13 && bytes[k + 1] !== 10 && (k + 1 < length || isLast))) {
+        this.bar = byte === 13 || (this.bar && byte === 10);
+        this.takeLine(bytes, start, k > start && bytes[k - 1] === 13 ? k - 1 : k, hasWord, this.bar);
+        if (byte === 10) {
+          this.bar = false;
+          this.lineNumber++;
+        }
+        start = k + 1;
+        hasWord = false;
+      } else if (!hasWord && ENDS[(previous << 8) | byte] === 1 && lossWordBefore(bytes, start, k + 1) > 0)
+        hasWord = true;
+      previous = byte;
+    }
+    if (isLast && start < length) this.takeLine(bytes, start, length, hasWord, false);
+    return start;
+  }
+
+  /** Takes a whole line that is like one before it. @returns where the next one begins; 0 where it is not */
+  private takeAsBefore(bytes: Buffer, start: number): number {
+    const { template, table } = this;
+    if (template === undefined && table === undefined) return 0;
+    const feed = bytes.indexOf(10, start);
+    if (feed < 0) return 0;
+    let value: number | undefined;
+    if (template !== undefined) {
+      const { bytes: same, offset, state } = template;
+      const at = start + offset;
+      if (at + same.length >= feed || bytes.compare(same, 0, same.length, at, at + same.length) !== 0)
+        return 0;
+      value = plainNumber(bytes, at + same.length, feed);
+      if (value === undefined) return 0;
+      state.numbers++;
+      this.drawn = 0;
+      this.record(state, value, false);
+    } else {
+      value = cellOfRow(bytes, start, feed, table!);
+      if (value === undefined) return 0;
+      this.drawn = 0;
+      this.record(table!.name, value, false);
+    }
+    this.lineNumber++;
+    return feed + 1;
+  }
+
+  private takeLine(bytes: Buffer, from: number, to: number, hasWord: boolean, redrawn: boolean): void {
+    if (to <= from) return;
+    this.drawn = redrawn ? RECORD_FLAG.redrawn : 0;
+    if (hasWord && this.takeNamed(bytes, from, Math.min(to, from + LONGEST))) return;
+    if (this.offered?.at !== this.lineNumber && (this.table ?? this.offered) !== undefined)
+      this.takeRow(text(bytes, from, Math.min(to, from + LONGEST)));
+  }
+
+  /** Takes a line that holds a loss-like word. @returns whether it has a number too */
+  private takeNamed(bytes: Buffer, from: number, to: number): boolean {
+    let best: { state: NameState; value: number; refused: boolean } | undefined;
+    let named = false;
+    for (let end = from + 2; end <= to; end++) {
+      if (ENDS[(bytes[end - 2]! << 8) | bytes[end - 1]!] === 0) continue;
+      const length = lossWordBefore(bytes, from, end);
+      if (length === 0) continue;
+      let [a, b] = [end - length, end];
+      while (a > from && isNamePart(bytes[a - 1]!)) a--;
+      while (b < to && isNamePart(bytes[b]!)) b++;
+      end = b;
+      const before = /[^\d|,;{}[\]]*$/.exec(text(bytes, Math.max(from, a - 24), a))?.[0] ?? '';
+      const state = this.stateOf(text(bytes, a, b), before.trim());
+      if (state.kind === 'none') continue;
+      named = true;
+      const after = text(bytes, b, Math.min(to, b + 80));
+      const found = VALUE.exec(after);
+      const refused = found === null;
+      if (refused && (state.numbers < KNOWN_AFTER || !ASSIGNED.test(after) || NO_VALUE.test(after))) continue;
+      if (found !== null) state.numbers++;
+      const value = found === null ? Number.NaN : numberOf(found[1]!);
+      if (best === undefined || state.kind === 'loss') best = { state, value, refused };
+      if (found === null || state.kind !== 'loss') continue;
+      this.remember(bytes, from, a - before.length, b + found[0].length - found[1]!.length, state);
+      break;
+    }
+    if (best !== undefined) this.record(best.state, best.value, best.refused);
+    else if (named) this.offerTable(text(bytes, from, to));
+    return best !== undefined;
+  }
+
+  private remember(bytes: Buffer, start: number, from: number, to: number, state: NameState): void {
+    const a = Math.max(start, from);
+    this.template = { bytes: Buffer.from(bytes.subarray(a, to)), offset: a - start, state };
+  }
+
+  private record(state: NameState, value: number, refused: boolean): void {
+    this.line.push(this.lineNumber);
+    this.value.push(value);
+    const flags =
+      this.drawn |
+      (state.kind === 'evaluation' ? RECORD_FLAG.evaluation : 0) |
+      (refused ? RECORD_FLAG.refused : 0);
+    this.tag.push(flags + TAG_FLAGS * state.id);
+  }
+
+  private stateOf(name: string, before: string): NameState {
+    const key = `${before}\0${name}`;
+    const known = this.names.get(key);
+    if (known !== undefined) return known;
+    const made = { id: this.names.size, kind: kindOfName(name, before), numbers: 0 };
+    if (this.names.size < MOST_NAMES) this.names.set(key, made);
+    return made;
+  }
+
+  /** A line that names losses and has no numbers may be the header of a table. */
+  private offerTable(header: string): void {
+    const tables: Table[] = [];
+    for (const separator of [...SEPARATORS, ' ']) {
+      const cells = cellsOf(header, separator).map(bare);
+      if (cells.length < 2 || cells.some(isNumberText)) continue;
+      const states = cells.map((cell) => (LOSS_CELL.test(cell) ? this.stateOf(cell, '') : undefined));
+      let column = states.findIndex((one) => one?.kind === 'loss');
+      if (column < 0) column = states.findIndex((one) => one?.kind === 'evaluation');
+      if (column >= 0) tables.push({ separator, cells: cells.length, column, name: states[column]! });
+    }
+    if (tables.length > 0) this.offered = { at: this.lineNumber, tables };
+  }
+
+  /** Takes a line that may be a row of the table that was begun last. */
+  private takeRow(row: string): void {
+    if (this.offered !== undefined) {
+      const fits = this.offered.tables.find((one) => isFirstRow(row, one));
+      if (fits !== undefined || this.lineNumber > this.offered.at + ROWS_AFTER) this.offered = undefined;
+      if (fits !== undefined) {
+        this.table = fits;
+        this.template = undefined;
+      }
+    }
+    const { table } = this;
+    if (table === undefined) return;
+    const cells = cellsOf(row, table.separator);
+    if (cells.length !== table.cells) return;
+    const isWords = table.separator === ' ';
+    if (isWords && !cells.every((one) => isNumberText(one) || TIME.test(one))) return;
+    const cell = bare(cells[table.column]!);
+    if (isNumberText(cell)) {
+      table.name.numbers++;
+      this.record(table.name, numberOf(cell), false);
+    } else if (!isWords && cell !== '' && !/^(?:none|null|n\/?a|-+)$/i.test(cell))
+      this.record(table.name, Number.NaN, true);
+  }
+}
+
+/** Words between blanks make a table of any text: there every cell has to be a number or a time. */
+function isFirstRow(row: string, { separator, cells: wanted }: Table): boolean {
+  const cells = cellsOf(row, separator);
+  if (cells.length !== wanted) return false;
+  const numbers = cells.filter((cell) => isNumberText(cell) || (separator === ' ' && TIME.test(cell))).length;
+  return separator === ' ' ? numbers === wanted : numbers >= Math.min(2, wanted);
+}
+
+/** The number of a plain row: no quotes, as many cells as the header has. */
+function cellOfRow(bytes: Uint8Array, from: number, to: number, table: Table): number | undefined {
+  if (table.separator === ' ') return undefined;
+  const separator = table.separator.charCodeAt(0);
+  let cell = 0;
+  let value: number | undefined;
+  let start = from;
+  for (let at = from; at <= to; at++) {
+    const byte = bytes[at]!;
+    if (byte === 34) return undefined;
+    if (at < to && byte !== separator) continue;
+    if (cell === table.column) {
+      while (bytes[start] === SPACE) start++;
+      value = plainNumber(bytes, start, at);
+      if (value === undefined || (numberEnd !== at && bytes[numberEnd] !== 13)) return undefined;
+    }
+    cell++;
+    start = at + 1;
+  }
+  return cell === table.cells ? value : undefined;
+}

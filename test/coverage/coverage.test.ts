@@ -1,0 +1,208 @@
+/** The second reader: what it counts, what fails the proof, and that it does not alarm on logs that are read whole. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { logAlone } from '../../src/app/engine/evidence.ts';
+import { judgementOf } from '../../src/app/engine/judge-run.ts';
+import { coverageOf } from '../../src/judge/coverage/coverage.ts';
+import { arrayOf } from '../../src/model/column.ts';
+import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../src/model/loss-records.ts';
+import type { RunVerdict } from '../../src/model/report.ts';
+import type { Run, TimeSeries } from '../../src/model/run.ts';
+import { readLogFile } from '../../src/read/logs/read-log.ts';
+import { LossReader } from '../../src/read/seen/loss-records.ts';
+import { makeRun, makeSeries } from '../support/make-report.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const seenIn = (text: string, path = 'log'): LossRecords => {
+  const reader = new LossReader();
+  reader.push(Buffer.from(text));
+  return reader.end(path);
+};
+const linesOf = (text: string): number[] => [...arrayOf(seenIn(text).line)];
+const valuesOf = (text: string): number[] => [...arrayOf(seenIn(text).value)];
+
+describe('the second reader sees a record in', () => {
+  test.each([
+    ['{"step": 1, "loss": 0.5}', 0.5],
+    ['{"step": 1, "train/loss": NaN}', Number.NaN],
+    ['{"loss": [147]}', 147],
+    ['{"loss": {"v": 147}}', 147],
+    ['iter 400: loss 0.4012, time 245.26ms', 0.4012],
+    ['2026-01-01 00:00:00 [rank0]: step:4/9 train_loss:0.25 train_time:1ms', 0.25],
+    ['s:4 trl:0.31 lr:0.0002', 0.31],
+    ['Epoch 3, Loss = tensor(2.5, device=cuda)', 2.5],
+    ['| total_loss | -1.5e-3 |', -0.0015],
+    ['loss is inf', Number.POSITIVE_INFINITY],
+    ['average loss: 1,234.5', 1234.5],
+  ])('%s', (line, value) => {
+    expect(linesOf(`nothing here\n${line}\n`)).toEqual([2]);
+    expect(valuesOf(line)).toEqual([value]);
+  });
+
+  test.each([
+    'loss_scale: 65536',
+    'the loss does not fall',
+    'Time cost=132.10s',
+    'criterion: BCEWithLogitsLoss(reduction=mean)',
+    'print(f"loss {loss:.4f}")',
+    'a lossless codec: 3',
+    'null: 0.5',
+  ])('%s: not', (line) => {
+    expect(linesOf(line)).toEqual([]);
+  });
+
+  test('the rows of a table whose header names a loss, and in none of its headers', () => {
+    const csv = 'step,loss,lr\n1,0.5,0.1\n2,nan,0.1\n3,,0.1\n4,true,0.1\nstep,loss,lr\n1,0.7,0.1\n';
+    expect(linesOf(csv)).toEqual([2, 3, 5, 7]);
+    expect(valuesOf(csv)).toEqual([0.5, Number.NaN, Number.NaN, 0.7]);
+    expect(linesOf('epoch  train_loss  time\n0  2.1  00:12\n1  1.9  00:12\nend  of  training\n')).toEqual([
+      2, 3,
+    ]);
+  });
+
+  test('a name with text in place of its number once it is known', () => {
+    const known = Array.from({ length: 3 }, (_, k) => `{"loss": 0.${k}}`).join('\n');
+    expect(linesOf(`{"loss": true}\n`)).toEqual([]);
+    expect(linesOf(`${known}\n{"loss": true}\n{"loss": null}\n`)).toEqual([1, 2, 3, 4]);
+  });
+});
+
+test('where the text is cut into pieces changes nothing', () => {
+  const lines = [
+    '{"step": 9, "loss": 0.5}',
+    'step,loss',
+    '1,0.5',
+    '',
+    'x\r',
+    'bar loss=1\rbar loss=2',
+    'val_loss: 3',
+  ];
+  fc.assert(
+    fc.property(
+      fc.array(fc.constantFrom(...lines), { maxLength: 12 }),
+      fc.array(fc.nat(200), { maxLength: 6 }),
+      (chosen, cuts) => {
+        const bytes = Buffer.from(chosen.join('\n'));
+        const places = [
+          0,
+          ...cuts.map((cut) => Math.min(cut, bytes.length)).sort((a, b) => a - b),
+          bytes.length,
+        ];
+        const reader = new LossReader();
+        for (let k = 1; k < places.length; k++) reader.push(bytes.subarray(places[k - 1], places[k]));
+        const [cut, whole] = [reader.end('log'), seenIn(bytes.toString())];
+        for (const column of ['line', 'value', 'tag'] as const)
+          expect([...arrayOf(cut[column])]).toEqual([...arrayOf(whole[column])]);
+      },
+    ),
+  );
+});
+
+test('states of a bar share a line and are told as drawn over', () => {
+  const { line, tag } = seenIn('\rloss=3\rloss=2\nepoch 1 loss=2\n');
+  expect([...line]).toEqual([1, 1, 2]);
+  expect([...tag].map((one) => one % TAG_FLAGS)).toEqual([RECORD_FLAG.redrawn, RECORD_FLAG.redrawn, 0]);
+});
+
+/** A run of one loss, and its log with a line a point. */
+function runOf(losses: readonly number[]): { run: Run; series: TimeSeries } {
+  const series = makeSeries('loss', 'loss', losses);
+  const text = losses.map((loss, k) => `step ${k + 1} loss ${loss}\n`).join('');
+  const run = { ...makeRun('log', [series]), lossRecords: [seenIn(text)] };
+  return { run, series };
+}
+
+/** The series as a reader that drops the points [from, to) would hand it over. */
+function without(series: TimeSeries, from: number, to: number): TimeSeries {
+  const kept = [...arrayOf(series.value).keys()].filter((k) => k < from || k >= to);
+  const pick = (of: 'step' | 'value' | 'line'): Float64Array =>
+    Float64Array.from(kept, (k) => series[of]!.at(k)!);
+  return { ...series, step: pick('step'), value: pick('value'), line: pick('line') };
+}
+
+const falling = (points: number): number[] =>
+  Array.from({ length: points }, (_, k) =>
+    Number((0.4 + Math.exp(-k / 40) + 0.02 * Math.sin(7 * k)).toFixed(5)),
+  );
+
+describe('records that a reader drops', () => {
+  test('fail the proof where three stand in a row or any after the last judged one, and nowhere without', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 60, max: 300 }),
+        fc.nat(299),
+        fc.integer({ min: 0, max: 80 }),
+        (n, a, count) => {
+          const from = Math.min(a, n - 1);
+          const to = Math.min(n, from + count);
+          fc.pre(to - from < n);
+          const { run, series } = runOf(falling(n));
+          const kept = without(series, from, to);
+          const found = coverageOf({ ...run, series: [kept] }, [kept])!;
+          const { seen, judged, explained, unexplained } = found.coverage;
+          const { copies, ranks, runningMeans, evaluations } = explained;
+          expect(seen).toBe(judged + copies + ranks + runningMeans + evaluations + unexplained);
+          expect(seen).toBe(n);
+          expect(judged).toBe(n - (to - from));
+          if (to - from >= 3) expect(found.proof.holds).toBe(false);
+          if (to === from)
+            expect(found.proof).toEqual({ holds: true, statement: `${n} of ${n} loss records judged` });
+        },
+      ),
+    );
+  });
+
+  test.each([Number.NaN, 147, Number.POSITIVE_INFINITY])('fail it alone where one of them is %s', (value) => {
+    for (const at of [50, 99]) {
+      const losses = falling(100);
+      losses[at] = value;
+      const { run, series } = runOf(losses);
+      const kept = without(series, at, at + 1);
+      expect(coverageOf({ ...run, series: [kept] }, [kept])!.proof.holds).toBe(false);
+      expect(coverageOf(run, [series])!.proof.holds).toBe(true);
+    }
+  });
+});
+
+async function verdictsOf(path: string): Promise<RunVerdict[]> {
+  const { runs } = await readLogFile(path);
+  return runs.map((run) => judgementOf(logAlone(run), {}).judged.verdict);
+}
+
+test('no log of the fixtures has a record that was neither judged nor explained', async () => {
+  let counted = 0;
+  for (const folder of ['printed', 'formats', 'logs'])
+    for (const name of readdirSync(join(projectRoot, 'fixtures', folder), {
+      recursive: true,
+      encoding: 'utf8',
+    })) {
+      if (name.endsWith('expected.json')) continue;
+      let verdicts: RunVerdict[];
+      try {
+        verdicts = await verdictsOf(join(projectRoot, 'fixtures', folder, name));
+      } catch {
+        continue;
+      }
+      for (const { coverage, provenBy } of verdicts) {
+        if (coverage === null || coverage === undefined) continue;
+        counted++;
+        expect([name, provenBy!.judged.holds, coverage.unexplained]).toEqual([name, true, 0]);
+      }
+    }
+  expect(counted).toBeGreaterThan(150);
+});
+
+test('the shipped incident: all of its records are judged', async () => {
+  const path = join(projectRoot, 'fixtures/incident/log.jsonl');
+  const [verdict] = await verdictsOf(path);
+  const records = readFileSync(path, 'utf8').trim().split('\n').length;
+  expect(verdict!.coverage).toEqual({
+    seen: records,
+    judged: records,
+    explained: { copies: 0, ranks: 0, runningMeans: 0, evaluations: 0 },
+    unexplained: 0,
+    firstUnexplained: null,
+  });
+});
