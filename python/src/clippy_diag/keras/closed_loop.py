@@ -83,6 +83,13 @@ def _unlike(specs: Sequence[Mapping[str, Any]], variables: Sequence[Any]) -> lis
     return [f"{then[0]} {then[1]} was {now[0]} {now[1]}" for then, now in pairs if then != now][:2]
 
 
+def _layers(model: Any) -> list[Any]:
+    """All layers of a model, nested ones too; those of Keras have a dtype to compute in."""
+    flat = getattr(model, "_flatten_layers", None)
+    layers = list(flat()) if callable(flat) else list(model.layers)
+    return [layer for layer in layers if isinstance(getattr(layer, "compute_dtype", None), str)]
+
+
 class _KerasTrainer:
     """A `Trainer` (loops.py) over a model of Keras."""
 
@@ -120,7 +127,8 @@ class _KerasTrainer:
         self.optimizer: Any = None
         #: Functions as graphs, by name; whether what they call can be traced; the step that they are called for.
         self._graphs: dict[str, Any] = {}
-        self._traces = True
+        # A graph keeps more digits between narrow operations than eager steps do, and what was recorded ran eagerly.
+        self._traces = all(layer.compute_dtype == "float32" for layer in _layers(model))
         self._step_now = 0
         self._gradients: dict[str, Any] = {}
         self._guard: Guard | None = None
