@@ -25,7 +25,9 @@ const LONG = 'test/**/*.long.test.ts';
  * those that replace a module. The others share a process, so that the sources are loaded once and not 150 times.
  */
 const ALONE = [
-  'test/{autodiff,curvature,engine,kernels,recorders,replay}/**/*.test.ts',
+  'test/{autodiff,cause,curvature,engine,kernels,recorders,replay}/**/*.test.ts',
+  'test/cli/json-documents.test.ts',
+  'test/cli/report.test.ts',
   'test/bytes/atomic-write.test.ts',
   'test/captures/account-fuzz.test.ts',
   'test/gate/faults.test.ts',
