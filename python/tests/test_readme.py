@@ -98,8 +98,12 @@ def test_the_loop_of_the_packages_own_readme(tmp_path, monkeypatch):
     model = torch.nn.Linear(4, 1)
     batch = torch.ones(2, 4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    (program,) = programs("python/README.md", "# clippy-diag for Python")
-    space = {"model": model, "optimizer": optimizer, "step": 0, "batch": batch, "loss": model(batch).sum()}
+    (_, program) = programs("python/README.md", "## Record why")
+    space = {
+        "model": model,
+        "optimizer": optimizer,
+        "batches": [batch],
+        "compute_loss": lambda model, batch: model(batch).sum(),
+    }
     exec(program, space)
     assert space["recorder"].stopped is None and space["recorder"].status["steps"] == 1
-    space["recorder"].close()
