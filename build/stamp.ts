@@ -27,6 +27,7 @@ export const STAMPED = [
   'CITATION.cff',
   'README.md',
   'action.yml',
+  'bench/incidents/make/croissant.py',
   'ci/Dockerfile',
   'ci/Jenkinsfile',
   'ci/gate-once.sh',

@@ -144,7 +144,7 @@ const isNorm = ({ role, name }: TimeSeries): boolean =>
 /** Significant digits of a number as it is written. */
 const digitsOf = (value: number): number =>
   String(value)
-    .replace(/e.*$/i, '')
+    .split('e', 1)[0]!
     .replace(/^[-0.]+|\./g, '').length;
 
 /** A rate or a norm that is 0 at every update, or a loss that never moves, at a precision that rounds nothing away. */

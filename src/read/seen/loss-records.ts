@@ -35,7 +35,7 @@ const isNamePart = (byte: number): boolean =>
 
 /** A number at the start of the rest of a line, after what may separate a name from its number. */
 const VALUE =
-  /^[\s"'`:=|()[\]{}<>,~#*]{1,16}(?:(?:tensor|array|float|np|numpy|jnp|float16|float32|float64|bfloat16|is|was|of|avg|mean|value|now|total|cur|current|per|token|Array|DeviceArray|v|n)[\s"'`:=|()[\].]{1,4}){0,4}([+-]?(?:\d[\d,_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b|[+-]?1\.#\w+)(?![\w])/i;
+  /^[\s"'`:=|()[\]{}<>,~#*]{1,16}(?:(?:tensor|array|float|np|numpy|jnp|float16|float32|float64|bfloat16|is|was|of|avg|mean|value|now|total|cur|current|per|token|Array|DeviceArray|v|n)[\s"'`:=|()[\].]{1,4}){0,4}([+-]?(?:\d[\d,_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b|[+-]?1\.#\w+)(?![\w])/i;
 /** Words that say that there is no value. */
 const NO_VALUE = /^[\s"'`:=|]{1,8}(?:none|null|n\/a|na\b|-+(?:\s|$|[,|"]))/i;
 const ASSIGNED = /^["'`]?\s{0,4}[:=]/;
@@ -64,7 +64,7 @@ const cellsOf = (line: string, separator: string): string[] =>
   separator === ' ' ? line.trim().split(/\s+/) : line.split(separator);
 const bare = (cell: string): string => cell.trim().replace(/^["']|["']$/g, '');
 const isNumberText = (cell: string): boolean =>
-  /^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)$/i.test(bare(cell));
+  /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)$/i.test(bare(cell));
 
 const SPACE = 32;
 const ENDS_NUMBER = new Uint8Array(256);
