@@ -1,7 +1,9 @@
 /** What each rule takes and says of itself: what users write, and what reports and comparisons rely on. */
+
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { rangeOf } from '../../src/model/options.ts';
+import { pasteLine } from '../../src/model/paste-lines.ts';
 import { chooseRules, NO_CLIPPING, optionsOf, ruleOf } from '../../src/step/rules/choice.ts';
 import { parseRule } from '../../src/step/rules/parse.ts';
 import { RULES } from '../../src/step/rules/registry.ts';
@@ -201,6 +203,6 @@ describe('the line that sets a rule in a framework', () => {
     ['agc:0.5', 'jax', 'optimizer = optax.chain(optax.adaptive_grad_clip(0.5, 0.001), optimizer)'],
   ] as const)('%s in %s', (text, framework, line) => {
     const { rule, options } = parseRule(text)[0]!.parts[0]!;
-    expect(rule.paste!(options as never)[framework]).toBe(line);
+    expect(pasteLine(framework, rule.paste!(options as never), options) ?? undefined).toBe(line);
   });
 });

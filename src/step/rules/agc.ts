@@ -54,9 +54,7 @@ export const agc: TensorRule<typeof OPTIONS> = {
       'timm and optax leave a unit alone where ‖g_u‖ is below the limit; so does this, whatever the 1e-6.',
     ],
   },
-  paste: ({ clipping, epsilon }) => ({
-    jax: `optimizer = optax.chain(optax.adaptive_grad_clip(${clipping}, ${epsilon}), optimizer)`,
-  }),
+  paste: () => 'clip agc',
   measure: ({ w, x }, options, factors, units) => {
     const clipping = options.clipping;
     const epsilon = options.epsilon;

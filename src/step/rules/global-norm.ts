@@ -1,6 +1,5 @@
 import type { Column } from '../../model/column.ts';
 import { type OptionSpec, POSITIVE } from '../../model/options.ts';
-import type { TrainingLoop } from '../../model/training-loop.ts';
 import { wasInForce } from './in-force.ts';
 import type { ModelRule, SeenNorm } from './rule.ts';
 
@@ -89,22 +88,7 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
     ],
     fromLog: 'what its factor is at every logged gradient norm, taken as the norm before clipping',
   },
-  paste: ({ maxNorm, norm }): Partial<Record<TrainingLoop, string>> =>
-    norm === 'inf'
-      ? {
-          torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm}, norm_type=float("inf"))`,
-          accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm}, norm_type=float("inf"))`,
-        }
-      : {
-          torch: `torch.nn.utils.clip_grad_norm_(model.parameters(), ${maxNorm})`,
-          transformers: `max_grad_norm=${maxNorm},  # in TrainingArguments(...)`,
-          lightning: `gradient_clip_val=${maxNorm},  # in Trainer(...)`,
-          'lightning-manual': `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    self.clip_gradients(optimizer, gradient_clip_val=${maxNorm}, gradient_clip_algorithm="norm")`,
-          accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_norm_(model.parameters(), ${maxNorm})`,
-          keras: `global_clipnorm=${maxNorm},  # in the optimizer`,
-          'keras-fit': `global_clipnorm=${maxNorm},  # in the optimizer`,
-          jax: `optimizer = optax.chain(optax.clip_by_global_norm(${maxNorm}), optimizer)`,
-        },
+  paste: ({ norm }) => (norm === 'inf' ? 'clip global-norm inf' : 'clip global-norm'),
   fromLog: (log, { maxNorm, semantics, norm: kind }) => {
     const { gradientNorm } = log;
     const bounds = gradientNorm?.value.map((norm) => globalNormFactor(norm, maxNorm, semantics));

@@ -39,11 +39,7 @@ export const layerNorm: TensorRule<typeof OPTIONS> = {
     fromLog: 'that it was on and did not hold, where the settings beside the log name such clipping',
   },
   fromLog: (log, { maxNorm }) => wasInForce(log, 'each', maxNorm) ?? { missing: NEEDS_GRADIENTS },
-  paste: ({ maxNorm }) => ({
-    torch: `for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, ${maxNorm})`,
-    keras: `clipnorm=${maxNorm},  # in the optimizer`,
-    'keras-fit': `clipnorm=${maxNorm},  # in the optimizer`,
-  }),
+  paste: () => 'clip layer-norm',
   measure: (seen, options, factors) => {
     const size = normOfSeen(seen);
     const limit = options.maxNorm;

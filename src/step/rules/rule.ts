@@ -1,9 +1,9 @@
 /** What a clipping rule is: one file in this folder and one line in registry.ts. */
 import type { Column } from '../../model/column.ts';
 import type { OptionSpec, Options, OptionsOf } from '../../model/options.ts';
+import type { PastePurpose } from '../../model/paste-lines.ts';
 import type { FACTOR_PLACES, OwnMembers } from '../../model/replay.ts';
 import type { ClippingInForce } from '../../model/run-settings.ts';
-import type { TrainingLoop } from '../../model/training-loop.ts';
 import type { Units } from '../../model/units.ts';
 import { sumOfSquares, type TensorMeta, type Values } from '../tensor/values.ts';
 
@@ -162,10 +162,8 @@ interface RuleBase<Specs extends readonly OptionSpec[]> {
   readonly decayInDirection?: true;
   /** Whether its factor multiplies gradient + weight decay (LARS), not the gradient alone. */
   readonly afterWeightDecay?: true;
-  /**
-   * The line that clips so in a training loop, an argument of the trainer's own where it has one; a loop that is absent has none.
-   */
-  paste?(options: OptionsOf<Specs>): Readonly<Partial<Record<TrainingLoop, string>>>;
+  /** The line of model/paste-lines.ts that clips so in a training loop, with the options in it; absent where no loop has one. */
+  paste?(options: OptionsOf<Specs>): PastePurpose;
   /** What a log without gradients says of the rule; absent where it says nothing. */
   fromLog?(log: LoggedRun, options: OptionsOf<Specs>): FromLog;
   details?(options: OptionsOf<Specs>): RuleDetails;

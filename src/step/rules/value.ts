@@ -38,15 +38,7 @@ export const value: EntryRule<typeof OPTIONS> = {
     fromLog: 'that it was on and did not hold, where the settings beside the log name such clipping',
   },
   fromLog: (log, { clipValue }) => wasInForce(log, 'entries', clipValue) ?? { missing: NEEDS_GRADIENTS },
-  paste: ({ clipValue }) => ({
-    torch: `torch.nn.utils.clip_grad_value_(model.parameters(), ${clipValue})`,
-    lightning: `gradient_clip_val=${clipValue}, gradient_clip_algorithm="value",  # in Trainer(...)`,
-    'lightning-manual': `def on_before_optimizer_step(self, optimizer):  # of the LightningModule\n    self.clip_gradients(optimizer, gradient_clip_val=${clipValue}, gradient_clip_algorithm="value")`,
-    accelerate: `if accelerator.sync_gradients: accelerator.clip_grad_value_(model.parameters(), ${clipValue})`,
-    keras: `clipvalue=${clipValue},  # in the optimizer`,
-    'keras-fit': `clipvalue=${clipValue},  # in the optimizer`,
-    jax: `optimizer = optax.chain(optax.clip(${clipValue}), optimizer)`,
-  }),
+  paste: () => 'clip value',
   bound: ({ clipValue }) => clipValue,
   clamp: ({ x, largest: known }, options, out) => {
     const limit = options.clipValue;
