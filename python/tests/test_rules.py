@@ -1,10 +1,11 @@
 """Rules as text and as captures name them, and what several of them do together."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from clippy_diag.loops import least, whole_block
+from clippy_diag.loops import _unlike, least, whole_block
 from clippy_diag.rules import NONE, clipping_words, label_of, parse_rules, recorded_rules, rule_members, rules_of
 
 NORM, AGC = ("global-norm", {"maxNorm": 1.0}), ("agc", {"clipping": 0.01})
@@ -151,3 +152,12 @@ def test_factors_of_several_rules_are_multiplied_tensor_by_tensor():
 )
 def test_gaps_between_stretches_of_unlike_batches_are_filled_as_the_command_line_does(unlike, whole):
     assert whole_block(unlike) == whole
+
+
+@pytest.mark.parametrize("odd", [9.0, -76.0, math.nan, -math.inf])
+def test_a_batch_is_unlike_where_its_loss_is_far_above_or_far_below_the_usual(odd):
+    losses = [1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.1, 0.9, 1.0, 1.1]
+    steps = [{"step": step, "loss": repr(loss)} for step, loss in enumerate(losses)]
+    capture = SimpleNamespace(steps=steps, manifest={})
+    assert _unlike(capture, losses, 6) == []
+    assert _unlike(capture, [*losses[:7], odd, *losses[8:]], 6) == [7]

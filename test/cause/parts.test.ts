@@ -26,10 +26,15 @@ import { endText } from '../../src/experiment/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/experiment/cause/way-back.ts';
 import { endsBeside, judgeArm } from '../../src/experiment/replay/arm-end.ts';
 import { batchOrder } from '../../src/experiment/replay/matrix.ts';
-import { outcomeOf } from '../../src/experiment/replay/outcome.ts';
-import { firstHarm, type References, wholeBlock } from '../../src/experiment/replay/reference.ts';
+import { outcomeOf, timesLevel } from '../../src/experiment/replay/outcome.ts';
+import {
+  firstHarm,
+  isContradicted,
+  type References,
+  wholeBlock,
+} from '../../src/experiment/replay/reference.ts';
 import { judgeByReference, shareBefore } from '../../src/experiment/replay/verdict.ts';
-import { isRaised, usualRange } from '../../src/judge/incidents/unlike.ts';
+import { isRaised, isUnlike, usualRange } from '../../src/judge/incidents/unlike.ts';
 import { type ArmOutcome, type Cause, EVIDENCE_IDS, type Remedy } from '../../src/model/cause.ts';
 import type { ReplayArm } from '../../src/model/replay.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
@@ -58,6 +63,17 @@ describe('usual', () => {
     }
     expect(isRaised(7, [-1, 7])).toBe(false);
   });
+  it('what is far below the usual is unlike it too, and is not raised', () => {
+    for (const value of [-1.01, 7.01, Number.NaN, Number.NEGATIVE_INFINITY]) {
+      expect(isUnlike(value, [-1, 7])).toBe(true);
+      expect(isUnlike(value, null)).toBe(false);
+    }
+    expect([isUnlike(-1, [-1, 7]), isUnlike(7, [-1, 7]), isRaised(-1.01, [-1, 7])]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+  });
 });
 
 it('a gap between two stretches that are no shorter is filled, and a lone batch stays alone', () => {
@@ -72,6 +88,36 @@ it('a gap between two stretches that are no shorter is filled, and a lone batch 
   // Eight bad batches, and a good one four later that happens to be a little above what is usual.
   const bad = [134, 135, 136, 137, 138, 139, 140, 141];
   expect([...wholeBlock([...bad, 145])]).toEqual([...bad, 145]);
+});
+
+describe('a reference loss that stays while the run ends badly', () => {
+  const flat = Array.from({ length: 41 }, () => -9.6);
+  const later = Array.from({ length: 25 }, (_, k) => ({ index: 15 + k, loss: 0.03 }));
+  const told = (end: number, unlike: readonly number[] = [], at = 0.03) =>
+    isContradicted(
+      {
+        later: later.map(({ index }) => ({ index, loss: at })),
+        usual: [0, 0.06],
+        unlike: new Set(unlike),
+        loss: flat,
+        harmful: null,
+        level: -9.6,
+      },
+      Array.from({ length: 40 }, (_, i) => (i < 20 ? 0.03 : end)),
+    );
+  it('is contradicted by batches that were as usual at older weights and are not so now', () => {
+    expect(told(3.4)).toBe(true);
+    expect(told(Number.NaN)).toBe(true);
+  });
+  it('is not where their losses are as usual, were high before, or they are unlike', () => {
+    expect(told(0.04)).toBe(false);
+    expect(told(3.4, [], 3.2)).toBe(false);
+    expect(told(3.4, later.map(({ index }) => index).slice(3))).toBe(false);
+  });
+});
+
+it('a level below zero moves up by a share of its size', () => {
+  expect([timesLevel(1.25, 4), timesLevel(1.25, -4), timesLevel(1.25, 0)]).toEqual([5, -3, 0]);
 });
 
 describe('the first harmful step', () => {
@@ -1190,9 +1236,9 @@ describe('a change without which the run is lost all the same', () => {
 describe('bad batches of which no single step raised the reference loss', () => {
   const steps = Array.from({ length: 60 }, (_, i) => i);
   const ones = steps.map(() => 1);
-  const decided = (end: number, odd = [20], after = [40]) => {
+  const decided = (end: number, odd = [20], after = [40], loss = 30) => {
     const references: References = {
-      ...{ at: 15, later: odd.map((index) => ({ index, loss: 30 })), usual: [0, 1] },
+      ...{ at: 15, later: odd.map((index) => ({ index, loss })), usual: [0, 1] },
       ...{
         unlike: new Set(odd),
         onsetBatch: [],
@@ -1226,6 +1272,11 @@ describe('bad batches of which no single step raised the reference loss', () => 
     const cause = decided(1.1);
     expect(cause).toMatchObject({ trigger: 'data', mechanism: 'bad-batch-only', confidence: 'shown' });
     expect(cause.statement).toMatch(/so the weights are unharmed$/);
+  });
+  it('is not said to be the cause of a high loss where its own is only low', () => {
+    const cause = decided(1.1, [20], [40], -30);
+    expect(cause.statement).not.toMatch(/unharmed/);
+    expect(cause.statement).toMatch(/has the loss -30, where at least 0 is usual/);
   });
   it('may have done some where no batch as before came after: that stands before what is told again where it was tried', () => {
     const told = (odd: number[]) => decided(1.5, odd, []).statement;

@@ -454,8 +454,8 @@ def _batch_losses(capture: Capture, trainer: Trainer) -> list[float]:
 
 
 def _unlike(capture: Capture, at_start: Sequence[float], onset: int | None) -> list[int]:
-    """Steps from near the onset on whose batch has, at the parameters from before, a loss above what is usual: the range of those
-    before and of the run's own last losses, widened by half of it. A gap between two stretches that are no shorter is filled."""
+    """Steps from near the onset on whose batch has, at the parameters from before, a loss above or below what is usual: the range
+    of those before and of the run's own last losses, widened by half of it. A gap between two stretches that are no shorter is filled."""
     if onset is None:
         return []
     steps = [entry["step"] for entry in capture.steps]
@@ -464,8 +464,9 @@ def _unlike(capture: Capture, at_start: Sequence[float], onset: int | None) -> l
     usual = [loss for loss in known if math.isfinite(loss)]
     if len(usual) < 4:
         return []
-    limit = max(usual) + (max(usual) - min(usual)) / 2
-    found = [k for k, (step, loss) in enumerate(zip(steps, at_start)) if step >= onset - 1 and not loss <= limit]
+    margin = (max(usual) - min(usual)) / 2
+    low, high = min(usual) - margin, max(usual) + margin
+    found = [k for k, (step, loss) in enumerate(zip(steps, at_start)) if step >= onset - 1 and not low <= loss <= high]
     return [steps[k] for k in whole_block(found)]
 
 

@@ -23,6 +23,8 @@ export interface Change {
   /** How many times the usual it was. */
   readonly size: number;
   readonly evidence: CauseEvidence;
+  /** Of unlike batches: the losses of all of them are below what is usual. */
+  readonly low?: true;
   /** It came step by step, as in a warm-up: no cause unless an arm shows it. */
   readonly gradual?: true;
   /** It lies before the first recorded step: no arm takes it back. */
@@ -169,32 +171,10 @@ export function changesBy(
   const decay = strongDecay(observed, until, rate !== null || risen !== null);
   if (decay !== null) changes.push(decay);
   // The loss on reference batches may have wavered a step before: what broke the run is not later than the onset.
-  const unlike = references === null ? [] : unlikeBy(references, until, Math.max(until, onset));
-  const [news] = unlike;
-  if (references !== null && news !== undefined) {
-    const { usual } = references;
-    // The largest loss tells most: the first may be hardly above the others.
-    const worst = unlike.reduce((a, b) => (a.loss >= b.loss || Number.isNaN(a.loss) ? a : b));
-    // A capture that names batches as unlike may hold too few to say what is usual.
-    const middle = usual === null ? 0 : (usual[0] + usual[1]) / 2;
-    const limit = usual === null ? '' : `, where up to ${formatNumber(usual[1])} is usual`;
-    changes.push({
-      trigger: 'data',
-      from: news.index,
-      // A loss that is no number is as unlike as any.
-      size: Number.isFinite(worst.loss) ? worst.loss / middle : Number.POSITIVE_INFINITY,
-      evidence: {
-        id: 'batches-unlike',
-        statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}${limit}; ${unlikeWords(references, steps)}`,
-        value: worst.loss,
-        unit: 'loss',
-        usual,
-        at: { step: steps[references.at]!, batchStep: steps[worst.index]! },
-      },
-    });
-  }
+  const data = references === null ? null : unlikeData(references, steps, until, Math.max(until, onset));
+  if (data !== null) changes.push(data);
   const jump =
-    references === null || news !== undefined || isJumpOfWeights(references)
+    references === null || data !== null || isJumpOfWeights(references)
       ? null
       : jumpBefore(observed, until, onset);
   if (jump !== null) changes.push(jump);
@@ -303,6 +283,55 @@ const mismatchWords = ({ message, steps }: Finding): string =>
   steps === null
     ? message
     : `between steps ${steps[0]} and ${steps[1]} the recorded gradients and the optimizer's state of before do not give the weights that followed`;
+
+/** Unlike batches shortly before a position as a change; null where there are none. */
+function unlikeData(
+  references: References,
+  steps: readonly number[],
+  until: number,
+  last: number,
+): Change | null {
+  const unlike = unlikeBy(references, until, last);
+  const [first] = unlike;
+  if (first === undefined) return null;
+  const { usual } = references;
+  // The loss that is farthest out tells most: the first may be hardly outside.
+  const worst = unlike.reduce((a, b) => (outside(a.loss, usual) >= outside(b.loss, usual) ? a : b));
+  // A capture that names batches as unlike may hold too few to say what is usual.
+  const middle = usual === null ? 0 : (usual[0] + usual[1]) / 2;
+  const areLow = usual !== null && unlike.every(({ loss }) => loss <= usual[1]);
+  return {
+    trigger: 'data',
+    ...(areLow ? { low: true } : {}),
+    from: first.index,
+    // A loss that is no number is as unlike as any.
+    size: Number.isFinite(worst.loss)
+      ? 1 + Math.abs(worst.loss - middle) / Math.abs(middle)
+      : Number.POSITIVE_INFINITY,
+    evidence: {
+      id: 'batches-unlike',
+      statement: `at the weights of step ${steps[references.at]} the batch of step ${steps[worst.index]} has the loss ${formatNumber(worst.loss)}${usualWords(worst.loss, usual)}; ${unlikeWords(references, steps)}`,
+      value: worst.loss,
+      unit: 'loss',
+      usual,
+      at: { step: steps[references.at]!, batchStep: steps[worst.index]! },
+    },
+  };
+}
+
+/** The side of the usual range on which a loss lies outside, as a clause. */
+function usualWords(loss: number, usual: References['usual']): string {
+  if (usual === null) return '';
+  return loss < usual[0]
+    ? `, where at least ${formatNumber(usual[0])} is usual`
+    : `, where up to ${formatNumber(usual[1])} is usual`;
+}
+
+/** How far a loss lies outside of what is usual; itself where that is not known, and most where it is not finite. */
+function outside(loss: number, usual: References['usual']): number {
+  if (!Number.isFinite(loss)) return Number.POSITIVE_INFINITY;
+  return usual === null ? loss : Math.max(loss - usual[1], usual[0] - loss);
+}
 
 /** The unlike batches that steps by `last` were taken on, no more than ten before `until`. */
 const unlikeBy = ({ unlike, later }: References, until: number, last: number) =>

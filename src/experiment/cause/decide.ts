@@ -2,12 +2,19 @@
 
 import { jumpOf } from '../../judge/incidents/jump.ts';
 import { endLevel } from '../../judge/incidents/losses.ts';
-import { isRaised, LEAST_EARLIER, LEAST_STATES, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
+import {
+  isRaised,
+  isUnlike,
+  LEAST_EARLIER,
+  LEAST_STATES,
+  USUAL,
+  usualRange,
+} from '../../judge/incidents/unlike.ts';
 import type { Cause, CauseEvidence, Mechanism, Trigger } from '../../model/cause.ts';
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
-import { HOLDS, LEAST_AFTER } from '../replay/outcome.ts';
+import { HOLDS, LEAST_AFTER, timesLevel } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import { type Unrecorded, unseenWords } from './as-computed.ts';
 import { type Change, missingStateWords, risenRate, TO_THE_END } from './changes.ts';
@@ -111,7 +118,7 @@ export function decideCause(input: DecideInput): Cause {
         );
   }
   if (references !== null && isUnharmed(references)) {
-    const data = bySize.find(({ trigger }) => trigger === 'data');
+    const data = bySize.find(explainsHigh);
     if (data !== undefined)
       return made(
         'data',
@@ -198,7 +205,7 @@ function areDenied({ onset, references, arms }: DecideInput, changes: readonly C
   const own = references?.later.find(({ index }) => index === onset);
   return (
     own !== undefined &&
-    !isRaised(own.loss, references!.usual) &&
+    !isUnlike(own.loss, references!.usual) &&
     changes.length > 0 &&
     changes.every(
       // No arm takes a state back that was lost unseen.
@@ -366,9 +373,12 @@ function growthAfter(loss: readonly number[], at: number): number {
   return k - at;
 }
 
+/** Whether batches explain a high loss: those whose own is low do not. */
+const explainsHigh = ({ trigger, low }: Change): boolean => trigger === 'data' && low !== true;
+
 /** Whether no step raised the loss on reference batches for good, and many small ones did not either. */
 const isUnharmed = ({ harmful, level, loss }: References): boolean =>
-  harmful === null && level !== null && endLevel(loss) <= HOLDS * level;
+  harmful === null && level !== null && endLevel(loss) <= timesLevel(HOLDS, level);
 
 function mechanismOf(
   { onset, observed, references, changes, arms, unrecorded }: DecideInput,

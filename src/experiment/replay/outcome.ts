@@ -13,6 +13,8 @@ const FROZEN = 0.05;
 /** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
 export const HOLDS = 1.25;
 export const HURT = 1.45;
+/** A level times a factor of at least 1; a level below zero, as of a log-likelihood, moves up by the same share of its size. */
+export const timesLevel = (times: number, level: number): number => level + (times - 1) * Math.abs(level);
 /** `slower`: it ends above the level, never came down to it, and never rose. It was not tested at the level where the recorded run diverged. */
 export type EndOutcome = ArmOutcome | 'slower';
 /** Why the outcome of one that is `slower` is not known. */
@@ -39,12 +41,12 @@ export function outcomeOf(
   // What is lost does not come back, however short the capture is.
   if (trace.referenceLoss.length > 0 && Number.isNaN(final)) return 'lost';
   // Without a level before, what is far above every state before is lost all the same.
-  if (level === null) return highest !== undefined && final > HURT * highest ? 'lost' : null;
+  if (level === null) return highest !== undefined && final > timesLevel(HURT, highest) ? 'lost' : null;
   if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
   if (isFrozen(trace, unlike, usualUpdate, from))
     return isStranded(trace.referenceLoss, level, from) ? 'lost' : 'frozen';
-  if (final <= HOLDS * level) return 'holds';
-  return learnsSlower(trace, level) ? 'slower' : final <= HURT * level ? 'hurt' : 'lost';
+  if (final <= timesLevel(HOLDS, level)) return 'holds';
+  return learnsSlower(trace, level) ? 'slower' : final <= timesLevel(HURT, level) ? 'hurt' : 'lost';
 }
 
 /**
@@ -55,7 +57,7 @@ function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
   let lowest = Number.POSITIVE_INFINITY;
   return levelsAlong(referenceLoss).every((median) => {
     lowest = Math.min(lowest, median);
-    return median > HOLDS * level && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
+    return median > timesLevel(HOLDS, level) && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
   });
 }
 
@@ -64,7 +66,7 @@ function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
  * (accumulators that took a huge gradient), and not a rule that held them back all along.
  */
 const isStranded = (referenceLoss: readonly number[], level: number, from: number): boolean =>
-  endLevel(referenceLoss) > HURT * Math.max(level, ...referenceLoss.slice(0, from + 1));
+  endLevel(referenceLoss) > timesLevel(HURT, Math.max(level, ...referenceLoss.slice(0, from + 1)));
 
 /** Norms of the updates after a position, without those by batches unlike the others. */
 const cleanUpdates = ({ updateNorm }: Ended, unlike: References['unlike'], from: number): number[] =>

@@ -10,7 +10,7 @@ import { chooseRules, type RuleChoice } from '../../step/rules/choice.ts';
 import { parseRule } from '../../step/rules/parse.ts';
 import type { ArmEnd, endsBeside } from './arm-end.ts';
 import { suddenDeparture } from './departure.ts';
-import { firstHarm, highestBefore, levelBefore, type References } from './reference.ts';
+import { firstHarm, highestBefore, isContradicted, levelBefore, type References } from './reference.ts';
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
 const FOLLOWS = 0.01;
@@ -147,7 +147,7 @@ function referencesOf(
   const references = positions(manifest.references);
   const history = lossesBefore({ steps, manifest });
   const harmful = firstHarm(referenceLoss, onset);
-  return {
+  const found: References = {
     at: 0,
     later: told ? losses.map((loss, index) => ({ index, loss })).slice(near) : [],
     // As the own framework had it, which named the unlike ones.
@@ -168,4 +168,6 @@ function referencesOf(
     highest: highestBefore(referenceLoss, onset),
     level: levelBefore(referenceLoss, harmful ?? onset),
   };
+  const recorded = steps.map(({ loss }) => loss ?? Number.NaN);
+  return isContradicted(found, recorded) ? { ...found, level: null } : found;
 }

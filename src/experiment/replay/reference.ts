@@ -7,15 +7,23 @@ import type { Batch } from '../../differentiate/autodiff/objective.ts';
 import type { MatchedObjective } from '../../differentiate/autodiff/open-objective.ts';
 import { isFalling } from '../../judge/incidents/bands.ts';
 import { jumpOf } from '../../judge/incidents/jump.ts';
+import { endLevel } from '../../judge/incidents/losses.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
-import { isRaised, LEAST_STATES, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
+import {
+  isRaised,
+  isUnlike,
+  LEAST_EARLIER,
+  LEAST_STATES,
+  USUAL,
+  usualRange,
+} from '../../judge/incidents/unlike.ts';
 import { located } from '../../model/errors.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { lossesBefore } from '../../read/captures/as-run.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import { alongRecorded } from './along-recorded.ts';
 import type { Prepared } from './follow.ts';
-import { HURT } from './outcome.ts';
+import { HOLDS, HURT, timesLevel } from './outcome.ts';
 
 /** Loss of one recorded batch at weights of an earlier step. */
 export interface BatchLoss {
@@ -31,7 +39,7 @@ export interface References {
   readonly later: readonly BatchLoss[];
   /** What is usual of a batch's loss there, and was of new ones in the steps before; null where fewer than four came before. */
   readonly usual: readonly [number, number] | null;
-  /** Positions of the batches whose loss there is above it. */
+  /** Positions of the batches whose loss there is above or below it, and those between. */
   readonly unlike: ReadonlySet<number>;
   /** The onset's batch at the state of its own step and of earlier ones, from the nearest on. */
   readonly onsetBatch: readonly BatchLoss[];
@@ -52,7 +60,10 @@ export interface References {
   readonly harmful: number | null;
   /** The largest of that loss over the states up to the onset; NaN where none is finite. */
   readonly highest: number;
-  /** What that loss had reached, by {@link levelBefore}; null where there are fewer than eight states before, or it rose from the run's first step on. */
+  /**
+   * What that loss had reached, by {@link levelBefore}; null where there are fewer than eight states before, it rose from the run's first
+   * step on, or the run's own later losses contradict that it is kept.
+   */
   readonly level: number | null;
 }
 
@@ -128,7 +139,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   // The weights were trained on these batches: what a batch that is new has, the losses of the run itself tell.
   const asNew = [...lossesBefore(capture), ...steps.slice(0, at).map(({ loss }) => loss ?? Number.NaN)];
   const usual = usualRange([...earlier, ...asNew.slice(-USUAL)]);
-  const unlike = wholeBlock(later.filter(({ loss }) => isRaised(loss, usual)).map(({ index }) => index));
+  const unlike = wholeBlock(later.filter(({ loss }) => isUnlike(loss, usual)).map(({ index }) => index));
 
   const clean = steps.map((_, index) => index).filter((index) => !unlike.has(index) && index !== jump);
   const before = spread(clean.filter((index) => index <= at));
@@ -157,7 +168,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     return lookAtReferences({ ...given, harmful });
   const level = known ? levelBefore(loss, harmful ?? onset) : null;
   // A loss that rose from the first step of the run on has no level to go back to.
-  const rose = steps[0]!.step <= 1 && level !== null && level > HURT * loss[0]!;
+  const rose = steps[0]!.step <= 1 && level !== null && level > timesLevel(HURT, loss[0]!);
   return {
     at,
     later,
@@ -180,7 +191,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     loss,
     harmful,
     highest: highestBefore(loss, onset),
-    level: rose ? null : level,
+    level: rose || isContradicted({ later, usual, unlike, loss, harmful, level }, recorded) ? null : level,
   };
 }
 
@@ -197,6 +208,36 @@ export function firstHarm(loss: readonly number[], onset: number): number | null
     if (after.every((value) => isRaised(value, usual))) return step;
   }
   return null;
+}
+
+/** Last losses of clean batches that say how a run ends. */
+const LAST_CLEAN = 10;
+
+/**
+ * Whether the reference loss is said to stay at its level while batches that were as usual at weights from before the incident have
+ * unusually high losses at the end of the run. Then the reference batches are no measure of harm.
+ *
+ * @param recorded loss of each step's batch at its own weights; NaN where none was recorded
+ */
+export function isContradicted(
+  {
+    later,
+    usual,
+    unlike,
+    loss,
+    harmful,
+    level,
+  }: Pick<References, 'later' | 'usual' | 'unlike' | 'loss' | 'harmful' | 'level'>,
+  recorded: readonly number[],
+): boolean {
+  if (level === null || harmful !== null || !(endLevel(loss) <= timesLevel(HOLDS, level))) return false;
+  const end = later
+    .filter((one) => !unlike.has(one.index) && !isUnlike(one.loss, usual))
+    .slice(-LAST_CLEAN)
+    .map(({ index }) => recorded[index]!);
+  // Half of them: a lone batch may be as hard for the weights that it met.
+  const raised = end.filter((one) => isRaised(one, usual)).length;
+  return end.length >= LEAST_EARLIER && raised >= end.length / 2;
 }
 
 /** Largest of the reference loss over the states up to a position; NaN where none is finite. */

@@ -21,6 +21,7 @@ import {
   LEAST_AFTER,
   outcomeOf,
   SLOWER,
+  timesLevel,
   usualUpdate,
 } from './outcome.ts';
 import type { References } from './reference.ts';
@@ -152,7 +153,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
     return own.verdict === 'prevented'
       ? exact(
           'cannot-tell',
-          `fewer than eight states were recorded before the incident: what is usual on other batches is not known; by its own losses ${own.why}`,
+          `what is usual on batches from before the incident is not known; by its own losses ${own.why}`,
         )
       : own;
   const outcome = outcomeOf(trace, references, usual, from);
@@ -180,17 +181,21 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   if (outcome === 'frozen' || (isBack && isFrozen(trace, references.unlike, usual, from)))
     return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
   // The weights and the losses both far from what was usual say enough; its own last losses in the band, after fewer steps, do not.
-  if (outcome === null && own.verdict === 'not-prevented' && endLevel(trace.referenceLoss) > HURT * level)
+  if (
+    outcome === null &&
+    own.verdict === 'not-prevented' &&
+    endLevel(trace.referenceLoss) > timesLevel(HURT, level)
+  )
     return exact('not-prevented', ends);
   if (outcome === null)
     return exact(
       'cannot-tell',
       `fewer than ${LEAST_AFTER} clean steps were recorded after step ${steps[from]}: whether it holds does not show`,
     );
-  if (outcome === 'holds' && endLevel(trace.referenceLoss) > SURE * level)
+  if (outcome === 'holds' && endLevel(trace.referenceLoss) > timesLevel(SURE, level))
     return exact('cannot-tell', `${ends}: so close to ${HOLDS} times that, other batches may say otherwise`);
   if (outcome === 'holds') return exact('prevented', `${ends}; without the rule ${endOf(baseline)}`);
-  const held = { median: level, high: HOLDS * level };
+  const held = { median: level, high: timesLevel(HOLDS, level) };
   const later = leftForGood(trace.referenceLoss, held) - leftForGood(baseline.referenceLoss, held);
   return later >= DELAY
     ? exact('delayed', `${ends}: it is harmed ${later} steps later than without the rule`)

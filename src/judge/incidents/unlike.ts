@@ -32,3 +32,7 @@ export function usualRange(earlier: readonly number[] | Column): readonly [numbe
 /** Whether a value lies above what is usual; NaN and Infinity do, where there is a usual range. */
 export const isRaised = (value: number, usual: readonly [number, number] | null): boolean =>
   usual !== null && !(value <= usual[1]);
+
+/** Whether a value lies outside of what is usual, above or below it; NaN and Infinity do, where there is a usual range. */
+export const isUnlike = (value: number, usual: readonly [number, number] | null): boolean =>
+  usual !== null && !(value >= usual[0] && value <= usual[1]);
