@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type {
   AuditDocument,
   BaselineDocument,
+  BriefDocument,
   ChartDocument,
   CheckDocument,
   CompareDocument,
@@ -22,6 +23,7 @@ import type {
   WorkerDocument,
 } from '../src/app/cli/documents.ts';
 import { baselineSchema } from '../src/app/gate/baseline-file.ts';
+import type { Brief, BriefRun } from '../src/model/brief.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
 import type { LabelledDensity } from '../src/model/curvature.ts';
 import type { DonatedFile, LeftOut } from '../src/model/donation.ts';
@@ -79,7 +81,7 @@ import {
   text,
   texts,
 } from '../src/report/schema-of.ts';
-import { audit as auditMember, runComparison } from '../src/report/schema-sections.ts';
+import { audit as auditMember, provenBy, runComparison } from '../src/report/schema-sections.ts';
 
 /** A type as its JSON has it: a Map is an object there. */
 type InJson<T> =
@@ -269,6 +271,69 @@ const inspect = objectOf<InJson<InspectDocument>>(
   trajectories: listOf(trajectory, 'One for each run that has several checkpoints.'),
   skipped: listOf(skipped, 'Files that a walk passed over.'),
   errors: listOf(error, 'Inputs that could not be read at all.'),
+});
+
+const brief = objectOf<BriefDocument>(
+  null,
+  'What `clippy-diag analyze --brief --json` prints: the answer of a report without its series and findings.',
+)({
+  schemaVersion,
+  brief: objectOf<Brief>(
+    null,
+    'The answer, about the worst run.',
+  )({
+    verdict: oneOf(VERDICT_CLASSES, "Class of the run's verdict."),
+    run: orNull(text('The run that the answer is about; null where none could be judged.')),
+    stepUnit,
+    onsetStep: orNull(finite('Where the incident begins; null where there is none.')),
+    recoveredStep: orNull(finite('Where the loss came back; null where it did not.')),
+    title: text('What happened, as the first line of the page.'),
+    change: text('What the loss did; empty where no run was judged.'),
+    facts: text('Name of the run, points and steps; empty where no run was judged.'),
+    why: orNull(text('The cause in words; else the broken link of the recorded steps, or the place.')),
+    confidence: orNull(
+      oneOf(['shown', 'likely'], 'How sure the cause is: `shown` by an experiment, or `likely`.'),
+    ),
+    fix: orNull(text('What to do.')),
+    code: orNull(text('A line to paste into the training program.')),
+    proofs: orNull(
+      provenBy,
+      'What the verdict rests on; null where no run was judged, and of a report that does not tell it.',
+    ),
+    runs: objectOf<Brief['runs']>(
+      null,
+      'All runs.',
+    )({
+      total: count('Runs that were judged.'),
+      bad: count('Runs that did not come back, or that have an error beside a healthy loss.'),
+      doubtful: count('Runs that came back, cannot be told, or have a warning.'),
+      worst: listOf(
+        objectOf<BriefRun>(
+          null,
+          'A run that is not well.',
+        )({
+          run: text('Its id.'),
+          class: oneOf(VERDICT_CLASSES, 'Class of its verdict.'),
+          title: text('What happened to it.'),
+        }),
+        'The gravest runs, at most five.',
+      ),
+    }),
+    gate: orNull(
+      objectOf<NonNullable<Brief['gate']>>(
+        null,
+        'What the policy says.',
+      )({
+        passed: flag('Whether the gate passes.'),
+        exitCode: z.literal([0, 1, 3, 4]).describe('The exit code of the gate.'),
+        failed: texts('Rules and problems that keep it from passing, each once.'),
+      }),
+      'With `gate`, and of a report with a gate; else null.',
+    ),
+    also: orNull(text('The gravest other finding.')),
+    beware: orNull(text('What was not read, or makes the answer doubtful.')),
+    next: text('A command that shows more.'),
+  }),
 });
 
 const side = objectOf<CheckpointDiff['before']>(
@@ -766,6 +831,7 @@ const failed = objectOf<ErrorDocument>(
 /** Every document by the name of its schema file; the commands that print it stand in its description. */
 export const DOCUMENTS = {
   report: reportSchema,
+  brief,
   inspect,
   diff,
   replay,

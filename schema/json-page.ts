@@ -36,6 +36,7 @@ what it reads.
 /** Who prints what, in the order of the page. */
 const PRINTED_BY: Readonly<Record<string, string>> = {
   report: '`analyze`, `gate`, `watch`, `report`, and `--report json:FILE`',
+  brief: '`analyze`, `gate` and `report` with `--brief`',
   inspect: '`inspect`',
   diff: '`inspect --diff`',
   replay: '`replay`',

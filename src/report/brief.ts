@@ -192,16 +192,19 @@ function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions
   return lines.map((line) => `  ${line}`);
 }
 
+/** The page of `explain` that says most about a run; undefined where nothing was found. */
+export const explainable = (run: RunReport, report: Report): string | undefined =>
+  run.findings.find(({ severity }) => severity !== 'note')?.id ??
+  report.warnings[0]?.id ??
+  (run.verdict.class === 'inconclusive' && run.verdict.onsetStep !== null
+    ? 'cause'
+    : run.verdict.class === 'inconclusive' || run.verdict.class === 'healthy'
+      ? run.findings[0]?.id
+      : undefined);
+
 /** What else there is to see, as much of it as a line holds. */
 function moreLine(run: RunReport, report: Report, { checked }: Answer, width: number): string {
-  const kind =
-    run.findings.find(({ severity }) => severity !== 'note')?.id ??
-    report.warnings[0]?.id ??
-    (run.verdict.class === 'inconclusive' && run.verdict.onsetStep !== null
-      ? 'cause'
-      : run.verdict.class === 'inconclusive' || run.verdict.class === 'healthy'
-        ? run.findings[0]?.id
-        : undefined);
+  const kind = explainable(run, report);
   const parts = [
     '--verbose',
     '--report html:report.html',

@@ -34,6 +34,8 @@ function wrongWith(name: string, document: unknown): string | null {
 describe.each<[document: string, code: number, ...args: string[]]>([
   ['report', 0, 'analyze', log],
   ['report', 1, 'gate', log],
+  ['brief', 0, 'analyze', log, '--brief'],
+  ['brief', 1, 'gate', log, '--brief'],
   ['inspect', 0, 'inspect', 'fixtures/formats'],
   ['inspect', 0, 'inspect', checkpoints, '--list'],
   ['inspect', 0, 'inspect', checkpoints],

@@ -4,6 +4,7 @@
  */
 
 import type { Audit } from '../../model/audit.ts';
+import type { Brief } from '../../model/brief.ts';
 import type { RunComparison } from '../../model/comparison.ts';
 import type { CurvatureEntry, LabelledDensity } from '../../model/curvature.ts';
 import type { DonatedFile, LeftOut } from '../../model/donation.ts';
@@ -22,6 +23,11 @@ interface Versioned {
 
 export interface InspectDocument extends Versioned, Omit<Inspection, 'errors'> {
   readonly errors: readonly ErrorRecord[];
+}
+
+/** `analyze`, `gate` and `report` with `--brief` */
+export interface BriefDocument extends Versioned {
+  readonly brief: Brief;
 }
 
 /** `inspect --diff` */
@@ -126,6 +132,7 @@ export interface ErrorDocument extends Versioned {
 }
 
 export type JsonDocument =
+  | BriefDocument
   | InspectDocument
   | DiffDocument
   | ReplayDocument

@@ -6,6 +6,7 @@ import { FIRST_COLUMNS } from '../../model/runs-table.ts';
 import { PAGE_ROWS, renderBrief } from '../../report/brief.ts';
 import { quietLine } from '../../report/quiet.ts';
 import { renderTerminal } from '../../report/terminal.ts';
+import { briefFlag } from './brief-output.ts';
 import type { CommandIo } from './command.ts';
 import type { Io } from './io.ts';
 import { knowing } from './known-values.ts';
@@ -20,9 +21,10 @@ export const pageFlags = {
   }),
   quiet: Flags.boolean({
     description: 'print the verdict alone, in one line',
-    exclusive: ['verbose'],
+    exclusive: ['verbose', 'brief'],
     helpGroup,
   }),
+  brief: briefFlag,
   ascii: Flags.boolean({ description: 'draw charts with ASCII characters only', helpGroup }),
   run: Flags.string({
     description: 'of several runs show this one alone',

@@ -2,6 +2,7 @@ import * as Flags from '@oclif/core/flags';
 import { diagError } from '../../model/errors.ts';
 import { PLAIN } from '../../report/format.ts';
 import { json } from '../../report/json.ts';
+import { printBrief } from '../cli/brief-output.ts';
 import { command, makingOf } from '../cli/command.ts';
 import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { fillingScreen, page, pageFlags } from '../cli/page.ts';
@@ -68,11 +69,12 @@ export default command({
       budget: flags.budget,
       compare: flags.compare,
       onProgress: status,
-      ...(flags.json || flags.verbose || flags.quiet ? {} : { onFirst: screen.first }),
+      ...(flags.json || flags.verbose || flags.quiet || flags.brief ? {} : { onFirst: screen.first }),
       ...makingOf(io),
     }).finally(() => status(''));
     const shown = chosen(report, flags);
-    if (flags.json) await io.write(json.render(shown, PLAIN));
+    if (flags.brief) await printBrief(shown, flags.json, io);
+    else if (flags.json) await io.write(json.render(shown, PLAIN));
     else await screen.last(page(shown, flags, io));
     await writeReports(shown, targets, io);
     return exitCodeOf(report, flags['fail-on']);

@@ -3,6 +3,7 @@ import * as Flags from '@oclif/core/flags';
 import { EXIT } from '../../model/errors.ts';
 import { renderGate } from '../../report/gate-text.ts';
 import { json } from '../../report/json.ts';
+import { briefFlag, printBrief } from '../cli/brief-output.ts';
 import { command, makingOf } from '../cli/command.ts';
 import { configOf, gateFlags, settleFlag, settleOf } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
@@ -43,6 +44,7 @@ export default command({
       description: 'judge a text whose loss was found by its numbers alone',
       helpGroup: 'POLICY',
     }),
+    brief: briefFlag,
     'exit-zero': Flags.boolean({
       description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
       helpGroup: 'POLICY',
@@ -81,7 +83,9 @@ export default command({
     const alone = targets.some(({ format, path }) => path === '-' && format !== 'github');
     if (!alone) {
       const options = terminalOptions(io.stdout, io.env, false);
-      await io.print(flags.json ? json.render(report, options) : renderGate(gate, options, report.skipped));
+      if (flags.brief) await printBrief(report, flags.json, io);
+      else
+        await io.print(flags.json ? json.render(report, options) : renderGate(gate, options, report.skipped));
     }
     await writeReports(report, targets, io);
     return forgiven ? EXIT.done : gate.exitCode;

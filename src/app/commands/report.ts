@@ -6,6 +6,7 @@ import { PLAIN } from '../../report/format.ts';
 import { renderGate } from '../../report/gate-text.ts';
 import { parseReport } from '../../report/parse-report.ts';
 import { REPORT_FORMATS, type ReportFormatId } from '../../report/registry.ts';
+import { printBrief } from '../cli/brief-output.ts';
 import { command } from '../cli/command.ts';
 import { page, pageFlags } from '../cli/page.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
@@ -39,7 +40,8 @@ export default command({
     const report = chosen(parseReport(await readText(args.path), args.path), flags);
     if (refused !== null) throw refused;
     const format = flags.to ?? (flags.json ? 'json' : undefined);
-    if (format !== undefined) await io.write(REPORT_FORMATS[format].render(report, PLAIN));
+    if (flags.brief && flags.to === undefined) await printBrief(report, flags.json, io);
+    else if (format !== undefined) await io.write(REPORT_FORMATS[format].render(report, PLAIN));
     else if (targets.length === 0) {
       await io.print(page(report, flags, io));
       if (report.gate !== undefined)

@@ -3,7 +3,7 @@
 /** Of the bytes of a file so many are looked at: what tells stands first. */
 const LOOKED_AT = 1000;
 const DOCUMENT =
-  /^\s{0,20}\{\s{0,20}"schemaVersion":\s{0,20}"\d{1,3}\.\d{1,3}",\s{0,20}"(toolVersion|inputs|error)":/;
+  /^\s{0,20}\{\s{0,20}"schemaVersion":\s{0,20}"\d{1,3}\.\d{1,3}",\s{0,20}"(toolVersion|inputs|brief|error)":/;
 const SARIF = /"driver":\s{0,40}\{\s{0,40}"name":\s{0,20}"clippy-diag"/;
 
 /**
