@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { follow } from '../../src/experiment/replay/follow.ts';
 import { prepareReplay } from '../../src/experiment/replay/from-capture.ts';
 import { DETECTORS } from '../../src/judge/detectors/registry.ts';
+import { AUDIT_FINDINGS } from '../../src/judge/findings/audit-links.ts';
 import { captureMismatch } from '../../src/judge/findings/capture-mismatch.ts';
 import type { CheckpointFinding } from '../../src/judge/findings/checkpoint-finding.ts';
 import { checkpointOutcomes } from '../../src/judge/findings/outcomes.ts';
@@ -25,7 +26,9 @@ describe.each(all)('$id', ({ id, title, docs, thresholds, severity }) => {
     expect(Object.hasOwn(FINDINGS, id)).toBe(true);
     expect(id).toMatch(/^[a-z]+(-[a-z]+)*$/);
     const folder = Object.hasOwn(DETECTORS, id) ? 'judge/detectors' : 'judge/findings';
-    expect(readFileSync(join(projectRoot, 'src', folder, `${id}.ts`), 'utf8')).toContain(`id: '${id}'`);
+    // The links of the audit share a file.
+    const file = Object.hasOwn(AUDIT_FINDINGS, id) ? 'audit-links' : id;
+    expect(readFileSync(join(projectRoot, 'src', folder, `${file}.ts`), 'utf8')).toContain(`id: '${id}'`);
     for (const text of [title, docs.summary, docs.details, docs.advice])
       expect(text.length).toBeGreaterThan(10);
     expect(SEVERITIES).toContain(severity);
@@ -52,7 +55,13 @@ it('every number of the judge is a threshold of some finding, so that it can be 
 
 it('every kind has a contract that each of its thresholds changes something', () => {
   // detectors.test.ts, below, ../findings/steps.test.ts, and below again.
-  const tried = [DETECTORS, CHECKPOINT_FINDINGS, STEP_FINDINGS, { [captureMismatch.id]: captureMismatch }];
+  const tried = [
+    DETECTORS,
+    CHECKPOINT_FINDINGS,
+    STEP_FINDINGS,
+    { [captureMismatch.id]: captureMismatch },
+    AUDIT_FINDINGS,
+  ];
   expect(tried.flatMap(Object.keys).sort()).toEqual(Object.keys(FINDINGS).sort());
 });
 

@@ -154,11 +154,11 @@ describe('captures', () => {
       const { out, code } = await cli(['gate', path, '--rule', 'capture-mismatch', '--no-config']);
       expect([code, out]).toEqual([
         1,
-        expect.stringContaining('FAIL  capture-mismatch  the rebuilt parameters'),
+        expect.stringContaining('FAIL  audit  '),
       ]);
     }
     const sound = await cli(['gate', capture, '--rule', 'capture-mismatch', '--no-config']);
-    expect(sound.out).toContain('pass  capture-mismatch');
+    expect(sound.out).toContain('pass  audit');
   });
 
   test('are not replayed, and the gate says so', async () => {

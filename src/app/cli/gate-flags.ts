@@ -56,6 +56,7 @@ export const gateFlags = {
     }),
     async () => [
       ...new Set([
+        'audit',
         ...VERDICT_CLASSES.filter((name) => name !== 'healthy'),
         ...Object.keys((await import('../../judge/findings/registry.ts')).FINDINGS),
       ]),

@@ -122,8 +122,9 @@ async function comparisonOf(
 async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Limits): Promise<RunReport> {
   const { inForce } = thresholdsFor(evidence.run, options);
   const captures = await followCaptures(evidence.captures, inForce, limits.onProgress);
-  const judgement = judgementOf(evidence, options, captures);
+  const look = await auditOf(evidence.captures, limits);
+  const judgement = judgementOf(evidence, options, captures, look);
   const asked = await whatIf(evidence, judgement.judged.verdict, limits);
-  const audit = await auditOf(evidence.captures, limits);
+  const { audit } = look;
   return runReport(evidence, judgement, { ...asked, ...withAudit(asked, audit) }, audit);
 }

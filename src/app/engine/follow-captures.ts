@@ -1,16 +1,16 @@
 /** Whether captures hold the run that they say they recorded, and what their steps did. */
 
 import { captureMismatch } from '../../judge/findings/capture-mismatch.ts';
-import { CAPTURE_FINDINGS, STEP_FINDINGS } from '../../judge/findings/registry.ts';
+import { STEP_FINDINGS } from '../../judge/findings/registry.ts';
 import type { Column } from '../../model/column.ts';
 import { DiagError, reasonOf } from '../../model/errors.ts';
 import type { Finding, Outcome, ThresholdsInForce } from '../../model/finding.ts';
 import type { Capture } from '../../read/captures/read.ts';
 
-type CaptureFindingId = keyof typeof CAPTURE_FINDINGS;
+type CaptureFindingId = typeof captureMismatch.id | keyof typeof STEP_FINDINGS;
 
 export interface CaptureLook {
-  /** Of every finding of captures. */
+  /** Of every finding that following a capture makes. */
   readonly outcomes: ReadonlyMap<CaptureFindingId, Outcome>;
   /** Captures that could not be followed, each with the reason. */
   readonly unread: readonly string[];
@@ -22,7 +22,10 @@ export interface CaptureLook {
   }[];
 }
 
-const ids = Object.keys(CAPTURE_FINDINGS) as readonly CaptureFindingId[];
+const ids: readonly CaptureFindingId[] = [
+  captureMismatch.id,
+  ...(Object.keys(STEP_FINDINGS) as (keyof typeof STEP_FINDINGS)[]),
+];
 
 export const NO_CAPTURE: CaptureLook = {
   outcomes: new Map(

@@ -17,6 +17,7 @@ import { type JudgedRun, judgeRun } from '../../judge/incidents/verdict.ts';
 import type { Finding, Outcome, Thresholds } from '../../model/finding.ts';
 import type { RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
+import { type AuditLook, NO_AUDIT } from './audit-run.ts';
 import type { RunEvidence } from './evidence.ts';
 import { type CaptureLook, NO_CAPTURE } from './follow-captures.ts';
 import { coverageOfJudged, withProofs } from './proofs.ts';
@@ -60,6 +61,7 @@ export function judgementOf(
   { run, checkpoints, notRun: unread }: RunEvidence,
   options: JudgeOptions,
   captures: CaptureLook = NO_CAPTURE,
+  audits: AuditLook = NO_AUDIT,
 ): Judgement {
   const { inForce, settings, changed } = thresholdsFor(run, options);
   const judged = judgeRun(run, settings);
@@ -73,6 +75,7 @@ export function judgementOf(
       ([id, outcome]) => [id, outcome, !unread.some((one) => one.id === 'checkpoints')] as const,
     ),
     ...[...captures.outcomes].map(([id, outcome]) => [id, outcome, captures.unread.length === 0] as const),
+    ...[...audits.outcomes].map(([id, outcome]) => [id, outcome, audits.unread.length === 0] as const),
   ];
   const findings: Finding[] = [];
   const detectorsRun: string[] = [];
@@ -90,7 +93,10 @@ export function judgementOf(
     thresholds: changed,
     findings,
     detectorsRun,
-    notRun: [...notRun, ...captures.unread.map((reason) => ({ id: 'captures', reason }))],
+    notRun: [
+      ...notRun,
+      ...[...captures.unread, ...audits.unread].map((reason) => ({ id: 'captures', reason })),
+    ],
     failedDetectors,
     restartPoints: restartPoints(checkpoints),
   };

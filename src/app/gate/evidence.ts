@@ -1,5 +1,6 @@
 /** What a gate judges: inputs read and judged as `analyze` does, or saved reports, or both. */
 import { resolve, sep } from 'node:path';
+import { AUDIT_FINDINGS } from '../../judge/findings/audit-links.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { isGlob, matchesGlob } from '../../model/glob.ts';
@@ -9,6 +10,7 @@ import { STDIN_NAME } from '../../read/bytes/chunks.ts';
 import { entriesOf } from '../../read/bytes/folder.ts';
 import { filesIn, kindOfPath } from '../../read/bytes/source.ts';
 import type { AnalyzeOptions } from '../engine/analyze.ts';
+import { auditOf, notAudited } from '../engine/audit-run.ts';
 import { type Inputs, withInputs } from '../engine/collect.ts';
 import { type Evidence, gatherEvidence, type Limits, type RunEvidence } from '../engine/evidence.ts';
 import { followCaptures, NO_CAPTURE } from '../engine/follow-captures.ts';
@@ -171,6 +173,9 @@ const limitsFor = ({ asked, onProgress = () => {}, now }: GateReadOptions): Limi
   onProgress,
 });
 
+/** All captures are audited, or none. */
+const NO_DEADLINE = { clock: () => 0, deadline: Number.POSITIVE_INFINITY, late: '' };
+
 async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promise<RunReport> {
   const { captures, run } = evidence;
   const { asked, onProgress = () => {} } = options;
@@ -180,11 +185,16 @@ async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promis
       : { ...NO_CAPTURE, unread: [`${captures.length} of them were not followed: ${NOT_ASKED}`] };
   const reason =
     'a gate replays no capture and measures no curvature: `clippy-diag analyze` does, and a gate judges its report';
-  const judgement = judgementOf(evidence, options, look);
-  return runReport(evidence, judgement, {
+  const audits =
+    captures.length === 0 || asks(asked, AUDIT_FINDINGS)
+      ? await auditOf(captures, NO_DEADLINE)
+      : notAudited(NOT_ASKED);
+  const judgement = judgementOf(evidence, options, look, audits);
+  const whatIf = {
     ...fromLogAlone(run, judgement.judged.verdict, captures.length > 0),
     notRun: captures.length === 0 ? [] : [{ id: 'replay', reason }],
-  });
+  };
+  return runReport(evidence, judgement, whatIf, audits.audit);
 }
 
 /** The report in a file, without a gate that was judged earlier; undefined for a file that is none. */

@@ -1,5 +1,6 @@
 /** What a config says of one run. */
 import { dirname, relative, resolve, sep } from 'node:path';
+import { findingsOfRule } from '../../judge/findings/registry.ts';
 import {
   areSame,
   joinThresholds,
@@ -63,10 +64,10 @@ export function otherThresholds(report: RunReport, config: GateConfig): string |
   return `the report was made with ${tell(made)}, the gate asks for ${tell(asked)}: analyze the inputs again`;
 }
 
-/** Ids of the rules that a config judges on any run at all. */
+/** Kinds of findings, and thresholds, that the rules of a config ask for on any run at all. */
 export const rulesAsked = (config: GateConfig): ReadonlySet<string> =>
   new Set(
     [config, ...config.overrides].flatMap(({ rules }) =>
-      [...rules.values()].filter(({ severity }) => severity !== 'off').map(({ id }) => id),
+      [...rules.values()].flatMap(({ id, severity }) => (severity === 'off' ? [] : findingsOfRule(id))),
     ),
   );

@@ -1,6 +1,7 @@
 /** Rules that are kinds of findings or classes of verdict. Pure. */
 
-import { FINDINGS, sourceOf } from '../../judge/findings/registry.ts';
+import { AUDIT_FINDINGS, AUDIT_RULE } from '../../judge/findings/audit-links.ts';
+import { FINDINGS, findingsOfRule, sourceOf } from '../../judge/findings/registry.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { RunReport } from '../../model/report.ts';
 import { causeWords } from '../../report/cause-words.ts';
@@ -18,15 +19,16 @@ export function judgeFindings(
   hasPoints: boolean,
   otherThresholds: string | null,
 ): Judgement {
-  const expected = `at most ${rule.max} ${rule.id}${windowOf(rule)}`;
+  const expected = `at most ${rule.max} ${rule.id === AUDIT_RULE ? 'broken links' : rule.id}${windowOf(rule)}`;
   const unknown = otherThresholds ?? notInWindow(rule, report.series, hasPoints);
   if (unknown !== null) return inconclusive(expected, null, unknown);
-  const crashed = report.failedDetectors.find(({ id }) => id === rule.id);
+  const kinds = findingsOfRule(rule.id);
+  const crashed = report.failedDetectors.find(({ id }) => kinds.includes(id));
   if (crashed !== undefined)
     return inconclusive(expected, null, `the detector failed: ${crashed.error.message}`);
   const inWindow = (steps: Finding['steps']): boolean =>
     steps === null || touches(steps[0], steps[1], rule.from, rule.to);
-  const findings = report.findings.filter(({ id, steps }) => id === rule.id && inWindow(steps));
+  const findings = report.findings.filter(({ id, steps }) => kinds.includes(id) && inWindow(steps));
   const incidents = report.verdict.incidents.filter(
     (incident) =>
       incident.class === rule.id && inWindow([incident.onsetStep, incident.recoveredStep ?? Infinity]),
@@ -38,21 +40,8 @@ export function judgeFindings(
     report.verdict.class === rule.id && inWindow([report.verdict.onsetStep ?? -Infinity, Infinity]);
   const told = findings.reduce((sum, { more = 0 }) => sum + 1 + more, 0);
   const found = Math.max(told, incidents.length, tasks.length, isClass ? 1 : 0);
-  if (!(found > rule.max)) {
-    const ran = !Object.hasOwn(FINDINGS, rule.id) || report.detectorsRun?.includes(rule.id) === true;
-    const unread = report.notRun.find(({ id }) => id === sourceOf(rule.id));
-    if (unread !== undefined) return inconclusive(expected, null, `${unread.id}: ${unread.reason}`);
-    const absent = report.notRun.find(({ id }) => id === rule.id);
-    if (absent !== undefined) return { missing: `not looked for: ${absent.reason}` };
-    if (!ran) return inconclusive(expected, null, 'the report does not say that it was looked for');
-    const more = findings.find((finding) => finding.more !== undefined);
-    if (more !== undefined && windowOf(rule) !== '')
-      return inconclusive(
-        expected,
-        more.series,
-        `${more.more} more follow whose steps the report does not say`,
-      );
-  }
+  const open = found > rule.max ? null : notProven(rule, report, findings, expected);
+  if (open !== null) return open;
   const first = findings[0];
   const series = first?.series ?? incidents[0]?.series ?? report.verdict.series;
   // Null where nothing was found.
@@ -65,12 +54,41 @@ export function judgeFindings(
     step,
     message:
       found === 0
-        ? `no ${rule.id}${windowOf(rule)}`
+        ? `no ${rule.id === AUDIT_RULE ? 'broken link' : rule.id}${windowOf(rule)}`
         : (first?.message ?? (isClass ? report.verdict.why : `${found} ${rule.id} from step ${step}`)) +
           causeOf(report, step),
     locations: findings.flatMap(({ locations }) => locations),
   };
 }
+
+/** Why few findings are no proof that there are no more; null where all there is was looked at. */
+function notProven(
+  rule: RuleConfig,
+  report: RunReport,
+  findings: readonly Finding[],
+  expected: string,
+): Judgement | null {
+  const proof = provenBy(rule.id);
+  const unread = report.notRun.find(({ id }) => id === sourceOf(proof));
+  if (unread !== undefined) return inconclusive(expected, null, `${unread.id}: ${unread.reason}`);
+  const isOfAudit = Object.hasOwn(AUDIT_FINDINGS, proof);
+  const absent =
+    report.notRun.find(({ id }) => id === proof) ??
+    (isOfAudit ? report.notRun.find(({ id }) => id === AUDIT_RULE) : undefined);
+  if (absent !== undefined) return { missing: `not looked for: ${absent.reason}` };
+  const ran = !Object.hasOwn(FINDINGS, proof) || report.detectorsRun?.includes(proof) === true;
+  if (!ran) return inconclusive(expected, null, 'the report does not say that it was looked for');
+  const more = findings.find((finding) => finding.more !== undefined);
+  return more !== undefined && windowOf(rule) !== ''
+    ? inconclusive(expected, more.series, `${more.more} more follow whose steps the report does not say`)
+    : null;
+}
+
+/**
+ * The kind of finding that must have been looked for. Links that a recording leaves open do not keep the audit from
+ * holding, but without the comparison of the weights it says nothing.
+ */
+const provenBy = (rule: string): string => (rule === AUDIT_RULE ? 'audit-optimizer' : rule);
 
 /** Why the incident that a rule found came about, where something is known of it: a finding elsewhere has another cause. */
 function causeOf({ cause }: RunReport, step: number | null): string {

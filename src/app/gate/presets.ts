@@ -26,7 +26,7 @@ const recommended: Preset = {
     'loss-column-stops': { severity: 'warning', missing: 'skip' },
     'non-finite-tensor': { severity: 'error', missing: 'skip' },
     'accumulator-reset': { severity: 'warning', missing: 'skip' },
-    'capture-mismatch': { severity: 'warning', missing: 'skip' },
+    audit: { severity: 'error', missing: 'skip' },
   },
 };
 

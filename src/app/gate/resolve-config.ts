@@ -1,6 +1,7 @@
 /** What a config amounts to: rules of presets, of the file and of flags, the later ones on top. Needs no schema. */
 import { dirname, resolve } from 'node:path';
-import { FINDINGS } from '../../judge/findings/registry.ts';
+import { AUDIT_RULE } from '../../judge/findings/audit-links.ts';
+import { FINDINGS, ruleIdOf } from '../../judge/findings/registry.ts';
 import { readThresholds } from '../../judge/findings/thresholds.ts';
 import { diagError } from '../../model/errors.ts';
 import type { Thresholds } from '../../model/finding.ts';
@@ -103,10 +104,11 @@ export function withRules(config: GateConfig): GateConfig {
   return config;
 }
 
-/** What a rule may forbid by its name: each kind of finding, and each class of verdict that is bad. */
+/** What a rule may forbid by its name: each kind of finding, the audit, and each class of verdict that is bad. */
 export const RULE_IDS: readonly string[] = [
   ...new Set([
     ...Object.keys(FINDINGS),
+    AUDIT_RULE,
     ...VERDICT_CLASSES.filter((name) => name !== 'healthy' && name !== 'inconclusive'),
   ]),
 ];
@@ -128,7 +130,8 @@ export function resolveConfig(
     into: Map<string, RuleConfig>,
     where: { path: string } | undefined,
   ): void => {
-    for (const [id, entry] of entries) {
+    for (const [name, entry] of entries) {
+      const id = ruleIdOf(name);
       const threshold = parseThreshold(id);
       if (typeof threshold === 'string')
         throw diagError('config-bad-threshold', { rule: id, problem: threshold }, where);

@@ -7,6 +7,7 @@ import type { FindingType } from '../../model/finding.ts';
 import { DETECTORS } from '../detectors/registry.ts';
 import { accumulatorJump } from './accumulator-jump.ts';
 import { accumulatorReset } from './accumulator-reset.ts';
+import { AUDIT_FINDINGS, AUDIT_RULE } from './audit-links.ts';
 import type { StepFinding } from './capture-finding.ts';
 import { captureMismatch } from './capture-mismatch.ts';
 import type { CheckpointFinding } from './checkpoint-finding.ts';
@@ -38,6 +39,7 @@ export const STEP_FINDINGS = {
 export const CAPTURE_FINDINGS = {
   'capture-mismatch': captureMismatch,
   ...STEP_FINDINGS,
+  ...AUDIT_FINDINGS,
 } as const satisfies Record<string, FindingType>;
 
 export const FINDINGS = {
@@ -51,6 +53,16 @@ export type FindingId = keyof typeof FINDINGS;
 /** The kind of an id; undefined of an id that is none, as in a report of another release. */
 export const findingTypeOf = (id: string): FindingType | undefined =>
   Object.hasOwn(FINDINGS, id) ? FINDINGS[id as FindingId] : undefined;
+
+/** Rules of a gate by another name: the audit says what `capture-mismatch` says, and why. */
+const RULE_ALIASES: Readonly<Record<string, string>> = { [captureMismatch.id]: AUDIT_RULE };
+
+/** The name under which a gate judges a rule. */
+export const ruleIdOf = (id: string): string => (Object.hasOwn(RULE_ALIASES, id) ? RULE_ALIASES[id]! : id);
+
+/** The kinds of findings that a rule forbids: of `audit` all links, of most rules the one of their name. */
+export const findingsOfRule = (id: string): readonly string[] =>
+  id === AUDIT_RULE ? [...Object.keys(AUDIT_FINDINGS), captureMismatch.id] : [id];
 
 /** What a kind of finding looks at: also the id under which a report says what of it was not read. */
 export const sourceOf = (id: string): 'logs' | 'checkpoints' | 'captures' =>
