@@ -186,6 +186,15 @@ describe('closed loops that store their trace alone', () => {
     ]);
   });
 
+  it('a rule is judged only where the loop without it has the incident', () => {
+    const loops: Loop[] = [
+      { loss: calm, on: calm },
+      { rule: 'global-norm', options: { maxNorm: 1 }, loss: calm, on: calm },
+    ];
+    expect(verdictsOf(loops, { recorded: calm })).toEqual(['not-needed', 'not-needed']);
+    expect(verdictsOf(loops)).toEqual(['cannot-tell', 'cannot-tell']);
+  });
+
   it('one that lets the harm through did not, though its last batches look well', () => {
     const well = along((i) => wave(i) * (i >= 30 && i < 40 ? 12 : 1));
     expect(verdictsOf([plain, guard(spoilt, heldOut)])).toEqual(['not-prevented', 'not-prevented']);

@@ -295,7 +295,7 @@ function unlikeData(
   const [first] = unlike;
   if (first === undefined) return null;
   const { usual } = references;
-  // The loss that is farthest out tells most: the first may be hardly outside.
+  // The loss that is farthest out is named: the first may be hardly outside.
   const worst = unlike.reduce((a, b) => (outside(a.loss, usual) >= outside(b.loss, usual) ? a : b));
   // A capture that names batches as unlike may hold too few to say what is usual.
   const middle = usual === null ? 0 : (usual[0] + usual[1]) / 2;
@@ -304,7 +304,7 @@ function unlikeData(
     trigger: 'data',
     ...(areLow ? { low: true } : {}),
     from: first.index,
-    // A loss that is no number is as unlike as any.
+    // NaN and infinity are as unlike as a loss can be.
     size: Number.isFinite(worst.loss)
       ? 1 + Math.abs(worst.loss - middle) / Math.abs(middle)
       : Number.POSITIVE_INFINITY,

@@ -27,6 +27,8 @@ import type { Prepared } from '../replay/follow.ts';
 import { batchOrder } from '../replay/matrix.ts';
 import { type Ended, harmFrom } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
+import { notShown, whyNotShown } from '../replay/shown-incident.ts';
+import type { Judgement } from '../replay/verdict.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
@@ -232,14 +234,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
         : back
           ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
           : rankRemedies(remedies, cause.trigger, remedies[showed]),
-    entries: [
-      ...(closedLoop?.entries ?? []),
-      ...(armed === null
-        ? []
-        : arms.map((arm, k) =>
-            armEntry(arm, references, armed.traces[k]!, recorded, armed.optimizerOf(recorded), options),
-          )),
-    ],
+    entries: [...(closedLoop?.entries ?? []), ...armEntries(arms, armed, references, options)],
     incoming: until,
     before: lastBefore(until, references?.unlike),
     closedLoop,
@@ -303,16 +298,38 @@ function stretches(
   return [0, Math.min(...all), Math.max(...all) + 1, steps];
 }
 
+/** The arms as entries of the replay. */
+function armEntries(
+  arms: readonly (PlannedArm & ArmEnd)[],
+  armed: Training | null,
+  references: References | null,
+  options: ExperimentOptions,
+): ReplayEntry[] {
+  if (armed === null) return [];
+  const { capture, prepared, onset } = options;
+  const unshown = whyNotShown(
+    armed.baseline.loss,
+    capture.steps.map(({ loss }) => loss),
+    onset,
+    capture.steps.map(({ step }) => step),
+    lossesBefore(capture),
+  );
+  const rule = prepared.setup.clipping;
+  return arms.map((arm, k) => {
+    const judged = unshown === null ? judgeArm(arm, references) : notShown(unshown);
+    return armEntry(arm, judged, armed.traces[k]!, rule, armed.optimizerOf(rule), options);
+  });
+}
+
 /** An arm as an entry of the replay. */
 function armEntry(
-  end: PlannedArm & ArmEnd,
-  references: References | null,
+  { arm }: PlannedArm,
+  judged: Judgement,
   trace: ClosedLoopTrace,
   rule: RuleChoice,
   optimizer: ReplayEntry['optimizer'],
   { capture, model }: ExperimentOptions,
 ): ReplayEntry {
-  const { arm } = end;
   const steps = capture.steps.map(({ step }) => step);
   const members = ruleMembers(rule);
   const first = trace.engaged.indexOf(true);
@@ -331,7 +348,7 @@ function armEntry(
     firstEngagedStep: first < 0 ? null : steps[first]!,
     engagedFraction: trace.engaged.filter(Boolean).length / steps.length,
     ended: trace.ended!,
-    ...judgeArm(end, references),
+    ...judged,
     bottleneck: trace.bottleneck,
     source: 'computed',
   };

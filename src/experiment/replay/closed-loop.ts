@@ -17,6 +17,7 @@ import type { RuleState } from '../../step/rules/rule.ts';
 import { incidentOfCapture } from './capture-incident.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
 import { lookAtReferences, type References } from './reference.ts';
+import { notShown, whyNotShown } from './shown-incident.ts';
 import { createStepper } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
@@ -305,7 +306,17 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
   const history = lossesBefore(capture);
   const numbers = steps.map((step) => step.step);
   const { tasks } = model.objective;
-  const beyond = incidentBeyond(capture, steps.length);
+  const unshown =
+    onset === null || onset >= count
+      ? null
+      : whyNotShown(
+          baseline.loss,
+          steps.map(({ loss }) => loss),
+          onset,
+          numbers,
+          history,
+        );
+  const beyond = incidentBeyond(capture, steps.length) ?? (unshown === null ? null : notShown(unshown));
   const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
     const trace = traces[r]!;
     const judged =

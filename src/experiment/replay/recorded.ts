@@ -20,6 +20,7 @@ import { chooseRules, ruleMembers } from '../../step/rules/choice.ts';
 import { armLabel, batchesOf, endsBeside, judgeArm } from './arm-end.ts';
 import { incidentOf } from './capture-incident.ts';
 import { baselineOf, endOfArm, judgedLoops, knownRule } from './recorded-loops.ts';
+import { notShown, whyNotShown } from './shown-incident.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -248,8 +249,14 @@ function judgeOf(
   const { onset } = incidentOf(capture, onsetStep);
   const judged = onset === null ? null : judgedLoops(capture, traces, onset);
   const history = lossesBefore(capture);
+  const recorded = capture.steps.map(({ loss }) => loss);
+  const unshown =
+    onset === null || without.length !== recorded.length
+      ? null
+      : whyNotShown(without, recorded, onset, baseline.steps, history);
   return (trace) => {
     if (trace.mode !== 'closed-loop' || trace.loss?.length !== without.length) return null;
+    if (unshown !== null) return notShown(unshown);
     const loop = judged?.loops.find((one) => one === trace);
     if (judged === null || loop === undefined)
       return judgeClosedLoop(lossesTaken(trace), without, trace.steps, history);
