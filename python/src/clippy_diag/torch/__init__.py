@@ -3,6 +3,7 @@
 from .closed_loop import ClosedLoopMismatch, LossFunctionError, closed_loop
 from .curvature import curvature
 from .guard import Guard
+from .preflight import preflight
 from .recorder import Recorder
 from .tracker import Tracker
 
@@ -17,4 +18,5 @@ __all__ = [
     "Tracker",
     "closed_loop",
     "curvature",
+    "preflight",
 ]

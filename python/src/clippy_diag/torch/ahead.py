@@ -43,11 +43,11 @@ class LookAhead:
         parameters = [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
         own: list[float] = []
         kept: list[list[float]] = [[] for _ in references]
-        with self._copies(parameters), undisturbed(self.model):
-            draws = _draws(parameters)
+        with self.copies(parameters), undisturbed(self.model):
+            draws = draws_of(parameters)
 
             def look() -> None:
-                values = [self._loss(data, draws) for data in (batch, *references)]
+                values = [self.loss_of(data, draws) for data in (batch, *references)]
                 means = self.mean(torch.tensor(values, dtype=torch.float64)).tolist()
                 own.append(means[0])
                 for losses, value in zip(kept, means[1:]):
@@ -57,15 +57,15 @@ class LookAhead:
             twins = [twin_of(optimizer) for optimizer in self.optimizers]
             for k in range(steps):
                 if k:
-                    self._differentiate(parameters, batch, draws)
-                self._step(parameters, twins, scale)
+                    self.differentiate(parameters, batch, draws)
+                self.step(parameters, twins, scale)
                 if k in (0, steps - 1):
                     look()
                     if not math.isfinite(own[-1]):
                         break
         return Ahead(own, kept)
 
-    def _step(self, parameters: list[torch.nn.Parameter], twins: list[torch.optim.Optimizer], scale: float) -> None:
+    def step(self, parameters: list[torch.nn.Parameter], twins: list[torch.optim.Optimizer], scale: float) -> None:
         with torch.no_grad():
             for p in parameters:
                 if p.grad is not None:
@@ -95,13 +95,13 @@ class LookAhead:
             for p in parameters
         ]
 
-    def _loss(self, batch: Any, draws: dict[Any, torch.Tensor]) -> float:
-        _draw_again(draws)
+    def loss_of(self, batch: Any, draws: dict[Any, torch.Tensor]) -> float:
+        draw_again(draws)
         with torch.no_grad():
             return float(self.loss_fn(self.model, batch))
 
-    def _differentiate(self, parameters: list[torch.nn.Parameter], batch: Any, draws: dict[Any, torch.Tensor]) -> None:
-        _draw_again(draws)
+    def differentiate(self, parameters: list[torch.nn.Parameter], batch: Any, draws: dict[Any, torch.Tensor]) -> None:
+        draw_again(draws)
         for p in parameters:
             p.grad = None
         wanted = [p for p in parameters if p.requires_grad]
@@ -109,7 +109,7 @@ class LookAhead:
             p.grad = None if gradient is None else self.mean(gradient)
 
     @contextlib.contextmanager
-    def _copies(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
+    def copies(self, parameters: list[torch.nn.Parameter]) -> Iterator[None]:
         """Parameters hold copies of their values for a while: their own memory is not written to."""
         values = [(p, p.data, p.grad) for p in parameters]
         modes = [(module, module.training) for module in self.model.modules()]
@@ -124,13 +124,13 @@ class LookAhead:
                 module.training = training
 
 
-def _draws(parameters: list[torch.nn.Parameter]) -> dict[Any, torch.Tensor]:
+def draws_of(parameters: list[torch.nn.Parameter]) -> dict[Any, torch.Tensor]:
     """The states of the random generators, so that every loss is computed under the same dropout."""
     devices = {p.device for p in parameters if p.is_cuda}
     return {None: torch.get_rng_state(), **{device: torch.cuda.get_rng_state(device) for device in devices}}
 
 
-def _draw_again(draws: dict[Any, torch.Tensor]) -> None:
+def draw_again(draws: dict[Any, torch.Tensor]) -> None:
     for device, state in draws.items():
         if device is None:
             torch.set_rng_state(state)

@@ -1,0 +1,156 @@
+"""The ladder of a preflight on trials whose limit is known by formula; needs no framework."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from clippy_diag.preflighting import HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
+from clippy_diag.rules import parse_rules
+
+
+class Quadratic:
+    """Gradient descent on λ/2·|w|² in two tensors of 50 entries: stable below 2/λ of the steeper one.
+
+    noise  spread of a factor on each entry of the gradient, by batch: in the mean of squares stable below 2/λ/(1 + noise²)
+    """
+
+    ENTRIES = 50
+
+    def __init__(self, asked, steepness=(10.0, 1.0), noise=0.0, floor=0.0, learns=True):
+        self.asked, self.steepness, self.noise, self.floor = asked, np.array(steepness)[:, None], noise, floor
+        self.learns = learns
+        self.weights = np.ones((2, self.ENTRIES))
+        self.gradients = 0
+
+    def keep(self):
+        return self.weights.copy()
+
+    def put(self, kept):
+        self.weights = kept.copy()
+
+    def train(self, rate, steps, first, how=How()):  # noqa: B008
+        for k in range(steps):
+            of_batches = [np.random.default_rng([5, (first + k) * how.batches + j]) for j in range(how.batches)]
+            draws = np.mean([rng.normal(size=(2, 2, self.ENTRIES)) for rng in of_batches], axis=0)
+            self.gradients += how.batches
+            gradient = self.steepness * self.weights * (1 + self.noise * draws[0]) + 0.03 * draws[1]
+            if how.rules is not None:
+                gradient = gradient * min(1.0, 1.0 / float(np.linalg.norm(gradient)))
+            change = rate * gradient * (1.0 if self.learns else 0.0)
+            if how.slowed is not None:
+                change[int(how.slowed[0])] *= how.slowed[1]
+            self.weights = self.weights - change
+            if not np.all(np.abs(self.weights) < 1e150):
+                return False
+        return True
+
+    def losses(self):
+        rows = 1 + 0.1 * np.random.default_rng(3).normal(size=16)
+        return list(self.floor + 0.5 * float((self.steepness * self.weights**2).mean()) * rows)
+
+    def moved(self, since):
+        return {str(k): float(np.linalg.norm(self.weights[k] - since[k])) for k in range(2)}
+
+
+def found(trial, rules=()):
+    return preflight_of(trial, 60, rules)["preflight"]
+
+
+@pytest.mark.parametrize("asked", [0.02, 0.05, 0.2, 0.5, 2.0])
+def test_the_limit_of_gradient_descent_lies_in_the_band_whatever_is_asked(asked):
+    stable = found(Quadratic(asked))["stableRate"]
+    # 2/λ = 0.2; the band is as wide as the row of rates, or wider where it is calibrated.
+    assert stable["low"] / math.sqrt(2) <= 0.2 <= stable["high"] * math.sqrt(2)
+
+
+def test_verdicts_follow_from_the_same_limit():
+    assert found(Quadratic(0.02))["verdict"] == "well-within"
+    assert found(Quadratic(2.0))["verdict"] == "above"
+    edge = found(Quadratic(0.02))["stableRate"]
+    assert found(Quadratic(math.sqrt(edge["low"] * edge["high"])))["verdict"] == "near"
+
+
+def test_a_constant_added_to_the_loss_changes_nothing():
+    plain, shifted = found(Quadratic(0.3)), found(Quadratic(0.3, floor=-7.0))
+    assert plain["stableRate"] == shifted["stableRate"] and plain["verdict"] == shifted["verdict"]
+
+
+def test_what_limits_is_found_by_trial():
+    # Tensor 0 is ten times steeper, so slowing it lets the other hold much more.
+    assert found(Quadratic(0.05))["limitedBy"] == {"kind": "tensor", "tensor": "0"}
+    equal = found(Quadratic(0.05, steepness=(10.0, 10.0)))
+    assert equal["limitedBy"]["kind"] == "curvature" and equal["batchScaling"]["held"] is False
+    noisy = found(Quadratic(0.01, steepness=(10.0, 10.0), noise=3.0))
+    assert noisy["limitedBy"]["kind"] == "noise" and noisy["batchScaling"]["held"] is True
+
+
+def test_rules_are_tried_only_where_the_rate_is_not_well_within():
+    rules = [parse_rules("global-norm:1")]
+    assert found(Quadratic(0.02), rules)["underRules"] == []
+    (clipped,) = found(Quadratic(0.6), rules)["underRules"]
+    assert clipped["rule"] == "global-norm:1" and clipped["stableRate"] > 0
+
+
+def test_nothing_is_said_where_nothing_is_learnt():
+    answer = found(Quadratic(0.05, learns=False))
+    assert answer["verdict"] == "cannot-tell" and answer["stableRate"] is None and answer["ratio"] is None
+    assert "did not fall" in answer["statement"]
+
+
+def test_a_loss_that_is_not_finite_at_the_start_is_no_matter_of_the_rate():
+    trial = Quadratic(0.05)
+    trial.weights[:] = math.nan
+    answer = found(trial)
+    assert answer["verdict"] == "cannot-tell" and "not finite" in answer["statement"] and trial.gradients == 0
+
+
+def test_without_time_there_is_no_answer():
+    answer = preflight_of(Quadratic(0.05), 1e-9, [])["preflight"]
+    assert answer["verdict"] == "cannot-tell" and answer["stableRate"] is None
+
+
+def test_a_ladder_that_finds_no_limit_says_at_least():
+    answer = found(Quadratic(1e-3, steepness=(1.0, 1.0)))
+    assert answer["stableRate"]["high"] is None and answer["verdict"] == "well-within"
+    assert "at least" in answer["statement"]
+    assert max(rung["rate"] for rung in answer["ladder"]) == pytest.approx(HIGHEST * 1e-3)
+
+
+def test_the_document_is_json_and_counts_its_gradients():
+    trial = Quadratic(0.3)
+    document = preflight_of(trial, 60, [])
+    json.loads(json.dumps(document, allow_nan=False))
+    assert document["schemaVersion"] == "3.0"
+    answer = document["preflight"]
+    assert answer["gradients"] == trial.gradients >= STEPS * len(answer["ladder"])
+    assert [rung["held"] for rung in answer["ladder"]].count(False) >= 1
+
+
+def test_errors_are_of_paired_differences():
+    shared = np.linspace(0, 100, 16)
+    assert errors_above(shared + 1 + 0.01 * np.cos(np.arange(16)), shared) > 100
+    assert abs(errors_above(shared + np.cos(np.arange(16)), shared)) < 3
+    assert errors_above([math.nan, 1.0], [1.0, 1.0]) == math.inf
+    assert errors_above([1.0, 1.0], [1.0, 1.0]) == 0.0
+
+
+def test_the_statement_reads_differently_for_each_verdict():
+    base = {
+        "asked": 0.3,
+        "stableRate": {"low": 0.08, "high": 0.16},
+        "limitedBy": {"kind": "noise", "tensor": None},
+        "batchScaling": {"factor": 2, "rate": 0.14, "held": True},
+        "warmup": None,
+        "underRules": [],
+        "verdict": "above",
+    }
+    assert statement_of(base, None) == (
+        "The training is stable to a learning rate of about 0.11 (0.08 to 0.16); 0.3 is too high for its first"
+        " steps. Gradient noise limits it: with twice the batch 0.14 is held."
+    )
+    said = {verdict: statement_of({**base, "verdict": verdict}, None) for verdict in ("above", "near", "well-within")}
+    assert len(set(said.values())) == 3
