@@ -20,6 +20,8 @@ import type {
   ReplayDocument,
   StripDocument,
   StudyDocument,
+  TeachDocument,
+  TokensDocument,
   WorkerDocument,
 } from '../src/app/cli/documents.ts';
 import { baselineSchema } from '../src/app/gate/baseline-file.ts';
@@ -40,6 +42,7 @@ import type {
   TensorChange,
   Trajectory,
 } from '../src/model/inspection.ts';
+import { FIELD_ROLES } from '../src/model/layout.ts';
 import type { MatrixCell, TrainingMatrix } from '../src/model/matrix.ts';
 import type { BaselineCheck } from '../src/model/replay.ts';
 import { VERDICT_CLASSES } from '../src/model/report.ts';
@@ -764,6 +767,91 @@ const compare = objectOf<CompareDocument>(
   comparison: runComparison,
 });
 
+const teach = objectOf<TeachDocument>(
+  null,
+  'What `clippy-diag teach --json` prints.',
+)({
+  schemaVersion,
+  tables: listOf(
+    objectOf<TeachDocument['tables'][number]>(
+      null,
+      'Lines of one shape.',
+    )({
+      line: count('The first of them.'),
+      sample: text('That line, as the file has it.'),
+      rows: count('How many there are.'),
+      columns: listOf(
+        objectOf<TeachDocument['tables'][number]['columns'][number]>(
+          null,
+          'A number of these lines.',
+        )({
+          at: count('Its place among the numbers of a line, from 1.'),
+          name: text('What the words say that it is; empty where they do not.'),
+          first: number('Its first value.'),
+          last: number('Its last value.'),
+        }),
+        'Its columns.',
+      ),
+    }),
+    'The tables with the most rows.',
+  ),
+  layout: orNull(
+    objectOf<NonNullable<TeachDocument['layout']>>(
+      null,
+      'The layout; null without `--column`.',
+    )({
+      name: text('Its name.'),
+      sample: text('A line of it.'),
+      fields: listOf(
+        objectOf<NonNullable<TeachDocument['layout']>['fields'][number]>(
+          null,
+          'What a number is.',
+        )({
+          at: count('Its place among the numbers of the sample, from 1.'),
+          name: text('The name of its series.').optional(),
+          role: oneOf(FIELD_ROLES, 'What it is.').optional(),
+        }),
+        'What the numbers are.',
+      ),
+    }),
+  ),
+  proof: orNull(
+    objectOf<NonNullable<TeachDocument['proof']>>(
+      null,
+      'What it reads; null without a layout.',
+    )({
+      loss: text('The series that is judged.'),
+      records: count('Its points.'),
+      statement: text('In one sentence.'),
+      nanAtLine: count('The line of the twin whose loss was made NaN.'),
+      holds: z.boolean().describe('Whether the twin is read with that NaN, and else the same.'),
+    }),
+  ),
+  written: texts('The config, where it was written.'),
+});
+
+const tokens = objectOf<TokensDocument>(
+  null,
+  'What `clippy-diag inspect --tokens --json` prints.',
+)({
+  schemaVersion,
+  tokens: listOf(
+    objectOf<TokensDocument['tokens'][number]>(
+      null,
+      'A piece of the line.',
+    )({
+      from: count('Its first byte.'),
+      to: count('The byte behind it.'),
+      text: text('What it says.'),
+      kind: oneOf(['text', 'number', 'total', 'clock', 'missing'], 'What it is.'),
+      at: count('Of a number its place among the numbers, from 1.').optional(),
+      name: text('Of a number what it is called; empty where no word says that.').optional(),
+      use: text('Of a number what it is for.').optional(),
+    }),
+    'Together they are the line.',
+  ),
+});
+
 const strip = objectOf<StripDocument>(
   null,
   'What `clippy-diag strip-batches --json` prints.',
@@ -850,5 +938,7 @@ export const DOCUMENTS = {
   compare,
   strip,
   donate,
+  teach,
+  tokens,
   error: failed,
 } as const satisfies Readonly<Record<string, z.ZodType>>;

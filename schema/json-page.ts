@@ -53,6 +53,8 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   audit: '`audit`',
   strip: '`strip-batches`',
   donate: '`donate`',
+  teach: '`teach`',
+  tokens: '`inspect --tokens`',
   error: 'every command that fails',
 };
 

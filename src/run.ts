@@ -30,6 +30,7 @@ export const COMMANDS: Commands = {
   replay: () => import('./app/commands/replay.ts'),
   report: () => import('./app/commands/report.ts'),
   'strip-batches': () => import('./app/commands/strip-batches.ts'),
+  teach: () => import('./app/commands/teach.ts'),
   watch: () => import('./app/commands/watch.ts'),
 };
 

@@ -80,8 +80,8 @@ export const unaccounted = ({ bytes, records, overhead, passedOver, lost }: Acco
 
 /** How a text without a known layout was read. */
 export interface ReadBy {
-  /** `words`: its words name the loss; `guess`: only its numbers look like one, and nobody should rely on it unasked. */
-  readonly how: 'words' | 'guess';
+  /** `layout`: a record of a configuration, or columns chosen by `--map`; `words`: its words name the loss; `guess`: only its numbers look like one, and nobody should rely on it unasked. */
+  readonly how: 'layout' | 'words' | 'guess';
   /** One sentence: what was read, from which line, and how to choose another column. */
   readonly statement: string;
 }

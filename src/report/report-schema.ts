@@ -784,8 +784,8 @@ export const readBy = objectOf<NonNullable<ReportInput['readBy']>>(
   'How a text of no known layout was read.',
 )({
   how: oneOf(
-    ['words', 'guess'],
-    '`words`: its words name the loss; `guess`: only its numbers look like one, and a gate is inconclusive over it, unless it is to accept guesses.',
+    ['layout', 'words', 'guess'],
+    '`layout`: a record of the config or columns chosen by `--map`; `words`: its words name the loss; `guess`: only its numbers look like one, and a gate is inconclusive over it, unless it is to accept guesses.',
   ),
   statement: text('What was read, from which line, and how to choose another column.'),
 });

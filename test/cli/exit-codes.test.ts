@@ -53,6 +53,8 @@ beforeAll(async () => {
   cpSync(join(projectRoot, 'fixtures/captures/seed-2'), join(folder, 'capture'), { recursive: true });
   cpSync(join(folder, 'capture'), join(folder, 'cut'), { recursive: true });
   rmSync(join(folder, 'cut', 'step-00000435.safetensors'));
+  put('taught.log', Array.from({ length: 30 }, (_, k) => `${k} ${1 / (k + 1)}\n`).join(''));
+  put('nothing.log', 'nothing to see\n');
   cpSync(join(folder, 'capture'), join(folder, 'strip'), { recursive: true });
   const withManifest = (name: string, change: (manifest: Manifest) => void): void => {
     cpSync(join(folder, 'capture'), join(folder, name), { recursive: true });
@@ -185,6 +187,13 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     2: 'baseline show --config bad.yaml',
     3: 'baseline show --file nowhere.json',
     5: 'FULL baseline show --file baseline.json',
+  },
+  teach: {
+    0: 'teach taught.log --column 1=step --column 2=loss --print',
+    2: 'teach taught.log --column 9=loss',
+    3: 'teach nowhere',
+    4: 'teach nothing.log',
+    5: 'FULL teach taught.log',
   },
   'strip-batches': {
     0: 'strip-batches strip',

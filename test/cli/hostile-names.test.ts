@@ -171,6 +171,8 @@ function linesOf(name: string): Line[] {
     ...both('baseline', 'show', '--file', `${name}.json`),
     ...both('strip-batches', damaged),
     ...both('donate', 'runs', damaged),
+    ...both('teach', name),
+    ...both('inspect', '--tokens', name),
     ...both('explain', name),
     ...both('completion', name),
     ...both('init', '--dir', join('new', name)),

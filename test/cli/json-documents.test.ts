@@ -75,6 +75,8 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['audit', 0, 'audit', 'fixtures/captures'],
   ['strip', 0, 'strip-batches', stripped],
   ['donate', 0, 'donate', log, capture],
+  ['teach', 0, 'teach', 'fixtures/printed/yolact/input.log'],
+  ['tokens', 0, 'inspect', '--tokens', 'step 3: loss 2.5'],
   ['error', 5, 'init', '--dir', folder],
   ['error', 3, 'analyze', 'no/such/file'],
 ])('%s document, exit code %d: %s %s %s %s', (document, code, ...args) => {

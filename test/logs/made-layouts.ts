@@ -33,7 +33,7 @@ const normal = (random: () => number): number =>
 const lossAt = (k: number, n: number, random: () => number): number =>
   0.4 + 2 * Math.exp((-5 * k) / n) * (1 + 0.03 * normal(random));
 
-/** What stands before a record; `k` is its number. */
+/** What comes before a record; `k` is its number. */
 export const PREFIXES: Readonly<Record<string, (k: number) => string>> = {
   iso: (k) => `2026-01-31T10:${two(k / 60)}:${two(k)}.${three(k * 7)}Z `,
   logging: (k) => `2026-01-31 10:${two(k / 60)}:${two(k)},${three(k * 7)} - root - INFO - `,

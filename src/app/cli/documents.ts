@@ -11,6 +11,7 @@ import type { DonatedFile, LeftOut } from '../../model/donation.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { CaptureCheck, CheckpointDiff, Inspection } from '../../model/inspection.ts';
+import type { LayoutProof, SeenTable, SeenToken, TextLayout } from '../../model/layout.ts';
 import type { TrainingMatrix } from '../../model/matrix.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
 import type { ChartSeries } from '../../model/report.ts';
@@ -99,6 +100,20 @@ export interface AuditDocument extends Versioned {
   readonly audits?: readonly { readonly path: string; readonly audit: Audit }[];
 }
 
+/** `teach` */
+export interface TeachDocument extends Versioned {
+  readonly tables: readonly SeenTable[];
+  readonly layout: TextLayout | null;
+  readonly proof: LayoutProof | null;
+  /** The config, where it was written. */
+  readonly written: readonly string[];
+}
+
+/** `inspect --tokens` */
+export interface TokensDocument extends Versioned {
+  readonly tokens: readonly SeenToken[];
+}
+
 /** `strip-batches` */
 export interface StripDocument extends Versioned {
   readonly capture: string;
@@ -151,4 +166,6 @@ export type JsonDocument =
   | CompareDocument
   | StripDocument
   | DonateDocument
+  | TeachDocument
+  | TokensDocument
   | ErrorDocument;

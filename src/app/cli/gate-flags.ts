@@ -4,8 +4,9 @@ import * as Flags from '@oclif/core/flags';
 import { readThresholdList } from '../../judge/findings/thresholds.ts';
 import { diagError } from '../../model/errors.ts';
 import type { Thresholds } from '../../model/finding.ts';
+import type { TextLayout } from '../../model/layout.ts';
 import { VERDICT_CLASSES } from '../../model/report.ts';
-import type { Run } from '../../model/run.ts';
+import type { Role, Run } from '../../model/run.ts';
 import { findConfig, loadGateConfig } from '../gate/config-file.ts';
 import { thresholdsFor } from '../gate/for-run.ts';
 import type { GateConfig } from '../gate/resolve-config.ts';
@@ -125,6 +126,28 @@ export async function thresholdsByFlags(
   const { atItsLine } = await import('../gate/config-line.ts');
   const config = await atItsLine(found.path, () => configFrom(found.path, found.value, [], thresholds));
   return (run) => thresholdsFor(run, config);
+}
+
+/** What a config says of how logs are read. */
+export interface ConfigReading {
+  readonly roles: ReadonlyMap<string, Role>;
+  readonly layouts: readonly TextLayout[];
+}
+
+/** Roles and layouts of the config that the flags name. @throws what reading a config throws */
+export async function readingByConfig(flags: ConfigFlags): Promise<ConfigReading> {
+  const { thresholds: _, search, ...place } = optionsOf(flags);
+  const found = search ? await findConfig(place) : null;
+  if (found === null) return { roles: new Map(), layouts: [] };
+  const { parseConfig } = await import('../gate/config-schema.ts');
+  const { atItsLine } = await import('../gate/config-line.ts');
+  const { map = {}, layouts = [] } = await atItsLine(found.path, () => parseConfig(found.value, found.path));
+  const roles = new Map(
+    Object.entries(map).flatMap(([role, names]) =>
+      [names].flat().map((name) => [name, role as Role] as const),
+    ),
+  );
+  return { roles, layouts: layouts as readonly TextLayout[] };
 }
 
 /** @throws usage, finding-unknown, threshold-unknown, threshold-range, threshold-conflict */

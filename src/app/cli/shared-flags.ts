@@ -3,8 +3,10 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { diagError } from '../../model/errors.ts';
+import type { TextLayout } from '../../model/layout.ts';
 import { ROLES, type Role } from '../../model/run.ts';
 import { LOG_FORMATS } from '../../read/logs/registry.ts';
+import type { ConfigReading } from './gate-flags.ts';
 import type { Io } from './io.ts';
 import { knowing } from './known-values.ts';
 
@@ -44,7 +46,11 @@ export const logFlags = {
   }),
 };
 
-/** The options of a reader from the values of {@link logFlags}. @throws usage for a role that is none */
+/**
+ * The options of a reader from the values of {@link logFlags}, and of a config, which the flags outrank.
+ *
+ * @throws usage for a role that is none
+ */
 export function readOptionsOf(
   flags: {
     readonly format?: string | undefined;
@@ -52,8 +58,16 @@ export function readOptionsOf(
     readonly pattern?: string | undefined;
   },
   { stdin }: Pick<Io, 'stdin'>,
-): { roles: Map<string, Role>; stdin: Io['stdin']; format?: string; pattern?: string } {
-  const roles = new Map<string, Role>();
+  config: ConfigReading = { roles: new Map(), layouts: [] },
+): {
+  roles: Map<string, Role>;
+  mayLack: ReadonlySet<string>;
+  layouts: readonly TextLayout[];
+  stdin: Io['stdin'];
+  format?: string;
+  pattern?: string;
+} {
+  const roles = new Map<string, Role>(config.roles);
   for (const one of flags.map ?? []) {
     const equals = one.indexOf('=');
     const role = ROLES.find((known) => known === one.slice(0, equals));
@@ -65,8 +79,11 @@ export function readOptionsOf(
       });
     roles.set(name, role);
   }
+  const named = new Set((flags.map ?? []).map((one) => one.slice(one.indexOf('=') + 1)));
   return {
     roles,
+    mayLack: new Set([...config.roles.keys()].filter((name) => !named.has(name))),
+    layouts: config.layouts,
     stdin,
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.pattern === undefined ? {} : { pattern: flags.pattern }),

@@ -4,7 +4,7 @@ import { PLAIN } from '../../report/format.ts';
 import { json } from '../../report/json.ts';
 import { printBrief } from '../cli/brief-output.ts';
 import { command, makingOf } from '../cli/command.ts';
-import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { configFlags, configPathOf, readingByConfig, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { fillingScreen, page, pageFlags } from '../cli/page.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
@@ -63,7 +63,7 @@ export default command({
     const status = statusOn(io.stderr);
     const screen = fillingScreen(flags, io);
     const report = await analyze(argv, {
-      ...readOptionsOf(flags, io),
+      ...readOptionsOf(flags, io, await readingByConfig(flags)),
       thresholds,
       clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,

@@ -5,7 +5,7 @@ import { renderGate } from '../../report/gate-text.ts';
 import { json } from '../../report/json.ts';
 import { briefFlag, printBrief } from '../cli/brief-output.ts';
 import { command, makingOf } from '../cli/command.ts';
-import { configOf, gateFlags, settleFlag, settleOf } from '../cli/gate-flags.ts';
+import { configOf, gateFlags, readingByConfig, settleFlag, settleOf } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
@@ -65,7 +65,7 @@ export default command({
     );
     const status = statusOn(io.stderr);
     const evidence = await readGateEvidence(argv, {
-      ...readOptionsOf(flags, io),
+      ...readOptionsOf(flags, io, await readingByConfig(flags)),
       ...settleOf(flags, io),
       ...makingOf(io),
       config,

@@ -7,6 +7,7 @@ import { diffText } from '../../report/checkpoint-text.ts';
 import { inspectText } from '../../report/inspect-text.ts';
 import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
+import { configFlags, readingByConfig } from '../cli/gate-flags.ts';
 import { shareOn } from '../cli/progress.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -26,12 +27,13 @@ export default command({
   takesMany: true,
   args: {
     path: Args.string({
-      required: true,
       description: 'files or folders; `-` is standard input',
     }),
   },
   flags: {
     ...logFlags,
+    config: configFlags.config,
+    'no-config': configFlags['no-config'],
     diff: Flags.boolean({
       description: 'compare two checkpoints: what moved most, relative to its norm, in which layer',
       exclusive: ['list'],
@@ -42,6 +44,11 @@ export default command({
       exclusive: ['diff', 'list'],
       helpGroup: 'CAPTURES',
     }),
+    tokens: Flags.string({
+      description: 'show how one line of text is seen: its numbers, their names and what they are for',
+      helpValue: 'LINE',
+      helpGroup: 'INPUT',
+    }),
     list: Flags.boolean({
       description: 'read only the headers of checkpoints: names, types and shapes, no statistics',
       helpGroup: 'CHECKPOINTS',
@@ -51,11 +58,14 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
+    if (flags.tokens !== undefined) return showTokens(flags.tokens, flags.json, io);
+    if (argv.length === 0)
+      throw diagError('usage', { problem: 'no input was named', hint: 'clippy-diag inspect PATH' });
     if (flags.diff) return compare(argv, flags.json, io);
     if (flags.check) return check(argv, flags.json, io);
     const progress = shareOn(io.stderr, io.now);
     const inspection = await inspectInputs(argv, {
-      ...readOptionsOf(flags, io),
+      ...readOptionsOf(flags, io, await readingByConfig(flags)),
       listOnly: flags.list,
       onEntries: progress.tell,
     });
@@ -120,4 +130,28 @@ async function check(paths: readonly string[], json: boolean, io: CommandIo): Pr
       );
     }
   return captures.some(({ checks }) => checks.some(({ ok }) => ok === false)) ? EXIT.gateFailed : EXIT.done;
+}
+
+/** How a line of text is seen, one piece a row. */
+async function showTokens(line: string, json: boolean, io: CommandIo): Promise<ExitCode> {
+  const { tokensOf } = await import('../engine/teach.ts');
+  const tokens = tokensOf(line);
+  if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, tokens });
+  else
+    await io.print(
+      tokens
+        .map(({ kind, text, at, name, use }) =>
+          [
+            kind.padEnd(8),
+            at === undefined ? '   ' : `#${at}`.padEnd(3),
+            inertName(text),
+            name === undefined || name === '' ? '' : `"${inertName(name)}"`,
+            use ?? '',
+          ]
+            .join('  ')
+            .trimEnd(),
+        )
+        .join('\n'),
+    );
+  return tokens.some(({ at }) => at !== undefined) ? EXIT.done : EXIT.inconclusive;
 }

@@ -11,7 +11,7 @@ import { kindOfPath, readText, stampOf } from '../../read/bytes/source.ts';
 import { json } from '../../report/json.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
 import { durationFlag, durationText } from '../cli/duration.ts';
-import { configFlags, configPathOf, thresholdsByFlags } from '../cli/gate-flags.ts';
+import { configFlags, configPathOf, readingByConfig, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { refusalOf, refuseInputs } from '../cli/report-files.ts';
 import { runHook } from '../cli/run-hook.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
@@ -108,7 +108,7 @@ export default command({
   async run({ args, flags }, io) {
     const { path } = args;
     const options = {
-      ...readOptionsOf(flags, io),
+      ...readOptionsOf(flags, io, await readingByConfig(flags)),
       thresholds: await thresholdsByFlags(flags),
       ...makingOf(io),
     };

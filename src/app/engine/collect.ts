@@ -65,6 +65,8 @@ export interface Remembered {
 }
 
 export interface CollectOptions extends Omit<ReadLogOptions, 'id' | 'sidecars'> {
+  /** Names of `roles` that a log may lack: a config is for many. */
+  readonly mayLack?: ReadonlySet<string>;
   /** What was found in the files of folders, by path; one that is as it was then is not opened again. */
   readonly memory?: Map<string, Remembered>;
   /** Takes a file that was named, before any format is asked; whether it did. */
@@ -145,7 +147,7 @@ function checkMapped(logs: readonly LogInput[], options: CollectOptions): void {
   if (logs.length === 0) return;
   for (const [name, role] of options.roles ?? []) {
     const series = logs.flatMap((log) => log.runs.flatMap((run) => run.series.map((one) => one.name)));
-    if (!series.includes(name))
+    if (!series.includes(name) && options.mayLack?.has(name) !== true)
       throw diagError('map-name-missing', { role, name, found: [...new Set(series)].slice(0, 20) });
   }
 }

@@ -3,8 +3,10 @@ import * as z from 'zod';
 import { FINDINGS } from '../../judge/findings/registry.ts';
 import { diagError } from '../../model/errors.ts';
 import type { FindingType } from '../../model/finding.ts';
+import { FIELD_ROLES } from '../../model/layout.ts';
 import { didYouMean } from '../../model/nearest.ts';
 import type { NumberRange } from '../../model/options.ts';
+import { ROLES } from '../../model/run.ts';
 import { PRESETS } from './presets.ts';
 import { type RuleOptions, thresholdsIn } from './resolve-config.ts';
 
@@ -94,6 +96,34 @@ export const configSchema = z
         description:
           'files that say that they are logs and could not be read as such: the gate is inconclusive over them, but for those that one of these globs matches, or all with `ignore`',
       }),
+    map: z
+      .partialRecord(z.enum(ROLES), z.union([z.string().min(1), z.array(z.string().min(1))]))
+      .optional()
+      .meta({
+        description: 'roles of series whatever their names say, as --map gives them: { loss: train/nll }',
+      }),
+    layouts: z
+      .array(
+        z.strictObject({
+          name: z.string().min(1).max(80),
+          sample: z.string().min(1).max(4096).meta({ description: 'a line of the log, as it is' }),
+          fields: z
+            .array(
+              z.strictObject({
+                at: z.int().min(1).max(128).meta({
+                  description: 'its place among the numbers of the sample, as `inspect --tokens` counts them',
+                }),
+                name: z.string().min(1).max(80).optional(),
+                role: z.enum(FIELD_ROLES).optional(),
+              }),
+            )
+            .min(1)
+            .max(128),
+        }),
+      )
+      .max(100)
+      .optional()
+      .meta({ description: 'layouts of printed lines; `teach` writes them' }),
     acceptGuess: z.boolean().optional().meta({
       description:
         'judge a text whose loss was found by its numbers alone (default false: the gate is inconclusive over it)',

@@ -15,6 +15,16 @@ import { isComplete, stepsDone } from './thresholds.ts';
 /** Files that were not read, of which more are counted. */
 const UNREAD_SHOWN = 20;
 
+/** What a gate says of a log whose loss was found by its numbers alone, unless it accepts guesses. */
+function guessIn(
+  { path, readBy }: Report['inputs'][number],
+  { acceptGuess }: Pick<GateConfig, 'acceptGuess'>,
+): GateProblem[] {
+  if (readBy?.how !== 'guess' || acceptGuess) return [];
+  const message = `${path}: ${readBy.statement} (--accept-guess judges it)`;
+  return [{ exitCode: 4, id: 'read-by-guess', run: null, message }];
+}
+
 /** Of the inputs as a whole. */
 export function reportProblems(
   report: Report,
@@ -62,8 +72,7 @@ export function reportProblems(
           add(4, 'lost', `${input.path}: ${bytes} bytes from byte ${at} on are lost (${reason})`);
     } else if (input.kept !== undefined)
       add(4, 'account-missing', `${input.path}: the report has no \`account\` of it: analyze it again`);
-    if (input.readBy?.how === 'guess' && !config.acceptGuess)
-      add(4, 'read-by-guess', `${input.path}: ${input.readBy.statement} (--accept-guess judges it)`);
+    problems.push(...guessIn(input, config));
     if (input.kept === 0) add(4, 'no-records', `${input.path}: has no record`);
   }
   for (const warning of report.warnings) {

@@ -1,6 +1,7 @@
 /** What a log format is: one file in this folder and one line in registry.ts. */
 
 import type { ErrorRecord } from '../../model/errors.ts';
+import type { TextLayout } from '../../model/layout.ts';
 import type { Account, LogInput } from '../../model/log.ts';
 import type { Role, Run, StepUnit, TimeSeries } from '../../model/run.ts';
 import type { TextEncoding } from '../bytes/encoding.ts';
@@ -9,6 +10,8 @@ import type { Sidecars } from './hyperparameters.ts';
 export interface LogReadOptions {
   /** `--map role=NAME`: series that get a role whatever their name says. */
   readonly roles: ReadonlyMap<string, Role>;
+  /** Layouts of printed lines that a configuration holds; the first one that a line is of counts. */
+  readonly layouts?: readonly TextLayout[];
   /** `--pattern` of the stdout format. */
   readonly pattern?: string;
   /** What a text format's file was in before it was made UTF-8: the account is of the bytes of the file. */

@@ -4,6 +4,7 @@
  * alone, whatever it holds.
  */
 import { scanNumber, scanned } from './number-text.ts';
+import { wordsFor } from './text/words.ts';
 
 /** What a slot is. */
 export const SLOT = {
@@ -35,10 +36,13 @@ const SPLIT =
   'train training trn val valid vali validation validate validating eval evaluation evaluate evaluating test tst testing dev heldout trainloss validloss valloss testloss evalloss devloss s'.split(
     ' ',
   );
-const METRIC =
-  'acc accuracy auc auroc norm gnorm lr rate rmse rmsle mae mape mse merror precision recall bleu wer cer map iou reward return ret grad bpb bpc top f error objf function'.split(
-    ' ',
-  );
+const METRIC = [
+  ...wordsFor('metric'),
+  ...wordsFor('error'),
+  ...wordsFor('norm'),
+  ...wordsFor('rate'),
+  ...'objf function'.split(' '),
+];
 
 /** FNV-1a. */
 const BASIS = 0x811c9dc5 | 0;

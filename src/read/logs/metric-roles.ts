@@ -122,6 +122,10 @@ const TRAIN_NAMES = [
   'l_g_pix',
 ];
 
+/** Points of a series that sums a run up. */
+const SUMMARY = 2;
+/** Points of a loss that a summary does not outrank. */
+const MANY_POINTS = 100;
 /** The loss only where nothing else is. */
 const REGULARIZER_RANK = 150;
 const PERPLEXITY_RANK = 200;
@@ -364,6 +368,26 @@ function roleOf(name: string): Role | 'loss-like' {
 }
 
 /**
+ * The series that is the loss by the rank of its name; undefined where no name qualifies. One without a number comes last, and
+ * a summary of one or two points does not outrank a hundred points of another loss.
+ */
+function bestCandidate(
+  points: readonly number[],
+  rankOf: (k: number) => number | undefined,
+  isLossOf: (k: number) => boolean,
+): number | undefined {
+  const most = points.reduce((found, count, k) => (isLossOf(k) && count > found ? count : found), 0);
+  let best: { k: number; order: number } | undefined;
+  for (const [k, count] of points.entries()) {
+    const rank = rankOf(k);
+    if (rank === undefined || (count > 0 && count <= SUMMARY && most >= MANY_POINTS)) continue;
+    const order = rank + (count === 0 ? 1000 : 0);
+    if (best === undefined || order < best.order) best = { k, order };
+  }
+  return best?.k;
+}
+
+/**
  * The role of every name, and notes about choices that a user may want to change.
  *
  * `quantity` is the name that counts where a convention gave the series another. At most one series without a task gets `loss`: the best candidate by name. Forms like `<t>_loss` are tasks where at
@@ -397,15 +421,13 @@ export function assignRoles(
   const isTask = (k: number): boolean =>
     isLoss(k) && tasks[k] !== undefined && (tasks[k].explicit || siblings >= 2);
 
-  let best: number | undefined;
-  if (!first.includes('loss'))
-    for (let k = 0; k < names.length; k++) {
-      const rank = candidates[k];
-      if (rank === undefined || isTask(k)) continue;
-      // One without a number is the loss only where there is no other.
-      const order = (at: number): number => candidates[at]! + (series[at]!.value.length === 0 ? 1000 : 0);
-      if (best === undefined || order(k) < order(best)) best = k;
-    }
+  let best = first.includes('loss')
+    ? undefined
+    : bestCandidate(
+        series.map(({ value }) => value.length),
+        (k) => (isTask(k) ? undefined : candidates[k]),
+        (k) => first[k] === 'loss-like' || first[k] === 'eval_loss',
+      );
   // Beside tasks that are logged much more often, what is no total by its name is not theirs: the cost of an epoch in seconds.
   const mostOfTasks = Math.max(0, ...names.map((_, k) => (isTask(k) ? series[k]!.value.length : 0)));
   if (best !== undefined && candidates[best]! >= PART_RANK && 2 * series[best]!.value.length < mostOfTasks)

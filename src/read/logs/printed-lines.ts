@@ -46,9 +46,10 @@ export interface Skeleton {
   readonly raw: readonly { readonly kind: number; readonly name: string; readonly words: boolean }[];
   /** A row a line; column 0 is the place in the order of all lines, column 1 the line, column 2 the rank. */
   readonly table: RowTable;
-  /** Where the first line is, and what it says. */
+  /** Where the first line is, and what it says; `shown` is the line as the file has it. */
   readonly line: number;
   readonly text: string;
+  readonly shown: string;
   /** Words and numbers of the first line that are in no slot. */
   readonly spare: number;
   /** Whether its first line draws a progress bar. */
@@ -79,6 +80,14 @@ export interface PrintedLog {
   readonly broken: ReadonlyMap<Skeleton, Broken>;
 }
 
+/** Where a line is in the bytes, its number, and the line as the file has it where it was made another text. */
+interface LineAt {
+  readonly from: number;
+  readonly to: number;
+  readonly line: number;
+  readonly shown: string | undefined;
+}
+
 /** The line is of a skeleton, and waits for what becomes of it. */
 export interface Taken {
   readonly skeleton: Skeleton;
@@ -94,8 +103,12 @@ interface Shape {
 }
 
 export interface PrintedLines {
-  /** Takes a line without its end; what it may be is known at the end. Undefined where it is no record. */
-  add(bytes: Buffer, from: number, to: number, line: number): Taken | undefined;
+  /**
+   * Takes a line without its end; what it may be is known at the end. Undefined where it is no record.
+   *
+   * @param shown the line as the file has it, where it was made another text
+   */
+  add(bytes: Buffer, from: number, to: number, line: number, shown?: string): Taken | undefined;
   /**
    * Takes a line that differs from one before it in its numbers alone, without looking at it again: `undefined` in
    * `taken` where it is no record, as that one was none. False where no such line was {@link remember}ed.
@@ -149,7 +162,7 @@ export function printedLines(): PrintedLines {
   /** The losses that lines with an epoch and a counter have told. */
   const told = new Set<string>();
 
-  const describe = (bytes: Buffer, from: number, to: number, line: number, evaluation = false): Skeleton => {
+  const describe = (bytes: Buffer, { from, to, line, shown }: LineAt, evaluation = false): Skeleton => {
     const raw = Array.from(
       { length: scanner.count },
       (_, k): RawSlot => ({
@@ -165,20 +178,18 @@ export function printedLines(): PrintedLines {
     );
     const table = rowTable();
     for (const name of ['order', 'line', 'rank']) table.column(name);
-    const slots = nameSlots(raw).map((slot, k) => {
-      const kept = slot.use !== 'none';
-      return {
-        ...(evaluation ? asEvaluated(slot) : slot),
-        column: kept ? table.column(`${k}`) : -1,
-        ofColumn: kept && raw[k]!.kind === SLOT.counter ? table.column(`of ${k}`) : -1,
-      };
-    });
+    const slots = nameSlots(raw).map((slot, k) => ({
+      ...(evaluation ? asEvaluated(slot) : slot),
+      column: slot.use === 'none' ? -1 : table.column(`${k}`),
+      ofColumn: slot.use !== 'none' && raw[k]!.kind === SLOT.counter ? table.column(`of ${k}`) : -1,
+    }));
     return {
       slots,
       raw: raw.map(({ kind, text, words }) => ({ kind, name: cleanName(text), words: words === true })),
       table,
       line,
       text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)),
+      shown: (shown ?? bytes.toString('utf8', from, to)).slice(0, SAMPLE_LENGTH),
       spare: scanner.spare,
       bar: scanner.bar,
       whole: nothingWaits(),
@@ -314,7 +325,7 @@ export function printedLines(): PrintedLines {
     remember() {
       if (isLooked && turnedOut !== undefined && shapes.size < MOST_SHAPES) shapes.set(shape, turnedOut);
     },
-    add(bytes, from, to, line) {
+    add(bytes, from, to, line, shown) {
       order++;
       turnedOut = null;
       const start = recordStart(bytes, from, to);
@@ -341,14 +352,14 @@ export function printedLines(): PrintedLines {
         tried++;
         if (skeletons.size >= MOST_SKELETONS) makeRoom();
         if (skeletons.size >= MOST_SKELETONS) return undefined;
-        skeleton = describe(bytes, from, to, line);
+        skeleton = describe(bytes, { from, to, line, shown });
         skeletons.set(scanner.key, skeleton);
       }
       if (!isWorth(skeleton)) return undefined;
       const evaluation = isEvaluation(skeleton);
       if (evaluation) {
         const key = evaluationKey(scanner.key);
-        skeleton = skeletons.get(key) ?? describe(bytes, from, to, line, true);
+        skeleton = skeletons.get(key) ?? describe(bytes, { from, to, line, shown }, true);
         skeletons.set(key, skeleton);
       } else if (tellsEpoch(skeleton)) {
         epochAt = order;
@@ -680,7 +691,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   }
   const sample = main.members.reduce((first, one) => (one.line < first.line ? one : first));
   notes.unshift(
-    `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.text.trim().slice(0, 160)})`,
+    `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.shown.trim().slice(0, 160)})`,
   );
   const trained = byError.length + byTotal.length > 0 ? series.map(asTrained) : series;
   const { roles: finalRoles } = assignRoles(trained, new Map());

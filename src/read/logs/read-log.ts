@@ -229,21 +229,10 @@ export async function readRawStream(
     throw unknown();
   }
   const encoding = format.text ? encodingOf(head) : 'utf-8';
-  const again = format.text ? secondLook(all, options.reopen, gzip, shown) : undefined;
   const job = watchJob();
   const second = new LossReader();
-  const read = async (): Promise<LogContent> =>
-    format.read(
-      format.text ? shownTo(watched(toUtf8(again?.first ?? all, encoding), job), second) : all,
-      shown,
-      formatOptions(options, encoding),
-    );
-  const known = await read();
+  const content = await contentOf(format, { all, gzip, path: shown, encoding }, { job, second }, options);
   const jobSigns = format.text ? job.end() : undefined;
-  const content =
-    again === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
-      ? known
-      : await lastStage(known, again, encoding, shown, format.anyText !== undefined);
   // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
   if (
     format.anyText !== undefined &&
@@ -323,6 +312,28 @@ function secondLook(
   };
 }
 
+/** What a format reads, or the last stage of text where that holds more of the log. */
+async function contentOf(
+  format: LogFormat,
+  file: {
+    readonly all: AsyncIterable<Uint8Array>;
+    readonly gzip: boolean;
+    readonly path: string;
+    readonly encoding: TextEncoding;
+  },
+  readers: { readonly job: JobWatcher; readonly second: LossReader },
+  options: ReadLogOptions,
+): Promise<LogContent> {
+  const { all, gzip, path, encoding } = file;
+  const look = format.text ? secondLook(all, options.reopen, gzip, path) : undefined;
+  const chunks =
+    look === undefined ? all : shownTo(watched(toUtf8(look.first, encoding), readers.job), readers.second);
+  const known = await format.read(chunks, path, formatOptions(options, encoding));
+  return look === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
+    ? known
+    : lastStage(known, look, encoding, path, format.anyText !== undefined, options);
+}
+
 /** What a reader of known layouts found, or the text read once more as tables, where that holds more of the log. */
 async function lastStage(
   known: LogContent,
@@ -330,15 +341,19 @@ async function lastStage(
   encoding: TextEncoding,
   path: string,
   mayGuess: boolean,
+  { layouts = [], roles = new Map() }: ReadLogOptions,
 ): Promise<LogContent> {
   // A damaged table says so itself: read as lines, it would be whole.
   if (!mayGuess && isDamaged(known)) return known;
-  if (!isDoubtful(known, look.lossLines.count)) return known;
+  const isChosen = layouts.length > 0 || [...roles.keys()].some((name) => name.startsWith('#'));
+  if (!isChosen && !isDoubtful(known, look.lossLines.count)) return known;
   const again = look.again();
   if (again === undefined) return known;
   const { readText } = await import('./text/read-text.ts');
-  const second = await readText(toUtf8(again, encoding), path, { encoding });
-  return isBetter(second, known, mayGuess) ? second : known;
+  const second = await readText(toUtf8(again, encoding), path, { encoding, layouts, roles });
+  const isTaken = second.log?.by === 'layout' || isBetter(second, known, mayGuess);
+  const { account, errors, kept, runs, readBy } = second;
+  return isTaken ? { account, errors, kept, runs, ...(readBy === undefined ? {} : { readBy }) } : known;
 }
 
 /** The format that the user names, that takes the user's pattern, or that the content claims; text is tried as text. */

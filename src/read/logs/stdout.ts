@@ -428,13 +428,10 @@ export const stdout: LogFormat = {
           if (table === 'held') return 'held';
           if (table === 'drawn') return 'passed-over';
           const said = table ?? asPairs(inEnglish(withoutRemark(text)));
-          const plain = said === raw ? bytes : Buffer.from(said);
-          const taken = lines.add(
-            plain,
-            said === raw ? start : 0,
-            said === raw ? to : plain.length,
-            lineNumber,
-          );
+          const taken =
+            said === raw
+              ? lines.add(bytes, start, to, lineNumber)
+              : lines.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
           // A --pattern is held against the line, not against what it was turned into.
           if ((said !== text || unescaped !== raw) && lines.likeliest()?.line === lineNumber)
             asPrinted = { line: lineNumber, text: (unescaped === raw ? text : raw).slice(0, 400) };

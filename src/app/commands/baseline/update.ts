@@ -9,7 +9,14 @@ import { checkWritable, targetOf, writeFileAtomic } from '../../../read/bytes/at
 import { repositoryOf } from '../../../read/bytes/folder.ts';
 import { liesIn } from '../../../read/bytes/source.ts';
 import { command, makingOf } from '../../cli/command.ts';
-import { configFlags, configOf, settleFlag, settleOf, thresholdsByFlags } from '../../cli/gate-flags.ts';
+import {
+  configFlags,
+  configOf,
+  readingByConfig,
+  settleFlag,
+  settleOf,
+  thresholdsByFlags,
+} from '../../cli/gate-flags.ts';
 import { refusalOf } from '../../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
 import { updateBaseline } from '../../gate/baseline.ts';
@@ -49,7 +56,7 @@ export default command({
       await checkWritable(file);
     }, io);
     const { report } = await readGateEvidence(argv, {
-      ...readOptionsOf(flags, io),
+      ...readOptionsOf(flags, io, await readingByConfig(flags)),
       ...settleOf(flags, io),
       ...makingOf(io),
       thresholds: await thresholdsByFlags(flags),

@@ -25,7 +25,7 @@ export interface Axis {
 /** Names of counters, best first. */
 const PREFERRED = [/global[\s_]?step$/i, /total[\s_]timesteps$/i, /steps?$/i, /iter(?:ation)?s?$|^it$/i, /./];
 
-/** The slot of a use, the best name first; a counter that stands still in all rows is none where another moves. */
+/** The slot of a use, the best name first; a counter that never moves does not count where another one does. */
 export function slotOfUse(use: Use): SlotOf {
   return ({ named, template }) => {
     const slots = named.filter((one) => one.use === use);

@@ -65,7 +65,7 @@ export function cellsOf({ members, sorted }: Rows, slot: SlotOf): Float64Array {
   return inOrder(cells, sorted);
 }
 
-/** What stands in the cell of a row. */
+/** What is in the cell of a row. */
 export const CELL = { none: 0, number: 1, missing: 2 } as const;
 
 /** Which rows have a cell, and in which of them it says that there is no value; undefined where each has a number. */

@@ -40,11 +40,15 @@ function endsWith(one: Described, base: Described): boolean {
   return areSame && (isNamed || inner(one, last) === inner(base, last));
 }
 
+/** Whether the numbers of one table end with those of another, parted by the same text. */
+export const sameNumbers = (one: Described, base: Described): boolean =>
+  inner(one, base.named.length) === inner(base, base.named.length);
+
 /** Whether one of two tables is the other with something before each line. */
 export const sameButForPrefix = (one: Described, other: Described): boolean =>
   endsWith(one, other) || endsWith(other, one);
 
-/** Tables that are one but for what stands before their first slots, each with enough rows. */
+/** Tables that are one but for what comes before their first slots, each with enough rows. */
 export function families(all: readonly Described[], lines: number): Described[][] {
   const found: Described[][] = [];
   const sorted = all
@@ -60,10 +64,10 @@ export function families(all: readonly Described[], lines: number): Described[][
     return rows >= LEAST_ROWS && rows >= LEAST_SHARE * lines;
   });
 }
-/** Tables that are held against each other. */
+/** Tables that are compared with each other. */
 const MOST_TABLES = 300;
 
-/** Meanings of words in names that are none of a loss. */
+/** Meanings of words that a name of a loss does not have. */
 const NO_LOSS = ['resource', 'rate', 'norm', 'metric', 'eval', 'thing'] as const;
 
 const isKnown = (name: string): boolean => {
@@ -72,7 +76,7 @@ const isKnown = (name: string): boolean => {
   return words.some((word) => NO_LOSS.some((meaning) => means(word, meaning)));
 };
 
-/** The mean of the finite numbers of [from, to); NaN where there is none. */
+/** The mean of the finite numbers of [from, to); NaN where none is finite. */
 function meanOf(cells: Float64Array, from: number, to: number): number {
   let sum = 0;
   let count = 0;
@@ -126,7 +130,7 @@ function likeness(cells: Float64Array, name: string): number {
   if (finite.length < LEAST_ROWS / 2 || finite.every(Number.isInteger)) return 0;
   // A long log with few digits prints the same numbers again.
   if (new Set(finite).size < Math.min(finite.length / 4, ENOUGH_DIFFERENT)) return 0;
-  // What runs down as evenly as a clock is none.
+  // A column that runs down as evenly as a clock is not a loss.
   const strides = new Set<string>();
   for (let k = 1; k < finite.length && strides.size < 3; k++)
     strides.add((finite[k]! - finite[k - 1]!).toPrecision(4));

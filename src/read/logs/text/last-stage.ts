@@ -18,7 +18,7 @@ const isJudged = ({ name, quantity }: LoggedSeries): boolean => {
   return isLossName(measure) || isErrorMeasure(measure) || isRankingMeasure(measure);
 };
 
-/** The series of a loss with the most points; undefined where there is none. */
+/** The series of a loss with the most points; undefined where no series has any. */
 export function mostOfLoss({ runs }: Pick<LogContent, 'runs'>): LoggedSeries | undefined {
   return runs
     .flatMap(({ series }) => series)
@@ -68,7 +68,7 @@ const LOSS_LINE = /loss[^\d\n]{0,24}\d/i;
 /** Share of the lines that name a loss which a reading may leave without a second look: headings, sums, best values. */
 const LEFT = 0.05;
 
-/** Share of the bytes of a log which were passed over that is worth a second look. */
+/** Share of the bytes of a log that were skipped and are worth a second look. */
 const MUCH = 0.2;
 
 /**
@@ -95,7 +95,7 @@ export const isDamaged = ({ errors, account, runs }: LogContent): boolean =>
       account.lost.length > 0 ||
       runs.some(({ series }) => series.some((one) => one.refused > 0 && isJudged(one)))));
 
-/** Whether all points of a series stand in another: the same lines, and in them the same numbers. */
+/** Whether all points of a series are in another: the same lines, and in them the same numbers. */
 function holds(more: LoggedSeries, less: LoggedSeries): boolean {
   if (less.line === undefined || more.line === undefined) return false;
   const values = new Map<number, number>();
@@ -117,7 +117,9 @@ export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean)
   const points = known.value.length;
   if (points < FEW ? log.rows >= ENOUGH : log.rows >= MANY_MORE * points) return true;
   const loss = log.series.find(({ name }) => name === log.loss);
-  if (loss === undefined || known.refused > 0 || log.rows <= points || !holds(loss, known)) return false;
+  if (loss === undefined || log.rows <= points || !holds(loss, known)) return false;
+  // Numbers with a separator of thousands, each refused by itself: `1,234.5`.
+  if (known.refused > 0) return known.refused >= FEW && loss.value.length === points + known.refused;
   // The lines that were left are the same ones with something before them.
   const lines = new Set(known.line);
   const isRead = ({ template }: (typeof log.members)[number]): boolean =>

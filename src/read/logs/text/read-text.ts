@@ -2,7 +2,7 @@
 import { scanLines } from '../../bytes/lines.ts';
 import type { LogContent, LogReadOptions } from '../format.ts';
 import { logIn, type TextLog } from './table.ts';
-import { Templates } from './templates.ts';
+import { type Template, Templates } from './templates.ts';
 
 /** Bytes of the longest line that is looked at: longer ones are data that somebody printed. */
 const LONGEST_RECORD = 64 << 10;
@@ -10,6 +10,9 @@ const LONGEST_RECORD = 64 << 10;
 /** What was read, and how; `log` is undefined where the text holds none. */
 export interface ReadText extends LogContent {
   readonly log: TextLog | undefined;
+  /** Every table of the text, and how many lines it has. */
+  readonly templates: readonly Template[];
+  readonly lines: number;
 }
 
 /** Where the last number of a line without an end stops being whole: it may be cut. */
@@ -31,7 +34,7 @@ const isOfNumber = (byte: number): boolean =>
 export async function readText(
   chunks: AsyncIterable<Uint8Array>,
   path: string,
-  options: Pick<LogReadOptions, 'encoding'> = {},
+  options: Partial<Pick<LogReadOptions, 'encoding' | 'layouts' | 'roles'>> = {},
 ): Promise<ReadText> {
   const templates = new Templates();
   let log: TextLog | undefined;
@@ -49,7 +52,7 @@ export async function readText(
       },
       *settle() {
         const all = templates.all();
-        log = logIn(all, templates.lines);
+        log = logIn(all, templates.lines, options);
         for (const one of all) yield [one.waits, log?.used.has(one) === true ? 'record' : 'passed-over'];
         yield [templates.dropped, 'passed-over'];
       },
@@ -58,6 +61,8 @@ export async function readText(
   );
   return {
     log,
+    templates: templates.all(),
+    lines: templates.lines,
     kept: log === undefined ? 0 : [...log.used].reduce((sum, { order }) => sum + order.length, 0),
     account,
     errors,

@@ -1,4 +1,4 @@
-/** Lines that are source, comments, prompts or commands: what they assign to a loss is no record of one. */
+/** Lines that are source, comments, prompts or commands: what they assign to a loss is not a record of training. */
 
 /** What starts a line of source, of a comment or of a prompt. */
 export function isComment(bytes: Buffer, at: number, to: number): boolean {

@@ -3,20 +3,22 @@
  * numbers themselves.
  */
 import { counted, formatCount } from '../../../model/format-number.ts';
-import type { StepUnit } from '../../../model/run.ts';
+import { FIELD_ROLES, type LayoutField, type TextLayout } from '../../../model/layout.ts';
+import type { Role, StepUnit } from '../../../model/run.ts';
 import { wordsOf } from '../../../model/words.ts';
 import type { LoggedSeries } from '../format.ts';
 import { roleByName } from '../metric-roles.ts';
 import { type Axis, axisOf, lastBefore, slotOfUse, subset, withPlaces } from './axis.ts';
 import { CELL, cellsOf, type Described, packed, presence, type Rows, rowsOf, type SlotOf } from './cells.ts';
 import { candidates, families, fromEnd } from './guess.ts';
+import { tablesOf } from './layouts.ts';
 import { nameSlots } from './names.ts';
 import { isCommand, isComment, isProgram } from './source-text.ts';
 import type { Template } from './templates.ts';
 import { means } from './words.ts';
 
 /** How a text was read. */
-export type ReadBy = 'words' | 'guess';
+export type ReadBy = 'layout' | 'words' | 'guess';
 
 /** The log in a text. */
 export interface TextLog {
@@ -102,7 +104,7 @@ function goesOn({ step, unit }: Axis, isParallel: boolean): boolean {
   return changes > 0 && (isParallel || ahead * 2 > changes);
 }
 
-/** Rows of several ranks at one step as their mean; the first line of the step stands for them. */
+/** Rows of several ranks at one step as their mean; shown at the first line of the step. */
 function meansOfRanks(axis: Axis, cells: Float64Array, has: Uint8Array | undefined) {
   const sums = new Map<number, { sum: number; count: number; row: number }>();
   for (let row = 0; row < cells.length; row++) {
@@ -308,11 +310,55 @@ function byWords(all: readonly Described[], text: Text): TextLog | undefined {
   return finished(clock, names.series, used, 'words');
 }
 
+/** How many tables a text's own columns are chosen from by their number: `--map loss=#3`. */
+const BY_NUMBER = /^#([1-9]\d{0,2})$/;
+
+/** The layout that names like `#3` make of the table with the most rows; undefined where no name is one. */
+function layoutByNumbers(
+  roles: ReadonlyMap<string, Role>,
+  all: readonly Described[],
+): TextLayout | undefined {
+  const fields = [...roles].flatMap(([name, role]): LayoutField[] => {
+    const at = Number(BY_NUMBER.exec(name)?.[1] ?? Number.NaN);
+    const known = FIELD_ROLES.find((one) => one === role);
+    return Number.isNaN(at) ? [] : [{ at, name, ...(known === undefined ? {} : { role: known }) }];
+  });
+  const furthest = Math.max(...fields.map(({ at }) => at));
+  const base = all
+    .filter(({ named }) => named.length >= furthest)
+    .reduce<Described | undefined>(
+      (most, one) => (most === undefined || one.rows > most.rows ? one : most),
+      undefined,
+    );
+  if (fields.length === 0 || base === undefined) return undefined;
+  return { name: 'by numbers', sample: base.template.sample.toString('utf8'), fields };
+}
+
+/** The log as a layout says; undefined where no line is of it. */
+function byLayout(layout: TextLayout, all: readonly Described[]): TextLog | undefined {
+  const members = tablesOf(layout, all);
+  const [base] = members;
+  const loss =
+    base?.named.find(({ loss }) => loss === 'train') ?? base?.named.find(({ loss }) => loss === 'eval');
+  if (base === undefined || loss === undefined) return undefined;
+  const rows = members.reduce((sum, one) => sum + one.rows, 0);
+  const group: Group = { name: loss.name, of: loss.loss!, members, rows };
+  const placed = place(group, all, slotNamed(loss.name));
+  if (placed === undefined) return undefined;
+  const names = new Names();
+  for (const one of valuesOf(placed)) {
+    const quantity = one.name === loss.name ? `${loss.loss === 'eval' ? 'eval' : 'train'} loss` : undefined;
+    names.add({ ...one, ...(quantity === undefined ? {} : { quantity }) }, 'printed');
+  }
+  return finished(placed, names.series, new Set(members), 'layout', layout.name);
+}
+
 function finished(
   clock: PlacedGroup,
   series: readonly LoggedSeries[],
   used: ReadonlySet<Described>,
   by: ReadBy,
+  layout = '',
 ): TextLog {
   const { group, axis } = clock;
   const sample = group.members.reduce((first, one) => (firstLine(one) < firstLine(first) ? one : first));
@@ -320,9 +366,11 @@ function finished(
   const numbers = counted(clock.rows.count, 'number');
   const shown = `line ${formatCount(firstLine(sample))}: ${sampleOf(sample)}`;
   const statement =
-    by === 'words'
-      ? `read by words: "${group.name}" by ${counter}, ${numbers} (${shown})`
-      : `read by guess: ${numbers} that fall, ${group.name === '' ? 'without a name' : `"${group.name}"`}, counted by ${counter} (${shown}); --map loss=NAME chooses another`;
+    by === 'layout'
+      ? `read by the layout ${layout}: "${group.name}" by ${counter}, ${numbers} (${shown})`
+      : by === 'words'
+        ? `read by words: "${group.name}" by ${counter}, ${numbers} (${shown})`
+        : `read by guess: ${numbers} that fall, ${group.name === '' ? 'without a name' : `"${group.name}"`}, counted by ${counter} (${shown}); --map loss=NAME chooses another`;
   return {
     by,
     statement,
@@ -334,6 +382,13 @@ function finished(
     members: group.members,
     used: new Set([...used].map(({ template }) => template)),
   };
+}
+
+/** What a user says of the lines. */
+export interface Chosen {
+  readonly layouts: readonly TextLayout[];
+  /** Roles by the names of series; `#3` is the third number of a line. */
+  readonly roles: ReadonlyMap<string, Role>;
 }
 
 /** Share of the lines that rows without a counter have to be part of a repeating text. */
@@ -403,8 +458,13 @@ function isPrinted(sample: Buffer): boolean {
  * The log in the tables of a text; undefined where none of them is one.
  *
  * @param lines how many lines the text has, blank ones left out
+ * @param chosen layouts and columns that a user names, which come first
  */
-export function logIn(templates: readonly Template[], lines: number): TextLog | undefined {
+export function logIn(
+  templates: readonly Template[],
+  lines: number,
+  { layouts = [], roles = new Map() }: Partial<Chosen> = {},
+): TextLog | undefined {
   const all = templates
     .filter(({ kind, sample }) => kind.length > 0 && isPrinted(sample))
     .map(
@@ -416,5 +476,10 @@ export function logIn(templates: readonly Template[], lines: number): TextLog | 
     );
   const repeating = (rows: number): number =>
     templates.reduce((sum, { order }) => (order.length * 2 >= rows ? sum + order.length : sum), 0);
+  const chosen = layoutByNumbers(roles, all);
+  for (const layout of [...(chosen === undefined ? [] : [chosen]), ...layouts]) {
+    const log = byLayout(layout, all);
+    if (log !== undefined) return log;
+  }
   return byWords(all, { lines, repeating }) ?? byNumbers(all, lines);
 }

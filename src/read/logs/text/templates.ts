@@ -20,7 +20,7 @@ const HEADING_BYTES = 400;
 export interface Template {
   /** The bytes of its first line, up to a limit. */
   readonly sample: Buffer;
-  /** The line without a number that stands before the first line; empty where there is none. */
+  /** The last line without a number before the first line; empty where every line has one. */
   readonly header: string;
   /** What and where the slots of the first line are, from its start. */
   readonly kind: Uint8Array;

@@ -1,12 +1,12 @@
 /**
  * A printed line as tokens: words, numbers, counters (`10/1252`), clocks (times, dates, versions), marks and drawn rules.
- * One pass over the bytes, no expressions: the work grows with the length of the line alone, whatever it holds. Tokens
+ * One scan of the bytes, no expressions: the work grows with the length of the line alone, whatever it holds. Tokens
  * have no meaning; the numbers of a line and a key of everything else come out.
  */
 import { scanNumber, scanned } from '../number-text.ts';
 import { wordsFor } from './words.ts';
 
-/** What stands where a line has a value. */
+/** What a line has in the place of a value. */
 export const SLOT = {
   number: 0,
   /** The second number of a counter: the 1252 of `10/1252`. */
@@ -100,7 +100,7 @@ export class LineTokens {
   private second = BASIS;
   /** Where the last word or number ends: what follows it without a blank is glued to it. */
   private gluedAt = -1;
-  /** The last byte that is a mark, since the last word or number; 0 where there is none. */
+  /** The last byte that is a mark, since the last word or number; 0 where no mark came. */
   private lastMark = 0;
   private wordHash = BASIS;
 
@@ -199,7 +199,7 @@ export class LineTokens {
     return this.mark(at, SIGN);
   }
 
-  /** Whether `nan`, `inf` or `infinity` stands here. */
+  /** Whether `nan`, `inf` or `infinity` begins here. */
   private isInfinite(at: number): boolean {
     const letter = this.bytes[at]! | 0x20;
     return (letter === 0x6e || letter === 0x69) && scanNumber(this.bytes, at, this.end) > 0;
@@ -333,7 +333,7 @@ export class LineTokens {
     return to;
   }
 
-  /** The end of a time, date, version or address that begins with a number; -1 where it is none. */
+  /** The end of a time, date, version or address that begins with a number; -1 where it is neither. */
   private clock(at: number, to: number, next: number): number {
     const { bytes, end } = this;
     const digits = (from: number): number => {
@@ -407,7 +407,7 @@ export class LineTokens {
   }
 }
 
-/** What stands inside of a word: `train/loss`, `val-loss`, `acc@1`, `avg.loss`, `it's`. */
+/** What joins the parts of a word: `train/loss`, `val-loss`, `acc@1`, `avg.loss`, `it's`. */
 const isJoint = (byte: number): boolean =>
   byte === DOT ||
   byte === SLASH ||
