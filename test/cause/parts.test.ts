@@ -26,7 +26,7 @@ import { endText } from '../../src/experiment/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/experiment/cause/way-back.ts';
 import { endsBeside, judgeArm } from '../../src/experiment/replay/arm-end.ts';
 import { batchOrder } from '../../src/experiment/replay/matrix.ts';
-import { outcomeOf, timesLevel } from '../../src/experiment/replay/outcome.ts';
+import { healthyBeside, outcomeOf, timesLevel, usualUpdate } from '../../src/experiment/replay/outcome.ts';
 import {
   firstHarm,
   isContradicted,
@@ -248,6 +248,55 @@ describe('an arm that never came down to the level that the recorded run had rea
     ).toMatchObject({ verdict: 'cannot-tell', why: expect.stringMatching(told) });
     const healthy = { ...slow, loss: to(0.33, 0.17, 63), referenceLoss: to(0.33, 0.17, 63) };
     expect(endsBeside(baseline, found, 28, [])(healthy)).toMatchObject({ outcome: 'holds', shows: true });
+  });
+});
+
+describe('healthy updates', () => {
+  const none = { unlike: new Set<number>() };
+  const flat = (value: number, count = 60): number[] => new Array(count).fill(value);
+  const to = (from: number, end: number): number[] =>
+    Array.from({ length: 60 }, (_, i) => end + (from - end) * 0.8 ** i);
+  it('are those before they grow, and a warm-up is no growth of that kind', () => {
+    const grown = [...flat(1, 12), ...Array.from({ length: 8 }, (_, i) => 3 ** (i + 1))];
+    expect(usualUpdate(grown, 20)).toBe(1);
+    const warm = Array.from({ length: 20 }, (_, i) => 0.05 * (i + 1));
+    expect(usualUpdate(warm, 20)).toBeGreaterThan(0.4);
+  });
+  // Weights that begin far too large: only small steps come down from there.
+  const blown = { referenceLoss: flat(5e5), updateNorm: flat(1e4) };
+  const slow = { referenceLoss: to(5e5, 0.18), updateNorm: flat(0.2) };
+  it('are those of the best training where the updates before the harm were an explosion', () => {
+    const level = 5e5;
+    const found = healthyBeside(blown, [slow], { ...none, level }, blown.updateNorm, 10);
+    expect(found).toEqual({ level, usual: 0.2 });
+    expect(outcomeOf(slow, { ...none, level }, 1e4, 10)).toBe('frozen');
+    expect(outcomeOf(slow, { ...none, level }, found.usual, 10)).toBe('holds');
+    const stuck = { referenceLoss: flat(5e5), updateNorm: flat(1e-4) };
+    expect(outcomeOf(stuck, { ...none, level }, found.usual, 10)).toBe('frozen');
+  });
+  it('and its end is the level where the run blew up from its first step on', () => {
+    const rising = { referenceLoss: [2, ...flat(5e5, 59)], updateNorm: flat(1e4) };
+    const best = { referenceLoss: to(2, 0.18), updateNorm: flat(0.2) };
+    const start = { ...none, level: null, blownStart: true };
+    const found = healthyBeside(rising, [best], start, rising.updateNorm, 10);
+    expect(found.level).toBeCloseTo(0.18);
+    expect(outcomeOf(rising, { ...none, level: found.level }, found.usual, 10)).toBe('lost');
+    // Where nothing learns, nothing says what would be healthy.
+    const stuck = { referenceLoss: flat(2), updateNorm: flat(1e-9) };
+    expect(healthyBeside(rising, [stuck], start, rising.updateNorm, 10).level).toBeNull();
+  });
+  it('stay those of before where the best training only keeps the level, as one that is frozen does', () => {
+    const lost = { referenceLoss: [...flat(1, 20), ...flat(9, 40)], updateNorm: flat(1) };
+    const frozen = { referenceLoss: flat(1), updateNorm: flat(1e-3) };
+    expect(healthyBeside(lost, [frozen], { ...none, level: 1 }, lost.updateNorm, 19)).toEqual({
+      level: 1,
+      usual: 1,
+    });
+    // And where the run as it was ends as well.
+    expect(healthyBeside(slow, [slow], { ...none, level: 5e5 }, flat(1), 10)).toEqual({
+      level: 5e5,
+      usual: 1,
+    });
   });
 });
 

@@ -25,7 +25,7 @@ import {
 } from '../replay/closed-loop.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { batchOrder } from '../replay/matrix.ts';
-import { type Ended, harmFrom } from '../replay/outcome.ts';
+import { type Ended, harmFrom, healthyBeside } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { notShown, whyNotShown } from '../replay/shown-incident.ts';
 import type { Judgement } from '../replay/verdict.ts';
@@ -127,18 +127,18 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const follows = armed?.check.follows === true;
   if (armed !== null && !follows) notes.push(armed.check.why);
   const closedLoop = await within('closed-loop', () =>
-    replayClosedLoop({ ...training('closed loop', armed?.baseline), rules, references }),
+    replayClosedLoop({
+      ...training('closed loop', armed?.baseline),
+      rules,
+      references,
+      others: armed?.traces ?? [],
+    }),
   );
 
   const from = references === null ? onset : harmFrom(references, onset);
   const history = lossesBefore(capture);
-  // With too strong weight decay the recorded updates are not typical: the arm with less decay says which size is usual.
-  const lessDecay = planned.findIndex(({ undoes }) => undoes === 'weight-decay');
-  const learning = (armed?.traces[lessDecay] ?? armed?.baseline)?.updateNorm;
-  const endOf =
-    references === null || armed === null || !follows
-      ? notJudged
-      : endsBeside(armed.baseline, references, onset, history, learning);
+  const learning = learningUpdates(planned, armed);
+  const endOf = endsOfTrainings(options, armed, closedLoop, references, learning);
   const endOfArm = (trace: ClosedLoopTrace, { training: { skip }, order }: PlannedArm): ArmEnd =>
     endOf(trace, skip, order === undefined ? references?.unlike : new Set());
   const arms =
@@ -172,7 +172,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
           observed,
           references,
           onset,
-          learning![0]!,
+          learning[0]!,
           triesOfShorter(options, arms, armed, closedLoop),
         );
   const cause = decideCause({
@@ -250,6 +250,33 @@ const notJudged = ({ referenceLoss }: Ended): ArmEnd => ({
   shows: false,
 });
 const NOT_TRAINED: ArmEnd = { outcome: null, finalLoss: Number.NaN, shows: false };
+
+/** How trainings are judged; where nothing is known to judge by, none is. */
+function endsOfTrainings(
+  { capture, onset }: ExperimentOptions,
+  armed: Training | null,
+  loop: ClosedLoopResult | null,
+  references: References | null,
+  learning: readonly number[],
+): ReturnType<typeof endsBeside> {
+  if (references === null || armed === null || !armed.check.follows) return notJudged;
+  const { baseline } = armed;
+  const from = harmFrom(references, onset);
+  const healthy = healthyBeside(baseline, trainings(armed, loop), references, learning, from);
+  return endsBeside(baseline, references, onset, lossesBefore(capture), healthy);
+}
+
+/** With too strong weight decay the recorded updates are not typical: the arm with less decay says which size is usual. */
+function learningUpdates(planned: readonly PlannedArm[], armed: Training | null): readonly number[] {
+  const lessDecay = planned.findIndex(({ undoes }) => undoes === 'weight-decay');
+  return (armed?.traces[lessDecay] ?? armed?.baseline)?.updateNorm ?? [];
+}
+
+/** Every training of arms and rules from the first recorded state. */
+const trainings = ({ traces }: Training, loop: ClosedLoopResult | null): Ended[] => [
+  ...traces,
+  ...(loop?.entries ?? []).map(({ referenceLoss = [], updateNorm }) => ({ referenceLoss, updateNorm })),
+];
 
 /** What shortens the steps and nothing else: less of a weight decay that is too strong, the clipping of before, the rules, lower rates. */
 function triesOfShorter(

@@ -6,7 +6,7 @@ import { lossesBefore } from '../../read/captures/as-run.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import { armLabel, endsBeside } from '../replay/arm-end.ts';
 import type { Prepared } from '../replay/follow.ts';
-import { harmFrom } from '../replay/outcome.ts';
+import { harmFrom, healthyBeside } from '../replay/outcome.ts';
 import { endOfArm, judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
 import { type Change, changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
@@ -36,7 +36,8 @@ export function causeOfLoops(
   const plain = loops.filter(({ arm }) => arm === undefined);
   const armed = loops.filter((entry): entry is Loop & { arm: ReplayArm } => entry.arm !== undefined);
   const from = harmFrom(references, onset);
-  const endOf = endsBeside(baseline, references, onset, lossesBefore(capture));
+  const healthy = healthyBeside(baseline, loops, references, baseline.updateNorm, from);
+  const endOf = endsBeside(baseline, references, onset, lossesBefore(capture), healthy);
   const changes = changesBy(from, observed, references, capture.manifest.skipped, onset);
   const arms = armed.flatMap((entry) => {
     const planned = plannedOf(entry.arm, changes);

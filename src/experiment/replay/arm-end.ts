@@ -3,7 +3,15 @@ import { endLevel, judgeLosses } from '../../judge/incidents/losses.ts';
 import type { ArmOutcome } from '../../model/cause.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import type { ReplayArm } from '../../model/replay.ts';
-import { type Ended, harmFrom, LEAST_AFTER, outcomeOf, SLOWER, usualUpdate } from './outcome.ts';
+import {
+  type Ended,
+  type Healthy,
+  harmFrom,
+  healthyBeside,
+  LEAST_AFTER,
+  outcomeOf,
+  SLOWER,
+} from './outcome.ts';
 import type { References } from './reference.ts';
 import type { Judgement } from './verdict.ts';
 
@@ -28,21 +36,28 @@ type Trained = Ended & { readonly loss: readonly number[] };
  * @param baseline the training under the recorded clipping, with nothing changed
  * @param onset position of the onset
  * @param history losses before the first recorded step
- * @param learning norms of updates of which those before the incident say what it takes to learn, where the run's own do not
+ * @param healthy what they are compared with, by {@link healthyBeside}
  */
 export function endsBeside(
   baseline: Trained,
   references: References,
   onset: number,
   history: readonly number[],
-  learning: readonly number[] = baseline.updateNorm,
+  healthy: Healthy = healthyBeside(
+    baseline,
+    [],
+    references,
+    baseline.updateNorm,
+    harmFrom(references, onset),
+  ),
 ): (trace: Trained, leftOut?: ReadonlySet<number>, unlike?: ReadonlySet<number>) => ArmEnd {
   const from = harmFrom(references, onset);
-  const usual = usualUpdate(learning, from);
-  const cameBack = outcomeOf(baseline, references, usual, from) === 'holds';
+  const { level, usual } = healthy;
+  const compared = { ...references, level };
+  const cameBack = outcomeOf(baseline, compared, usual, from) === 'holds';
   // A training that took other batches than the unlike ones was clean all along.
   return (trace, leftOut = new Set(), unlike = references.unlike) => {
-    const found = outcomeOf(trace, { ...references, unlike }, usual, from);
+    const found = outcomeOf(trace, { ...compared, unlike }, usual, from);
     const slower = found === 'slower';
     const outcome = slower ? null : found;
     // The loss on a batch on which no step was taken says nothing of the training.

@@ -16,6 +16,7 @@ import { type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
 import type { RuleState } from '../../step/rules/rule.ts';
 import { incidentOfCapture } from './capture-incident.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
+import type { Ended } from './outcome.ts';
 import { lookAtReferences, type References } from './reference.ts';
 import { notShown, whyNotShown } from './shown-incident.ts';
 import { createStepper } from './step.ts';
@@ -97,6 +98,8 @@ export interface ClosedLoopOptions extends TrainingOptions {
   readonly learningRateMultipliers?: readonly number[];
   /** Those of the capture, where they were chosen before; null where there are none. */
   readonly references?: References | null;
+  /** Other trainings from the same state, which show what a healthy one is. */
+  readonly others?: readonly Ended[];
 }
 
 export interface ClosedLoopResult {
@@ -316,6 +319,7 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
           numbers,
           history,
         );
+  const others = [...(options.others ?? []), ...traces];
   const beyond = incidentBeyond(capture, steps.length) ?? (unshown === null ? null : notShown(unshown));
   const entries = runs.map(({ rule, multiplier }, r): ReplayEntry => {
     const trace = traces[r]!;
@@ -323,7 +327,7 @@ export async function replayClosedLoop(options: ClosedLoopOptions): Promise<Clos
       beyond ??
       (references === null || onset === null
         ? judgeClosedLoop(trace.loss, baseline.loss, numbers, history)
-        : judgeByReference({ trace, baseline, references, onset, steps: numbers, history }));
+        : judgeByReference({ trace, baseline, references, onset, steps: numbers, history, others }));
     const first = trace.engaged.indexOf(true);
     return {
       mode: 'closed-loop',

@@ -1,7 +1,7 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
 import { endLevel, levelsAlong } from '../../judge/incidents/losses.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
-import { USUAL } from '../../judge/incidents/unlike.ts';
+import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
 import { type ArmOutcome, LEARNS_SLOWER } from '../../model/cause.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { References } from './reference.ts';
@@ -54,7 +54,8 @@ export function outcomeOf(
  * had come down to itself, in medians of ten: a training that holds every update back is behind, and not harmed.
  */
 function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
-  let lowest = Number.POSITIVE_INFINITY;
+  // Ten states in a row may hide that all but the first are high.
+  let lowest = referenceLoss[0] ?? Number.POSITIVE_INFINITY;
   return levelsAlong(referenceLoss).every((median) => {
     lowest = Math.min(lowest, median);
     return median > timesLevel(HOLDS, level) && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
@@ -80,9 +81,60 @@ export const isFrozen = (
   from: number,
 ): boolean => medianOf(cleanUpdates(trace, unlike, from).filter(Number.isFinite)) < FROZEN * usualUpdate;
 
-/** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
-export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
-  medianOf(updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
+/**
+ * Median norm of the last updates before a position that are not raised above those before them; NaN where none is finite. In a
+ * warm-up those long before are smaller.
+ */
+export function usualUpdate(updateNorm: readonly number[], until: number): number {
+  const last = updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite);
+  const calm = last.filter((norm, i) => !isRaised(norm, usualRange(last.slice(0, i))));
+  return medianOf(calm);
+}
+
+/** What a training that did not blow up is expected to do. */
+export interface Healthy {
+  /** Loss on the reference batches that was reached before the incident; null where it is not known. */
+  readonly level: number | null;
+  /** Median norm of an update that learns. */
+  readonly usual: number;
+}
+
+/** Share of the first reference loss below which a training from a start that blows up has learnt. */
+const LEARNT = 0.9;
+
+/**
+ * The level and the updates that ends are compared with. Updates that grew before the harm are part of it and left out. Where the best
+ * training falls far below the level, the updates before the harm were those of an explosion: its own count. After a start that blows
+ * up there is no level before, and its end is the level.
+ *
+ * @param baseline the training under the recorded clipping
+ * @param others every other training from the same state
+ * @param learning norms of updates before the incident
+ * @param from position of the first harmful step, or of the onset where no step did harm
+ */
+export function healthyBeside(
+  baseline: Ended,
+  others: readonly Ended[],
+  { level, unlike, blownStart = false }: Pick<References, 'level' | 'unlike' | 'blownStart'>,
+  learning: readonly number[],
+  from: number,
+): Healthy {
+  const before = { level, usual: usualUpdate(learning, from) };
+  const ends = others.map((one) => ({ one, end: endLevel(one.referenceLoss) })).filter(({ end }) => end > 0);
+  if (ends.length === 0) return before;
+  const best = ends.reduce((a, b) => (a.end <= b.end ? a : b));
+  // Where the run as it was ends as well, nothing was an explosion.
+  if (endLevel(baseline.referenceLoss) <= HURT * best.end) return before;
+  const learnt = blownStart
+    ? best.end < LEARNT * baseline.referenceLoss[0]!
+    : level !== null && HURT * best.end < level;
+  const own = medianOf(cleanUpdates(best.one, unlike, from).filter(Number.isFinite));
+  if (!learnt || !(own > 0)) return before;
+  return {
+    level: blownStart ? best.end : level,
+    usual: before.usual <= own ? before.usual : own,
+  };
+}
 
 /** Where harm is measured from: the first harmful step, or the onset where no step did harm. */
 export const harmFrom = ({ harmful }: Pick<References, 'harmful'>, onset: number): number => harmful ?? onset;

@@ -10,7 +10,7 @@ import { chooseRules, type RuleChoice } from '../../step/rules/choice.ts';
 import { parseRule } from '../../step/rules/parse.ts';
 import type { ArmEnd, endsBeside } from './arm-end.ts';
 import { suddenDeparture } from './departure.ts';
-import { firstHarm, highestBefore, isContradicted, levelBefore, type References } from './reference.ts';
+import { firstHarm, highestBefore, levelOf, type References } from './reference.ts';
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
 const FOLLOWS = 0.01;
@@ -147,7 +147,7 @@ function referencesOf(
   const references = positions(manifest.references);
   const history = lossesBefore({ steps, manifest });
   const harmful = firstHarm(referenceLoss, onset);
-  const found: References = {
+  const known = {
     at: 0,
     later: told ? losses.map((loss, index) => ({ index, loss })).slice(near) : [],
     // As the own framework had it, which named the unlike ones.
@@ -166,8 +166,7 @@ function referencesOf(
     loss: referenceLoss,
     harmful,
     highest: highestBefore(referenceLoss, onset),
-    level: levelBefore(referenceLoss, harmful ?? onset),
-  };
+  } satisfies Omit<References, 'level'>;
   const recorded = steps.map(({ loss }) => loss ?? Number.NaN);
-  return isContradicted(found, recorded) ? { ...found, level: null } : found;
+  return { ...known, ...levelOf(known, recorded, onset, steps[0]!.step) };
 }

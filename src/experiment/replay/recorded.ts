@@ -19,6 +19,7 @@ import type { Capture } from '../../read/captures/read.ts';
 import { chooseRules, ruleMembers } from '../../step/rules/choice.ts';
 import { armLabel, batchesOf, endsBeside, judgeArm } from './arm-end.ts';
 import { incidentOf } from './capture-incident.ts';
+import { harmFrom, healthyBeside } from './outcome.ts';
 import { baselineOf, endOfArm, judgedLoops, knownRule } from './recorded-loops.ts';
 import { notShown, whyNotShown } from './shown-incident.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
@@ -260,12 +261,21 @@ function judgeOf(
     const loop = judged?.loops.find((one) => one === trace);
     if (judged === null || loop === undefined)
       return judgeClosedLoop(lossesTaken(trace), without, trace.steps, history);
-    const { references } = judged;
+    const { references, baseline: plain } = judged;
+    const from = harmFrom(references, onset!);
+    const healthy = healthyBeside(plain, judged.loops, references, plain.updateNorm, from);
     // A guard decides by itself at each step, as a rule does.
     if (loop.arm === undefined || loop.arm.kind === 'guard')
-      return judgeByReference({ ...judged, trace: loop, onset: onset!, steps: trace.steps, history });
+      return judgeByReference({
+        ...judged,
+        trace: loop,
+        onset: onset!,
+        steps: trace.steps,
+        history,
+        others: judged.loops,
+      });
     return judgeArm(
-      endOfArm(loop, references, endsBeside(judged.baseline, references, onset!, history)),
+      endOfArm(loop, references, endsBeside(judged.baseline, references, onset!, history, healthy)),
       references,
     );
   };

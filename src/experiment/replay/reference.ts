@@ -65,6 +65,8 @@ export interface References {
    * step on, or the run's own later losses contradict that it is kept.
    */
   readonly level: number | null;
+  /** Whether that is not known because the run blew up from its first step on. */
+  readonly blownStart?: boolean;
 }
 
 /** States before the onset at which its batch is looked at. */
@@ -109,7 +111,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   if (onset === 0) return null;
   const at = Math.max(0, harmed - BACK[1]);
   const recorded = steps.map(({ loss }) => loss ?? Number.NaN);
-  // A batch whose own loss jumped and came back is none to judge by, though batches before the harm are held against nothing.
+  // A batch whose own loss jumped and came back is no measure, though batches before the harm are not compared with any.
   const jump = jumpOf(recorded, onset);
   const beforeJump = jump === null ? null : Math.max(0, jump - BACK[1]);
   const asked = [onset, at, ...BACK.map((back) => Math.max(0, onset - back))];
@@ -166,9 +168,6 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   // Batches were compared at weights that were harmed already: those from before the harm tell which are unlike.
   if (harmful !== null && harmful <= at && given.harmful === undefined)
     return lookAtReferences({ ...given, harmful });
-  const level = known ? levelBefore(loss, harmful ?? onset) : null;
-  // A loss that rose from the first step of the run on has no level to go back to.
-  const rose = steps[0]!.step <= 1 && level !== null && level > timesLevel(HURT, loss[0]!);
   return {
     at,
     later,
@@ -191,8 +190,29 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
     loss,
     harmful,
     highest: highestBefore(loss, onset),
-    level: rose || isContradicted({ later, usual, unlike, loss, harmful, level }, recorded) ? null : level,
+    ...levelOf({ later, usual, unlike, loss, harmful }, recorded, onset, steps[0]!.step),
   };
+}
+
+/**
+ * The level before an incident, and whether there is none because the run blew up from its first step on.
+ *
+ * @param recorded loss of each step's batch at its own weights; NaN where none was recorded
+ * @param first number of the first recorded step
+ */
+export function levelOf(
+  known: Pick<References, 'later' | 'usual' | 'unlike' | 'loss' | 'harmful'>,
+  recorded: readonly number[],
+  onset: number,
+  first: number,
+): Pick<References, 'level' | 'blownStart'> {
+  const { loss, harmful } = known;
+  const level = onset < LEAST_STATES - 1 ? null : levelBefore(loss, harmful ?? onset);
+  // With too few states before the onset the end says whether the loss rose.
+  const reached = level ?? endLevel(loss);
+  const blownStart = first <= 1 && !(reached <= timesLevel(HURT, loss[0]!));
+  const isNone = blownStart || isContradicted({ ...known, level }, recorded);
+  return { level: isNone ? null : level, blownStart };
 }
 
 /**

@@ -17,12 +17,12 @@ import {
   HOLDS,
   HURT,
   harmFrom,
+  healthyBeside,
   isFrozen,
   LEAST_AFTER,
   outcomeOf,
   SLOWER,
   timesLevel,
-  usualUpdate,
 } from './outcome.ts';
 import type { References } from './reference.ts';
 
@@ -127,6 +127,8 @@ export interface ReferenceInput {
   readonly steps: readonly number[];
   /** Losses before the first recorded step. */
   readonly history: readonly number[];
+  /** Every other training from the same state. */
+  readonly others?: readonly Ended[];
 }
 
 /**
@@ -135,11 +137,11 @@ export interface ReferenceInput {
  * known they do too, but nothing is said to prevent.
  */
 export function judgeByReference(input: ReferenceInput): Judgement {
-  const { trace, baseline, references, onset, steps, history } = input;
+  const { trace, baseline, references: known, onset, steps, history, others = [] } = input;
   const own = judgeClosedLoop(trace.loss, baseline.loss, steps, history);
-  const { level } = references;
-  const from = harmFrom(references, onset);
-  const usual = usualUpdate(baseline.updateNorm, from);
+  const from = harmFrom(known, onset);
+  const { level, usual } = healthyBeside(baseline, others, known, baseline.updateNorm, from);
+  const references = { ...known, level };
   const without = outcomeOf(baseline, references, usual, from);
   const exact = (verdict: ReplayVerdict, why: string): Judgement => ({
     ...own,
