@@ -8,7 +8,7 @@ import { wrapMarkdown } from '../src/model/wrap-markdown.ts';
 const docs = fileURLToPath(new URL('.', import.meta.url));
 // Where a page cannot be made, those that are there stay.
 const pages = [...documentPages()];
-for (const folder of ['findings', 'rules']) rmSync(join(docs, folder), { recursive: true, force: true });
+for (const folder of ['failures', 'findings', 'rules']) rmSync(join(docs, folder), { recursive: true, force: true });
 for (const [path, text] of pages) {
   mkdirSync(dirname(join(docs, path)), { recursive: true });
   writeFileSync(join(docs, path), text);

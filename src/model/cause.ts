@@ -47,6 +47,8 @@ export const EVIDENCE = {
   'skipped-steps': 'Steps that the loss scaler skipped shortly before the onset.',
   'optimizer-state': 'State of the optimizer that was lost or does not follow from the recorded steps.',
   resume: 'The onset lies right after a resume.',
+  'loss-level': 'Logged losses against those before.',
+  'evaluation-loss': 'Logged losses of evaluations against those of the training.',
   'curvature-ratio':
     'Top eigenvalue over the limit of stability on the incoming batch, against four batches before at the same weights.',
   arm: 'A training that changed one thing, and how it ended on the reference batches.',
@@ -81,6 +83,8 @@ export interface Cause {
   readonly statement: string;
   /** What was used over what should have been, where the cause is a factor; a report of 2.x does not tell it. */
   readonly factor?: number | null;
+  /** The known failure that the log shows, by the id of its page; left out where it shows none, and in a report of 2.x. */
+  readonly failure?: string;
   readonly evidence: readonly CauseEvidence[];
 }
 

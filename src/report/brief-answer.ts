@@ -14,7 +14,7 @@ import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
 import { isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
-import { CONFIDENCE, TRIGGERS } from './cause-words.ts';
+import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
@@ -186,6 +186,8 @@ function changeOf(run: RunReport): string {
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
   }
   if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
+  if (run.cause?.trigger === 'schedule' && incident.after != null)
+    return `${name} ${before}${brief(incident.after)}, as at that rate before`;
   // A drift has no peak: it is told by its levels.
   if (verdict.class === 'drift' && incident.after != null)
     return `${name} ${before}${brief(incident.after)}: no recovery`;
@@ -329,7 +331,9 @@ const sentences = (statement: string): string =>
     .join(' ');
 
 function whyOf(cause: Cause | undefined): string | null {
-  if (cause === undefined || cause.onsetStep === null) return null;
+  if (cause === undefined || !isTold(cause)) return null;
+  // The statement of a known failure begins with its cause, and says how sure that is.
+  if (cause.failure !== undefined) return sentences(cause.statement);
   if (cause.trigger === 'none-found') return `No cause was found. ${sentences(cause.statement)}`;
   const sure = cause.confidence === null ? '' : ` (${CONFIDENCE[cause.confidence]})`;
   return `${capital(TRIGGERS[cause.trigger])}${sure}. ${sentences(cause.statement)}`;
@@ -412,11 +416,22 @@ function staysHigher(run: RunReport): string | null {
     : `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(leading(run)!.before!)} was usual before: it is not well.`;
 }
 
+/** What to do about a failure that the log alone shows, where nothing was tried; null for any other. */
+function orderOfLog({ cause, remedies = [] }: RunReport): string | null {
+  const [first] = remedies;
+  const isOfLog = cause?.failure !== undefined && remedies.every(({ tried }) => tried === null);
+  return !isOfLog || first === undefined || first.action === 'none-needed'
+    ? null
+    : sentences(first.statement);
+}
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 function fixOf(run: RunReport): { text: string; short?: string; code?: string; after?: string } | null {
   const { remedies = [], verdict } = run;
   const [first] = remedies;
+  const ofLog = orderOfLog(run);
   if (verdict.onsetStep === null) {
+    if (ofLog !== null) return { text: ofLog };
     // The loss shows nothing, and something else is wrong: the gravest finding says what to do about it.
     const [advice] = run.findings.some(({ severity }) => severity === 'error') ? run.advice : [];
     return advice === undefined ? null : { text: sentences(advice) };
@@ -455,6 +470,13 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
     const { text, short, ...code } = orderOf(run, held);
     return { text: capital(text), short: capital(short), ...code, after: triedWords(run, held) };
   }
+  if (ofLog !== null) return { text: ofLog };
+  return unheldFix(run, inFuture);
+}
+
+/** What to do where no remedy that was tried holds: one that may, or the way back. */
+function unheldFix(run: RunReport, inFuture: string): ReturnType<typeof fixOf> {
+  const { remedies = [] } = run;
   const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
     ? 'Resume with the settings of the first launch. '
     : '';
@@ -593,7 +615,7 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
     run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
   );
   // The first line says it of the series that was judged.
-  const isTold = ({ id, series }: Finding): boolean =>
+  const isSaid = ({ id, series }: Finding): boolean =>
     told.has(id) ||
     // What ended in NaN has NaN in its weights.
     (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
@@ -601,7 +623,7 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
   const kinds = new Map<string, { first: Finding; count: number }>();
   for (const finding of run.findings) {
     const { id, severity, more = 0 } = finding;
-    if ((severity === 'note') !== noted || isTold(finding)) continue;
+    if ((severity === 'note') !== noted || isSaid(finding)) continue;
     const known = kinds.get(id);
     kinds.set(id, { first: known?.first ?? finding, count: (known?.count ?? 0) + 1 + more });
   }
@@ -675,39 +697,64 @@ export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
     ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
   ]);
 
-/** What the page says of a run. Pure. */
+/** The first line of a run whose loss is well, or is as its schedule has it, and whose log shows a failure; null for any other. */
+function titleOfFailure({ cause, verdict, stepUnit }: RunReport): string | null {
+  if (cause?.failure === undefined || cause.step === null) return null;
+  const where = at(cause.step, stepUnit);
+  if (cause.trigger === 'schedule') return `HIGHER since the schedule restarted at ${where}, as planned`;
+  if (verdict.class !== 'healthy' || cause.trigger === 'none-found') return null;
+  switch (cause.trigger) {
+    case 'evaluation':
+      return 'TRAINING IS HEALTHY, the evaluation is not';
+    case 'order':
+      return `FELL ABRUPTLY at ${where}`;
+    case 'optimizer-state':
+      return `HIGHER since the resume at ${where}`;
+    default:
+      return 'HEALTHY, with a warning';
+  }
+}
+
 const withoutCrash = (run: RunReport): RunReport => ({
   ...run,
   findings: run.findings.filter(({ id }) => id !== 'job-crashed'),
 });
 
+/** The first line, and how grave it is: what ended the process, else a failure that the loss does not show, else the verdict. */
+function firstLineOf(
+  run: RunReport,
+  job: ReturnType<typeof jobAnswer>,
+  hasWarning: boolean,
+  hasTrouble: boolean,
+): Pick<Answer, 'mood' | 'title'> {
+  if (job !== null) return { mood: 'bad', title: job.title };
+  const healthy = run.verdict.class === 'healthy';
+  const hasErrors = run.findings.some(({ severity }) => severity === 'error');
+  const failure = hasErrors ? null : titleOfFailure(run);
+  if (failure !== null) return { mood: 'doubtful', title: failure };
+  if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
+  if (hasErrors) return { mood: 'bad', title: 'THE LOSS IS HEALTHY, THE RUN IS NOT' };
+  return {
+    mood: hasWarning || hasTrouble ? 'doubtful' : CLASS_MOODS.healthy,
+    title: hasWarning ? 'HEALTHY, with a warning' : titleOf(run),
+  };
+}
+
+/** What the page says of a run. Pure. */
 export function answerOf(run: RunReport, report: Report): Answer {
   const job = jobAnswer(run);
   // What leads stands on the page once.
   const also = alsoOf(job === null ? run : withoutCrash(run), false);
   const trouble = otherIncident(run) ?? troubleOf(report);
-  const errors = run.findings.filter(({ severity }) => severity === 'error').length;
   const where = whereOf(run);
   const why = whyOf(run.cause);
   const fix = fixOf(run);
   const healthy = run.verdict.class === 'healthy';
-  const mood =
-    job !== null || (healthy && errors > 0)
-      ? 'bad'
-      : healthy && (also !== null || trouble !== null)
-        ? 'doubtful'
-        : CLASS_MOODS[run.verdict.class];
+  const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
   const noted = mood === 'good' ? alsoOf(run, true) : null;
   return {
     mood,
-    title:
-      job !== null
-        ? job.title
-        : healthy && errors > 0
-          ? 'THE LOSS IS HEALTHY, THE RUN IS NOT'
-          : healthy && also !== null
-            ? 'HEALTHY, with a warning'
-            : titleOf(run),
+    title,
     change: changeOf(run),
     facts: factsOf(run, report.skipped),
     checked: mood === 'good' ? checkedOf(run) : null,

@@ -194,6 +194,7 @@ function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions
 
 /** The page of `explain` that says most about a run; undefined where nothing was found. */
 export const explainable = (run: RunReport, report: Report): string | undefined =>
+  run.cause?.failure ??
   run.findings.find(({ severity }) => severity !== 'note')?.id ??
   report.warnings[0]?.id ??
   (run.verdict.class === 'inconclusive' && run.verdict.onsetStep !== null

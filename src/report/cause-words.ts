@@ -22,5 +22,11 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
 };
 
 /** A cause in one sentence, without its end: what changed, how sure that is, and what shows it. Has untrusted text. */
-export const causeWords = ({ trigger, confidence, statement }: Cause): string =>
-  `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
+export const causeWords = ({ trigger, confidence, statement, failure }: Cause): string =>
+  failure !== undefined
+    ? statement
+    : `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
+
+/** Whether there is something to tell: an incident, or a failure beyond the loss. */
+export const isTold = ({ onsetStep, trigger }: Cause): boolean =>
+  onsetStep !== null || trigger !== 'none-found';

@@ -652,6 +652,7 @@ const cause = objectOf<Cause>(
     number('What was used over what should have been.'),
     'What was used over what should have been, where the cause is a factor; null otherwise.',
   ).optional(),
+  failure: text('The known failure that the log shows, by the id of its page (`explain`).').optional(),
   evidence: listOf(
     objectOf<CauseEvidence>(
       'causeEvidence',

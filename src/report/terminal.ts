@@ -12,6 +12,7 @@ import { isRisk } from '../model/run.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { toAscii } from './ascii.ts';
 import { byReason } from './by-reason.ts';
+import { isTold } from './cause-words.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { classPaint, type Paint } from './class-paint.ts';
 import type { RenderOptions, ReportFormat } from './format.ts';
@@ -154,7 +155,7 @@ function runLines(run: RunReport, options: RenderOptions, paint: Ansis): string[
       paint.bold('Clipping rules'),
       ...replaySummary(run.replay, { ...options, stepUnit: run.stepUnit }),
     );
-  if (run.cause !== undefined && run.cause.onsetStep !== null)
+  if (run.cause !== undefined && isTold(run.cause))
     section(
       'Evidence',
       run.cause.evidence.flatMap(({ id, statement }) => hanging(inertName(`${id}: ${statement}`), options)),

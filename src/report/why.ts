@@ -6,7 +6,7 @@ import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
 import { stretchWords } from '../model/stretches.ts';
 import { ruleOrder } from '../step/rules/order.ts';
-import { causeWords } from './cause-words.ts';
+import { causeWords, isTold } from './cause-words.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
 export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
@@ -80,7 +80,7 @@ export function whySentences(run: RunReport): string[] {
   const more = held.length - NAMED;
   return [
     ...(thresholds === '' ? [] : [`judged by thresholds other than the defaults: ${inertName(thresholds)}`]),
-    ...(cause === undefined || cause.onsetStep === null ? [] : [`why: ${inertName(causeWords(cause))}`]),
+    ...(cause === undefined || !isTold(cause) ? [] : [`why: ${inertName(causeWords(cause))}`]),
     ...(first?.action === 'none-needed' && cause?.onsetStep != null
       ? [`to do: ${inertName(first.statement)}`]
       : held.length === 0

@@ -19,7 +19,7 @@ describe('generated pages', () => {
         `docs/${path}: run npm run docs`,
       ).toBe(text);
     }
-    const committed = ['findings', 'rules'].flatMap((folder) =>
+    const committed = ['failures', 'findings', 'rules'].flatMap((folder) =>
       readdirSync(join(docs, folder)).map((f) => `${folder}/${f}`),
     );
     expect(committed.sort()).toEqual([...documentPages().keys()].sort());

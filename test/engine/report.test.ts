@@ -28,7 +28,7 @@ describe('the report of a run', () => {
   it('is that of its log where there is nothing else', () => {
     const report = diagnoseRun(run);
     const { cause, remedies } = report;
-    expect(report).toEqual(runReport(evidence, judgement, fromLogAlone(run, judgement.judged.verdict)));
+    expect(report).toEqual(runReport(evidence, judgement, fromLogAlone(run, judgement.judged)));
     // A run with an incident never says that it has none.
     expect(cause).toMatchObject({ trigger: 'none-found', onsetStep: report.verdict.onsetStep });
     expect(report.verdict.onsetStep).not.toBeNull();

@@ -33,10 +33,10 @@ test.each(['junit', 'github', 'gitlab'])(
     const { out } = await cli(['analyze', path, '--report', `${format}:-`, '--quiet']);
     const text = unescaped(out);
     expect(text).toContain('Why: The learning rate rose (likely)');
-    expect(text).toMatch(/Fix: Try: keep the learning rate as it was before step 150/);
+    expect(text).toMatch(/Fix: Keep the learning rate as it was before step 150/);
     expect(text).not.toContain('skip the batches around it');
     const gate = unescaped((await cli(['gate', path, '--settle', '0', '--report', `${format}:-`])).out);
-    expect(gate).toMatch(/Fix: Try: keep the learning rate as it was before step 150/);
+    expect(gate).toMatch(/Fix: Keep the learning rate as it was before step 150/);
   },
 );
 

@@ -35,7 +35,7 @@ it.each([
     above: () => 0.3,
     title: /^SETTLED HIGHER since step 301$/,
     change: /: no recovery$/,
-    fix: /^By a rule of thumb, go back .* half the learning rate/,
+    fix: /^Evaluate weights from after step \d+ on batches from before it/,
     advice: /^The loss settled above its level before: /,
   },
   {
@@ -51,7 +51,7 @@ it.each([
     above: () => 0.8,
     title: /^WENT UP from step 301$/,
     change: /: no recovery$/,
-    fix: /^By a rule of thumb, go back/,
+    fix: /^Evaluate weights from after step \d+ on batches from before it/,
     advice: null,
   },
 ])('a loss that rises and $what', async ({ above, title, change, fix, advice }) => {

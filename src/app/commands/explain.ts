@@ -13,6 +13,8 @@ import { explain, explainable, PAGE_KINDS } from '../engine/pages.ts';
 const HEADS: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = {
   guide: 'Guides',
   format: 'Formats of logs',
+  failure: 'Failures that a log alone may show',
+  crash: 'How a process may end',
   finding: 'What may be found in a run',
   rule: 'Clipping rules',
   error: 'Errors',
@@ -21,28 +23,31 @@ const HEADS: Readonly<Record<(typeof PAGE_KINDS)[number], string>> = {
 
 export default command({
   summary:
-    'Print a page of the docs: a guide, a finding, a clipping rule, an error. Without an id, list them.',
+    'Print a page of the docs: a guide, a failure, a finding, a clipping rule, an error; or the pages on a symptom. Without an id, list them.',
   description: 'All docs come with the package and are read without a network.',
   examples: [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> gate',
     '<%= config.bin %> <%= command.id %> full-divergence',
+    '<%= config.bin %> <%= command.id %> not learning',
     '<%= config.bin %> <%= command.id %> clippy',
     '<%= config.bin %> <%= command.id %> file-changed',
   ],
   flags: {},
+  takesMany: true,
   args: {
     id: knowing(Args.string({ description: 'as in the list, a report or an error message' }), async () =>
       (await explainable()).map(({ id }) => id),
     ),
   },
 
-  async run({ args, flags }, io) {
+  async run({ argv, flags }, io) {
     const { width } = terminalOptions(io.stdout, io.env, false);
-    if (args.id !== undefined) {
+    const id = argv.join(' ');
+    if (id !== '') {
       const narrow = io.stdout.isTTY && width < PAGE_WIDTH;
-      const page = await explain(args.id);
-      if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, id: args.id, page });
+      const page = await explain(id);
+      if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, id, page });
       else await io.print(narrow ? wrapMarkdown(page, width) : page);
       return EXIT.done;
     }

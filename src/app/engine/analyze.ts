@@ -124,7 +124,7 @@ async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Li
   const captures = await followCaptures(evidence.captures, inForce, limits.onProgress);
   const look = await auditOf(evidence.captures, limits);
   const judgement = judgementOf(evidence, options, captures, look);
-  const asked = await whatIf(evidence, judgement.judged.verdict, limits);
+  const asked = await whatIf(evidence, judgement.judged, limits);
   const { audit } = look;
   return runReport(evidence, judgement, { ...asked, ...withAudit(asked, audit) }, audit);
 }

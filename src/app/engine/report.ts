@@ -53,7 +53,7 @@ export function runReport(
   const rewind = wayBack(
     judged.verdict,
     remedies,
-    rewindAdvice(run, judged, points),
+    rewindAdvice(run, { verdict: beforeCause(judged.verdict, cause) }, points),
     judgement.restartPoints,
   );
   const ended = seriesThatEnd(run);
@@ -90,11 +90,18 @@ export function runReport(
   };
 }
 
+/** A verdict whose onset is the first harmful step, where that lies before it: what came between is nothing to go back to. */
+function beforeCause(verdict: RunVerdict, { step }: WhatIf['cause']): RunVerdict {
+  const { onsetStep, lastGoodStep } = verdict;
+  if (step === null || onsetStep === null || lastGoodStep === null || step > lastGoodStep) return verdict;
+  return { ...verdict, onsetStep: step, lastGoodStep: Math.max(0, step - 1) };
+}
+
 /** The report of a run of which only the log is known, without a replay. */
 export function diagnoseRun(run: Run, options: JudgeOptions = {}): RunReport {
   const evidence = logAlone(run);
   const judgement = judgementOf(evidence, options);
-  return runReport(evidence, judgement, fromLogAlone(run, judgement.judged.verdict));
+  return runReport(evidence, judgement, fromLogAlone(run, judgement.judged));
 }
 
 const NOTHING_JUDGED: RunVerdict = {

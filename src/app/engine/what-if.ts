@@ -4,6 +4,7 @@
  */
 
 import { causeFromLog, NO_CAUSE, REPLAY, type Why } from '../../experiment/cause/from-log.ts';
+import type { JudgedRun } from '../../judge/incidents/verdict.ts';
 import type { RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
 import type { Capture } from '../../read/captures/read.ts';
@@ -16,7 +17,7 @@ export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'
 export const NO_WHAT_IF: WhatIf = { ...NO_CAUSE, replay: [], curvature: [], notRun: [], notes: [] };
 
 /** What is told of a run. */
-export type Told = Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep' | 'incidents'>;
+type Told = Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep' | 'incidents'>;
 
 /** Whether the run came back by itself; one with a further incident that is still open has not. */
 const cameBack = ({ recoveredStep, incidents }: Told): boolean =>
@@ -27,22 +28,23 @@ const cameBack = ({ recoveredStep, incidents }: Told): boolean =>
  *
  * @param beside whether captures lie beside the log that a gate does not replay
  */
-export const fromLogAlone = (run: Run, verdict: Told, beside = false): WhatIf => ({
+export const fromLogAlone = (run: Run, judged: JudgedRun, beside = false): WhatIf => ({
   ...NO_WHAT_IF,
-  ...(verdict.onsetStep === null
-    ? NO_CAUSE
-    : causeFromLog(run, verdict.onsetStep, cameBack(verdict), beside ? REPLAY : undefined)),
+  ...ofLogAlone(run, judged, beside ? REPLAY : undefined),
 });
 
-/** @param verdict of the run */
-export async function whatIf(evidence: RunEvidence, verdict: Told, limits: Limits): Promise<WhatIf> {
+const ofLogAlone = (run: Run, judged: JudgedRun, would?: string): Why =>
+  causeFromLog(run, judged.verdict.onsetStep, cameBack(judged.verdict), would, judged);
+
+/** @param judged what the judge says of the run */
+export async function whatIf(evidence: RunEvidence, judged: JudgedRun, limits: Limits): Promise<WhatIf> {
   const { run, captures } = evidence;
-  const { onsetStep } = verdict;
+  const { onsetStep } = judged.verdict;
   const best = bestCapture(run, captures, onsetStep);
+  const ofLog = ofLogAlone(run, judged);
   // Without an incident there is nothing that a rule could have prevented.
-  if (best === undefined && onsetStep === null) return NO_WHAT_IF;
-  const recovered = cameBack(verdict);
-  const ofLog = onsetStep === null ? NO_CAUSE : causeFromLog(run, onsetStep, recovered);
+  if (best === undefined && onsetStep === null) return { ...NO_WHAT_IF, ...ofLog };
+  const recovered = cameBack(judged.verdict);
   if (best !== undefined) {
     const { whatIfOfCapture } = await import('./what-if-capture.ts');
     return whatIfOfCapture(best, evidence, { onsetStep, recovered, ofLog }, limits);

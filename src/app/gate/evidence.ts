@@ -191,7 +191,7 @@ async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promis
       : notAudited(NOT_ASKED);
   const judgement = judgementOf(evidence, options, look, audits);
   const whatIf = {
-    ...fromLogAlone(run, judgement.judged.verdict, captures.length > 0),
+    ...fromLogAlone(run, judgement.judged, captures.length > 0),
     notRun: captures.length === 0 ? [] : [{ id: 'replay', reason }],
   };
   return runReport(evidence, judgement, whatIf, audits.audit);

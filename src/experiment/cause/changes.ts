@@ -1,12 +1,11 @@
 /** What had changed by the first harmful step: the candidates for a trigger, each with its size and its evidence. */
 
+import { CHANGE_WINDOW, RATE_RISE, raisedRate } from '../../judge/failures/rates.ts';
 import { jumpOf } from '../../judge/incidents/jump.ts';
 import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
 import type { CauseEvidence, Trigger } from '../../model/cause.ts';
-import type { Column } from '../../model/column.ts';
 import type { Finding } from '../../model/finding.ts';
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
-import { medianOf } from '../../model/order-statistics.ts';
 import { stretchWords } from '../../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
 import { isJumpOfWeights, newsWords, updateBefore } from './jump.ts';
@@ -35,35 +34,8 @@ export interface Change {
   readonly recorded?: true;
 }
 
-/** A rise of the rate below this is a schedule's. */
-const RATE_RISE = 1.5;
-/** Steps before the harmful one in which a change may have caused it. */
-const WINDOW = 10;
 /** Steps over which a rate may have risen step by step. */
 const SLOW_WINDOW = 20;
-
-/**
- * A rate that is raised above those before, at or shortly before a position.
- *
- * @returns its first position and how many times the median before it is; null where none is
- */
-export function raisedRate(
-  rates: Column,
-  until: number,
-): { readonly from: number; readonly before: number; readonly times: number } | null {
-  for (let i = Math.max(1, until - WINDOW); i <= until; i++) {
-    const rate = rates.at(i)!;
-    // A warm-up rises too: each step's range is that of the steps before it, and so is their ratio.
-    if (!(rate / rates.at(i - 1)! >= RATE_RISE)) continue;
-    const earlier = rates.subarray(0, i);
-    const before = medianOf(earlier);
-    const usual = usualRange(earlier);
-    const times = rate / before;
-    if (before > 0 && times >= RATE_RISE && (usual === null || isRaised(rate, usual)))
-      return { from: i, before, times };
-  }
-  return null;
-}
 
 /**
  * A rate that rose step by step to more than it was twenty steps before.
@@ -78,32 +50,6 @@ export function risenRate(
   const before = rates[start]!;
   const from = rates.findIndex((rate, i) => i > start && i <= until && rate >= RATE_RISE * before);
   return before > 0 && from > 0 ? { from, before, over: until - start } : null;
-}
-
-/** Rises that make a warm-up, and no change of the rate by hand. */
-const RISES = 4;
-
-/**
- * A warm-up that goes on at a position or reached its height shortly before: the rate rises step by step, at least
- * four times and to half as much again, and is higher than ever before.
- *
- * @returns the positions of its first and of its highest rate; null where there is none
- */
-export function warmUpTo(
-  rates: Column,
-  until: number,
-): { readonly from: number; readonly to: number } | null {
-  let to = 0;
-  for (let i = 0; i <= until; i++) if (!(rates.at(i)! <= rates.at(to)!)) to = i;
-  if (to < 1 || until - to > WINDOW) return null;
-  let from = to;
-  let rises = 0;
-  // A rate that was printed with few digits stands still at times.
-  while (from > 0 && rates.at(from - 1)! <= rates.at(from)!)
-    if (rates.at(from - 1)! < rates.at(from--)!) rises++;
-  // Where it stood before is no part of it.
-  while (rates.at(from + 1)! === rates.at(from)!) from++;
-  return rises >= RISES && rates.at(to)! >= RATE_RISE * rates.at(from)! ? { from, to } : null;
 }
 
 /** A state of the optimizer that does not follow from the steps before; `step` is where it is told. */
@@ -196,7 +142,7 @@ export function changesBy(
       },
     });
   const recent = skipped.filter(
-    (step) => step <= steps[until]! && step > steps[Math.max(0, until - WINDOW)]! - 1,
+    (step) => step <= steps[until]! && step > steps[Math.max(0, until - CHANGE_WINDOW)]! - 1,
   );
   if (recent.length >= 2)
     changes.push({
@@ -220,7 +166,7 @@ export function changesBy(
   // Steps taken from a state that the capture lacks lead elsewhere: that tells of the record, not of the run.
   if (mismatch !== undefined && empty?.known !== 'misses')
     changes.push(lostState(mismatchWords(mismatch), mismatch.steps?.[0] ?? null));
-  if (empty !== null && (empty.known === 'stored' || empty.known === 'follows') && until <= WINDOW)
+  if (empty !== null && (empty.known === 'stored' || empty.known === 'follows') && until <= CHANGE_WINDOW)
     changes.push({
       ...lostState(
         `the optimizer had taken no step at step ${empty.before}, ${countedPlain(until, 'step')} before${empty.known === 'stored' ? '' : ': from such a state the recorded gradients give the recorded weights'}; the steps count on, so that its state was lost, as at a resume that loads the weights alone, or the training is a new one`,
@@ -335,7 +281,7 @@ function outside(loss: number, usual: References['usual']): number {
 
 /** The unlike batches that steps by `last` were taken on, no more than ten before `until`. */
 const unlikeBy = ({ unlike, later }: References, until: number, last: number) =>
-  later.filter(({ index }) => unlike.has(index) && index <= last && index >= until - WINDOW);
+  later.filter(({ index }) => unlike.has(index) && index <= last && index >= until - CHANGE_WINDOW);
 
 /** Batches after the unlike ones that it takes to say that they are over. */
 const USUAL_AGAIN = 4;

@@ -27,7 +27,10 @@ const isHardware = ({ cause, confidence, broken }: AuditLink): boolean =>
  */
 export function withAudit(why: Why, audit: Audit | null): Why {
   const { cause } = why;
-  const isGuess = cause.confidence !== 'shown' && ['optimizer-state', 'none-found'].includes(cause.trigger);
+  const isGuess =
+    cause.confidence !== 'shown' &&
+    (cause.failure !== undefined || ['optimizer-state', 'none-found'].includes(cause.trigger));
+  const { failure: _, ...replaced } = cause;
   if (audit === null || !isGuess || cause.onsetStep === null) return why;
   const onset = cause.onsetStep;
   const found = brokenLinks(audit).find(
@@ -39,7 +42,7 @@ export function withAudit(why: Why, audit: Audit | null): Why {
     : (TRIGGERS[found.cause] ?? ['code', 'fix-code']);
   return {
     cause: {
-      ...cause,
+      ...replaced,
       trigger,
       alsoTriggers: [],
       step: found.step,

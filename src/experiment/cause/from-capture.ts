@@ -3,6 +3,7 @@
  * else what the recorded steps suggest, which is never more than likely.
  */
 
+import { raisedRate } from '../../judge/failures/rates.ts';
 import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
 import type { Cause } from '../../model/cause.ts';
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
@@ -14,7 +15,7 @@ import { firstNotFinite } from '../../step/tensor/values.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { departureOf } from '../replay/recorded-loops.ts';
 import { unseenWords } from './as-computed.ts';
-import { type Change, changesBy, missingStateWords, raisedRate } from './changes.ts';
+import { type Change, changesBy, missingStateWords } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';

@@ -1,14 +1,9 @@
-/** What a log alone says of the cause: a jump of the learning rate, a resume, a gradient that was no number; never more than likely. */
-import type { Cause, CauseEvidence, Remedy, Trigger } from '../../model/cause.ts';
-import { joinedOf } from '../../model/column.ts';
-import { formatNumber } from '../../model/format-number.ts';
-import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
-import { raisedRate, warmUpTo } from './changes.ts';
+/** What a log alone says of the cause (judge/failures); never more than likely. */
+import { failureOf } from '../../judge/failures/registry.ts';
+import type { JudgedRun } from '../../judge/incidents/verdict.ts';
+import type { Cause, Remedy } from '../../model/cause.ts';
+import type { Run } from '../../model/run.ts';
 import { CAME_BACK, untried } from './remedies.ts';
-
-/** Logged points before the onset in which a change may have caused it. */
-const WINDOW = 10;
-const ORDINALS = ['1st', '2nd', '3rd', '4th', '5th', '6th', '7th', '8th', '9th', '10th'] as const;
 
 export interface Why {
   readonly cause: Cause;
@@ -35,7 +30,6 @@ const UNSEEN =
 
 /** Beside a fact that many a run without an incident shows too. */
 const UNTOLD = 'the log does not show whether that did it: the same run at half the rate would tell';
-const RECORD = 'a capture with batches and a model would tell (`clippy-diag init`)';
 /** Of a log that a capture lies beside, which a gate does not replay. */
 export const REPLAY =
   'a capture lies beside the log, and a gate does not replay it: `clippy-diag analyze` does';
@@ -59,38 +53,38 @@ export function besideCapture(ofLog: Why, held: readonly [number, number], onset
 }
 
 /**
- * @param onsetStep of the leading incident
+ * The known failure that the log shows, as a cause; what is left open where it shows none.
+ *
+ * @param onsetStep of the leading incident; null where there is none
  * @param recovered whether the run came back from it
  * @param would what would tell where the log does not, as a clause
+ * @param judged what the judge says of the run; null where only the onset is known
  */
-export function causeFromLog(run: Run, onsetStep: number, recovered: boolean, would = RECORD): Why {
-  const made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]): Cause => ({
+export function causeFromLog(
+  run: Run,
+  onsetStep: number | null,
+  recovered: boolean,
+  would?: string,
+  judged: JudgedRun | null = null,
+): Why {
+  const found = failureOf(run, onsetStep, judged);
+  if (found === null) return NO_CAUSE;
+  const { id, trigger, confidence, step, factor, lead, evidence, remedy } = found;
+  const statement = lead === undefined ? found.statement : `${lead} (likely); ${found.statement}`;
+  const cause: Cause = {
     trigger,
     alsoTriggers: [],
     mechanism: trigger === 'precision' ? 'overflow' : 'unknown',
-    step: null,
+    step,
     onsetStep,
-    confidence: trigger === 'none-found' ? null : 'likely',
-    statement,
+    confidence,
+    statement: trigger === 'none-found' && would !== undefined ? `${statement}; ${would}` : statement,
+    ...(factor === undefined ? {} : { factor }),
+    failure: id,
     evidence,
-  });
-  const attempt = run.attempts.findLast(
-    ({ firstStep, lastStep }) => firstStep <= onsetStep && lastStep >= onsetStep,
-  );
-  const seriesOf = (role: TimeSeries['role']): TimeSeries | undefined => {
-    const found = run.series.find((one) => one.role === role);
-    return found === undefined ? undefined : attemptOf(found, attempt?.index ?? 0);
   };
-  const rates = seriesOf('learning_rate');
-  const allRates = run.series.find(({ role }) => role === 'learning_rate');
-  const cause =
-    byRate(allRates && ratesUpTo(run, allRates, attempt?.index ?? 0), onsetStep, run.stepUnit, made) ??
-    byNorm(seriesOf('grad_norm'), onsetStep, run.stepUnit, made) ??
-    byResume(run, attempt, onsetStep, seriesOf('loss'), made) ??
-    inWarmUp(rates, onsetStep, run.stepUnit, made, would) ??
-    made('none-found', `${UNSEEN}; ${would}`, []);
-  const remedies = recovered ? [untried('none-needed', CAME_BACK)] : [suggestionFor(cause, run.stepUnit)];
-  return { cause, remedies };
+  const { action, statement: order, ...given } = remedy;
+  return { cause, remedies: [recovered ? untried('none-needed', CAME_BACK) : untried(action, order, given)] };
 }
 
 /**
@@ -122,123 +116,6 @@ export function withLog(why: Why, ofLog: Why, start: number): Why {
       evidence: [...evidence, told],
     },
   };
-}
-
-type Made = (trigger: Trigger, statement: string, evidence: readonly CauseEvidence[]) => Cause;
-
-/** Points up to a step, the last ones before it included. */
-const upTo = ({ step }: Pick<TimeSeries, 'step'>, onsetStep: number): number =>
-  step.findLastIndex((one) => one <= onsetStep);
-
-type Rates = Pick<TimeSeries, 'step' | 'value'>;
-
-/** The rates of an attempt; those of the one that it goes on from, before its first step, stand in front. */
-function ratesUpTo({ attempts }: Run, series: TimeSeries, index: number): Rates {
-  const own = attemptOf(series, index);
-  const first = attempts[index]?.firstStep ?? 0;
-  if (index === 0 || !(first > attempts[index - 1]!.firstStep)) return own;
-  const { step, value } = attemptOf(series, index - 1);
-  let count = 0;
-  while (count < step.length && step.at(count)! < first) count++;
-  return {
-    step: joinedOf([step.subarray(0, count), own.step]),
-    value: joinedOf([value.subarray(0, count), own.value]),
-  };
-}
-
-function byRate(rates: Rates | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
-  if (rates === undefined) return null;
-  const until = upTo(rates, onsetStep);
-  const raised = until < 1 ? null : raisedRate(rates.value, until);
-  if (raised === null) return null;
-  const step = rates.step.at(raised.from)!;
-  const value = rates.value.at(raised.from)!;
-  const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
-  return made('learning-rate', statement, [
-    {
-      id: 'learning-rate',
-      statement,
-      value,
-      unit: 'learning rate',
-      usual: null,
-      at: { step, batchStep: null },
-    },
-  ]);
-}
-
-function byNorm(norms: TimeSeries | undefined, onsetStep: number, unit: string, made: Made): Cause | null {
-  if (norms === undefined) return null;
-  const until = upTo(norms, onsetStep);
-  const from = Math.max(0, until - WINDOW);
-  const broken = norms.value.subarray(from, until + 1).findIndex((norm) => !Number.isFinite(norm));
-  if (until < 0 || broken < 0 || norms.step.at(from + broken)! >= onsetStep) return null;
-  const step = norms.step.at(from + broken)!;
-  const statement = `the gradient norm is ${norms.value.at(from + broken)} at ${unit} ${step}, before the loss leaves its usual range at ${unit} ${onsetStep}`;
-  return made('precision', statement, [
-    {
-      id: 'non-finite-gradient',
-      statement,
-      value: norms.value.at(from + broken)!,
-      unit: 'norm',
-      usual: null,
-      at: { step, batchStep: null },
-    },
-  ]);
-}
-
-function byResume(
-  run: Run,
-  attempt: Run['attempts'][number] | undefined,
-  onsetStep: number,
-  losses: TimeSeries | undefined,
-  made: Made,
-): Cause | null {
-  if (attempt === undefined || attempt.index === 0) return null;
-  const points = (losses?.step ?? new Float64Array()).filter((step) => step <= onsetStep).length;
-  if (points > WINDOW) return null;
-  const statement = `training was resumed at ${run.stepUnit} ${attempt.firstStep}, and the ${ORDINALS[Math.max(0, points - 1)]} loss after that is out of the usual range`;
-  return made('optimizer-state', `${statement}: the optimizer state may be lost`, [
-    {
-      id: 'resume',
-      statement,
-      value: attempt.firstStep,
-      unit: run.stepUnit,
-      usual: null,
-      at: { step: attempt.firstStep, batchStep: null },
-    },
-  ]);
-}
-
-/** A loss that breaks in a warm-up or at its height: that is a fact of the log, and no cause. A healthy run has a warm-up too. */
-function inWarmUp(
-  rates: TimeSeries | undefined,
-  onsetStep: number,
-  unit: string,
-  made: Made,
-  would: string,
-): Cause | null {
-  if (rates === undefined) return null;
-  const until = upTo(rates, onsetStep);
-  const risen = warmUpTo(rates.value, until);
-  if (risen === null) return null;
-  const [first, last] = [risen.from, risen.to].map((at) => ({
-    rate: formatNumber(rates.value.at(at)!),
-    step: rates.step.at(at)!,
-  })) as [{ rate: string; step: number }, { rate: string; step: number }];
-  const statement =
-    risen.to === until
-      ? `the learning rate was still rising, from ${first.rate} at ${unit} ${first.step} to ${last.rate} at ${unit} ${last.step}, its highest so far, when the loss left its usual range at ${unit} ${onsetStep}`
-      : `the learning rate rose from ${first.rate} at ${unit} ${first.step} to its highest, ${last.rate}, at ${unit} ${last.step}, shortly before the loss left its usual range at ${unit} ${onsetStep}`;
-  return made('none-found', `${statement}; ${UNTOLD}; ${would}`, [
-    {
-      id: 'learning-rate',
-      statement,
-      value: rates.value.at(risen.to)!,
-      unit: 'learning rate',
-      usual: null,
-      at: { step: last.step, batchStep: null },
-    },
-  ]);
 }
 
 /** What to try, said to be untried; `given` is the learning rate of before or how much less of a weight decay, with its line for the script, where they are known. */

@@ -3,6 +3,8 @@
  * usual on reference batches. The log tells whether batches and rate are those of before, and trainings from the first state tell
  * whether shorter steps go on from it.
  */
+
+import { raisedRate } from '../../judge/failures/rates.ts';
 import { endLevel } from '../../judge/incidents/losses.ts';
 import { isRaised, LEAST_STATES, usualRange } from '../../judge/incidents/unlike.ts';
 import { medianOf } from '../../model/order-statistics.ts';
@@ -10,7 +12,6 @@ import type { ReplayArm } from '../../model/replay.ts';
 import type { RuleChoice } from '../../step/rules/choice.ts';
 import { type Ended, HOLDS, HURT, outcomeOf } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
-import { raisedRate } from './changes.ts';
 import type { Observed } from './observe.ts';
 
 /** What is known of the run right before a capture. */

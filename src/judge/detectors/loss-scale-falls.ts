@@ -1,7 +1,7 @@
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import { COUNT } from '../../model/options.ts';
 import { attemptOf } from '../../model/run.ts';
-import { lossScaleOf } from '../incidents/signs.ts';
+import { fallsToEnd, lossScaleOf } from '../incidents/signs.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
@@ -35,8 +35,7 @@ runs, is none.`,
     return outcomeOf(
       scale.attemptOffsets.flatMap((offset, attempt) => {
         const { value, step } = attemptOf(scale, attempt);
-        let from = value.length;
-        while (from > 1 && (value.at(from - 1)! < value.at(from - 2)! || value.at(from - 1) === 0)) from--;
+        const from = fallsToEnd(value);
         const falls = value.length - from;
         if (falls < threshold('falls')) return [];
         return findingAt(run, scale, offset + from, offset + value.length - 1, {

@@ -110,6 +110,13 @@ export const lossScaleOf = (run: Run): TimeSeries | undefined =>
       /(^|[^a-z])(loss|grad|amp)?[-_ /.]?scaler?[-_ /.]?(scale)?$/i.test(name) && /scale/i.test(name),
   );
 
+/** Position of the first of the points at the end at which a loss scale is below that of the point before, or 0. */
+export function fallsToEnd(scale: Column): number {
+  let from = scale.length;
+  while (from > 1 && (scale.at(from - 1)! < scale.at(from - 2)! || scale.at(from - 1) === 0)) from--;
+  return from;
+}
+
 /** Points in a row that a loss scaler skips before it has found a scale; more are a run that is dead. */
 const SKIPPED_POINTS = 5;
 

@@ -1,0 +1,119 @@
+import type { Column } from '../../model/column.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
+import type { KnownFailure } from './failure.ts';
+import { type LogEvidence, lastBefore, levelBefore, levelFrom } from './log-evidence.ts';
+
+/** Points before and after a change that make its levels, and over which it has to last. */
+const LEVEL = 50;
+/** A smaller factor is noise or a slow change. */
+const LEAST = 1.8;
+/** Share within which a factor is a number of the configuration, and its levels before and at the end are steady. */
+const [EQUAL, STEADY] = [0.03, 0.15];
+/** Share within which the two hundred norms before have the level of the last fifty of them. */
+const EARLIER = 0.5;
+/** Standard errors by which the loss may have moved. */
+const UNMOVED = 3;
+
+/** Settings that a wrong reduction multiplies by: ranks, accumulated batches, the loss scale. */
+const NUMBERS =
+  /world_?size|num_?(gpus|devices|processes|nodes|ranks)|n_?(gpu|procs)|nproc|accum|micro_?batch|gradient_?steps|loss_?scale/i;
+
+export const gradientNormFactor: KnownFailure = {
+  id: 'gradient-norm-times-k',
+  title: 'The gradient norm is k times as large from one step on',
+  symptoms: [
+    'gradient accumulation',
+    'accumulation',
+    'grad norm',
+    'all-reduce',
+    'allreduce',
+    'ranks',
+    'world size',
+    'ddp',
+    'loss scale',
+    'sum instead of mean',
+    'not divided',
+  ],
+  docs: {
+    summary:
+      'The gradient norm is multiplied by a number of the configuration at one step and to the end, under a loss that does not move.',
+    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, every norm after it is outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss does not move by ${UNMOVED} standard errors. The factor is within ${100 * EQUAL} % of a setting: ranks, accumulated batches, the loss scale.`,
+    notThis:
+      'A norm that changes by another factor: then it became k times as large, and the cause stays open (`gradient-norm-spike`). A norm that grows slowly, as in many healthy runs.',
+    whatToDo:
+      'Look at the reduction: a sum over ranks or accumulated batches where a mean was before, a scaled gradient that is clipped or stepped before it is unscaled. A recorded capture confirms it: the audit divides the gradient by that of the mean loss of the batches.',
+  },
+  look(log) {
+    const { run, loss, norms } = log;
+    if (norms === null || loss === null) return null;
+    const until = log.onsetStep === null ? norms.value.length : lastBefore(norms, log.onsetStep) + 1;
+    const at = changeIn(norms.value, until);
+    if (at === null || !lossStays(log, norms.step.at(at)!)) return null;
+    const [before, after] = [levelBefore(norms.value, at, LEVEL), levelFrom(norms.value, at, LEVEL)];
+    const factor = after / before;
+    const setting = [...run.hyperparameters].find(
+      ([name, value]) =>
+        NUMBERS.test(name) &&
+        Number(value) >= LEAST &&
+        Math.min(Math.abs(factor / Number(value) - 1), Math.abs(factor * Number(value) - 1)) <= EQUAL,
+    );
+    if (setting === undefined) return null;
+    const [name, value] = setting;
+    const step = norms.step.at(at)!;
+    const statement = `the gradient norm becomes ${formatNumber(factor, 'brief')} times as large at ${run.stepUnit} ${step} (${formatNumber(before)} before, ${formatNumber(after)} from there on) while the loss does not move`;
+    return {
+      trigger: 'code',
+      confidence: 'likely',
+      lead: 'gradients are summed where they were averaged, or the other way round',
+      step,
+      factor,
+      statement: `${statement}; ${name} is ${value}`,
+      evidence: [
+        {
+          id: 'gradient-norm',
+          statement,
+          value: after,
+          unit: 'norm',
+          usual: null,
+          at: { step, batchStep: null },
+        },
+      ],
+      remedy: {
+        action: 'fix-code',
+        statement: `look at what changed in accumulation, reduction over ranks and unscaling at ${run.stepUnit} ${step}; the gradient of one batch, computed with and without it, confirms the factor ${formatNumber(factor, 'brief')}`,
+      },
+    };
+  },
+};
+
+/** Position from which on the norms are k times as large to the end; null without one. */
+function changeIn(value: Column, end: number): number | null {
+  for (let at = LEVEL; at + LEVEL <= end; at++) {
+    const ratio = value.at(at)! / value.at(at - 1)!;
+    if (!(ratio >= LEAST / 1.4 || ratio <= 1.4 / LEAST)) continue;
+    const [before, after] = [value.subarray(at - LEVEL, at), value.subarray(at, at + LEVEL)];
+    const factor = medianOf(after) / medianOf(before);
+    if (!(factor >= LEAST || factor <= 1 / LEAST)) continue;
+    const sign = factor > 1 ? 1 : -1;
+    const edge = before.map((one) => sign * one).filter(Number.isFinite);
+    const highest = Math.max(...edge);
+    const apart = after.every((one) => sign * one > highest);
+    const last = levelBefore(value, end, LEVEL);
+    // What was larger for a while and is as before is no lasting change.
+    const wasSo = Math.abs(levelBefore(value, at, 4 * LEVEL) / medianOf(before) - 1) <= EARLIER;
+    if (apart && wasSo && Math.abs(last / medianOf(after) - 1) <= STEADY) return at;
+  }
+  return null;
+}
+
+/** Whether the loss around a step has the same level before and after it, by its noise. */
+function lossStays({ loss }: LogEvidence, step: number): boolean {
+  const at = loss!.step.findIndex((one) => one >= step);
+  if (at < LEVEL || at + LEVEL > loss!.value.length) return false;
+  const [before, after] = [loss!.value.subarray(at - LEVEL, at), loss!.value.subarray(at, at + LEVEL)];
+  const [a, b] = [medianOf(before), medianOf(after)];
+  const noise = MAD_TO_SIGMA * medianOf(before.map((one) => Math.abs(one - a)));
+  // The error of a median of noise is a quarter more than that of a mean.
+  return Math.abs(b - a) <= UNMOVED * 1.25 * noise * Math.sqrt(2 / LEVEL);
+}

@@ -1,0 +1,125 @@
+import { formatNumber } from '../../model/format-number.ts';
+import type { KnownFailure } from './failure.ts';
+import { type LogEvidence, type Points, ratesWithHistory } from './log-evidence.ts';
+import { raisedRate, warmUpTo } from './rates.ts';
+
+export const raisedRateFailure: KnownFailure = {
+  id: 'rate-raised',
+  title: 'The learning rate rose shortly before',
+  symptoms: [
+    'learning rate',
+    'lr',
+    'spike',
+    'diverged',
+    'exploding',
+    'blows up',
+    'schedule',
+    'warmup',
+    'warm-up',
+  ],
+  docs: {
+    summary:
+      'The logged learning rate rises by half or more in the ten logged points before the loss leaves its usual range.',
+    evidence:
+      'One logged rate is at least 1.5 times the one before and 1.5 times the median before, and outside of the range of the earlier ones, widened by half of it. A resume is judged against the attempt that it goes on from.',
+    notThis:
+      'A warm-up, whose steps are each in proportion; a restart of the schedule after which the loss is what it was at that rate (`schedule-restart`).',
+    whatToDo:
+      'Keep the rate as it was before and find what set it: a schedule that begins anew at a resume, a scheduler that steps twice, a typing error. The same steps at the old rate confirm it: the loss stays in its range.',
+  },
+  look(log) {
+    const { run, onsetStep } = log;
+    const rates = ratesWithHistory(log);
+    if (rates === null || onsetStep === null) return null;
+    const until = rates.step.findLastIndex((one) => one <= onsetStep);
+    const raised = until < 1 ? null : raisedRate(rates.value, until);
+    if (raised === null) return null;
+    const step = rates.step.at(raised.from)!;
+    const value = rates.value.at(raised.from)!;
+    const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${run.stepUnit} ${step}, before the loss leaves its usual range at ${run.stepUnit} ${onsetStep}`;
+    return {
+      trigger: 'learning-rate',
+      confidence: 'likely',
+      lead: 'the learning rate rose',
+      step,
+      factor: raised.times,
+      statement,
+      evidence: [
+        {
+          id: 'learning-rate',
+          statement,
+          value,
+          unit: 'learning rate',
+          usual: null,
+          at: { step, batchStep: null },
+        },
+      ],
+      remedy: {
+        action: 'lower-learning-rate',
+        statement: `keep the learning rate as it was before ${run.stepUnit} ${step} (${formatNumber(raised.before)}) and look at what set it; the same steps at that rate confirm it`,
+      },
+    };
+  },
+};
+
+/** A loss that breaks in a warm-up or at its height: a fact of the log and no cause, since a healthy run has a warm-up too. */
+export const brokeInWarmUp: KnownFailure = {
+  id: 'broke-in-warm-up',
+  title: 'The loss breaks while the learning rate rises to its height',
+  symptoms: ['warmup', 'warm-up', 'no warmup', 'peak learning rate', 'early divergence'],
+  docs: {
+    summary:
+      'The loss leaves its usual range while the learning rate still rises, or within ten logged points of its highest value.',
+    evidence:
+      'The logged rate rises step by step, at least four times and to half as much again, and is higher than ever before.',
+    notThis:
+      'A healthy run has a warm-up, too: the log does not show whether the rate did it, so the cause stays open.',
+    whatToDo:
+      'Run again from a checkpoint before at half of the highest rate, or with a warm-up of twice the length. If the loss breaks at the same step all the same, it was the data of that step.',
+  },
+  look(log) {
+    const { run, onsetStep, rates } = log;
+    if (rates === null || onsetStep === null) return null;
+    const words = warmUpWords(log, rates);
+    if (words === null) return null;
+    const { statement, value, step } = words;
+    return {
+      trigger: 'none-found',
+      confidence: null,
+      step: null,
+      statement: `${statement}; the log does not show whether that did it`,
+      evidence: [
+        {
+          id: 'learning-rate',
+          statement,
+          value,
+          unit: 'learning rate',
+          usual: null,
+          at: { step, batchStep: null },
+        },
+      ],
+      remedy: {
+        action: 'rewind',
+        statement: `run again from a checkpoint before ${run.stepUnit} ${onsetStep} at half of that rate (${formatNumber(value / 2)}): if the loss breaks at the same ${run.stepUnit} all the same, look at the data of that ${run.stepUnit}`,
+      },
+    };
+  },
+};
+
+function warmUpWords(
+  { run, onsetStep }: LogEvidence,
+  rates: Points,
+): { readonly statement: string; readonly value: number; readonly step: number } | null {
+  const unit = run.stepUnit;
+  const until = rates.step.findLastIndex((one) => one <= onsetStep!);
+  const risen = warmUpTo(rates.value, until);
+  if (risen === null) return null;
+  const [from, to] = [risen.from, risen.to].map(
+    (at) => `${formatNumber(rates.value.at(at)!)} at ${unit} ${rates.step.at(at)}`,
+  ) as [string, string];
+  const statement =
+    risen.to === until
+      ? `the learning rate was still rising, from ${from} to ${to}, its highest so far, when the loss left its usual range at ${unit} ${onsetStep}`
+      : `the learning rate rose from ${from} to its highest, ${to}, shortly before the loss left its usual range at ${unit} ${onsetStep}`;
+  return { statement, value: rates.value.at(risen.to)!, step: rates.step.at(risen.to)! };
+}

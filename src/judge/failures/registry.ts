@@ -1,0 +1,52 @@
+/** The known failures, the more specific first: the first one that the log shows is the cause that is reported. */
+import type { Run } from '../../model/run.ts';
+import type { JudgedRun } from '../incidents/verdict.ts';
+import { abruptFall } from './abrupt-fall.ts';
+import { badBatch } from './bad-batch.ts';
+import { blowUp } from './blow-up.ts';
+import { deadFromTheStart } from './dead-from-the-start.ts';
+import { evaluationAlone } from './evaluation-alone.ts';
+import type { FoundFailure, KnownFailure } from './failure.ts';
+import { gradientNormFactor } from './gradient-norm-factor.ts';
+import { gradientNotFinite } from './gradient-not-finite.ts';
+import { jumpAtResume } from './jump-at-resume.ts';
+import { logEvidence } from './log-evidence.ts';
+import { openCause } from './open-cause.ts';
+import { brokeInWarmUp, raisedRateFailure } from './raised-rate.ts';
+import { scalerSkipsEveryStep } from './scaler-skips-every-step.ts';
+import { scheduleRestart } from './schedule-restart.ts';
+
+export const KNOWN_FAILURES: readonly KnownFailure[] = [
+  scalerSkipsEveryStep,
+  deadFromTheStart,
+  scheduleRestart,
+  raisedRateFailure,
+  gradientNotFinite,
+  jumpAtResume,
+  abruptFall,
+  gradientNormFactor,
+  badBatch,
+  blowUp,
+  brokeInWarmUp,
+  evaluationAlone,
+  openCause,
+];
+
+/** A failure that was found, with the name of its page. */
+export type NamedFailure = FoundFailure & { readonly id: string };
+
+/**
+ * The first known failure that a log shows; `cause-not-shown` where it shows an incident and none of the others.
+ *
+ * @param onsetStep of the leading incident; null without one
+ * @param judged null where only the onset is known
+ * @returns null where the log shows neither an incident nor a failure
+ */
+export function failureOf(run: Run, onsetStep: number | null, judged: JudgedRun | null): NamedFailure | null {
+  const log = logEvidence(run, onsetStep, judged);
+  for (const known of KNOWN_FAILURES) {
+    const found = known.look(log);
+    if (found !== null) return { ...found, id: known.id };
+  }
+  return null;
+}

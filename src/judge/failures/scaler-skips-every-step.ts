@@ -1,0 +1,59 @@
+import { formatNumber } from '../../model/format-number.ts';
+import { fallsToEnd } from '../incidents/signs.ts';
+import type { KnownFailure } from './failure.ts';
+
+/** Points in a row at which the scale falls; a scaler finds its scale in up to five. */
+const FALLS = 6;
+
+export const scalerSkipsEveryStep: KnownFailure = {
+  id: 'scaler-skips-every-step',
+  title: 'The loss scaler skips every step',
+  symptoms: [
+    'fp16',
+    'float16',
+    'half',
+    'amp',
+    'mixed precision',
+    'gradscaler',
+    'loss scale',
+    'overflow',
+    'underflow',
+    'inf',
+  ],
+  docs: {
+    summary:
+      'Gradients overflow in float16, the scaler lowers its scale at every step, and no weight changes any more.',
+    evidence: `The logged loss scale falls at each of its last ${FALLS} points or more, or is 0.`,
+    notThis: 'A scaler that looks for its scale at the start skips a few steps and then keeps its scale.',
+    whatToDo:
+      'Train in bfloat16, or in float32. If float16 has to stay, find what overflows: the largest input, an exponential, a division, an epsilon of 1e-8, which is 0 in float16. One step in float32 from the checkpoint before confirms it: its gradient is finite if only the precision was too small.',
+  },
+  look({ run, scale }) {
+    if (scale === null) return null;
+    const from = fallsToEnd(scale.value);
+    if (scale.value.length - from < FALLS) return null;
+    const [step, before, last] = [scale.step.at(from)!, scale.value.at(from - 1)!, scale.value.at(-1)!];
+    const statement = `from ${run.stepUnit} ${step} on the loss scaler skips every step: its scale falls from ${formatNumber(before)} to ${formatNumber(last)}`;
+    return {
+      trigger: 'precision',
+      confidence: 'likely',
+      lead: 'gradients overflow in float16',
+      step,
+      statement: `${statement}, and no weight changes any more`,
+      evidence: [
+        {
+          id: 'skipped-steps',
+          statement,
+          value: scale.value.length - from,
+          unit: 'steps',
+          usual: null,
+          at: { step, batchStep: null },
+        },
+      ],
+      remedy: {
+        action: 'raise-precision',
+        statement: `go back to a checkpoint before ${run.stepUnit} ${step} and train in bfloat16 or float32; one step there in float32 confirms it: its gradient is finite. If it is not, look for what overflows in that batch`,
+      },
+    };
+  },
+};

@@ -1,0 +1,391 @@
+/** Every known failure: a run that shows it, and three healthy or other runs that look alike and must not. */
+import { describe, expect, it } from 'vitest';
+import { failureOf, KNOWN_FAILURES } from '../../src/judge/failures/registry.ts';
+import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import type { Attempt, Role, Run, TimeSeries } from '../../src/model/run.ts';
+import { makeRun, makeSeries } from '../support/make-report.ts';
+
+/** In (-1, 1), the same for the same number. */
+const noise = (k: number): number => {
+  const x = Math.sin(k * 12.9898 + 78.233) * 43758.5453;
+  return 2 * (x - Math.floor(x)) - 1;
+};
+/** Values of a quantity at steps 1 to n, with a relative noise of a tenth. */
+const noisy = (n: number, level: (i: number) => number, salt = 0): number[] =>
+  Array.from({ length: n }, (_, i) => level(i) * (1 + 0.1 * noise(i + salt)));
+const exact = (n: number, level: (i: number) => number): number[] =>
+  Array.from({ length: n }, (_, i) => level(i));
+const learning = (i: number): number => 0.4 + 2 * Math.exp(-i / 40);
+
+interface Logged {
+  readonly loss: readonly number[];
+  readonly norms?: readonly number[];
+  readonly rates?: readonly number[];
+  readonly scale?: readonly number[];
+  readonly evals?: readonly number[];
+  readonly epochs?: readonly number[];
+  readonly settings?: Readonly<Record<string, number>>;
+  readonly every?: number;
+}
+
+function runOf({ loss, norms, rates, scale, evals, epochs, settings = {}, every = 1 }: Logged): Run {
+  const columns: readonly (readonly [string, Role, readonly number[] | undefined, number])[] = [
+    ['loss', 'loss', loss, every],
+    ['grad_norm', 'grad_norm', norms, every],
+    ['lr', 'learning_rate', rates, every],
+    ['loss_scale', 'other', scale, every],
+    ['eval_loss', 'eval_loss', evals, 50],
+    ['epoch', 'other', epochs, every],
+  ];
+  const run = makeRun(
+    'log.csv',
+    columns.flatMap(([name, role, values, apart]) =>
+      values === undefined ? [] : [makeSeries(name, role, values, apart)],
+    ),
+  );
+  return { ...run, hyperparameters: new Map(Object.entries(settings)) };
+}
+
+function told(run: Run) {
+  const judged = judgeRun(run);
+  return failureOf(run, judged.verdict.onsetStep, judged);
+}
+
+/** Two attempts; the second goes on at a step of the first. */
+function resumed(first: readonly number[], from: number, second: readonly number[]): Run {
+  const steps = [...first.map((_, i) => i + 1), ...second.map((_, i) => from + i)];
+  const series: TimeSeries = {
+    ...makeSeries('loss', 'loss', [...first, ...second]),
+    step: Float64Array.from(steps),
+    attemptOffsets: [0, first.length],
+  };
+  const attempts: Attempt[] = [
+    { index: 0, firstStep: 1, lastStep: first.length, reason: 'start' },
+    { index: 1, firstStep: from, lastStep: from + second.length - 1, reason: 'step-went-back' },
+  ];
+  return { ...makeRun('log.csv', [series]), attempts };
+}
+
+const nanFrom = (values: readonly number[], at: number): number[] =>
+  values.map((value, i) => (i >= at ? Number.NaN : value));
+const grows = (values: readonly number[], at: number, by = 1.8): number[] =>
+  values.map((value, i) => (i < at ? value : value * by ** (i - at + 1)));
+const calm = noisy(400, learning);
+const flatRate = exact(400, () => 0.01);
+const cosine = (n: number, period: number, height = 0.1): number[] =>
+  exact(n, (i) => 0.0001 + (height / 2) * (1 + Math.cos((Math.PI * (i % period)) / period)));
+
+/** Of each failure: the runs that show it, and those that do not, by what they are. */
+const CASES: Readonly<
+  Record<string, { readonly shows: Record<string, Run>; readonly not: Record<string, Run> }>
+> = {
+  'scaler-skips-every-step': {
+    shows: {
+      'a scale that falls to the end': runOf({
+        loss: calm,
+        scale: exact(400, (i) => (i < 300 ? 65536 : 65536 / 2 ** (i - 299))),
+      }),
+    },
+    not: {
+      'a scaler that finds its scale at the start': runOf({
+        loss: calm,
+        scale: exact(400, (i) => Math.max(1024, 65536 / 2 ** i)),
+      }),
+      'a scale that grows': runOf({ loss: calm, scale: exact(400, (i) => 1024 * 2 ** Math.floor(i / 100)) }),
+      'a skip now and then': runOf({
+        loss: calm,
+        scale: exact(400, (i) => (i % 100 === 99 ? 32768 : 65536)),
+      }),
+    },
+  },
+  'dead-from-the-start': {
+    shows: {
+      'a first rise that is never made up for': runOf({
+        loss: noisy(400, (i) => (i < 4 ? 2.3 : 2.3 + 300 * Math.exp(-(i - 4) / 3))),
+        rates: exact(400, () => 0.3),
+      }),
+      'a rate of 0': runOf({ loss: noisy(400, () => 2.3), rates: exact(400, () => 0) }),
+      'a gradient of 0': runOf({ loss: noisy(400, () => 2.3), norms: exact(400, () => 0) }),
+    },
+    not: {
+      'a loss that falls': runOf({ loss: calm, rates: flatRate }),
+      'a first rise that is made up for': runOf({
+        loss: noisy(400, (i) => (i < 20 ? 2.3 + 5 * Math.sin(i / 7) : learning(i - 20))),
+      }),
+      'fine-tuning from good weights': runOf({ loss: noisy(400, () => 0.31), rates: exact(400, () => 2e-5) }),
+    },
+  },
+  'schedule-restart': {
+    shows: {
+      'a cosine with restarts, and the loss of its height': runOf({
+        loss: noisy(900, (i) => 0.2 + 4 * cosine(900, 300)[i]! + 2 * Math.exp(-i / 30)),
+        rates: cosine(900, 300),
+      }),
+    },
+    not: {
+      'a single cosine': runOf({ loss: noisy(400, learning), rates: cosine(400, 400) }),
+      'a warm-up': runOf({ loss: grows(calm, 390), rates: exact(400, (i) => 1e-4 * (i + 1)) }),
+      'a restart that ruins the run': runOf({
+        loss: noisy(600, (i) => (i < 400 ? learning(i) : 40)),
+        rates: cosine(600, 400),
+      }),
+    },
+  },
+  'rate-raised': {
+    shows: {
+      'a rate that rises 30-fold': runOf({
+        loss: noisy(400, (i) => (i < 302 ? learning(i) : 60)),
+        rates: exact(400, (i) => (i < 300 ? 0.01 : 0.3)),
+      }),
+    },
+    not: {
+      'a rate that rose without harm': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i < 300 ? 0.01 : 0.03)),
+      }),
+      'a rate that rose long before': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)),
+        rates: exact(400, (i) => (i < 100 ? 0.01 : 0.03)),
+      }),
+      'a rate that falls': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)),
+        rates: exact(400, (i) => (i < 300 ? 0.01 : 0.001)),
+      }),
+    },
+  },
+  'gradient-not-finite': {
+    shows: {
+      'a norm that is infinite before the loss is': runOf({
+        loss: nanFrom(calm, 300),
+        norms: noisy(400, () => 1).map((value, i) => (i === 297 ? Number.POSITIVE_INFINITY : value)),
+      }),
+    },
+    not: {
+      'a norm that is no number with the loss': runOf({
+        loss: nanFrom(calm, 300),
+        norms: nanFrom(
+          noisy(400, () => 1),
+          300,
+        ),
+      }),
+      'a skipped step of a healthy run': runOf({
+        loss: calm,
+        norms: noisy(400, () => 1).map((value, i) => (i === 200 ? Number.POSITIVE_INFINITY : value)),
+      }),
+      'a norm that was no number long before': runOf({
+        loss: nanFrom(calm, 300),
+        norms: noisy(400, () => 1).map((value, i) => (i === 100 ? Number.NaN : value)),
+      }),
+    },
+  },
+  'jump-at-resume': {
+    shows: {
+      'steps that are worse the second time': resumed(
+        calm,
+        301,
+        noisy(400, () => 0.8, 7),
+      ),
+      'a jump at once': resumed(
+        calm,
+        401,
+        noisy(300, () => 9, 7),
+      ),
+    },
+    not: {
+      'a resume that goes on': resumed(
+        calm,
+        301,
+        noisy(400, () => 0.41, 7),
+      ),
+      'a beginning anew': resumed(calm, 1, noisy(400, learning, 7)),
+      'a jump long after a resume': resumed(
+        calm,
+        301,
+        noisy(400, (i) => (i < 250 ? 0.41 : 9), 7),
+      ),
+    },
+  },
+  'loss-falls-abruptly': {
+    shows: {
+      'a fall to a twentieth from one step to the next': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 0.02)),
+      }),
+    },
+    not: {
+      'a step of the schedule': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 0.08)),
+        rates: exact(400, (i) => (i < 300 ? 0.1 : 0.01)),
+      }),
+      'a network that generalises over forty steps': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : Math.max(0.02, 0.4 * 0.92 ** (i - 300)))),
+      }),
+      'a loss that halves': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 0.2)) }),
+      'one easy batch': runOf({ loss: calm.map((value, i) => (i === 300 ? 0.01 : value)) }),
+    },
+  },
+  'gradient-norm-times-k': {
+    shows: {
+      'a norm that is 8 times as large with 8 ranks': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : 8), 3),
+        settings: { world_size: 8 },
+      }),
+    },
+    not: {
+      'a norm that is 5 times as large with 8 ranks': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : 5), 3),
+        settings: { world_size: 8 },
+      }),
+      'a norm that grows slowly to 8 times': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => 1 + (7 * i) / 400, 3),
+        settings: { world_size: 8 },
+      }),
+      'a norm that is 8 times as large for a while': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 || i > 330 ? 1 : 8), 3),
+        settings: { world_size: 8 },
+      }),
+    },
+  },
+  'nan-out-of-calm': {
+    shows: {
+      'a NaN after calm': runOf({ loss: nanFrom(calm, 311), rates: flatRate }),
+      'a NaN after calm of loss and norm': runOf({ loss: nanFrom(calm, 311), norms: noisy(400, () => 1, 5) }),
+    },
+    not: {
+      'a NaN after a rise': runOf({ loss: nanFrom(grows(calm, 300), 311) }),
+      'a NaN after a rise of the norm': runOf({
+        loss: nanFrom(calm, 311),
+        norms: grows(
+          noisy(400, () => 1, 5),
+          300,
+        ),
+      }),
+      'a NaN after a rise of the rate': runOf({
+        loss: nanFrom(calm, 311),
+        rates: exact(400, (i) => (i < 308 ? 0.01 : 0.5)),
+      }),
+      'a healthy run': runOf({ loss: calm }),
+    },
+  },
+  'nan-after-a-rise': {
+    shows: {
+      'a loss that grows and is NaN': runOf({ loss: nanFrom(grows(calm, 300), 311) }),
+      'a norm that grows and a loss that is NaN': runOf({
+        loss: nanFrom(calm, 311),
+        norms: grows(
+          noisy(400, () => 1, 5),
+          300,
+        ),
+      }),
+    },
+    not: {
+      'a NaN out of calm': runOf({ loss: nanFrom(calm, 311) }),
+      'a rise that comes back': runOf({
+        loss: calm.map((value, i) => (i >= 300 && i < 306 ? value * 1.8 ** (i - 299) : value)),
+      }),
+      'a norm that grows in a healthy run': runOf({ loss: calm, norms: noisy(400, (i) => 1 + i / 100, 5) }),
+    },
+  },
+  'broke-in-warm-up': {
+    shows: {
+      'a loss that breaks while the rate rises': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)),
+        rates: exact(400, (i) => 1e-4 * (i + 1)),
+      }),
+    },
+    not: {
+      'a healthy warm-up': runOf({ loss: calm, rates: exact(400, (i) => 1e-4 * Math.min(i + 1, 100)) }),
+      'a break long after the warm-up': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)),
+        rates: exact(400, (i) => 1e-4 * Math.min(i + 1, 100)),
+      }),
+      'a constant rate': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)), rates: flatRate }),
+    },
+  },
+  'evaluation-alone-bad': {
+    shows: {
+      'no evaluation shows what is learnt': runOf({
+        loss: calm,
+        evals: noisy(8, () => 2.4, 11),
+        epochs: exact(400, (i) => i / 400),
+      }),
+    },
+    not: {
+      'an evaluation that falls too': runOf({
+        loss: calm,
+        evals: noisy(8, (i) => 1.6 * learning(50 * (i + 1)), 11),
+        epochs: exact(400, (i) => i / 400),
+      }),
+      'over-fitting': runOf({
+        loss: noisy(400, (i) => 2 * Math.exp(-i / 90)),
+        evals: noisy(8, (i) => 0.7 + 0.2 * Math.abs(i - 3), 11),
+        epochs: exact(400, (i) => i / 20),
+      }),
+      'an evaluation that is flat after many epochs': runOf({
+        loss: calm,
+        evals: noisy(8, () => 2.4, 11),
+        epochs: exact(400, (i) => i / 20),
+      }),
+    },
+  },
+  'cause-not-shown': {
+    shows: { 'a jump of the loss alone': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)) }) },
+    not: {
+      'a healthy run': runOf({ loss: calm }),
+      'a healthy run with everything logged': runOf({
+        loss: calm,
+        rates: flatRate,
+        norms: noisy(400, () => 1),
+      }),
+      'a run of two points': runOf({ loss: [2, 1] }),
+    },
+  },
+};
+
+describe.each(KNOWN_FAILURES.map(({ id }) => id))('%s', (id) => {
+  const { shows, not } = CASES[id]!;
+  it.each(Object.keys(shows))('%s', (name) => {
+    const found = told(shows[name]!);
+    expect(found?.id).toBe(id);
+    expect(found!.statement).toMatch(/^[a-z"].*[^.]$/s);
+    expect(found!.remedy.statement.length).toBeGreaterThan(30);
+    expect(found!.lead === undefined).toBe(found!.confidence === null);
+  });
+  it.each(Object.keys(not))('not %s', (name) => expect(told(not[name]!)?.id).not.toBe(id));
+  it('is defined on no point, one, two, and on NaN alone', () => {
+    for (const loss of [[], [1], [1, 2], [Number.NaN, Number.NaN, Number.NaN]])
+      expect(() => told(runOf({ loss, norms: loss, rates: loss, scale: loss, evals: loss }))).not.toThrow();
+  });
+});
+
+it('has three runs or more that look alike for each failure', () => {
+  expect(Object.keys(CASES).sort()).toEqual(KNOWN_FAILURES.map(({ id }) => id).sort());
+  for (const { not } of Object.values(CASES)) expect(Object.keys(not).length).toBeGreaterThanOrEqual(3);
+});
+
+it('names the step, the batch and the factor', () => {
+  expect(told(CASES['nan-out-of-calm']!.shows['a NaN after calm']!)).toMatchObject({
+    step: 312,
+    trigger: 'data',
+    confidence: 'likely',
+  });
+  expect(told(CASES['rate-raised']!.shows['a rate that rises 30-fold']!)).toMatchObject({
+    step: 301,
+    factor: 30,
+  });
+  expect(
+    told(CASES['gradient-norm-times-k']!.shows['a norm that is 8 times as large with 8 ranks']!)!.factor,
+  ).toBeCloseTo(8, 0);
+  expect(
+    told(CASES['loss-falls-abruptly']!.shows['a fall to a twentieth from one step to the next']!),
+  ).toMatchObject({ step: 301, trigger: 'order' });
+});
+
+it('leaves a NaN open where the records before it are ten steps apart', () => {
+  const found = told(runOf({ loss: nanFrom(calm, 311), every: 10 }));
+  expect(found).toMatchObject({ id: 'nan-out-of-calm', trigger: 'none-found', confidence: null, step: null });
+  expect(found!.statement).toMatch(/nothing between steps 3110 and 3120/);
+});
