@@ -103,6 +103,52 @@ export const ERROR_TEXTS = define({
     message: '{path} is still being written to ({before} bytes, then {after})',
     hint: 'judge it when the training has ended, or use `clippy-diag watch` on a live log',
   },
+  // ---- sources: inputs behind a URL ------------------------------------------------------------------------
+  'source-offline': {
+    exitCode: EXIT.usage,
+    message: '{url} was not read: {reason} forbids the network',
+    hint: 'download it first, or leave {reason} out',
+  },
+  'source-unsupported': {
+    exitCode: EXIT.input,
+    message: '{url} cannot be read: {what} is not supported',
+    hint: '{instead}',
+  },
+  'source-missing': {
+    exitCode: EXIT.input,
+    message: '{url} does not exist (status {status})',
+    hint: 'check the URL; some servers answer so where credentials are missing',
+  },
+  'source-denied': {
+    exitCode: EXIT.input,
+    message: '{url} was refused by the server (status {status})',
+    hint: '{credentials}',
+  },
+  'source-unreachable': {
+    exitCode: EXIT.input,
+    message: '{url} cannot be reached: {reason}',
+    hint: 'check the network and the name of the host; the request was repeated',
+  },
+  'source-refused': {
+    exitCode: EXIT.input,
+    message: '{url} is not followed: {reason}',
+    hint: 'name the address where the file is, if you trust it',
+  },
+  'source-answer': {
+    exitCode: EXIT.input,
+    message: '{url}: the server is not to be relied on: {problem}',
+    hint: 'download the file with another program and name the file',
+  },
+  'source-incomplete': {
+    exitCode: EXIT.input,
+    message: '{url} was read only up to byte {got}: {reason}',
+    hint: 'try again later, or download the file first',
+  },
+  'source-changed': {
+    exitCode: EXIT.input,
+    message: '{url} became another file while it was read',
+    hint: 'judge it when the training has ended, or download it first',
+  },
   'path-leaves-folder': {
     exitCode: EXIT.input,
     message: '"{name}" points out of the folder {folder}',
@@ -307,6 +353,16 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: 'the zip archive has {bytes} bytes and no end record: it was cut off or is still being written',
     hint: 'copy the file again, or take the checkpoint before it',
+  },
+  'archive-malformed': {
+    exitCode: EXIT.input,
+    message: 'not a valid {format} archive: a header of a member is damaged',
+    hint: 'the members before it were read; copy the archive again',
+  },
+  'archive-torn': {
+    exitCode: EXIT.input,
+    message: 'the {format} archive {path} ends within a member: it was cut off or is still being written',
+    hint: 'what came before was read; copy the file again',
   },
   'checksum-mismatch': {
     exitCode: EXIT.input,

@@ -9,17 +9,19 @@ import { LOG_FORMATS } from '../../read/logs/registry.ts';
 import type { ConfigReading } from './gate-flags.ts';
 import type { Io } from './io.ts';
 import { knowing } from './known-values.ts';
+import { offlineFlag } from './remote-paths.ts';
 
 /** The paths of a command that reads whatever lies under them; its class sets `strict = false` to take several. */
 export const pathArgs = {
   path: Args.string({
     required: true,
-    description: 'files and folders; - is standard input',
+    description: 'files, folders and URLs (https, hf, s3); - is standard input',
   }),
 };
 
 /** How logs are read. */
 export const logFlags = {
+  ...offlineFlag,
   format: knowing(
     Flags.string({
       description: `read inputs in this format whatever they look like (${Object.keys(LOG_FORMATS).join(', ')}, or a checkpoint format)`,

@@ -7,6 +7,7 @@ import { command, makingOf } from '../cli/command.ts';
 import { configFlags, configPathOf, readingByConfig, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { fillingScreen, page, pageFlags } from '../cli/page.ts';
 import { statusOn } from '../cli/progress.ts';
+import { withLocalPaths } from '../cli/remote-paths.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { analyze, DEFAULT_BUDGET } from '../engine/analyze.ts';
@@ -62,16 +63,25 @@ export default command({
     const { targets } = await reportTargets(flags.report, [...argv, ...(await configPathOf(flags))], io);
     const status = statusOn(io.stderr);
     const screen = fillingScreen(flags, io);
-    const report = await analyze(argv, {
+    const options = {
       ...readOptionsOf(flags, io, await readingByConfig(flags)),
       thresholds,
       clipLimits: (flags['clip-limit'] ?? []).map(limitOf),
       budget: flags.budget,
       compare: flags.compare,
-      onProgress: status,
-      ...(flags.json || flags.verbose || flags.quiet || flags.brief ? {} : { onFirst: screen.first }),
       ...makingOf(io),
-    }).finally(() => status(''));
+    };
+    const report = await withLocalPaths(argv, flags, io, async ({ paths, shown }) =>
+      shown(
+        await analyze(paths, {
+          ...options,
+          onProgress: (what) => status(shown(what)),
+          ...(flags.json || flags.verbose || flags.quiet || flags.brief
+            ? {}
+            : { onFirst: (first) => screen.first(shown(first)) }),
+        }),
+      ),
+    ).finally(() => status(''));
     const shown = chosen(report, flags);
     if (flags.brief) await printBrief(shown, flags.json, io);
     else if (flags.json) await io.write(json.render(shown, PLAIN));

@@ -10,6 +10,7 @@ import { isCapture, openCapture } from '../../read/captures/read.ts';
 import { auditSummary, renderAudit } from '../../report/audit-text.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { walk } from '../engine/walk.ts';
 
@@ -25,18 +26,14 @@ export default command({
     capture: Args.string({ required: true, description: 'a capture, or a folder that holds captures' }),
   },
   flags: {
+    ...offlineFlag,
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
   },
 
   async run({ args, flags }, io) {
-    const paths = await capturesIn(args.capture);
-    const audits: { readonly path: string; readonly audit: Audit }[] = [];
-    const errors: ErrorRecord[] = [];
-    for (const path of paths) {
-      const capture = await openCapture(path);
-      errors.push(...capture.errors);
-      audits.push({ path, audit: await auditCapture(capture) });
-    }
+    const { audits, errors } = await withLocalPaths([args.capture], flags, io, async ({ paths, shown }) =>
+      shown(await auditsIn(paths[0]!)),
+    );
     const [only] = audits;
     if (flags.json)
       await io.printJson(
@@ -53,6 +50,23 @@ export default command({
     return errors.length > 0 ? EXIT.input : codeOf(audits.map(({ audit }) => audit));
   },
 });
+
+interface Audits {
+  readonly audits: readonly { readonly path: string; readonly audit: Audit }[];
+  readonly errors: readonly ErrorRecord[];
+}
+
+/** Audits every capture below a path. */
+async function auditsIn(path: string): Promise<Audits> {
+  const audits: { readonly path: string; readonly audit: Audit }[] = [];
+  const errors: ErrorRecord[] = [];
+  for (const folder of await capturesIn(path)) {
+    const capture = await openCapture(folder);
+    errors.push(...capture.errors);
+    audits.push({ path: folder, audit: await auditCapture(capture) });
+  }
+  return { audits, errors };
+}
 
 function headline(audit: Audit): string {
   const { length } = brokenLinks(audit);

@@ -5,6 +5,7 @@ import { SCHEMA_VERSION } from '../../model/report.ts';
 import { comparisonText } from '../../report/comparison-text.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
+import { withLocalPaths } from '../cli/remote-paths.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { comparePaths } from '../engine/compare-inputs.ts';
@@ -30,7 +31,7 @@ export default command({
   ],
   takesMany: true,
   args: {
-    path: Args.string({ description: 'two runs: a log, checkpoint, capture, ledger or folder each' }),
+    path: Args.string({ description: 'two runs: a log, checkpoint, capture, ledger, folder or URL each' }),
   },
   flags: {
     ...logFlags,
@@ -61,16 +62,22 @@ export default command({
       damage.push(...records);
       lostRecords += lost;
     };
-    const comparison = await comparePaths(
-      {
-        a,
-        b,
-        onDamage,
-        floor: paths(flags.floor),
-        ...(flags.until === undefined ? {} : { until: flags.until }),
-      },
-      readOptionsOf(flags, io),
-    );
+    const floor = paths(flags.floor);
+    const until = flags.until === undefined ? {} : { until: flags.until };
+    const comparison = await withLocalPaths([...a, ...b, ...floor], flags, io, async (local) => {
+      const side = (from: number, length: number) => local.paths.slice(from, from + length);
+      const compared = await comparePaths(
+        {
+          a: side(0, a.length),
+          b: side(a.length, b.length),
+          floor: side(a.length + b.length, floor.length),
+          onDamage: (records, lost) => onDamage(local.shown(records), lost),
+          ...until,
+        },
+        readOptionsOf(flags, io),
+      );
+      return local.shown(compared);
+    });
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, comparison });
     else
       await io.print(comparisonText(comparison, terminalOptions(io.stdout, io.env, flags.ascii)).join('\n'));

@@ -7,6 +7,7 @@ import { briefFlag, printBrief } from '../cli/brief-output.ts';
 import { command, makingOf } from '../cli/command.ts';
 import { configOf, gateFlags, readingByConfig, settleFlag, settleOf } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
+import { withLocalPaths } from '../cli/remote-paths.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -30,7 +31,7 @@ export default command({
   args: {
     path: Args.string({
       required: true,
-      description: 'logs, folders, saved reports, or patterns of them; - is standard input',
+      description: 'logs, folders, saved reports, patterns of them, or URLs; - is standard input',
     }),
   },
   flags: {
@@ -64,12 +65,17 @@ export default command({
       io,
     );
     const status = statusOn(io.stderr);
-    const evidence = await readGateEvidence(argv, {
+    const options = {
       ...readOptionsOf(flags, io, await readingByConfig(flags)),
       ...settleOf(flags, io),
       ...makingOf(io),
       config,
-      onProgress: status,
+    };
+    const evidence = await withLocalPaths(argv, flags, io, async ({ paths, shown, changed }) => {
+      const read = await readGateEvidence(paths, { ...options, onProgress: (what) => status(shown(what)) });
+      const { report, runs } = shown(read);
+      const warnings = [...report.warnings, ...(await changed()).map((error) => error.toRecord())];
+      return { report: { ...report, warnings }, runs };
     }).finally(() => status(''));
     const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
     // Its schema takes a library that no gate without a baseline is to wait for.

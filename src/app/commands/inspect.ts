@@ -9,6 +9,7 @@ import { type CommandIo, command } from '../cli/command.ts';
 import { formatError, formatErrorRecord } from '../cli/error-text.ts';
 import { configFlags, readingByConfig } from '../cli/gate-flags.ts';
 import { shareOn } from '../cli/progress.ts';
+import { type LocalPaths, withLocalPaths } from '../cli/remote-paths.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { inspectInputs } from '../engine/inspect.ts';
@@ -27,7 +28,7 @@ export default command({
   takesMany: true,
   args: {
     path: Args.string({
-      description: 'files or folders; `-` is standard input',
+      description: 'files, folders or URLs; `-` is standard input',
     }),
   },
   flags: {
@@ -61,14 +62,13 @@ export default command({
     if (flags.tokens !== undefined) return showTokens(flags.tokens, flags.json, io);
     if (argv.length === 0)
       throw diagError('usage', { problem: 'no input was named', hint: 'clippy-diag inspect PATH' });
-    if (flags.diff) return compare(argv, flags.json, io);
-    if (flags.check) return check(argv, flags.json, io);
+    if (flags.diff) return withLocalPaths(argv, flags, io, (local) => compare(local, flags.json, io));
+    if (flags.check) return withLocalPaths(argv, flags, io, (local) => check(local, flags.json, io));
     const progress = shareOn(io.stderr, io.now);
-    const inspection = await inspectInputs(argv, {
-      ...readOptionsOf(flags, io, await readingByConfig(flags)),
-      listOnly: flags.list,
-      onEntries: progress.tell,
-    });
+    const options = readOptionsOf(flags, io, await readingByConfig(flags));
+    const inspection = await withLocalPaths(argv, flags, io, async ({ paths, shown }) =>
+      shown(await inspectInputs(paths, { ...options, listOnly: flags.list, onEntries: progress.tell })),
+    );
     progress.end();
     const { inputs, hyperparameterFiles, trajectories, skipped, errors } = inspection;
     const empty = inputs
@@ -102,7 +102,7 @@ export default command({
   },
 });
 
-async function compare(paths: readonly string[], json: boolean, io: CommandIo): Promise<ExitCode> {
+async function compare({ paths, shown }: LocalPaths, json: boolean, io: CommandIo): Promise<ExitCode> {
   const [before, after] = paths;
   if (before === undefined || after === undefined || paths.length > 2)
     throw diagError('usage', {
@@ -110,17 +110,17 @@ async function compare(paths: readonly string[], json: boolean, io: CommandIo): 
       hint: 'clippy-diag inspect BEFORE AFTER --diff',
     });
   const { diffCheckpoints } = await import('../engine/checkpoint-diff.ts');
-  const diff = await diffCheckpoints(before, after);
+  const diff = shown(await diffCheckpoints(before, after));
   if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, diff });
   else await io.print(diffText(diff).join('\n'));
   return EXIT.done;
 }
 
 /** Says what each capture allows; 1 where something is not as it should be. */
-async function check(paths: readonly string[], json: boolean, io: CommandIo): Promise<ExitCode> {
+async function check({ paths, shown }: LocalPaths, json: boolean, io: CommandIo): Promise<ExitCode> {
   const { checkCapture } = await import('../engine/check-capture.ts');
   const captures = [];
-  for (const path of paths) captures.push({ path, checks: await checkCapture(path) });
+  for (const path of paths) captures.push(shown({ path, checks: await checkCapture(path) }));
   if (json) await io.printJson({ schemaVersion: SCHEMA_VERSION, captures });
   else
     for (const { path, checks } of captures) {

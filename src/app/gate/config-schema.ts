@@ -124,6 +124,9 @@ export const configSchema = z
       .max(100)
       .optional()
       .meta({ description: 'layouts of printed lines; `teach` writes them' }),
+    offline: z.boolean().optional().meta({
+      description: 'true: refuse URLs, so that nothing is sent anywhere (as --offline)',
+    }),
     acceptGuess: z.boolean().optional().meta({
       description:
         'judge a text whose loss was found by its numbers alone (default false: the gate is inconclusive over it)',

@@ -6,6 +6,7 @@ import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { type DiagError, diagError, tooManyOpenFiles } from '../../model/errors.ts';
 import { nearest } from '../../model/nearest.ts';
+import { isUrl, withoutSecrets } from '../../model/url.ts';
 
 export interface ByteSource {
   /** For messages; not necessarily a file on disk ("a.zip!policy.pth"). */
@@ -224,10 +225,32 @@ const MOST_NAMES = 10_000;
 
 /** The coded error for a path that is not there, with the name in its folder that was probably meant. */
 async function missing(path: string): Promise<DiagError> {
+  if (isUrl(path))
+    return diagError(
+      'source-unsupported',
+      {
+        url: withoutSecrets(path),
+        what: 'a URL in this place',
+        instead: 'analyze, gate, inspect, compare and audit read URLs; download it first for another command',
+      },
+      undefined,
+    );
   const names = (await namesIn(dirname(path))) ?? new Set();
   const near = names.size > MOST_NAMES ? '' : nearest(basename(path), names);
   const details = { path, nearest: near === '' ? '' : join(dirname(path), near), cwd: process.cwd() };
   return diagError('file-missing', details, { path });
+}
+
+/** Gets the bytes [start, end) of a file before they are read. */
+export type Ensure = (start: number, end: number) => Promise<void>;
+
+/** Files whose bytes are somewhere else until a source asks for them, by path without links. */
+const onDemand = new Map<string, Ensure>();
+
+/** Has the bytes of a file fetched before they are read; returns how to stop that. */
+export function bytesOnDemand(path: string, ensure: Ensure): () => void {
+  onDemand.set(path, ensure);
+  return () => onDemand.delete(path);
 }
 
 /** Bytes of a read where several go on at once, and how many: as many as Node has threads for files. */
@@ -253,6 +276,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     closed: false,
   };
   await makeIdle(file);
+  const ensure = onDemand.size === 0 ? undefined : onDemand.get(await realpath(path));
   const readAll = async (open: FileHandle, bytes: Uint8Array, start: number): Promise<void> => {
     for (let filled = 0; filled < bytes.length; ) {
       // A single read of more than 2 GiB fails on Linux, hence pieces.
@@ -270,6 +294,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     byteLength,
     slice: async (start, end) => {
       checkRange(path, start, end, byteLength);
+      await ensure?.(start, end);
       // Filled to its end, or not handed out.
       const bytes = new Uint8Array(Buffer.allocUnsafeSlow(end - start).buffer);
       await withHandle(file, (open) => readAll(open, bytes, start));
@@ -277,6 +302,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     },
     fill: async (bytes, start) => {
       checkRange(path, start, start + bytes.length, byteLength);
+      await ensure?.(start, start + bytes.length);
       await withHandle(file, async (open) => {
         const pieces = Array.from({ length: Math.ceil(bytes.length / READ_AT_ONCE) }, (_, k) =>
           bytes.subarray(k * READ_AT_ONCE, (k + 1) * READ_AT_ONCE),

@@ -1,0 +1,163 @@
+/**
+ * URLs among paths: each becomes a file or folder of a private temporary folder, which fetches its bytes when a reader asks for
+ * them (docs/adr/0020-sources.md). What is shown afterwards names the URL again.
+ */
+import { join, sep } from 'node:path';
+import { DiagError, diagError } from '../../model/errors.ts';
+import { isUrl } from '../../model/url.ts';
+import { makeSpool, type Spool, type SpoolFile, type SpoolLimits } from '../bytes/spool.ts';
+import { sourceOf } from './registry.ts';
+import type { RemoteEntry, Source, SourceOptions } from './source.ts';
+
+export interface Mounted {
+  /** The paths as they were given, with a path of this machine for each URL. */
+  readonly paths: readonly string[];
+  /** A value in which every text that names a temporary path names its URL instead. Errors are errors of the same code. */
+  shown<T>(value: T): T;
+  /** Objects that were read and have another size or version now, each as the error that says so. */
+  changed(): Promise<readonly DiagError[]>;
+  /** Bytes that were fetched so far. */
+  fetched(): number;
+  close(): Promise<void>;
+}
+
+interface Opened {
+  readonly source: Source;
+  readonly entry: RemoteEntry;
+  readonly file: SpoolFile;
+}
+
+/** A name that a server gives, as a path below the folder of its URL. @throws source-answer */
+function safeName(name: string, shown: string): string {
+  const parts = name.split('/');
+  const bad = parts.some(
+    (part) =>
+      part === '' || part === '.' || part === '..' || /[\\\0:]/.test(part) || Buffer.byteLength(part) > 250,
+  );
+  if (bad || name.length > 2000)
+    throw diagError(
+      'source-answer',
+      { url: shown, problem: `"${name.slice(0, 100)}" is no name of a file` },
+      { path: shown },
+    );
+  return join(...parts);
+}
+
+/** The last part of a URL, as the name of a file. */
+function fileName(shown: string): string {
+  const last = shown.replace(/\/+$/, '').split('/').at(-1) ?? '';
+  let name = last;
+  try {
+    name = decodeURIComponent(last);
+  } catch {}
+  return /^[^\\/\0:]{1,200}$/.test(name) && name !== '.' && name !== '..' ? name : 'file';
+}
+
+async function mountOne(source: Source, at: string, spool: Spool, opened: Opened[]): Promise<string> {
+  const { isFolder, entries } = await source.list();
+  const root = join(at, fileName(source.shown));
+  const add = async (entry: RemoteEntry, path: string): Promise<void> => {
+    const file = await spool.add(path, entry.bytes, entry.modified ?? 0, (start, end) =>
+      source.open(entry, start, end),
+    );
+    opened.push({ source, entry, file });
+  };
+  if (!isFolder) {
+    await add(entries[0]!, root);
+    return join(spool.folder, root);
+  }
+  await spool.addFolder(root);
+  for (const entry of entries) await add(entry, join(root, safeName(entry.name, source.shown)));
+  return join(spool.folder, root);
+}
+
+/**
+ * Makes paths of URLs. Nothing is sent for other paths.
+ *
+ * @throws source-…, output-unwritable
+ */
+export async function mountSources(
+  paths: readonly string[],
+  options: SourceOptions & SpoolLimits,
+): Promise<Mounted> {
+  const sources = paths.map((path) => (isUrl(path) ? sourceOf(path, options) : undefined));
+  const spool = await makeSpool(options);
+  const opened: Opened[] = [];
+  /** Temporary path → URL, the longest path first. */
+  const names: [path: string, url: string][] = [];
+  const local: string[] = [];
+  const shown = <T>(value: T): T => renamed(value, names, spool.folder) as T;
+  const close = (): Promise<void> => spool.close();
+  try {
+    for (const [i, path] of paths.entries()) {
+      const source = sources[i];
+      if (source === undefined) {
+        local.push(path);
+        continue;
+      }
+      const mounted = await mountOne(source, String(i), spool, opened);
+      local.push(mounted);
+      const url = source.shown.replace(/\/+$/, '');
+      // Every URL has a folder of its own: what begins so is of this one.
+      names.push([mounted, url], [join(spool.folder, String(i)), url.slice(0, url.lastIndexOf('/'))]);
+    }
+  } catch (error) {
+    await close();
+    throw shown(error);
+  }
+  return {
+    paths: local,
+    shown,
+    fetched: () => opened.reduce((sum, { file }) => sum + file.fetched(), 0),
+    changed: async () => {
+      const errors: DiagError[] = [];
+      for (const { source, entry, file } of opened) {
+        if (!file.wasRead()) continue;
+        const now = await source.again(entry);
+        const other = now.version !== null && entry.version !== null && now.version !== entry.version;
+        if (now.bytes === entry.bytes && !other) continue;
+        const path = shown(file.path);
+        errors.push(
+          diagError(
+            'input-still-written',
+            { path, before: entry.bytes ?? 0, after: now.bytes ?? 0 },
+            { path },
+          ),
+        );
+      }
+      return errors;
+    },
+    close,
+  };
+}
+
+/** Temporary paths in a text, replaced by their URLs. */
+function renamedText(text: string, names: readonly (readonly [string, string])[], folder: string): string {
+  if (!text.includes(folder)) return text;
+  let result = text;
+  for (const [path, url] of names)
+    result = result.split(path).reduce((before, after) => {
+      const rest = sep === '/' || !after.startsWith(sep) ? after : after.replaceAll(sep, '/');
+      return before + url + rest;
+    });
+  return result;
+}
+
+function renamed(value: unknown, names: readonly (readonly [string, string])[], folder: string): unknown {
+  const again = (one: unknown): unknown => renamed(one, names, folder);
+  if (typeof value === 'string') return renamedText(value, names, folder);
+  if (value instanceof DiagError)
+    return new DiagError(
+      value.code,
+      again(value.message) as string,
+      value.exitCode,
+      again(value.where) as typeof value.where,
+      again(value.hint) as typeof value.hint,
+      value.cause,
+    );
+  if (Array.isArray(value)) return typeof value[0] === 'number' ? value : value.map(again);
+  if (value instanceof Map) return new Map([...value].map(([key, one]) => [again(key), again(one)]));
+  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [again(key), again(one)]));
+  return value;
+}

@@ -1,0 +1,189 @@
+/**
+ * `s3://bucket/key` and `s3://bucket/prefix/`: Amazon S3 and what speaks its protocol (AWS_ENDPOINT_URL). Requests are signed
+ * (Signature Version 4) with the credentials that the AWS tools would take; without any they are not signed.
+ */
+import { diagError } from '../../model/errors.ts';
+import { type AwsSettings, awsSettings } from './aws-settings.ts';
+import { type HeadersFor, type HttpAnswer, send, textOf } from './http-client.ts';
+import { type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
+import type { RemoteEntry, Source, SourceOptions } from './source.ts';
+
+const CREDENTIALS =
+  'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), or AWS_PROFILE; AWS_REGION and AWS_ENDPOINT_URL name the server';
+
+/** As S3 counts an encoded key: everything but letters, digits and `-_.~/`. */
+const encodedKey = (key: string): string =>
+  encodeURIComponent(key)
+    .replaceAll('%2F', '/')
+    .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+
+/** Entries below a prefix, at most; a page has a thousand. */
+const MOST_ENTRIES = 20_000;
+
+interface Bucket {
+  /** The URL of an object, or with an empty key of the bucket. */
+  urlOf(key: string): URL;
+  readonly sign: HeadersFor;
+}
+
+function bucketOf(bucket: string, { endpoint, region, credentials }: AwsSettings): Bucket {
+  // A bucket with a dot in its name is no host that a certificate of AWS covers.
+  const base =
+    endpoint !== undefined
+      ? `${endpoint}/${bucket}`
+      : bucket.includes('.')
+        ? `https://s3.${region}.amazonaws.com/${bucket}`
+        : `https://${bucket}.s3.${region}.amazonaws.com`;
+  return {
+    urlOf: (key) => new URL(`${base}/${encodedKey(key)}`),
+    sign: async (url) => {
+      if (credentials === undefined) return {};
+      const { AwsV4Signer } = await import('aws4fetch');
+      const signed = await new AwsV4Signer({ url: url.href, service: 's3', region, ...credentials }).sign();
+      return Object.fromEntries(signed.headers);
+    },
+  };
+}
+
+export function s3Source(text: string, options: SourceOptions): Source {
+  const [, bucket = '', path = ''] = /^s3:\/\/([^/?#]*)\/?(.*)$/s.exec(text) ?? [];
+  const shown = `s3://${bucket}${path === '' ? '' : `/${path}`}`;
+  if (!/^[a-z0-9][a-z0-9._-]{1,62}$/i.test(bucket))
+    throw diagError(
+      'source-unsupported',
+      { url: shown, what: 'this form of an S3 URL', instead: 'write s3://BUCKET/KEY or s3://BUCKET/PREFIX/' },
+      { path: shown },
+    );
+  const folder = path === '' || path.endsWith('/') ? path : `${path}/`;
+  const opened = once(async () => bucketOf(bucket, await settingsFor(bucket, options)));
+  const object = async (key: string): Promise<ObjectRequest> => {
+    const { urlOf, sign } = await opened();
+    return { url: urlOf(key), shown: `s3://${bucket}/${key}`, secret: sign, credentials: CREDENTIALS };
+  };
+  const keyOf = (name: string): string => (name === '' ? path : folder + name);
+
+  const listFolder = async (): Promise<RemoteEntry[]> => {
+    const { urlOf, sign } = await opened();
+    const entries: RemoteEntry[] = [];
+    for (let token: string | undefined = ''; token !== undefined; ) {
+      const url = urlOf('');
+      url.search = new URLSearchParams({
+        'list-type': '2',
+        'encoding-type': 'url',
+        prefix: folder,
+        ...(token === '' ? {} : { 'continuation-token': token }),
+      })
+        .toString()
+        .replaceAll('+', '%20');
+      const answer = await send({ url, secret: sign }, options);
+      if (answer.status !== 200) {
+        answer.body.destroy();
+        throw statusError(answer.status, { shown, credentials: CREDENTIALS });
+      }
+      const xml = await textOf(answer, shown);
+      entries.push(...entriesOf(xml, folder, shown));
+      token = /<IsTruncated>true<\/IsTruncated>/.test(xml) ? member(xml, 'NextContinuationToken') : undefined;
+      if (entries.length > MOST_ENTRIES)
+        throw diagError(
+          'limit-exceeded',
+          {
+            what: `the number of objects below ${shown}`,
+            found: entries.length,
+            limit: MOST_ENTRIES,
+            hint: 'name a longer prefix',
+          },
+          { path: shown },
+        );
+    }
+    return entries;
+  };
+
+  return {
+    shown,
+    list: async () => {
+      const isFolder = path === folder;
+      if (!isFolder)
+        try {
+          return { isFolder: false, entries: [await probe(await object(path), options)] };
+        } catch (error) {
+          if ((error as { code?: unknown }).code !== 'source-missing') throw error;
+          const entries = await listFolder();
+          if (entries.length === 0) throw error;
+          return { isFolder: true, entries };
+        }
+      const entries = await listFolder();
+      if (entries.length === 0)
+        throw diagError('source-missing', { url: shown, status: 404 }, { path: shown });
+      return { isFolder: true, entries };
+    },
+    open: async function* (entry, start, end) {
+      yield* readRange(await object(keyOf(entry.name)), entry, start, end, options);
+    },
+    again: async (entry) => ({
+      ...(await probe(await object(keyOf(entry.name)), options)),
+      name: entry.name,
+    }),
+  };
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
+/** The settings, with the region in which AWS says that the bucket is: a request to another one is refused. */
+async function settingsFor(bucket: string, options: SourceOptions): Promise<AwsSettings> {
+  const settings = await awsSettings(options.env);
+  if (settings.endpoint !== undefined) return settings;
+  const answer: HttpAnswer = await send(
+    { url: new URL(`https://s3.${settings.region}.amazonaws.com/${bucket}?max-keys=0`) },
+    options,
+  );
+  answer.body.destroy();
+  const region = answer.headers['x-amz-bucket-region'];
+  return typeof region === 'string' && /^[a-z0-9-]{1,40}$/.test(region) ? { ...settings, region } : settings;
+}
+
+/** The text of the first element of a name in an answer of S3, whose elements have no attributes. */
+function member(xml: string, name: string): string | undefined {
+  const start = xml.indexOf(`<${name}>`);
+  const end = xml.indexOf(`</${name}>`, start);
+  if (start < 0 || end < 0) return undefined;
+  return xml
+    .slice(start + name.length + 2, end)
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&quot;', '"')
+    .replaceAll('&#34;', '"')
+    .replaceAll('&amp;', '&');
+}
+
+/** The objects of a page of a listing; markers of folders are left out. @throws source-answer */
+function entriesOf(xml: string, folder: string, shown: string): RemoteEntry[] {
+  if (!xml.includes('<ListBucketResult'))
+    throw diagError(
+      'source-answer',
+      { url: shown, problem: 'its listing is not one of S3' },
+      { path: shown },
+    );
+  return xml
+    .split('<Contents>')
+    .slice(1)
+    .flatMap((one) => {
+      const key = decodeURIComponent((member(one, 'Key') ?? '').replaceAll('+', '%20'));
+      const bytes = Number(member(one, 'Size') ?? Number.NaN);
+      const time = Date.parse(member(one, 'LastModified') ?? '');
+      if (!key.startsWith(folder) || key.endsWith('/')) return [];
+      return [
+        {
+          name: key.slice(folder.length),
+          bytes: Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : null,
+          modified: Number.isNaN(time) ? null : time,
+          version: member(one, 'ETag') ?? null,
+        },
+      ];
+    });
+}
