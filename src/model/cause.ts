@@ -1,4 +1,4 @@
-/** Why a run left its band and what would have held: the cause and the remedies of a report, by experiment where one could be made. */
+/** Why a run left its band and what would have prevented it: the cause and the remedies of a report, by experiment where one could be made. */
 
 /** What changed. `none-found` where nothing that changed could be found, or nothing went wrong. */
 export const TRIGGERS = [

@@ -77,23 +77,23 @@ export interface SavedOptimizer {
 
 /** A checkpoint: opening it reads headers only. */
 export interface Checkpoint {
-  /** Names of the files beside it that hold its tensors, where it is an index of such. */
+  /** Names of the files in its folder that hold its tensors, where it is an index of such. */
   readonly shards?: readonly string[];
   readonly kind: 'checkpoint';
   readonly path: string;
   readonly format: string;
   /** "pytorch", "keras", "tensorflow", "tfjs", "onnx", "flax" or null where the container does not tell. */
   readonly framework: string | null;
-  /** Training step, where the file or its name tells. */
+  /** Training step, where the file or its name says it. */
   readonly step: number | null;
   readonly tensors: readonly TensorInfo[];
-  /** Scalars and texts beside the tensors (epoch, global_step, versions). Keys are untrusted text. */
+  /** Scalars and texts next to the tensors (epoch, global_step, versions). Keys are untrusted text. */
   readonly metadata: ReadonlyMap<string, string | number | boolean | null>;
   /** What the file is where it holds neither weights nor an optimizer's state: "state of a scheduler". */
   readonly withoutWeights?: string;
   /** The parameters of each state_dict in the order of the model, tied ones once (PyTorch). */
   readonly stateDicts?: readonly (readonly TensorInfo[])[];
-  /** Optimizers whose parameters are not in this file: their names may be in one beside it. */
+  /** Optimizers whose parameters are not in this file: their names may be in another file of its folder. */
   readonly unnamedOptimizers?: readonly SavedOptimizer[];
   /** Damage that leaves the rest readable. */
   readonly errors: readonly ErrorRecord[];

@@ -71,7 +71,7 @@ function areDecimals(values: Float64Array, divisor: number): boolean {
 }
 
 function decimalsOf(values: Float64Array): Decimals | undefined {
-  // Most numbers have all the digits of the column: too few are told at the first of them.
+  // Most numbers have all the digits of the column: too few are noticed at the first of them.
   const divisor = POWERS.find((power) => areDecimals(values, power));
   if (divisor === undefined) return undefined;
   let least = Number.POSITIVE_INFINITY;

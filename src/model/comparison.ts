@@ -48,7 +48,7 @@ export interface RunComparison {
   readonly partsAt: RunDifference | null;
   /** First step after which the difference never falls under the floor again; null where there is none. */
   readonly forGoodFrom: number | null;
-  /** Levels of the loss at the end, their relative difference and its standard error; null where there is no loss. */
+  /** Levels of the loss at the end, their relative difference and its standard error; null without a loss. */
   readonly end: {
     readonly a: number;
     readonly b: number;

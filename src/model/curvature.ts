@@ -79,7 +79,7 @@ export interface SpectralDensity {
   readonly products: number;
 }
 
-/** The density of one operator, with what tells it from others. */
+/** The density of one operator, with what distinguishes it from others. */
 export interface LabelledDensity
   extends SpectralDensity,
     Pick<CurvatureEntry, 'checkpoint' | 'step' | 'operator' | 'block'> {}

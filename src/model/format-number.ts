@@ -5,7 +5,7 @@
 
 /** Significant digits, by what the reader does with the number. */
 export const DIGITS = {
-  /** Sees its size, which is all that can be told: estimates. */
+  /** Sees its size, which is all that is known: estimates. */
   rough: 2,
   /** Reads it once, in passing: the one-screen page. */
   brief: 3,
@@ -13,7 +13,7 @@ export const DIGITS = {
   glance: 4,
   /** Finds it again in a log, or sets a limit by it: `inspect`, `gate`. Whole numbers have all their digits. */
   lookup: 6,
-  /** Tells it from the number that was expected: error messages. Whole numbers have all their digits. */
+  /** Distinguishes it from the number that was expected: error messages. Whole numbers have all their digits. */
   exact: 9,
 } as const;
 type Precision = keyof typeof DIGITS;

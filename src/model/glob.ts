@@ -1,11 +1,11 @@
 /** The only matcher of patterns with wildcards: names of runs and series, files, parameters of a model, blocks. */
 import { diagError } from './errors.ts';
 
-/** What the wildcards of a pattern stand for. */
+/** What the wildcards of a pattern match. */
 export interface GlobSyntax {
-  /** Letters that `*` and `?` never stand for. */
+  /** Letters that `*` and `?` never match. */
   readonly stops: string;
-  /** Fewest letters that `*` stands for. */
+  /** Fewest letters that `*` matches. */
   readonly least: 0 | 1;
   /** Whether `?` (one letter) and `**` (any letters at all) are wildcards too. */
   readonly paths: boolean;
@@ -15,7 +15,7 @@ export interface GlobSyntax {
 export interface GlobWork {
   steps: number;
   readonly limit: number;
-  /** Where the patterns stand, for messages. */
+  /** Where the patterns are, for messages. */
   readonly path?: string;
 }
 
@@ -29,13 +29,13 @@ export const globWork = (path?: string): GlobWork => ({
   ...(path === undefined ? {} : { path }),
 });
 
-/** A letter, or what a wildcard stands for. */
+/** A letter, or what a wildcard matches. */
 type Token = string | Wildcard;
 interface Wildcard {
   readonly least: 0 | 1;
   readonly most: number;
   readonly stops: string;
-  /** Stands for nothing, or for what ends in `/`. */
+  /** Matches nothing, or what ends in `/`. */
   readonly folders?: true;
 }
 
@@ -45,8 +45,8 @@ export const isGlob = (pattern: string): boolean => /[*?]/.test(pattern);
 const PATHS: GlobSyntax = { stops: '/', least: 0, paths: true };
 
 /**
- * Whether a name matches a glob as a whole: `*` stands for any characters but `/`, `?` for one of them, `**` for any
- * characters at all, `**` with a slash behind it for any folders or none; `a/**` matches `a` too.
+ * Whether a name matches a glob as a whole: `*` matches any characters but `/`, `?` one of them, `**` any
+ * characters at all, `**` with a slash behind it any folders or none; `a/**` matches `a` too.
  *
  * @throws limit-exceeded
  */
@@ -69,7 +69,7 @@ function tokensOf(pattern: string, { stops, least, paths }: GlobSyntax): Token[]
 }
 
 /**
- * What each wildcard of a pattern stands for in a name that matches it as a whole: the first takes as much as it can,
+ * What each wildcard of a pattern matches in a name that matches it as a whole: the first takes as much as it can,
  * then the second; null where the name does not match.
  *
  * Time grows with pattern × name. A regular expression would backtrack without bound on `*a*a*a*…`, and both texts
@@ -117,7 +117,7 @@ function matchBetween(letters: readonly string[], tokens: readonly Token[], work
       },
       work.path === undefined ? undefined : { path: work.path },
     );
-  // rests[t][i]: the tokens from t on match the letters from i on. Kept where they stand behind a wildcard.
+  // rests[t][i]: the tokens from t on match the letters from i on. Kept where they are behind a wildcard.
   const rests: Uint8Array[] = [];
   let rest = new Uint8Array(width);
   rest[letters.length] = 1;
@@ -145,7 +145,7 @@ function matchBetween(letters: readonly string[], tokens: readonly Token[], work
 /** For each place in the letters, whether a token and then the rest match what follows it. */
 function withBefore(letters: readonly string[], token: Token, rest: Uint8Array): Uint8Array<ArrayBuffer> {
   const next = new Uint8Array(rest.length);
-  // Whether a wildcard that stands for at least one letter could begin at the place after this one.
+  // Whether a wildcard that matches at least one letter could begin at the place after this one.
   let going = 0;
   if (typeof token !== 'string' && token.least === 0) next[letters.length] = rest[letters.length]!;
   for (let i = letters.length - 1; i >= 0; i--) {

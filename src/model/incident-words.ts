@@ -6,9 +6,9 @@ export type IncidentClass = Exclude<VerdictClass, 'healthy'>;
 interface IncidentWords {
   /** Follows the name of a series. */
   readonly did: string;
-  /** Stands before the step at which it began. */
+  /** Precedes the step at which it began. */
   readonly since: 'at' | 'from' | 'since';
-  /** How it ends, where it is told without its steps. */
+  /** How it ends, where it is described without its steps. */
   readonly end: string;
 }
 

@@ -8,7 +8,7 @@ const DANGEROUS =
 
 const codePoint = (character: string): string => `\\u{${character.codePointAt(0)!.toString(16)}}`;
 
-/** Colours and weights as we write them; an escape sequence of a name is none of these, as {@link inert} has been there. */
+/** Colours and weights as we write them; an escape sequence of a name is not one of these, as {@link inert} has been there. */
 const OWN_COLOUR = /(\u001b\[[\d;]*m)/;
 
 /** Text of ours that may hold colours. */
@@ -41,7 +41,7 @@ export const inertName = (name: string): string => inert(name).replace(/[\n\t]/g
  */
 const CI_COMMAND = /^((?:[^\S\n\r\u2028\u2029]|\u001b\[[\d;]*m)*):(?=:)|#(?=#(?:vso)?\[)/gm;
 
-/** Output whose lines no CI server takes for its commands, whatever names stand in it. */
+/** Output whose lines no CI server reads as its commands, whatever names are in it. */
 export const inertOutput = (text: string): string =>
   text.replace(CI_COMMAND, (found, blanks?: string) =>
     found === '#' ? codePoint(found) : `${blanks}${codePoint(':')}`,

@@ -87,7 +87,7 @@ export interface NormSeries {
 
 export interface Trajectory {
   readonly checkpoints: readonly { readonly path: string; readonly step: number | null }[];
-  /** Whether every checkpoint tells its step; else they are in the order of their names. */
+  /** Whether every checkpoint says its step; else they are in the order of their names. */
   readonly bySteps: boolean;
   /** All parameters, then each slot of the optimizer. */
   readonly totals: readonly NormSeries[];
@@ -95,17 +95,17 @@ export interface Trajectory {
   readonly layers: readonly NormSeries[];
 }
 
-/** A file, or a folder of a tool, that a walk passed over. */
+/** A file, or a folder of a tool, that a walk skipped. */
 export interface Skipped {
   readonly path: string;
   readonly reason: string;
-  /** What says that it is a log all the same, where something does: a gate does not pass over it. */
+  /** What says that it is a log all the same, where something does: a gate does not skip it. */
   readonly saysLog?: 'name' | 'content';
-  /** The log that tells the same run, where it is another log of one. */
+  /** The log of the same run, where the run has another one. */
   readonly sameRun?: string;
 }
 
-/** A file of hyperparameters beside a log: of one that could not be read all is passed over. */
+/** A file of hyperparameters in the folder of a log: one that could not be read is skipped as a whole. */
 export interface HyperparameterFile {
   readonly path: string;
   readonly account: Account;
@@ -115,7 +115,7 @@ export interface HyperparameterFile {
 
 export interface Inspection {
   readonly inputs: readonly InspectedInput[];
-  /** What was read for hyperparameters beside the logs. */
+  /** What was read for hyperparameters in the folders of the logs. */
   readonly hyperparameterFiles: readonly HyperparameterFile[];
   /** One for each run of which there are several checkpoints. */
   readonly trajectories: readonly Trajectory[];

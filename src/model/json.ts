@@ -8,11 +8,11 @@ import { inertJson } from './inert-text.ts';
 
 export type JsonNumber = number | 'NaN' | 'Infinity' | '-Infinity';
 
-/** A number as it stands in our JSON documents. */
+/** A number as our JSON documents have it. */
 export const numberToJson = (value: number): JsonNumber =>
   Number.isFinite(value) ? value : Number.isNaN(value) ? 'NaN' : value > 0 ? 'Infinity' : '-Infinity';
 
-/** The number that {@link numberToJson} wrote; undefined for anything that is none. */
+/** The number that {@link numberToJson} wrote; undefined for anything else. */
 export const numberFromJson = (value: unknown): number | undefined =>
   typeof value === 'number'
     ? value

@@ -18,7 +18,7 @@ export const LOSS_REASONS = [
   'bad-checksum',
   /** Bytes between records that belong to none. */
   'no-record',
-  /** A record that is its format's, and whose value is no number. */
+  /** A record that is its format's, and whose value is not a number. */
   'refused-value',
   /** A row with more or fewer cells than the header has. */
   'wrong-cells',
@@ -35,7 +35,7 @@ export type LossReason = (typeof LOSS_REASONS)[number];
 /** A stretch of an input that gave no record. Stretches of one reason with no record between them are one. */
 export interface Lost {
   readonly reason: LossReason;
-  /** Records (lines, rows, events, columns, tensors) that it held; left out where that cannot be told. */
+  /** Records (lines, rows, events, columns, tensors) that it held; left out where that is unknown. */
   readonly records?: number;
   readonly bytes: number;
   /** Offset of its first byte in the decoded stream. */
@@ -45,7 +45,7 @@ export interface Lost {
 }
 
 /**
- * Where the bytes of an input went, every one of them told:
+ * Where every byte of an input went:
  * `bytes = records + overhead + passedOver + Σ lost.bytes`.
  */
 export interface Account {
@@ -63,7 +63,7 @@ export interface Account {
   readonly lost: readonly Lost[];
 }
 
-/** Records that were lost. A torn last record is none of them: it may still be written. */
+/** Records that were lost. A torn last record is not among them: it may still be written. */
 export const lostRecords = ({ lost }: Pick<Account, 'lost'>): number =>
   lost.reduce(
     (sum, { reason, records, pieces }) => (reason === 'torn-record' ? sum : sum + (records ?? pieces ?? 1)),

@@ -48,7 +48,7 @@ export function missingCells(series: Pick<TimeSeries, 'gaps' | 'missing' | 'valu
 
 /**
  * Of single values: a gap is explained up to twice the longest before it that was (intervals that double are common). The
- * first value may come late. Undefined where values stand beside each other.
+ * first value may come late. Undefined where values follow each other.
  */
 function unexplainedIfRare(gaps: Uint32Array, points: number): number | undefined {
   if (points === 0) return undefined;

@@ -99,7 +99,7 @@ export function parseOption(spec: OptionSpec, text: string): OptionValue {
   if (spec.type === 'choice') return text;
   if (spec.type === 'flag') return text === 'true' ? true : text === 'false' ? false : text;
   const value = text.trim() === '' ? Number.NaN : Number(text);
-  // What is no number is said as it was written.
+  // What is not a number is quoted as it was written.
   return Number.isNaN(value) ? text : value;
 }
 

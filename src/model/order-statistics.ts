@@ -155,7 +155,7 @@ const SAMPLE = 256;
 const MARGIN = 24;
 
 /**
- * The values of ranks that lie beside each other, found between two of a sample: one pass counts what is below and collects a
+ * The values of neighbouring ranks, found between two of a sample: one pass counts what is below and collects a
  * fifth of the values, and only that is searched. Exact, or undefined where the sample was wrong, or values are not finite or few.
  */
 function nearRanks(

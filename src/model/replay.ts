@@ -12,7 +12,7 @@ export const REPLAY_VERDICTS = [
 ] as const;
 export type ReplayVerdict = (typeof REPLAY_VERDICTS)[number];
 
-/** Stands for the optimizer in entries that were made of a log alone. */
+/** Replaces the optimizer in entries that were made of a log alone. */
 export const NO_OPTIMIZER = 'not in the log';
 
 export type RuleOptions = Readonly<Record<string, number | string | boolean>>;
@@ -84,7 +84,7 @@ export interface ReplayEntry {
     readonly label: string;
     readonly options: RuleOptions;
   }[];
-  /** Whose story a conclusion tells where several rules were tried. */
+  /** Which entry a conclusion speaks of where several rules were tried. */
   readonly lead?: boolean;
   /** 1 unless `--learning-rate-multiplier` asked for another. */
   readonly learningRateMultiplier?: number;

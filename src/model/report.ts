@@ -60,7 +60,7 @@ export interface RunVerdict {
   /** One sentence in plain words. */
   readonly why: string;
   readonly incidents: readonly Incident[];
-  /** Which share of the loss records was judged; null where there is no log. A report of 2.x does not tell it. */
+  /** Which share of the loss records was judged; null without a log. A report of 2.x lacks it. */
   readonly coverage?: Coverage | null;
   /** What the verdict rests on; a report of 2.x does not tell it. */
   readonly provenBy?: Proofs;
@@ -150,13 +150,13 @@ export interface RunReport {
   readonly notes: readonly string[];
   /** Why the leading incident happened; a report of 0.1.0 has none. */
   readonly cause?: Cause;
-  /** What would have held, best first. */
+  /** What would have prevented it, best first. */
   readonly remedies?: readonly Remedy[];
   readonly replay: readonly ReplayEntry[];
   readonly curvature: readonly CurvatureEntry[];
-  /** How the process ended, by its log; left out where there is no log, and in a report of 2.x. */
+  /** How the process ended, by its log; left out without a log, and in a report of 2.x. */
   readonly job?: Job;
-  /** Whether each recorded step did what its code declares; left out where there is no capture. */
+  /** Whether each recorded step did what its code declares; left out without a capture. */
   readonly audit?: Audit;
 }
 
@@ -168,7 +168,7 @@ export type TableRow = Readonly<Record<string, Cell>>;
 /** Many runs, one row a run. */
 export interface RunsTable {
   readonly columns: readonly string[];
-  /** Worst first, unless it was sorted otherwise; rows of a group stand together. */
+  /** Worst first, unless it was sorted otherwise; rows of a group are together. */
   readonly rows: readonly TableRow[];
   /** Columns by which the rows were grouped, and the groups in the order of their values; left out where none was asked for. */
   readonly groupBy?: readonly string[];
@@ -219,7 +219,7 @@ export interface Report {
   readonly comparison?: Comparison | RunComparison;
   /** The stable learning rate, where it was measured before training. */
   readonly preflight?: Preflight;
-  /** What a walk passed over, and why. */
+  /** What a walk skipped, and why. */
   readonly skipped: readonly Skipped[];
   readonly warnings: readonly ErrorRecord[];
   /** The policy that was judged on this report, if one was. */

@@ -51,7 +51,7 @@ export interface TimeSeries {
   readonly role: Role;
   /** Of a column that is a loss though its role is another: the run's own loss under another name, or a part of it. */
   readonly lossLike?: 'same' | 'part' | 'objective';
-  /** The task that a `task_loss` belongs to (`ctr` of `task/ctr/loss`), also of a task's metric where it is told. */
+  /** The task that a `task_loss` belongs to (`ctr` of `task/ctr/loss`), also of a task's metric where it is known. */
   readonly task?: string;
   readonly step: Column;
   readonly value: Column;
@@ -71,10 +71,10 @@ export interface TimeSeries {
    * out where there is none. See missing-cells.ts.
    */
   readonly gaps?: Uint32Array;
-  /** Cells whose text is no number. */
+  /** Cells whose text is not a number. */
   readonly refused: number;
   readonly firstRefused?: RefusedCell;
-  /** How many points stand before each refused cell, ascending; left out where none is, or where that is not known. */
+  /** How many points precede each refused cell, ascending; left out without refused cells, or where it is unknown. */
   readonly refusedAt?: Uint32Array;
   /** `pathOffsets[k]` is the index of the first point that came from `run.paths[k]`; same order as the paths. */
   readonly pathOffsets: readonly number[];
@@ -99,13 +99,13 @@ export interface Run {
   readonly paths: readonly string[];
   readonly format: string;
   readonly stepUnit: StepUnit;
-  /** Where steps are batches and the log tells how many of them an epoch has; `first` is the number of the very first. */
+  /** Where steps are batches and the log says how many of them an epoch has; `first` is the number of the very first. */
   readonly epochs?: { readonly batches: number; readonly first: number };
   readonly series: readonly TimeSeries[];
   readonly attempts: readonly Attempt[];
   /** From sidecars (hparams.json, config.yaml, args.json…) and from the log itself. Keys are untrusted text. */
   readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;
-  /** Things about reading this run that a user should know (several loss candidates, epochs taken as steps …). */
+  /** Things about reading this run that a user should know (several loss candidates, epochs read as steps …). */
   readonly notes: readonly string[];
   /** The story of the process that wrote the log, where something is known of it. */
   readonly job?: Job;

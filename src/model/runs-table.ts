@@ -122,7 +122,7 @@ function columnOf(key: string, columns: readonly string[], flag: string): string
   });
 }
 
-/** NaN stands where a text is no number. */
+/** NaN where a text is not a number. */
 const numberOf = (text: Cell): number =>
   typeof text === 'number'
     ? text
@@ -174,7 +174,7 @@ export interface Asked {
  * The rows that are asked for, in the order that is asked for. A hyperparameter that is the same in all runs is no column
  * of the table until it is asked for.
  *
- * @throws usage for a condition that cannot be read and a column that is none, with the nearest
+ * @throws usage for a condition that cannot be read and for an unknown column, with the nearest
  */
 export function selectRows(
   report: Pick<Report, 'runs' | 'table'>,
@@ -257,7 +257,7 @@ function grouped(
 function groupOf(rows: readonly TableRow[], groupBy: readonly string[]): TableGroup {
   const numbers = (key: string): number[] =>
     rows.flatMap((row) => (typeof row[key] === 'number' ? [row[key]] : []));
-  // A loss that is no number is worse than any that is.
+  // A loss of NaN is worse than any number.
   const last = numbers('last').map((value) => (Number.isNaN(value) ? Number.POSITIVE_INFINITY : value));
   const best = numbers('best').filter((value) => !Number.isNaN(value));
   return {

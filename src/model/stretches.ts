@@ -20,7 +20,7 @@ export function stretchesOf<Item>(
 const MOST = 3;
 
 /**
- * Steps in words: `84, 90 to 92 and 104`; of many stretches `between 84 and 104`, for text that tells how many steps they are.
+ * Steps in words: `84, 90 to 92 and 104`; of many stretches `between 84 and 104`, for text that says how many steps they are.
  *
  * @param steps in order, each once, one at least
  */

@@ -1,4 +1,4 @@
-/** JSON that decides where values lie: a key that stands twice is an error, not "the last one wins". */
+/** JSON that decides where values lie: a key that occurs twice is an error, not "the last one wins". */
 import { diagError } from './errors.ts';
 
 /** What is wrong with a text that was to be JSON. */
@@ -9,7 +9,7 @@ export interface JsonFault {
   readonly cause?: unknown;
 }
 
-/** The text, where it stands, and what it is. */
+/** The text, its place, and what it is. */
 export interface JsonText {
   readonly text: string;
   readonly path: string;

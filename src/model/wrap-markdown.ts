@@ -10,7 +10,7 @@ const KEPT = /^(?:#{1,6} |\s*\||\s*<|>|\[[^\]]+\]: | {4}|\t|\s*(?:[-*_]\s*){3,}$
 /** What would be an item, a heading or a quotation at the start of a line. */
 const STARTS_BLOCK = /^(?:[-*+]|\d{1,9}[.)]|#{1,6}|[>|=].*)$/;
 
-/** Words of a paragraph; code, a link's address and what may not start a line stay with what they stand in. */
+/** Words of a paragraph; code, a link's address and what may not start a line stay together with what is around them. */
 function wordsOf(text: string): string[] {
   const words: string[] = [];
   let open = false;

@@ -27,7 +27,7 @@ export async function readBatch(path: string, inputs: readonly BatchInput[], map
   if (table !== undefined) return fromTable(table, inputs, map, path);
   const file = await openCheckpoint(path);
   try {
-    // A step of a capture has gradients and parameters beside its batch.
+    // A step of a capture has gradients and parameters next to its batch.
     const prefixed = file.tensors.some(({ name }) => name.startsWith('batch/'));
     const available = new Map(
       file.tensors
@@ -173,7 +173,7 @@ function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, 
   return batch;
 }
 
-/** The number in a cell, or undefined for what is none; an empty cell is no number and never 0. */
+/** The number in a cell, or undefined where the cell has none; an empty cell is not 0. */
 export function numberIn(value: unknown): number | undefined {
   if (typeof value === 'number') return value;
   if (typeof value === 'bigint' || typeof value === 'boolean') return Number(value);

@@ -37,7 +37,7 @@ export interface Network {
   readonly withoutOutputs?: string;
 }
 
-/** Rows in one pass unless told otherwise: activations of a pass are what bounds memory. */
+/** Rows in one pass by default: the activations of a pass bound memory. */
 const ROWS_PER_PASS = 4096;
 
 /** A mini-batch with its share of the rows. */
@@ -302,7 +302,7 @@ const sameBatch = (one: Batch, other: Batch): boolean =>
         sameValues(data, twin.data)
       );
     }));
-/** What tfjs throws for reasons that a user can act on, as one of ours; anything else as it is. */
+/** What tfjs throws for reasons that a user can act on, as one of ours; anything else unchanged. */
 function codedError(error: unknown, backend: string): unknown {
   const message = String((error as Error | undefined)?.message ?? error);
   const gradient = /gradient function not found for (\w+)/.exec(message);

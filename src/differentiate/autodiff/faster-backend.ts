@@ -49,7 +49,7 @@ export async function fasterObjective(
     batches = await sample(objective);
     await objective.check(batches);
   } catch {
-    // Whoever asks for these batches in earnest is told what is wrong with them.
+    // A later call with these batches reports what is wrong with them.
     return objective;
   }
   if (batches.length === 0) return objective;

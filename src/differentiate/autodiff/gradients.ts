@@ -295,7 +295,7 @@ export function cureGradients(tf: Tf): void {
       });
 }
 
-/** What kernels of convolutions and pools are told. */
+/** What kernels of convolutions and pools are given. */
 interface Windows {
   readonly filterSize: number | [number, number];
   readonly strides: number | [number, number];

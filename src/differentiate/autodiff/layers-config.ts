@@ -14,7 +14,7 @@ export interface LayerConfig {
   readonly class_name: string;
   readonly config: Json;
   readonly inbound_nodes?: unknown;
-  /** Of the class, where the file tells. */
+  /** Of the class, where the file says it. */
   readonly module?: string;
   readonly registered_name?: unknown;
 }
@@ -68,7 +68,7 @@ export async function readTopology(path: string): Promise<Topology> {
 }
 
 /**
- * @param version of Keras, where it stands outside of the document
+ * @param version of Keras, where it is outside of the document
  * @throws model-invalid
  */
 export function parseTopology(document: unknown, version: unknown, path: string): Topology {
@@ -90,7 +90,7 @@ function topologyOf(document: unknown, path: string): Topology {
   return value as unknown as Topology;
 }
 
-/** Keras 3 writes types, connections and shapes in another form; what Keras 2 wrote stays as it is. */
+/** Keras 3 writes types, connections and shapes in another form; what Keras 2 wrote is kept. */
 function kerasTwo(topology: Topology): Topology {
   // Keras 3 does not count the call by which a nested model was made: nodes of those are one further on in Keras 2.
   const plain = (value: unknown, nested: ReadonlySet<string> = new Set()): unknown => {

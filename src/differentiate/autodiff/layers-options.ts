@@ -1,8 +1,8 @@
 /**
- * Which layers are built, with which of their options: those whose loss, gradient and Hessian product were held against
+ * Which layers are built, with which of their options: those whose loss, gradient and Hessian product were compared with
  * Keras (fixtures/curvature/layers.py).
  *
- * tfjs-layers 4.22 passes over options that it does not know and computes something else for some that it does. So an
+ * tfjs-layers 4.22 ignores options that it does not know and computes something else for some that it does. So an
  * option is refused unless it is listed for its layer, has the one value that is listed, or is off (null or false).
  */
 import { isDeepStrictEqual } from 'node:util';
@@ -14,7 +14,7 @@ import type { LayerConfig, Topology } from './layers-config.ts';
 const ANYWHERE =
   /^(?:name|trainable|batch_input_shape|build_input_shape|seed|noise_shape|momentum|renorm_momentum|implementation|unroll|unit_forget_bias|zero_output_for_mask|rate|stddev|(?:recurrent_)?dropout|\w+_(?:initializer|regularizer|constraint))$/;
 
-/** The only values that are built of these options, wherever they stand. */
+/** The only values that are built of these options, wherever they are. */
 const ONLY: ReadonlyMap<string, readonly unknown[]> = new Map([
   ['data_format', ['channels_last']],
   ['dilation_rate', [1]],
@@ -166,7 +166,7 @@ export function checkLayers(topology: Topology, leaveOutRegularizers: boolean, p
 }
 
 /**
- * Why the layers of a model cannot be connected: a name stands twice, or the inputs of a layer never come, which
+ * Why the layers of a model cannot be connected: a name occurs twice, or the inputs of a layer never come, which
  * tfjs-layers would look for without end.
  */
 function unconnected(layers: unknown): string | undefined {
@@ -212,7 +212,7 @@ function sameBackwards({ layer, backward_layer }: LayerConfig['config']): boolea
   return isDeepStrictEqual(turned(layer), turned(backward_layer));
 }
 
-/** What a layer is called with beside its input: `[layer, node, tensor, { mask: … }]`, at any depth. */
+/** What a layer is called with in addition to its input: `[layer, node, tensor, { mask: … }]`, at any depth. */
 function callArguments(nodes: unknown): [name: string, value: unknown][] {
   if (!Array.isArray(nodes)) return [];
   const given = nodes.length === 4 && typeof nodes[0] === 'string' ? nodes[3] : undefined;

@@ -5,7 +5,7 @@ import { type GlobSyntax, type GlobWork, globWork, starsOf } from '../../model/g
 import { closest } from '../../model/nearest.ts';
 import type { ParameterTensor } from './objective.ts';
 
-/** Patterns of source names and what they become: each `*` stands for text without `/` and `.`, in order. */
+/** Patterns of source names and what they become: each `*` matches text without `/` and `.`, in order. */
 export type Rename = ReadonlyMap<string, string>;
 
 export interface SourceTensor {

@@ -238,7 +238,7 @@ export function moduleObjective(open: OpenRequest, limits: ModuleLimits = {}): P
       });
       return {
         send: (request) => {
-          // A child that is gone already is told by `close`.
+          // A child that is gone already is reported by `close`.
           if (child.connected) child.send(request, () => {});
         },
         close: () =>

@@ -1,7 +1,7 @@
 /** The cheap probe: how far along the actual update the loss first rises. Forward passes only. */
 
 export interface CriticalSharpness {
-  /** 2/η_c, to be held against 2/η; 0 where no step up to the largest tried raises the loss. */
+  /** 2/η_c, to be compared with 2/η; 0 where no step up to the largest tried raises the loss. */
   readonly value: number;
   /** Smallest multiple of the learning rate at which the loss is above where it was; Infinity if none is. */
   readonly criticalMultiple: number;

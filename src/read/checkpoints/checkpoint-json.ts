@@ -5,7 +5,7 @@ import { parseUniqueJson } from '../../model/unique-json.ts';
 
 /**
  * @param what named in errors ("a safetensors header")
- * @throws checkpoint-ambiguous (a key stands twice), checkpoint-malformed, limit-exceeded
+ * @throws checkpoint-ambiguous (a key occurs twice), checkpoint-malformed, limit-exceeded
  */
 export const parseCheckpointJson = (text: string, path: string, what: string, maxDepth: number): unknown =>
   parseUniqueJson({ text, path, what, maxDepth }, ({ kind, problem, cause }) =>

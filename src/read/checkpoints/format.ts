@@ -19,6 +19,6 @@ export interface CheckpointFormat {
    * cannot fill. The checkpoint owns the source from here on.
    */
   open(source: ByteSource): Promise<Checkpoint>;
-  /** Why a walk passes over a file or folder: it is read through another one beside it. */
+  /** Why a walk skips a file or folder: it is read through another one in the same folder. */
   part?(name: string, kind: 'file' | 'folder', beside: ReadonlySet<string>): string | undefined;
 }

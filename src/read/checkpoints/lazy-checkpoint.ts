@@ -14,7 +14,7 @@ export interface LazyTensor {
   /**
    * The values in row-major order, in one or more pieces of at most a few MiB, all of one array type.
    *
-   * @param as another type, of the same width, that the bytes are taken for; a format may leave it out of account
+   * @param as another type, of the same width, that the bytes are read as; a format may leave it out of account
    */
   stream(as?: Dtype): AsyncIterable<TensorData>;
 }
@@ -112,7 +112,7 @@ const STEP_KEYS = ['global_step', 'step', 'iteration', 'iter', 'num_updates', 'i
 const STEP_IN_NAME =
   /(?:^|[^a-z])(?:global[-_]?step|step|steps|iter|iteration|checkpoint|ckpt)[-_=]?(\d{1,15})(?!\d)/gi;
 
-/** The training step that a file's own metadata, else its name, else its folder's name tells; null where none does. */
+/** The training step that a file's own metadata, else its name, else its folder's name says; null where none does. */
 export function stepOf(path: string, metadata: Checkpoint['metadata']): number | null {
   for (const key of STEP_KEYS) {
     const value = metadata.get(key);

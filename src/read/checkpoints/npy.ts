@@ -62,7 +62,7 @@ export const npy: CheckpointFormat = {
   },
 };
 
-/** What npy and npz files tell beside their tensors: nothing. */
+/** What npy and npz files say next to their tensors: nothing. */
 export const npyParts = (source: ByteSource, format: string, passedOver: readonly Extent[] = []) => ({
   path: source.path,
   format,

@@ -50,7 +50,7 @@ export interface KerasOptions {
  * Options of a Keras checkpoint: those of the config (`.keras`, `.h5`), and the learning rate among the variables.
  *
  * @param id of our optimizer
- * @returns undefined where the file is none of Keras, or of another optimizer
+ * @returns undefined where the file is not of Keras, or of another optimizer
  */
 export function kerasOptimizerOptions(
   { framework, metadata }: Checkpoint,

@@ -1,6 +1,6 @@
 /**
  * Which parameter each tensor of a PyTorch optimizer belongs to. The optimizer saves numbers, in the order of its
- * groups; the names are those of a state_dict in the same file or in one beside it.
+ * groups; the names are those of a state_dict in the same file or in another one of its folder.
  *
  * Source: torch/optim/optimizer.py (`state_dict`).
  */
@@ -16,12 +16,12 @@ export interface OwnerCandidate {
 const AVERAGED = /(?:^|[._/])(?:\w{0,64}ema|shadow|swa|target)\w{0,64}[._/]/i;
 
 /**
- * The parameter of each tensor, by the tensor's name; what cannot be told for certain is left out.
+ * The parameter of each tensor, by the tensor's name; what is not certain is left out.
  *
  * A candidate has as many parameters as the optimizer, with the shapes that its state has. One group, and a candidate
- * in order: they are in the same order. Otherwise only the order within a group is known, so a shape tells a
+ * in order: they are in the same order. Otherwise only the order within a group is known, so a shape names a
  * parameter where one alone has it, or where the candidate is in order and all of that shape lie in one group. Where
- * several candidates name a tensor's parameter they must agree; averages of weights (`ema`) are no candidates beside
+ * several candidates name a tensor's parameter they must agree; averages of weights (`ema`) are no candidates where there are
  * others.
  */
 export function ownersOf(

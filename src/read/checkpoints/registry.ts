@@ -1,4 +1,4 @@
-/** The checkpoint formats, in the order in which they are tried. A new format is one line here and one file beside. */
+/** The checkpoint formats, in the order in which they are tried. A new format is one line here and one file in this folder. */
 
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
@@ -36,7 +36,7 @@ export const CHECKPOINT_FORMATS = [
   flaxMsgpack,
 ] as const satisfies readonly CheckpointFormat[];
 
-/** Why a walk passes over a file or folder: a format reads it through another one beside it. */
+/** Why a walk skips a file or folder: a format reads it through another one in the same folder. */
 export function partOfCheckpoint(
   name: string,
   kind: 'file' | 'folder',
@@ -49,7 +49,7 @@ export function partOfCheckpoint(
   return undefined;
 }
 
-/** Bytes of a file's start that formats are told apart by. */
+/** Bytes of a file's start by which formats are distinguished. */
 const HEAD_BYTES = 4096;
 
 /** The format of an open file, undefined where none claims it. */
@@ -70,7 +70,7 @@ export const explainFile = async (source: ByteSource): Promise<void> =>
 /** Endings that checkpoints alone have, or numbers that are saved as they are. */
 const CHECKPOINT_NAME = /\.(?:safetensors|keras|h5|hdf5|pth?|ckpt|npz|npy|onnx|data-\d{5}-of-\d{5})$/i;
 
-/** Whether a file that no format claims is a damaged checkpoint by its name and by what lies beside it. */
+/** Whether a file that no format claims is a damaged checkpoint by its name and by what is in its folder. */
 export const saysCheckpoint = (name: string, beside: ReadonlySet<string> | undefined): boolean =>
   CHECKPOINT_NAME.test(name) ||
   (name.endsWith('.index') &&

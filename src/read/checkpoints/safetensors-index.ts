@@ -1,6 +1,6 @@
 /**
  * Sharded checkpoints of Hugging Face: `model.safetensors.index.json` or `pytorch_model.bin.index.json`,
- * `{ "metadata": { "total_size" }, "weight_map": { tensor: file } }`, the files beside it.
+ * `{ "metadata": { "total_size" }, "weight_map": { tensor: file } }`, the files in its folder.
  *
  * Source: https://huggingface.co/docs/safetensors/index and transformers/modeling_utils.py, `save_pretrained`.
  */

@@ -130,7 +130,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     entries.push({ name, dtype, shape: shape as number[], elements, begin, end });
   }
 
-  // A zero-size tensor covers no byte and may stand at any offset that is used.
+  // A zero-size tensor covers no byte and may be at any offset that is used.
   let covered = 0;
   for (const { name, begin, end } of ranges
     .filter((r) => r.end > r.begin)
@@ -217,7 +217,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 const isDtype = (value: string): value is Dtype => (DTYPES as readonly string[]).includes(value);
 
-/** Text of UTF-8 bytes, a byte-order mark kept; undefined where they are none. */
+/** Text of UTF-8 bytes, a byte-order mark kept; undefined where they are not. */
 function decodeUtf8(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);

@@ -13,7 +13,7 @@ const BLOCK = 1024;
  * Sums are plain within blocks of 1,024 entries and compensated (Neumaier) across blocks, so that the error does not
  * grow with the size. Where squares leave the range of float64, the norm is scaled as in LAPACK's `dnrm2`.
  *
- * @param onEntries is told of each piece how many entries it had
+ * @param onEntries gets the number of entries of each piece
  * @throws what reading throws
  */
 export async function tensorStatistics(

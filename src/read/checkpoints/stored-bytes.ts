@@ -7,17 +7,17 @@ import type { ErrorCode } from '../../model/errors.ts';
 import type { Account, LossReason, Lost } from '../../model/log.ts';
 import type { Extent } from '../bytes/source.ts';
 
-/** Tensors that a file tells of and that cannot be had, and what there is of them. */
+/** Tensors that a file names and that cannot be had, and what there is of them. */
 export interface LostTensors {
   readonly reason: LossReason;
-  /** Undefined where it cannot be told how many there were. */
+  /** Undefined where their number is unknown. */
   readonly tensors: number | undefined;
   /** Empty, at the place where it should be, where nothing of it is there. */
   readonly extent: Extent;
 }
 
 /**
- * What a format knows of a file beside the extents of its tensors. Several files count as one after another, an index
+ * What a format knows of a file in addition to the extents of its tensors. Several files count as one after another, an index
  * before its shards.
  */
 export interface StoredBytes {
@@ -29,7 +29,7 @@ export interface StoredBytes {
 
 /**
  * The account of a checkpoint. A byte that several claim (views of one storage) is counted once, for a tensor that can be
- * read first, then as lost, then as passed over.
+ * read first, then as lost, then as skipped.
  *
  * @param read extents of the tensors that can be read
  * @param damaged tensors that turned out unreadable when they were read

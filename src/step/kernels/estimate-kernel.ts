@@ -31,7 +31,7 @@ export interface EstimateForm {
   readonly shrinks: boolean;
 }
 
-/** What a kernel takes of a change beside the pointer to the factors of units. */
+/** What a kernel takes of a change in addition to the pointer to the factors of units. */
 export function changeNumbers(change: Change): readonly [number, number] {
   if ('units' in change) return [1, 0];
   if ('bound' in change) return [change.bound, -change.bound];

@@ -30,7 +30,7 @@ export interface BlockOf {
  * Runs a kernel on each stretch of arrays of one length.
  *
  * @param length the entry at which the last stretch ends
- * @param arrays one for each block in use; an array may stand in several places
+ * @param arrays one for each block in use; an array may be in several places
  * @param run gets the bytes that the stretch has in a block, 4·BLOCK or in the last maybe fewer, and its first entry
  * @param first the entry at which the first stretch begins
  */

@@ -90,7 +90,7 @@ const TRIALS = [
 /** Whole tiles alone, to measure: wide ones take 0.55 to 0.7 of the time, or without AVX2 0.95 to 1.4. */
 const TIMED = [48, BLOCK_DEPTH, 64] as const;
 const CLEARLY = 0.8;
-/** 2.6 ms in all. The least of 8 came out at 0.57 to 0.80 beside other work, that of 32 at 0.58 to 0.69. */
+/** 2.6 ms in all. The least of 8 came out at 0.57 to 0.80 with other work running, that of 32 at 0.58 to 0.69. */
 const TURNS = 32;
 
 /** Runs the same product with either kernels; a and b are dense, or dense when turned. */

@@ -55,7 +55,7 @@ export interface StepSums {
   readonly parameters: number;
 }
 
-/** What a step would do, beside the step without a rule. */
+/** What a step would do, compared with the step without a rule. */
 export interface DrySums extends Pick<StepSums, 'squares'> {
   /** ΣΔ² and ΣΔ·Δ₀, of Δ as it is stored in float32. */
   readonly stored: number;
@@ -138,7 +138,7 @@ export interface Kept {
  * Writes Δ; w and the state stay.
  *
  * @param bare written where there is decay
- * @param changes of the gradient: the step that each would make is measured beside this one in the same pass. Estimates are as by
+ * @param changes of the gradient: the step that each would make is measured with this one in the same pass. Estimates are as by
  * {@link dryAtOnce}, and undefined where an entry may not be ordinary; where nothing is estimated, all are those of the step
  */
 export function unclippedAtOnce(
@@ -175,7 +175,7 @@ const X_ALONE: DirectionKernel = { code: GRADIENT, slots: [], numbers: [] };
 type Purpose = 'take' | 'measure' | 'estimate' | 'keep' | 'finish' | 'sum';
 type Kernel = (g: number, end: number, w: number, other: number, sums: number, ...rest: number[]) => void;
 
-/** g, w and the array beside or written; slots come after them, and behind these Δ without decay. */
+/** g, w and the array compared with or written; slots come after them, and behind these Δ without decay. */
 const OTHERS = 3;
 const ARRAYS = OTHERS + 3 + 1;
 const SUMS = ['squares', 'parameters', 'stored', 'bare', 'product'] as const;
@@ -191,7 +191,7 @@ const ESTIMATE_PLACES = { squares: placeOf('squares'), product: placeOf('product
 const LARGEST_AT = SUMS.length * SUM_BYTES;
 const NUMBERS_AT = LARGEST_AT + 16;
 const ROW_BYTES = NUMBERS_AT + 16;
-/** Of one pass, beside the step itself. */
+/** Of one pass, in addition to the step itself. */
 export const MOST_CHANGES = 31;
 
 interface Made extends BlockMemory {
@@ -245,7 +245,7 @@ interface KernelModule {
   readonly bytes: Uint8Array;
 }
 
-/** What is found of a step, and then of the same with the gradient changed, which is measured beside what it writes. */
+/** What is found of a step, and then of the same with the gradient changed, which is measured with what it writes. */
 function run(
   purpose: Purpose,
   direction: DirectionKernel,

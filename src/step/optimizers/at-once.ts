@@ -23,10 +23,10 @@ import type { OptimizerChoice } from './registry.ts';
 export interface AtOnce {
   /** Takes the step: parameters and state move on. */
   take(): StepSums;
-  /** Measures what it would do beside the movement of the step without a rule; nothing is written. */
+  /** Compares what it would do with the movement of the step without a rule; nothing is written. */
   measure(beside: Values): DrySums;
   /**
-   * Writes what is kept of the step; parameters and state stay. What the step would be with the gradient changed is measured beside it in
+   * Writes what is kept of the step; parameters and state stay. What the step would be with the gradient changed is measured with it in
    * the same pass, where all is finite and ordinary.
    */
   keep(

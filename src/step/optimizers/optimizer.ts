@@ -44,9 +44,9 @@ export interface TorchNames {
 
 /** How Keras writes an optimizer into its checkpoints. */
 export interface KerasForm<Specs extends readonly OptionSpec[]> {
-  /** Slots in the order of its variables; where these have no names, only the order tells. */
+  /** Slots in the order of its variables; where these have no names, only the order shows it. */
   readonly slots: readonly string[];
-  /** How many slots stand side by side for each parameter, m₀ v₀ m₁ v₁ …; the others follow one after the other. */
+  /** How many slots are side by side for each parameter, m₀ v₀ m₁ v₁ …; the others follow one after the other. */
   readonly inTurn: number;
   /** Our options by the keys of its config; absent where Keras's step is not one of ours. */
   readonly config?: {

@@ -109,7 +109,7 @@ export function ruleInForce({ of, limit }: ClippingInForce): RuleChoice {
   return compose([partOf(rule, undefined, { [rule.mainOption!]: limit })]);
 }
 
-/** Whether a choice leaves every step as it is. */
+/** Whether a choice leaves every step unchanged. */
 export const leavesAll = ({ parts }: RuleChoice): boolean => parts.every(({ rule }) => rule.identity);
 
 /**

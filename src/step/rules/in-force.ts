@@ -1,4 +1,4 @@
-/** What clipping that was on in a run, by the settings beside its log, says of rules of its kind. */
+/** What clipping that was on in a run, by the settings in the folder of its log, says of rules of its kind. */
 import type { Column } from '../../model/column.ts';
 import type { ClippingInForce } from '../../model/run-settings.ts';
 import type { FromLog, LoggedRun } from './rule.ts';

@@ -75,7 +75,7 @@ export type RuleState = Readonly<Record<string, number | readonly number[]>>;
 
 /** What a log holds of a run, one attempt: series by role. */
 export interface LoggedRun {
-  /** Norm of all gradients together, taken as the norm before clipping. */
+  /** Norm of all gradients together, read as the norm before clipping. */
   readonly gradientNorm?: LoggedSeries;
   readonly learningRate?: LoggedSeries;
   readonly loss?: LoggedSeries;
@@ -110,7 +110,7 @@ export type FromLog =
 /** What a log misses of a rule that looks at gradients. */
 export const NEEDS_GRADIENTS = 'it needs gradients, which a log does not hold';
 
-/** What a rule tells of itself beyond its factors, gathered while it measures. */
+/** What a rule says of itself beyond its factors, gathered while it measures. */
 export interface RuleDetails {
   /** After each measurement of a tensor. */
   measured(tensor: number, seen: SeenTensor, factor: number): void;
@@ -132,7 +132,7 @@ interface RuleBase<Specs extends readonly OptionSpec[]> {
   readonly keepsDirection: boolean;
   /** Leaves everything as it is, whatever it sees: the baseline. */
   readonly identity?: true;
-  /** Whose story a conclusion tells where several rules were tried. */
+  /** Which rule a conclusion speaks of where several rules were tried. */
   readonly lead?: true;
   /** Options that make the rule the identity, for the contract tests; null where it has none. */
   readonly loose: Options | null;
@@ -181,7 +181,7 @@ export interface ModelRule<
   readonly skips?: true;
   initialState(tensors: number): State;
   /**
-   * The factor of every tensor into `factors`; the state after the step is returned, the one given is left as it is.
+   * The factor of every tensor into `factors`; the state after the step is returned, the one given is unchanged.
    *
    * @param loss of the step's batch; null where it is not known
    */

@@ -24,7 +24,7 @@ const OPTIONS = [
 /** Values of this many steps, this one's included, before the rule acts: half a window, but 20 at least. */
 const leastOf = (window: number): number => Math.max(20, Math.floor(window / 2));
 
-/** Whether a value stands out above those before it. One that is no number does, and so does each while one is among them. */
+/** Whether a value stands out above those before it. NaN does, and so does each value while NaN is among them. */
 function standsOut(values: readonly number[], sigmas: number): boolean {
   const [before, newest] = [values.slice(0, -1), values.at(-1)!];
   const mean = before.reduce((sum, x) => sum + x, 0) / before.length;

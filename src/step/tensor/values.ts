@@ -53,7 +53,7 @@ export function squaresAndLargest(x: Values): { readonly squares: number; readon
     squares += size * size;
     if (size > largest) largest = size;
   }
-  // No entry is above NaN, and none below: the sum tells of it.
+  // No entry is above NaN, and none below: the sum shows it.
   return { squares, largest: Number.isNaN(squares) ? Number.NaN : largest };
 }
 
@@ -131,7 +131,7 @@ export function unitSumsOfSquares(x: Values, units: Units, out: Float64Array): v
   }
 }
 
-/** Of a part: what it finds, a number for each column, is to be little beside what it reads. */
+/** Of a part: what it finds, a number for each column, is to be little compared with what it reads. */
 const LEAST_ROWS = 64;
 
 /** Of each column, over some rows. */

@@ -1,6 +1,6 @@
 /**
  * Loops over long arrays in parts of a fixed length. What a part finds is kept by part and put together in their order, so that
- * it is the same to the bit whoever takes which part: this thread alone, or others beside it (pool.ts).
+ * it is the same to the bit whoever takes which part: this thread alone, or others with it (pool.ts).
  */
 
 /** Entries of a part, a whole number of blocks: a fraction of a millisecond of work. */

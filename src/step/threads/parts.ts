@@ -31,7 +31,7 @@ type Run = (input: unknown, start: number, end: number, found: Float64Array) => 
 /**
  * Takes parts of a job until none is left.
  *
- * @param failed is told what a part threw; the others go on
+ * @param failed gets what a part threw; the others go on
  */
 export function takeParts(job: Job, run: Run, failed: (error: unknown) => void): void {
   const { control, found, input, length, part, count } = job;
@@ -68,7 +68,7 @@ export function giveUp(job: Job): void {
 export function awaitParts(job: Job, patience: number): number | undefined {
   const { control } = job;
   const parts = partsOf(job);
-  // A process that was stopped for long is told "timed-out" when it goes on: its threads have a second time then.
+  // A process that was stopped for long sees "timed-out" when it goes on, so its threads get a second period.
   let late = 0;
   for (let done = Atomics.load(control, DONE); done < parts; done = Atomics.load(control, DONE)) {
     late = Atomics.wait(control, DONE, done, patience / 2) === 'timed-out' ? late + 1 : 0;

@@ -1,5 +1,5 @@
 /**
- * Threads that take parts of tasks beside this one, which waits for them: to whoever calls, a task is a function as ever. An
+ * Threads that take parts of tasks next to this one, which waits for them: to whoever calls, a task is a function as ever. An
  * array in shared memory is sent as it is, a view of the same bytes.
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from 'node:worker_threads';
@@ -29,7 +29,7 @@ let open: { readonly threads: Set<Thread>; users: number; failure: Error | undef
  * Spreads tasks over threads until they are closed. Where they are open already, they are shared.
  *
  * @param worker the file of the threads (serve-parts.ts)
- * @param count threads beside this one
+ * @param count threads in addition to this one
  * @param patience milliseconds after which a thread that finishes no part is given up
  */
 export function openThreads(worker: URL, count: number, patience = PATIENCE): Threads {

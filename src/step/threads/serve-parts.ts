@@ -3,7 +3,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import type { Task } from './in-parts.ts';
 import { giveUp, type Job, takeParts } from './parts.ts';
 
-/** @param tasks all that may be sent; each is told by its name */
+/** @param tasks all that may be sent, each by its name */
 export function serveParts(tasks: readonly Task<never>[]): void {
   const port = workerData as MessagePort;
   const known = new Map(tasks.map((task) => [task.name, task as Task<unknown>]));

@@ -56,7 +56,7 @@ interface Dataset {
   readonly tensor: KerasTensor;
 }
 
-/** Nested layers make a config deep; JSON of this depth is no config. */
+/** Nested layers make a config deep; JSON of this depth is not a config. */
 const MAX_CONFIG_DEPTH = 200;
 const OPTIMIZER = /^_?optimizer(?:_weights|_v\d+)?\//;
 /** Keras 3 names nothing within a layer. */
@@ -190,7 +190,7 @@ const VARIABLES: readonly (readonly [RegExp, readonly string[]])[] = [
 
 /**
  * What the user called the layers of variables, `tower_watch/kernel` for `layers/dense_10/vars/0`: Keras 3 writes the name
- * of a layer beside its variables. Where one layer on the way has none, nothing is told.
+ * of a layer next to its variables. Where one layer on the way has none, nothing is known.
  */
 async function layerLabels(
   file: Hdf5File,
@@ -229,7 +229,7 @@ async function layerLabels(
 /** Codes of what is not read, and not lost. */
 const NOT_READ: ReadonlySet<ErrorCode> = new Set(['dtype-unsupported', 'hdf5-unsupported', 'hdf5-external']);
 
-/** Where the data of an object lies; nowhere where an index of chunks is damaged, which reading the object tells. */
+/** Where the data of an object lies; nowhere where an index of chunks is damaged, which reading the object reports. */
 async function knownExtents(file: Hdf5File, object: Hdf5Object): Promise<Extent[]> {
   try {
     return await extentsOfData(file, object);
@@ -295,7 +295,7 @@ export function recordOptimizerConfig(config: unknown, metadata: Container['meta
       metadata.set(`optimizer_config.${key}`, value);
 }
 
-/** Keras 3 writes the optimizer's name beside its variables, by default that of its class: `rm_sprop`. */
+/** Keras 3 writes the optimizer's name next to its variables, by default that of its class: `rm_sprop`. */
 async function optimizerName(file: Hdf5File): Promise<string | undefined> {
   const group =
     file.objects.find(({ name }) => name === 'optimizer/inner_optimizer/vars') ??
@@ -369,7 +369,7 @@ async function unnamedSlots(
         ),
       ),
     );
-    // Several fit: whose state is whose is not told rather than guessed.
+    // Several fit: the owner of a state is left open rather than guessed.
     const sure = orders.includes(null) ? [] : orders.flatMap((order) => (order ? [order] : []));
     for (const [key, role] of slotsByOrder(optimizer ?? '', variables, sure, centered)) slots.set(key, role);
     return slots;

@@ -12,7 +12,7 @@ export interface KerasTensor {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
-  /** Classes of the layers that it lies in, where a config tells: a layer may have any name. */
+  /** Classes of the layers that it lies in, where a config says so: a layer may have any name. */
   readonly layers?: string;
 }
 
@@ -166,7 +166,7 @@ const VARIABLE_VALUE = /\/\.ATTRIBUTES\/VARIABLE_VALUE$/;
 interface KerasSlots {
   /** In the order of the variables, after the step and the learning rate. */
   readonly slots: readonly string[];
-  /** How many of a parameter stand side by side. */
+  /** How many of a parameter are side by side. */
   readonly inTurn: number;
 }
 
@@ -177,11 +177,11 @@ const OTHERS: Readonly<Record<string, KerasSlots>> = {
   lion: { slots: ['m'], inTurn: 1 },
 };
 
-/** What a row of optimizer variables is called when only its order tells, by lower-case class name. */
+/** What a row of optimizer variables is called when only its order shows it, by lower-case class name. */
 const orderedSlots = (optimizer: string): KerasSlots | undefined =>
   optimizerOf(optimizer)?.keras ?? (Object.hasOwn(OTHERS, optimizer) ? OTHERS[optimizer] : undefined);
 
-/** How many slots of a parameter stand side by side, of an optimizer by lower-case class name; the likelier first. */
+/** How many slots of a parameter are side by side, of an optimizer by lower-case class name; the likelier first. */
 export const turnsOf = (optimizer: string): readonly number[] => {
   const { inTurn = 1 } = orderedSlots(optimizer) ?? {};
   return inTurn === 1 ? [1] : [inTurn, 1];
@@ -192,7 +192,7 @@ export const turnsOf = (optimizer: string): readonly number[] => {
  *
  * Keras 3 writes Adam's moments in turn (m₀ v₀ m₁ v₁ … then v_max), other optimizers and Keras 2 a slot after the
  * other. The order of the parameters is that of the first list in `orders` whose shapes agree everywhere; where none
- * agrees the slots are told without their parameters, or nothing is.
+ * agrees the slots are named without their parameters, or nothing is.
  *
  * @param optimizer lower-case class name
  * @param variables without the step and the learning rate

@@ -47,7 +47,7 @@ export const pytorchLegacy: CheckpointFormat = {
   open: async (source) => torchCheckpoint(source, pytorchLegacy.id, [await readTorchLegacy(source, '')]),
 };
 
-/** Reads the pickles and the lengths of the storages; `prefix` stands before every name. */
+/** Reads the pickles and the lengths of the storages; `prefix` precedes every name. */
 export async function readTorchLegacy(source: ByteSource, prefix: string): Promise<TorchObjects> {
   const { path, byteLength } = source;
   const malformed = (problem: string): DiagError =>

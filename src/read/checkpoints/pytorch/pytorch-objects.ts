@@ -125,7 +125,7 @@ export interface TorchObjects {
   /** The parameters of each dict that holds tensors, in order, tied ones once. */
   readonly stateDicts: readonly (readonly TensorInfo[])[];
   readonly optimizers: readonly OptimizerState[];
-  /** What lies in the file beside the pickle and is data, whether tensors show it or not. */
+  /** What is in the file next to the pickle and is data, whether tensors show it or not. */
   readonly passedOver: readonly Extent[];
 }
 
@@ -427,7 +427,7 @@ export function torchObjects(
 const joinPath = (parent: string, key: string): string =>
   parent === '' || parent.endsWith('/') ? `${parent}${key}` : `${parent}.${key}`;
 
-/** A key that is no text and no number: a class (Lightning's callbacks) or a tuple. */
+/** A key that is neither text nor number: a class (Lightning's callbacks) or a tuple. */
 function keyText(key: PickleValue, index: number): string {
   if (isNode(key, 'global')) return key.name.replace(' ', '.');
   return isNode(key, 'tuple') && key.items.every((item) => typeof item !== 'object')
@@ -476,7 +476,7 @@ function numpyScalar([dtype, raw]: readonly PickleValue[]): number | string {
   }
 }
 
-/** All tensors, with the parameter that each slot of an optimizer belongs to where that can be told. */
+/** All tensors, with the parameter that each slot of an optimizer belongs to where that is known. */
 export function linkOptimizers(found: readonly TorchObjects[]): {
   readonly tensors: LazyTensor[];
   readonly unnamed: readonly SavedOptimizer[];
@@ -494,7 +494,7 @@ export function linkOptimizers(found: readonly TorchObjects[]): {
     const position = new Map(groups.flat().map((id, index) => [id, index]));
     for (const { tensor, id } of slots) {
       const given = names?.[position.get(id) ?? -1];
-      // An id that is no number is the parameter's own name (FSDP, torch.distributed.checkpoint).
+      // An id that is not a number is the parameter's own name (FSDP, torch.distributed.checkpoint).
       const name = /^\d+$/.test(id)
         ? given === undefined
           ? told.get(tensor)

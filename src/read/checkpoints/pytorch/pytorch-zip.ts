@@ -44,7 +44,7 @@ export const pytorchZip: CheckpointFormat = {
   open: async (source) => torchCheckpoint(source, pytorchZip.id, [await readTorchZip(source, '')]),
 };
 
-/** Reads the table of contents of an archive; `prefix` stands before every name. */
+/** Reads the table of contents of an archive; `prefix` precedes every name. */
 export async function readTorchZip(source: ByteSource, prefix: string): Promise<TorchObjects> {
   const { path } = source;
   const members = await openZip(source);

@@ -132,7 +132,7 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
       const bytes = joinSources(parts, path);
       const base = groupStart;
       groupStart += bytes.byteLength;
-      // Without one shard nobody knows where the weights of the others begin.
+      // Without one shard it is unknown where the weights of the others begin.
       if (missing !== undefined) {
         lost.push({ reason: 'absent', tensors: weights.length, extent: { start: base, end: groupStart } });
         continue;
