@@ -1,6 +1,7 @@
 """The guard for PyTorch: it changes nothing, measures what the step then does, and holds what would be lost."""
 
 import copy
+import io
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 
+from clippy_diag.rules import clipping_words, recorded_rules  # noqa: E402
 from clippy_diag.torch import Guard, Recorder  # noqa: E402
 from clippy_diag.torch.ahead import LookAhead  # noqa: E402
 from clippy_diag.torch.measures import measure  # noqa: E402
@@ -170,15 +172,16 @@ def test_the_update_is_the_one_that_the_optimizer_then_takes(name):
         if step == 0:
             continue  # torch makes the state of some optimizers in the first step
         for one, (n, p) in zip(found, net.named_parameters()):
-            kept = 1 - 0.01 * 0.1 if name == "adamw" else 1.0
-            moved = (kept * before[n] - p.detach()).double()
+            moved = (before[n] - p.detach()).double()
+            # Clippy bounds the update without decoupled decay.
+            bounded = ((1 - 0.01 * 0.1 if name == "adamw" else 1.0) * before[n] - p.detach()).double()
             assert one.name == n
             assert math.sqrt(one.update) == pytest.approx(float(moved.norm()), rel=2e-4)
             assert math.sqrt(one.square) == pytest.approx(float(gradients[n].double().norm()), rel=1e-5)
             kept, share = shares(optimizer)
             measured, wanted = (x / math.sqrt(kept + share * x * x) for x in (one.surprise, surprises[n]))
             assert measured == pytest.approx(wanted, rel=2e-3, nan_ok=True)
-            bound = float(((0.5 * before[n].abs() + 0.01) / moved.abs()).min())
+            bound = float(((0.5 * before[n].abs() + 0.01) / bounded.abs()).min())
             assert one.factor == pytest.approx(min(1.0, bound), rel=1e-3)
 
 
@@ -469,3 +472,159 @@ def test_shards_over_some_of_the_ranks_are_refused():
             Guard(net, torch.optim.SGD(net.parameters(), lr=0.1), loss_of)
     finally:
         torch.distributed.destroy_process_group()
+
+
+# ---- what the step will really do
+
+
+def test_decoupled_decay_is_part_of_the_update_and_a_mistyped_one_is_refused_before_it_acts():
+    def mistyped(step, _net, optimizer):
+        if step == 40:
+            optimizer.param_groups[0]["weight_decay"] = 250.0
+
+    for harmed in (True, False):
+        _, _, advice, _ = train(
+            50,
+            OPTIMIZERS["adamw"],
+            guard=lambda n, o: Guard(n, o, loss_of),
+            net=Net(plain=True),
+            before_step=mistyped if harmed else None,
+        )
+        assert all(a.action == "apply" for a in advice[:40])
+        assert (advice[40].action != "apply") is harmed and (advice[40].risk > 0.9) is harmed
+
+
+@pytest.mark.parametrize("clipping", ["global-norm:0.05", "value:0.003"])
+def test_the_update_is_that_of_the_clipped_gradient(clipping):
+    rules = recorded_rules(clipping_words(clipping))
+    net = Net(plain=True)
+    optimizer = OPTIMIZERS["nesterov"](net.parameters())
+    for step in range(4):
+        optimizer.zero_grad()
+        net(batch_at(step)).backward()
+        named = [(n, p, optimizer, optimizer.param_groups[0]) for n, p in net.named_parameters()]
+        found = measure(named, torch.zeros(()), rules).tensors
+        raw = {n: float(p.grad.norm()) for n, p in net.named_parameters()}
+        before = {n: p.detach().clone() for n, p in net.named_parameters()}
+        for rule, options in rules:
+            if rule == "value":
+                torch.nn.utils.clip_grad_value_(net.parameters(), options["clipValue"])
+            else:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), options["maxNorm"])
+        optimizer.step()
+        for one, (n, p) in zip(found, net.named_parameters()):
+            assert math.sqrt(one.square) == pytest.approx(raw[n], rel=1e-5)
+            assert math.sqrt(one.update) == pytest.approx(float((before[n] - p.detach()).norm()), rel=1e-3)
+
+
+# ---- a rate that stays wrong
+
+
+def jump_of_the_rate(times, at=60):
+    def set_rate(step, _net, optimizer):
+        # A schedule that sets the rate at every step, as most do.
+        optimizer.param_groups[0]["lr"] = 0.01 * (times if at <= step < at + 40 else 1.0)
+
+    return set_rate
+
+
+def adam(parameters):
+    return torch.optim.Adam(parameters, lr=0.01)
+
+
+def test_a_rate_that_stays_wrong_is_lowered_and_the_run_goes_on_learning():
+    seen = []
+
+    def after(optimizer):
+        optimizer.register_step_post_hook(lambda o, *_: seen.append(o.param_groups[0]["lr"]))
+
+    def guarded(net, optimizer):
+        own = Guard(net, optimizer, loss_of)
+        after(optimizer)
+        return own
+
+    net, optimizer, advice, guard = train(
+        130, adam, guard=guarded, net=Net(plain=True), before_step=jump_of_the_rate(200.0)
+    )
+    bare, *_ = train(130, adam, net=Net(plain=True), before_step=jump_of_the_rate(200.0))
+    fresh = [batch_at(1000 + k) for k in range(8)]
+    end, lost = (sum(float(loss_of(n, b)) for b in fresh) / 8 for n in (net, bare))
+    assert end < 0.5 * lost
+    lowered = [a for a in advice[60:100] if a.action == "lower-rate"]
+    assert len(lowered) >= 30 and all(0 < a.learning_rate < 2.0 for a in lowered)
+    # The loop's own rate comes back after every step, and the guard lets go when the schedule is as before.
+    assert optimizer.param_groups[0]["lr"] == 0.01
+    assert all(a.action == "apply" for a in advice[105:]) and guard.taken["lower-rate"] >= 30
+
+
+def test_lowering_needs_no_schedule_that_sets_the_rate_again():
+    def once(step, _net, optimizer):
+        if step == 60:
+            optimizer.param_groups[0]["lr"] = 2.0
+
+    _, optimizer, advice, _ = train(
+        90, adam, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True), before_step=once
+    )
+    assert optimizer.param_groups[0]["lr"] == 2.0
+    rates = [a.learning_rate for a in advice if a.action == "lower-rate"]
+    assert rates and min(rates) > 1e-4
+
+
+def test_bad_data_are_no_matter_of_the_rate():
+    bad = lambda step: batch_at(step, 60.0 if 60 <= step < 70 else 1.0)  # noqa: E731
+    _, _, advice, _ = train(90, adam, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True), batch=bad)
+    assert not any(a.action == "lower-rate" for a in advice)
+
+
+# ---- a resume
+
+
+def resumed(kind):
+    """A run whose rate jumps two steps after a resume: the actions from the jump on, and the guard."""
+    net = Net(plain=True)
+    optimizer = adam(net.parameters())
+    guard = Guard(net, optimizer, loss_of)
+    actions = []
+    for step in range(75):
+        if step == 58 and kind != "none":
+            state = guard.state_dict(batches=kind != "without batches")
+            guard = Guard(net, optimizer, loss_of)
+            if kind != "anew":
+                file = io.BytesIO()
+                torch.save(state, file)
+                file.seek(0)
+                guard.load_state_dict(torch.load(file, weights_only=True))
+        jump_of_the_rate(200.0)(step, net, optimizer)
+        optimizer.zero_grad()
+        loss = net(batch_at(step))
+        loss.backward()
+        advice = guard.check(step, batch_at(step), loss)
+        guard.apply(advice)
+        optimizer.step()
+        actions.append((advice.action, advice.risk, advice.learning_rate))
+    return actions[58:], guard
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_guard_that_is_loaded_at_a_resume_goes_on_as_if_nothing_had_been():
+    whole, _ = resumed("none")
+    loaded, guard = resumed("loaded")
+    assert loaded == whole and not guard.problems
+    assert whole[2][0] != "apply"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_guard_made_anew_says_for_how_long_it_is_blind():
+    _, guard = resumed("anew")
+    assert any("for its first 10 steps" in problem for problem in guard.problems)
+    alarmed, guard = resumed("without batches")
+    assert not guard.problems and any(action != "apply" for action, *_ in alarmed[2:5])
+
+
+def test_what_is_no_state_is_refused_and_changes_nothing():
+    _, _, _, guard = train(20, adam, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True))
+    before = json.dumps(guard.state_dict(batches=False))
+    for wrong in ({}, {"version": 99}, {**guard.state_dict(), "checks": {}}, None):
+        with pytest.raises(ValueError, match="no state of a guard"):
+            guard.load_state_dict(wrong)
+    assert json.dumps(guard.state_dict(batches=False)) == before

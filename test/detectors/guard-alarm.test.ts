@@ -72,3 +72,25 @@ it('is read from the entries of a capture as from a pulse', () => {
   const run = runOfCapture(capture as unknown as Parameters<typeof runOfCapture>[0]);
   expect(found(run)).toEqual([[59, 59, expect.stringMatching(/at step 60, 1 step later\.$/)]]);
 });
+
+it('credits the guard with what its pulse says it did, and only then', () => {
+  const acted = (scale: (i: number) => number, rate: (i: number) => number) =>
+    found(
+      makeRun([
+        { name: 'loss', values: fallingLoss(300) },
+        { name: 'risk', values: fallingLoss(300).map((_, i) => alarmAt(120, 121)(i)) },
+        { name: 'guard_scale', values: fallingLoss(300).map((_, i) => scale(i)) },
+        { name: 'guard_rate', values: fallingLoss(300).map((_, i) => rate(i)) },
+      ]),
+    );
+  const never = () => 1;
+  expect(acted((i) => (i === 120 ? 0 : i === 121 ? 0.2 : 1), never)[0]![2]).toContain(
+    'Of 2 steps: 1 left out, 1 clipped.',
+  );
+  expect(acted(never, (i) => (i >= 121 && i < 131 ? 0.05 : 1))[0]![2]).toContain(
+    'Of 11 steps: 10 taken at a lower rate, 1 taken as they were.',
+  );
+  // A guard that only advises has let every step pass.
+  expect(acted(never, never)[0]![2]).toContain('Of 2 steps: 2 taken as they were.');
+  expect(found(risky((v) => v, alarmAt(120)))[0]![2]).not.toContain('Of 1');
+});

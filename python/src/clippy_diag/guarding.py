@@ -68,20 +68,32 @@ class Ahead(NamedTuple):
     kept: Sequence[Sequence[float]]
 
 
-#: What a guard advises: take the step, scale its gradients, or leave it out.
-Action = Literal["apply", "clip", "skip"]
+#: Factors on the learning rate that are tried, largest first, and the smallest that they may come to together.
+RATES, LEAST_RATE = (0.5, 0.2, 0.05, 0.01), 1e-4
+#: After so many steps in a row that were not applied the rate is lowered in place of the gradients, where that holds; and steps
+#: after which twice the lowered rate is tried.
+PERSISTS, RAISE_EVERY = 5, 20
+#: Loss and gradient norm, as logarithms against the run's own past, up to which a batch is like those before.
+LIKE_BEFORE = 0.4
+#: The version of what `state_dict` returns.
+STATE_VERSION = 1
+
+#: What a guard advises: take the step, scale its gradients, leave it out, or take it at a lower learning rate.
+Action = Literal["apply", "clip", "skip", "lower-rate"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Advice:
     """What a check found.
 
-    risk     that the step harms the run, in [0, 1]; an alarm is an action other than "apply"
-    action   "apply", "clip" (multiply every gradient by `scale`) or "skip" (take no step)
-    why      one sentence
+    risk     that the step harms the run, in [0, 1]; an alarm is an action other than "apply".
+    action   "apply", "clip" (multiply every gradient by `scale`), "skip" (take no step) or "lower-rate" (take it at
+             `learning_rate`)
+    why      one sentence.
     rule     a clipping rule that does the same to this step, "global-norm:0.31", or None
     scale    factor on all gradients, 1 for "apply", 0 for "skip"
     tensor   the parameter that is most unusual, or None
+    learning_rate  of the group with the largest, for "lower-rate"; the others keep their proportions
     seconds  what the check took
     ahead    losses of the look-ahead: {"own": [before, after, …], "kept": [[…], …]}, or None where there was none
     """
@@ -95,11 +107,13 @@ class Advice:
     tensor: str | None = None
     seconds: float = 0.0
     ahead: Mapping[str, Any] | None = None
+    learning_rate: float | None = None
 
 
 def advice_entry(advice: Advice) -> dict[str, Any]:
     """What a capture keeps of the advice on a step, as the member `guard` of its entry."""
-    return {"risk": round(advice.risk, 6), "action": advice.action, "scale": advice.scale}
+    rate = {} if advice.learning_rate is None else {"learningRate": advice.learning_rate}
+    return {"risk": round(advice.risk, 6), "action": advice.action, "scale": advice.scale, **rate}
 
 
 def alarm_text(advice: Advice) -> str:
@@ -122,11 +136,30 @@ class History:
         self._count += 1
         if self._count < WARM_UP or (self._count - WARM_UP) % STRIDE:
             return
+        self._summarise()
+
+    def _summarise(self) -> None:
         kept = self._values[: min(self._count, HISTORY)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a tensor that never had a gradient has no median
             self.center = np.nanmedian(kept, axis=0)
             self.spread = np.maximum(MEDIAN_TO_SIGMA * np.nanmedian(np.abs(kept - self.center), axis=0), LEAST_SPREAD)
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers and lists; `restored` takes them."""
+        return {"count": self._count, "width": self._values.shape[1], "values": self._values.tolist()}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> History:
+        """The history of a `state`. Raises ValueError for values of another shape."""
+        history = cls(int(state["width"]))
+        values = np.array(state["values"], float).reshape(-1, int(state["width"]))
+        if values.shape != history._values.shape:
+            raise ValueError(f"clippy-diag: a history of {values.shape[0]} steps, not {HISTORY}")
+        history._values, history._count = values, int(state["count"])
+        if history._count >= WARM_UP:
+            history._summarise()
+        return history
 
 
 class Logs(NamedTuple):
@@ -159,6 +192,27 @@ class Watch:
         self._since_look = 0
         self._rate_at_look = math.nan
         self.steps = 0
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers, texts and lists; `restore` takes them."""
+        return {
+            "history": self._history.state(),
+            "tensors": list(self._tensors),
+            "surprises": self._surprises.state(),
+            "losses": list(self._losses),
+            "since_look": self._since_look,
+            "rate_at_look": self._rate_at_look,
+            "steps": self.steps,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The past that `state` has."""
+        self._history = History.restored(state["history"])
+        self._tensors = {str(name): k for k, name in enumerate(state["tensors"])}
+        self._surprises = History.restored(state["surprises"])
+        self._losses = [float(loss) for loss in state["losses"]]
+        self._since_look, self.steps = int(state["since_look"]), int(state["steps"])
+        self._rate_at_look = float(state["rate_at_look"])
 
     @property
     def unit(self) -> float:
@@ -287,8 +341,12 @@ class Pulse:
         self._file: Any = None
         self._broken = False
 
-    def write(self, seen: Measured, signs: Signs | None, advice: Advice) -> None:
-        """Adds the line of a step."""
+    def write(self, seen: Measured, signs: Signs | None, advice: Advice, obeyed: bool, lowered: float = 1.0) -> None:
+        """Adds the line of a step. What the guard did is in it as factors on gradients and rate, 0 for a step left out.
+
+        obeyed   False where the guard only advises
+        lowered  the factor on the rate that the step is taken with
+        """
         if self._broken:
             return
         line = {
@@ -301,6 +359,8 @@ class Pulse:
             "clippy_factor": None if math.isnan(seen.clippy_factor) else number(seen.clippy_factor),
             "risk": round(advice.risk, 6),
             "action": advice.action,
+            "guard_scale": advice.scale if obeyed else 1.0,
+            "guard_rate": round(lowered, 6) if obeyed else 1.0,
             "tensor": advice.tensor,
         }
         try:
@@ -338,8 +398,8 @@ def usual_text(signs: Signs, names: Sequence[str]) -> str:
     return f"{what} {times(math.exp(most))} the usual"
 
 
-#: Losses of a step that is tried on `references` with every gradient multiplied by a factor.
-Look = Callable[[Sequence[Any], float], Ahead]
+#: Losses of a step that is tried on `references` with every gradient multiplied by a factor, and every rate by another.
+Look = Callable[[Sequence[Any], float, float], Ahead]
 CALM = "Nothing about this step is far from the usual."
 
 
@@ -361,28 +421,114 @@ class Checks:
         #: Batches from before, each with its loss when it was trained on.
         self._references: list[tuple[Any, float]] = []
         self._in_a_row = 0
+        #: The factor on the learning rate that is in force, steps since it last changed, and the rate of the last usual step.
+        self.lowered, self._since_lowered, self._usual_rate = 1.0, 0, math.nan
+        #: Steps that were not taken as they are, by action, and those that were.
+        self.taken: dict[str, int] = {"apply": 0, "clip": 0, "skip": 0, "lower-rate": 0}
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the reference batches, as plain numbers, texts and lists; `restore` takes them."""
+        return {
+            "watch": self._watch.state(),
+            "in_a_row": self._in_a_row,
+            "lowered": self.lowered,
+            "since_lowered": self._since_lowered,
+            "usual_rate": self._usual_rate,
+            "taken": dict(self.taken),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The past that `state` has."""
+        self._watch.restore(state["watch"])
+        self._in_a_row, self._since_lowered = int(state["in_a_row"]), int(state["since_lowered"])
+        self.lowered, self._usual_rate = float(state["lowered"]), float(state["usual_rate"])
+        self.taken.update({name: int(count) for name, count in state["taken"].items()})
+
+    @property
+    def references(self) -> list[tuple[Any, float]]:
+        """Batches from before, each with its loss when it was trained on."""
+        return list(self._references)
+
+    @references.setter
+    def references(self, given: list[tuple[Any, float]]) -> None:
+        self._references = list(given)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the past that the guard knows."""
+        return self._watch.steps
+
+    def released(self, rate: float) -> None:
+        """A lowered rate is let go once the loop's own rate is again what it was before."""
+        if self.lowered < 1 and rate <= RATE_GROWN * self._usual_rate:
+            self.lowered = 1.0
+
+    def follow(self, advice: Advice, rate: float) -> None:
+        """The loop does what was advised; `rate` is the largest that it set itself."""
+        if advice.action == "lower-rate" and advice.learning_rate is not None and rate > 0:
+            factor = advice.learning_rate / rate
+            if not math.isclose(factor, self.lowered, rel_tol=1e-6):
+                self._since_lowered = 0
+            self.lowered = factor
 
     def advise(
-        self, step: int, seen: Measured, look: Look | None, keep: Callable[[], Any] | None
+        self, step: int, seen: Measured, look: Look | None, keep: Callable[[], Any] | None, lowers: bool = False
     ) -> tuple[Signs | None, Advice]:
-        """Judges a step; `look` tries it, `keep` copies its batch. None where there is no loss function or no batch."""
+        """Judges a step as it would be taken, with the lowered rate where one is in force; `look` tries it, `keep` copies its batch.
+        None where there is no loss function or no batch. `lowers`: whether the rate can be changed."""
         signs: Signs | None = None
         if seen.broken or not math.isfinite(seen.loss):
             advice = _not_finite(step, seen)
         else:
             logs = self._watch.logs(seen)
             signs = self._watch.signs(seen, logs)
-            advice = self._judge(step, seen, signs, look)
-            if advice.action == "apply" or self.advice_only:
+            advice = self._judge(step, seen, signs, look, lowers)
+            usual = advice.action == "apply"
+            if usual and self.lowered < 1 and not self.advice_only:
+                advice = self._at_lowered_rate(advice, seen, look)
+            if usual or self.advice_only:
+                if self.lowered == 1:
+                    self._usual_rate = seen.rate
                 self._watch.add(seen, logs)
                 if keep is not None and (self._watch.steps - 1) % KEEP_EVERY == 0:
                     self._references = [*self._references[-1:], (keep(), seen.loss)]
-        self._in_a_row = self._in_a_row + 1 if advice.action != "apply" else 0
+        self.taken[advice.action] += 1
+        self._in_a_row = self._in_a_row + 1 if advice.action in ("clip", "skip") else 0
         if self._in_a_row == IN_A_ROW and not self.advice_only:
             self._say(f"{IN_A_ROW} steps in a row were not taken as they are, the last is {step}: look at the run")
         return signs, advice
 
-    def _judge(self, step: int, seen: Measured, signs: Signs, look: Look | None) -> Advice:
+    def _at_lowered_rate(self, advice: Advice, seen: Measured, look: Look | None) -> Advice:
+        """A step that holds at the lowered rate; from time to time twice that rate is tried."""
+        self._since_lowered += 1
+        rate, why = seen.rate, "The rate of the loop does not hold, and this lower one does."
+        if look is not None and self._references and self._since_lowered >= RAISE_EVERY:
+            self._since_lowered = 0
+            more = min(2.0, 1 / self.lowered)
+            if self._holds(look, 1.0, more):
+                rate, why = rate * more, "The rate was lowered, and twice that rate holds now."
+        return dataclasses.replace(advice, action="lower-rate", why=why, learning_rate=rate)
+
+    def _holds(self, look: Look, scale: float, rate: float) -> bool:
+        bases = [base for _, base in self._references]
+        tried = rises(look([data for data, _ in self._references], scale, rate), bases, self._watch.unit)
+        return tried.after <= max(HOLDS, tried.before + GIVEN)
+
+    def _rate_is_wrong(self, signs: Signs) -> bool:
+        """Whether the rate grew, or steps on data like before fail again and again. On bad data even a small step does harm, as
+        momentum keeps their gradients."""
+        like_before = max(signs.loss, signs.gradient) <= LIKE_BEFORE
+        return signs.rate > math.log(RATE_GROWN) or (self._in_a_row >= PERSISTS and like_before)
+
+    def _lower(self, step: int, seen: Measured, risk: float, look: Look, why: str) -> Advice | None:
+        """The step at the largest lower rate that holds, or None."""
+        for factor in RATES:
+            if self.lowered * factor >= LEAST_RATE and self._holds(look, 1.0, factor):
+                text = f"{why} At a learning rate of {seen.rate * factor:.3g} it holds."
+                return Advice(step, risk, "lower-rate", text, learning_rate=seen.rate * factor)
+        return None
+
+    def _judge(self, step: int, seen: Measured, signs: Signs, look: Look | None, lowers: bool) -> Advice:
         suspicion = risk_of(CHEAP, signs)
         tensor = seen.names[signs.tensor] if signs.tensor >= 0 else None
         if look is None or not self._references:
@@ -397,16 +543,19 @@ class Checks:
         self.looks += 1
         self._watch.looked(seen)
         batches, bases = [data for data, _ in self._references], [base for _, base in self._references]
-        ahead = look(batches, 1.0)
+        ahead = look(batches, 1.0, 1.0)
         found = rises(ahead, bases, self._watch.unit)
         risk = risk_of(LOOKED, signs, found.after)
         record = {"own": list(ahead.own), "kept": [list(losses) for losses in ahead.kept]}
         if risk < self.clip_at:
             return Advice(step, risk, "apply", _held(ahead), tensor=tensor, ahead=record)
         why = f"{_hurt(ahead)}; {usual_text(signs, seen.names)}."
+        if lowers and self._rate_is_wrong(signs):
+            lower = self._lower(step, seen, risk, look, why)
+            if lower is not None:
+                return dataclasses.replace(lower, tensor=tensor, ahead=record)
         for scale in SCALES:
-            tried = rises(look(batches, scale), bases, self._watch.unit)
-            if tried.after <= max(HOLDS, tried.before + GIVEN):
+            if self._holds(look, scale, 1.0):
                 return _clipped(
                     step, risk, scale, seen, tensor, f"{why} At {scale:g} of the gradient it holds.", record
                 )
@@ -470,6 +619,14 @@ class UsualSizes:
     def __init__(self) -> None:
         self._sizes: dict[str, float] = {}
 
+    def state(self) -> dict[str, float]:
+        """The usual sizes by tensor."""
+        return dict(self._sizes)
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        """The sizes that `state` has."""
+        self._sizes = {str(name): float(size) for name, size in state.items()}
+
     def surprise(self, name: str, largest: float, square: float, entries: int) -> float:
         """The largest |g| over what is usual for the tensor, NaN at first; and takes the gradient into what is usual."""
         usual = self._sizes.get(name)
@@ -492,6 +649,8 @@ class BaseGuard:
         self._checks = Checks(clip_at, advice_only, self._say)
         self._pulse = None if pulse is None else Pulse(pulse, self._say)
         self._usual = UsualSizes()
+        #: Whether the guard goes on from a saved state.
+        self._resumed = False
 
     def _timed(self, step: int, check: Callable[[], Advice]) -> Advice:
         """The advice of a check with its seconds; what it raises is said, and the step is to be applied."""
@@ -506,6 +665,39 @@ class BaseGuard:
         self.checks += 1
         self.last = advice = dataclasses.replace(advice, seconds=seconds)
         return advice
+
+    def state_dict(self, batches: bool = True) -> dict[str, Any]:
+        """Everything that the guard knows of the run, for a checkpoint: without it a guard that begins anew at a resume is blind for
+        its first steps. `torch.load(..., weights_only=True)` reads what `torch.save` makes of it.
+
+        batches  whether the two reference batches are included. They may hold personal data; without them suspicious steps
+                 cannot be tried on copies until new ones are kept
+        """
+        return {
+            "version": STATE_VERSION,
+            "checks": self._checks.state(),
+            "usual": self._usual.state(),
+            "references": [[data, loss] for data, loss in self._checks.references] if batches else [],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned. Raises ValueError, and changes nothing, for anything else."""
+        try:
+            if state["version"] != STATE_VERSION:
+                raise ValueError(f"version {state['version']}, not {STATE_VERSION}")
+            checks = Checks(self._checks.clip_at, self._checks.advice_only, self._say)
+            checks.restore(state["checks"])
+            usual = UsualSizes()
+            usual.restore(state["usual"])
+            checks.references = [(data, float(loss)) for data, loss in state["references"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"clippy-diag: this is no state of a guard: {type(error).__name__}: {error}") from error
+        self._checks, self._usual, self._resumed = checks, usual, True
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """How many steps were advised to be applied, clipped, skipped and taken at a lower rate."""
+        return dict(self._checks.taken)
 
     def close(self) -> None:
         """Closes the pulse, and says on stderr what the guard could not do."""

@@ -86,7 +86,7 @@ export function guardTried(
     (one): one is Json => isJsonObject(one) && Number.isSafeInteger(one.step),
   );
   if (advice.length === 0) return null;
-  const alarm = advice.find(({ action }) => action === 'clip' || action === 'skip');
+  const alarm = advice.find(({ action }) => typeof action === 'string' && action !== 'apply');
   const begun = `A guard that begins at step ${steps[0]!.step}`;
   if (alarm === undefined) return `${begun} would not have warned of the incident of step ${onsetStep}.`;
   const ahead = onsetStep - (alarm.step as number);
@@ -106,7 +106,13 @@ export function guardTried(
     plain?.referenceLoss === undefined
       ? ''
       : ` Obeyed, the run ends at ${formatNumber(obeyed)} on reference batches (without: ${formatNumber(without)}).`;
-  return `${begun} would have warned at step ${alarm.step} (${String(alarm.action)}), ${when}.${ends}`;
+  const later = advice.filter(({ step }) => (step as number) >= (alarm.step as number));
+  const refused = later.filter(({ action }) => action === 'skip').length;
+  const saved =
+    later.length >= 10 && refused > later.length / 2
+      ? ` It refuses ${refused} of the ${later.length} steps from there on: such a run is stopped, not saved.`
+      : '';
+  return `${begun} would have warned at step ${alarm.step} (${String(alarm.action)}), ${when}.${ends}${saved}`;
 }
 
 type Trace = Omit<ReplayEntry, keyof Judgement>;

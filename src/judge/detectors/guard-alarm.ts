@@ -73,12 +73,38 @@ function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
       : ahead === 0
         ? 'The loss leaves its usual range at that same step'
         : `The loss leaves its usual range at ${run.stepUnit} ${onset}, ${countedPlain(ahead, run.stepUnit)} later`;
+  const did = done(run, series, from, to);
   return findingAt(run, series, from, to, {
     id: 'guard-alarm',
     severity: 'note',
-    message: `The guard warned at ${run.stepUnit} ${first}${until}, before the step was taken: "${series.name}" is ${formatNumber(series.value.at(from)!)}. ${followed}.`,
+    message: `The guard warned at ${run.stepUnit} ${first}${until}, before the step was taken: "${series.name}" is ${formatNumber(series.value.at(from)!)}. ${did}${followed}.`,
     measured: quantity('risk', series.value.at(from)!, 'risk of a step'),
     threshold: quantity('risk', limit, 'risk of a step'),
     advice,
   });
+}
+
+/** What the guard did at the steps of an alarm and while it kept the rate lowered after it, by the columns of its pulse; empty where the log has none of them. */
+function done(run: Run, risk: TimeSeries, from: number, to: number): string {
+  const [scale, rate] = ['guard_scale', 'guard_rate'].map((name) =>
+    run.series.find((one) => one.name === name && one.value.length === risk.value.length),
+  );
+  if (scale === undefined) return '';
+  const counts = { out: 0, clipped: 0, lowered: 0, taken: 0 };
+  // At a lowered rate the risk is low again, and the guard still acts.
+  let end = to;
+  while (rate !== undefined && rate.value.at(end + 1)! < 1) end++;
+  for (let i = from; i <= end; i++) {
+    if (scale.value.at(i)! === 0) counts.out++;
+    else if (scale.value.at(i)! < 1) counts.clipped++;
+    else if (rate !== undefined && rate.value.at(i)! < 1) counts.lowered++;
+    else counts.taken++;
+  }
+  const said = [
+    [counts.out, 'left out'],
+    [counts.clipped, 'clipped'],
+    [counts.lowered, 'taken at a lower rate'],
+    [counts.taken, 'taken as they were'],
+  ].flatMap(([count, what]) => (count === 0 ? [] : [`${count} ${what}`]));
+  return `Of ${countedPlain(end - from + 1, 'step')}: ${said.join(', ')}. `;
 }

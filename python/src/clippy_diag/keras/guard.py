@@ -93,11 +93,11 @@ class Guard(BaseGuard):
         signs, advice = self._checks.advise(
             step,
             seen,
-            (lambda references, scale: self._look(batch, references, scale, gradients)) if tries else None,
+            (lambda references, scale, _rate: self._look(batch, references, scale, gradients)) if tries else None,
             (lambda: copy.deepcopy(batch)) if tries else None,
         )
         if self._pulse is not None:
-            self._pulse.write(seen, signs, advice)
+            self._pulse.write(seen, signs, advice, not self.advice_only)
         return advice
 
     def _measure(self, loss: float, gradients: list[Any]) -> Measured:

@@ -37,9 +37,11 @@ class LookAhead:
         self.model, self.optimizers, self.loss_fn = model, optimizers, loss_fn
         self.rules, self.mean = [rule for rule in rules if rule[0] != "none"], mean
 
-    def run(self, batch: Any, references: Sequence[Any], scale: float = 1.0, steps: int = STEPS) -> Ahead:
-        """`steps` steps on `batch`, the first with the gradients that are there, each with every gradient multiplied by `scale`;
-        losses before, after the first and after the last. Stops where the loss is not finite."""
+    def run(
+        self, batch: Any, references: Sequence[Any], scale: float = 1.0, rate: float = 1.0, steps: int = STEPS
+    ) -> Ahead:
+        """`steps` steps on `batch`, the first with the gradients that are there, each with every gradient multiplied by `scale` and
+        every learning rate by `rate`; losses before, after the first and after the last. Stops where the loss is not finite."""
         parameters = [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
         own: list[float] = []
         kept: list[list[float]] = [[] for _ in references]
@@ -55,6 +57,9 @@ class LookAhead:
 
             look()
             twins = [twin_of(optimizer) for optimizer in self.optimizers]
+            for twin in twins if rate != 1 else ():
+                for group in twin.param_groups:
+                    group["lr"] = group["lr"] * rate
             for k in range(steps):
                 if k:
                     self.differentiate(parameters, batch, draws)

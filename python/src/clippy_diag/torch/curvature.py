@@ -180,17 +180,12 @@ def _check_differentiable(slopes: Sequence[torch.Tensor]) -> None:
 def limit_of(trained: Trained, preconditioned: bool) -> Limit | None:
     """The limit of the optimizer at its largest learning rate, an upper bound for the ratio where rates differ; None
     where the operator is not the one its limit is about, or optimizers have different limits."""
-    counts = {id(o): _steps(o) for _, o, _ in trained}
+    counts = {id(o): names.steps_taken(o) for _, o, _ in trained}
     rules = {_rule(o, g, preconditioned, counts[id(o)] + 1) for _, o, g in trained}
     rates = {float(g["lr"]) for _, _, g in trained}
     rule = rules.pop() if len(rules) == 1 else None
     rate = max(rates) if rates else 0.0
     return Limit(rate, rule[0] / rate, rule[1]) if rule is not None and rate > 0 else None
-
-
-def _steps(optimizer: torch.optim.Optimizer) -> int:
-    """Steps that were taken, of the parameter that took most."""
-    return max((int(state.get("step", 0)) for state in optimizer.state.values()), default=0)
 
 
 def _rule(

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..guarding import Advice, BaseGuard, Measured
+from ..guarding import WARM_UP, Advice, BaseGuard, Measured
 from ..rules import Clipping, Rules, clipping_words, recorded_rules
 from . import words as names
 from .ahead import LookAhead, LossFn
@@ -66,12 +66,14 @@ class Guard(BaseGuard):
         self._sharded = _is_sharded(self.model)
         #: Whether several ranks train the model, each with a guard that is called at every step.
         self.parallel = self._sharded or type(model).__name__ == "DistributedDataParallel"
+        self._clipping = self._rules(clipping)
         self._ahead: LookAhead | None = None
         if self._sharded:
             self._say("parameters are sharded: steps are not tried before, the signs alone decide")
         elif loss_fn is not None:
-            self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._rules(clipping), self._mean_of_ranks)
+            self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._clipping, self._mean_of_ranks)
         self._names: dict[int, str] = {id(p): name for name, p in self.model.named_parameters()}
+        self._rates = _LoweredRates(self.optimizers)
 
     def _rules(self, clipping: Clipping) -> Rules:
         try:
@@ -95,8 +97,15 @@ class Guard(BaseGuard):
 
     def apply(self, advice: Advice) -> None:
         """Does what the advice says: nothing, multiplies every gradient by `advice.scale`, or removes the gradients, so that
-        the optimizer moves no parameter that has none (zeros would still move momentum and decay)."""
+        the optimizer moves no parameter that has none (zeros would still move momentum and decay).
+
+        "lower-rate" multiplies the rate of every group for the next step of the optimizer; after it the rates are again those
+        of the loop, so schedules go on. It stays in force until the loop's own rate is as before, or twice the rate holds."""
         if self.advice_only or advice.action == "apply":
+            return
+        if advice.action == "lower-rate":
+            self._checks.follow(advice, self._rates.largest())
+            self._rates.lower(self._checks.lowered)
             return
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -106,21 +115,48 @@ class Guard(BaseGuard):
                     elif parameter.grad is not None:
                         parameter.grad.detach().mul_(advice.scale)
 
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` returned, with its batches on the model's device. Raises ValueError, and changes nothing,
+        for anything else."""
+        super().load_state_dict(state)
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        self._checks.references = [(_on(device, data), loss) for data, loss in self._checks.references]
+
     # ---- a step
 
     def _check(self, step: int, batch: Any, loss: float | torch.Tensor) -> Advice:
         self._unscale()
-        seen = self._measure(loss)
+        self._rates.restore()
+        if not self.checks and not self._resumed:
+            self._say_blind()
         ahead = self._ahead if batch is not None else None
-        signs, advice = self._checks.advise(
-            step,
-            seen,
-            None if ahead is None else lambda references, scale: ahead.run(batch, references, scale),
-            None if ahead is None else lambda: copy.deepcopy(batch),
-        )
+        self._checks.released(self._rates.largest())
+        self._rates.lower(1.0 if self.advice_only else self._checks.lowered)
+        try:
+            seen = self._measure(loss)
+            signs, advice = self._checks.advise(
+                step,
+                seen,
+                None if ahead is None else lambda references, scale, rate: ahead.run(batch, references, scale, rate),
+                None if ahead is None else lambda: copy.deepcopy(batch),
+                lowers=ahead is not None,
+            )
+        finally:
+            self._rates.restore()
         if self._pulse is not None and not self._rank():
-            self._pulse.write(seen, signs, advice)
+            base = self._rates.largest()
+            lowered = 1.0 if advice.learning_rate is None or not base > 0 else advice.learning_rate / base
+            self._pulse.write(seen, signs, advice, not self.advice_only, lowered)
         return advice
+
+    def _say_blind(self) -> None:
+        """A guard that begins in the middle of a run has no past to compare with."""
+        taken = max((names.steps_taken(optimizer) for optimizer in self.optimizers), default=0)
+        if taken >= WARM_UP:
+            self._say(
+                f"the optimizer has taken {taken} steps and the guard has seen none: for its first {WARM_UP} steps it sees only"
+                " what is not finite. Save guard.state_dict() with your checkpoints, and load it with load_state_dict"
+            )
 
     def _unscale(self) -> None:
         if self.scaler is None or not self.scaler.is_enabled():
@@ -137,7 +173,7 @@ class Guard(BaseGuard):
             for p in group["params"]
         ]
         value = self._mean_of_ranks(torch.as_tensor(loss).detach().float().reshape(1).clone())
-        found, own_loss = measure(named, value)
+        found, own_loss = measure(named, value, self._clipping)
         if self._sharded and torch.distributed.get_world_size() > 1:
             found = over_ranks(found, named, self._reduced, lambda v: self._reduced(v, torch.distributed.ReduceOp.MAX))
         # Where nothing divides the gradient, what is usual for the tensor takes the place.
@@ -180,6 +216,50 @@ class Guard(BaseGuard):
         value = value.to(next(self.model.parameters()).device)
         torch.distributed.all_reduce(value, torch.distributed.ReduceOp.SUM if how is None else how)
         return value
+
+
+def _on(device: torch.device, data: Any) -> Any:
+    """A batch in the nesting that it has, with its tensors on a device."""
+    if isinstance(data, torch.Tensor):
+        return data.to(device)
+    if isinstance(data, Mapping):
+        return {key: _on(device, part) for key, part in data.items()}
+    return type(data)(_on(device, part) for part in data) if type(data) in (list, tuple) else data
+
+
+class _LoweredRates:
+    """The learning rates of the groups, lowered for one step and then again as the loop has set them."""
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self._optimizers = optimizers
+        #: The groups that are lowered, each with its own rate.
+        self._kept: list[tuple[dict[str, Any], Any]] = []
+        self._hooks: list[Any] = []
+
+    def largest(self) -> float:
+        """The largest rate of all groups."""
+        return max((float(g["lr"]) for o in self._optimizers for g in o.param_groups if "lr" in g), default=math.nan)
+
+    def lower(self, factor: float) -> None:
+        """Multiplies every rate until the last optimizer has stepped, or `restore` is called."""
+        if factor == 1:
+            return
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                if group.get("lr") is not None:
+                    self._kept.append((group, group["lr"]))
+                    group["lr"] = group["lr"] * factor
+        last = self._optimizers[-1]
+        if hasattr(last, "register_step_post_hook"):
+            self._hooks.append(last.register_step_post_hook(lambda *_: self.restore()))
+
+    def restore(self) -> None:
+        """The rates as the loop has set them."""
+        for group, rate in self._kept:
+            group["lr"] = rate
+        for hook in self._hooks:
+            hook.remove()
+        self._kept, self._hooks = [], []
 
 
 def _is_sharded(model: torch.nn.Module) -> bool:

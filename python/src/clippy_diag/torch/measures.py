@@ -7,12 +7,13 @@ is to cost a tenth of a step. The tests hold them against the steps that the opt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE
+from ..rules import Rules
 from . import words as names
 
 #: Entries that are worked on at a time: temporaries of them stay in a processor's cache; on a GPU fewer calls count more.
@@ -40,9 +41,10 @@ class Measures(NamedTuple):
     square: float
     largest: float
     entries: int
-    #: Sum of squares of the update that the optimizer is about to take, without decoupled decay; NaN where its formula is not known.
+    #: Sum of squares of the update that the optimizer is about to take, decoupled decay and the loop's clipping by norm or value
+    #: included; NaN where its formula is not known.
     update: float
-    #: Clippy's factor of that update, 1 where it bounds nothing; NaN as `update`.
+    #: Clippy's factor of that update without the decay, 1 where it bounds nothing; NaN as `update`.
     factor: float
     #: Largest |g| over the root of the optimizer's state as it was before this gradient, 1000 at most; NaN where the optimizer
     #: divides by none, or before its first step.
@@ -56,20 +58,23 @@ class Found(NamedTuple):
     loss: float
 
 
-def measure(named: Named, loss: torch.Tensor) -> Found:
+def measure(named: Named, loss: torch.Tensor, clipping: Rules = ()) -> Found:
     """Measures every parameter that has a gradient, of a sharded one what this rank holds. The values come to the host in one
-    copy, with the loss; counts of steps that an optimizer keeps on a GPU (`fused`, `capturable`) in one before it."""
+    copy, with the loss; counts of steps that an optimizer keeps on a GPU (`fused`, `capturable`) in one before it.
+
+    clipping  the loop's own: one rule "global-norm" or "value" is applied to the gradient of the update, others are not"""
     scalars: list[torch.Tensor] = []
     counts: list[int] = []
     present = [entry for entry in named if entry[1].grad is not None]
     states = _states(present)
     kinds = [type(o).__name__ if names.has_formula(o) else None for _, _, o, _ in present]
     with torch.no_grad():
+        clipped = _clipped_by(clipping, [parameter.grad for _, parameter, _, _ in present])
         for (_, parameter, _, group), state, kind in zip(present, states, kinds):
             before = len(scalars)
             rate = math.nan if kind is None else _rate(kind, group, state)
             for gradient, weight, slots in _parts(parameter, state):
-                scalars += _of_part(kind, group, gradient, weight, {**state, **slots}, rate)
+                scalars += _of_part(kind, group, gradient, weight, {**state, **slots}, rate, clipped)
             counts.append((len(scalars) - before) // _VALUES)
     scalars.append(loss.detach().reshape(()))
     device = scalars[0].device
@@ -80,6 +85,23 @@ def measure(named: Named, loss: torch.Tensor) -> Found:
         at += _VALUES * count
         tensors.append(_of_tensor(name, parameter, kind, state, group, rows))
     return Found(tensors, value)
+
+
+def _clipped_by(
+    clipping: Rules, gradients: Sequence[torch.Tensor | None]
+) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What the loop's clipping makes of a part of a gradient, computed without waiting for a GPU; None without such a rule, or with
+    several of them."""
+    rule, options = clipping[0] if len(clipping) == 1 else ("none", {})
+    if rule == "value":
+        limit = float(options["clipValue"])
+        return lambda gradient: gradient.clamp(-limit, limit)
+    whole = [names.local(g._values() if g.is_sparse else g).float().norm() for g in gradients if g is not None]
+    if rule != "global-norm" or not whole:
+        return None
+    norm = torch.stack([one.to(whole[0].device) for one in whole]).norm()
+    factor = (options["maxNorm"] / (norm + 1e-6)).clamp(max=1.0)
+    return lambda gradient: gradient * factor.to(gradient)
 
 
 def _states(present: Named) -> list[dict[str, Any]]:
@@ -227,6 +249,7 @@ def _of_part(
     weight: torch.Tensor,
     state: Mapping[str, Any],
     rate: float,
+    clipped: Callable[[torch.Tensor], torch.Tensor] | None,
 ) -> list[torch.Tensor]:
     """The _VALUES of a part."""
     square, nothing = torch.dot(gradient, gradient), gradient.new_zeros(())
@@ -234,11 +257,20 @@ def _of_part(
     if kind is None:
         unknown = square.new_full((), math.nan)
         return [square, largest, unknown, unknown, unknown]
+    raw = gradient
+    if clipped is not None:
+        gradient = clipped(gradient)
     decay = float(group.get("weight_decay", 0))
-    if decay and kind != "AdamW" and not group.get("decoupled_weight_decay"):
+    decoupled = kind == "AdamW" or bool(group.get("decoupled_weight_decay"))
+    if decay and not decoupled:
         gradient = torch.add(gradient, weight, alpha=decay)
     update, ratio = _update(kind, group, gradient, state)
-    total = square if update is gradient and not decay else torch.dot(update, update)
+    if decay and decoupled and rate:
+        # The decay takes lr·decay·w off; `rate`, by which the update is multiplied later, has the bias corrections in it.
+        moved = torch.add(update, weight, alpha=float(group["lr"]) * decay / rate)
+        total = torch.dot(moved, moved)
+    else:
+        total = square if update is raw else torch.dot(update, update)
     most = _largest(update)
     bound = most / _NEAR
     # Where the largest update is below the bound of a weight of 0 no weight has to be read. A GPU would have to wait for that.

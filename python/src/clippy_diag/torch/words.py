@@ -51,6 +51,11 @@ def has_formula(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
+def steps_taken(optimizer: torch.optim.Optimizer) -> int:
+    """Steps that were taken, of the parameter that took most."""
+    return max((int(state.get("step", 0)) for state in optimizer.state.values()), default=0)
+
+
 def options_of(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], rate: float) -> dict[str, Any]:
     """A parameter group under the capture's names; of an optimizer without a formula its class and plain options."""
     kind = type(optimizer).__name__
