@@ -201,3 +201,45 @@ def test_several_optimizers_step_together_or_in_turn(tmp_path, read, together):
     ]
     assert found == (["02"] * 4 if together else ["0", "2", "0", "2"])
     assert all(len(entry.get("tasks", {})) == 2 for entry in capture.manifest["steps"][1:]) != together
+
+
+def test_checkpoints_of_the_accelerator_hold_the_guard(tmp_path):
+    def guarded(folder, steps, load):
+        accelerator = accelerate.Accelerator(cpu=True)
+        model = build()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        callback = ClippyCallback(tmp_path / folder, guard=True, loss_fn=loss_of).attach(accelerator)
+        if load:
+            accelerator.load_state(tmp_path / "saved")
+        g = torch.Generator().manual_seed(3)
+        for _ in range(steps):
+            batch = callback.batch({"x": torch.randn(8, 4, generator=g), "y": torch.randn(8, generator=g)})
+            accelerator.backward(loss_of(model, batch))
+            optimizer.step()
+            optimizer.zero_grad()
+        guard = callback.guard
+        if not load:
+            accelerator.save_state(tmp_path / "saved")
+        callback.close()
+        return guard
+
+    assert guarded("a", 15, False)._checks.steps == 15
+    again = guarded("b", 5, True)
+    assert again._checks.steps == 20 and not again.problems
+
+
+def test_a_preflight_takes_a_loader_of_its_own(tmp_path):
+    accelerator = accelerate.Accelerator(cpu=True)
+    g = torch.Generator().manual_seed(3)
+    x = torch.randn(2048, 4, generator=g)
+    rows = [{"x": one, "y": one.sum()} for one in x]
+    model = build()
+    model, optimizer = accelerator.prepare(model, torch.optim.Adam(model.parameters(), lr=0.01))
+    before = [p.detach().clone() for p in model.parameters()]
+    callback = ClippyCallback(tmp_path / "a", preflight=True, loss_fn=loss_of)
+    callback.attach(accelerator, batches=torch.utils.data.DataLoader(rows, batch_size=32)).close()
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
+    assert callback.preflight_answer["preflight"]["verdict"] == "well-within"
+    with pytest.warns(UserWarning, match="no preflight: it needs batches"):
+        ClippyCallback(tmp_path / "b", preflight=True, loss_fn=loss_of).attach(accelerator).close()

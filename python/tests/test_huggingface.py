@@ -265,3 +265,55 @@ def test_with_a_guard_a_rate_that_jumps_does_not_ruin_the_model(tmp_path):
     # A healthy training is bitwise what it is without.
     _, same, _ = guarded(tmp_path / "calm", False, guard=True)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), same.parameters()))
+
+
+def checkpointed(folder, callback, steps, resume=None):
+    """A Trainer with checkpoints at every 20 steps."""
+    args = transformers.TrainingArguments(
+        str(folder / "out"),
+        max_steps=steps,
+        per_device_train_batch_size=4,
+        learning_rate=3e-3,
+        save_steps=20,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_steps=1000,
+    )
+    trainer = Ordered(build(), args, train_dataset=Tokens(), callbacks=[callback])
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+class Guarded(ClippyCallback):
+    """Remembers the guard, which goes when the training ends."""
+
+    def on_train_end(self, *arguments, **options):
+        self.seen = self.guard
+        super().on_train_end(*arguments, **options)
+
+
+def test_a_checkpoint_holds_the_guard_and_a_resume_goes_on_with_it(tmp_path):
+    first = Guarded(tmp_path / "a", guard=True)
+    checkpointed(tmp_path, first, 20)
+    assert (tmp_path / "out" / "checkpoint-20" / "clippy-guard.pt").is_file()
+    resumed = Guarded(tmp_path / "b", guard=True)
+    checkpointed(tmp_path, resumed, 24, resume=str(tmp_path / "out" / "checkpoint-20"))
+    assert resumed.seen._checks.steps == first.seen._checks.steps + 4 == 24 and not resumed.seen.problems
+    # Batches may hold personal data: without batches=True none is in a checkpoint.
+    state = torch.load(tmp_path / "out" / "checkpoint-20" / "clippy-guard.pt", weights_only=True)
+    assert state["references"] == []
+    (tmp_path / "out" / "checkpoint-20" / "clippy-guard.pt").write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="was not loaded"):
+        checkpointed(tmp_path, Guarded(tmp_path / "c", guard=True), 22, resume=str(tmp_path / "out" / "checkpoint-20"))
+
+
+def test_a_preflight_before_the_first_step_changes_nothing_of_the_training(tmp_path):
+    asked = ClippyCallback(tmp_path / "asked", preflight=True)
+    plain = checkpointed(tmp_path / "plain", ClippyCallback(tmp_path / "none"), 6)
+    tried = checkpointed(tmp_path / "tried", asked, 6)
+    for left, right in zip(plain.model.state_dict().values(), tried.model.state_dict().values()):
+        assert torch.equal(left, right)
+    answer = json.loads((tmp_path / "asked-preflight.json").read_text())
+    assert answer == json.loads(json.dumps(asked.preflight_answer))
+    assert answer["preflight"]["asked"] == 3e-3 and answer["preflight"]["verdict"] in ("well-within", "near")

@@ -280,3 +280,52 @@ def test_with_a_guard_bad_batches_do_not_move_the_model(tmp_path):
     assert not (lost - 1).abs().max() < 10 and (held - 1).abs().max() < 0.2
     calm = trained(ClippyCallback(tmp_path / "b", guard=True, loss_fn=loss_fn), 1.0)
     assert torch.equal(calm, trained(None, 1.0))
+
+
+def loss_fn_of_net(module, batch):
+    return module.loss(batch)
+
+
+class Watched(ClippyCallback):
+    """Writes a checkpoint after the twelfth step, and remembers the guard, which goes when the training ends."""
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 12:
+            trainer.save_checkpoint(self._own.folder.parent / "saved.ckpt")
+
+    def on_train_end(self, *arguments):
+        self.seen = self.guard
+        super().on_train_end(*arguments)
+
+
+def test_checkpoints_of_the_trainer_hold_the_guard(tmp_path):
+    def fit(callback, steps, **options):
+        g = torch.Generator().manual_seed(0)
+        data = torch.utils.data.TensorDataset(torch.randn(256, 4, generator=g), torch.randn(256, generator=g))
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            max_steps=steps,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[callback],
+        )
+        trainer.fit(Net(), torch.utils.data.DataLoader(data, batch_size=8), **options)
+
+    fit(Watched(tmp_path / "a", guard=True, loss_fn=loss_fn_of_net), 12)
+    resumed = Watched(tmp_path / "b", guard=True, loss_fn=loss_fn_of_net)
+    fit(resumed, 20, ckpt_path=str(tmp_path / "saved.ckpt"))
+    assert resumed.seen._checks.steps == 20 and not resumed.seen.problems
+
+
+def test_a_preflight_before_the_first_step_changes_nothing_of_the_training(tmp_path):
+    plain = train(tmp_path, [ClippyCallback(tmp_path / "a")])
+    asked = ClippyCallback(tmp_path / "b", preflight=True, loss_fn=loss_fn_of_net)
+    assert train(tmp_path, [asked]).losses == plain.losses
+    assert asked.preflight_answer["preflight"]["asked"] == 0.01
+
+
+def test_a_preflight_without_a_loss_function_is_refused_in_words(tmp_path):
+    with pytest.warns(UserWarning, match="no preflight: it needs loss_fn="):
+        train(tmp_path, [ClippyCallback(tmp_path / "c", preflight=True)])

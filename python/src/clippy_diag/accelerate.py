@@ -53,9 +53,12 @@ class ClippyCallback(AttachedCallback):
     _clips: list[dict[str, Any]] = []
     _optimizers: Sequence[Any] = ()
 
-    def attach(self, accelerator: Any, model: Any = None, optimizers: Any = None) -> ClippyCallback:
+    def attach(
+        self, accelerator: Any, model: Any = None, optimizers: Any = None, batches: Any = None
+    ) -> ClippyCallback:
         """Listens from here on. `model` and `optimizers` default to those that the accelerator prepared; say which where there
-        are several models. Returns itself."""
+        are several models. `batches`, for a preflight: a loader that was not prepared, since a prepared one counts what is read,
+        with a loss_fn that moves them to the device. Returns itself."""
         self.close()
         model = model if model is not None else (accelerator._models[-1] if accelerator._models else None)
         optimizers = optimizers if optimizers is not None else list(accelerator._optimizers)
@@ -67,9 +70,14 @@ class ClippyCallback(AttachedCallback):
             self._own.refuse(model, optimizers, f"Accelerate under {kind} runs steps of its own")
             return self
         self._heard_steps, self._optimizers = False, optimizers
+        self._own.try_rates(
+            model, optimizers, batches, self._own.loss_fn, {"rule": "none"}, ranks=accelerator.num_processes
+        )
         self._own.begin(
             model, optimizers, {"rule": "none"}, ranks=accelerator.num_processes, autocast=autocast_of(accelerator)
         )
+        if self._own.with_guard and not any(one is self for one in accelerator._custom_objects):
+            accelerator.register_for_checkpointing(self)
         backward = accelerator.backward
         clips = {"clip_grad_norm_": ("global-norm", "maxNorm"), "clip_grad_value_": ("value", "clipValue")}
 
@@ -86,6 +94,15 @@ class ClippyCallback(AttachedCallback):
         for optimizer in optimizers:
             self._wrapped.put(optimizer, "step", self._heard_step(accelerator, optimizer))
         return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `accelerator.save_state` keeps of the callback: the guard's state."""
+        found = self._own.guard_state()
+        return {} if found is None else {"guard": found}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """`accelerator.load_state` calls it; attach the callback before."""
+        self._own.load_guard_state(state_dict.get("guard"))
 
     def batch(self, batch: Any) -> Any:
         """Tells the batch that is about to go through the model; returns it."""

@@ -13,13 +13,18 @@ clipping), and the trainer's `compute_loss` (the batch). They are as before in `
 from __future__ import annotations
 
 import gc
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
+from .messages import warn
 from .torch.attached import AttachedCallback, autocast_of
 
+#: The guard's state in a checkpoint of the Trainer.
+GUARD_FILE = "clippy-guard.pt"
 _REFUSED = {
     "DEEPSPEED": "DeepSpeed keeps gradients and clipping to itself",
     "FSDP": "parameters are sharded (FSDP); a recorder of shards does not exist yet",
@@ -61,6 +66,8 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
         clipping = {"rule": "global-norm", "maxNorm": float(clip)} if clip > 0 else {"rule": "none"}
         accelerator = trainer.accelerator
         self._own.loss_fn = self._own.loss_fn or loss_fn
+        self._try_rates(trainer, model, optimizer, clipping)
+        self._load_guard(args, state)
         self._own.begin(model, optimizer, clipping, ranks=accelerator.num_processes, autocast=autocast_of(accelerator))
         tracker = self.recorder.tracker if self.recorder is not None else None
         if tracker is not None and tracker.loss_fn is None:
@@ -94,6 +101,47 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
         if self._own.active and self._own.waiting and self._own.recorder is not None:
             self._own.recorder.stop("the Trainer clips on a path of its own (not Accelerator.clip_grad_norm_)")
 
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Puts the guard's state into the checkpoint that was just written."""
+        found = self._own.guard_state()
+        folder = _checkpoint(args, state)
+        if found is None or not state.is_world_process_zero or not folder.is_dir():
+            return
+        try:
+            torch.save(found, folder / "clippy-guard.tmp")
+            os.replace(folder / "clippy-guard.tmp", folder / GUARD_FILE)
+        except Exception as error:
+            self._own.note(f"the guard's state was not saved with the checkpoint: {error}")
+
+    def _try_rates(self, trainer: Any, model: Any, optimizer: Any, clipping: dict[str, Any]) -> None:
+        """The preflight, on a loader of its own: the Trainer's would count these batches as its own."""
+        if not self._own.with_preflight:
+            return
+        compute_loss = trainer.compute_loss
+
+        def loss_of(model: torch.nn.Module, batch: Any) -> torch.Tensor:
+            with trainer.compute_loss_context_manager():
+                loss: torch.Tensor = compute_loss(model, trainer._prepare_inputs(dict(batch)))
+            return loss
+
+        self._own.try_rates(
+            model, optimizer, _batches(trainer), loss_of, clipping, ranks=trainer.accelerator.num_processes
+        )
+
+    def _load_guard(self, args: Any, state: Any) -> None:
+        """The guard's state of the checkpoint that the training goes on from, where it has one."""
+        if not self._own.with_guard or not state.global_step:
+            return
+        given = getattr(args, "resume_from_checkpoint", None)
+        folders = [Path(given)] if isinstance(given, str) else []
+        for folder in [*folders, _checkpoint(args, state)]:
+            if (folder / GUARD_FILE).is_file():
+                try:
+                    self._own.load_guard_state(torch.load(folder / GUARD_FILE, map_location="cpu", weights_only=True))
+                except Exception as error:
+                    warn(f"the guard's state in {folder} was not loaded: {error}")
+                return
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Adds what the tracker measured last to the Trainer's log."""
         tracker = self._own.recorder.tracker if self._own.recorder is not None else None
@@ -116,6 +164,26 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
                 if handler is not None and any(callback is self for callback in handler.callbacks):
                     return thing
         return None
+
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def _batches(trainer: Any) -> Any:
+    """The Trainer's data in random order, in batches of its size; None where they can be read only once."""
+    data = trainer.train_dataset
+    if data is None or isinstance(data, torch.utils.data.IterableDataset):
+        return None
+    if hasattr(data, "column_names"):
+        data = trainer._remove_unused_columns(data, description="training")
+    return torch.utils.data.DataLoader(
+        data,
+        batch_size=trainer._train_batch_size,
+        shuffle=True,
+        collate_fn=trainer.data_collator,
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 def _items(options: dict[str, Any]) -> dict[str, Any]:

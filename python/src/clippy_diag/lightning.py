@@ -8,7 +8,8 @@ trainer.fit(model, loader)
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Callable
 
 try:
     from lightning.pytorch.callbacks import Callback
@@ -51,6 +52,9 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
         autocast = None if dtype is None else {"device": pl_module.device.type, "dtype": dtype}
         self._wrapped.restore()
         self._own.trainer = "lightning" if pl_module.automatic_optimization else "lightning-manual"
+        self._own.try_rates(
+            pl_module, optimizers, _batches(trainer), self._own.loss_fn, clipping, ranks=trainer.world_size
+        )
         self._own.begin(pl_module, optimizers, clipping, ranks=trainer.world_size, autocast=autocast)
         if not pl_module.automatic_optimization:
             clip = self._heard_clip(trainer, pl_module, pl_module.clip_gradients)
@@ -93,6 +97,15 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
 
         return heard
 
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning keeps of the callback in its checkpoints: the guard's state."""
+        found = self._own.guard_state()
+        return {} if found is None else {"guard": found}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning calls it before the training goes on from a checkpoint."""
+        self._own.load_guard_state(state_dict.get("guard"))
+
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Everything as before; waits until all is written."""
         self._wrapped.restore()
@@ -101,6 +114,24 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The same where the training ends by an error."""
         self.on_train_end(trainer, pl_module)
+
+
+def _batches(trainer: Any) -> Any:
+    """The trainer's batches on its device, from an iterator of their own; None for several loaders at once."""
+    loader = trainer.train_dataloader
+    return _OnDevice(loader, trainer.strategy.batch_to_device) if hasattr(loader, "batch_sampler") else None
+
+
+class _OnDevice:
+    """A loader whose batches are moved to a device as they are read."""
+
+    def __init__(self, loader: Any, move: Callable[[Any], Any]) -> None:
+        self._loader, self._move = loader, move
+        #: A preflight puts their random generators back.
+        self.sampler, self.generator = loader.sampler, getattr(loader, "generator", None)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._move(batch) for batch in self._loader)
 
 
 def _clipping(limit: float | None, algorithm: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..captures import write_json
 from ..messages import describe, tell, warn
 from ..options import Budget, OldNames, deprecated, options_of, path_of
 from ..rules import Clipping, clipping_words
@@ -15,6 +16,7 @@ from ..wrapped import Wrapped
 from . import words as names
 from .ahead import LossFn
 from .guard import Guard
+from .preflight import preflight
 from .recorder import Recorder
 from .tracker import Tracker
 
@@ -40,9 +42,13 @@ class Attached:
         guard: bool = False,
         loss_fn: LossFn | None = None,
         pulse: None | str | Path = None,
+        preflight: bool = False,
     ) -> None:
         self.folder, self.batches, self.trainer, self.options = folder, batches, trainer, options
         self.with_guard, self.loss_fn, self.pulse = guard, loss_fn, pulse
+        #: Whether a preflight is wanted, and its document once there is one.
+        self.with_preflight = preflight
+        self.preflight_answer: dict[str, Any] | None = None
         self._scaler = Wrapped()
         self.recorder: Recorder | None = None
         #: The recorder of this training, or of the last one once it is over; why none could be made.
@@ -53,6 +59,58 @@ class Attached:
         self._micro: list[Any] = []
         #: The optimizer that took the last loss, where there are several.
         self._first: Any = None
+        #: The guard's state of a checkpoint, until there is a guard to take it.
+        self._saved_guard: Mapping[str, Any] | None = None
+
+    def try_rates(
+        self,
+        model: torch.nn.Module,
+        optimizers: Any,
+        batches: Any,
+        loss_fn: LossFn | None,
+        clipping: Clipping,
+        ranks: int = 1,
+    ) -> None:
+        """The preflight that was asked for, before the first step: its statement goes to standard error, the document to
+        `<folder>-preflight.json`. Never raises: why there is none is said."""
+        if not self.with_preflight:
+            return
+        missing = "loss_fn=, (model, batch) -> loss" if loss_fn is None else "batches, a DataLoader"
+        try:
+            if ranks > 1:
+                raise ValueError(
+                    f"{ranks} ranks train together; call clippy_diag.preflight before the model is wrapped"
+                )
+            if loss_fn is None or batches is None:
+                raise ValueError(f"it needs {missing}")
+            answer = preflight(model, optimizers, batches, loss_fn, clipping=self.options.get("clipping", clipping))
+            self.preflight_answer = answer
+            tell(f"preflight: {answer['preflight']['statement']}")
+            path = Path(f"{self.folder}-preflight.json")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, answer)
+        except Exception as error:
+            warn(f"no preflight: {error}", stacklevel=3)
+
+    def guard_state(self) -> dict[str, Any] | None:
+        """What a checkpoint keeps of the guard; its reference batches only where batches may be kept. None without a guard."""
+        guard = self.recorder.guard if self.recorder is not None else None
+        return None if guard is None else guard.state_dict(batches=self.batches)
+
+    def load_guard_state(self, state: Mapping[str, Any] | None) -> None:
+        """Gives the guard of this training, or of the next one, its state back. Never raises: what is wrong is said."""
+        self._saved_guard = state
+        if self.recorder is not None:
+            self._restore_guard(self.recorder)
+
+    def _restore_guard(self, recorder: Recorder) -> None:
+        state, self._saved_guard = self._saved_guard, None
+        if state is None or recorder.guard is None:
+            return
+        try:
+            recorder.guard.load_state_dict(state)
+        except Exception as error:
+            recorder.note(f"the guard's state in the checkpoint was not loaded: {describe(error)}")
 
     def begin(
         self,
@@ -78,6 +136,7 @@ class Attached:
             warn(f"nothing is recorded: {error}", stacklevel=3)
             return
         self.newest, self.failed = self.recorder, None
+        self._restore_guard(self.recorder)
         self.recorder.keep_batches, self.recorder.trainer = self.batches, self.trainer
         self.recorder.autocast = autocast
         self.recorder.parallel = self.recorder.parallel or ranks > 1
@@ -206,6 +265,8 @@ class AttachedCallback:
     guard         whether a `Guard` checks every step, and its advice is followed: docs/guard.md
     loss_fn       (model, batch) -> loss, with which the guard tries a step on copies; without it signs alone decide
     pulse         a file for the guard's line of JSON a step
+    preflight     whether to find, before the first step and on copies, the largest learning rate that the training is stable at:
+                  docs/preflight.md. Takes up to a minute; the answer is in `preflight_answer`
     memory, disk, max_captures, curvature, layouts, model_file, folder, every, after  as of `clippy_diag.torch.Recorder`
     clipping      where your own code clips in a way that the trainer does not know
     """
@@ -223,6 +284,7 @@ class AttachedCallback:
         guard: bool = False,
         loss_fn: LossFn | None = None,
         pulse: None | str | Path = None,
+        preflight: bool = False,
         clipping: Clipping = None,
         curvature: None | Tracker | Callable[[], torch.Tensor] = None,
         memory: Budget = "2GB",
@@ -255,6 +317,7 @@ class AttachedCallback:
             guard=guard,
             loss_fn=loss_fn,
             pulse=pulse,
+            preflight=preflight,
         )
         self._wrapped = Wrapped()
 
@@ -282,6 +345,11 @@ class AttachedCallback:
         """What could not be done in this training, or in the last one, each once."""
         failed = [] if self._own.failed is None else [self._own.failed]
         return failed + ([] if self._own.newest is None else self._own.newest.problems)
+
+    @property
+    def preflight_answer(self) -> dict[str, Any] | None:
+        """The document of the preflight of this training, or of the last one, as docs/preflight.md has it; None without one."""
+        return self._own.preflight_answer
 
     @property
     def guard(self) -> Guard | None:

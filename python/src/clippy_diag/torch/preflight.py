@@ -167,7 +167,7 @@ def _read(batches: Iterable[Any]) -> _Batches:
     rows = max(1, _rows(read[0]))
     fixed = max(LEAST_BATCHES, min(MOST_BATCHES, math.ceil(ROWS / rows)))
     read += itertools.islice(source, TRAINED + fixed - len(read))
-    fixed = min(fixed, len(read) - LEAST_TRAINED)
+    fixed = min(fixed, max(LEAST_BATCHES, len(read) // 2))
     return _Batches(read[: len(read) - fixed], read[len(read) - fixed :])
 
 
