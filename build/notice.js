@@ -21,6 +21,7 @@ const WITHOUT_FILE = {
   '@tensorflow/tfjs-backend-wasm': `Copyright Google LLC\n\n${APACHE}`,
   '@tensorflow/tfjs-core': `Copyright Google LLC\n\n${APACHE}`,
   '@tensorflow/tfjs-layers': `Copyright 2018 Google LLC\n\n${APACHE} Parts are under the MIT licence:\n\n${MIT}`,
+  'xz-decompress': `Copyright Steve Sanderson (xzwasm) and Tim Perry. Contains xz-embedded by Lasse Collin and Igor Pavlov, in\nthe public domain.\n\n${MIT}`,
   seedrandom: `Copyright 2019 David Bau.\n\n${MIT}`,
 };
 

@@ -196,6 +196,17 @@ export const ERROR_TEXTS = define({
     one: 'a byte follows the gzip stream of {path} and belongs to no member of it',
     hint: 'what is in the stream was read; see what was appended to it',
   },
+  'stream-damaged': {
+    exitCode: EXIT.input,
+    message: 'the {format} stream of {path} is damaged after {bytes} decompressed bytes: {reason}',
+    hint: 'what came before it was read; copy the file again',
+  },
+  'stream-trailing': {
+    exitCode: EXIT.input,
+    message: '{bytes} bytes follow the {format} stream of {path} and belong to no part of it',
+    one: 'a byte follows the {format} stream of {path} and belongs to no part of it',
+    hint: 'what is in the stream was read; see what was appended to it',
+  },
   'limit-exceeded': {
     exitCode: EXIT.input,
     message: '{what} is {found}, the limit is {limit}',
@@ -363,6 +374,11 @@ export const ERROR_TEXTS = define({
     exitCode: EXIT.input,
     message: 'the {format} archive {path} ends within a member: it was cut off or is still being written',
     hint: 'what came before was read; copy the file again',
+  },
+  'notebook-malformed': {
+    exitCode: EXIT.input,
+    message: '{path} is not a whole notebook: its JSON cannot be read',
+    hint: 'save it again; output that was lost with the end of the file cannot be read',
   },
   'checksum-mismatch': {
     exitCode: EXIT.input,

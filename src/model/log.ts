@@ -8,6 +8,8 @@ export const LOSS_REASONS = [
   'torn-record',
   /** The gzip stream ends or breaks here; how much followed is unknown, so that it has 0 bytes. */
   'torn-gzip',
+  /** As `torn-gzip`, of a zstd, xz or bzip2 stream. */
+  'torn-stream',
   /** A quote that no quote closes took these lines for one cell. */
   'unclosed-quote',
   /** Zero bytes where text should be: a disk that was full, a machine that lost power. */

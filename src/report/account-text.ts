@@ -5,6 +5,7 @@ import type { Account, LossReason, Lost } from '../model/log.ts';
 const REASONS: Record<LossReason, string> = {
   'torn-record': 'a last record that is not whole',
   'torn-gzip': 'the gzip stream ends or is damaged here',
+  'torn-stream': 'the compressed stream ends or is damaged here',
   'unclosed-quote': 'a quote that no quote closes',
   hole: 'zero bytes where text should be',
   damaged: 'damaged',

@@ -30,12 +30,13 @@ import { retold } from '../../read/logs/retold.ts';
 import { toldTwice } from '../../read/logs/same-run.ts';
 import { readSidecars } from '../../read/logs/sidecars.ts';
 import { isLastValues, isPrintedBeside } from '../../read/logs/wandb-folder.ts';
+import type { Container } from './containers.ts';
 import { isCrashFile, logBeside, withCrash } from './crash-files.ts';
 import { distinctIds } from './distinct-ids.ts';
-import { type InputFile, openInput } from './input-file.ts';
+import { type InputFile, inputOf, openInput } from './input-file.ts';
 import { ownReport } from './own-report.ts';
 import { saying, signOfEmpty, signOfUnknown } from './says-log.ts';
-import { CAPTURE_MANIFEST, type Met, walk } from './walk.ts';
+import { CAPTURE_MANIFEST, isPassedByName, type Met, walk } from './walk.ts';
 
 interface Found<Checkpoint> {
   readonly logs: LogInput[];
@@ -175,7 +176,10 @@ async function collectFile(path: string, options: Reading, found: Inputs): Promi
     const file = await openInput(path);
     if (file.checkpoint !== undefined && options.format === undefined)
       await handOn(file.source, file.checkpoint, found);
-    else await closing(file, () => readNamed(file, options, found));
+    else if (file.container !== undefined && options.format === undefined) {
+      await file.source.close();
+      await collectWalk(dirname(path), only(path), options, found, path);
+    } else await closing(file, () => readNamed(file, options, found));
   }
 }
 
@@ -245,9 +249,26 @@ interface Walk {
   /** Checkpoints that are remembered. */
   remembered: number;
   readonly waiting: Waiting[];
+  /** Of what lies in an archive: what has to be open for long, or may go on without end, is not read there. */
+  readonly isInArchive?: boolean;
 }
 
-async function collectFolder(root: string, options: Reading, found: Inputs): Promise<void> {
+const collectFolder = (root: string, options: Reading, found: Inputs): Promise<void> =>
+  collectWalk(root, walk(root), options, found, root);
+
+/** A walk that meets a single file. */
+async function* only(path: string): AsyncGenerator<Met> {
+  yield { kind: 'file', path };
+}
+
+/** @param named what the user named, for messages */
+async function collectWalk(
+  root: string,
+  walking: AsyncIterable<Met>,
+  options: Reading,
+  found: Inputs,
+  named: string,
+): Promise<void> {
   const walked: Walk = {
     root,
     options,
@@ -272,7 +293,7 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
   let recorder: string | undefined;
   let unsupported: (Met & { kind: 'unsupported' }) | undefined;
   try {
-    for await (const met of walk(root)) {
+    for await (const met of walking) {
       order++;
       if (met.kind === 'file' || met.kind === 'passed') files++;
       if (met.kind === 'file' && basename(met.path) === RECORDER_STATUS) recorder ??= dirname(met.path);
@@ -296,7 +317,7 @@ async function collectFolder(root: string, options: Reading, found: Inputs): Pro
     throw diagError('format-unsupported', { path, format, instead }, { path });
   }
   if (recorder !== undefined) await tellRecorder(recorder);
-  throw diagError('folder-without-inputs', { path: root, files }, { path: root });
+  throw diagError('folder-without-inputs', { path: named, files }, { path: named });
 }
 
 /** Says of the run beside it how it ended; a file of no run is a run of its own, without a loss. */
@@ -400,7 +421,8 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
   else if (found.checkpoints.length > checkpoints) memory.set(path, { stamp, found: undefined });
   else if (skipped.length > passed) {
     const { order: _, ...one } = skipped.at(-1)!;
-    memory.set(path, { stamp, found: one });
+    // The members of an archive are read anew: what is remembered of a file is one thing.
+    if (one.path === path) memory.set(path, { stamp, found: one });
   }
 }
 
@@ -412,22 +434,76 @@ async function recall(known: Remembered['found'], order: number, walked: Walk): 
 
 /** @returns the log that it is */
 async function readMet(path: string, order: number, walked: Walk): Promise<Part | undefined> {
-  const { options, found, skipped, waiting } = walked;
-  let read: Part | undefined;
   let file: InputFile;
   try {
     file = await openInput(path);
   } catch (error) {
-    found.errors.push(ofInput(error));
+    walked.found.errors.push(ofInput(error));
     return undefined;
   }
-  const { source, checkpoint, told, named, head } = file;
+  return readFile(file, order, walked);
+}
+
+/** Reads what an archive or a notebook holds, as files of a folder. */
+async function readContents(
+  { path }: InputFile,
+  container: Container,
+  order: number,
+  walked: Walk,
+): Promise<void> {
+  const { found, skipped, options } = walked;
+  // A member has no hyperparameters in a folder of its own.
+  const inner: Walk = {
+    ...walked,
+    isInArchive: container.kind === 'archive',
+    options: { ...options, sidecars: async () => NO_SIDECARS, parameters: async () => NO_SIDECARS },
+  };
+  const before = found.errors.length;
+  let members = 0;
+  try {
+    for await (const one of container.contents()) {
+      members++;
+      if (one.kind === 'passed') skipped.push({ path: one.path, reason: one.reason, order });
+      else if (one.kind === 'error') found.errors.push(ofInput(one.error));
+      else if (isPassedByName(one.source.path))
+        skipped.push({ path: one.source.path, reason: 'no log by its name', order });
+      else if (one.source.byteLength === 0)
+        skipped.push({ path: one.source.path, reason: 'empty (0 bytes)', order });
+      else await readFile(await inputOf(one.source), order, inner);
+    }
+  } catch (error) {
+    found.errors.push(ofInput(error));
+  }
+  if (members === 0 && found.errors.length === before)
+    skipped.push({
+      path,
+      reason: `${container.kind === 'archive' ? 'an archive' : 'a notebook'} that holds no output`,
+      order,
+    });
+}
+
+const IN_ARCHIVE = 'is in an archive: unpack it to have it read';
+
+/** @returns the log that it is */
+async function readFile(file: InputFile, order: number, walked: Walk): Promise<Part | undefined> {
+  const { options, found, skipped, waiting } = walked;
+  const { path, source, checkpoint, told, named, head, container } = file;
+  let read: Part | undefined;
   const format = told ?? named;
   const own = options.format === undefined ? ownReport(head) : undefined;
   if (own !== undefined) {
     await source.close();
     skipped.push({ path, reason: own, order });
+  } else if (walked.isInArchive === true && (checkpoint !== undefined || container?.kind === 'archive')) {
+    await source.close();
+    skipped.push({
+      path,
+      reason: `${checkpoint === undefined ? 'an archive that' : 'a checkpoint that'} ${IN_ARCHIVE}`,
+      order,
+    });
   } else if (checkpoint !== undefined) await handOn(source, checkpoint, found);
+  else if (container !== undefined && options.format === undefined)
+    await closing(file, () => readContents(file, container, order, walked));
   else if (format?.superseded !== undefined && [undefined, format.id].includes(options.format))
     waiting.push({ file, format, order });
   else

@@ -1,7 +1,7 @@
 /** The one place where an input is opened and told by its first bytes, which are read once. */
 import { basename } from 'node:path';
 import { type PeekedSource, peekSource } from '../../read/bytes/peeked-source.ts';
-import { openFile } from '../../read/bytes/source.ts';
+import { type ByteSource, openFile } from '../../read/bytes/source.ts';
 import type { CheckpointFormat } from '../../read/checkpoints/format.ts';
 import type { LogFormat } from '../../read/logs/format.ts';
 import {
@@ -11,6 +11,7 @@ import {
   formatOf,
   HEAD_BYTES,
 } from '../../read/logs/read-log.ts';
+import { type Container, containerOf } from './containers.ts';
 
 /** A file that is open, and what its first bytes say that it is. */
 export interface InputFile {
@@ -24,11 +25,16 @@ export interface InputFile {
   readonly named: LogFormat | undefined;
   /** The checkpoint format that claims it; asked where a log format claims little, and right where both do. */
   readonly checkpoint: CheckpointFormat | undefined;
+  /** Set where it is an archive or a notebook: its contents are read, not the file. */
+  readonly container: Container | undefined;
 }
 
 /** Whoever opens it closes its source, or hands it on. @throws file-… */
-export async function openInput(path: string): Promise<InputFile> {
-  const opened = await openFile(path);
+export const openInput = async (path: string): Promise<InputFile> => inputOf(await openFile(path));
+
+/** As {@link openInput}, of a source that is open. */
+export async function inputOf(opened: ByteSource): Promise<InputFile> {
+  const { path } = opened;
   try {
     const source = await peekSource(opened, HEAD_BYTES);
     const head = await decompressedHead(source.head, path);
@@ -38,12 +44,13 @@ export async function openInput(path: string): Promise<InputFile> {
       told === undefined || told.vague
         ? await (await import('../../read/checkpoints/registry.ts')).sniffCheckpoint(source)
         : undefined;
+    const container = checkpoint === undefined ? containerOf(source, head, source.head) : undefined;
     const named =
-      told !== undefined
+      told !== undefined || container !== undefined
         ? undefined
         : (formatByName(head, basename(path)) ??
           (checkpoint === undefined ? await formatByRecords(head) : undefined));
-    return { path, source, head, told, named, checkpoint };
+    return { path, source, head, told, named, checkpoint, container };
   } catch (error) {
     await opened.close();
     throw error;

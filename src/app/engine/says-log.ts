@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import type { Skipped } from '../../model/inspection.ts';
 import type { LogInput } from '../../model/log.ts';
 import { isLossLike } from '../../model/run.ts';
+import { withoutCompression } from '../../read/bytes/compression.ts';
 import type { LogFormat } from '../../read/logs/format.ts';
 import { LOG_FORMATS } from '../../read/logs/registry.ts';
 
@@ -18,7 +19,7 @@ const PRINTED = /\.(log|out)(\.\d+)?$/i;
 const TABLE = /\.(csv|tsv|txt|json)$/i;
 const OF_A_RUN = /(^|[^a-z])(logs?|metrics?|history|loss(es)?|train(ing|er)?)([^a-z]|$)/i;
 
-const uncompressed = (path: string): string => basename(path).replace(/\.gz$/i, '');
+const uncompressed = (path: string): string => withoutCompression(basename(path));
 
 /** Whether only a log has such a name. */
 export function nameSaysLog(path: string): boolean {

@@ -23,7 +23,10 @@ const TOOL_FOLDERS =
 const HIDDEN = /^\./;
 /** Kinds of files that are not worth opening. */
 const PASSED_FILES =
-  /\.(py|pyc|ipynb|md|rst|html?|css|js|ts|png|jpe?g|gif|svg|pdf|mp4|wav|zip\.tmp|lock|toml|sh|so|whl)$/i;
+  /\.(py|pyc|md|rst|html?|css|js|ts|png|jpe?g|gif|svg|pdf|mp4|wav|zip\.tmp|lock|toml|sh|so|whl)$/i;
+
+/** Whether a file is not worth opening by its name. */
+export const isPassedByName = (path: string): boolean => PASSED_FILES.test(path);
 
 /** Walks down from a folder. Links are followed and each folder is visited once: a link back up would never end. */
 export async function* walk(folder: string, visited = new Set<string>()): AsyncGenerator<Met> {
@@ -88,7 +91,7 @@ async function saysLedger(folder: string): Promise<boolean> {
 async function passedOver(path: string, names: ReadonlySet<string>): Promise<Met | undefined> {
   const passed = (reason: string): Met => ({ kind: 'passed', path, reason });
   if (await isSidecar(path)) return passed('hyperparameters');
-  if (PASSED_FILES.test(path)) return passed('no log by its name');
+  if (isPassedByName(path)) return passed('no log by its name');
   const { partOfCheckpoint, saysCheckpoint } = await import('../../read/checkpoints/registry.ts');
   const part = partOfCheckpoint(basename(path), 'file', names) ?? companionFile(path, names);
   if (part !== undefined) return passed(part);

@@ -13,13 +13,12 @@
  */
 import { constants, createInflateRaw } from 'node:zlib';
 import { type DiagError, diagError } from '../../model/errors.ts';
+import { type ByteFeed, byteFeed, restOf } from './byte-feed.ts';
+import type { StreamDamage } from './compression.ts';
 import { crc32 } from './crc32.ts';
 
 /** Whether the bytes start a gzip member with deflate, the only method there is (RFC 1952). */
 export const isGzip = (head: Uint8Array): boolean => head[0] === 0x1f && head[1] === 0x8b && head[2] === 8;
-
-/** What is wrong with a stream: its end is missing, its bytes are damaged, or bytes follow that belong to no member. */
-export type GzipDamage = 'torn' | 'damaged' | 'trailing';
 
 /**
  * Bytes that are inflated at once: few at the beginning. What was inflated of the piece that is damaged is lost, so that a
@@ -48,7 +47,7 @@ const beginsMember = (head: Uint8Array): boolean =>
 export async function* gunzipChunks(
   chunks: AsyncIterable<Uint8Array>,
   path: string,
-  onDamage: (error: DiagError, damage: GzipDamage) => void,
+  onDamage: (error: DiagError, damage: StreamDamage) => void,
 ): AsyncGenerator<Uint8Array> {
   const feed = byteFeed(chunks);
   let bytes = 0;
@@ -85,7 +84,7 @@ export async function* gunzipChunks(
 }
 
 interface Problem {
-  readonly damage: GzipDamage;
+  readonly damage: StreamDamage;
   readonly reason: string;
 }
 
@@ -160,16 +159,6 @@ async function skipZeros(feed: ByteFeed): Promise<boolean> {
   return false;
 }
 
-/** Reads on to the end; how many bytes there were. */
-async function restOf(feed: ByteFeed): Promise<number> {
-  let count = 0;
-  while (await feed.need(1)) {
-    count += feed.bytes().length;
-    feed.skip(feed.bytes().length);
-  }
-  return count;
-}
-
 /** One deflate stream; the feed stands behind its last byte afterwards. */
 async function* inflated(
   feed: ByteFeed,
@@ -219,46 +208,4 @@ async function* inflated(
   } finally {
     inflate.destroy();
   }
-}
-
-interface ByteFeed {
-  /** What is at hand; valid until more is asked for. */
-  bytes(): Uint8Array;
-  /** Bytes passed over so far. */
-  position(): number;
-  skip(count: number): void;
-  /** Pulls until so many bytes are at hand; false if the stream ends before. */
-  need(count: number): Promise<boolean>;
-  close(): Promise<void>;
-}
-
-/** A stream of bytes of which a few are looked at, or passed over, at a time. */
-function byteFeed(chunks: AsyncIterable<Uint8Array>): ByteFeed {
-  const iterator = chunks[Symbol.asyncIterator]();
-  let held: Uint8Array = new Uint8Array(0);
-  let position = 0;
-  return {
-    bytes: () => held,
-    position: () => position,
-    skip(count) {
-      held = held.subarray(count);
-      position += count;
-    },
-    async need(count) {
-      while (held.length < count) {
-        // What is left is copied: a chunk is valid only until the next one is asked for.
-        const left = Buffer.from(held);
-        const next = await iterator.next();
-        if (next.done === true) {
-          held = left;
-          return false;
-        }
-        held = left.length === 0 ? next.value : Buffer.concat([left, next.value]);
-      }
-      return true;
-    },
-    close: async () => {
-      await iterator.return?.();
-    },
-  };
 }

@@ -15,8 +15,8 @@ import type { LossRecords } from '../../model/loss-records.ts';
 import { nearest } from '../../model/nearest.ts';
 import { isLossLike, type Run } from '../../model/run.ts';
 import { peekStream, readChunks, STDIN_NAME } from '../bytes/chunks.ts';
+import { compressionOf, type StreamDamage } from '../bytes/compression.ts';
 import { encodingOf, isBinary, markBytes, type TextEncoding, toUtf8 } from '../bytes/encoding.ts';
-import { gunzipChunks, isGzip } from '../bytes/gzip.ts';
 import { joinAccounts } from '../bytes/ledger.ts';
 import { type ByteSource, openFile, sizeOfPath } from '../bytes/source.ts';
 import { type JobSigns, type JobWatcher, watchJob } from '../job/job-signs.ts';
@@ -32,6 +32,7 @@ import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
 import { isBetter, isDamaged, isDoubtful, LossLines } from './text/last-stage.ts';
 import { unsupportedFormat } from './unsupported.ts';
+import { unwrapped, type Wrapper, wrapperOf } from './wrapped-lines.ts';
 
 export interface ReadLogOptions extends Partial<LogReadOptions> {
   /** `--format`: the id of a format that is used whatever the content looks like. */
@@ -118,15 +119,27 @@ export function formatById(id: string): LogFormat {
 
 /** The first bytes of a file, decompressed, as {@link formatOf} takes them. */
 export async function decompressedHead(head: Uint8Array, path: string): Promise<Buffer> {
-  if (!isGzip(head)) return Buffer.from(head);
-  const whole = async function* (): AsyncGenerator<Uint8Array> {
-    yield head;
-  };
-  const inner = await peekStream(
-    gunzipChunks(whole(), path, () => {}),
-    HEAD_BYTES,
-  );
-  return Buffer.from(inner.head);
+  const compression = compressionOf(head);
+  const plain =
+    compression === undefined ? head : await startOf(compression.decompress(oneChunk(head), path, () => {}));
+  const wrapper = wrapperOf(plain);
+  return Buffer.from(wrapper === undefined ? plain : await startOf(unwrapped(oneChunk(plain), wrapper)));
+}
+
+async function* oneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+/** The first bytes of a stream, which is closed. */
+async function startOf(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    parts.push(Buffer.from(chunk));
+    bytes += chunk.length;
+    if (bytes >= HEAD_BYTES) break;
+  }
+  return Buffer.concat(parts);
 }
 
 async function* counted(
@@ -187,39 +200,8 @@ export async function readRawStream(
   told?: LogFormat,
 ): Promise<RawLog> {
   const hash = createHash('sha256');
-  const errors: ErrorRecord[] = [];
-  let whole = true;
-  let fileBytes = 0;
-  let decodedBytes = 0;
-  let torn: Lost | undefined;
-  const raw = counted(hashed(chunks, hash), (bytes) => {
-    fileBytes += bytes;
-  });
-  const file = await peekStream(raw, HEAD_BYTES);
-  if (file.head.length === 0) throw diagError('file-empty', { path: shown }, { path: shown });
-  const gzip = isGzip(file.head);
-  const { head: start, all } = gzip
-    ? await peekStream(
-        counted(
-          gunzipChunks(file.all, shown, (error, damage) => {
-            whole = false;
-            torn = { reason: damage === 'trailing' ? 'no-record' : 'torn-gzip', bytes: 0, at: decodedBytes };
-            errors.push(error.toRecord());
-          }),
-          (bytes) => {
-            decodedBytes += bytes;
-          },
-        ),
-        HEAD_BYTES,
-      )
-    : file;
-  const head = Buffer.from(start);
-  if (head.length === 0 && errors.length > 0)
-    throw diagError(
-      'gzip-damaged',
-      { path: shown, bytes: 0, reason: 'nothing could be decompressed' },
-      { path: shown },
-    );
+  const { head, all, sizes, decode, damage } = await decoded(hashed(chunks, hash), shown, options);
+  const errors: ErrorRecord[] = damage.errors;
   if (options.format === undefined) refuse(head, shown);
   const format = chosenFormat(options, told, head, shown);
   const unknown = (): Error =>
@@ -231,7 +213,7 @@ export async function readRawStream(
   const encoding = format.text ? encodingOf(head) : 'utf-8';
   const job = watchJob();
   const second = new LossReader();
-  const content = await contentOf(format, { all, gzip, path: shown, encoding }, { job, second }, options);
+  const content = await contentOf(format, { all, decode, path: shown, encoding }, { job, second }, options);
   const jobSigns = format.text ? job.end() : undefined;
   // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
   if (
@@ -243,12 +225,13 @@ export async function readRawStream(
   ) {
     throw noRecord(content, options, shown) ?? unknown();
   }
-  const bytes = gzip ? decodedBytes : fileBytes;
+  const bytes = sizes.decompressed;
   const account = accountOfFile(content.account, {
     bytes,
     mark: format.text ? markBytes(head) : 0,
+    wrapping: bytes - sizes.unwrapped,
     odd: encoding === 'utf-8' ? 0 : bytes % 2,
-    torn,
+    torn: damage.torn,
   });
   const open = unaccounted(account);
   if (open !== 0)
@@ -257,14 +240,87 @@ export async function readRawStream(
     ...content,
     path: shown,
     format: format.id,
-    account: gzip ? { ...account, compressedBytes: fileBytes } : account,
+    account: sizes.isCompressed ? { ...account, compressedBytes: sizes.file } : account,
     lost: lostRecords(account),
     unreadBytes: unreadBytes(account),
     errors: [...errors, ...content.errors],
-    sha256: whole ? hash.digest('hex') : null,
+    sha256: damage.torn === undefined ? hash.digest('hex') : null,
     ...(jobSigns === undefined ? {} : { jobSigns }),
     lossRecords: second.end(shown),
   };
+}
+
+/** The bytes of a file, decompressed and without what a collector of logs wraps around its lines. */
+type Decode = (file: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+
+interface Decoded {
+  readonly head: Buffer;
+  readonly all: AsyncIterable<Uint8Array>;
+  /** Bytes so far; they are whole once {@link all} was read to its end. */
+  readonly sizes: { file: number; decompressed: number; unwrapped: number; readonly isCompressed: boolean };
+  /** Decodes the same file again; damage was reported the first time. */
+  readonly decode: Decode;
+  readonly damage: { torn: Lost | undefined; readonly errors: ErrorRecord[] };
+}
+
+/** @throws file-empty; gzip-damaged, stream-damaged where nothing could be decompressed */
+async function decoded(
+  chunks: AsyncIterable<Uint8Array>,
+  path: string,
+  { format }: ReadLogOptions,
+): Promise<Decoded> {
+  const damage: Decoded['damage'] = { torn: undefined, errors: [] };
+  const sizes = { file: 0, decompressed: 0, unwrapped: 0, isCompressed: false };
+  const file = await peekStream(
+    counted(chunks, (bytes) => {
+      sizes.file += bytes;
+    }),
+    HEAD_BYTES,
+  );
+  if (file.head.length === 0) throw diagError('file-empty', { path }, { path });
+  const compression = compressionOf(file.head);
+  sizes.isCompressed = compression !== undefined;
+  const plain =
+    compression?.decompress(file.all, path, (error, kind) => {
+      damage.torn = { reason: reasonOf(kind, compression.id), bytes: 0, at: sizes.decompressed };
+      damage.errors.push(error.toRecord());
+    }) ?? file.all;
+  const inner = await peekStream(
+    counted(plain, (bytes) => {
+      sizes.decompressed += bytes;
+    }),
+    HEAD_BYTES,
+  );
+  if (inner.head.length === 0 && damage.errors.length > 0) {
+    const code = compression?.id === 'gzip' ? 'gzip-damaged' : 'stream-damaged';
+    const reason = 'nothing could be decompressed';
+    throw diagError(code, { path, format: compression?.id ?? '', bytes: 0, reason }, { path });
+  }
+  const wrapper: Wrapper | undefined =
+    format === undefined || format === ANY_TEXT.id ? wrapperOf(inner.head) : undefined;
+  const lines = await peekStream(
+    counted(wrapper === undefined ? inner.all : unwrapped(inner.all, wrapper), (bytes) => {
+      sizes.unwrapped += bytes;
+    }),
+    HEAD_BYTES,
+  );
+  return {
+    head: Buffer.from(lines.head),
+    all: lines.all,
+    sizes,
+    damage,
+    decode: (again) => {
+      const whole = compression?.decompress(again, path, () => {}) ?? again;
+      return wrapper === undefined ? whole : unwrapped(whole, wrapper);
+    },
+  };
+}
+
+/** Why a stream that is damaged gave no more records. */
+function reasonOf(damage: StreamDamage, compression: string): Lost['reason'] {
+  if (damage === 'trailing') return 'no-record';
+  if (damage === 'over-limit') return 'over-limit';
+  return compression === 'gzip' ? 'torn-gzip' : 'torn-stream';
 }
 
 /** Bytes of a stream that cannot be read again which are kept for a second look. */
@@ -286,8 +342,7 @@ interface SecondLook {
 function secondLook(
   all: AsyncIterable<Uint8Array>,
   reopen: (() => AsyncIterable<Uint8Array>) | undefined,
-  gzip: boolean,
-  path: string,
+  decode: Decode,
 ): SecondLook {
   const lossLines = new LossLines();
   let kept: Buffer[] | undefined = reopen === undefined ? [] : undefined;
@@ -305,7 +360,7 @@ function secondLook(
     first: first(),
     lossLines,
     again: () => {
-      if (reopen !== undefined) return gzip ? gunzipChunks(reopen(), path, () => {}) : reopen();
+      if (reopen !== undefined) return decode(reopen());
       const chunks = kept;
       return chunks === undefined ? undefined : Readable.from(chunks);
     },
@@ -317,15 +372,15 @@ async function contentOf(
   format: LogFormat,
   file: {
     readonly all: AsyncIterable<Uint8Array>;
-    readonly gzip: boolean;
+    readonly decode: Decode;
     readonly path: string;
     readonly encoding: TextEncoding;
   },
   readers: { readonly job: JobWatcher; readonly second: LossReader },
   options: ReadLogOptions,
 ): Promise<LogContent> {
-  const { all, gzip, path, encoding } = file;
-  const look = format.text ? secondLook(all, options.reopen, gzip, path) : undefined;
+  const { all, decode, path, encoding } = file;
+  const look = format.text ? secondLook(all, options.reopen, decode) : undefined;
   const chunks =
     look === undefined ? all : shownTo(watched(toUtf8(look.first, encoding), readers.job), readers.second);
   const known = await format.read(chunks, path, formatOptions(options, encoding));
@@ -397,14 +452,14 @@ function noRecord(
 /** The account of what a format was handed, as one of the file: with what was taken off before. */
 function accountOfFile(
   account: Account,
-  file: { bytes: number; mark: number; odd: number; torn: Lost | undefined },
+  file: { bytes: number; mark: number; wrapping: number; odd: number; torn: Lost | undefined },
 ): Account {
-  const { bytes, mark, odd, torn } = file;
+  const { bytes, mark, wrapping, odd, torn } = file;
   const lost: Lost[] =
     mark === 0 ? [...account.lost] : account.lost.map((one) => ({ ...one, at: one.at + mark }));
   if (odd > 0) lost.push({ reason: 'torn-record', bytes: odd, at: bytes - odd });
   if (torn !== undefined) lost.push(torn);
-  return { ...account, bytes, overhead: account.overhead + mark, lost };
+  return { ...account, bytes, overhead: account.overhead + mark + wrapping, lost };
 }
 
 /** Throws for what is recognised and not read. */
