@@ -40,6 +40,8 @@ const ALLOWED: readonly (readonly [file: string, id: string, why: string])[] = [
   ['report/report-schema.ts', 'clippy', 'the schema of that member'],
   ['read/checkpoints/keras/keras-roles.ts', 'rms', 'what Keras calls the second moment of RMSProp'],
   ['report/study-formats.ts', 'csv', 'what a study is written as'],
+  ['read/sources/registry.ts', 'wandb', 'the scheme of a URL, wandb://'],
+  ['read/sources/registry.ts', 'mlflow', 'the scheme of a URL, mlflow://'],
   ['app/cli/run-study.ts', 'json', 'the report that `matrix merge` reads'],
   // A program of its own that runs in browsers: as the Python recorders do, it writes the words of capture.json, and
   // test/recorders reads back what it wrote.

@@ -7,7 +7,7 @@ import { fences, INSTALLS, inline, NOT_RUN, shown } from './commands.ts';
 
 describe('commands in the docs', () => {
   it('stand in blocks that say so, and nowhere else', () => {
-    const languages = new Set(['sh', 'console', 'js', 'json', 'python', 'text', 'yaml']);
+    const languages = new Set(['sh', 'console', 'diff', 'js', 'json', 'python', 'text', 'ts', 'yaml']);
     for (const { path, language, text } of fences) {
       expect([...languages], `${path}: a block of what?\n${text}`).toContain(language);
       if (language !== 'sh' && language !== 'console')

@@ -10,7 +10,11 @@ interface Fence extends Page {
 
 /** Every fenced block of the pages; `text` is what stands between the fences. */
 export const fences: readonly Fence[] = pages.flatMap(({ path, text }) =>
-  [...text.matchAll(/^ *```(.*)\n([\s\S]*?)^ *```$/gm)].map((m) => ({ path, language: m[1]!, text: m[2]! })),
+  [...text.matchAll(/^ *```(\w*)(?: file=\S+)?\n([\s\S]*?)^ *```$/gm)].map((m) => ({
+    path,
+    language: m[1]!,
+    text: m[2]!,
+  })),
 );
 
 /** The lines of the blocks of shell, those that go on as one, without the comments at their ends. */
@@ -39,6 +43,16 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   "git commit -am 'release: 0.3.0' && git tag -s v0.3.0 -m v0.3.0": 'commits',
   'git push origin main v0.3.0': 'publishes',
   'npm login': 'needs an account',
+  'clippy-diag analyze https://host/runs/train.jsonl': 'needs a server; test/sources has servers of its own',
+  'clippy-diag analyze hf://USER/REPO/checkpoint-500': 'needs the Hub; test/sources has a look-alike',
+  'clippy-diag gate s3://bucket/experiment-7/': 'needs a bucket; test/sources has a look-alike',
+  'npm run docs': 'writes into this checkout; test/docs/worked-examples.long.test.ts runs it in a copy',
+  "npx vitest run --project 'fast*' test/contracts/rules test/rules test/replay/parity test/docs":
+    'runs the tests, this one among them',
+  "npx vitest run --project 'fast*' test/contracts/detectors test/contracts/findings": 'runs the tests',
+  "npx vitest run --project 'fast*' test/reports/formats": 'runs the tests',
+  "npx vitest run --project 'fast*' test/logs/printed-layouts": 'runs the tests',
+  'python fixtures/parity/make_oracle.py soft-norm': 'makes the oracle of a rule that the page adds',
   'npm publish release/clippy-diag-0.3.0.tgz --access public': 'publishes',
   'npm view clippy-diag dist.attestations': 'needs a release that is published',
   'npm install clippy-diag @tensorflow/tfjs-node@4.22.0': 'its install script downloads 300 MB',
@@ -51,7 +65,7 @@ const isLong = (line: string): boolean => TAKES_LONG.test(line);
 
 export const shown = {
   /** Run in memory, as `clippy-diag …`. */
-  tool: lines.filter((line) => isTool(line) && !isLong(line)).map(asTool),
+  tool: lines.filter((line) => isTool(line) && !isLong(line) && !(line in NOT_RUN)).map(asTool),
   toolLong: lines.filter((line) => isTool(line) && isLong(line) && !line.includes('--queue')).map(asTool),
   /** Need a Redis. */
   queue: lines.filter((line) => isTool(line) && line.includes('--queue')),
