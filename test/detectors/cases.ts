@@ -42,13 +42,15 @@ const ofRate = (rate: (i: number) => number): Run =>
 /** Without a gradient norm the zeros themselves must tell. */
 const abruptZeros = ofLoss(fallingLoss(300).fill(0, 250));
 /** Too little for a climb to count as full divergence: the jump decides. */
-const sixfold = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 ? v * 6 : v)));
+/** A loss that begins so high that what comes later loses little of what was learnt. */
+const fromHigh = (points: number): number[] => changed(fallingLoss(points), (v, i) => (i < 3 ? 200 * v : v));
+const sixfold = ofLoss(changed(fromHigh(500), (v, i) => (i >= 300 ? v * 6 : v)));
 /** One epoch is the best, and every later one is twice as bad. */
 const worseAfterOneEpoch = ofLoss(
   changed(fallingLoss(40, 1, 0.002), (v, i) => (i < 6 ? 8 - i : i === 6 ? 1 : 2 + v / 100)),
 );
 /** The same for less than a quarter of the run, and longer than the decision window. */
-const sixfoldLate = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 385 ? v * 6 : v)));
+const sixfoldLate = ofLoss(changed(fromHigh(500), (v, i) => (i >= 385 ? v * 6 : v)));
 /** A jump that is over before point 60. */
 const early = ofLoss(changed(fallingLoss(500), (v, i) => (i >= 30 && i < 50 ? v * 20 : v)));
 /** Five times its level for 50 points, with noise so large that no point leaves the band. */
@@ -103,20 +105,26 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
       decisionShare: { run: sixfoldLate, value: 1 },
       fullRatio: { run: sixfold, value: 10 },
       fullRatioAtEnd: {
-        run: ofLoss(changed(fallingLoss(500), (v, i) => (i >= 450 ? v * 20 : v))),
+        run: ofLoss(changed(fromHigh(500), (v, i) => (i >= 450 ? v * 20 : v))),
         value: 100,
       },
       fullRatioShort: {
-        run: ofLoss(changed(fallingLoss(80), (v, i) => (i >= 60 ? v * 3 : v))),
+        run: ofLoss(changed(fromHigh(80), (v, i) => (i >= 60 ? v * 3 : v))),
         value: 10,
       },
       shortOpenShare: {
-        run: ofLoss(changed(fallingLoss(80), (v, i) => (i >= 60 ? v * 3 : v))),
+        run: ofLoss(changed(fromHigh(80), (v, i) => (i >= 60 ? v * 3 : v))),
         value: 0.5,
       },
       driftFullRatio: {
-        run: ofLoss(changed(fallingLoss(4000), (v, i) => (i < 1000 ? v : v * Math.exp((i - 1000) / 800)))),
+        run: ofLoss(changed(fromHigh(4000), (v, i) => (i < 1000 ? v : v * Math.exp((i - 1000) / 800)))),
         value: 50,
+      },
+      lostShare: {
+        run: ofLoss(
+          changed(fallingLoss(600, 1, 0.02), (_, i) => (i < 400 ? 0.6 + 0.09 * Math.exp(-i / 50) : 0.69)),
+        ),
+        value: 3,
       },
     },
   },

@@ -20,6 +20,7 @@ export const fullDivergence = {
     'fullRatioShort',
     'shortOpenShare',
     'driftFullRatio',
+    'lostShare',
   ),
   docs: {
     summary: 'The loss jumps far above its level before and stays there.',
@@ -29,7 +30,8 @@ median of the points before. It is a full divergence if it is not back in the ba
 if the log ends sooner and its last points are above \`fullRatioAtEnd\` times (\`fullRatioShort\` in runs of under 100 points,
 once it has taken \`shortOpenShare\` of them).
 Where it has taken a quarter of the run, \`fullRatio\` is enough, if the loss does not come down so fast that it would end the window
-below that. A climb without a jump that ends \`driftFullRatio\` times above the best level counts too.`,
+below that. A climb without a jump that ends \`driftFullRatio\` times above the best level counts too.
+So does a loss of supervised training that ends where it began: at least \`lostShare\` of what it had learnt is lost.`,
     advice,
     references: [
       'Tang et al., Improving Training Stability for Multitask Ranking Models, KDD 2023, arXiv 2302.09178, section 3',

@@ -7,7 +7,9 @@ import { medianOf, usualDistance } from '../../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { growsByDecades } from './grows-by-decades.ts';
-import { type AttemptJudgement, badness, judgePoints, type SeriesIncident, worstOf } from './judge.ts';
+import { type AttemptJudgement, badness, type SeriesIncident, worstOf } from './judge.ts';
+import { type Asked, judgeAttempt } from './judge-attempt.ts';
+import { rewardsOf } from './rewards.ts';
 import type { VerdictSettings } from './settings.ts';
 import { columnStop, deadStretch, goesOnAs, scalerSkips } from './signs.ts';
 
@@ -175,14 +177,14 @@ export function risesInFew(points: Column, settings: VerdictSettings): boolean {
  * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
  * it is made for, and whether more than that happened it does not tell.
  */
-function judgeAnew(points: Column, settings: VerdictSettings, levelSays: boolean): AttemptJudgement {
-  const whole = judgePoints(points, settings, levelSays);
-  const grown = levelSays && whole.incidents.length === 0 ? growsByDecades(points) : null;
+function judgeAnew(points: Column, settings: VerdictSettings, asked: Asked): AttemptJudgement {
+  const whole = judgeAttempt(points, settings, asked);
+  const grown = asked.levelSays && whole.incidents.length === 0 ? growsByDecades(points) : null;
   if (grown !== null) return { ...whole, incidents: [grown], class: grown.class };
   if (whole.class === 'healthy' && risesInFew(points, settings)) return { ...whole, class: 'inconclusive' };
   const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
   if (from === 0) return whole;
-  const after = judgePoints(points.subarray(from), settings, false);
+  const after = judgeAttempt(points.subarray(from), settings, { levelSays: false, isWhole: false });
   const incidents = after.incidents
     .filter((one) => one.form === 'jump' || one.class === 'non-finite')
     .map((one) => shifted(one, -from));
@@ -195,13 +197,20 @@ function judgeAnew(points: Column, settings: VerdictSettings, levelSays: boolean
   };
 }
 
+/** Contrastive losses are of pairs in a batch, whose level says little of what is learnt. */
+const CONTRASTIVE = /contrast|info_?nce|(^|[^a-z])nce([^a-z]|$)|triplet|simclr/i;
+
+/** Whether a series is the loss of supervised training as a whole, whose first level is that of a net that has learnt nothing. */
+export const isWholeLoss = (run: Run, { role, name }: TimeSeries): boolean =>
+  role === 'loss' && !CONTRASTIVE.test(name) && rewardsOf(run).length === 0;
+
 /**
  * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
  *
  * An attempt that resumes is judged with the points before its first step in front, so it is held against the level that it should go on from, and
  * only what begins in it is its own.
  *
- * @param levelSays as {@link judgePoints} takes it
+ * @param levelSays whether a level that rises is worth a word
  */
 export function judgeSeries(
   run: Run,
@@ -209,6 +218,7 @@ export function judgeSeries(
   settings: VerdictSettings,
   levelSays = true,
 ): JudgedSeries {
+  const asked = { levelSays, isWhole: levelSays && isWholeLoss(run, series) };
   const skipped = scalerSkips(run, series);
   const parts = series.attemptOffsets.map((offset, attempt): Stretch => {
     const { value, step } = attemptOf(series, attempt);
@@ -235,7 +245,7 @@ export function judgeSeries(
   const attempts = parts.map((part, attempt): AttemptJudgement => {
     // An earlier attempt is over. Only the last one can be open.
     const own = attempt < lastAttempt ? { ...settings, shortOpenShare: 0 } : settings;
-    const alone = judgeAnew(part.points, own, levelSays);
+    const alone = judgeAnew(part.points, own, asked);
     const none = new Float64Array(0);
     if (part.step.length === 0) {
       histories.push(none);
@@ -261,7 +271,7 @@ export function judgeSeries(
     const joined =
       scratch !== false
         ? alone.incidents
-        : judgePoints(joinedOf([history.points, part.points]), own, levelSays)
+        : judgeAttempt(joinedOf([history.points, part.points]), own, asked)
             .incidents.filter(({ onset }) => onset >= by)
             .map((incident) => shifted(incident, by));
     const incidents = joined.map((one) =>
@@ -275,8 +285,11 @@ export function judgeSeries(
   // The end is unknown if the loss stops while other columns go on, or if the run was resumed too recently to judge.
   const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
-  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd };
+  const usual = attempts.some((one) => one.usual !== undefined) ? { instead: COMES_AGAIN } : {};
+  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd, ...usual };
 }
+
+const COMES_AGAIN = 'rises and comes back again and again, as this run does, and shows no other rise';
 
 /** The attempts that say something of the run: those with an incident, and those that are long enough to be healthy. */
 export const judgeableOf = (attempts: readonly AttemptJudgement[]): readonly AttemptJudgement[] =>

@@ -122,7 +122,7 @@ export class Follower {
   heightOf(excess: number, base: number, noise: number): Height {
     const { unit, untrained } = this;
     const learnt = unit.from(untrained) - unit.from(base);
-    const counts = untrained - base >= NUMBERS.learntErrors * noise;
+    const counts = untrained > base && untrained - base >= NUMBERS.learntErrors * noise;
     const lost = unit.from(base + excess) - unit.from(base);
     const share = counts ? lost / learnt : 0;
     if (unit.byRatio) return { ratio: Math.exp(excess), share };
@@ -136,10 +136,16 @@ export class Follower {
   }
 
   /** Whether a share that is lost is all of it, but for the error of the few points that the untrained level is of. */
-  isAll(share: number, { best, gap }: Excess): boolean {
+  isAll(share: number, one: Excess): boolean {
+    return share >= NUMBERS.lostAll - this.shareError(one);
+  }
+
+  /** Two errors of the untrained level, as a share of what was learnt; at most what leaves `NUMBERS.lostMost` of all. */
+  shareError({ best, gap }: Excess): number {
     const learnt = this.untrained - best - gap;
     const error = this.ladder.rungs[0]!.near / Math.sqrt(this.first.length);
-    return share >= Math.max(NUMBERS.lostMost, NUMBERS.lostAll - (2 * error) / learnt);
+    const share = (2 * error) / learnt;
+    return share > 0 ? Math.min(NUMBERS.lostAll - NUMBERS.lostMost, share) : 0;
   }
 
   /** Median of the points from one to before another; Infinity where half of them are not finite. */

@@ -13,17 +13,29 @@ import {
   decisionAfter,
   type Excess,
   Follower,
+  type Height,
   lastFrom,
   type Unit,
 } from './follow.ts';
 import { worstOf } from './judge.ts';
 import { NUMBERS } from './numbers.ts';
+import { levelBetween } from './stretch.ts';
 
 /** An excess with its class. */
 export interface JudgedExcess extends Excess {
   readonly class: VerdictClass;
   /** Highest level over the best before, on the scale of ratios. */
   readonly size: number;
+  /** Whether `size` is a ratio of two values of the series. */
+  readonly byRatio: boolean;
+  /** Whether it rose at once, and not little by little. */
+  readonly isJump: boolean;
+  /** Share of what was learnt that is lost where it ends; 0 where too little was learnt to say. */
+  readonly share: number;
+  /** What the share may be too small by, for the untrained level is of few points. */
+  readonly shareError: number;
+  /** In units of the series: the best level before, the highest that is back, and the last of the excess. */
+  readonly levels: { readonly best: number; readonly edge: number; readonly last: number };
 }
 
 /** How a series is followed: by ratios where all its values are positive. Of a stream: so far. */
@@ -36,23 +48,45 @@ function followed(values: Column): Follower {
   return follower;
 }
 
-/** The class of an excess that is open after n points, or over. */
-function classOf(one: Excess, n: number, follower: Follower): VerdictClass {
+/** What an excess that is open after n points, or over, amounts to. */
+function amountOf(
+  one: Excess,
+  n: number,
+  follower: Follower,
+): Pick<JudgedExcess, 'class' | 'isJump' | 'share' | 'shareError' | 'levels'> {
+  const { unit } = follower;
+  const last = one.recovered !== null || one.settled ? one.last : follower.levelOf(lastFrom(one, n), n);
+  const isOpen = one.recovered === null && !one.settled;
+  const now = follower.heightIn(one, last);
+  const early = follower.heightIn(one, one.early);
+  const isJump = early.ratio - 1 >= 0.5 * (now.ratio - 1) || early.share >= NUMBERS.lostHalf;
+  const lostAll = isOpen && follower.isAll(now.share, one);
+  return {
+    class: classOf(one, n, now, isJump, lostAll),
+    isJump,
+    share: now.share,
+    shareError: follower.shareError(one),
+    levels: { best: unit.from(one.best + one.gap), edge: unit.from(one.edge), last: unit.from(last) },
+  };
+}
+
+/** The class of an excess, given how high it is now, how it rose and whether all is lost. */
+function classOf(
+  one: Excess,
+  n: number,
+  { ratio, share }: Height,
+  isJump: boolean,
+  lostAll: boolean,
+): VerdictClass {
   const isOpen = one.recovered === null && !one.settled;
   if (isOpen && one.lastFinite < n - 1) return 'non-finite';
   if (one.recovered !== null) return one.lost ? 'full-divergence' : 'micro-divergence';
   const took = n - one.onset;
-  const { ratio, share } = follower.heightIn(
-    one,
-    one.settled ? one.last : follower.levelOf(lastFrom(one, n), n),
-  );
-  const early = follower.heightIn(one, one.early);
-  const isJump = early.ratio - 1 >= 0.5 * (ratio - 1) || early.share >= NUMBERS.lostHalf;
   if (isOpen) {
     if (ratio >= NUMBERS.decade && took >= 3) return 'full-divergence';
     // A slow rise took its time before it was one.
     if (took < decisionAfter(one.onset) / (isJump ? 1 : 3)) return 'inconclusive';
-    if (follower.isAll(share, one) || (isJump && ratio >= NUMBERS.lost)) return 'full-divergence';
+    if (lostAll || (isJump && ratio >= NUMBERS.lost)) return 'full-divergence';
   }
   return ratio >= NUMBERS.drift || share >= NUMBERS.lostHalf ? 'drift' : 'micro-divergence';
 }
@@ -72,24 +106,33 @@ function levelsOf(values: Column, { to }: Unit, width: number): readonly number[
   return levels;
 }
 
-/** Times that a level rises by `height` over the lowest since it last did, and comes back by as much. */
-function timesRisen(levels: readonly number[], height: number): number {
+/** A rise of levels that came back: positions among the levels, of the first that is high and the first that is low again. */
+interface Rise {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Where a level rises by `height` over the lowest since it last did, and comes back by as much. */
+function risesOf(levels: readonly number[], height: number): readonly Rise[] {
+  const rises: Rise[] = [];
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  let times = 0;
-  for (const level of levels) {
+  let from = 0;
+  for (const [k, level] of levels.entries()) {
     if (high > low) {
       high = Math.max(high, level);
       if (high - level <= height) continue;
-      times++;
+      rises.push({ from, to: k });
       low = level;
       high = Number.NEGATIVE_INFINITY;
     } else {
       low = Math.min(low, level);
-      if (level - low > height) high = level;
+      if (level - low <= height) continue;
+      high = level;
+      from = k;
     }
   }
-  return times;
+  return rises;
 }
 
 /**
@@ -98,8 +141,41 @@ function timesRisen(levels: readonly number[], height: number): number {
  */
 function isUsual(one: Excess, levels: readonly number[]): boolean {
   const height = one.highest - one.best;
-  return height < Math.log(NUMBERS.usual) && timesRisen(levels, NUMBERS.alike * height) >= NUMBERS.usualTimes;
+  return (
+    height < Math.log(NUMBERS.usual) && risesOf(levels, NUMBERS.alike * height).length >= NUMBERS.usualTimes
+  );
 }
+
+/**
+ * Whether a stretch of a series is a rise like others of it, which came back: about as high, and as long. Few points that came
+ * back themselves are spikes and no such rise.
+ *
+ * @param values positive, or not finite
+ * @param before level that the stretch rises from, in units of the series
+ * @param isOpen whether the stretch goes on where the series ends
+ */
+export function comesAgain(
+  values: Column,
+  { onset, end, before }: { readonly onset: number; readonly end: number; readonly before: number },
+  isOpen: boolean,
+): boolean {
+  const duration = end - onset;
+  const fitting = NUMBERS.widths.findLast((one) => one > 1 && LEVELS_OF_RISE * one <= duration);
+  if (fitting === undefined && !isOpen) return false;
+  const width = fitting ?? LEVELS_OF_RISE;
+  const levels = levelsOf(values, BY_RATIO, width);
+  const inside = levels.slice(Math.floor(onset / width), Math.ceil(end / width));
+  const highest = fitting === undefined ? Math.log(levelBetween(values, onset, end)) : Math.max(...inside);
+  const height = highest - Math.log(before);
+  if (!(height > Math.log(NUMBERS.worth) && height < Math.log(NUMBERS.usual))) return false;
+  const others = risesOf(levels, NUMBERS.alike * height).filter(
+    ({ from, to }) => to * width <= onset || from * width >= end,
+  );
+  const longest = Math.max(0, ...others.map(({ from, to }) => (to - from) * width));
+  return others.length + 1 >= NUMBERS.usualTimes && duration <= NUMBERS.usualLength * longest;
+}
+/** Levels that a rise has to have, so that its height is no point's. */
+const LEVELS_OF_RISE = 3;
 
 /**
  * Judges one attempt of one series.
@@ -122,8 +198,9 @@ export function judgeLevels(values: Column): {
   });
   const excesses = told.map((one) => ({
     ...one,
-    class: classOf(one, n, follower),
+    ...amountOf(one, n, follower),
     size: Math.exp(one.highest - one.best),
+    byRatio: unit.byRatio,
   }));
   return { class: worstOf(excesses)?.class ?? 'healthy', excesses };
 }

@@ -55,6 +55,8 @@ export interface AttemptJudgement {
   readonly class: VerdictClass;
   readonly incidents: readonly SeriesIncident[];
   readonly spikes: readonly Spike[];
+  /** Rises that are left out of the incidents, because this series comes back from rises like them again and again. */
+  readonly usual?: number;
   /** Median of the band after the last point, and its upper edge, in units of the series; NaN where too few points make one. */
   readonly band: { readonly median: number; readonly high: number };
 }

@@ -2,7 +2,8 @@
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { VerdictClass } from '../../model/report.ts';
 import { growsByDecades } from './grows-by-decades.ts';
-import { judgePoints, worstOf } from './judge.ts';
+import { worstOf } from './judge.ts';
+import { judgeAttempt } from './judge-attempt.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
 
 /** In units of the loss; NaN where fewer points came before than make a band. */
@@ -37,7 +38,10 @@ export interface JudgedLosses {
 export function judgeLosses(losses: readonly number[], history: readonly number[] = []): JudgedLosses {
   const before = history.length;
   const all = Float64Array.of(...history, ...losses);
-  const { incidents: found, band } = judgePoints(all, DEFAULT_VERDICT_SETTINGS);
+  const { incidents: found, band } = judgeAttempt(all, DEFAULT_VERDICT_SETTINGS, {
+    levelSays: true,
+    isWhole: true,
+  });
   const grown = found.length === 0 ? growsByDecades(all) : null;
   const incidents = grown === null ? found : [grown];
   const worst = worstOf(incidents.filter(({ onset }) => onset >= before));

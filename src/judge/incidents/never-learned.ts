@@ -7,9 +7,8 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { MAD_TO_SIGMA, medianOf, usualDistance } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
-import type { JudgedSeries } from './attempts.ts';
+import { isWholeLoss, type JudgedSeries } from './attempts.ts';
 import type { SeriesIncident } from './judge.ts';
-import { rewardsOf } from './rewards.ts';
 import type { VerdictSettings } from './settings.ts';
 import { aucsOf } from './signs.ts';
 
@@ -76,9 +75,6 @@ export interface NeverLearned {
   readonly why: string;
 }
 
-/** Contrastive losses are of pairs in a batch, whose level says little of what is learnt. */
-const CONTRASTIVE = /contrast|info_?nce|(^|[^a-z])nce([^a-z]|$)|triplet|simclr/i;
-
 /**
  * Evidence that the last attempt of a run learnt nothing; null without evidence, or with too few points.
  *
@@ -90,7 +86,7 @@ export function neverLearned(
   { learntPoints: least }: VerdictSettings,
 ): NeverLearned | null {
   const { series } = judged;
-  if (series.role !== 'loss' || CONTRASTIVE.test(series.name) || rewardsOf(run).length > 0) return null;
+  if (!isWholeLoss(run, series)) return null;
   const attempt = run.attempts.length - 1;
   const values = Float64Array.from(attemptOf(series, attempt).value);
   const incidents = judged.attempts[attempt]?.incidents ?? [];

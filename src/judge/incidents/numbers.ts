@@ -49,6 +49,8 @@ export const NUMBERS = {
   usualTimes: 3,
   alike: 0.6,
   usual: 3,
+  /** A rise is usual if it lasts at most so many times the longest of those that came back. */
+  usualLength: 1.5,
   /** Points that an incident has to come back in: at most this, a tenth of the points before it, a third of them. */
   decision: 100,
 } as const;

@@ -156,6 +156,13 @@ export const VERDICT_SETTINGS = {
     range: RATIO,
     origin: 'a climb that ends this high is a full divergence, as fullRatioAtEnd',
   },
+  lostShare: {
+    value: 0.9,
+    unit: 'share of what was learnt',
+    range: POSITIVE,
+    origin:
+      'a loss with a floor never rises by a quarter: 0.60 to ln 2 = 0.693 loses all (bench/detection); 0.7 is enough where the first level is of few noisy points',
+  },
   spikeScales: {
     value: 7.5,
     unit: 'scales',
