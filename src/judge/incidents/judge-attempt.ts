@@ -1,6 +1,6 @@
 /**
  * The one entry to the judge of an attempt. Two computations answer, each the questions that it is better at
- * (docs/adr/0020-two-computations.md has the figures):
+ * (docs/adr/0021-two-computations.md has the figures):
  *
  * - The band (judge.ts): where the loss leaves its usual range, whether it comes back, where it climbs.
  * - The levels (follow.ts): whether all that was learnt is lost, whether a rise is one of several that this run comes back
