@@ -244,6 +244,18 @@ def test_parameters_that_join_are_recorded_from_then_on(tmp_path, read):
     assert capture.entry(35)["groupLearningRates"] == [0.003]
 
 
+def test_parameters_that_join_at_the_step_of_a_later_snapshot_are_in_the_first_state(tmp_path, read):
+    def unfreeze(run, step):
+        if step == 30:
+            run.optimizers[0].add_param_group({"params": run.model["last"].parameters(), "lr": 0.003})
+
+    first = lambda model: torch.optim.Adam(model["first"].parameters(), lr=0.01)  # noqa: E731
+    run = Truth(tmp_path / "capture", first, 45, jump_at=38, every=10, after=3, during=unfreeze)
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps)[0] == 20
+    same(capture.initial["param/last.weight"], run.parameters[30]["last.weight"])
+
+
 def test_parameters_that_join_while_a_capture_is_written_end_it(tmp_path, read, status):
     def unfreeze(run, step):
         if step == 35:

@@ -38,6 +38,7 @@ export const EVIDENCE = {
   'reference-loss': 'Loss on batches from before the incident (and clean later ones) at the recorded states.',
   'learning-rate': 'Learning rate of a step against those of the steps before.',
   'weight-decay': 'Weight decay against the most that shrinks the weights, and how the weights grew.',
+  option: 'An option of the optimizer that was written into a parameter group while the run went on.',
   'update-norm':
     'Norm of the whole update, and of the tensors that most of it is in, against those of the steps before.',
   'gradient-norm': 'Norm of the gradient against those of the steps before.',

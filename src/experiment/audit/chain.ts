@@ -76,7 +76,7 @@ export function declaredCourse(
     },
     bound: clip?.scope === 'entry' ? clip.limit : Number.POSITIVE_INFINITY,
     rate: (step, group) => steps[step]!.learningRates[group]!,
-    decay: (step, group) => decayAt(manifest, steps[step]!, group),
+    decay: (step, group) => decayAt(manifest, steps, step, group),
   };
 }
 

@@ -74,13 +74,15 @@ const NO_TENSOR: SeenTensor = {
   stepsTaken: 0,
 };
 
-/** Weight decay of a group at a step: as recorded for the step where it is, else that of the manifest. */
+/** Weight decay of a group at a step: as recorded last up to it (a step names what changed), else that of the manifest. */
 export function decayAt(
   manifest: CaptureManifest,
-  { record }: Pick<ManifestStep, 'record'>,
+  steps: readonly Pick<ManifestStep, 'record'>[],
+  at: number,
   group: number,
 ): number {
-  const own = record.options?.get(group)?.weightDecay;
+  let own: unknown;
+  for (let i = at; i >= 0 && own === undefined; i--) own = steps[i]!.record.options?.get(group)?.weightDecay;
   const general = manifest.optimizers[group]!.options.weightDecay;
   return typeof own === 'number' ? own : typeof general === 'number' ? general : 0;
 }

@@ -15,7 +15,7 @@ import { strongDecay } from './strong-decay.ts';
 export interface Change {
   readonly trigger: Extract<
     Trigger,
-    'data' | 'learning-rate' | 'optimizer-state' | 'weight-decay' | 'precision'
+    'data' | 'learning-rate' | 'optimizer-state' | 'weight-decay' | 'precision' | 'code'
   >;
   /** Position of the first step that it touched. */
   readonly from: number;
@@ -24,6 +24,8 @@ export interface Change {
   readonly evidence: CauseEvidence;
   /** Of unlike batches: the losses of all of them are below what is usual. */
   readonly low?: true;
+  /** The record states it, and the experiments do not take it back. */
+  readonly written?: true;
   /** It came step by step, as in a warm-up: no cause unless an arm shows it. */
   readonly gradual?: true;
   /** It lies before the first recorded step: no arm takes it back. */
@@ -114,6 +116,7 @@ export function changesBy(
         at: { step: steps[risen.from]!, batchStep: null },
       },
     });
+  changes.push(...writtenBy(observed, until));
   const decay = strongDecay(observed, until, rate !== null || risen !== null);
   if (decay !== null) changes.push(decay);
   // The loss on reference batches may have wavered a step before: what broke the run is not later than the onset.
@@ -161,11 +164,9 @@ export function changesBy(
         at: { step: recent[0]!, batchStep: null },
       },
     });
+  // A setting that was written explains weights that the settings of the first step do not give.
+  if (!changes.some(({ written }) => written === true)) changes.push(...mismatchOf(observed));
   const { empty } = observed;
-  const [mismatch] = observed.mismatches;
-  // Steps taken from a state that the capture lacks lead elsewhere: that tells of the record, not of the run.
-  if (mismatch !== undefined && empty?.known !== 'misses')
-    changes.push(lostState(mismatchWords(mismatch), mismatch.steps?.[0] ?? null));
   if (empty !== null && (empty.known === 'stored' || empty.known === 'follows') && until <= CHANGE_WINDOW)
     changes.push({
       ...lostState(
@@ -175,6 +176,17 @@ export function changesBy(
       beforeRecord: true,
     });
   return changes;
+}
+
+/** Settings that the record states to have changed at or shortly before a position. */
+const writtenBy = ({ settings = [] }: Observed, until: number): Change[] =>
+  settings.filter(({ from }) => from <= until && from > until - SLOW_WINDOW);
+
+/** A snapshot that the recorded steps do not lead to; not from a state that the capture lacks, which says nothing of the run. */
+function mismatchOf({ mismatches: [mismatch], empty }: Observed): Change[] {
+  return mismatch === undefined || empty?.known === 'misses'
+    ? []
+    : [lostState(mismatchWords(mismatch), mismatch.steps?.[0] ?? null)];
 }
 
 /**

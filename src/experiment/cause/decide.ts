@@ -76,7 +76,7 @@ export function decideCause(input: DecideInput): Cause {
   const shown = bySize.filter(
     (change) =>
       held.has(change.trigger) &&
-      change.beforeRecord !== true &&
+      isTakenBack(change) &&
       (change.recorded !== true || without(change)?.shows === true),
   );
   const mechanism = mechanismOf(input, held);
@@ -222,7 +222,7 @@ function areDenied({ onset, references, arms }: DecideInput, changes: readonly C
  */
 function rateBetween({ observed, changes, arms }: DecideInput, until: number): number | null {
   const { learningRate } = observed;
-  const rise = changes.find(({ trigger }) => trigger === 'learning-rate');
+  const rise = changes.find(({ trigger, written }) => trigger === 'learning-rate' && written !== true);
   const whole = arms.find(({ undoes }) => undoes === 'learning-rate');
   if (rise === undefined || (whole?.outcome ?? 'frozen') !== 'frozen') return null;
   const before = learningRate[rise.from]! / rise.size;
@@ -255,6 +255,7 @@ const UNDONE: Readonly<Record<Change['trigger'], string>> = {
   'weight-decay': 'with less weight decay the run stays well',
   'optimizer-state': 'with the earlier optimizer state the run stays well',
   precision: 'with it taken back the run stays well',
+  code: 'with it taken back the run stays well',
 };
 
 /** That the run stays well where the change is taken back, or a part of it. */
@@ -372,6 +373,9 @@ function growthAfter(loss: readonly number[], at: number): number {
   while (Number.isFinite(loss[k + 1]) && loss[k + 1]! > loss[k]!) k++;
   return k - at;
 }
+
+/** Whether an arm takes the change back: not one from before the record, or one that was written into the optimizer. */
+const isTakenBack = ({ beforeRecord, written }: Change): boolean => beforeRecord !== true && written !== true;
 
 /** Whether batches explain a high loss: those whose own is low do not. */
 const explainsHigh = ({ trigger, low }: Change): boolean => trigger === 'data' && low !== true;

@@ -1,7 +1,7 @@
 /** The cause that an audit shows, in place of a guess: a fault of a step says more than weights that do not follow. */
 import { type Audit, type AuditCause, type AuditLink, brokenLinks } from '../../model/audit.ts';
-import type { RemedyAction, Trigger } from '../../model/cause.ts';
-import type { Why } from './from-log.ts';
+import type { Cause, RemedyAction, Trigger } from '../../model/cause.ts';
+import { suggestionFor, type Why } from './from-log.ts';
 import { untried } from './remedies.ts';
 
 /** Trigger and first action of each cause that is not one of the code. */
@@ -21,22 +21,51 @@ const TRIGGERS: Partial<Record<AuditCause, readonly [Trigger, RemedyAction]>> = 
 const isHardware = ({ cause, confidence, broken }: AuditLink): boolean =>
   cause === 'entries-changed' && confidence === 'shown' && broken === 1;
 
+/** Steps before an onset in which a broken link explains a jump that a batch would explain as well. */
+const NEAR = 10;
+
+/** A batch that is blamed because updates of the usual size led to its loss: no experiment compared it with others. */
+const isBatchByRecord = ({ trigger, confidence, evidence }: Cause): boolean =>
+  trigger === 'data' && confidence === 'likely' && !evidence.some(({ id }) => id === 'batches-unlike');
+
+/** Whether all that is known of a lost state is that the recorded steps do not give the weights that followed. */
+const isMismatch = ({ trigger, confidence, statement, evidence }: Cause): boolean =>
+  trigger === 'optimizer-state' &&
+  confidence !== 'shown' &&
+  evidence.some((one) => one.id === 'optimizer-state' && one.statement === statement);
+
+/** What the record proves where the weights do not follow and nothing known explains it. */
+function unexplained(why: Why, audit: Audit, onset: number): Why {
+  const link = brokenLinks(audit).find(({ cause, step }) => cause === 'unknown' && (step ?? onset) <= onset);
+  if (link === undefined || !isMismatch(why.cause)) return why;
+  const statement = `${link.statement}; whether state, weights or a setting changed there is not in the record`;
+  const cause: Cause = { ...why.cause, trigger: 'none-found', alsoTriggers: [], confidence: null, statement };
+  const kept = why.remedies.filter(
+    ({ action, tried }) => tried !== null || action !== 'restore-optimizer-state',
+  );
+  return { cause, remedies: kept.length > 0 ? kept : [suggestionFor(cause, 'step')] };
+}
+
 /**
- * The cause with what the audit shows: where the guess was that the optimizer's state was lost, or where nothing was found, and a
- * link of the chain is broken up to the onset.
+ * The cause with what the audit shows: where a link of the chain is broken up to the onset, and the cause was a guess that the
+ * optimizer's state was lost, a batch that no experiment compared with others, or nothing.
  */
 export function withAudit(why: Why, audit: Audit | null): Why {
   const { cause } = why;
-  const isGuess =
-    cause.confidence !== 'shown' &&
-    (cause.failure !== undefined || ['optimizer-state', 'none-found'].includes(cause.trigger));
-  const { failure: _, ...replaced } = cause;
-  if (audit === null || !isGuess || cause.onsetStep === null) return why;
+  if (audit === null || cause.onsetStep === null || cause.confidence === 'shown') return why;
+  const { failure: named, ...replaced } = cause;
   const onset = cause.onsetStep;
+  const byRecord = named === undefined && isBatchByRecord(cause);
+  if (!byRecord && named === undefined && !['optimizer-state', 'none-found'].includes(cause.trigger))
+    return why;
   const found = brokenLinks(audit).find(
-    (link) => link.cause !== 'unknown' && link.confidence === 'shown' && (link.step ?? onset) <= onset,
+    (link) =>
+      link.cause !== 'unknown' &&
+      link.confidence === 'shown' &&
+      (link.step ?? onset) <= onset &&
+      (!byRecord || (link.step !== null && link.step > onset - NEAR)),
   );
-  if (found === undefined || found.cause === null) return why;
+  if (found === undefined || found.cause === null) return unexplained(why, audit, onset);
   const [trigger, action]: readonly [Trigger, RemedyAction] = isHardware(found)
     ? ['hardware', 'reload-weights']
     : (TRIGGERS[found.cause] ?? ['code', 'fix-code']);

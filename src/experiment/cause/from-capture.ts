@@ -5,7 +5,7 @@
 
 import { raisedRate } from '../../judge/failures/rates.ts';
 import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
-import type { Cause } from '../../model/cause.ts';
+import type { Cause, Remedy } from '../../model/cause.ts';
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
 import { trainingLoopOf } from '../../model/training-loop.ts';
@@ -184,15 +184,36 @@ export async function causeOfCapture(
     remedies: recovered
       ? [cameBack]
       : [
-          suggestionFor(
-            cause,
-            'step',
-            cause.trigger === 'weight-decay'
-              ? lessDecay(capture.manifest, changes)
-              : rateBefore(capture, observed, onset),
-          ),
+          suggestionOf(changes, cause) ??
+            suggestionFor(
+              cause,
+              'step',
+              cause.trigger === 'weight-decay'
+                ? lessDecay(capture.manifest, changes)
+                : rateBefore(capture, observed, onset),
+            ),
         ],
   };
+}
+
+/** What to do about a setting that the record states to have changed; null where it is not the cause. */
+function suggestionOf(changes: readonly Change[], { trigger, statement }: Cause): Remedy | null {
+  const own = changes.find(
+    (change) =>
+      change.written === true &&
+      change.trigger === trigger &&
+      statement.startsWith(change.evidence.statement),
+  );
+  if (own === undefined || trigger === 'code') return null;
+  const { step } = own.evidence.at;
+  return trigger === 'weight-decay'
+    ? untried('lower-weight-decay', `set the weight decay back to that of before step ${step}; not tried`, {
+        ...(own.decayFactor === undefined ? {} : { weightDecayFactor: own.decayFactor }),
+      })
+    : untried(
+        'lower-learning-rate',
+        `lower the learning rate of these parameters from step ${step} on, for a start to that of the others; not tried`,
+      );
 }
 
 /** How much less weight decay to take, with its line for the loop that was recorded. */

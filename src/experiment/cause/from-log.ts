@@ -124,6 +124,11 @@ export function suggestionFor(
   unit: string,
   given: Partial<Remedy> | null = null,
 ): Remedy {
+  if (trigger === 'code')
+    return untried(
+      'fix-code',
+      'look for what writes the option into optimizer.param_groups: a callback, a loaded state_dict or a typing error; not tried',
+    );
   if (trigger === 'learning-rate')
     return untried(
       'lower-learning-rate',

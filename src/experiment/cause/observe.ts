@@ -7,6 +7,8 @@ import { type EmptyState, emptyState } from '../replay/empty-state.ts';
 import { follow, type Prepared } from '../replay/follow.ts';
 import type { TensorState } from '../replay/tensors.ts';
 import { type Decayed, watchDecay } from '../replay/watch-decay.ts';
+import type { Change } from './changes.ts';
+import { recordedSettings } from './recorded-settings.ts';
 
 /** One value for each recorded step, by position; NaN where the state before it was lost. */
 export interface Observed {
@@ -29,6 +31,8 @@ export interface Observed {
   readonly mismatches: readonly Finding[];
   /** Step of the last snapshot that they lead to; null where none tells. */
   readonly agreedAt: number | null;
+  /** Options, rates of other groups and freezing that the record states to have changed. */
+  readonly settings?: readonly Change[];
   /** An optimizer that had taken no step where the run goes on, or whose state is not in the capture. */
   readonly empty: EmptyState | null;
 }
@@ -36,6 +40,7 @@ export interface Observed {
 /** @throws what reading the capture throws */
 export async function observe(capture: Capture, prepared: Prepared): Promise<Observed> {
   const { optimizers } = prepared.setup;
+  const trained = prepared.tensors.map(({ name, group }) => ({ name, group, from: null as number | null }));
   const gradientNorm: number[] = [];
   const surprise: number[] = [];
   const decay = watchDecay(
@@ -44,7 +49,8 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
   );
   const followed = await follow(capture, prepared, {
     precision: 'float32',
-    visit: (_index, { gradients }, tensors) => {
+    visit: (index, { gradients }, tensors) => {
+      for (const [t, { absent }] of gradients.entries()) if (absent !== true) trained[t]!.from ??= index;
       decay.visit(tensors);
       gradientNorm.push(Math.sqrt(gradients.reduce((sum, { values }) => sum + sumOfSquares(values), 0)));
       let largest = Number.NaN;
@@ -81,6 +87,7 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
     ),
     mismatches: followed.findings,
     agreedAt: followed.agreedAt,
+    settings: recordedSettings(capture, trained),
     empty: emptyState(capture, prepared, followed),
   };
 }

@@ -78,7 +78,7 @@ export function planArms(
       skipSteps: [steps[left[0]!]!, steps[left.at(-1)!]!],
       learningRateFactor: null,
     });
-  const rate = changes.find(({ trigger }) => trigger === 'learning-rate');
+  const rate = changes.find(({ trigger, written }) => trigger === 'learning-rate' && written !== true);
   if (rate !== undefined) {
     const before = learningRate[rate.from]! / rate.size;
     planned.push({
@@ -93,7 +93,7 @@ export function planArms(
       learningRateFactor: 1 / rate.size,
     });
   }
-  const decay = changes.find(({ decayFactor }) => decayFactor !== undefined);
+  const decay = changes.find(({ decayFactor, written }) => decayFactor !== undefined && written !== true);
   if (decay !== undefined)
     planned.push({
       arm: { kind: 'weight-decay', factor: decay.decayFactor! },

@@ -364,7 +364,10 @@ class Recorder(Controls):
                 **records,
             },
             kept,
-            {f"param/{o.name}": self._copy(o.parameter) for o in joined} if joined and kept is None else {},
+            # The first snapshot holds all of them; a later one is no part of the state before the first step.
+            {f"param/{o.name}": self._copy(o.parameter) for o in joined}
+            if kept is None or len(joined) < len(owned)
+            else {},
             with_gradients,
             bool(waits) or (several and with_gradients) or (due and with_gradients and self._hears_steps),
         )

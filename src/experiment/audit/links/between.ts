@@ -25,9 +25,17 @@ export function writtenBetween({ steps }: Capture): {
       const [end, start] = [steps[at - 1]!.record.after?.[what], steps[at]!.record.before?.[what]];
       if (end == null || start == null) continue;
       checks++;
-      if (end.sum !== start.sum) written.push({ at, what, tensors: changed(end, start) });
+      if (differ(end, start)) written.push({ at, what, tensors: changed(end, start) });
     }
   return { checks, written };
+}
+
+/** Whether something was written: of sums over other tensors, as where a layer was unfrozen, only those in both count. */
+function differ(end: Checksums, start: Checksums): boolean {
+  const isSame =
+    end.tensors.size === start.tensors.size &&
+    [...end.tensors.keys()].every((name) => start.tensors.has(name));
+  return isSame ? end.sum !== start.sum : changed(end, start).length > 0;
 }
 
 const changed = (end: Checksums, start: Checksums): string[] =>
