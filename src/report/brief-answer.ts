@@ -3,7 +3,7 @@
  * known and nothing else; a run that recovered gets no orders.
  */
 
-import { type FindingId, findingTypeOf } from '../judge/findings/registry.ts';
+import { findingTypeOf } from '../judge/findings/registry.ts';
 import { brokenLinks } from '../model/audit.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
@@ -18,6 +18,7 @@ import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { lossesOf } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
+import { proofsOf } from './proof-line.ts';
 import { replayLabel } from './replay-label.ts';
 import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
@@ -31,8 +32,8 @@ export interface Answer {
   readonly change: string;
   /** log.jsonl · 600 steps */
   readonly facts: string;
-  /** What was looked for in a run of which nothing is said, and what was not there to be looked at; null for any other. */
-  readonly checked: string | null;
+  /** What the verdict of a run that is well rests on, part by part; null for any other. */
+  readonly checked: readonly string[] | null;
   /** Labelled paragraphs in reading order; lines of code stand apart. */
   readonly parts: readonly {
     readonly label: string;
@@ -224,21 +225,6 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
       ? []
       : [`first ${inertName(series.name)} ${brief(series.statistics.first)}`]),
   ].join(' · ');
-}
-
-/** What a check needs that a run may not have, as a reader calls it, by one of the kinds of findings that need it. */
-const EVIDENCE: readonly (readonly [FindingId, string])[] = [
-  ['gradient-norm-spike', 'gradient norm'],
-  ['non-finite-tensor', 'checkpoint'],
-  ['capture-mismatch', 'capture'],
-];
-
-/** What was looked for, and what was not there to be looked at; null of a report that does not tell. */
-function checkedOf({ detectorsRun, notRun, findings }: RunReport): string | null {
-  if (detectorsRun === undefined) return null;
-  const passed = detectorsRun.filter((kind) => findings.every(({ id }) => id !== kind)).length;
-  const missing = EVIDENCE.flatMap(([kind, name]) => (notRun.some(({ id }) => id === kind) ? [name] : []));
-  return `${plural(passed, 'check')} passed${missing.length === 0 ? '' : `; not seen: ${missing.join(', ')}`}`;
 }
 
 /** The first broken link of the audit, where the cause does not say it already. */
@@ -757,7 +743,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
     title,
     change: changeOf(run),
     facts: factsOf(run, report.skipped),
-    checked: mood === 'good' ? checkedOf(run) : null,
+    checked: mood === 'good' ? proofsOf(run) : null,
     parts: [
       ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
       ...(job !== null

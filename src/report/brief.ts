@@ -211,8 +211,11 @@ function moreLine(run: RunReport, report: Report, { checked }: Answer, width: nu
     '--report html:report.html',
     ...(kind === undefined ? [] : [`explain ${kind}`]),
   ];
-  const line = (): string => `  ${checked === null ? '' : `${checked}. `}More: ${parts.join(' · ')}`;
-  // What may go first is what stands before the last, which is the most of use.
+  const proofs = [...(checked ?? [])];
+  const line = (): string =>
+    `  ${proofs.length === 0 ? '' : `${proofs.join(' · ')}. `}More: ${parts.join(' · ')}`;
+  // What may go first are the last of the proofs, which are of least use, then what is before the last page.
+  while (proofs.length > 1 && line().length > width) proofs.pop();
   while (parts.length > 1 && line().length > width)
     parts.splice(checked === null || parts.length > 2 ? -2 : -1, 1);
   return line();

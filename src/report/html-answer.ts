@@ -70,7 +70,7 @@ export function answerCard(
   const html = h`<div class="answer${bare ? ' bare' : ''}"><div class="words">
 ${level === 1 && h`<h1 id="${id}-title">${answerTitle(answer)}</h1>`}
 <p class="meta">${answer.facts}</p>
-${answer.checked !== null && h`<p class="meta">${answer.checked}.</p>`}
+${answer.checked !== null && h`<p class="meta">${answer.checked.join(' · ')}</p>`}
 ${partsOf(answer)}
 </div>${chart}</div>`;
   return { answer, html };

@@ -4,6 +4,7 @@
  */
 import { formatCount } from '../model/format-number.ts';
 import type { Cell, Report, RunReport, RunsTable, TableRow, VerdictClass } from '../model/report.ts';
+import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
 import { answerCard, answerTitle, ticked } from './html-answer.ts';
@@ -80,6 +81,7 @@ function runsPage(report: Report, answers: readonly Answer[], { buckets, most }:
     main: h`<section class="card" id="runs" aria-labelledby="runs-title">
 <h1 id="runs-title">${formatCount(table.rows.length)} runs <span class="counts">${counts.map(({ class: name, count }) => [classBadge(name as VerdictClass, `${formatCount(count)} ${name}`), ' '])}</span></h1>
 ${left > 0 && h`<p class="meta">${formatCount(left)} left out by --where</p>`}
+${sweepSentence(table) !== null && h`<p><b>${sweepSentence(table)}</b></p>`}
 ${trouble !== null && h`<p><b>Beware</b> ${trouble}</p>`}
 ${report.gate !== undefined && h`<p><a href="#gate">Gate</a></p>`}
 ${report.comparison !== undefined && h`<ul id="comparison">${comparisonLines(report.comparison).map((line) => h`<li>${ticked(line)}</li>`)}</ul>`}

@@ -88,7 +88,7 @@ function answerLines(answer: Answer, id: string): string[] {
     ticked(change),
     '',
     ticked(facts),
-    ...(checked === null ? [] : ['', ticked(`${checked}.`)]),
+    ...(checked === null ? [] : ['', ticked(checked.join(' · '))]),
     '',
     // What is wrong with the inputs, and what was noted, stands in sections of its own.
     ...parts

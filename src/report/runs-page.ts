@@ -9,6 +9,7 @@ import {
 import { counted, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { Cell, Report, TableGroup } from '../model/report.ts';
+import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';
 import { classPaint } from './class-paint.ts';
@@ -103,8 +104,10 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
       '\n',
     );
   });
+  const conclusion = sweepSentence(table);
   return [
     countsLine(report, options),
+    ...(conclusion === null ? [] : wrap(inertName(conclusion), options.width, '')),
     '',
     headLine!,
     ...(table.groups === undefined

@@ -45,11 +45,26 @@ function joinWithin(parts: readonly string[], width: number): string {
   return parts.map((part, i) => cutMiddle(part, shares.get(i)!)).join('/');
 }
 
+/** Paths without the folders that all begin with and the file that all end with: they distinguish none of them. */
+function withoutCommon(paths: readonly string[]): readonly string[] {
+  const split = paths.map((path) => path.split('/'));
+  const [first] = split;
+  const least = Math.min(...split.map(({ length }) => length));
+  if (first === undefined || split.length < 2) return paths;
+  let from = 0;
+  while (from < least - 1 && split.every((parts) => parts[from] === first[from])) from++;
+  let end = 0;
+  while (end < least - from - 1 && split.every((parts) => parts.at(-1 - end) === first.at(-1 - end))) end++;
+  return split.map((parts) => parts.slice(from, parts.length - end).join('/'));
+}
+
 /**
- * Each name in at most `width` columns. A name that is longer loses its middle. Where two names would then read the
+ * Each name in at most `width` columns. Where one is longer, all lose what is common to them, then it loses its middle. Where two names would then read the
  * same, they are shown by the folders in which they differ: `…baseline/trial_1…`.
  */
-export function shortNames(names: readonly string[], width: number): string[] {
+export function shortNames(all: readonly string[], width: number): string[] {
+  const fits = all.every((name) => textWidth(name) <= width);
+  const names = fits ? all : withoutCommon(all);
   const short = names.map((name) => cutMiddle(name, width));
   const alike = new Map<string, number[]>();
   for (const [i, text] of short.entries()) alike.set(text, [...(alike.get(text) ?? []), i]);

@@ -113,11 +113,11 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     await page.mouse.move(box.x + box.width * 0.5, box.y + 60, { steps: 5 });
     await page.mouse.up();
     const [low, high] = (await range(page, 0)).map(Number);
-    // The ends of the axis are rounded outwards.
-    expect(low).toBeGreaterThan(70);
-    expect(low).toBeLessThan(110);
-    expect(high).toBeGreaterThan(190);
-    expect(high).toBeLessThan(230);
+    // A quarter and a half of 1 to 400, to the step.
+    expect(low).toBeGreaterThan(95);
+    expect(low).toBeLessThan(106);
+    expect(high).toBeGreaterThan(195);
+    expect(high).toBeLessThan(206);
     await page.locator('#plot-0').focus();
     await page.keyboard.press('0');
     expect(await range(page, 0)).toEqual(['1', '400']);
@@ -132,6 +132,26 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     expect(shown[0]).toBeGreaterThan(20);
     expect(shown[1]).toBeLessThan(60);
     expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test.each([120, 500, 20_000])('each key zooms further, %d steps', async (points) => {
+    const { page } = await open(oneRun(points));
+    await page.waitForSelector('#plot-0 canvas');
+    await page.locator('#plot-0').focus();
+    const span = async (): Promise<number> => {
+      const [low, high] = (await range(page, 0)).map((text) => Number(text.replaceAll(',', '')));
+      return high! - low!;
+    };
+    let before = await span();
+    for (let k = 0; k < 3; k++) {
+      await page.keyboard.press('+');
+      const after = await span();
+      // 1 / 1.6, to the nearest points that were logged.
+      expect(after / before).toBeLessThan(0.85);
+      expect(after / before).toBeGreaterThan(0.45);
+      before = after;
+    }
     await page.close();
   });
 

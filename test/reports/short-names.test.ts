@@ -22,10 +22,10 @@ test('names that would read the same are told apart by the folders in which they
     algoperf('generalized_adam/study_1/trial_1'),
   ];
   expect(shortNames(names, 24)).toEqual([
-    '…baseline/measur…ts.csv…',
-    '…shampoo/measur…nts.csv…',
-    '…gene…_adam/eval_…s.csv…',
-    '…gene…_adam/measu…s.csv…',
+    'baseline/st…urements.csv',
+    'shampoo/stu…urements.csv',
+    '…eval_measurements.csv…',
+    '…measurements.csv…',
   ]);
   for (const width of [22, 30, 48]) {
     const short = shortNames(names, width);
@@ -42,4 +42,11 @@ test('a run that stands one folder deeper is told apart too', () => {
 test('two runs of one name stay alike', () => {
   const twice = [algoperf('same'), algoperf('same')];
   expect(new Set(shortNames(twice, 20)).size).toBe(1);
+});
+
+test('what all paths have in common goes first', () => {
+  const names = ['06-adam-lr0.001', '07-adam-lr0.001', '12-sgd-lr0.01'].map(
+    (run) => `sweep/run-${run}/metrics.jsonl`,
+  );
+  expect(shortNames(names, 20)).toEqual(['run-06-adam-lr0.001', 'run-07-adam-lr0.001', 'run-12-sgd-lr0.01']);
 });

@@ -1,5 +1,22 @@
 // Runs in the HTML report: draws the charts with uPlot, sorts tables. Without it the report is whole but for the
 // charts. Everything that comes from the report is data here and set as text.
+const NICE = [1, 2, 5, 10];
+
+/** The ends of an axis and its ticks, all round: multiples of 1, 2 or 5 times a power of ten. */
+function roundAxis(low, high, most) {
+  const raw = (high - low) / most || Math.abs(high) / most || 1;
+  const magnitude = 10 ** Math.floor(Math.log10(raw));
+  const unit = NICE.map((n) => n * magnitude).find((u) => u >= raw * (1 - 1e-9)) ?? 10 * magnitude;
+  const first = Math.floor(low / unit + 1e-9);
+  const last = Math.max(Math.ceil(high / unit - 1e-9), first + 1);
+  // A fraction is divided by: 3 * 0.1 is not 0.3, and 3 / 10 is.
+  const at = (k) => (unit < 1 ? k / Math.round(1 / unit) : k * unit);
+  return {
+    ends: [at(first), at(last)],
+    ticks: Array.from({ length: last - first + 1 }, (_, k) => at(first + k)),
+  };
+}
+
 (() => {
   const { charts, overlay } = JSON.parse(document.getElementById('charts').textContent);
   const plots = new Map();
@@ -16,23 +33,6 @@
       ? String(rounded)
       : value.toExponential(2).replace(/\.?0*e\+?/, 'e');
   };
-
-  const NICE = [1, 2, 5, 10];
-
-  /** The ends of an axis and its ticks, all round: multiples of 1, 2 or 5 times a power of ten. */
-  function roundAxis(low, high, most) {
-    const raw = (high - low) / most || Math.abs(high) / most || 1;
-    const magnitude = 10 ** Math.floor(Math.log10(raw));
-    const unit = NICE.map((n) => n * magnitude).find((u) => u >= raw * (1 - 1e-9)) ?? 10 * magnitude;
-    const first = Math.floor(low / unit + 1e-9);
-    const last = Math.max(Math.ceil(high / unit - 1e-9), first + 1);
-    // A fraction is divided by: 3 * 0.1 is not 0.3, and 3 / 10 is.
-    const at = (k) => (unit < 1 ? k / Math.round(1 / unit) : k * unit);
-    return {
-      ends: [at(first), at(last)],
-      ticks: Array.from({ length: last - first + 1 }, (_, k) => at(first + k)),
-    };
-  }
 
   /** The same for a logarithmic axis: whole decades, or 1, 2 and 5 of one where the range is short. */
   function roundLogAxis(low, high, most) {
@@ -69,12 +69,17 @@
       space: () => 0,
     };
     return {
-      xRange: (_u, low, high) => (low === null ? [0, 1] : roundAxis(low, high, across).ends),
+      // Round ends of the whole range; what was zoomed to is exact, else a second key would start from a rounded range.
+      xRange: (u, low, high) =>
+        low > u.data[0][0] || high < u.data[0].at(-1)
+          ? [low, high]
+          : roundAxis(low ?? 0, high ?? 1, across).ends,
       axes: [
         {
           ...common,
           size: 32,
-          splits: (_u, _axis, low, high) => roundAxis(low, high, across).ticks,
+          splits: (_u, _axis, low, high) =>
+            roundAxis(low, high, across).ticks.filter((tick) => tick >= low && tick <= high),
           values: (_u, ticks) => ticks.map((t) => t.toLocaleString('en-US')),
         },
         {
