@@ -152,10 +152,7 @@ describe('captures', () => {
     await cli(['analyze', at, '--budget', '0', '--report', `json:${saved}`]);
     for (const path of [at, saved]) {
       const { out, code } = await cli(['gate', path, '--rule', 'capture-mismatch', '--no-config']);
-      expect([code, out]).toEqual([
-        1,
-        expect.stringContaining('FAIL  audit  '),
-      ]);
+      expect([code, out]).toEqual([1, expect.stringContaining('FAIL  audit  ')]);
     }
     const sound = await cli(['gate', capture, '--rule', 'capture-mismatch', '--no-config']);
     expect(sound.out).toContain('pass  audit');

@@ -147,7 +147,7 @@ test('runs: none, fewer than expected, as many', () => {
 });
 
 const ofRun = (change: Partial<RunReport>, config: object = {}, run = healthyRun()): Told =>
-  tell(runProblems(makeRunReport(run, change), configOf(config)));
+  tell(runProblems(makeRunReport(run, change), configOf(config), false));
 const eigen = (...converged: readonly boolean[]): CurvatureEntry => ({
   checkpoint: 'step-50',
   step: 50,
@@ -280,7 +280,7 @@ test('a config that accepts guesses judges a loss found by its numbers alone', (
 test('loss records that were not judged keep a gate from passing, and so does a report that has no count', () => {
   const { verdict } = makeRunReport(healthyRun());
   const ofVerdict = (change: Partial<RunReport['verdict']>): Told =>
-    tell(runProblems(makeRunReport(healthyRun(), { verdict: { ...verdict, ...change } }), configOf()));
+    tell(runProblems(makeRunReport(healthyRun(), { verdict: { ...verdict, ...change } }), configOf(), false));
   const judged = { holds: false, statement: '97 of 100 loss records judged; the first other is run.csv:41' };
   expect(ofVerdict({})).toEqual([]);
   expect(ofVerdict({ provenBy: { ...verdict.provenBy!, judged } })).toEqual([
@@ -290,7 +290,7 @@ test('loss records that were not judged keep a gate from passing, and so does a 
   const { coverage: _coverage, ...uncounted } = verdict;
   const { provenBy: _proofs, ...unproven } = verdict;
   for (const lacking of [uncounted, unproven])
-    expect(tell(runProblems(makeRunReport(healthyRun(), { verdict: lacking }), configOf()))).toEqual([
+    expect(tell(runProblems(makeRunReport(healthyRun(), { verdict: lacking }), configOf(), false))).toEqual([
       [4, 'coverage-unknown', unknown],
     ]);
 });

@@ -19,7 +19,15 @@ const PRINTED = /\.(log|out)(\.\d+)?$/i;
 const TABLE = /\.(csv|tsv|txt|json)$/i;
 const OF_A_RUN = /(^|[^a-z])(logs?|metrics?|history|loss(es)?|train(ing|er)?)([^a-z]|$)/i;
 
-const uncompressed = (path: string): string => withoutCompression(basename(path));
+/** Compressions and archives that are not read: their names say what is in them. */
+const PACKED = /\.(?:lz4|lzma|br|z|zip|7z|tar|tgz|txz|tbz2?)$/i;
+
+/** The name of what a file holds: `train.jsonl` of `train.jsonl.tar.zst`. */
+function uncompressed(path: string): string {
+  const name = basename(path);
+  const inner = withoutCompression(name).replace(PACKED, '');
+  return inner === name || inner === '' ? name : uncompressed(inner);
+}
 
 /** Whether only a log has such a name. */
 export function nameSaysLog(path: string): boolean {
@@ -34,6 +42,10 @@ export function signOfName(path: string): Sign | undefined {
 }
 
 const isOfRun = (name: string): boolean => TABLE.test(name) && OF_A_RUN.test(name);
+
+/** `log.txt`, `training_log`, `logs` in an archive: words that name no data set, unlike `train`. */
+const RECORDS = /(^|[^a-z])(logs?|metrics?|history|loss(es)?|stdout|stderr)([^a-z]|$)/i;
+const isRecords = (name: string): boolean => (TABLE.test(name) || !name.includes('.')) && RECORDS.test(name);
 /** Whether there is no second line that a record could stand in. */
 const isOneLine = (text: string): boolean => !text.trim().includes('\n');
 
@@ -41,7 +53,8 @@ const isOneLine = (text: string): boolean => !text.trim().includes('\n');
 export function signOfUnknown(path: string, head: Buffer): Sign | undefined {
   const text = head.toString('latin1');
   if (contentSaysLog(text)) return 'content';
-  return nameSaysLog(path) || (isOneLine(text) && isOfRun(uncompressed(path))) ? 'name' : undefined;
+  const name = uncompressed(path);
+  return nameSaysLog(path) || isRecords(name) || (isOneLine(text) && isOfRun(name)) ? 'name' : undefined;
 }
 
 /**
@@ -57,13 +70,18 @@ export function signOfEmpty(
     series.some(({ role, value }) => isLossLike(role) && !value.every(Number.isFinite)),
   );
   if (broke) return 'content';
+  const text = head.toString('latin1');
+  // A file of metrics without any number is none of a run that went well: `{"error": "not found"}`.
+  if (isRecords(uncompressed(path)) && !NUMBER.test(text)) return 'name';
   if (kept > (format.headerRecords ?? 0)) return undefined;
   if (nameSaysLog(path)) return 'name';
   if (kept > 0) return undefined;
-  const text = head.toString('latin1');
   if (isOneLine(text) && isOfRun(uncompressed(path))) return 'name';
   return LOSS_NAME.test(text.split('\n', 1)[0]!) || contentSaysLog(text) ? 'content' : undefined;
 }
+
+/** A number, which may end a line or an entry of JSON; not that in a text. */
+const NUMBER = /[:,[=|\t ] ?"?[-+]?[\d.]{1,40}(?:e[-+]?\d{1,3})?"?\s{0,3}(?:[,\]}|]|$)/im;
 
 const LOSS = '(?:loss(?:es)?|nll|ppl|perplexity|log_?loss|xent|bce|elbo|cross[ _-]?entropy)';
 const VALUE = '["\'(]?(?:[-+]?(?:\\d|\\.\\d|nan|inf|1\\.#)|tensor\\(|null)';

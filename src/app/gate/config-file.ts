@@ -1,10 +1,11 @@
 /** Where a config lies and how it is read: YAML, JSON, or a key of a package.json. */
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { lilconfig } from 'lilconfig';
 import { DiagError, diagError } from '../../model/errors.ts';
 import type { Thresholds } from '../../model/finding.ts';
 import { isJsonObject } from '../../model/json.ts';
 import { parseUniqueJson } from '../../model/unique-json.ts';
+import { isBrokenLink, kindOfPath } from '../../read/bytes/source.ts';
 import { checkTextSize, parseSafeYaml } from '../../read/bytes/yaml.ts';
 import type { ConfigFile } from './config-schema.ts';
 import { type GateConfig, resolveConfig, withRules } from './resolve-config.ts';
@@ -38,6 +39,7 @@ export async function findConfig(options: {
     },
   });
   const path = options.file === undefined ? undefined : resolve(options.cwd, options.file);
+  if (path === undefined) await refuseUnreadable(options.cwd);
   const result = await (path === undefined ? searcher.search(options.cwd) : searcher.load(path)).catch(
     (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' && path !== undefined)
@@ -57,6 +59,27 @@ export async function findConfig(options: {
     path: result.filepath,
     value: result.isEmpty ? null : (result.config as unknown),
   };
+}
+
+/**
+ * A config that is a link to nothing, or a folder, is there and cannot be read: without it another policy would hold, in silence.
+ * Looked for up to the first folder that has a config, as the search does.
+ *
+ * @throws file-unreadable
+ */
+async function refuseUnreadable(folder: string): Promise<void> {
+  for (const place of CONFIG_PLACES) {
+    const path = join(folder, place);
+    const kind = await kindOfPath(path);
+    if (kind === 'missing' ? await isBrokenLink(path) : kind !== 'file')
+      throw diagError(
+        'file-unreadable',
+        { path, reason: kind === 'missing' ? 'a link to nothing' : `no file but a ${kind}` },
+        { path },
+      );
+    if (kind === 'file' && place !== 'package.json') return;
+  }
+  if (dirname(folder) !== folder) await refuseUnreadable(dirname(folder));
 }
 
 const MAX_DEPTH = 100;

@@ -4,6 +4,7 @@ import { AUDIT_FINDINGS, AUDIT_RULE } from '../../judge/findings/audit-links.ts'
 import { FINDINGS, findingsOfRule, sourceOf } from '../../judge/findings/registry.ts';
 import type { Finding } from '../../model/finding.ts';
 import type { RunReport } from '../../model/report.ts';
+import type { Role, Run, TimeSeries } from '../../model/run.ts';
 import { causeWords } from '../../report/cause-words.ts';
 import { inconclusive, type Judgement, notInWindow, windowOf } from './judgement.ts';
 import type { RuleConfig } from './resolve-config.ts';
@@ -16,11 +17,11 @@ import { holds, touches } from './thresholds.ts';
 export function judgeFindings(
   rule: RuleConfig,
   report: RunReport,
-  hasPoints: boolean,
+  run: Run | undefined,
   otherThresholds: string | null,
 ): Judgement {
   const expected = `at most ${rule.max} ${rule.id === AUDIT_RULE ? 'broken links' : rule.id}${windowOf(rule)}`;
-  const unknown = otherThresholds ?? notInWindow(rule, report.series, hasPoints);
+  const unknown = otherThresholds ?? notInWindow(rule, report.series, readBy(rule.id, run));
   if (unknown !== null) return inconclusive(expected, null, unknown);
   const kinds = findingsOfRule(rule.id);
   const crashed = report.failedDetectors.find(({ id }) => kinds.includes(id));
@@ -82,6 +83,27 @@ function notProven(
   return more !== undefined && windowOf(rule) !== ''
     ? inconclusive(expected, more.series, `${more.more} more follow whose steps the report does not say`)
     : null;
+}
+
+/** What of a log each kind of finding reads, where that is not the loss. */
+const ROLES_READ: readonly (readonly [RegExp, readonly Role[]])[] = [
+  [/gradient|clipping/, ['grad_norm', 'clip']],
+  [/update/, ['update_norm']],
+  [/eval|overfit/, ['eval_loss']],
+  [/metric|reward/, ['metric']],
+  [/learning-rate/, ['learning_rate']],
+];
+const LOSSES: readonly Role[] = ['loss', 'task_loss'];
+
+/**
+ * The series in which a kind of finding must have a point in the window: without one it would hold because nothing was
+ * looked at. All series where the run has none of that kind; null where a saved report did not keep points.
+ */
+function readBy(rule: string, run: Run | undefined): readonly TimeSeries[] | null {
+  if (run === undefined) return null;
+  const roles = ROLES_READ.find(([pattern]) => pattern.test(rule))?.[1] ?? LOSSES;
+  const read = run.series.filter(({ role }) => roles.includes(role));
+  return read.length > 0 ? read : run.series;
 }
 
 /**

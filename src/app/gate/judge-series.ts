@@ -95,7 +95,7 @@ function judgeSeries(
   const { statistic, operator, limit } = rule.threshold;
   const expected = `${statistic}(${series.name}) ${operator} ${limit}${windowOf(rule)}`;
   const logged = run?.series.find(({ name }) => name === series.name);
-  const unknown = notInWindow(rule, [series], logged !== undefined);
+  const unknown = notInWindow(rule, [series], logged === undefined ? null : [logged]);
   if (unknown !== null && series.points > 0) return inconclusive(expected, series.name, unknown);
   const statistics = statisticsIn(rule, series, logged);
   const value = statisticOf(statistics, statistic);

@@ -48,7 +48,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
     for (const run of group.runs) {
       madeWithOthers.set(run, otherThresholds(run, config));
       skipped.push(...unreadOf(run));
-      const own = runProblems(run, config);
+      const own = runProblems(run, config, !evidence.runs.has(run.id));
       problems.push(...own);
       incomplete.set(run.id, own.length > 0 || problems.some((problem) => problem.run === null));
     }
@@ -151,7 +151,7 @@ function judgeRule(
   otherThresholds: string | null,
 ): Judgement {
   return rule.threshold === null
-    ? judgeFindings(rule, report, run !== undefined, otherThresholds)
+    ? judgeFindings(rule, report, run, otherThresholds)
     : judgeThreshold({ ...rule, threshold: rule.threshold }, report, run);
 }
 

@@ -1,6 +1,7 @@
 /** What became of a rule on one run, before the seeds of a setting are joined. */
 import type { GateRule, RuleStatus } from '../../model/gate.ts';
 import type { ChartSeries } from '../../model/report.ts';
+import type { TimeSeries } from '../../model/run.ts';
 import type { RuleConfig } from './resolve-config.ts';
 import { touches } from './thresholds.ts';
 
@@ -26,11 +27,13 @@ export const windowOf = ({ from, to }: RuleConfig): string =>
 /**
  * Why a rule with a window cannot be judged on series: none of them has a step in it, or it takes points and there are
  * none. Null where it can be, or has no window.
+ *
+ * @param logged the points of these series; null where a saved report did not keep them
  */
 export function notInWindow(
   rule: RuleConfig,
   series: readonly Pick<ChartSeries, 'firstStep' | 'lastStep'>[],
-  hasPoints: boolean,
+  logged: readonly Pick<TimeSeries, 'step'>[] | null,
 ): string | null {
   if (windowOf(rule) === '') return null;
   let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
@@ -42,9 +45,16 @@ export function notInWindow(
     return first <= last
       ? `there are steps ${first} to ${last}, and none${windowOf(rule)}`
       : 'there are no steps';
-  return !hasPoints && !(first >= rule.from && last <= rule.to)
-    ? 'a saved report keeps no points, so a step window cannot be judged on it; gate the log itself'
-    : null;
+  if (logged === null)
+    return first >= rule.from && last <= rule.to
+      ? null
+      : 'a saved report keeps no points, so a step window cannot be judged on it; gate the log itself';
+  // Steps 0 and 1 touch a window from 0.1 to 0.9, and none of them is in it.
+  const isInside = ({ step }: Pick<TimeSeries, 'step'>): boolean =>
+    step.some((at) => touches(at, at, rule.from, rule.to));
+  return logged.some(isInside)
+    ? null
+    : `there are steps ${first} to ${last}, and none${windowOf(rule)} at which this was logged`;
 }
 
 export const asJudged = (judgement: Judgement, rule: RuleConfig): Judged =>

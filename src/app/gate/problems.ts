@@ -1,11 +1,12 @@
 /** Damage and gaps that no rule can see, and that keep a gate from passing. */
+import { resolveThresholds } from '../../judge/findings/thresholds.ts';
 import { decidingSeries } from '../../model/deciding-series.ts';
 import { ERROR_TEXTS } from '../../model/errors.ts';
 import { counted, formatCount } from '../../model/format-number.ts';
 import type { GateProblem } from '../../model/gate.ts';
 import { unaccounted } from '../../model/log.ts';
 import type { Report, RunReport } from '../../model/report.ts';
-import { contradictionIn } from './contradictions.ts';
+import { contradictionIn, verdictContradiction } from './contradictions.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
 import { mayBeUnread } from './for-run.ts';
 import { notAllJudged } from './not-all-judged.ts';
@@ -92,8 +93,12 @@ export function reportProblems(
   return problems;
 }
 
-/** Of one run. */
-export function runProblems(report: RunReport, config: GateConfig): GateProblem[] {
+/**
+ * Of one run.
+ *
+ * @param isSaved whether it is of a saved report, which anybody may have changed
+ */
+export function runProblems(report: RunReport, config: GateConfig, isSaved: boolean): GateProblem[] {
   const problems: GateProblem[] = [];
   const add = (id: string, message: string): void => {
     problems.push({ exitCode: 4, id, run: report.id, message });
@@ -103,6 +108,10 @@ export function runProblems(report: RunReport, config: GateConfig): GateProblem[
     const contradiction = contradictionIn(series);
     if (contradiction !== null) add('report-contradicts-itself', contradiction);
   }
+  const verdict = isSaved
+    ? verdictContradiction(report, resolveThresholds(report.thresholds ?? {}).settings)
+    : null;
+  if (verdict !== null) add('report-contradicts-itself', verdict);
   if (report.detectorsRun === undefined)
     add('detectors-unknown', 'the report does not say what was looked for: analyze the inputs again');
   problems.push(...notAllJudged(report));

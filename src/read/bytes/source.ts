@@ -2,7 +2,7 @@
  * The seam through which every reader gets bytes: a length and a slice. Files, buffers and members of archives look
  * the same, and a test can count what was touched.
  */
-import { type FileHandle, open, readdir, realpath, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import { type DiagError, diagError, tooManyOpenFiles } from '../../model/errors.ts';
 import { nearest } from '../../model/nearest.ts';
@@ -82,6 +82,13 @@ export async function kindOfPath(path: string): Promise<PathKind> {
     if (code === 'ELOOP') return 'loop of links';
     throw unreadable(path, error);
   }
+}
+
+/** Whether a path is a link whose target is not there. */
+export async function isBrokenLink(path: string): Promise<boolean> {
+  if ((await kindOfPath(path)) !== 'missing') return false;
+  const entry = await lstat(path).catch(() => null);
+  return entry?.isSymbolicLink() === true;
 }
 
 /** What tells whether a file was written to, or is another one; undefined where there is nothing. */

@@ -263,6 +263,12 @@ export function objectScanner(table: RowTable): ObjectScanner {
     if (!done) repeated.push(column);
   };
 
+  /** A truth value, a list or an object where the rows before have a number: a cell that says something else. */
+  const refuseNoNumber = (bytes: Buffer, start: number, end: number, prefix: string, text: string): void => {
+    const column = table.numbered(prefix + textOfString(bytes, start, end));
+    if (column !== undefined && !table.refuse(column, text, line)) repeated.push(column);
+  };
+
   /** The members after the opening brace; the position after the closing one, or -1. */
   const members = (bytes: Buffer, from: number, end: number, prefix: string, depth: number): number => {
     let at = skipBlanks(bytes, from, end);
@@ -280,6 +286,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
       if (byte === OPEN) {
         if (depth >= MAX_DEPTH) return -1;
         template.differs();
+        refuseNoNumber(bytes, keyStart, keyEnd, prefix, '{…}');
         at = members(bytes, at + 1, end, `${prefix}${textOfString(bytes, keyStart, keyEnd)}.`, depth + 1);
       } else if (byte === QUOTE) {
         const close = stringEnd(bytes, at + 1, end);
@@ -306,11 +313,12 @@ export function objectScanner(table: RowTable): ObjectScanner {
           template.differs();
           const after = skipValue(bytes, at, end);
           // A word that JSON does not know may stand for a value that was logged: the line is bad, not the key absent.
-          if (byte !== OPEN_LIST && after > 0) {
+          if (byte === OPEN_LIST) refuseNoNumber(bytes, keyStart, keyEnd, prefix, '[…]');
+          else if (after > 0) {
             const word = bytes.toString('latin1', at, after).trim();
-            if (LITERALS.has(word)) {
-              if (word === 'null') missCell(columnOf(bytes, keyStart, keyEnd, prefix));
-            } else {
+            if (word === 'null') missCell(columnOf(bytes, keyStart, keyEnd, prefix));
+            else if (LITERALS.has(word)) refuseNoNumber(bytes, keyStart, keyEnd, prefix, word);
+            else {
               const value = numberOfText(word);
               if (value === undefined) return -1;
               scanned[0] = value;
