@@ -22,6 +22,7 @@ import type {
   StudyDocument,
   TeachDocument,
   TokensDocument,
+  WhoDocument,
   WorkerDocument,
 } from '../src/app/cli/documents.ts';
 import { baselineSchema } from '../src/app/gate/baseline-file.ts';
@@ -47,6 +48,7 @@ import type { MatrixCell, TrainingMatrix } from '../src/model/matrix.ts';
 import type { BaselineCheck } from '../src/model/replay.ts';
 import { VERDICT_CLASSES } from '../src/model/report.ts';
 import { ROLES } from '../src/model/run.ts';
+import type { StepBatch } from '../src/model/step-batch.ts';
 import {
   CELL_VERDICTS,
   type MeanAndSpread,
@@ -81,6 +83,7 @@ import {
   objectOf,
   oneOf,
   orNull,
+  setting,
   text,
   texts,
 } from '../src/report/schema-of.ts';
@@ -852,6 +855,59 @@ const tokens = objectOf<TokensDocument>(
   ),
 });
 
+const who = objectOf<WhoDocument>(
+  null,
+  'What `clippy-diag who --json` prints.',
+)({
+  schemaVersion,
+  batch: objectOf<StepBatch>(
+    null,
+    'The batch of a step.',
+  )({
+    path: text('The ledger.'),
+    step: finite('The step that was asked for.'),
+    recorded: flag('Whether the ledger has a line of it.'),
+    loss: orNull(number('Its loss.')),
+    batch: orNull(text('Hash of the batch: equal batches have equal hashes.')),
+    ids: orNull(
+      listOf(
+        setting.nullable(),
+        'Ids of its rows in their order, or the one id of the batch; null where they were not given or are not kept.',
+      ),
+    ),
+    rows: orNull(
+      listOf(
+        objectOf<NonNullable<StepBatch['rows']>[number]>(
+          null,
+          'A range of rows.',
+        )({ from: finite('First row.'), to: finite('Last row, included.') }),
+        'The ids as ranges; null where one is no whole number.',
+      ),
+    ),
+    sameBatch: numbers('Other steps with the same batch.'),
+    resume: orNull(
+      objectOf<NonNullable<StepBatch['resume']>>(
+        null,
+        'The process that took the step, where it was resumed; null of the first one.',
+      )({
+        step: finite('Its first step.'),
+        batches: count('Its batches.'),
+        again: count('Those that had come before it.'),
+      }),
+    ),
+    nearest: orNull(
+      objectOf<NonNullable<StepBatch['nearest']>>(
+        null,
+        'Steps whose ids are kept, where those of this step are not.',
+      )({
+        before: orNull(finite('The last one before.')),
+        after: orNull(finite('The first one after.')),
+      }),
+    ),
+    statement: text('In a sentence.'),
+  }),
+});
+
 const strip = objectOf<StripDocument>(
   null,
   'What `clippy-diag strip-batches --json` prints.',
@@ -937,6 +993,7 @@ export const DOCUMENTS = {
   audit,
   compare,
   strip,
+  who,
   donate,
   teach,
   tokens,

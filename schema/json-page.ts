@@ -52,6 +52,7 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   check: '`inspect --check`',
   audit: '`audit`',
   strip: '`strip-batches`',
+  who: '`who`',
   donate: '`donate`',
   teach: '`teach`',
   tokens: '`inspect --tokens`',

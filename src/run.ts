@@ -32,6 +32,7 @@ export const COMMANDS: Commands = {
   'strip-batches': () => import('./app/commands/strip-batches.ts'),
   teach: () => import('./app/commands/teach.ts'),
   watch: () => import('./app/commands/watch.ts'),
+  who: () => import('./app/commands/who.ts'),
 };
 
 const commandOf = async (id: string): Promise<Command | undefined> =>

@@ -71,6 +71,7 @@ beforeAll(async () => {
     for (const { file } of steps.splice(5)) rmSync(join(folder, 'short', file));
   });
   cpSync(join(projectRoot, 'fixtures/captures/nan'), join(folder, 'nan'), { recursive: true });
+  cpSync(join(projectRoot, 'fixtures/ledgers/base/ledger'), join(folder, 'ledger'), { recursive: true });
   const run = (...args: string[]) => cli(args, { cwd: folder });
   put('shard-1.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '1/2')).out);
   put('shard-2.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '2/2')).out);
@@ -134,6 +135,13 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'audit nowhere',
     4: 'audit short',
     5: 'FULL audit capture',
+  },
+  who: {
+    0: 'who 3 ledger',
+    2: 'who x ledger',
+    3: 'who 3 nowhere',
+    4: 'who 99 ledger',
+    5: 'FULL who 3 ledger',
   },
   replay: {
     0: 'replay capture --rule none',

@@ -204,6 +204,7 @@ const heavyLines = (name: string): Line[] => {
     },
     { args: ['audit', capture] },
     { args: ['audit', capture, '--json'], format: 'json' },
+    { args: ['who', '3', capture], code: 3 },
     { args: ['compare', capture, capture] },
     { args: ['compare', capture, capture, '--json'], format: 'json' },
     { args: ['donate', capture] },

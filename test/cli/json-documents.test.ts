@@ -71,6 +71,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['init', 0, 'init', '--framework', 'torch'],
   ['check', 0, 'inspect', '--check', capture],
   ['audit', 0, 'audit', capture],
+  ['who', 0, 'who', '3', 'fixtures/ledgers/base/ledger'],
   ['audit', 0, 'audit', 'fixtures/incident'],
   ['audit', 0, 'audit', 'fixtures/captures'],
   ['strip', 0, 'strip-batches', stripped],

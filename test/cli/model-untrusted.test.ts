@@ -66,7 +66,7 @@ const LINES: readonly [args: string[], says: 'error' | 'reason' | 'nothing'][] =
 
 it('every command that could read a capture has a line', () => {
   const none = [
-    ...['baseline:show', 'chart', 'completion', 'explain', 'init', 'matrix:merge', 'report', 'teach'],
+    ...['baseline:show', 'chart', 'completion', 'explain', 'init', 'matrix:merge', 'report', 'teach', 'who'],
     // Its cells come over a queue, with the data that a study names.
     'matrix:worker',
   ];

@@ -15,6 +15,7 @@ import type { LayoutProof, SeenTable, SeenToken, TextLayout } from '../../model/
 import type { TrainingMatrix } from '../../model/matrix.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
 import type { ChartSeries } from '../../model/report.ts';
+import type { StepBatch } from '../../model/step-batch.ts';
 import type { StudyResult } from '../../model/study.ts';
 import type { Baseline } from '../gate/baseline-file.ts';
 
@@ -114,6 +115,11 @@ export interface TokensDocument extends Versioned {
   readonly tokens: readonly SeenToken[];
 }
 
+/** `who` */
+export interface WhoDocument extends Versioned {
+  readonly batch: StepBatch;
+}
+
 /** `strip-batches` */
 export interface StripDocument extends Versioned {
   readonly capture: string;
@@ -165,6 +171,7 @@ export type JsonDocument =
   | AuditDocument
   | CompareDocument
   | StripDocument
+  | WhoDocument
   | DonateDocument
   | TeachDocument
   | TokensDocument

@@ -71,7 +71,7 @@ export function signOfEmpty(
   );
   if (broke) return 'content';
   const text = head.toString('latin1');
-  // A file of metrics without any number is none of a run that went well: `{"error": "not found"}`.
+  // A file of metrics without any number is no sign of a good run: `{"error": "not found"}`.
   if (isRecords(uncompressed(path)) && !NUMBER.test(text)) return 'name';
   if (kept > (format.headerRecords ?? 0)) return undefined;
   if (nameSaysLog(path)) return 'name';

@@ -1,12 +1,12 @@
 /** Damage and gaps that no rule can see, and that keep a gate from passing. */
-import { resolveThresholds } from '../../judge/findings/thresholds.ts';
 import { decidingSeries } from '../../model/deciding-series.ts';
 import { ERROR_TEXTS } from '../../model/errors.ts';
 import { counted, formatCount } from '../../model/format-number.ts';
 import type { GateProblem } from '../../model/gate.ts';
 import { unaccounted } from '../../model/log.ts';
 import type { Report, RunReport } from '../../model/report.ts';
-import { contradictionIn, verdictContradiction } from './contradictions.ts';
+import { verdictContradiction } from '../engine/verdict-contradiction.ts';
+import { contradictionIn } from './contradictions.ts';
 import { endsMessage, stopsEarly } from './ends-early.ts';
 import { mayBeUnread } from './for-run.ts';
 import { notAllJudged } from './not-all-judged.ts';
@@ -108,9 +108,7 @@ export function runProblems(report: RunReport, config: GateConfig, isSaved: bool
     const contradiction = contradictionIn(series);
     if (contradiction !== null) add('report-contradicts-itself', contradiction);
   }
-  const verdict = isSaved
-    ? verdictContradiction(report, resolveThresholds(report.thresholds ?? {}).settings)
-    : null;
+  const verdict = isSaved ? verdictContradiction(report) : null;
   if (verdict !== null) add('report-contradicts-itself', verdict);
   if (report.detectorsRun === undefined)
     add('detectors-unknown', 'the report does not say what was looked for: analyze the inputs again');

@@ -80,6 +80,8 @@ export interface Ledger {
   readonly lost: number;
   /** Steps whose tensors are kept, ascending. */
   readonly taken: readonly number[];
+  /** Steps whose batch ids are kept, ascending. */
+  readonly identified: readonly number[];
   /** Sketches of a step; undefined where they are not kept, or damaged. */
   tensors(step: number): Promise<StepTensors | undefined>;
   /** Ids of the rows of a step's batch, or the one id of the batch; undefined where none were given. */
@@ -123,6 +125,7 @@ export async function openLedger(folder: string): Promise<Ledger> {
     steps: read.steps,
     lost: read.lost,
     taken: [...tensors.keys()].sort((a, b) => a - b),
+    identified: [...ids.keys()].sort((a, b) => a - b),
     tensors: async (step) => {
       const place = tensors.get(step);
       const session = place && sessionOf.get(place.session);

@@ -66,7 +66,42 @@ export function textOfString(bytes: Buffer, start: number, end: number): string 
   }
 }
 
-const LITERALS = new Set(['true', 'false', 'null']);
+/** A list, which is not a number of a column either. */
+const LIST = '[…]';
+const OTHERS = new Set(['true', 'false', LIST]);
+
+/**
+ * A truth value, a list or an object where earlier rows of a column have a number: a cell with something else, refused.
+ *
+ * @returns the column where the row has a cell of it already
+ */
+function refuseOther(table: RowTable, name: string, text: string, line: number): number[] {
+  const column = table.indexOf(name);
+  if (column === undefined || table.columns[column]!.count === 0) return [];
+  return table.refuse(column, text, line) ? [] : [column];
+}
+
+/**
+ * Sets the cell of a value that is neither a number nor a text.
+ *
+ * @param columnOf the column of its name, made where there is none
+ * @returns the column where the row has a cell of it already; undefined for a word that JSON does not know: it may have
+ *   been a value, so the line is bad and the key is not absent
+ */
+function wordCell(
+  table: RowTable,
+  columnOf: () => number,
+  name: string,
+  word: string,
+  line: number,
+): number[] | undefined {
+  if (OTHERS.has(word)) return refuseOther(table, name, word, line);
+  const value = word === 'null' ? null : numberOfText(word);
+  if (value === undefined) return undefined;
+  const column = columnOf();
+  const isFirst = value === null ? table.miss(column) : table.set(column, value);
+  return isFirst ? [] : [column];
+}
 
 /** The position after the value at `at` that holds no number of ours (list, literal), or -1 if there is none. */
 export function skipValue(bytes: Buffer, at: number, end: number): number {
@@ -212,6 +247,31 @@ function rowTemplate() {
   };
 }
 
+/**
+ * Sets a cell to what {@link scanNumber} does not take: another spelling of a number, a word for no value, or text.
+ *
+ * @returns false where the row has the cell already
+ */
+function textCell(
+  table: RowTable,
+  column: number,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  line: number,
+): boolean {
+  // The text of a long string is cut, which makes no number of it.
+  const to = Math.min(end, start + LONGEST_NUMBER + 1);
+  if (isPlainText(bytes, start, to) && table.columns[column]!.refused > 0)
+    return table.refuse(column, '', line);
+  const raw = bytes.toString('latin1', start, to);
+  // Only what has more than ASCII in it has to be decoded to be looked at: `∞`, and escapes.
+  const text = /[\\\x80-\xff]/.test(raw) ? textOfString(bytes, start, to) : raw;
+  const value = numberOfText(text);
+  if (value !== undefined) return table.set(column, value);
+  return isMissingText(text) ? table.miss(column) : table.refuse(column, text, line);
+}
+
 export function objectScanner(table: RowTable): ObjectScanner {
   const expected: Expected[] = [];
   const duplicates = new Map<string, Tally>();
@@ -239,34 +299,8 @@ export function objectScanner(table: RowTable): ObjectScanner {
   const setCell = (column: number): void => {
     if (!table.set(column, scanned[0]!)) repeated.push(column);
   };
-  const missCell = (column: number): void => {
-    if (!table.miss(column)) repeated.push(column);
-  };
-  /** What {@link scanNumber} does not take: another spelling of a number, a word for no value, or text. */
   const setText = (column: number, bytes: Buffer, start: number, end: number): void => {
-    // The text of a long string is cut, which makes no number of it.
-    const to = Math.min(end, start + LONGEST_NUMBER + 1);
-    if (isPlainText(bytes, start, to) && table.columns[column]!.refused > 0) {
-      if (!table.refuse(column, '', line)) repeated.push(column);
-      return;
-    }
-    const raw = bytes.toString('latin1', start, to);
-    // Only what has more than ASCII in it has to be decoded to be looked at: `∞`, and escapes.
-    const text = /[\\\x80-\xff]/.test(raw) ? textOfString(bytes, start, to) : raw;
-    const value = numberOfText(text);
-    const done =
-      value !== undefined
-        ? table.set(column, value)
-        : isMissingText(text)
-          ? table.miss(column)
-          : table.refuse(column, text, line);
-    if (!done) repeated.push(column);
-  };
-
-  /** A truth value, a list or an object where the rows before have a number: a cell that says something else. */
-  const refuseNoNumber = (bytes: Buffer, start: number, end: number, prefix: string, text: string): void => {
-    const column = table.numbered(prefix + textOfString(bytes, start, end));
-    if (column !== undefined && !table.refuse(column, text, line)) repeated.push(column);
+    if (!textCell(table, column, bytes, start, end, line)) repeated.push(column);
   };
 
   /** The members after the opening brace; the position after the closing one, or -1. */
@@ -286,8 +320,9 @@ export function objectScanner(table: RowTable): ObjectScanner {
       if (byte === OPEN) {
         if (depth >= MAX_DEPTH) return -1;
         template.differs();
-        refuseNoNumber(bytes, keyStart, keyEnd, prefix, '{…}');
-        at = members(bytes, at + 1, end, `${prefix}${textOfString(bytes, keyStart, keyEnd)}.`, depth + 1);
+        const name = prefix + textOfString(bytes, keyStart, keyEnd);
+        repeated.push(...refuseOther(table, name, '{…}', line));
+        at = members(bytes, at + 1, end, `${name}.`, depth + 1);
       } else if (byte === QUOTE) {
         const close = stringEnd(bytes, at + 1, end);
         if (close < 0) return -1;
@@ -312,18 +347,12 @@ export function objectScanner(table: RowTable): ObjectScanner {
         } else {
           template.differs();
           const after = skipValue(bytes, at, end);
-          // A word that JSON does not know may stand for a value that was logged: the line is bad, not the key absent.
-          if (byte === OPEN_LIST) refuseNoNumber(bytes, keyStart, keyEnd, prefix, '[…]');
-          else if (after > 0) {
-            const word = bytes.toString('latin1', at, after).trim();
-            if (word === 'null') missCell(columnOf(bytes, keyStart, keyEnd, prefix));
-            else if (LITERALS.has(word)) refuseNoNumber(bytes, keyStart, keyEnd, prefix, word);
-            else {
-              const value = numberOfText(word);
-              if (value === undefined) return -1;
-              scanned[0] = value;
-              setCell(columnOf(bytes, keyStart, keyEnd, prefix));
-            }
+          if (after > 0) {
+            const word = byte === OPEN_LIST ? LIST : bytes.toString('latin1', at, after).trim();
+            const name = prefix + textOfString(bytes, keyStart, keyEnd);
+            const twice = wordCell(table, () => columnOf(bytes, keyStart, keyEnd, prefix), name, word, line);
+            if (twice === undefined) return -1;
+            repeated.push(...twice);
           }
           at = after;
         }

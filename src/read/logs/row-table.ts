@@ -37,8 +37,8 @@ export interface RowTable {
   readonly columns: readonly TableColumn[];
   /** The index of the column with a name, made where there is none. */
   column(name: string): number;
-  /** The index of the column with a name that has numbers already; undefined where there is none. */
-  numbered(name: string): number | undefined;
+  /** The index of the column with a name, if it was made. */
+  indexOf(name: string): number | undefined;
   /** Sets a cell of the row that is being filled; false if it is there already. */
   set(column: number, value: number): boolean;
   /** A cell that says that there is no value; false if it is there already. */
@@ -283,16 +283,12 @@ export function rowTable(indexColumn?: string): RowTable {
       }
       return index;
     },
-    numbered(name) {
-      const index = byName.get(name);
-      return index !== undefined && columns[index]!.count > 0 ? index : undefined;
-    },
+    indexOf: (name) => byName.get(name),
     set,
     miss(index) {
       const column = open(index);
-      if (column === undefined) return false;
-      missIn(column);
-      return true;
+      if (column !== undefined) missIn(column);
+      return column !== undefined;
     },
     refuse(index, text, line) {
       const column = open(index);
