@@ -92,7 +92,7 @@ describe('a folder with a log that cannot be opened', () => {
     ['train.jsonl.zst', '(\xb5/\xfd garbage'],
     ['metrics.csv.xz', '\xfd7zXZ garbage'],
     ['train.log.bz2', 'BZh91AY garbage'],
-    ['logs.zip', 'PK\x03\x04 garbage'],
+    ['logs.7z', '7z\xbc\xaf garbage'],
     ['log.txt', unknown],
     ['training_log', unknown],
     ['metrics.json', '{"error": "not found"}'],
@@ -107,7 +107,7 @@ describe('a folder with a log that cannot be opened', () => {
     ['the text of a data set', 'train.txt', 'to be or not to be\n'.repeat(40)],
     ['a packed data set', 'data.csv.xz', '\xfd7zXZ garbage'],
     ['the final scores', 'metrics.json', '{"accuracy": 0.93, "f1": 0.9}'],
-    ['packed weights', 'weights.zip', 'PK\x03\x04 garbage'],
+    ['packed weights', 'weights.7z', '7z\xbc\xaf garbage'],
     ['words that end in log', 'changelog.txt', unknown.replaceAll('L=', 'fixed ')],
     ['a catalogue', 'catalog', 'names of things\n'.repeat(9)],
   ])('%s beside a healthy log is none', async (_, name, content) => {
