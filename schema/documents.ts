@@ -17,6 +17,7 @@ import type {
   MatrixDocument,
   PageDocument,
   PagesDocument,
+  PreflightDocument,
   ReplayDocument,
   StripDocument,
   StudyDocument,
@@ -87,7 +88,12 @@ import {
   text,
   texts,
 } from '../src/report/schema-of.ts';
-import { audit as auditMember, provenBy, runComparison } from '../src/report/schema-sections.ts';
+import {
+  audit as auditMember,
+  preflight as preflightMember,
+  provenBy,
+  runComparison,
+} from '../src/report/schema-sections.ts';
 
 /** A type as its JSON has it: a Map is an object there. */
 type InJson<T> =
@@ -762,6 +768,11 @@ const audit = objectOf<AuditDocument>(
   ).optional(),
 });
 
+const preflight = objectOf<PreflightDocument>(
+  null,
+  'What `clippy-diag preflight --json` prints; the Python package returns the same.',
+)({ schemaVersion, preflight: preflightMember });
+
 const compare = objectOf<CompareDocument>(
   null,
   'What `clippy-diag compare --json` prints.',
@@ -991,6 +1002,7 @@ export const DOCUMENTS = {
   worker,
   check,
   audit,
+  preflight,
   compare,
   strip,
   who,

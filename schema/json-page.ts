@@ -51,6 +51,7 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   worker: '`matrix worker`',
   check: '`inspect --check`',
   audit: '`audit`',
+  preflight: '`preflight`',
   strip: '`strip-batches`',
   who: '`who`',
   donate: '`donate`',

@@ -5,7 +5,7 @@ export type PreflightVerdict = (typeof PREFLIGHT_VERDICTS)[number];
 
 export const PREFLIGHT_LIMITS = ['curvature', 'noise', 'tensor', 'unknown'] as const;
 
-/** The 80 % band of a stable learning rate. The geometric middle is the single number. */
+/** The 80 % band of a stable learning rate; `high` is Infinity where every rate that was tried is held. The geometric middle is the single number. */
 export interface RateBand {
   readonly low: number;
   readonly high: number;
@@ -26,10 +26,11 @@ export interface Preflight {
   };
   /** The stable rate under each clipping rule that was tried. */
   readonly underRules: readonly { readonly rule: string; readonly stableRate: RateBand | null }[];
-  /** Exponent of the stable rate in the batch size (1: twice the batch allows twice the rate); null where it was not measured. */
+  /** Exponent of the stable rate in the batch size, to a half (1: twice the batch allows twice the rate); null where it was not measured. */
   readonly batchScaling: number | null;
+  /** Quiet steps after which the asked rate is held, where it is not held at first. */
   readonly warmup: { readonly steps: number } | null;
-  /** Gradients that were computed, and processor seconds. */
+  /** Gradients that were computed, and seconds that it took. */
   readonly gradients: number;
   readonly seconds: number;
   /** Rates that were tried, with the loss on fixed batches before and after. */

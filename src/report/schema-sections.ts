@@ -130,7 +130,7 @@ export const audit = objectOf<Audit>(
 
 const rateBand = objectOf<RateBand>(
   null,
-  'The 80 % band of a learning rate; its geometric middle is the single number.',
+  'The 80 % band of a learning rate; its geometric middle is the single number. The upper end is Infinity where every rate that was tried is held.',
 )({ low: number('Lower end.'), high: number('Upper end.') });
 
 export const preflight = objectOf<Preflight>(
@@ -152,13 +152,15 @@ export const preflight = objectOf<Preflight>(
     )({ rule: text('As `--rule` takes it.'), stableRate: orNull(rateBand, 'The stable rate under it.') }),
     'The stable rate under each clipping rule that was tried.',
   ),
-  batchScaling: orNull(number('Exponent of the stable rate in the batch size; null where not measured.')),
+  batchScaling: orNull(
+    number('Exponent of the stable rate in the batch size, to a half; null where not measured.'),
+  ),
   warmup: orNull(
     objectOf<NonNullable<Preflight['warmup']>>(null, 'A warm-up.')({ steps: count('Its steps.') }),
-    'The warm-up of the training; null where it has none.',
+    'The quiet steps after which the asked rate is held, where it is not held at first; else null.',
   ),
   gradients: count('Gradients that were computed.'),
-  seconds: number('Processor seconds.'),
+  seconds: number('Seconds that it took.'),
   ladder: listOf(
     objectOf<Preflight['ladder'][number]>(
       null,

@@ -70,6 +70,7 @@ beforeAll(async () => {
   withManifest('short', ({ steps }) => {
     for (const { file } of steps.splice(5)) rmSync(join(folder, 'short', file));
   });
+  cpSync(join(projectRoot, 'fixtures/incident/capture'), join(folder, 'incident'), { recursive: true });
   cpSync(join(projectRoot, 'fixtures/captures/nan'), join(folder, 'nan'), { recursive: true });
   cpSync(join(projectRoot, 'fixtures/ledgers/base/ledger'), join(folder, 'ledger'), { recursive: true });
   const run = (...args: string[]) => cli(args, { cwd: folder });
@@ -142,6 +143,14 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'who 3 nowhere',
     4: 'who 99 ledger',
     5: 'FULL who 3 ledger',
+  },
+  preflight: {
+    0: 'preflight incident --rate 0.02 --rule none',
+    1: 'preflight incident --rate 5 --rule none',
+    2: 'preflight incident --rate nothing',
+    3: 'preflight nowhere',
+    4: 'preflight capture',
+    5: 'FULL preflight capture',
   },
   replay: {
     0: 'replay capture --rule none',

@@ -205,6 +205,8 @@ const heavyLines = (name: string): Line[] => {
     { args: ['audit', capture] },
     { args: ['audit', capture, '--json'], format: 'json' },
     { args: ['who', '3', capture], code: 3 },
+    { args: ['preflight', capture, '--seconds', '0.01'], code: 4 },
+    { args: ['preflight', capture, '--seconds', '0.01', '--json'], format: 'json', code: 4 },
     { args: ['compare', capture, capture] },
     { args: ['compare', capture, capture, '--json'], format: 'json' },
     { args: ['donate', capture] },

@@ -74,6 +74,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['who', 0, 'who', '3', 'fixtures/ledgers/base/ledger'],
   ['audit', 0, 'audit', 'fixtures/incident'],
   ['audit', 0, 'audit', 'fixtures/captures'],
+  ['preflight', 4, 'preflight', capture, '--seconds', '0.01'],
   ['strip', 0, 'strip-batches', stripped],
   ['donate', 0, 'donate', log, capture],
   ['teach', 0, 'teach', 'fixtures/printed/yolact/input.log'],

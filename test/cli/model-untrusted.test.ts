@@ -59,6 +59,7 @@ const LINES: readonly [args: string[], says: 'error' | 'reason' | 'nothing'][] =
   [['watch', 'log.jsonl', '--idle-exit', '1', '--state', 'state'], 'nothing'],
   [['watch', 'capture', '--idle-exit', '1', '--state', 'state'], 'reason'],
   [['audit', 'capture'], 'nothing'],
+  [['preflight', 'capture'], 'error'],
   [['compare', 'capture', 'capture'], 'nothing'],
   [['donate', 'capture'], 'nothing'],
   [['strip-batches', 'capture'], 'nothing'],

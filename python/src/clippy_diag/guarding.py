@@ -637,7 +637,7 @@ class UsualSizes:
 
 
 class BaseGuard:
-    """What the guards of all frameworks offer beside `check` and `apply`."""
+    """What the guards of all frameworks offer next to `check` and `apply`."""
 
     def __init__(self, pulse: None | str | Path, advice_only: bool, clip_at: float) -> None:
         self.advice_only = advice_only

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .captures import number
+from .captures import number, number_back
 from .rules import NONE, Rules, label_of
 
 SCHEMA_VERSION = "3.0"
@@ -209,24 +209,21 @@ def preflight_of(trial: Trial, seconds: float, rules: Sequence[Rules]) -> dict[s
     """
     clock = _Clock(seconds)
     answer = _find(trial, clock)
-    verdict, low, high = _verdict(trial.asked, answer)
-    limited: dict[str, Any] = {"kind": "unknown", "tensor": None}
-    scaling: dict[str, Any] | None = None
-    under: list[dict[str, Any]] = []
-    if answer.climb is not None and answer.ladder.failed is not None and verdict != "cannot-tell":
-        limited, scaling = _limit(trial, answer.climb, answer.ladder)
+    verdict, band = _verdict(trial.asked, answer)
+    limit, under = _NO_LIMIT, []
+    if band is not None and answer.climb is not None and answer.ladder.failed is not None:
+        limit = _limit(trial, answer.climb, answer.ladder)
         if verdict != "well-within":
             under = _under_rules(trial, answer.climb, answer.ladder, rules)
-    middle = math.sqrt(low * high) if low is not None and high is not None else low
     warmup = {"steps": answer.steps} if answer.early is False and _held(answer.ladder, trial.asked) else None
     found = {
         "asked": trial.asked,
-        "stableRate": None if low is None or verdict == "cannot-tell" else {"low": low, "high": high},
-        "ratio": None if middle is None or verdict == "cannot-tell" else trial.asked / middle,
+        "stableRate": None if band is None else _of_band(band),
+        "ratio": None if band is None else trial.asked / _middle(band),
         "verdict": verdict,
-        "limitedBy": limited,
-        "underRules": under,
-        "batchScaling": scaling,
+        "limitedBy": {"kind": limit.kind, "tensor": limit.tensor},
+        "underRules": [{"rule": name, "stableRate": None if own is None else _of_band(own)} for name, own in under],
+        "batchScaling": limit.scaling,
         "warmup": warmup,
         "gradients": trial.gradients,
         "seconds": round(clock.spent, 3),
@@ -235,7 +232,32 @@ def preflight_of(trial: Trial, seconds: float, rules: Sequence[Rules]) -> dict[s
             for rung in answer.ladder.rungs
         ],
     }
-    return {"schemaVersion": SCHEMA_VERSION, "preflight": {**found, "statement": statement_of(found, answer.unknown)}}
+    statement = statement_of(found, answer.unknown, limit.with_twice)
+    return {"schemaVersion": SCHEMA_VERSION, "preflight": {**found, "statement": statement}}
+
+
+#: Lower and upper end of a band of rates; the upper one is infinite where every rate that was tried is held.
+Band = tuple[float, float]
+
+
+class _Limit(NamedTuple):
+    """What limits a rate, the exponent of the stable rate in the batch size, and the rate held with twice the batch."""
+
+    kind: str
+    tensor: str | None
+    scaling: float | None
+    with_twice: float | None
+
+
+_NO_LIMIT = _Limit("unknown", None, None, None)
+
+
+def _of_band(band: Band) -> dict[str, Any]:
+    return {"low": number(band[0]), "high": number(band[1])}
+
+
+def _middle(band: Band) -> float:
+    return math.sqrt(band[0] * band[1]) if math.isfinite(band[1]) else band[0]
 
 
 def _find(trial: Trial, clock: _Clock) -> _Answer:
@@ -288,70 +310,71 @@ def _held(ladder: Ladder, rate: float) -> bool:
     return ladder.held is not None and rate <= ladder.held * 1.001
 
 
-def _verdict(asked: float, answer: _Answer) -> tuple[str, float | None, float | None]:
-    """The verdict, and the band of the stable rate; None above where the ladder ended before a rate was not held."""
+def _verdict(asked: float, answer: _Answer) -> tuple[str, Band | None]:
+    """The verdict, and the band of the stable rate."""
     ladder = answer.ladder
     if ladder.held is None or answer.unknown is not None:
-        return "cannot-tell", None, None
+        return "cannot-tell", None
     low = ladder.held * BAND[0]
-    high = None if ladder.failed is None else ladder.failed * BAND[1]
+    high = math.inf if ladder.failed is None else ladder.failed * BAND[1]
     if asked < low:
-        return "well-within", low, high
-    if high is None:
-        return "cannot-tell", low, None
-    return "above" if asked > high else "near", low, high
+        return "well-within", (low, high)
+    if math.isinf(high):
+        return "cannot-tell", None
+    return "above" if asked > high else "near", (low, high)
 
 
-def _limit(trial: Trial, climb: Climb, ladder: Ladder) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def _limit(trial: Trial, climb: Climb, ladder: Ladder) -> _Limit:
     """What limits the rate, each by a trial: one tensor, if with its updates at the size of the held rate the others hold twice
     the rate that was not held; noise, if twice the batch holds that rate; else curvature."""
     assert ladder.held is not None and ladder.failed is not None
     if climb.clock.over:
-        return {"kind": "unknown", "tensor": None}, None
+        return _NO_LIMIT
     trial.put(climb.state)
     trial.train(ladder.failed, 2, climb.first)
     moved = trial.moved(climb.state)
     tensor = max(moved, key=lambda name: moved[name] if moved[name] == moved[name] else math.inf, default=None)
     twice = climb.holds(ladder.failed, How(batches=2))
-    scaling = {"factor": 2, "rate": ladder.failed, "held": twice}
+    more = twice and climb.holds(ladder.failed * math.sqrt(2), How(batches=2))
+    scaling = 1.0 if more else 0.5 if twice else 0.0
+    with_twice = ladder.failed * math.sqrt(2) if more else ladder.failed if twice else None
     rate = 2 * ladder.failed
     if len(moved) > 1 and tensor is not None and climb.holds(rate, How(slowed=(tensor, ladder.held / rate))):
-        return {"kind": "tensor", "tensor": tensor}, scaling
-    return {"kind": "noise" if twice else "curvature", "tensor": None}, scaling
+        return _Limit("tensor", tensor, scaling, with_twice)
+    return _Limit("noise" if twice else "curvature", None, scaling, with_twice)
 
 
-def _under_rules(trial: Trial, climb: Climb, ladder: Ladder, rules: Sequence[Rules]) -> list[dict[str, Any]]:
-    """The largest rate of the row that is held under each rule, up to twice the asked one; null where none above is."""
+def _under_rules(trial: Trial, climb: Climb, ladder: Ladder, rules: Sequence[Rules]) -> list[tuple[str, Band | None]]:
+    """Between which rates of the row the limit is under each rule, up to twice the asked one; None where no rate above is held."""
     assert ladder.held is not None and ladder.failed is not None
-    found = []
+    found: list[tuple[str, Band | None]] = []
+    highest = 2 * max(trial.asked, ladder.failed) * 1.001
     for rule in rules:
         if rule == NONE or climb.clock.over:
             continue
-        stable, rate = None, ladder.failed
-        while rate <= 2 * max(trial.asked, ladder.failed) * 1.001 and not climb.clock.over:
-            if not climb.holds(rate, How(rules=rule)):
-                break
-            stable, rate = rate, 2 * rate
-        found.append({"rule": label_of(rule), "stableRate": ladder.held if stable is None else stable})
+        low, rate = None, ladder.failed
+        while rate <= highest and climb.holds(rate, How(rules=rule)):
+            low, rate = rate, 2 * rate
+        high = math.inf if rate > highest else rate
+        found.append((label_of(rule), None if low is None else (low, high)))
     return found
 
 
-def statement_of(found: Mapping[str, Any], unknown: str | None) -> str:
+def statement_of(found: Mapping[str, Any], unknown: str | None, with_twice: float | None) -> str:
     """The answer in plain words."""
     asked, stable = f"{found['asked']:.2g}", found["stableRate"]
     if stable is None:
         return f"The largest stable learning rate cannot be told. {unknown or _too_short(found)}"
-    low, high = stable["low"], stable["high"]
-    if high is None:
+    low, high = number_back(stable["low"]), number_back(stable["high"])
+    if math.isinf(high):
         return f"The training is stable to a learning rate of at least {low:.2g}; {asked} is well within that."
-    middle = math.sqrt(low * high)
-    about = f"The training is stable to a learning rate of about {middle:.2g} ({low:.2g} to {high:.2g})"
+    about = f"The training is stable to a learning rate of about {math.sqrt(low * high):.2g} ({low:.2g} to {high:.2g})"
     said = {
         "well-within": f"{about}; {asked} is well within that.",
         "near": f"{about}; {asked} is near that limit.",
         "above": f"{about}; {asked} is too high for its first steps.",
     }[found["verdict"]]
-    return " ".join([said, *_reasons(found)])
+    return " ".join([said, *_reasons(found, with_twice)])
 
 
 def _too_short(found: Mapping[str, Any]) -> str:
@@ -360,11 +383,10 @@ def _too_short(found: Mapping[str, Any]) -> str:
     )
 
 
-def _reasons(found: Mapping[str, Any]) -> list[str]:
+def _reasons(found: Mapping[str, Any], with_twice: float | None) -> list[str]:
     kind, said = found["limitedBy"], []
-    scaling = found["batchScaling"]
-    if kind["kind"] == "noise":
-        said.append(f"Gradient noise limits it: with twice the batch {scaling['rate']:.2g} is held.")
+    if kind["kind"] == "noise" and with_twice is not None:
+        said.append(f"Gradient noise limits it: with twice the batch {with_twice:.2g} is held.")
     elif kind["kind"] == "curvature":
         said.append("Curvature limits it: twice the batch does not help.")
     elif kind["kind"] == "tensor":
@@ -373,7 +395,12 @@ def _reasons(found: Mapping[str, Any]) -> list[str]:
         said.append(
             f"The first steps do not hold this rate, and after {found['warmup']['steps']} quiet steps it is held: warm up."
         )
-    helped = [one for one in found["underRules"] if one["stableRate"] >= found["asked"]]
+    asked = found["asked"]
+    helped = [
+        one["rule"]
+        for one in found["underRules"]
+        if one["stableRate"] and number_back(one["stableRate"]["low"]) >= asked
+    ]
     if helped and found["verdict"] != "well-within":
-        said.append(f"Under {' or '.join(one['rule'] for one in helped)} the asked rate is held.")
+        said.append(f"Under {' or '.join(helped)} the asked rate is held.")
     return said

@@ -13,6 +13,7 @@ import type { Finding } from '../../model/finding.ts';
 import type { CaptureCheck, CheckpointDiff, Inspection } from '../../model/inspection.ts';
 import type { LayoutProof, SeenTable, SeenToken, TextLayout } from '../../model/layout.ts';
 import type { TrainingMatrix } from '../../model/matrix.ts';
+import type { Preflight } from '../../model/preflight.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
 import type { ChartSeries } from '../../model/report.ts';
 import type { StepBatch } from '../../model/step-batch.ts';
@@ -101,6 +102,11 @@ export interface AuditDocument extends Versioned {
   readonly audits?: readonly { readonly path: string; readonly audit: Audit }[];
 }
 
+/** `preflight`; the Python package returns the same */
+export interface PreflightDocument extends Versioned {
+  readonly preflight: Preflight;
+}
+
 /** `teach` */
 export interface TeachDocument extends Versioned {
   readonly tables: readonly SeenTable[];
@@ -169,6 +175,7 @@ export type JsonDocument =
   | WorkerDocument
   | CheckDocument
   | AuditDocument
+  | PreflightDocument
   | CompareDocument
   | StripDocument
   | WhoDocument

@@ -93,6 +93,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
   'RECORDED STEPS': [
     'audit',
     'who',
+    'preflight',
     'replay',
     'curvature',
     'matrix',
