@@ -696,3 +696,42 @@ def test_parameters_that_others_move_are_told_from_steps_of_the_optimizer(tmp_pa
     assert (told == []) == (what == "steps left out") and all("before step 3" in problem for problem in told)
     assert (said["stopped"] is not None) == (what == "another optimizer")
     assert "make a new Recorder" in (said["stopped"] or "make a new Recorder")
+
+
+@pytest.mark.skipif(not HAS_HOOKS, reason="torch 1 has no hook after a step")
+@pytest.mark.parametrize("before", [True, False], ids=["before record", "between record and the step"])
+def test_the_rate_and_options_that_a_step_used_are_recorded(tmp_path, read, before):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9, weight_decay=0.1)
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=5, steps_after=10)
+    used = {}
+
+    def schedule(step):
+        for group in optimizer.param_groups:
+            group["lr"], group["weight_decay"] = 0.01 / (1 + step), 0.001 * step
+        used[step] = 0.01 / (1 + step), 0.001 * step
+
+    for step in range(40):
+        x = torch.randn(16, 4)
+        optimizer.zero_grad()
+        loss = ((model(x) - x.sum(1, keepdim=True)) ** 2).mean()
+        loss.backward()
+        if before:
+            schedule(step)
+        if step == 20:
+            recorder.capture("drill")
+        recorder.record(step, loss)
+        if not before:
+            schedule(step)
+        optimizer.step()
+    recorder.close()
+    manifest = json.loads((tmp_path / "capture" / "capture.json").read_text("utf8"))
+    assert len(manifest["steps"]) > 12
+    options = None
+    for entry in manifest["steps"]:
+        # An entry names its options where they differ from those of the step before.
+        options = entry.get("options", options)
+        rate, decay = used[entry["step"]]
+        assert entry["learningRate"] == rate
+        assert options[0]["weightDecay"] == pytest.approx(decay)

@@ -160,6 +160,8 @@ class Recorder(Controls):
             if hasattr(optimizer, "register_step_post_hook"):
                 optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
         self.ledger = chosen_ledger(ledger, ledger_every, self._own.folder, self.model, self.optimizers)
+        #: The last recorded step, and the optimizers whose step on it is still to come.
+        self._unstepped: tuple[Step, set[int]] | None = None
         self.random_state: dict[str, Array] | None = None
         self._marked = False
         self.other_random: dict[str, Any] | None = None
@@ -369,8 +371,9 @@ class Recorder(Controls):
             if kept is None or len(joined) < len(owned)
             else {},
             with_gradients,
-            bool(waits) or (several and with_gradients) or (due and with_gradients and self._hears_steps),
+            bool(waits) or (with_gradients and (several or self._hears_steps)),
         )
+        self._unstepped = (taken, set(among)) if self._hears_steps else None
         self._to_sum = taken if due and with_gradients and self._hears_steps else None
         self._waiting = (taken, waits) if waits else None
         self._shared = (taken, among) if several and with_gradients else None
@@ -490,8 +493,13 @@ class Recorder(Controls):
 
     def _note_after(self, k: int) -> None:
         """The optimizer with this index has taken its step."""
+        self._note_used(k)
         self._sum_after()
-        if self._waiting is None or self._own.stopped is not None:
+        if self._own.stopped is not None:
+            return
+        if self._waiting is None:
+            if self._shared is None and len(self.optimizers) == 1:
+                self._own.settle()
             return
         taken, waits = self._waiting
         if k not in waits:
@@ -505,6 +513,17 @@ class Recorder(Controls):
             # Another optimizer may step on the same loss yet; `begin` and the end settle it then.
             if self._shared is None:
                 self._own.settle()
+
+    def _note_used(self, k: int) -> None:
+        """Rates and options as the step used them: a loop may set them between `record` and the step."""
+        if self._unstepped is None or k not in self._unstepped[1]:
+            return
+        taken, left = self._unstepped
+        left.discard(k)
+        now = {(k, g): _rate(group) for g, group in enumerate(self.optimizers[k].param_groups)}
+        changed = any(taken.rates.get(key) != rate for key, rate in now.items())
+        taken.rates.update(now)
+        self._records.used(taken, list(taken.rates.values()) if changed else None)
 
     def _sum_after(self) -> None:
         """Checksums after a step; of several optimizers those after the last that steps stay."""

@@ -89,6 +89,14 @@ class StepRecords:
             members["outside"] = outside
         return members
 
+    def used(self, taken: Step, rates: list[float] | None) -> None:
+        """What a step used, seen right after it: its options, and its rates where they are not those of `entry`."""
+        if "options" in taken.entry:
+            taken.entry["options"] = self._options()
+        if rates is not None and self._rates.get("step") == taken.step:
+            # In place: the first of a run is the same object.
+            self._rates["learningRates"] = rates
+
     def checksums_due(self, parameters: int, open_capture: bool) -> bool:
         """Whether this step has checksums; called once a step."""
         self._taken += 1
