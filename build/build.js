@@ -7,6 +7,7 @@ import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { lazyNode, lazyWidths } from './lazy.js';
+import { serverWithoutAjv } from './mcp.js';
 import { noticeOf } from './notice.js';
 import { oclifParser } from './oclif.js';
 import { together } from './together.js';
@@ -62,7 +63,7 @@ const modules = {
   // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
-  plugins: [rawText, lazyNode, lazyWidths, oclifParser],
+  plugins: [rawText, serverWithoutAjv, lazyNode, lazyWidths, oclifParser],
   // Maps point at sources, which no package has: they stay in the checkout, and no file that is packed names them.
   sourcemap: process.argv.includes('--fast') ? 'linked' : 'external',
   sourcesContent: false,

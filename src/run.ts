@@ -28,6 +28,7 @@ export const COMMANDS: Commands = {
   matrix: () => import('./app/commands/matrix.ts'),
   'matrix:merge': () => import('./app/commands/matrix/merge.ts'),
   'matrix:worker': () => import('./app/commands/matrix/worker.ts'),
+  mcp: () => import('./app/commands/mcp.ts'),
   replay: () => import('./app/commands/replay.ts'),
   report: () => import('./app/commands/report.ts'),
   'strip-batches': () => import('./app/commands/strip-batches.ts'),

@@ -94,6 +94,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   gate: ['bytes', 'engine', 'findings', 'report', 'model'],
+  mcp: ['bytes', 'engine', 'gate', 'report', 'sources', 'model'],
   cli: [
     'autodiff',
     'bytes',
@@ -108,7 +109,6 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   commands: [
-    'audit',
     'autodiff',
     'bytes',
     'captures',
@@ -116,6 +116,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'curvature',
     'engine',
     'gate',
+    'mcp',
     'measure',
     'replay',
     'report',

@@ -149,6 +149,11 @@ export const ERROR_TEXTS = define({
     message: '{url} became another file while it was read',
     hint: 'judge it when the training has ended, or download it first',
   },
+  'path-not-allowed': {
+    exitCode: EXIT.input,
+    message: '{path} is outside of what this server may read',
+    hint: 'its user can start it with --allow FOLDER or --allow URL',
+  },
   'path-leaves-folder': {
     exitCode: EXIT.input,
     message: '"{name}" points out of the folder {folder}',

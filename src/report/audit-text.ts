@@ -1,7 +1,7 @@
 /** An audit as a table of its links, broken ones first. */
 import { Ansis } from 'ansis';
-import type { Audit, AuditLink, AuditOutcome } from '../model/audit.ts';
-import { formatCount } from '../model/format-number.ts';
+import { type Audit, type AuditLink, type AuditOutcome, brokenLinks } from '../model/audit.ts';
+import { counted, formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RenderOptions } from './format.ts';
 import { wrap } from './wrap.ts';
@@ -17,9 +17,15 @@ const ORDER: readonly AuditOutcome[] = ['broken', 'cannot-tell', 'holds', 'not-a
 const NAMES = 15;
 
 /** `holds` of so many checks, in one line. */
-export function auditSummary({ links, checks }: Audit): string {
+function auditSummary({ links, checks }: Audit): string {
   const held = links.filter(({ outcome }) => outcome === 'holds').length;
   return `${formatCount(checks)} checks of ${held} ${held === 1 ? 'link' : 'links'} hold`;
+}
+
+/** How the links went, in one line. */
+export function auditHeadline(audit: Audit): string {
+  const { length } = brokenLinks(audit);
+  return length === 0 ? auditSummary(audit) : `${counted(length, 'link')} broken`;
 }
 
 /** Pure. What holds and what does not apply is one line each; what is broken has its proof, its fix and its certainty. */

@@ -224,6 +224,7 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'donate nowhere.jsonl',
     5: 'donate good.jsonl --out capture',
   },
+  mcp: { 0: 'mcp', 2: 'mcp --allow nowhere' },
   init: { 0: 'init --dir new', 2: 'init --framework mxnet', 5: 'init --dir good.jsonl/x' },
   explain: { 0: 'explain clippy', 2: 'explain clipy', 5: 'FULL explain clippy' },
   completion: { 0: 'completion bash', 2: 'completion fish', 5: 'FULL completion bash' },

@@ -174,6 +174,7 @@ function linesOf(name: string): Line[] {
     ...both('teach', name),
     ...both('inspect', '--tokens', name),
     ...both('explain', name),
+    ...both('mcp', '--allow', name),
     ...both('completion', name),
     ...both('init', '--dir', join('new', name)),
     ...both(name, '--budget', '0'),

@@ -102,7 +102,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
     'strip-batches',
     'donate',
   ],
-  'HELP AND SETUP': ['explain', 'init', 'completion', 'help'],
+  'HELP AND SETUP': ['explain', 'mcp', 'init', 'completion', 'help'],
 };
 
 /** Examples of the page without a command; a test runs them. */

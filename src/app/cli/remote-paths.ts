@@ -1,6 +1,6 @@
 /** URLs among the paths of a command: whether the network is allowed, and which local paths replace them while the command works. */
 import * as Flags from '@oclif/core/flags';
-import { type DiagError, diagError } from '../../model/errors.ts';
+import { diagError } from '../../model/errors.ts';
 import { isUrl, withoutSecrets } from '../../model/url.ts';
 import type { Mounted } from '../../read/sources/mount.ts';
 import { findConfig } from '../gate/config-file.ts';
@@ -22,20 +22,18 @@ interface RemoteFlags {
 /** What a command works with in place of the paths that were named. */
 export type LocalPaths = Pick<Mounted, 'paths' | 'shown' | 'changed'>;
 
-/** @throws source-offline */
-async function checkOnline(url: string, flags: RemoteFlags, env: Io['env']): Promise<void> {
-  const refuse = (reason: string): DiagError =>
-    diagError('source-offline', { url: withoutSecrets(url), reason }, { path: withoutSecrets(url) });
-  if (flags.offline) throw refuse('--offline');
+/** What forbids the network: a flag, the environment or the configuration; null where it is allowed. */
+export async function offlineBy(flags: RemoteFlags, env: Io['env']): Promise<string | null> {
+  if (flags.offline) return '--offline';
   if (env.CLIPPY_DIAG_OFFLINE !== undefined && !['', '0'].includes(env.CLIPPY_DIAG_OFFLINE))
-    throw refuse('CLIPPY_DIAG_OFFLINE');
-  if (flags['no-config'] === true) return;
+    return 'CLIPPY_DIAG_OFFLINE';
+  if (flags['no-config'] === true) return null;
   const found = await findConfig({
     cwd: process.cwd(),
     ...(flags.config === undefined ? {} : { file: flags.config }),
   });
-  if ((found?.value as { offline?: unknown } | null | undefined)?.offline === true)
-    throw refuse(`offline of ${found!.path}`);
+  const { offline } = (found?.value ?? {}) as { offline?: unknown };
+  return offline === true ? `offline of ${found!.path}` : null;
 }
 
 /**
@@ -51,7 +49,9 @@ export async function withLocalPaths<T>(
 ): Promise<T> {
   const url = paths.find(isUrl);
   if (url === undefined) return use({ paths, shown: (value) => value, changed: async () => [] });
-  await checkOnline(url, flags, env);
+  const reason = await offlineBy(flags, env);
+  const shownUrl = withoutSecrets(url);
+  if (reason !== null) throw diagError('source-offline', { url: shownUrl, reason }, { path: shownUrl });
   // Loaded here: paths of files wait for no code of the network.
   const { mountSources } = await import('../../read/sources/mount.ts');
   const mounted = await mountSources(paths, { env });

@@ -2,11 +2,12 @@
 import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DiagError, diagError } from '../../model/errors.ts';
-import { kindOfPath, type PathKind, unreadable } from './source.ts';
+import { checkConfined, kindOfPath, type PathKind, unreadable } from './source.ts';
 
 /** Names in a folder, sorted; null where the path is no folder. @throws file-unreadable */
 export async function listFolder(path: string): Promise<string[] | null> {
   if ((await kindOfPath(path)) !== 'folder') return null;
+  await checkConfined(path);
   try {
     return (await readdir(path)).sort();
   } catch (error) {
@@ -29,6 +30,7 @@ export interface FolderEntry {
  * @throws file-missing, file-unreadable
  */
 export async function entriesOf(folder: string): Promise<{ real: string; entries: FolderEntry[] }> {
+  await checkConfined(folder);
   try {
     const real = await realpath(folder);
     const found = await readdir(folder, { withFileTypes: true });

@@ -2,8 +2,9 @@
  * The seam through which every reader gets bytes: a length and a slice. Files, buffers and members of archives look
  * the same, and a test can count what was touched.
  */
-import { type FileHandle, lstat, open, readdir, realpath, stat } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type FileHandle, lstat, open, readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { type DiagError, diagError, tooManyOpenFiles } from '../../model/errors.ts';
 import { nearest } from '../../model/nearest.ts';
 import { isUrl, withoutSecrets } from '../../model/url.ts';
@@ -68,6 +69,21 @@ function checkRange(path: string, start: number, end: number, length: number): v
 
 export type PathKind = 'file' | 'folder' | 'missing' | 'fifo' | 'device' | 'socket' | 'loop of links';
 
+/** Says whether a path without links may be read; kept for all that one piece of work does. */
+const confinement = new AsyncLocalStorage<(real: string) => boolean>();
+
+/** Does some work in which only paths are read that `allowed` takes, links followed. @throws path-not-allowed */
+export const confined = <T>(allowed: (real: string) => boolean, work: () => Promise<T>): Promise<T> =>
+  confinement.run(allowed, work);
+
+/** @throws path-not-allowed where the work that asks is confined and the path, links followed, lies elsewhere */
+export async function checkConfined(path: string): Promise<void> {
+  const allowed = confinement.getStore();
+  if (allowed === undefined) return;
+  const real = await realpath(path).catch(() => resolve(path));
+  if (!allowed(real)) throw diagError('path-not-allowed', { path }, { path });
+}
+
 /** What a path is, without opening it: a FIFO or a device would hang or never end. @throws file-unreadable */
 export async function kindOfPath(path: string): Promise<PathKind> {
   try {
@@ -113,6 +129,7 @@ export const sizeOfPath = async (path: string): Promise<number> => (await stampO
  * @throws too-many-open-files
  */
 export async function filesIn(folder: string, limit: number): Promise<string[]> {
+  await checkConfined(folder);
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
     const crowded = tooManyOpenFiles(error);
     if (crowded !== undefined) throw crowded;
@@ -131,15 +148,16 @@ export async function filesIn(folder: string, limit: number): Promise<string[]> 
  *
  * @throws too-many-open-files
  */
-export const namesIn = (folder: string, recursive = false): Promise<ReadonlySet<string> | undefined> =>
-  readdir(folder, { recursive }).then(
-    (names) => new Set(names),
-    (error: unknown) => {
-      const crowded = tooManyOpenFiles(error);
-      if (crowded !== undefined) throw crowded;
-      return undefined;
-    },
-  );
+export async function namesIn(folder: string, recursive = false): Promise<ReadonlySet<string> | undefined> {
+  await checkConfined(folder);
+  try {
+    return new Set(await readdir(folder, { recursive }));
+  } catch (error) {
+    const crowded = tooManyOpenFiles(error);
+    if (crowded !== undefined) throw crowded;
+    return undefined;
+  }
+}
 
 /** The coded error for a failed system call on an input. */
 export function unreadable(path: string, cause: unknown): DiagError {
@@ -270,6 +288,7 @@ const [READ_AT_ONCE, READERS] = [4 * 2 ** 20, 4] as const;
  *   another while it rested
  */
 export async function openFile(path: string): Promise<ByteSource> {
+  await checkConfined(path);
   const kind = await kindOfPath(path);
   if (kind === 'missing') throw await missing(path);
   if (kind !== 'file') throw diagError('file-not-regular', { path, kind }, { path });
@@ -329,6 +348,10 @@ export async function openFile(path: string): Promise<ByteSource> {
     },
   };
 }
+
+/** The text of a file of settings in the user's home, whatever the work that asks may read; undefined if it does not exist. */
+export const readUserFile = (path: string): Promise<string | undefined> =>
+  readFile(path, 'utf8').catch(() => undefined);
 
 /** The whole text of a regular file, as UTF-8. @throws file-missing, file-unreadable, file-not-regular, file-changed */
 export async function readText(path: string): Promise<string> {

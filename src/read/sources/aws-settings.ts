@@ -1,6 +1,7 @@
 /** Credentials, region and endpoint for S3, where the AWS tools look for them: the environment, then the profile in ~/.aws. */
 import { join } from 'node:path';
-import { homeOf, userFile } from './netrc.ts';
+import { readUserFile } from '../bytes/source.ts';
+import { homeOf } from './netrc.ts';
 import type { SourceOptions } from './source.ts';
 
 type Env = SourceOptions['env'];
@@ -37,9 +38,9 @@ export async function awsSettings(env: Env): Promise<AwsSettings> {
   const folder = join(homeOf(env), '.aws');
   const profile = env.AWS_PROFILE || env.AWS_DEFAULT_PROFILE || 'default';
   const secrets = sections(
-    await userFile(env.AWS_SHARED_CREDENTIALS_FILE ?? join(folder, 'credentials')),
+    await readUserFile(env.AWS_SHARED_CREDENTIALS_FILE ?? join(folder, 'credentials')),
   ).get(profile);
-  const config = sections(await userFile(env.AWS_CONFIG_FILE ?? join(folder, 'config'))).get(profile);
+  const config = sections(await readUserFile(env.AWS_CONFIG_FILE ?? join(folder, 'config'))).get(profile);
   const setting = (name: string): string | undefined => secrets?.get(name) ?? config?.get(name);
   // A profile that was asked for comes before keys in the environment that belong to no profile.
   const asked = Boolean(env.AWS_PROFILE) && setting('aws_access_key_id') !== undefined;

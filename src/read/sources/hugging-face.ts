@@ -5,8 +5,9 @@
 import { join } from 'node:path';
 import { diagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
+import { readUserFile } from '../bytes/source.ts';
 import { type HeadersFor, type HttpAnswer, send, textOf } from './http-client.ts';
-import { homeOf, userFile } from './netrc.ts';
+import { homeOf } from './netrc.ts';
 import { type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
@@ -81,7 +82,7 @@ const encoded = (path: string): string => path.split('/').map(encodeURIComponent
 async function tokenOf(env: SourceOptions['env']): Promise<string | undefined> {
   if (env.HF_TOKEN) return env.HF_TOKEN;
   const folder = env.HF_HOME ?? join(env.XDG_CACHE_HOME ?? join(homeOf(env), '.cache'), 'huggingface');
-  return (await userFile(env.HF_TOKEN_PATH ?? join(folder, 'token')))?.trim();
+  return (await readUserFile(env.HF_TOKEN_PATH ?? join(folder, 'token')))?.trim();
 }
 
 /** The next page of a listing, which must be of the same server. */

@@ -10,6 +10,8 @@ import { sourceOf } from './registry.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
 export interface Mounted {
+  /** The temporary folder, without links. */
+  readonly folder: string;
   /** The paths as they were given, with a path of this machine for each URL. */
   readonly paths: readonly string[];
   /** A value in which every text that names a temporary path names its URL instead. Errors are errors of the same code. */
@@ -106,6 +108,7 @@ export async function mountSources(
     throw shown(error);
   }
   return {
+    folder: spool.folder,
     paths: local,
     shown,
     fetched: () => opened.reduce((sum, { file }) => sum + file.fetched(), 0),

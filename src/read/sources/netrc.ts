@@ -1,22 +1,18 @@
 /** Logins by host from the user's netrc file, as curl and the clients of W&B and the Hub read it. */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { kindOfPath, readText } from '../bytes/source.ts';
+import { readUserFile } from '../bytes/source.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 export const homeOf = (env: Env): string => env.HOME ?? env.USERPROFILE ?? homedir();
-
-/** The text of a file of the user's; undefined if it does not exist. */
-export const userFile = async (path: string): Promise<string | undefined> =>
-  (await kindOfPath(path).catch(() => 'missing')) === 'file' ? readText(path) : undefined;
 
 /** Login and password of a host; undefined where the file names none. */
 export async function netrcOf(
   host: string,
   env: Env,
 ): Promise<{ login: string; password: string } | undefined> {
-  const text = await userFile(env.NETRC ?? join(homeOf(env), '.netrc'));
+  const text = await readUserFile(env.NETRC ?? join(homeOf(env), '.netrc'));
   if (text === undefined) return undefined;
   const words = text.replace(/^\s*#.*$/gm, '').split(/\s+/);
   let machine: string | undefined;
