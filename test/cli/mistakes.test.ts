@@ -51,7 +51,7 @@ const MISTAKES: Readonly<Record<string, readonly [() => string[], number, RegExp
     2,
     /to be one of: warning, error/,
   ],
-  'no path': [() => ['analyze'], 2, /Missing 1 required arg[\s\S]*files and folders/],
+  'no path': [() => ['analyze'], 2, /Missing 1 required arg[\s\S]*files, folders and URLs/],
   'a path that is not there': [
     () => ['analyze', 'runs/nowhere.jsonl'],
     3,
