@@ -23,7 +23,10 @@ export interface JudgedSeries {
   readonly histories: readonly Column[];
   /** Of each attempt: was it too short to judge, finite, and trained again by a later one? */
   readonly doneAgain: readonly boolean[];
-  /** The last attempt, if it is too short to judge and its points are in the band; null where it is not. */
+  /**
+   * The last attempt, if it is too short to judge and its points are in the band, or if it begins anew and is far above the
+   * one before after as many points; null where it is not.
+   */
   readonly shortEnd: number | null;
   /** What is said of it where it has incidents and none counts: its level says little. */
   readonly instead?: string;
@@ -122,6 +125,26 @@ function isOut(incident: SeriesIncident, points: Column, settings: VerdictSettin
     ? lowest / median
     : 1 + ((size - 1) * (lowest - median)) / (points.at(peak)! - median);
   return ratio > settings.fullRatioAtEnd;
+}
+
+/**
+ * Whether a beginning anew is far above where the attempt before was after as many points: by more than half of what that
+ * one learnt in all. One of many points that stays there has learnt nothing (never-learned.ts).
+ */
+function isBehind(
+  points: Column,
+  earlier: Column,
+  { learntPoints, incidentRatio }: VerdictSettings,
+): boolean {
+  const length = Math.min(points.length, earlier.length);
+  if (points.length >= learntPoints || earlier.length < learntPoints) return false;
+  const width = Math.max(FIRST_POINTS, Math.floor(length / 10));
+  const levelAt = (values: Column, end: number): number =>
+    medianOf(values.subarray(Math.max(0, end - width), end).filter(Number.isFinite));
+  const end = levelAt(points, length);
+  const then = levelAt(earlier, length);
+  const learnt = levelAt(earlier, width) - levelAt(earlier, earlier.length);
+  return learnt > 0 && end - then > learnt / 2 && !(then > 0 && end < incidentRatio * then);
 }
 
 /** An incident whose positions counted from the first point of the history. */
@@ -277,8 +300,10 @@ export function judgeSeries(
     const incidents = joined.map((one) =>
       isOut(one, part.points, settings) ? { ...one, class: 'full-divergence' as const } : one,
     );
-    if (attempt === lastAttempt && incidents.length === 0 && part.points.length < settings.minimumPoints)
-      shortEnd = attempt;
+    const isShort =
+      part.points.length < settings.minimumPoints ||
+      (anew && attempt > 0 && isBehind(part.points, parts[attempt - 1]!.points, settings));
+    if (attempt === lastAttempt && incidents.length === 0 && isShort) shortEnd = attempt;
     return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
   });
   const judgeable = judgeableOf(attempts);

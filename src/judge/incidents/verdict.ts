@@ -3,6 +3,7 @@
 import { arrayOf } from '../../model/column.ts';
 import { counted, formatNumber } from '../../model/format-number.ts';
 import { NOT_BACK } from '../../model/incident-words.ts';
+import { medianOf } from '../../model/order-statistics.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { wordsOf } from '../../model/words.ts';
@@ -242,7 +243,7 @@ function verdictOf(
       ? judged.class === 'healthy'
         ? `"${judged.series.name}" ${judged.instead ?? 'stays in its band'} over ${points} points.`
         : judged.shortEnd !== null && judged.attempts.some((one) => one.class === 'healthy')
-          ? shortEndOf(judged, judged.shortEnd, run.stepUnit)
+          ? shortEndOf(judged, judged.shortEnd, run.stepUnit, settings)
           : columnStop(run, judged.series, settings) === null
             ? growsFromZero(judged.series.value) > 0
               ? `"${judged.series.name}" begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`
@@ -271,10 +272,21 @@ function epochRemark({ epochs, stepUnit }: Run, step: number | undefined): strin
   return ` That ${stepUnit} is batch ${step - epoch * epochs.batches} of epoch ${epoch}.`;
 }
 
-function shortEndOf({ series, attempts }: JudgedSeries, attempt: number, unit: string): string {
+function shortEndOf(
+  { series, attempts }: JudgedSeries,
+  attempt: number,
+  unit: string,
+  { minimumPoints }: VerdictSettings,
+): string {
   const { points } = attempts[attempt]!;
+  const { value } = attemptOf(series, attempt);
+  const end = medianOf(value.subarray(-Math.min(5, value.length)).filter(Number.isFinite));
+  const level =
+    points < minimumPoints
+      ? ''
+      : `; it is at ${formatNumber(end)}, where the one before was far lower after as many points`;
   const first = series.step.at(series.attemptOffsets[attempt]!);
-  return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${counted(points, 'point')}, too few to judge. What came before it is healthy.`;
+  return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${counted(points, 'point')}, too few to judge${level}. What came before it is healthy.`;
 }
 
 /** A metric that had been learnt and is lost to the end of an attempt. */

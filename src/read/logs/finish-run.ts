@@ -2,6 +2,7 @@
 import { blocksOf, type Column, joinedOf } from '../../model/column.ts';
 import type { Attempt, Role, Run, TimeSeries } from '../../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
+import { type BatchAxis, batchAxisOf, countedOn } from './batch-axis.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import { assignRoles, isLossName, namesLossValue } from './metric-roles.ts';
 import { LOG_FORMATS } from './registry.ts';
@@ -90,9 +91,9 @@ function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {
 }
 
 /** Which series tells the restarts: the loss, else the longest of training, else the longest. */
-function axisSeries(series: readonly (Joined & { role: Role })[]): Joined | undefined {
-  const longest = (among: readonly (Joined & { role: Role })[]): Joined | undefined =>
-    among.reduce<Joined | undefined>(
+function axisSeries<One extends Joined & { role: Role }>(series: readonly One[]): One | undefined {
+  const longest = (among: readonly One[]): One | undefined =>
+    among.reduce<One | undefined>(
       (best, one) => (best === undefined || one.step.length > best.step.length ? one : best),
       undefined,
     );
@@ -192,24 +193,32 @@ export function finishRun(
   const left = joined.filter(({ name }) => !shown.has(name));
   const axis = axisSeries(withRoles);
   const parallel = parts.some((part) => part.parallel === true);
-  const restarts =
+  const found =
     axis === undefined
       ? []
       : findRestarts(axis.step, parallel ? [] : axis.pathOffsets.slice(1), markedIndices(axis, parts));
+  const batches = axis?.role === 'loss' && !parallel ? batchAxisOf(axis, found) : null;
+  const restarts = batches === null ? found : [];
   const series = withRoles.map((one): TimeSeries => {
     const offsets = [0];
-    for (const restart of restarts) {
+    for (const restart of found) {
       const index = axis === undefined ? 0 : restartIn(one, axis, restart.index, parallel);
       offsets.push(Math.max(index, offsets.at(-1)!));
     }
-    return { ...one, attemptOffsets: offsets };
+    return batches === null
+      ? { ...one, attemptOffsets: offsets }
+      : { ...one, step: countedOn(one.step, offsets, batches), attemptOffsets: [0] };
   });
+  if (batches !== null)
+    notes.push(
+      `the steps begin again ${batches.epochs - 1} times at ${batches.first} while the loss goes on: they count the batches of an epoch, so step ${batches.period + batches.first} is here the first of the second epoch`,
+    );
   return {
     id,
     paths: parts.map((part) => part.path),
     format,
     stepUnit: convention?.stepUnit ?? parts[0]?.run.stepUnit ?? 'row',
-    ...(convention?.epochs === undefined ? {} : { epochs: convention.epochs }),
+    ...epochsOf(convention?.epochs, batches),
     series,
     attempts: attemptsOf(series, restarts),
     hyperparameters: new Map([
@@ -233,6 +242,12 @@ export function finishRun(
       ]),
     ],
   };
+}
+
+/** How many batches an epoch has, where the log says it or its steps show it. */
+function epochsOf(said: Run['epochs'], batches: BatchAxis | null): Pick<Run, 'epochs'> {
+  if (said !== undefined) return { epochs: said };
+  return batches === null ? {} : { epochs: { batches: batches.period, first: batches.first } };
 }
 
 /** Most cells that say something are numbers. */
