@@ -183,11 +183,21 @@ function statesOf(
     if (states[k] === STATE.open)
       if ((flag[k]! & RECORD_FLAG.evaluation) !== 0 || evaluated.indexOfLine(line[k]!) >= 0)
         states[k] = STATE.evaluation;
+  explainSettings(records, points, states);
   const judgedNames = new Set<number>();
   for (let k = 0; k < line.length; k++) if (states[k] === STATE.judged) judgedNames.add(name[k]!);
   for (const own of new Set(name)) explainRhythm(own, records, points, others, states, judgedNames);
   explainRedrawn(records, points, states);
   return states;
+}
+
+/** A name that the whole log prints once, before any judged point, is a setting: `"monitor": "{'logloss': -1}"`. */
+function explainSettings({ line, name }: Records, points: PlacedPoints, states: Uint8Array): void {
+  const times = new Map<number, number>();
+  for (const one of name) times.set(one, (times.get(one) ?? 0) + 1);
+  const first = points.line[0] ?? 0;
+  for (let k = 0; k < line.length && line[k]! < first; k++)
+    if (states[k] === STATE.open && times.get(name[k]!) === 1) states[k] = STATE.column;
 }
 
 /** A point that was read from another line of its record has the value of one near it. */

@@ -80,10 +80,29 @@ function nameBefore(gap: string, glued: boolean, isBehindNumber: boolean): strin
   const words = wordsIn(last);
   // The unit of the number before: `812.4 samples/s  loss: 2.3`.
   if (pieces.length === 1 && isBehindNumber && words.length > 1 && isUnit(words[0]!)) words.shift();
+  words.splice(0, words.slice(0, -1).findLastIndex(isLevel) + 1);
   while (words.length > 1 && FILLER.test(words.at(-1)!)) words.pop();
   const begin = words.findLastIndex((word) => FILLER.test(word));
   const kept = words.slice(begin + 1).slice(-MOST_WORDS);
   return kept.join(' ').slice(0, LONGEST_NAME);
+}
+
+/**
+ * A value that is named before its counter: `Train loss @epoch 1: 0.4`, `validation loss at step 500: 3.2`.
+ *
+ * @param gap the text before the counter
+ * @param between the text between the counter and the value
+ */
+function nameAtCounter(gap: string, between: string): { counter: string; name: string } | undefined {
+  if (!/^\s{0,8}[:=]\s{0,8}$/.test(between)) return undefined;
+  const words = wordsIn(withoutEnd(gap, NAME_END).split(PARTS).at(-1) ?? '');
+  words.splice(0, words.slice(0, -1).findLastIndex(isLevel) + 1);
+  const counter = words.pop();
+  if (counter === undefined || !['epoch', 'step', 'batch'].some((use) => counterOf(counter) === use))
+    return undefined;
+  while (words.length > 0 && FILLER.test(words.at(-1)!)) words.pop();
+  const name = words.slice(-MOST_WORDS).join(' ').slice(0, LONGEST_NAME);
+  return lossOf(name) === undefined ? undefined : { counter, name };
 }
 
 /** The first words behind a number, up to the next mark: `2.3 loss, 0.4 acc`. */
@@ -91,6 +110,9 @@ const nameBehind = (gap: string): string =>
   wordsIn((/^\s*([^|;,:=()[\]{}]*)/u.exec(gap)?.[1] ?? '').trim())
     .slice(0, 3)
     .join(' ');
+
+/** `P10947 INFO Train loss`: what a logger puts before its message ends with the level, in capitals. */
+const isLevel = (word: string): boolean => word === word.toUpperCase() && means(word.toLowerCase(), 'level');
 
 const has = (words: readonly string[], meaning: WordMeaning): boolean =>
   words.some((word) => means(word, meaning));
@@ -177,6 +199,10 @@ export function nameSlots(template: Template): Named[] {
     const glued = k > 0 && kind[k - 1] !== SLOT.clock && !/^\s/.test(gap);
     return kind[k] === SLOT.total ? '' : nameBefore(gap, glued, k > 0);
   });
+  for (let k = 0; k + 1 < count; k++) {
+    const shared = before[k + 1] === '' ? nameAtCounter(gaps[k]!, gaps[k + 1]!) : undefined;
+    if (shared !== undefined) [before[k], before[k + 1]] = [shared.counter, shared.name];
+  }
   const numbers = [...kind.keys()].filter((k) => kind[k] !== SLOT.clock && kind[k] !== SLOT.total);
   const header = numbers.every((k) => before[k] === '') ? namesOfHeader(template, numbers.length) : undefined;
   // `0.31 loss, 0.9 acc`: where no word comes before the first number and words follow each.

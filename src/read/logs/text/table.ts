@@ -234,6 +234,29 @@ function onClock(one: PlacedGroup, clock: PlacedGroup): PlacedGroup {
   };
 }
 
+/** Whether a name says that its loss is of training: `Train loss`. */
+const isTrainingLoss = ({ name, loss }: Described['named'][number]): boolean =>
+  loss === 'train' && wordsOf(name).some((word) => means(word, 'train'));
+
+/**
+ * Where a log prints its `Train loss`, a loss without that word on a line of metrics, and without a counter, is of an
+ * evaluation: `[Metrics] AUC: 0.81 - logloss: 0.44`.
+ */
+function asEvaluation(one: Described): Described {
+  const { named } = one;
+  const isOfMetrics =
+    axisClass(one) === 'row' &&
+    !named.some(isTrainingLoss) &&
+    named.some(({ use, name }) => use === 'value' && roleByName(name) === 'metric');
+  if (!isOfMetrics) return one;
+  return {
+    ...one,
+    named: named.map((slot) =>
+      slot.loss === 'train' ? { ...slot, name: `eval ${slot.name}`, loss: 'eval' } : slot,
+    ),
+  };
+}
+
 /** Training before evaluation, then what has more rows; a few rows never outrank many. */
 function byImportance(a: PlacedGroup, b: PlacedGroup): number {
   const [one, two] = [a.group, b.group];
@@ -283,7 +306,10 @@ interface Text {
   repeating(rows: number): number;
 }
 
-function byWords(all: readonly Described[], text: Text): TextLog | undefined {
+function byWords(described: readonly Described[], text: Text): TextLog | undefined {
+  const all = described.some(({ rows, named }) => rows >= FEW_ROWS && named.some(isTrainingLoss))
+    ? described.map(asEvaluation)
+    : described;
   const placed = groupsOf(all).flatMap((group) => {
     const found = place(group, all, slotNamed(group.name));
     return found === undefined || !isLog(found, text) ? [] : [found];
