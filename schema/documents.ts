@@ -618,6 +618,27 @@ const studySummary = objectOf<InJson<StudySummary>>(
       'The largest rate up to which one rule of the row holds in all seeds.',
     )({ label: ruleLabel, learningRate: finite('The learning rate.') }),
   ),
+  paired: listOf(
+    objectOf<InJson<StudySummary['paired'][number]>>(
+      null,
+      'The best of this row against that of another row of the model, seed by seed.',
+    )({
+      against: ruleLabel,
+      learningRate: finite('Learning rate of the other one.'),
+      difference: finite('Mean difference of the quality of the first task, this row less the other.'),
+      standardError: finite('Standard error of that mean.'),
+      seeds: count('Seeds that both have.'),
+      smallestTold: finite('The smallest difference that so many seeds distinguish from 0 at 95 %.'),
+      seedsToTell: objectOf<StudySummary['paired'][number]['seedsToTell']>(
+        null,
+        'How many seeds the difference that was found takes.',
+      )({
+        difference: finite('Its size.'),
+        seeds: orNull(count('Seeds; null if 1,000 are too few.')),
+      }),
+    }),
+    'Against the best of every other row of the model; empty with one seed.',
+  ),
 });
 
 const study = objectOf<InJson<StudyDocument>>(

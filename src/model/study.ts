@@ -74,6 +74,24 @@ export interface StudySummary {
   } | null;
   /** The largest learning rate up to which one rule of the row holds in all seeds at every rate tried; null where none does. */
   readonly largestStable: { readonly label: string; readonly learningRate: number } | null;
+  /** Against the best of every other row of the model that has one; none of one seed. */
+  readonly paired: readonly StudyPaired[];
+}
+
+/** The best of a row against that of another row of its model, paired by seeds. */
+export interface StudyPaired {
+  /** The other rule with its options, and its learning rate. */
+  readonly against: string;
+  readonly learningRate: number;
+  /** Mean difference of the quality of the first task, this row less the other. */
+  readonly difference: number;
+  readonly standardError: number;
+  /** Seeds that both have. */
+  readonly seeds: number;
+  /** The smallest difference that so many seeds tell from 0 at 95 %. */
+  readonly smallestTold: number;
+  /** How many seeds would tell the difference that was found; null where 1,000 would not. */
+  readonly seedsToTell: { readonly difference: number; readonly seeds: number | null };
 }
 
 export const METRIC_NAMES = { auc: 'AUC', rmse: 'RMSE' } as const;

@@ -4,7 +4,7 @@ import { formatCount, formatNumber, formatQuality } from '../model/format-number
 import { METRIC_NAMES, type StudyCell, type StudyResult } from '../model/study.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { badge, type Html, h, type Tone } from './html-template.ts';
-import { bestLines, crashLines, studyLegend, studyTable } from './study-text.ts';
+import { bestLines, crashLines, pointText, studyLegend, studyTable } from './study-text.ts';
 
 const SHADES = 10;
 const STYLE = `${HTML_PARTS.style}
@@ -45,11 +45,11 @@ function heatMap(result: StudyResult, model: string): Html {
 <thead><tr><th scope="col">rule</th>${head.map((rate) => h`<th scope="col">${rate}</th>`)}</tr></thead>
 <tbody>${rows.map(
     (cells, r) =>
-      h`<tr><th scope="row">${names[r]!}</th>${cells.map(({ point, best, text }) => {
+      h`<tr><th scope="row">${names[r]!}</th>${cells.map(({ point, best }) => {
         if (point === null) return h`<td class="empty"></td>`;
         const holds = point.verdict === 'holds';
         const kind = holds ? `q${shadeOf(point.quality.mean)}` : point.verdict;
-        const main = holds ? formatQuality(point.quality.mean) : text;
+        const main = holds ? formatQuality(point.quality.mean) : pointText(point);
         const under = [
           holds
             ? point.seeds > 1

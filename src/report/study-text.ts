@@ -25,6 +25,10 @@ export function pointText({ verdict, counts, seeds, lostAt }: StudyPoint): strin
 const qualityText = ({ quality, seeds }: StudyPoint): string =>
   `${formatQuality(quality.mean)}${seeds > 1 ? ` ±${formatNumber(quality.sd, 'rough')}` : ''}`;
 
+/** What happened, with the quality all the same where there is one. */
+const otherText = (point: StudyPoint): string =>
+  Number.isFinite(point.quality.mean) ? `${pointText(point)}, ${qualityText(point)}` : pointText(point);
+
 /** Cells of one model: the head and a line for each rule. */
 export function studyTable(
   result: StudyResult,
@@ -46,7 +50,7 @@ export function studyTable(
             ? ''
             : point.verdict === 'holds'
               ? `${qualityText(point)}${best ? '*' : ''}`
-              : pointText(point);
+              : otherText(point);
         return { text, point, best };
       }),
     ),
@@ -74,7 +78,7 @@ export function crashLines({ cells, study }: StudyResult): string[] {
 /** What a reader of the table has to know. */
 export function studyLegend({ study }: StudyResult): string {
   const name = METRIC_NAMES[study.metric.name];
-  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, ${study.seeds === 1 ? 'of one seed, where it holds' : `mean ± standard deviation of ${countedPlain(study.seeds, 'seed')}, where every seed holds`}; * is the best of its line. Elsewhere: how many seeds are lost, hurt (left its usual range and came back, climbed, or is beaten by a constant), frozen (learned nothing) or crashed (not trained), and @ the step of the earliest loss.`;
+  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, ${study.seeds === 1 ? 'of one seed' : `mean ± standard deviation of ${countedPlain(study.seeds, 'seed')}`}; * is the best of its line. A cell holds if it has learnt at least 0.9 of what the best of its model has, on every task (AUC above 0.5; RMSE: best over own). Elsewhere: how many seeds are hurt (at least half of it, or a constant is better), lost, frozen (learned nothing) or crashed (not trained), and @ the step at which the earliest was lost.`;
 }
 
 /** The best of each row, and how far it goes. */

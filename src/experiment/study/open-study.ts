@@ -22,7 +22,7 @@ export interface OpenedStudy {
 }
 
 /** Raised where the arithmetic or the verdict of a cell changes: results of another form are of another study. */
-const FORM = 2;
+const FORM = 3;
 
 /** Points of which the judge says anything. */
 const LEAST_STEPS = 20;

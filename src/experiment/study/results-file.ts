@@ -40,7 +40,10 @@ export async function openResume(path: string, key: string): Promise<Resume> {
     found = undefined;
   }
   if (typeof found !== 'string') throw fail('the file holds no results of a study');
-  if (found !== key) throw fail('they belong to another study: its file or its data are others');
+  if (found !== key)
+    throw fail(
+      'they belong to another study: its file, its data or the version that trained them are others',
+    );
   for (const [i, line] of lines.entries()) {
     const cell = cellFrom(line);
     if (cell === undefined) throw fail(`line ${i + 2} is damaged`);

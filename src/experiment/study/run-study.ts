@@ -1,5 +1,6 @@
 /** Runs the cells of a study, in this thread or in several, until none is missing or the time is up. */
 import type { StudyCell, StudyInfo, StudyResult } from '../../model/study.ts';
+import { compareCells } from './compare-cells.ts';
 import type { OpenedStudy } from './open-study.ts';
 import { cellsOf, idOf, nextCells, type Results, type Shard } from './plan.ts';
 import type { Resume } from './results-file.ts';
@@ -80,11 +81,13 @@ export function resultOf(
   notes: readonly string[],
   shard?: Shard,
 ): StudyResult {
-  const cells = cellsOf(info).flatMap((key) => {
+  const trained = cellsOf(info).flatMap((key) => {
     const cell = results.get(idOf(key));
     return cell === undefined ? [] : [cell];
   });
   const missing = nextCells(info, results).length;
+  // Which is best depends on all cells: a part is compared when it is merged.
+  const cells = shard === undefined && missing === 0 ? compareCells(trained) : trained;
   const summary = summarise(info, cells, info.metric);
   return {
     study: info,

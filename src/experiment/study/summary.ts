@@ -11,6 +11,7 @@ import {
   type StudyPoint,
   type StudySummary,
 } from '../../model/study.ts';
+import { pairedWith } from './paired.ts';
 
 /** Whether one quality is better than another; NaN is the worst. */
 export const isBetter = ({ name }: StudyMetric, a: number, b: number): boolean =>
@@ -63,8 +64,24 @@ export function summarise(
   cells: readonly StudyCell[],
   metric: StudyMetric,
 ): StudySummary[] {
+  const rows = rowsOf(study, cells, metric);
+  return rows.map((row): StudySummary => {
+    const others = rows.filter(({ model, best }) => model === row.model && best !== row.best);
+    const own = cells.filter(({ model }) => model === row.model);
+    const paired = others.flatMap(({ best }) =>
+      row.best === null || best === null ? [] : (pairedWith(own, row.best, best, metric) ?? []),
+    );
+    return { ...row, paired };
+  });
+}
+
+function rowsOf(
+  study: StudyPlan,
+  cells: readonly StudyCell[],
+  metric: StudyMetric,
+): Omit<StudySummary, 'paired'>[] {
   return study.models.flatMap((model) =>
-    study.rules.map(({ rule }): StudySummary => {
+    study.rules.map(({ rule }) => {
       const own = cells.filter((cell) => cell.model === model && cell.rule === rule);
       const labels = [...new Set(own.map(({ label }) => label))];
       const byLabel = labels.map((label) =>
@@ -80,8 +97,11 @@ export function summarise(
       const holding = byLabel.flat().filter(({ verdict }) => verdict === 'holds');
       const best = holding.length === 0 ? null : bestPoint(holding, metric);
       const stable = byLabel.flatMap((ones, i) => {
-        const first = ones.findIndex(({ verdict }) => verdict !== 'holds');
-        const last = ones[(first < 0 ? ones.length : first) - 1];
+        // Rates at which little is learnt in the time there is are too low, and not unstable.
+        const begin = ones.findIndex(({ verdict }) => verdict !== 'hurt' && verdict !== 'frozen');
+        const first = ones.findIndex(({ verdict }, k) => k >= begin && verdict !== 'holds');
+        const end = begin < 0 ? 0 : first < 0 ? ones.length : first;
+        const last = end > begin ? ones[end - 1] : undefined;
         return last === undefined ? [] : [{ label: labels[i]!, learningRate: last.learningRate }];
       });
       return {
@@ -104,6 +124,19 @@ export function summarise(
       };
     }),
   );
+}
+
+/** The best row against the next best, as a sentence; nothing where fewer than two seeds pair them. */
+function nextWords(rows: readonly StudySummary[], best: NonNullable<StudySummary['best']>): string {
+  const row = rows.find((one) => one.best === best);
+  const [next] = [...(row?.paired ?? [])].sort((a, b) => Math.abs(a.difference) - Math.abs(b.difference));
+  if (next === undefined) return '';
+  const { against, learningRate, difference, standardError, seeds, smallestTold, seedsToTell } = next;
+  const isTold = Math.abs(difference) > smallestTold;
+  const more = isTold
+    ? ''
+    : `, which ${seeds} seeds do not tell from 0${seedsToTell.seeds === null ? '' : ` (${seedsToTell.seeds} would)`}`;
+  return ` Next is ${against} at ${formatNumber(learningRate)}: the difference by seed is ${formatQuality(Math.abs(difference))} ± ${formatNumber(standardError, 'rough')}${more}.`;
 }
 
 const seedsOf = (rows: readonly StudySummary[]): number =>
@@ -135,7 +168,7 @@ export function concludeStudy(summary: readonly StudySummary[], metric: StudyMet
         stable.length === 0
           ? ''
           : `; the largest rate that holds in all seeds is ${formatNumber(furthest)}, under ${carriers.join(', ')}`;
-      // A shift hurts calm losses, and hides in noisy ones: what is hurt may well be what learns best.
+      // The best of the first task may have learnt little of another one.
       const higher = rows
         .flatMap(({ points }) => points)
         .filter(
@@ -146,8 +179,8 @@ export function concludeStudy(summary: readonly StudySummary[], metric: StudyMet
       const beyond =
         top === undefined
           ? ''
-          : ` Better, but hurt on the way: ${top.label} at ${formatNumber(top.learningRate)}, ${formatQuality(top.quality.mean)}${higher.length === 1 ? '' : `, and ${higher.length - 1} more`}.`;
-      return `${subject}${best.label} at ${formatNumber(best.learningRate)} gives the best quality that holds in all seeds, ${quality}${reach}.${beyond}`;
+          : ` Better there, but behind in another task or seed: ${top.label} at ${formatNumber(top.learningRate)}, ${formatQuality(top.quality.mean)}${higher.length === 1 ? '' : `, and ${higher.length - 1} more`}.`;
+      return `${subject}${best.label} at ${formatNumber(best.learningRate)} gives the best quality that holds in all seeds, ${quality}${reach}.${nextWords(rows, best)}${beyond}`;
     })
     .join(' ');
 }

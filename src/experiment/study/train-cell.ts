@@ -205,7 +205,8 @@ export function judge(
 }
 
 /**
- * The judge of losses decides what is lost; the quality of the first task, what learned nothing.
+ * What a cell has learnt on its own; {@link compareCells} compares it with the others. Its training losses decide only where they are not
+ * finite or it has learnt nothing: a shift of the data raises those of every rule.
  *
  * A dead net has a loss that looks well: its biases follow the labels. That it orders rows no better than chance, which the
  * paper calls full divergence, tells it from one that learns. And one whose loss falls with the labels' mean, as time passes,
@@ -221,11 +222,11 @@ function verdictOf(
     readonly flat: boolean;
   },
 ): CellVerdict {
-  if (judged === 'full-divergence' || judged === 'non-finite') return 'lost';
+  if (judged === 'non-finite') return 'lost';
   if (quality.idle && quality.flat) return 'frozen';
   if (quality.atChance) return 'lost';
-  if (judged === 'healthy') return quality.idle ? 'hurt' : 'holds';
-  return quality.idle ? 'lost' : 'hurt';
+  if (!quality.idle) return 'holds';
+  return judged === 'healthy' ? 'hurt' : 'lost';
 }
 
 /** The losses as the log of a run. */
