@@ -60,6 +60,7 @@ const modules = {
   format: 'esm',
   // Names stay, so that a reported stack says where; blanks and comments are a tenth of the package.
   minifyWhitespace: !process.argv.includes('--fast'),
+  minifySyntax: !process.argv.includes('--fast'),
   // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
@@ -124,11 +125,11 @@ writeFileSync(
   'dist/program.script',
   script.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
 );
-for (const name of ['tfjs-backend-wasm', 'tfjs-backend-wasm-simd'])
-  copyFileSync(
-    `node_modules/@tensorflow/tfjs-backend-wasm/dist/${name}.wasm`,
-    `dist/differentiate/autodiff/${name}.wasm`,
-  );
+// With SIMD only, which every processor has that Node 20 is made for; on any other the backend does not start, and cpu takes its place.
+copyFileSync(
+  'node_modules/@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm',
+  'dist/differentiate/autodiff/tfjs-backend-wasm-simd.wasm',
+);
 const { notice, bundled } = noticeOf(built.flatMap(({ metafile }) => Object.keys(metafile.inputs)));
 writeFileSync('NOTICE', notice);
 writeFileSync('dist/bundled.json', `${JSON.stringify(bundled, null, 2)}\n`);
