@@ -687,8 +687,10 @@ export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
 function titleOfFailure({ cause, verdict, stepUnit }: RunReport): string | null {
   if (cause?.failure === undefined || cause.step === null) return null;
   const where = at(cause.step, stepUnit);
+  if (cause.trigger === 'schedule' && verdict.recoveredStep !== null)
+    return `RECOVERED from the restart of the schedule at ${where}`;
   if (cause.trigger === 'schedule') return `HIGHER since the schedule restarted at ${where}, as planned`;
-  if (verdict.class !== 'healthy' || cause.trigger === 'none-found') return null;
+  if (verdict.class !== 'healthy') return null;
   switch (cause.trigger) {
     case 'evaluation':
       return 'TRAINING IS HEALTHY, the evaluation is not';
@@ -706,6 +708,14 @@ const withoutCrash = (run: RunReport): RunReport => ({
   findings: run.findings.filter(({ id }) => id !== 'job-crashed'),
 });
 
+/** Whether the loss of a run without an incident ends no lower than it began. */
+const learntNothing = ({ verdict }: RunReport): boolean =>
+  verdict.class === 'healthy' && verdict.provenBy?.learnt.holds === false;
+
+/** The test that distinguishes what keeps a loss from falling. */
+const ONE_BATCH =
+  'Unless the weights were trained before, train on one batch alone for 200 steps. If its loss falls to near 0, labels or inputs do not belong together; if it does not, no gradient gets through (rate, initial weights, frozen parameters).';
+
 /** The first line, and how grave it is: what ended the process, else a failure that the loss does not show, else the verdict. */
 function firstLineOf(
   run: RunReport,
@@ -720,6 +730,8 @@ function firstLineOf(
   if (failure !== null) return { mood: 'doubtful', title: failure };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
   if (hasErrors) return { mood: 'bad', title: 'THE LOSS IS HEALTHY, THE RUN IS NOT' };
+  if (!hasWarning && learntNothing(run))
+    return { mood: 'doubtful', title: 'STEADY, but the loss does not fall' };
   return {
     mood: hasWarning || hasTrouble ? 'doubtful' : CLASS_MOODS.healthy,
     title: hasWarning ? 'HEALTHY, with a warning' : titleOf(run),
@@ -737,13 +749,14 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const fix = fixOf(run);
   const healthy = run.verdict.class === 'healthy';
   const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
-  const noted = mood === 'good' ? alsoOf(run, true) : null;
+  const isWell = mood === 'good' || learntNothing(run);
+  const noted = isWell ? alsoOf(run, true) : null;
   return {
     mood,
     title,
     change: changeOf(run),
     facts: factsOf(run, report.skipped),
-    checked: mood === 'good' ? proofsOf(run) : null,
+    checked: isWell ? proofsOf(run) : null,
     parts: [
       ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
       ...(job !== null
@@ -757,6 +770,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
       ...codeOf(run),
       ...(also === null ? [] : [{ label: 'Also', ...also }]),
       ...(noted === null ? [] : [{ label: 'Noted', ...noted }]),
+      ...(learntNothing(run) ? [{ label: 'Try', text: ONE_BATCH }] : []),
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),
     ],
     tried: triedOf(run),

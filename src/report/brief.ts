@@ -86,6 +86,7 @@ const PART_LINES: Readonly<Record<string, number>> = {
   Where: 2,
   Why: 4,
   Fix: 3,
+  Try: 3,
   Tried: 2,
   Also: 4,
   Beware: 2,
@@ -215,6 +216,7 @@ function moreLine(run: RunReport, report: Report, { checked }: Answer, width: nu
   const line = (): string =>
     `  ${proofs.length === 0 ? '' : `${proofs.join(' · ')}. `}More: ${parts.join(' · ')}`;
   // What may go first are the last of the proofs, which are of least use, then what is before the last page.
+  while (parts.length > (kind === undefined ? 1 : 2) && line().length > width) parts.splice(1, 1);
   while (proofs.length > 1 && line().length > width) proofs.pop();
   while (parts.length > 1 && line().length > width)
     parts.splice(checked === null || parts.length > 2 ? -2 : -1, 1);

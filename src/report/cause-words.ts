@@ -28,5 +28,4 @@ export const causeWords = ({ trigger, confidence, statement, failure }: Cause): 
     : `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
 
 /** Whether there is something to tell: an incident, or a failure beyond the loss. */
-export const isTold = ({ onsetStep, trigger }: Cause): boolean =>
-  onsetStep !== null || trigger !== 'none-found';
+export const isTold = ({ onsetStep, failure }: Cause): boolean => onsetStep !== null || failure !== undefined;

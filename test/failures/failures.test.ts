@@ -81,6 +81,10 @@ const CASES: Readonly<
 > = {
   'scaler-skips-every-step': {
     shows: {
+      'a scale that is lost and stays': runOf({
+        loss: calm,
+        scale: exact(400, (i) => (i < 300 ? 65536 : 1e-6)),
+      }),
       'a scale that falls to the end': runOf({
         loss: calm,
         scale: exact(400, (i) => (i < 300 ? 65536 : 65536 / 2 ** (i - 299))),
@@ -230,12 +234,17 @@ const CASES: Readonly<
         norms: noisy(400, (i) => (i < 250 ? 1 : 8), 3),
         settings: { world_size: 8 },
       }),
-    },
-    not: {
-      'a norm that is 5 times as large with 8 ranks': runOf({
+      'a norm that is 5 times as large, whatever made it': runOf({
         loss: calm,
         norms: noisy(400, (i) => (i < 250 ? 1 : 5), 3),
         settings: { world_size: 8 },
+      }),
+    },
+    not: {
+      'a norm that halves slowly': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : 0.5 + 0.5 * Math.exp((250 - i) / 30)), 3),
+        settings: { world_size: 2 },
       }),
       'a norm that grows slowly to 8 times': runOf({
         loss: calm,

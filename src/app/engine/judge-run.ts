@@ -20,7 +20,7 @@ import type { Run } from '../../model/run.ts';
 import { type AuditLook, NO_AUDIT } from './audit-run.ts';
 import type { RunEvidence } from './evidence.ts';
 import { type CaptureLook, NO_CAPTURE } from './follow-captures.ts';
-import { coverageOfJudged, withProofs } from './proofs.ts';
+import { coverageOfJudged, learntProof, withProofs } from './proofs.ts';
 import { lossesApart } from './which-run.ts';
 
 export interface JudgeOptions {
@@ -87,7 +87,13 @@ export function judgementOf(
     else if (outcome.kind === 'error') failedDetectors.push({ id, error: outcome.error });
     else if (whole && outcome.kind === 'not-applicable') notRun.push({ id, reason: outcome.reason });
   }
-  const verdict = withProofs(judged.verdict, coverageOfJudged(run, judged), findings, detectorsRun);
+  const verdict = withProofs(
+    judged.verdict,
+    coverageOfJudged(run, judged),
+    findings,
+    detectorsRun,
+    judged.verdict.provenBy?.learnt ?? learntProof(run, judged),
+  );
   return {
     judged: { ...judged, verdict },
     thresholds: changed,

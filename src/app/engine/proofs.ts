@@ -2,9 +2,10 @@
 
 import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
-import type { JudgedRun } from '../../judge/incidents/verdict.ts';
+import { learntOf } from '../../judge/incidents/never-learned.ts';
+import { type JudgedRun, levelSaysLittle } from '../../judge/incidents/verdict.ts';
 import type { Finding } from '../../model/finding.ts';
-import { counted } from '../../model/format-number.ts';
+import { counted, formatNumber } from '../../model/format-number.ts';
 import type { Proof } from '../../model/proofs.ts';
 import type { RunVerdict } from '../../model/report.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
@@ -24,6 +25,23 @@ const NOT_COUNTED: Proof = {
   statement: 'the loss records of this log were not counted a second time',
 };
 const NOT_TESTED: Proof = { holds: null, statement: 'whether it learnt was not tested' };
+
+/** Whether a run of one attempt ends below the level that it began with, by the noise of both. */
+export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
+  if (
+    loss === null ||
+    loss.series.role !== 'loss' ||
+    run.attempts.length > 1 ||
+    levelSaysLittle(run, loss.series)
+  )
+    return NOT_TESTED;
+  const values = Float64Array.from(loss.series.value);
+  const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
+  const { holds, untrained, end } = learntOf(values, onset, settings.learntPoints);
+  const levels = `${formatNumber(untrained, 'brief')} → ${formatNumber(end, 'brief')}`;
+  if (holds === null) return NOT_TESTED;
+  return { holds, statement: holds ? `learnt: ${levels}` : `no lower than at first: ${levels}` };
+}
 
 /** What else was looked at, and whether it contradicts a calm loss. */
 function wholeOf(findings: readonly Finding[], detectorsRun: readonly string[]): Proof {

@@ -89,7 +89,7 @@ function seen(
     confidence: 'likely',
     lead: 'one batch broke it',
     step,
-    statement: `${words}; look at the batch of step ${step}, not at the learning rate: NaN or infinity in its rows, the logarithm of 0 or a division by 0 does that in one step`,
+    statement: `${words}; look at the batch of step ${step}, not at the learning rate: a value that is not finite in its rows, the logarithm of 0 or a division by 0 does that in one step`,
     evidence: [evidenceOf(log, words, calm.usual)],
     remedy: {
       action: 'fix-data',

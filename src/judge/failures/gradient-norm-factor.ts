@@ -1,7 +1,7 @@
 import type { Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
-import type { KnownFailure } from './failure.ts';
+import type { FoundFailure, KnownFailure } from './failure.ts';
 import { type LogEvidence, lastBefore, levelBefore, levelFrom } from './log-evidence.ts';
 
 /** Points before and after a change that make its levels, and over which it has to last. */
@@ -14,6 +14,8 @@ const [EQUAL, STEADY] = [0.03, 0.15];
 const EARLIER = 0.5;
 /** Standard errors by which the loss may have moved. */
 const UNMOVED = 3;
+/** Share of its level that a loss which still learns may come down to meanwhile. */
+const LEARNS = 0.8;
 
 /** Settings that a wrong reduction multiplies by: ranks, accumulated batches, the loss scale. */
 const NUMBERS =
@@ -37,10 +39,9 @@ export const gradientNormFactor: KnownFailure = {
   ],
   docs: {
     summary:
-      'The gradient norm is multiplied by a number of the configuration at one step and to the end, under a loss that does not move.',
-    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, every norm after it is outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss does not move by ${UNMOVED} standard errors. The factor is within ${100 * EQUAL} % of a setting: ranks, accumulated batches, the loss scale.`,
-    notThis:
-      'A norm that changes by another factor: then it became k times as large, and the cause stays open (`gradient-norm-spike`). A norm that grows slowly, as in many healthy runs.',
+      'The gradient norm is multiplied by a factor at one step and to the end, under a loss that does not move.',
+    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, every norm after it is outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss does not rise by ${UNMOVED} standard errors, and does not fall to ${LEARNS} of its level. The factor is within ${100 * EQUAL} % of a setting: ranks, accumulated batches, the loss scale; else the cause stays open.`,
+    notThis: 'A norm that grows slowly, as in many healthy runs.',
     whatToDo:
       'Look at the reduction: a sum over ranks or accumulated batches where a mean was before, a scaled gradient that is clipped or stepped before it is unscaled. A recorded capture confirms it: the audit divides the gradient by that of the mean loss of the batches.',
   },
@@ -58,10 +59,32 @@ export const gradientNormFactor: KnownFailure = {
         Number(value) >= LEAST &&
         Math.min(Math.abs(factor / Number(value) - 1), Math.abs(factor * Number(value) - 1)) <= EQUAL,
     );
-    if (setting === undefined) return null;
-    const [name, value] = setting;
     const step = norms.step.at(at)!;
     const statement = `the gradient norm becomes ${formatNumber(factor, 'brief')} times as large at ${run.stepUnit} ${step} (${formatNumber(before)} before, ${formatNumber(after)} from there on) while the loss does not move`;
+    const evidence: FoundFailure['evidence'] = [
+      {
+        id: 'gradient-norm',
+        statement,
+        value: after,
+        unit: 'norm',
+        usual: null,
+        at: { step, batchStep: null },
+      },
+    ];
+    if (setting === undefined)
+      return {
+        trigger: 'none-found',
+        confidence: null,
+        step,
+        factor,
+        statement: `${statement}; it stays so, and no setting in the log is that number`,
+        evidence,
+        remedy: {
+          action: 'fix-code',
+          statement: `look at what changed at ${run.stepUnit} ${step}: ranks, accumulated batches, the loss scale, the reduction of the loss, or what the norm is taken over; the gradient of one batch, computed before and after that change, confirms the factor ${formatNumber(factor, 'brief')}`,
+        },
+      };
+    const [name, value] = setting;
     return {
       trigger: 'code',
       confidence: 'likely',
@@ -69,16 +92,7 @@ export const gradientNormFactor: KnownFailure = {
       step,
       factor,
       statement: `${statement}; ${name} is ${value}`,
-      evidence: [
-        {
-          id: 'gradient-norm',
-          statement,
-          value: after,
-          unit: 'norm',
-          usual: null,
-          at: { step, batchStep: null },
-        },
-      ],
+      evidence,
       remedy: {
         action: 'fix-code',
         statement: `look at what changed in accumulation, reduction over ranks and unscaling at ${run.stepUnit} ${step}; the gradient of one batch, computed with and without it, confirms the factor ${formatNumber(factor, 'brief')}`,
@@ -114,6 +128,7 @@ function lossStays({ loss }: LogEvidence, step: number): boolean {
   const [before, after] = [loss!.value.subarray(at - LEVEL, at), loss!.value.subarray(at, at + LEVEL)];
   const [a, b] = [medianOf(before), medianOf(after)];
   const noise = MAD_TO_SIGMA * medianOf(before.map((one) => Math.abs(one - a)));
-  // The error of a median of noise is a quarter more than that of a mean.
-  return Math.abs(b - a) <= UNMOVED * 1.25 * noise * Math.sqrt(2 / LEVEL);
+  // The error of a median of noise is a quarter more than that of a mean. A loss that still learns may come down.
+  const error = 1.25 * noise * Math.sqrt(2 / LEVEL);
+  return b <= a + UNMOVED * error && b >= Math.min(a - UNMOVED * error, LEARNS * a);
 }

@@ -3,7 +3,14 @@
 import type { CauseEvidence } from '../../model/cause.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import type { KnownFailure } from './failure.ts';
-import { calmBefore, type LogEvidence, lastBefore, type Points } from './log-evidence.ts';
+import {
+  calmBefore,
+  type LogEvidence,
+  lastBefore,
+  levelBefore,
+  levelFrom,
+  type Points,
+} from './log-evidence.ts';
 
 export const openCause: KnownFailure = {
   id: 'cause-not-shown',
@@ -42,7 +49,10 @@ export const openCause: KnownFailure = {
     const statement = [
       `the log does not show what changed${seen === null ? '' : `: ${seen}`}`,
       ...(jump === null ? [] : [jump]),
-      ...(slow
+      ...(isUntrained(log)
+        ? ['it is back at the loss that the untrained network had: what was learnt is lost']
+        : []),
+      ...(slow && !isUntrained(log)
         ? [
             'a slow rise comes from data that change slowly, or from a rate that is too high for how sharp the loss has become',
           ]
@@ -73,6 +83,19 @@ function lookAtWeights({ run, norms, rates }: LogEvidence, onsetStep: number, sl
   return run.stepUnit === 'step'
     ? `evaluate weights from after ${unit} ${onsetStep} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${slow ? '' : `; then go back to a checkpoint before ${unit} ${onsetStep}, ${log}, and run it again`}`
     : `compare the data and the settings of ${unit} ${onsetStep} with those before; go back to a checkpoint before it, ${log}, and run it again`;
+}
+
+/** Share of its first level within which a loss is that of the untrained network, and below which it had learnt. */
+const [UNTRAINED, LEARNT] = [0.05, 0.8];
+
+/** Whether a loss that had come down ends at its first level again. */
+function isUntrained({ loss, onset }: LogEvidence): boolean {
+  if (loss === null || onset < 1) return false;
+  const first = levelFrom(loss.value, 0, 5);
+  const end = levelBefore(loss.value, loss.value.length);
+  return (
+    first > 0 && Math.abs(end / first - 1) <= UNTRAINED && levelBefore(loss.value, onset) <= LEARNT * first
+  );
 }
 
 /** Times the usual range that a loss jumps to in one step. */
