@@ -30,7 +30,7 @@ export function proofsOf({
   const passed = detectorsRun.filter((kind) => findings.every(({ id }) => id !== kind)).length;
   const missing = EVIDENCE.flatMap(([kind, name]) => (notRun.some(({ id }) => id === kind) ? [name] : []));
   return [
-    ...(proven.length === 0 ? [counted(passed, 'check') + ' passed'] : proven),
+    ...(proven.length === 0 ? [`${counted(passed, 'check')} passed`] : proven),
     ...(missing.length === 0 ? [] : [`not seen: ${missing.join(', ')}`]),
   ];
 }

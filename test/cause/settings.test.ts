@@ -134,7 +134,17 @@ describe('a layer that is trained from a step on', () => {
 describe('the audit beside a guess', () => {
   const link = (given: Partial<AuditLink>): Audit =>
     ({
-      links: [{ id: 'x', outcome: 'broken', follows: null, confidence: 'shown', fix: 'f', statement: 's', ...given }],
+      links: [
+        {
+          id: 'x',
+          outcome: 'broken',
+          follows: null,
+          confidence: 'shown',
+          fix: 'f',
+          statement: 's',
+          ...given,
+        },
+      ],
     }) as unknown as Audit;
   const guess = (given: Partial<Cause>): Cause => ({ ...causeOf([]), ...given });
   const asked = (cause: Cause, audit: Audit) =>
