@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStudy } from '../../src/experiment/study/open-study.ts';
-import { queueRunner } from '../../src/experiment/study/queue.ts';
+import { jobFrom, joinChunks, queueRunner, startWorker } from '../../src/experiment/study/queue.ts';
 import { shownUrl } from '../../src/experiment/study/redis.ts';
 import { setupFromBytes, setupToBytes } from '../../src/experiment/study/setup-bytes.ts';
 import { createTrainer } from '../../src/experiment/study/train-cell.ts';
@@ -27,6 +27,39 @@ it('the setup that a worker gets trains the same cell, bit for bit', async () =>
   expect(sent.rows.features[0]!.buffer).toBeInstanceOf(SharedArrayBuffer);
   const bytes = await setupToBytes(setup);
   await expect(setupFromBytes(bytes.subarray(0, bytes.length - 100))).rejects.toThrow();
+});
+
+it('a job is a cell of a study, or it is not run', () => {
+  const study = 'ab'.repeat(32);
+  const cell = { model: 'small', rule: 'none', label: 'global-norm:1', learningRate: 0.1, seed: 0 };
+  expect(jobFrom({ study, cell })).toEqual({ study, cell });
+  // Members that no cell has are left behind.
+  expect(jobFrom({ study, cell: { ...cell, more: 1 }, other: 2 })).toEqual({ study, cell });
+  const others: unknown[] = [
+    ...[null, 7, 'text', [], {}, { study }, { cell }, { study, cell: null }, { study, cell: 7 }],
+    ...['x', `${study}0`, '../../etc', 1].map((name) => ({ study: name, cell })),
+    ...[
+      { label: 'no-such-rule' },
+      { label: undefined },
+      { label: 'x'.repeat(2000) },
+      { label: '__proto__' },
+      { model: 3 },
+      { learningRate: 0 },
+      { learningRate: '0.1' },
+      { learningRate: Number.NaN },
+      { seed: -1 },
+      { seed: 0.5 },
+      { seed: null },
+    ].map((change) => ({ study, cell: { ...cell, ...change } })),
+  ];
+  for (const data of others) expect(jobFrom(data), JSON.stringify(data)).toBeNull();
+});
+
+it('a setup is put together from all of its chunks, of which there are not millions', () => {
+  const chunks = { 0: Buffer.from('a'), 1: Buffer.from('b') };
+  expect(joinChunks(2, chunks).toString()).toBe('ab');
+  for (const count of [0, -1, 0.5, Number.NaN, 3, 4e7, 2 ** 53])
+    expect(() => joinChunks(count, chunks)).toThrow();
 });
 
 it('the password of a URL is never shown', () => {
@@ -113,6 +146,45 @@ describe.skipIf(!hasRedis)('on a Redis', () => {
     expect(await client.exists(list, `clippy-diag:setup:${info.key}`)).toBe(0);
     client.disconnect();
   });
+
+  it('jobs that are no cells kill no worker: it trains the cell that comes after them', async () => {
+    const { setup, info } = await openStudy(STUDY);
+    const load = (name: string) => import(name);
+    const { Queue } = await load('bullmq');
+    const { Redis: Client } = await load('ioredis');
+    const connection = new Client(redis.url, { maxRetriesPerRequest: null });
+    const io = {
+      now: Date.now,
+      sleep: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)),
+      remark: async () => {},
+    };
+    const hostile = new Queue('clippy-diag-hostile', { connection });
+    const good = { model: 'small', rule: 'none', label: 'none', learningRate: 0.1, seed: 0 };
+    for (const cell of [
+      null,
+      7,
+      { ...good, label: 'no-such-rule' },
+      { ...good, model: 'no-such-model' },
+      undefined,
+    ])
+      await hostile.add('cell', { study: info.key, cell });
+    await hostile.add('cell', null);
+    const runner = await queueRunner({ key: info.key, setup }, { ...io, url: redis.url, version: 'hostile' });
+    const worker = await startWorker({ ...io, url: redis.url, version: 'hostile', threads: 1 });
+    try {
+      const taken: string[] = [];
+      const done = async (cell: unknown): Promise<void> => void taken.push(JSON.stringify(cell));
+      await runner.run([good], done, () => true);
+      expect(taken).toEqual([JSON.stringify(createTrainer(setup).cell(good))]);
+      expect(worker.counts().trained).toBe(1);
+      expect(await hostile.getFailedCount()).toBeGreaterThanOrEqual(4);
+    } finally {
+      await worker.stop();
+      await runner.close();
+      await hostile.close();
+      connection.disconnect();
+    }
+  }, 60_000);
 
   it('a cell that no worker can train is reported as crashed, and the others go on', async () => {
     const { setup, info } = await openStudy(STUDY);

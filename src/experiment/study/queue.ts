@@ -7,8 +7,9 @@
  * cell again, and the bits are the same.
  */
 import { createHash } from 'node:crypto';
-import { toJson } from '../../model/json.ts';
+import { isJsonObject, toJson } from '../../model/json.ts';
 import type { StudyCell } from '../../model/study.ts';
+import { parseRule } from '../../step/rules/parse.ts';
 import { idOf } from './plan.ts';
 import { openRedis, type Queue, type RedisClient, shownUrl } from './redis.ts';
 import { cellFrom } from './results-file.ts';
@@ -21,6 +22,35 @@ import { type CellKey, crashedCell, type StudySetup } from './train-cell.ts';
 interface CellJob {
   readonly study: string;
   readonly cell: CellKey;
+}
+
+/** A study's key, as SHA-256 in hexadecimal. */
+const KEY = /^[0-9a-f]{64}$/;
+/** Longest name of a model, a row or a rule. */
+const MOST_NAME = 1000;
+/** Chunks that a setup is stored in at most: 4 GB. */
+const MOST_CHUNKS = 128;
+
+/**
+ * What a job says, where it is a job: anybody who reaches the Redis can write one.
+ *
+ * @returns null for anything else; the rule of the cell is one that is known
+ */
+export function jobFrom(data: unknown): CellJob | null {
+  if (!isJsonObject(data) || !isJsonObject(data.cell)) return null;
+  const { study, cell } = data;
+  const { model, rule, label, learningRate, seed } = cell;
+  const isName = (value: unknown): value is string => typeof value === 'string' && value.length <= MOST_NAME;
+  const isRate = typeof learningRate === 'number' && Number.isFinite(learningRate) && learningRate > 0;
+  if (typeof study !== 'string' || !KEY.test(study) || !isRate) return null;
+  if (!isName(model) || !isName(rule) || !isName(label)) return null;
+  if (typeof seed !== 'number' || !Number.isSafeInteger(seed) || seed < 0) return null;
+  try {
+    if (parseRule(label).length !== 1) return null;
+  } catch {
+    return null;
+  }
+  return { study, cell: { model, rule, label, learningRate, seed } };
 }
 
 /** Jobs that a coordinator has in Redis at most: enough for thousands of threads, and few megabytes. */
@@ -116,11 +146,14 @@ export async function queueRunner(
     );
   /** Cells that no worker could give a result of, with why. */
   const takeFailed = async (): Promise<StudyCell[]> => {
-    const mine = (await queue.getFailed(0, PAGE - 1)).filter(({ data }) => data.study === study.key);
-    const cells = mine.map(({ data, failedReason = 'no reason was given' }) =>
-      crashedCell(data.cell, new Error(`no worker could train it: ${failedReason}`)),
+    const mine = (await queue.getFailed(0, PAGE - 1)).flatMap((job) => {
+      const known = jobFrom(job.data);
+      return known?.study === study.key ? [{ job, cell: known.cell }] : [];
+    });
+    const cells = mine.map(({ job: { failedReason = 'no reason was given' }, cell }) =>
+      crashedCell(cell, new Error(`no worker could train it: ${failedReason}`)),
     );
-    for (const job of mine) await job.remove();
+    for (const { job } of mine) await job.remove();
     return cells;
   };
 
@@ -238,10 +271,16 @@ export async function startWorker(options: QueueOptions & { readonly threads: nu
   const pools = poolsOf(redis, options.threads);
   const worker = new bullmq.Worker<CellJob>(
     queueOf(options.version),
-    async ({ data: { study, cell } }) => {
-      const pool = await pools.of(study);
+    async ({ data }) => {
+      const job = jobFrom(data);
+      // Checked before anything is run: the job fails, and the worker goes on.
+      if (job === null) throw new Error('it is not a cell of a study');
+      const { study, cell } = job;
+      const opened = await pools.of(study);
       // Nobody waits for it: its coordinator has all cells, or will add this one again.
-      if (pool === null) return;
+      if (opened === null) return;
+      const { pool, models } = opened;
+      if (!models.includes(cell.model)) throw new Error('its study has no such model');
       working++;
       // Waiting for Redis is no work: a worker that is to end when it is idle ends.
       const result = await pool.train(cell).finally(() => {
@@ -290,23 +329,54 @@ export async function startWorker(options: QueueOptions & { readonly threads: nu
 /** Studies of which a worker keeps threads and data. */
 const MOST_POOLS = 3;
 
+interface OpenedPool {
+  readonly pool: ThreadPool;
+  /** Names of the study's models. */
+  readonly models: readonly string[];
+}
+
+/** @throws Error where the count is not one, or a chunk is missing */
+export function joinChunks(count: number, chunks: Readonly<Record<string, Buffer | undefined>>): Buffer {
+  if (!Number.isSafeInteger(count) || count < 1 || count > MOST_CHUNKS)
+    throw new Error('the setup of its study has no count of chunks');
+  return Buffer.concat(
+    Array.from({ length: count }, (_, i) => {
+      const chunk = chunks[i];
+      if (chunk === undefined) throw new Error('the setup of its study lacks a chunk');
+      return chunk;
+    }),
+  );
+}
+
+/** Whether a setup has the members that threads read; what is wrong within them makes cells that crash. */
+const isSetup = (setup: unknown): setup is StudySetup =>
+  isJsonObject(setup) &&
+  Array.isArray(setup.models) &&
+  setup.models.every((model: unknown) => isJsonObject(model) && typeof model.name === 'string') &&
+  Array.isArray(setup.phases) &&
+  Array.isArray(setup.tasks) &&
+  isJsonObject(setup.rows) &&
+  isJsonObject(setup.optimizer);
+
 /** Threads for each study; of too many, those of the study that was opened first end once their cells are done. */
 function poolsOf(redis: RedisClient, threads: number) {
-  const pools = new Map<string, Promise<ThreadPool | null>>();
-  const open = async (study: string): Promise<ThreadPool | null> => {
+  const pools = new Map<string, Promise<OpenedPool | null>>();
+  const open = async (study: string): Promise<OpenedPool | null> => {
     const { count, ...chunks } = await redis.hgetallBuffer(setupOf(study));
     if (count === undefined) return null;
-    const bytes = Buffer.concat(Array.from({ length: Number(count) }, (_, i) => chunks[i]!));
-    return threadPool(await setupFromBytes(bytes), threads);
+    const bytes = joinChunks(Number(count.toString()), chunks);
+    const setup: unknown = await setupFromBytes(bytes);
+    if (!isSetup(setup)) throw new Error('the setup of its study is not one');
+    return { pool: threadPool(setup, threads), models: setup.models.map(({ name }) => name) };
   };
   const end = async (study: string): Promise<void> => {
     const pool = pools.get(study);
     pools.delete(study);
-    await (await pool?.catch(() => null))?.close();
+    await (await pool?.catch(() => null))?.pool.close();
   };
   return {
     /** Null where Redis has no data of the study. @throws what reading them throws */
-    async of(study: string): Promise<ThreadPool | null> {
+    async of(study: string): Promise<OpenedPool | null> {
       let pool = pools.get(study);
       if (pool === undefined) {
         pool = open(study);
