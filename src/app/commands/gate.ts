@@ -75,7 +75,9 @@ export default command({
       const read = await readGateEvidence(paths, { ...options, onProgress: (what) => status(shown(what)) });
       const { report, runs } = shown(read);
       const warnings = [...report.warnings, ...(await changed()).map((error) => error.toRecord())];
-      return { report: { ...report, warnings }, runs };
+      const { comparisons } = read;
+      const compared = comparisons === undefined ? {} : { comparisons };
+      return { report: { ...report, warnings }, runs, ...compared };
     }).finally(() => status(''));
     const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
     // Its schema takes a library that no gate without a baseline is to wait for.

@@ -33,6 +33,16 @@ export async function comparePaths(
   );
 }
 
+/** Compares a run of which the evidence was gathered with the one under a path. @throws as {@link comparePaths} */
+export const compareWithPath = (
+  path: string,
+  other: RunEvidence,
+  options: CollectOptions,
+): Promise<RunComparison> =>
+  withSides([path], { ...options, onDamage: () => {} }, [], (sides) =>
+    compareSides(sides, [sideOfEvidence(other)]),
+  );
+
 /** Compares two runs of which the evidence was gathered: their logs and captures. */
 export const compareEvidence = (one: RunEvidence, other: RunEvidence): Promise<RunComparison> =>
   compareSides([sideOfEvidence(one)], [sideOfEvidence(other)]);

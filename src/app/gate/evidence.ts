@@ -2,6 +2,7 @@
 import { resolve, sep } from 'node:path';
 import { AUDIT_FINDINGS } from '../../judge/findings/audit-links.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
+import type { RunComparison } from '../../model/comparison.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { isGlob, matchesGlob } from '../../model/glob.ts';
 import type { Report, RunReport } from '../../model/report.ts';
@@ -18,7 +19,7 @@ import type { InputFile } from '../engine/input-file.ts';
 import { judgementOf, thresholdsFor } from '../engine/judge-run.ts';
 import { assembleReport, runReport } from '../engine/report.ts';
 import { fromLogAlone } from '../engine/what-if.ts';
-import { thresholdsFor as numbersFor, rulesAsked } from './for-run.ts';
+import { thresholdsFor as numbersFor, rulesAsked, rulesFor } from './for-run.ts';
 import type { GateEvidence } from './judge.ts';
 import type { GateConfig } from './resolve-config.ts';
 import { type SettleOptions, stillWritten } from './settled.ts';
@@ -99,8 +100,29 @@ export async function readGateEvidence(
       warnings: [...[...found.errors, ...changed].map((error) => error.toRecord()), ...evidence.warnings],
     });
     const points = new Map(evidence.runs.map(({ run }) => [run.id, run]));
-    return together([...reports, report], points, about, rewritten);
+    const read = together([...reports, report], points, about, rewritten);
+    const comparisons = await comparisonsOf(evidence.runs, options);
+    return comparisons.size === 0 ? read : { ...read, comparisons };
   });
+}
+
+/** Each run against those that rules `same-as` of its own name. Another run that cannot be read is an error. */
+async function comparisonsOf(
+  runs: readonly RunEvidence[],
+  options: GateReadOptions,
+): Promise<NonNullable<GateEvidence['comparisons']>> {
+  const { config } = options;
+  const compared = new Map<string, Map<string, RunComparison>>();
+  if (config === undefined) return compared;
+  for (const one of runs)
+    for (const { sameAs, severity } of rulesFor(one.run, config)) {
+      if (sameAs === undefined || severity === 'off') continue;
+      const { compareWithPath } = await import('../engine/compare-inputs.ts');
+      const own = compared.get(one.run.id) ?? new Map<string, RunComparison>();
+      own.set(sameAs, await compareWithPath(sameAs, one, options));
+      compared.set(one.run.id, own);
+    }
+  return compared;
 }
 
 /** Files in a capture that are watched: far more than any has. */

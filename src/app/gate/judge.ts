@@ -3,6 +3,7 @@
  * for whatever reason, is `inconclusive`, and so is the gate.
  */
 
+import type { RunComparison } from '../../model/comparison.ts';
 import type { Severity } from '../../model/finding.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import type { GateProblem, GateResult, GateRule } from '../../model/gate.ts';
@@ -13,6 +14,7 @@ import { judgeBaseline } from './baseline.ts';
 import type { Baseline } from './baseline-file.ts';
 import { otherThresholds, rulesFor } from './for-run.ts';
 import { judgeFindings } from './judge-findings.ts';
+import { judgeSameAs } from './judge-same-as.ts';
 import { judgeThreshold, refusedIn } from './judge-series.ts';
 import { asJudged, type Judged, type Judgement, worst } from './judgement.ts';
 import { reportProblems, runProblems } from './problems.ts';
@@ -26,6 +28,8 @@ export interface GateEvidence {
    * series only.
    */
   readonly runs: ReadonlyMap<string, Run>;
+  /** Of each run, by its id, the comparisons that rules ask for, by the absolute path of the other run. */
+  readonly comparisons?: ReadonlyMap<string, ReadonlyMap<string, RunComparison>>;
   /** The baseline that the config names. */
   readonly baseline: Baseline | null;
 }
@@ -56,9 +60,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
       if (rule.severity === 'off') continue;
       if (rule.threshold !== null)
         for (const run of group.runs) problems.push(...refusedProblems(rule.threshold, run, problems));
-      const judged = group.runs.map((run) =>
-        judgeRule(rule, run, evidence.runs.get(run.id), madeWithOthers.get(run)!),
-      );
+      const judged = group.runs.map((run) => judgeRule(rule, run, evidence, madeWithOthers.get(run)!));
       const absent = judged.find((judgement) => 'missing' in judgement);
       if (absent !== undefined && 'missing' in absent && rule.missing !== 'error') {
         skipped.push({
@@ -70,8 +72,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
         continue;
       }
       const present = judged.map((judgement) => asJudged(judgement, rule));
-      const joined =
-        config.aggregate === 'worst' ? worst(present) : joinSeeds(present, rule, config.aggregate);
+      const joined = joinSeeds(present, rule, config.aggregate);
       const open =
         joined.status === 'fail' &&
         group.runs.some((run) => incomplete.get(run.id)) &&
@@ -147,9 +148,12 @@ const asRule = (
 function judgeRule(
   rule: RuleConfig,
   report: RunReport,
-  run: Run | undefined,
+  { runs, comparisons }: GateEvidence,
   otherThresholds: string | null,
 ): Judgement {
+  if (rule.sameAs !== undefined)
+    return judgeSameAs(rule.sameAs, comparisons?.get(report.id)?.get(rule.sameAs));
+  const run = runs.get(report.id);
   return rule.threshold === null
     ? judgeFindings(rule, report, run, otherThresholds)
     : judgeThreshold({ ...rule, threshold: rule.threshold }, report, run);
@@ -174,7 +178,8 @@ function groupsOf(
 }
 
 /** One value for all seeds of a setting. A seed that could not be judged leaves the setting unjudged. */
-function joinSeeds(judged: readonly Judged[], rule: RuleConfig, how: 'median' | 'mean' | 'best'): Judged {
+function joinSeeds(judged: readonly Judged[], rule: RuleConfig, how: GateConfig['aggregate']): Judged {
+  if (how === 'worst' || rule.sameAs !== undefined) return worst(judged);
   const unjudged = judged.find(({ status }) => status === 'inconclusive');
   if (unjudged !== undefined) return unjudged;
   if (how === 'best') return judged.find(({ status }) => status === 'pass') ?? judged[0]!;

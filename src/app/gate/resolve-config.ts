@@ -16,6 +16,8 @@ export interface RuleConfig {
   readonly id: string;
   readonly severity: 'off' | 'note' | 'warning' | 'error';
   readonly threshold: Threshold | null;
+  /** Absolute path of the run that each run must be the same training as; left out of other rules. */
+  readonly sameAs?: string;
   /** Findings that are allowed. */
   readonly max: number;
   readonly missing: 'error' | 'warn' | 'skip';
@@ -104,6 +106,9 @@ export function withRules(config: GateConfig): GateConfig {
   return config;
 }
 
+/** `same-as(PATH)`: relative to the config, of a flag to the working folder. */
+const SAME_AS = /^same-as\((.+)\)$/s;
+
 /** What a rule may forbid by its name: each kind of finding, the audit, and each class of verdict that is bad. */
 export const RULE_IDS: readonly string[] = [
   ...new Set([
@@ -112,6 +117,59 @@ export const RULE_IDS: readonly string[] = [
     ...VERDICT_CLASSES.filter((name) => name !== 'healthy' && name !== 'inconclusive'),
   ]),
 ];
+
+type Where = { readonly path: string } | undefined;
+
+const optionsGiven = (entry: RuleEntry): { readonly severity: RuleConfig['severity'] } & RuleOptions =>
+  typeof entry === 'string'
+    ? { severity: entry }
+    : 'severity' in entry
+      ? entry
+      : { severity: entry[0], ...entry[1] };
+
+/** What is wrong with the options of a rule; null where nothing is. */
+function wrongOptions(
+  { max, from, to }: RuleOptions,
+  kind: 'finding' | 'threshold' | 'same-as',
+): string | null {
+  if (kind === 'threshold' && max !== undefined) return '`max` is a budget of findings, a threshold has none';
+  if (kind === 'same-as' && (max ?? from ?? to) !== undefined)
+    return 'a comparison has neither a budget nor a window';
+  return from !== undefined && to !== undefined && from > to
+    ? `its window from ${from} to ${to} is empty`
+    : null;
+}
+
+/** @throws config-bad-threshold, config-unknown-rule */
+function ruleOf(id: string, entry: RuleEntry, missing: RuleConfig['missing'], where: Where): RuleConfig {
+  const sameAs = SAME_AS.exec(id)?.[1]?.trim();
+  const threshold = sameAs === undefined ? parseThreshold(id) : undefined;
+  if (typeof threshold === 'string')
+    throw diagError('config-bad-threshold', { rule: id, problem: threshold }, where);
+  if (threshold === undefined && sameAs === undefined && !RULE_IDS.includes(id))
+    throw diagError('config-unknown-rule', { rule: id, nearest: nearest(id, RULE_IDS) }, where);
+  const given = optionsGiven(entry);
+  const kind = sameAs !== undefined ? 'same-as' : threshold !== undefined ? 'threshold' : 'finding';
+  const problem = wrongOptions(given, kind);
+  if (problem !== null) throw diagError('config-bad-threshold', { rule: id, problem }, where);
+  const { severity, max, missing: own, from, to } = given;
+  const base: Omit<RuleConfig, 'id' | 'severity' | 'threshold'> = {
+    max: 0,
+    missing,
+    from: Number.NEGATIVE_INFINITY,
+    to: Number.POSITIVE_INFINITY,
+  };
+  return {
+    ...base,
+    severity,
+    ...withoutUndefined({ max, missing: own, from, to }),
+    id,
+    threshold: threshold ?? null,
+    ...(sameAs === undefined
+      ? {}
+      : { sameAs: resolve(where === undefined ? '.' : dirname(where.path), sameAs) }),
+  };
+}
 
 /**
  * The file's rules on top of its presets, the flags' on top of both.
@@ -131,39 +189,8 @@ export function resolveConfig(
     where: { path: string } | undefined,
   ): void => {
     for (const [name, entry] of entries) {
-      const id = ruleIdOf(name);
-      const threshold = parseThreshold(id);
-      if (typeof threshold === 'string')
-        throw diagError('config-bad-threshold', { rule: id, problem: threshold }, where);
-      if (threshold === undefined && !RULE_IDS.includes(id))
-        throw diagError('config-unknown-rule', { rule: id, nearest: nearest(id, RULE_IDS) }, where);
-      const base = { max: 0, missing: file.missing ?? 'error', from: -Infinity, to: Infinity } as const;
-      const given =
-        typeof entry === 'string'
-          ? { severity: entry }
-          : 'severity' in entry
-            ? entry
-            : { severity: entry[0], ...entry[1] };
-      if (threshold !== undefined && given.max !== undefined)
-        throw diagError(
-          'config-bad-threshold',
-          { rule: id, problem: '`max` is a budget of findings, a threshold has none' },
-          where,
-        );
-      const { severity, max, missing, from, to }: { severity: RuleConfig['severity'] } & RuleOptions = given;
-      const rule: RuleConfig = {
-        ...base,
-        ...withoutUndefined({ severity, max, missing, from, to }),
-        id,
-        threshold: threshold ?? null,
-      };
-      if (rule.from > rule.to)
-        throw diagError(
-          'config-bad-threshold',
-          { rule: id, problem: `its window from ${rule.from} to ${rule.to} is empty` },
-          where,
-        );
-      into.set(id, rule);
+      const rule = ruleOf(ruleIdOf(name), entry, file.missing ?? 'error', where);
+      into.set(rule.id, rule);
     }
   };
   const rules = new Map<string, RuleConfig>();

@@ -1,0 +1,62 @@
+/** The rule `same-as(PATH)`: each judged run against another one. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { cli } from '../support/cli.ts';
+import { random } from '../support/random.ts';
+import { scratchFolders } from '../support/scratch.ts';
+
+const scratch = scratchFolders('same-as');
+
+/** A noisy loss; from step 200 on it is `times` as high. */
+function log(times: number, steps = 400): string {
+  const next = random(11);
+  return Array.from({ length: steps }, (_, step) => {
+    const loss = (2 / (1 + step / 40) + 0.5) * (1 + 0.02 * next());
+    return `{"step":${step},"loss":${loss * (step >= 200 ? times : 1)}}\n`;
+  }).join('');
+}
+
+/** Runs a gate in a folder with two logs. */
+async function gate(files: Readonly<Record<string, string>>, ...args: string[]) {
+  const cwd = scratch();
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(cwd, name), text);
+  return { cwd, ...(await cli(['gate', ...args, '--settle', '0'], { cwd })) };
+}
+
+const ALONE = ['--no-config', '--rule', 'same-as(before.jsonl)'];
+
+test('equal runs pass, runs that part fail with the step', async () => {
+  const same = await gate({ 'before.jsonl': log(1), 'after.jsonl': log(1) }, 'after.jsonl', ...ALONE);
+  expect([same.code, same.out]).toEqual([0, expect.stringContaining('pass  same-as(before.jsonl)')]);
+  const apart = await gate({ 'before.jsonl': log(1), 'after.jsonl': log(1.4) }, 'after.jsonl', ...ALONE);
+  expect([apart.code, apart.out]).toEqual([1, expect.stringMatching(/FAIL {2}same-as.*200/)]);
+});
+
+test('the path is relative to the config; a run that is not there is an error', async () => {
+  const config = 'version: 1\nrules:\n  same-as(before.jsonl): error\n';
+  const files = { 'before.jsonl': log(1), 'after.jsonl': log(1), 'policy.yaml': config };
+  const { cwd, code } = await gate(files, 'after.jsonl', '--config', 'policy.yaml');
+  expect(code).toBe(0);
+  const path = (name: string): string => join(cwd, name);
+  const elsewhere = await cli([
+    'gate',
+    path('after.jsonl'),
+    '--config',
+    path('policy.yaml'),
+    '--settle',
+    '0',
+  ]);
+  expect(elsewhere.code).toBe(0);
+  const none = await gate({ 'after.jsonl': log(1) }, 'after.jsonl', ...ALONE);
+  expect(none.code).toBe(3);
+});
+
+test('a saved report cannot be compared, and a comparison has no window', async () => {
+  const files = { 'before.jsonl': log(1), 'after.jsonl': log(1) };
+  const { cwd } = await gate(files, 'after.jsonl', ...ALONE, '--report', 'json:report.json');
+  const saved = await cli(['gate', 'report.json', ...ALONE, '--settle', '0'], { cwd });
+  expect([saved.code, saved.out]).toEqual([4, expect.stringContaining('gate the log itself')]);
+  const config = 'version: 1\nrules:\n  same-as(before.jsonl): [error, { from: 10 }]\n';
+  expect((await gate({ ...files, '.clippy-diag.yaml': config }, 'after.jsonl')).code).toBe(2);
+});
