@@ -1,5 +1,5 @@
 /** Logs in compressed files, archives, notebooks and the records of collectors: each reads as the plain file does. */
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -91,6 +91,25 @@ describe('a log in a container', () => {
     const names = logs.map(({ path }) => basename(path));
     expect(names).toEqual(expect.arrayContaining(['train.log', 'train.log.zst', 'logs.zip!1_train.txt']));
     expect(skipped.map(({ path }) => basename(path))).toContain('make.py');
+  });
+
+  it('is not looked for in archives of data that a walk meets', async () => {
+    const data = join(folder, 'data');
+    mkdirSync(data);
+    const tar = (await decompress(readFileSync(fixture('logs.tar.xz')))).bytes;
+    writeFileSync(join(data, 'images.tar'), tar.subarray(0, 3000));
+    writeFileSync(join(data, 'runs.tar'), tar);
+    writeFileSync(join(data, 'images.zip'), readFileSync(fixture('logs.zip')));
+    const { logs, errors, skipped } = await collectInputs([data]);
+    expect(errors).toEqual([]);
+    expect(logs.map(({ path }) => path.slice(data.length + 1))).toEqual([
+      'images.zip!eval/2_eval.log',
+      'runs.tar!runs/a/train.log',
+      `runs.tar!runs/${'long'.repeat(40)}/train.log`,
+    ]);
+    expect(skipped).toMatchObject([
+      { path: join(data, 'images.tar'), reason: expect.stringContaining('name it') },
+    ]);
   });
 
   it('in an archive is read in every compression', async () => {

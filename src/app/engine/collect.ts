@@ -35,7 +35,7 @@ import { isCrashFile, logBeside, withCrash } from './crash-files.ts';
 import { distinctIds } from './distinct-ids.ts';
 import { type InputFile, inputOf, openInput } from './input-file.ts';
 import { ownReport } from './own-report.ts';
-import { saying, signOfEmpty, signOfUnknown } from './says-log.ts';
+import { archiveSaysLog, nameSaysLog, saying, signOfEmpty, signOfUnknown } from './says-log.ts';
 import { CAPTURE_MANIFEST, isPassedByName, type Met, walk } from './walk.ts';
 
 interface Found<Checkpoint> {
@@ -238,6 +238,8 @@ interface Waiting {
 /** What a walk has found so far; each thing it meets becomes one of these, a checkpoint, a capture or an error. */
 interface Walk {
   readonly root: string;
+  /** What the user named: the folder that is walked, or a file. */
+  readonly named: string;
   readonly options: Reading;
   readonly found: Inputs;
   readonly logs: { readonly log: LogInput; readonly format: LogFormat; readonly order: number }[];
@@ -271,6 +273,7 @@ async function collectWalk(
 ): Promise<void> {
   const walked: Walk = {
     root,
+    named,
     options,
     found,
     logs: [],
@@ -450,6 +453,7 @@ async function readContents(
   container: Container,
   order: number,
   walked: Walk,
+  isWanted: (name: string) => boolean,
 ): Promise<void> {
   const { found, skipped, options } = walked;
   // A member has no hyperparameters in a folder of its own.
@@ -461,7 +465,7 @@ async function readContents(
   const before = found.errors.length;
   let members = 0;
   try {
-    for await (const one of container.contents()) {
+    for await (const one of container.contents(isWanted)) {
       members++;
       if (one.kind === 'passed') skipped.push({ path: one.path, reason: one.reason, order });
       else if (one.kind === 'error') found.errors.push(ofInput(one.error));
@@ -480,6 +484,19 @@ async function readContents(
       reason: `${container.kind === 'archive' ? 'an archive' : 'a notebook'} that holds no output`,
       order,
     });
+}
+
+/**
+ * Which members of an archive are read. All of them where the user named it, or where its name says log; of others that a
+ * walk meets those whose own names say log, since such archives hold data and may be large. Undefined where there are none.
+ */
+async function wantedOf(
+  { path }: InputFile,
+  container: Container,
+  { root, named }: Walk,
+): Promise<((name: string) => boolean) | undefined> {
+  if (container.kind === 'notebook' || named !== root || archiveSaysLog(path)) return () => true;
+  return (await container.names()).some(nameSaysLog) ? nameSaysLog : undefined;
 }
 
 const IN_ARCHIVE = 'is in an archive: unpack it to have it read';
@@ -503,7 +520,11 @@ async function readFile(file: InputFile, order: number, walked: Walk): Promise<P
     });
   } else if (checkpoint !== undefined) await handOn(source, checkpoint, found);
   else if (container !== undefined && options.format === undefined)
-    await closing(file, () => readContents(file, container, order, walked));
+    await closing(file, async () => {
+      const isWanted = await wantedOf(file, container, walked);
+      if (isWanted !== undefined) await readContents(file, container, order, walked, isWanted);
+      else skipped.push({ path, reason: 'an archive: name it to have the logs in it read', order });
+    });
   else if (format?.superseded !== undefined && [undefined, format.id].includes(options.format))
     waiting.push({ file, format, order });
   else

@@ -16,8 +16,10 @@ export type Contained =
 
 export interface Container {
   readonly kind: 'archive' | 'notebook';
-  /** What it holds, in order, one at a time in memory. */
-  contents(): AsyncIterable<Contained>;
+  /** What it holds, in order, one at a time in memory; of an archive only members with names that are wanted. */
+  contents(isWanted?: (name: string) => boolean): AsyncIterable<Contained>;
+  /** Names of the members, where the archive lists them without being read through. */
+  names(): Promise<readonly string[]>;
 }
 
 /** Bytes of a member: one is kept in memory while it is read. */
@@ -37,9 +39,20 @@ export function containerOf(
   head: Uint8Array,
   rawHead: Uint8Array,
 ): Container | undefined {
-  if (looksLikeZip(rawHead)) return { kind: 'archive', contents: () => withinLimit(zipContents(source)) };
-  if (isTar(head)) return { kind: 'archive', contents: () => withinLimit(tarContents(source, rawHead)) };
-  if (isNotebook(head)) return { kind: 'notebook', contents: () => cellContents(source, rawHead) };
+  const names = async (): Promise<readonly string[]> => [];
+  if (looksLikeZip(rawHead))
+    return {
+      kind: 'archive',
+      contents: (isWanted) => withinLimit(zipContents(source, isWanted)),
+      names: () =>
+        openZip(source).then(
+          (members) => [...members.keys()],
+          () => [],
+        ),
+    };
+  if (isTar(head))
+    return { kind: 'archive', contents: () => withinLimit(tarContents(source, rawHead)), names };
+  if (isNotebook(head)) return { kind: 'notebook', contents: () => cellContents(source, rawHead), names };
   return undefined;
 }
 
@@ -71,8 +84,12 @@ async function* withinLimit(contents: AsyncIterable<Contained>): AsyncGenerator<
   }
 }
 
-async function* zipContents(source: ByteSource): AsyncGenerator<Contained> {
+async function* zipContents(
+  source: ByteSource,
+  isWanted: (name: string) => boolean = () => true,
+): AsyncGenerator<Contained> {
   for (const member of (await openZip(source)).values()) {
+    if (!isWanted(member.name)) continue;
     const path = `${source.path}!${member.name}`;
     if (member.byteLength > LARGEST_MEMBER) {
       yield tooLarge(path, member.byteLength, LARGEST_MEMBER);

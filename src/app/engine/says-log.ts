@@ -35,6 +35,16 @@ export function nameSaysLog(path: string): boolean {
   return PRINTED.test(name) || Object.values<LogFormat>(LOG_FORMATS).some(({ names }) => names?.test(name));
 }
 
+/** Folders and packages of logs: `logs.zip`, `run-3.tar.gz`. A `train.zip` holds data. */
+const OF_LOGS =
+  /(^|[^a-z])(logs?|runs?|metrics?|history|outputs?|experiments?|tensorboard|wandb|mlruns)([^a-z]|$)/i;
+
+/** Whether an archive is one of logs by its name; in a folder others are most often data, and large. */
+export function archiveSaysLog(path: string): boolean {
+  const name = uncompressed(path).replace(/\.(?:zip|tar|tgz)$/i, '');
+  return PRINTED.test(name) || OF_LOGS.test(name);
+}
+
 /** The sign of a file that holds nothing, or cannot be opened: there is only its name to go by. */
 export function signOfName(path: string): Sign | undefined {
   const name = uncompressed(path);
