@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from clippy_diag.preflighting import HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
+from clippy_diag.preflighting import ADAPTS, HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
 from clippy_diag.rules import parse_rules
 
 
@@ -19,6 +19,7 @@ class Quadratic:
     """
 
     ENTRIES = 50
+    adapts = False
 
     def __init__(self, asked, steepness=(10.0, 1.0), noise=0.0, floor=0.0, learns=True):
         self.asked, self.steepness, self.noise, self.floor = asked, np.array(steepness)[:, None], noise, floor
@@ -156,3 +157,11 @@ def test_the_statement_reads_differently_for_each_verdict():
         verdict: statement_of({**base, "verdict": verdict}, None, 0.14) for verdict in ("above", "near", "well-within")
     }
     assert len(set(said.values())) == 3
+
+
+def test_the_band_reaches_further_where_the_state_adapts():
+    trial = Quadratic(0.02)
+    plain = found(Quadratic(0.02))["stableRate"]
+    trial.adapts = True
+    raised = found(trial)["stableRate"]
+    assert raised == {"low": plain["low"], "high": ADAPTS * plain["high"]}

@@ -42,6 +42,7 @@ function quadratic({
   const copy = (values: Weights) => values.map((one) => one.slice());
   return {
     asked,
+    adapts: false,
     get gradients() {
       return gradients;
     },

@@ -31,8 +31,10 @@ ERRORS, SHARE, GROWTH = 3.0, 0.1, 3.0
 LEARNT = 2 * ERRORS
 #: The most quiet steps before the answer is `cannot-tell`, and the most times that a quiet rate which is not held is lowered.
 MOST_QUIET, MOST_LOWERED = 320, 5
-#: The 80 % band: the lowest rate not held and the highest held, times these, fitted by bench/preflight.
-BAND = (1.0, 1.0)
+#: The band reaches from the highest rate held to the lowest not held. Under an optimizer that divides by its past gradients a ladder
+#: is often too low, as that state adapts after its steps: there the upper end is multiplied by this. It is the largest power of √2
+#: in the tuned half of bench/preflight with which no middle of a band is more than twice too high.
+ADAPTS = 2.0
 
 
 class How(NamedTuple):
@@ -53,6 +55,8 @@ class Trial(Protocol):
     asked: float
     #: Gradients that were computed so far.
     gradients: int
+    #: Whether the optimizer divides by its past gradients, as Adam does.
+    adapts: bool
 
     def keep(self) -> Any:
         """The present state: weights, optimizer state, buffers."""
@@ -209,7 +213,7 @@ def preflight_of(trial: Trial, seconds: float, rules: Sequence[Rules]) -> dict[s
     """
     clock = _Clock(seconds)
     answer = _find(trial, clock)
-    verdict, band = _verdict(trial.asked, answer)
+    verdict, band = _verdict(trial.asked, answer, trial.adapts)
     limit, under = _NO_LIMIT, []
     if band is not None and answer.climb is not None and answer.ladder.failed is not None:
         limit = _limit(trial, answer.climb, answer.ladder)
@@ -310,13 +314,13 @@ def _held(ladder: Ladder, rate: float) -> bool:
     return ladder.held is not None and rate <= ladder.held * 1.001
 
 
-def _verdict(asked: float, answer: _Answer) -> tuple[str, Band | None]:
+def _verdict(asked: float, answer: _Answer, adapts: bool) -> tuple[str, Band | None]:
     """The verdict, and the band of the stable rate."""
     ladder = answer.ladder
     if ladder.held is None or answer.unknown is not None:
         return "cannot-tell", None
-    low = ladder.held * BAND[0]
-    high = math.inf if ladder.failed is None else ladder.failed * BAND[1]
+    low = ladder.held
+    high = math.inf if ladder.failed is None else ladder.failed * (ADAPTS if adapts else 1.0)
     if asked < low:
         return "well-within", (low, high)
     if math.isinf(high):

@@ -382,7 +382,10 @@ function decayCaveats({ optimizers }: CurvaturePoint): string[] {
 }
 
 /** Whether the optimizers of all parameters divide their step by a P. */
-export const isPreconditioned = ({ optimizers, tensors }: CurvaturePoint): boolean =>
+export const isPreconditioned = ({
+  optimizers,
+  tensors,
+}: Pick<CurvaturePoint, 'optimizers' | 'tensors'>): boolean =>
   optimizers !== null &&
   tensors.every(({ group }) => optimizers[group]!.optimizer.preconditioner !== undefined);
 

@@ -19,8 +19,8 @@ const GROWTH = 3;
 const LEARNT = 2 * ERRORS;
 const MOST_QUIET = 320;
 const MOST_LOWERED = 5;
-/** The 80 % band: the highest rate held and the lowest not held, times these; fitted by bench/preflight. */
-const BAND = [1, 1] as const;
+/** Times the upper end of the band under an optimizer that divides by its past gradients, whose state adapts after the steps of a ladder; fitted by bench/preflight. */
+const ADAPTS = 2;
 
 type Rung = Preflight['ladder'][number];
 
@@ -39,6 +39,8 @@ export interface Trial<State> {
   readonly asked: number;
   /** Gradients that were computed so far. */
   readonly gradients: number;
+  /** Whether the optimizer divides by its past gradients, as Adam does. */
+  readonly adapts: boolean;
   keep(): State;
   put(state: State): void;
   /** Takes steps on training batches from number `first` on. @returns whether every loss and parameter was finite */
@@ -183,7 +185,7 @@ export async function climbLadder<State>(
   const begun = question.clock();
   const spent = () => (question.clock() - begun) / 1000;
   const answer = await find(trial, question, () => spent() > question.seconds);
-  const { verdict, band } = judged(trial.asked, answer);
+  const { verdict, band } = judged(trial, answer);
   const { held, failed } = answer.ladder;
   const found = band !== null && answer.climb !== null && held !== null && failed !== null;
   const { withTwice, ...limit } = found ? await limitOf(answer.climb!, held!, failed!) : NO_LIMIT;
@@ -276,12 +278,12 @@ const notLearnt = (steps: number, over: boolean, { seconds }: PreflightQuestion)
     : `In ${steps} quiet steps the loss did not fall by ${LEARNT} errors, so a collapse would not show.`;
 
 function judged<State>(
-  asked: number,
+  { asked, adapts }: Trial<State>,
   { ladder, unknown }: Answer<State>,
 ): { verdict: Preflight['verdict']; band: RateBand | null } {
   if (ladder.held === null || unknown !== null) return { verdict: 'cannot-tell', band: null };
-  const low = ladder.held * BAND[0];
-  const high = ladder.failed === null ? Number.POSITIVE_INFINITY : ladder.failed * BAND[1];
+  const low = ladder.held;
+  const high = ladder.failed === null ? Number.POSITIVE_INFINITY : ladder.failed * (adapts ? ADAPTS : 1);
   if (asked < low) return { verdict: 'well-within', band: { low, high } };
   if (!Number.isFinite(high)) return { verdict: 'cannot-tell', band: null };
   return { verdict: asked > high ? 'above' : 'near', band: { low, high } };

@@ -9,6 +9,7 @@ import { incidentOfCapture } from '../replay/capture-incident.ts';
 import { prepareReplay } from '../replay/from-capture.ts';
 import { createStepper } from '../replay/step.ts';
 import { copyTensors, type TensorState } from '../replay/tensors.ts';
+import { isPreconditioned } from './curvature.ts';
 import { climbLadder, type How, type Trial } from './ladder.ts';
 import { captureBatch, openCaptureModel } from './point.ts';
 
@@ -106,6 +107,7 @@ async function trialOf(
   const buffers = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
   return {
     asked,
+    adapts: isPreconditioned({ optimizers: setup.optimizers, tensors: initial }),
     get gradients() {
       return gradients;
     },

@@ -33,6 +33,8 @@ from .recorder import Recorder
 TRAINED = QUIET + 2 * STEPS
 #: Steps from one snapshot of the audited capture to the next, so that it holds two.
 AUDITED = 5
+#: Names of the state that optimizers divide by, in torch.optim and in optimizers that follow its names.
+DIVIDES_BY = {"exp_avg_sq", "square_avg", "sum", "exp_inf", "exp_avg_sq_row"}
 #: Least training batches; where there are fewer than TRAINED they come again.
 LEAST_TRAINED = 8
 
@@ -209,6 +211,7 @@ class _TorchTrial:
         self.twins = [twin_of(one) for one in optimizers]
         self._draws = draws_of(self.parameters)
         self.gradients = 0
+        self.adapts = False
         self._start: _State | None = None
 
     def _loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
@@ -267,6 +270,7 @@ class _TorchTrial:
                     p.data.copy_(value + how.slowed[1] * (p.data - value))
         finally:
             self.ahead.rules = own
+        self.adapts = any(DIVIDES_BY & slots.keys() for twin in self.twins for slots in twin.state.values())
         return all(bool(torch.isfinite(p.detach()).all()) for p in self.parameters)
 
     def _differentiate(self, batches: Sequence[Any]) -> torch.Tensor:
