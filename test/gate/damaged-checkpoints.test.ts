@@ -88,7 +88,7 @@ it('what is no checkpoint passes, and is told', async () => {
     ['vocab.pt', 'a Python pickle that PyTorch did not write'],
     ['model.pth', 'a Git LFS pointer'],
     ['items.index', 'in no known format'],
-    ['images.zip', 'in no known format'],
+    ['images.zip', 'an archive: name it to have the logs in it read'],
   ] as const)
     expect(out.split('\n').find((line) => line.includes(name)) ?? '').toContain(reason);
 });

@@ -54,6 +54,10 @@ export function testLines(lines: readonly string[]): void {
     writeFileSync(join(folder, 'train.jsonl'), log.replaceAll('"loss":', '"train/nll": 0.5, "loss":'));
     for (const name of ['before', 'after', 'again1', 'again2', 'again3', 'a1', 'a2', 'a3', 'b1', 'b2', 'b3'])
       writeFileSync(join(folder, `${name}.jsonl`), log);
+    writeFileSync(
+      join(folder, 'train.log'),
+      Array.from({ length: 40 }, (_, k) => `${k} | ${(2 / (k + 1)).toFixed(4)}\n`).join(''),
+    );
     copy('incident/capture', 'capture');
     copy('incident/capture', 'fixtures/incident/capture');
     copy('incident/capture/initial.safetensors', 'step-900.safetensors');

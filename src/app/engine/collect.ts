@@ -176,7 +176,7 @@ async function collectFile(path: string, options: Reading, found: Inputs): Promi
     const file = await openInput(path);
     if (file.checkpoint !== undefined && options.format === undefined)
       await handOn(file.source, file.checkpoint, found);
-    else if (file.container !== undefined && options.format === undefined) {
+    else if (await isOpened(file, options)) {
       await file.source.close();
       await collectWalk(dirname(path), only(path), options, found, path);
     } else await closing(file, () => readNamed(file, options, found));
@@ -519,7 +519,7 @@ async function readFile(file: InputFile, order: number, walked: Walk): Promise<P
       order,
     });
   } else if (checkpoint !== undefined) await handOn(source, checkpoint, found);
-  else if (container !== undefined && options.format === undefined)
+  else if (container !== undefined && (await isOpened(file, options)))
     await closing(file, async () => {
       const isWanted = await wantedOf(file, container, walked);
       if (isWanted !== undefined) await readContents(file, container, order, walked, isWanted);
@@ -547,6 +547,12 @@ async function readFile(file: InputFile, order: number, walked: Walk): Promise<P
     );
   return read;
 }
+
+/** Whether the contents of a file are read: those of an archive that is a checkpoint by its name are damaged. */
+const isOpened = async ({ path, container }: InputFile, { format }: Reading): Promise<boolean> =>
+  container !== undefined &&
+  format === undefined &&
+  (container.kind === 'notebook' || !(await isDamaged(path)));
 
 /** Whether a file in no known format is a checkpoint by its name: one that is damaged, and not something else. */
 const isDamaged = async (path: string): Promise<boolean> =>
