@@ -601,11 +601,14 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
     run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
   );
   // The first line says it of the series that was judged.
-  const isSaid = ({ id, series }: Finding): boolean =>
+  const broken = run.audit === undefined ? undefined : brokenLinks(run.audit)[0]?.statement;
+  const isSaid = ({ id, series, message }: Finding): boolean =>
     told.has(id) ||
     // What ended in NaN has NaN in its weights.
     (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
-    (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series);
+    (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series) ||
+    // The line on the code has the first broken link.
+    (id.startsWith('audit-') && broken !== undefined && message.includes(broken));
   const kinds = new Map<string, { first: Finding; count: number }>();
   for (const finding of run.findings) {
     const { id, severity, more = 0 } = finding;

@@ -26,6 +26,9 @@ const NOT_COUNTED: Proof = {
 };
 const NOT_TESTED: Proof = { holds: null, statement: 'whether it learnt was not tested' };
 
+/** Share of its first level above which a loss ends no lower than it began. */
+const AS_AT_FIRST = 0.98;
+
 /** Whether a run of one attempt ends below the level that it began with, by the noise of both. */
 export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
   if (
@@ -39,7 +42,8 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
   const { holds, untrained, end } = learntOf(values, onset, settings.learntPoints);
   const levels = `${formatNumber(untrained, 'brief')} → ${formatNumber(end, 'brief')}`;
-  if (holds === null) return NOT_TESTED;
+  // Lower, but by no more than its noise: neither is shown.
+  if (holds === null || (!holds && end < AS_AT_FIRST * untrained)) return NOT_TESTED;
   return { holds, statement: holds ? `learnt: ${levels}` : `no lower than at first: ${levels}` };
 }
 
