@@ -4,7 +4,7 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { diagError, EXIT, type ExitCode, worstExitCode } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
-import type { Report } from '../../model/report.ts';
+import type { Report, RunReport } from '../../model/report.ts';
 import { targetOf, writeFileAtomic } from '../../read/bytes/atomic-write.ts';
 import { makeFolder } from '../../read/bytes/folder.ts';
 import { kindOfPath, readText, stampOf } from '../../read/bytes/source.ts';
@@ -26,10 +26,11 @@ import {
   type AlertState,
   alertStateSchema,
   NO_ALERTS,
+  type Stall,
   stallWords,
   updateAlerts,
 } from '../engine/watch-alerts.ts';
-import { NO_PACE, updatePace } from '../engine/watch-pace.ts';
+import { NO_PACE, type PaceState, updatePace } from '../engine/watch-pace.ts';
 
 /** Reading may take this share of the time: a log that takes a second to read is looked at every ten. */
 const READING_SHARE = 0.1;
@@ -163,16 +164,9 @@ export default command({
           report = latest;
         }
         const { pace } = paces;
-        const silentFor = now - (pace?.at ?? began);
-        const stall =
-          flags.stall !== undefined && silentFor >= flags.stall * 1000
-            ? {
-                run: pace?.run ?? path,
-                stepUnit: pace?.stepUnit ?? 'step',
-                step: pace?.step ?? null,
-                since: durationText(silentFor),
-              }
-            : undefined;
+        const stalls =
+          flags.stall === undefined ? [] : stallsOf(paces, report?.runs ?? [], path, flags.stall, began, now);
+        const [stall] = stalls;
         const { state: next, raised } = updateAlerts(
           state,
           report?.runs ?? [],
@@ -182,7 +176,7 @@ export default command({
             clearMs: flags['clear-after'] * 1000,
           },
           now,
-          stall,
+          stalls,
         );
         // Remembered before it is told: an alert that is told twice after a crash is worse than a late one.
         if (raised.length > 0 || next.alerts.length !== state.alerts.length)
@@ -229,6 +223,33 @@ export default command({
     return code;
   },
 });
+/**
+ * Runs that stopped: each that wrote a record while it was watched and has not for so long, and where all are silent the one of the
+ * newest record. A run that had ended before is not one of them.
+ *
+ * @param stall seconds
+ */
+function stallsOf(
+  { pace, news }: PaceState,
+  runs: readonly RunReport[],
+  path: string,
+  stall: number,
+  began: number,
+  now: number,
+): readonly Stall[] {
+  const silent = (at: number): boolean => now - at >= 1000 * stall;
+  const since = (at: number): string => durationText(now - at);
+  const stopped = runs.flatMap(({ id, stepUnit, attemptList }): Stall[] => {
+    const last = news.get(id);
+    if (last === undefined || !last.grew || !silent(last.at)) return [];
+    return [{ run: id, stepUnit, step: attemptList.at(-1)?.lastStep ?? null, since: since(last.at) }];
+  });
+  const newest = pace?.at ?? began;
+  if (!silent(newest) || stopped.some(({ run }) => run === pace?.run)) return stopped;
+  const { run = path, stepUnit = 'step', step = null } = pace ?? {};
+  return [{ run, stepUnit, step, since: since(newest) }, ...stopped];
+}
+
 /** When the files of each run were last written to, in milliseconds. */
 async function timesOfWriting({ runs }: Report): Promise<Map<string, number>> {
   const times = new Map<string, number>();

@@ -118,7 +118,7 @@ const isSame = (a: Alert, b: Alert): boolean =>
  * Takes a new look at the runs into account. Pure.
  *
  * @param now milliseconds; of one clock over restarts
- * @param stall where records stopped coming; alerted whatever `settings` says of classes and delay
+ * @param stalls runs whose records stopped coming; alerted whatever `settings` says of classes and delay
  * @returns the new state, and the alerts to raise now: each once, also over restarts
  */
 export function updateAlerts(
@@ -126,23 +126,21 @@ export function updateAlerts(
   runs: readonly RunReport[],
   settings: AlertSettings,
   now: number,
-  stall?: Stall,
+  stalls: readonly Stall[] = [],
 ): { readonly state: AlertState; readonly raised: readonly Alert[] } {
   const raised: Alert[] = [];
   const incidents = runs
     .flatMap((run) => conditionsOf(run, now))
     .filter((alert) => settings.classes.some((name) => name === alert.class));
-  const current = [...incidents, ...(stall === undefined ? [] : [stallAlert(stall, now)])].map(
-    (alert): Alert => {
-      const before = state.alerts.find((other) => isSame(other, alert));
-      const since = before?.since ?? now;
-      const known = before?.raised === true;
-      const due = !known && (alert.class === STALL || now - since >= settings.delayMs);
-      const next = { ...alert, since, raised: known || due };
-      if (due) raised.push(next);
-      return next;
-    },
-  );
+  const current = [...incidents, ...stalls.map((stall) => stallAlert(stall, now))].map((alert): Alert => {
+    const before = state.alerts.find((other) => isSame(other, alert));
+    const since = before?.since ?? now;
+    const known = before?.raised === true;
+    const due = !known && (alert.class === STALL || now - since >= settings.delayMs);
+    const next = { ...alert, since, raised: known || due };
+    if (due) raised.push(next);
+    return next;
+  });
   // Counted from a look that did not see it: while nobody looks, nothing is absent.
   const absent = state.alerts
     .filter((alert) => alert.raised && !current.some((other) => isSame(other, alert)))

@@ -13,15 +13,23 @@ export interface Pace {
   readonly rate: number | null;
 }
 
+export interface RunNews {
+  /** Milliseconds. */
+  readonly at: number;
+  readonly grew: boolean;
+}
+
 export interface PaceState {
   readonly pace: Pace | null;
   /** Points of all series of each run. */
   readonly points: ReadonlyMap<string, number>;
+  /** When each run last had a new record, and whether one came while it was watched. */
+  readonly news: ReadonlyMap<string, RunNews>;
   /** Looks that saw new records of the run of `pace`. */
   readonly samples: readonly { readonly at: number; readonly step: number }[];
 }
 
-export const NO_PACE: PaceState = { pace: null, points: new Map(), samples: [] };
+export const NO_PACE: PaceState = { pace: null, points: new Map(), news: new Map(), samples: [] };
 
 const RATE_MS = 60_000;
 
@@ -44,6 +52,15 @@ export function updatePace(
   now: number,
 ): PaceState {
   const points = new Map(runs.map((run) => [run.id, pointsOf(run)]));
+  const known = new Map(
+    runs.flatMap((run): [string, RunNews][] => {
+      const before = state.news.get(run.id);
+      const isNew = points.get(run.id)! > 0 && points.get(run.id) !== state.points.get(run.id);
+      if (!isNew) return before === undefined ? [] : [[run.id, before]];
+      const grew = state.points.has(run.id);
+      return [[run.id, { at: grew ? now : Math.min(now, writtenAt(run)), grew }]];
+    }),
+  );
   const news = runs
     .filter((run) => points.get(run.id)! > 0 && points.get(run.id) !== state.points.get(run.id))
     .map((run) => ({
@@ -55,7 +72,8 @@ export function updatePace(
       (a, b) => b.at - a.at || Number(b.run.id === state.pace?.run) - Number(a.run.id === state.pace?.run),
     );
   const [newest] = news.filter(({ step }) => step !== undefined);
-  if (newest === undefined || (state.pace !== null && newest.at < state.pace.at)) return { ...state, points };
+  if (newest === undefined || (state.pace !== null && newest.at < state.pace.at))
+    return { ...state, points, news: known };
   const { run, at } = newest;
   const step = newest.step!;
   const before = state.pace?.run === run.id ? state.samples : [];
@@ -69,6 +87,7 @@ export function updatePace(
   const ms = at - first!.at;
   return {
     points,
+    news: known,
     samples,
     pace: {
       run: run.id,

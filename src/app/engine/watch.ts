@@ -1,10 +1,10 @@
 /** Looks at a growing log, or a folder of them, again and again: what it holds so far, over rotations and truncations. */
-import { dirname } from 'node:path';
+import { dirname, relative } from 'node:path';
 import { joinThresholds, readThresholds } from '../../judge/findings/thresholds.ts';
 import { DiagError } from '../../model/errors.ts';
 import type { LogInput } from '../../model/log.ts';
 import type { Report } from '../../model/report.ts';
-import { kindOfPath, stampOf } from '../../read/bytes/source.ts';
+import { kindOfPath, sizeOfPath, stampOf } from '../../read/bytes/source.ts';
 import { type Follower, followFile, type Generation } from '../../read/bytes/tail.ts';
 import { finishRun } from '../../read/logs/finish-run.ts';
 import { finishLog, formatById, joinLogs, type RawLog, readRawStream } from '../../read/logs/read-log.ts';
@@ -12,6 +12,7 @@ import { readSidecars } from '../../read/logs/sidecars.ts';
 import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
 import { type Remembered, withInputs } from './collect.ts';
 import { walk } from './walk.ts';
+import { Rotations } from './watch-rotations.ts';
 
 /** A run that goes on may come back: two points of a young one are not its end, and a slow start is none (docs/adr/0018-a-young-run-goes-on.md). */
 const GOES_ON = readThresholds({
@@ -56,7 +57,8 @@ export function watchPath(path: string, options: AnalyzeOptions): Watcher {
 
 /**
  * Watches the logs in a folder: those that are there and those that appear. A look reads the files that are new, or of
- * another size or time than before, as `analyze` does. What is truncated away between two looks is lost.
+ * another size or time than before, as `analyze` does. What a rotation or a truncation
+ * takes away stays part of its run; what is written and truncated away between two looks is lost.
  */
 function watchFolder(path: string, options: AnalyzeOptions): Watcher {
   let before = '';
@@ -72,19 +74,61 @@ function watchFolder(path: string, options: AnalyzeOptions): Watcher {
     for (const one of gone) memory.delete(one);
     return JSON.stringify(stamps);
   };
+  const rotations = new Rotations();
+  let rotated = false;
+  /** The logs with what was rotated away put before what is there. */
+  const joinedLogs = async (logs: readonly LogInput[]): Promise<LogInput[]> => {
+    const now = new Map<string, RawLog>();
+    const empty = new Set<string>();
+    for (const [file, { found }] of memory)
+      if (found !== undefined && 'raw' in found) {
+        if (found.format.joined === undefined && found.format.document !== true) now.set(file, found.raw);
+      } else if ((await sizeOfPath(file)) === 0) empty.add(file);
+    const { joined, parts } = rotations.look(now, empty);
+    const own = logs.filter((log) => !joined.has(log.path) && !parts.has(log.path));
+    for (const [file, raws] of joined) own.push(await joinedLog(file, relative(path, file), raws, options));
+    rotated = joined.size > 0;
+    return own;
+  };
+  const reportWith = (judging: AnalyzeOptions): Promise<Report | undefined> =>
+    withInputs([path], { ...options, memory }, async (found) => {
+      const logs = await joinedLogs(found.logs);
+      return logs.length === 0 ? undefined : reportOnLogs({ ...found, logs }, judging);
+    });
   return {
     look: async () => {
       // Taken first: what is written while the logs are read shows at the next look.
       const stamps = await stampsOf();
       if (stamps === before) return undefined;
       before = stamps;
-      return withInputs([path], { ...options, memory }, async (found) =>
-        found.logs.length === 0 ? undefined : reportOnLogs(found, whileItGoesOn(options)),
-      );
+      return reportWith(whileItGoesOn(options));
     },
-    finish: () => analyze([path], options),
+    finish: async () => (rotated ? await reportWith(options) : undefined) ?? analyze([path], options),
     close: async () => {},
   };
+}
+
+/** One log of what a file held one after the other, oldest first. */
+async function joinedLog(
+  path: string,
+  id: string,
+  raws: readonly RawLog[],
+  options: AnalyzeOptions,
+): Promise<LogInput> {
+  const [first] = raws;
+  if (raws.length === 1) return finishLog(first!, { ...options, id });
+  const sidecars = await readSidecars(dirname(path));
+  const parts = raws.flatMap(({ runs }) => runs.map((run) => ({ path, run })));
+  const run = finishRun(
+    id,
+    parts,
+    first!.format,
+    options.roles ?? new Map(),
+    sidecars.hyperparameters,
+    sidecars.notes,
+  );
+  // The last record of a file that was moved away is not waited for.
+  return { ...joinLogs(path, raws, run), unreadBytes: raws.at(-1)!.unreadBytes };
 }
 
 /** Whether the file is one document: its new content replaces the old one, it does not follow it. */
@@ -128,25 +172,11 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
     return isDocument(last) ? [last!] : raws;
   }
 
-  async function logOf(raws: readonly RawLog[]): Promise<LogInput> {
-    const [first] = raws;
-    if (raws.length === 1) return finishLog(first!, options);
-    const sidecars = await readSidecars(dirname(path));
-    const parts = raws.flatMap(({ runs }) => runs.map((run) => ({ path, run })));
-    const run = finishRun(
-      path,
-      parts,
-      first!.format,
-      options.roles ?? new Map(),
-      sidecars.hyperparameters,
-      sidecars.notes,
-    );
-    // The last record of a file that was moved away is not waited for.
-    return { ...joinLogs(path, raws, run), unreadBytes: raws.at(-1)!.unreadBytes };
-  }
-
   async function reportOf(raws: readonly RawLog[], judging: AnalyzeOptions): Promise<Report> {
-    return reportOnLogs({ logs: [await logOf(raws)], skipped: [], errors: [] }, judging);
+    return reportOnLogs(
+      { logs: [await joinedLog(path, path, raws, options)], skipped: [], errors: [] },
+      judging,
+    );
   }
 
   return {

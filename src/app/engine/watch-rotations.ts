@@ -1,0 +1,77 @@
+/**
+ * Logs of a watched folder that are rotated: what a file held before it was moved away, copied and truncated, or replaced belongs
+ * before what it holds now, and the copy of it under another name is not a run of its own.
+ */
+import { basename, dirname } from 'node:path';
+import type { RawLog } from '../../read/logs/read-log.ts';
+
+type Series = RawLog['runs'][number]['series'][number];
+
+const longest = (raw: RawLog): Series | undefined =>
+  raw.runs.flatMap(({ series }) => series).sort((a, b) => b.value.length - a.value.length)[0];
+
+/** Whether a log begins with all points of another one: by the first, the middle and the last of its longest series. */
+function continues(before: RawLog, after: RawLog): boolean {
+  const old = longest(before);
+  if (old === undefined || old.value.length === 0) return true;
+  const now = after.runs
+    .flatMap(({ series }) => series)
+    .find(({ name, value }) => name === old.name && value.length >= old.value.length);
+  if (now === undefined) return false;
+  const last = old.value.length - 1;
+  return [0, last >> 1, last].every(
+    (i) => Object.is(old.value.at(i), now.value.at(i)) && Object.is(old.step.at(i), now.step.at(i)),
+  );
+}
+
+/** Whether a path is named as a rotation names an older part: `log.jsonl.1`, `log.jsonl-20260102`, `log.jsonl.1.gz`. */
+const isPartName = (path: string, of: string): boolean =>
+  dirname(path) === dirname(of) &&
+  basename(path).startsWith(basename(of)) &&
+  /^[.\-_]\d[\w.-]*$/.test(basename(path).slice(basename(of).length));
+
+export class Rotations {
+  /** What each file held at the last look. */
+  private last = new Map<string, RawLog>();
+  /** What a file held before, the oldest part first. */
+  private readonly history = new Map<string, RawLog[]>();
+
+  /**
+   * Takes a new look into account.
+   *
+   * @param now the logs that are one file each, by path; an empty file has none
+   * @param empty files that are there and hold nothing
+   * @returns the files of which there are earlier parts, oldest first and what they hold now last; and the paths that are such parts
+   */
+  look(
+    now: ReadonlyMap<string, RawLog>,
+    empty: ReadonlySet<string>,
+  ): { readonly joined: ReadonlyMap<string, readonly RawLog[]>; readonly parts: ReadonlySet<string> } {
+    for (const [path, before] of this.last) {
+      const after = now.get(path);
+      if (after !== undefined && continues(before, after)) continue;
+      const moved = [...now].find(([other, raw]) => isPartName(other, path) && continues(before, raw));
+      // A file that was removed, or rewritten at no smaller size, was not rotated.
+      const shrank = after === undefined ? empty.has(path) : after.account.bytes < before.account.bytes;
+      if (moved === undefined && !shrank) continue;
+      this.history.set(path, [...(this.history.get(path) ?? []), moved?.[1] ?? before]);
+    }
+    const parts = new Set<string>();
+    for (const [path, pieces] of this.history)
+      for (const [other, raw] of now) {
+        const piece = isPartName(other, path) ? pieces.findIndex((one) => continues(one, raw)) : -1;
+        if (piece < 0) continue;
+        parts.add(other);
+        // It may have been written to after the last look.
+        pieces[piece] = raw;
+      }
+    this.last = new Map([...now].filter(([path]) => !parts.has(path)));
+    const joined = new Map(
+      [...this.history].map(([path, pieces]) => {
+        const current = now.get(path);
+        return [path, current === undefined ? pieces : [...pieces, current]] as const;
+      }),
+    );
+    return { joined, parts };
+  }
+}
