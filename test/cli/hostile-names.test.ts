@@ -174,7 +174,7 @@ function linesOf(name: string): Line[] {
     ...both('teach', name),
     ...both('inspect', '--tokens', name),
     ...both('explain', name),
-    ...both('mcp', '--allow', name),
+    ...both('mcp', '--allow', join(name, 'text.txt')),
     ...both('completion', name),
     ...both('init', '--dir', join('new', name)),
     ...both(name, '--budget', '0'),
