@@ -3,6 +3,7 @@
 import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
 import { learntOf } from '../../judge/incidents/never-learned.ts';
+import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import { type JudgedRun, levelSaysLittle } from '../../judge/incidents/verdict.ts';
 import type { Finding } from '../../model/finding.ts';
 import { counted, formatNumber } from '../../model/format-number.ts';
@@ -40,7 +41,12 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
     return NOT_TESTED;
   const values = Float64Array.from(loss.series.value);
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
-  const { holds, untrained, end } = learntOf(values, onset, settings.learntPoints);
+  const { holds, untrained, end } = learntOf(
+    values,
+    onset,
+    // More points are asked for before a run that goes on is said to have learnt nothing; that it learnt needs no more.
+    Math.min(settings.learntPoints, DEFAULT_VERDICT_SETTINGS.learntPoints),
+  );
   const levels = `${formatNumber(untrained, 'brief')} → ${formatNumber(end, 'brief')}`;
   // Lower, but by no more than its noise: neither is shown.
   if (holds === null || (!holds && end < AS_AT_FIRST * untrained)) return NOT_TESTED;
