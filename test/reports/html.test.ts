@@ -68,10 +68,11 @@ test('wide runs leave out charts before they grow too large, and say so', () => 
 });
 
 test('the ends of an axis are round, and hold the values', () => {
-  const from = HTML_PARTS.client.indexOf('  const NICE =');
-  const to = HTML_PARTS.client.indexOf('  const logTicks =');
+  const { client } = HTML_PARTS;
+  const linear = client.slice(client.indexOf('const NICE ='), client.indexOf('(() => {'));
+  const log = client.slice(client.indexOf('function roundLogAxis('), client.indexOf('  const logTicks ='));
   const { roundAxis, roundLogAxis } = new Function(
-    `${HTML_PARTS.client.slice(from, to)}; return { roundAxis, roundLogAxis };`,
+    `${linear}; ${log}; return { roundAxis, roundLogAxis };`,
   )() as Record<string, (low: number, high: number, most: number) => { ends: number[]; ticks: number[] }>;
   const round = (value: number): boolean => value === 0 || Number(value.toPrecision(3)) === value;
   const value = fc.double({ noNaN: true, min: 1e-6, max: 1e6 });
