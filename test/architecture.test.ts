@@ -53,6 +53,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'cause',
     'autodiff',
     'bytes',
+    'captures',
     'checkpoints',
     'curvature',
     'incidents',

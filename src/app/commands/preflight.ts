@@ -19,8 +19,8 @@ export default command({
   description:
     'From the first recorded state, on copies: quiet steps, then twelve steps at each of a row of doubling rates, on the recorded batches before an incident. Needs a capture with batches and a model that can be differentiated here. In Python clippy_diag.preflight does the same before a run, in your own model.',
   examples: [
-    '<%= config.bin %> <%= command.id %> capture',
-    '<%= config.bin %> <%= command.id %> capture --rate 0.3 --json',
+    '<%= config.bin %> <%= command.id %> fixtures/incident/capture --rate 0.05',
+    '<%= config.bin %> <%= command.id %> fixtures/incident/capture --rate 0.02 --json',
   ],
   args: {
     capture: Args.string({ required: true, description: 'folder of a capture' }),
