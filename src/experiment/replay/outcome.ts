@@ -1,7 +1,7 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
 import { endLevel, levelsAlong } from '../../judge/incidents/losses.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
-import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
+import { USUAL } from '../../judge/incidents/unlike.ts';
 import { type ArmOutcome, LEARNS_SLOWER } from '../../model/cause.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { References } from './reference.ts';
@@ -43,7 +43,9 @@ export function outcomeOf(
   // Without a level before, what is far above every state before is lost all the same.
   if (level === null) return highest !== undefined && final > timesLevel(HURT, highest) ? 'lost' : null;
   if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
-  if (isFrozen(trace, unlike, usualUpdate, from))
+  // One that ends far below the level has learnt, however small its updates are against those of an explosion.
+  const hasLearnt = level > 0 && HURT * final < level;
+  if (!hasLearnt && isFrozen(trace, unlike, usualUpdate, from))
     return isStranded(trace.referenceLoss, level, from) ? 'lost' : 'frozen';
   if (final <= timesLevel(HOLDS, level)) return 'holds';
   return learnsSlower(trace, level) ? 'slower' : final <= timesLevel(HURT, level) ? 'hurt' : 'lost';
@@ -81,15 +83,9 @@ export const isFrozen = (
   from: number,
 ): boolean => medianOf(cleanUpdates(trace, unlike, from).filter(Number.isFinite)) < FROZEN * usualUpdate;
 
-/**
- * Median norm of the last updates before a position that are not raised above those before them; NaN where none is finite. In a
- * warm-up those long before are smaller.
- */
-export function usualUpdate(updateNorm: readonly number[], until: number): number {
-  const last = updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite);
-  const calm = last.filter((norm, i) => !isRaised(norm, usualRange(last.slice(0, i))));
-  return medianOf(calm);
-}
+/** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
+export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
+  medianOf(updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
 
 /** What a training that did not blow up is expected to do. */
 export interface Healthy {
@@ -103,9 +99,8 @@ export interface Healthy {
 const LEARNT = 0.9;
 
 /**
- * The level and the updates that ends are compared with. Updates that grew before the harm are part of it and left out. Where the best
- * training falls far below the level, the updates before the harm were those of an explosion: its own count. After a start that blows
- * up there is no level before, and its end is the level.
+ * The level and the updates that ends are compared with. After a start that blows up there is no level before: where the best training
+ * learns, its end is the level and its updates are those that learn.
  *
  * @param baseline the training under the recorded clipping
  * @param others every other training from the same state
@@ -121,19 +116,13 @@ export function healthyBeside(
 ): Healthy {
   const before = { level, usual: usualUpdate(learning, from) };
   const ends = others.map((one) => ({ one, end: endLevel(one.referenceLoss) })).filter(({ end }) => end > 0);
-  if (ends.length === 0) return before;
+  if (!blownStart || ends.length === 0) return before;
   const best = ends.reduce((a, b) => (a.end <= b.end ? a : b));
-  // Where the run as it was ends as well, nothing was an explosion.
+  // Where the run as it was ends as well, nothing blew up.
   if (endLevel(baseline.referenceLoss) <= HURT * best.end) return before;
-  const learnt = blownStart
-    ? best.end < LEARNT * baseline.referenceLoss[0]!
-    : level !== null && HURT * best.end < level;
   const own = medianOf(cleanUpdates(best.one, unlike, from).filter(Number.isFinite));
-  if (!learnt || !(own > 0)) return before;
-  return {
-    level: blownStart ? best.end : level,
-    usual: before.usual <= own ? before.usual : own,
-  };
+  if (!(best.end < LEARNT * baseline.referenceLoss[0]!) || !(own > 0)) return before;
+  return { level: best.end, usual: before.usual <= own ? before.usual : own };
 }
 
 /** Where harm is measured from: the first harmful step, or the onset where no step did harm. */

@@ -11,7 +11,7 @@ import { isJsonObject, toJson } from '../../model/json.ts';
 import type { StudyCell } from '../../model/study.ts';
 import { parseRule } from '../../step/rules/parse.ts';
 import { idOf } from './plan.ts';
-import { openRedis, type Queue, type RedisClient, shownUrl } from './redis.ts';
+import { type Job, openRedis, type Queue, type RedisClient, shownUrl } from './redis.ts';
 import { cellFrom } from './results-file.ts';
 import type { CellRunner } from './run-study.ts';
 import { setupFromBytes, setupToBytes } from './setup-bytes.ts';
@@ -146,10 +146,7 @@ export async function queueRunner(
     );
   /** Cells that no worker could give a result of, with why. */
   const takeFailed = async (): Promise<StudyCell[]> => {
-    const mine = (await queue.getFailed(0, PAGE - 1)).flatMap((job) => {
-      const known = jobFrom(job.data);
-      return known?.study === study.key ? [{ job, cell: known.cell }] : [];
-    });
+    const mine = failedOf(study.key, await queue.getFailed(0, PAGE - 1));
     const cells = mine.map(({ job: { failedReason = 'no reason was given' }, cell }) =>
       crashedCell(cell, new Error(`no worker could train it: ${failedReason}`)),
     );
@@ -232,6 +229,13 @@ export async function queueRunner(
     },
   };
 }
+
+/** Failed jobs that are cells of a study. */
+const failedOf = (study: string, failed: readonly Job<CellJob>[]) =>
+  failed.flatMap((job) => {
+    const known = jobFrom(job.data);
+    return known?.study === study ? [{ job, cell: known.cell }] : [];
+  });
 
 /** Whether it came from Redis or the way to it, and goes away with time. */
 const isOfRedis = (error: unknown): boolean =>
