@@ -2,8 +2,7 @@
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { VerdictClass } from '../../model/report.ts';
 import { growsByDecades } from './grows-by-decades.ts';
-import { worstOf } from './judge.ts';
-import { judgeAttempt } from './judge-attempt.ts';
+import { judgePoints, worstOf } from './judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
 
 /** In units of the loss; NaN where fewer points came before than make a band. */
@@ -29,8 +28,8 @@ export interface JudgedLosses {
 }
 
 /**
- * Judges losses as the verdict of a run would that had logged `history` and then `losses`: with one set of numbers, two
- * commands find one onset.
+ * Judges losses by the band that the verdict of a run would use that had logged `history` and then `losses`: with one set of
+ * numbers, two commands find one onset. The levels are not asked: a replay is compared with the band before the incident.
  *
  * @param losses in the order of their steps; NaN and ±Infinity are incidents
  * @param history finite or not, from right before the first of the losses; may be empty
@@ -38,10 +37,7 @@ export interface JudgedLosses {
 export function judgeLosses(losses: readonly number[], history: readonly number[] = []): JudgedLosses {
   const before = history.length;
   const all = Float64Array.of(...history, ...losses);
-  const { incidents: found, band } = judgeAttempt(all, DEFAULT_VERDICT_SETTINGS, {
-    levelSays: true,
-    isWhole: true,
-  });
+  const { incidents: found, band } = judgePoints(all, DEFAULT_VERDICT_SETTINGS);
   const grown = found.length === 0 ? growsByDecades(all) : null;
   const incidents = grown === null ? found : [grown];
   const worst = worstOf(incidents.filter(({ onset }) => onset >= before));
