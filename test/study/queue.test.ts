@@ -176,8 +176,9 @@ describe.skipIf(!hasRedis)('on a Redis', () => {
       const done = async (cell: unknown): Promise<void> => void taken.push(JSON.stringify(cell));
       await runner.run([good], done, () => true);
       expect(taken).toEqual([JSON.stringify(createTrainer(setup).cell(good))]);
-      expect(worker.counts().trained).toBe(1);
-      expect(await hostile.getFailedCount()).toBeGreaterThanOrEqual(4);
+      // The result is there before the worker has counted it.
+      await expect.poll(() => worker.counts().trained).toBe(1);
+      await expect.poll(() => hostile.getFailedCount()).toBeGreaterThanOrEqual(4);
     } finally {
       await worker.stop();
       await runner.close();
