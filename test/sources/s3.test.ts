@@ -1,4 +1,4 @@
-/** `s3://`, by a look-alike on loopback that checks signatures; `s3.long.test.ts` asks moto the same. */
+/** `s3://`, by a look-alike on loopback that checks signatures; the look-alike asks moto the same. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
