@@ -152,7 +152,7 @@ describe('what is not judged', () => {
     // A window between two points.
     expect(open({ from: 11, to: 19 }, run)).toEqual([
       'inconclusive',
-      'the series loss has no points from step 11 to 19',
+      'there are steps 10 to 60, and none from step 11 to 19 at which this was logged',
     ]);
   });
 

@@ -59,6 +59,7 @@ export function testLines(lines: readonly string[]): void {
       Array.from({ length: 40 }, (_, k) => `${k} | ${(2 / (k + 1)).toFixed(4)}\n`).join(''),
     );
     copy('incident/capture', 'capture');
+    copy('ledgers/base', 'run');
     copy('incident/capture', 'fixtures/incident/capture');
     copy('incident/capture/initial.safetensors', 'step-900.safetensors');
     copy('captures/seed-2/initial.safetensors', 'step-1000.safetensors');

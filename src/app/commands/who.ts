@@ -10,8 +10,8 @@ export default command({
   description:
     'Reads the batch ids that a recorder keeps with ledger=True and batch_id=, and names other steps with the same batch. After a resume it says how many batches had come before. Exit code 4: the ledger has no such step.',
   examples: [
-    '<%= config.bin %> <%= command.id %> 812 runs/a',
-    '<%= config.bin %> <%= command.id %> 812 runs/a --json',
+    '<%= config.bin %> <%= command.id %> 5 run/',
+    '<%= config.bin %> <%= command.id %> 5 run/ --json',
   ],
   args: {
     step: Args.string({ required: true, description: 'number of a step, as it was recorded' }),
@@ -34,7 +34,7 @@ function stepOf(text: string): number {
   if (Number.isNaN(step))
     throw diagError('usage', {
       problem: `"${text}" is not the number of a step`,
-      hint: 'clippy-diag who 812 runs/a',
+      hint: 'clippy-diag who 5 run/',
     });
   return step;
 }

@@ -36,7 +36,20 @@ export function judgeAttempt(
   { levelSays, isWhole }: Asked,
 ): AttemptJudgement {
   const byBand = judgePoints(values, settings, levelSays);
-  if (!levelSays) return byBand;
+  return levelSays ? withLevels(values, byBand, settings, isWhole) : byBand;
+}
+
+/**
+ * What the band found, with the questions that the levels answer.
+ *
+ * @param isWhole see {@link Asked}
+ */
+export function withLevels(
+  values: Column,
+  byBand: AttemptJudgement,
+  settings: VerdictSettings,
+  isWhole: boolean,
+): AttemptJudgement {
   const enough = byBand.points - byBand.nonFinite >= 2 * settings.minimumPoints;
   const lost = isWhole && enough && mayHaveLostAll(values) ? lostAllOf(values, byBand, settings) : null;
   if (lost !== null) {

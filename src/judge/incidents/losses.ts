@@ -3,6 +3,7 @@ import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { VerdictClass } from '../../model/report.ts';
 import { growsByDecades } from './grows-by-decades.ts';
 import { judgePoints, worstOf } from './judge.ts';
+import { withLevels } from './judge-attempt.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
 
 /** In units of the loss; NaN where fewer points came before than make a band. */
@@ -28,8 +29,9 @@ export interface JudgedLosses {
 }
 
 /**
- * Judges losses by the band that the verdict of a run would use that had logged `history` and then `losses`: with one set of
- * numbers, two commands find one onset. The levels are not asked: a replay is compared with the band before the incident.
+ * Judges losses as the verdict of a run would that had logged `history` and then `losses`: with one set of numbers, two
+ * commands find one onset. The band is the one before the worst incident that leaves it: whether a training is back is
+ * compared with what was usual, not with its best level.
  *
  * @param losses in the order of their steps; NaN and ±Infinity are incidents
  * @param history finite or not, from right before the first of the losses; may be empty
@@ -37,14 +39,18 @@ export interface JudgedLosses {
 export function judgeLosses(losses: readonly number[], history: readonly number[] = []): JudgedLosses {
   const before = history.length;
   const all = Float64Array.of(...history, ...losses);
-  const { incidents: found, band } = judgePoints(all, DEFAULT_VERDICT_SETTINGS);
+  const byBand = judgePoints(all, DEFAULT_VERDICT_SETTINGS);
+  const { incidents: found } = withLevels(all, byBand, DEFAULT_VERDICT_SETTINGS, true);
   const grown = found.length === 0 ? growsByDecades(all) : null;
   const incidents = grown === null ? found : [grown];
   const worst = worstOf(incidents.filter(({ onset }) => onset >= before));
+  const outside = worstOf(
+    (grown === null ? byBand.incidents : [grown]).filter(({ onset }) => onset >= before),
+  );
   return {
     incident: worst === undefined ? null : { class: worst.class, onset: worst.onset - before },
     began: incidents.some(({ onset, end }) => onset < before && end > before),
-    band: worst === undefined ? band : { median: worst.before, high: worst.high },
+    band: outside === undefined ? byBand.band : { median: outside.before, high: outside.high },
   };
 }
 
