@@ -2,6 +2,7 @@
 
 import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
+import { columnLeftOut } from '../../judge/incidents/columns-left-out.ts';
 import { learntOf } from '../../judge/incidents/never-learned.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import { type JudgedRun, levelSaysLittle } from '../../judge/incidents/verdict.ts';
@@ -17,9 +18,20 @@ function seriesJudged({ loss, decides, taskLosses }: JudgedRun): TimeSeries[] {
   return [...new Set(all)];
 }
 
-/** The counts of the second reader for a run that was judged; null where it cannot tell. */
-export const coverageOfJudged = (run: Run, judged: JudgedRun): CoverageProof | null =>
-  coverageOf(run, seriesJudged(judged));
+/** What was judged of a run: the counts of the second reader, null where it cannot tell, and the proof. */
+type Covered = Pick<CoverageProof, 'proof'> & { readonly coverage: CoverageProof['coverage'] | null };
+
+/**
+ * The counts of the second reader for a run that was judged, and whether a column of a loss was left out; null where
+ * neither says anything.
+ */
+export function coverageOfJudged(run: Run, judged: JudgedRun): Covered | null {
+  const series = seriesJudged(judged);
+  const covered = coverageOf(run, series);
+  const column = columnLeftOut(run, series);
+  if (column === null || covered?.proof.holds === false) return covered;
+  return { coverage: covered?.coverage ?? null, proof: { holds: false, statement: column } };
+}
 
 const NOT_COUNTED: Proof = {
   holds: null,
@@ -73,7 +85,7 @@ function wholeOf(findings: readonly Finding[], detectorsRun: readonly string[]):
  */
 export function withProofs(
   verdict: RunVerdict,
-  covered: CoverageProof | null,
+  covered: Covered | null,
   findings: readonly Finding[],
   detectorsRun: readonly string[],
   learnt: Proof = verdict.provenBy?.learnt ?? NOT_TESTED,
