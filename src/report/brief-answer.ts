@@ -187,8 +187,6 @@ function changeOf(run: RunReport): string {
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
   }
   if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
-  if (run.cause?.trigger === 'schedule' && incident.after != null)
-    return `${name} ${before}${brief(incident.after)}, as at that rate before`;
   // A drift has no peak: it is told by its levels.
   if (verdict.class === 'drift' && incident.after != null)
     return `${name} ${before}${brief(incident.after)}: no recovery`;
@@ -686,13 +684,10 @@ export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
     ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
   ]);
 
-/** The first line of a run whose loss is well, or is as its schedule has it, and whose log shows a failure; null for any other. */
+/** The first line of a run whose loss is well and whose log shows a failure; null for any other, and for a schedule that restarted. */
 function titleOfFailure({ cause, verdict, stepUnit }: RunReport): string | null {
   if (cause?.failure === undefined || cause.step === null) return null;
   const where = at(cause.step, stepUnit);
-  if (cause.trigger === 'schedule' && verdict.recoveredStep !== null)
-    return `RECOVERED from the restart of the schedule at ${where}`;
-  if (cause.trigger === 'schedule') return `HIGHER since the schedule restarted at ${where}, as planned`;
   if (verdict.class !== 'healthy') return null;
   switch (cause.trigger) {
     case 'evaluation':
@@ -701,6 +696,8 @@ function titleOfFailure({ cause, verdict, stepUnit }: RunReport): string | null 
       return `FELL ABRUPTLY at ${where}`;
     case 'optimizer-state':
       return `HIGHER since the resume at ${where}`;
+    case 'schedule':
+      return null;
     default:
       return 'HEALTHY, with a warning';
   }

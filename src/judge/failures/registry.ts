@@ -19,7 +19,6 @@ import { scheduleRestart } from './schedule-restart.ts';
 export const KNOWN_FAILURES: readonly KnownFailure[] = [
   scalerSkipsEveryStep,
   deadFromTheStart,
-  scheduleRestart,
   raisedRateFailure,
   gradientNotFinite,
   jumpAtResume,
@@ -29,6 +28,7 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   blowUp,
   brokeInWarmUp,
   evaluationAlone,
+  scheduleRestart,
   openCause,
 ];
 

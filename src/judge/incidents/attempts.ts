@@ -3,6 +3,7 @@
  * and done again does not count.
  */
 import { type Column, joinedOf } from '../../model/column.ts';
+import { formatNumber } from '../../model/format-number.ts';
 import { medianOf, usualDistance } from '../../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
@@ -10,6 +11,7 @@ import { growsByDecades } from './grows-by-decades.ts';
 import { type AttemptJudgement, badness, type SeriesIncident, worstOf } from './judge.ts';
 import { type Asked, judgeAttempt } from './judge-attempt.ts';
 import { rewardsOf } from './rewards.ts';
+import { type PlannedRise, type Points, plannedRise } from './schedule-restart.ts';
 import type { VerdictSettings } from './settings.ts';
 import { columnStop, deadStretch, goesOnAs, scalerSkips } from './signs.ts';
 
@@ -265,7 +267,7 @@ export function judgeSeries(
   let trained: Stretch[] = [];
   let shortEnd: number | null = null;
   const histories: Column[] = [];
-  const attempts = parts.map((part, attempt): AttemptJudgement => {
+  const judged = parts.map((part, attempt): AttemptJudgement => {
     // An earlier attempt is over. Only the last one can be open.
     const own = attempt < lastAttempt ? { ...settings, shortOpenShare: 0 } : settings;
     const alone = judgeAnew(part.points, own, asked);
@@ -306,13 +308,49 @@ export function judgeSeries(
     if (attempt === lastAttempt && incidents.length === 0 && isShort) shortEnd = attempt;
     return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
   });
+  const rates = run.series.find(({ role }) => role === 'learning_rate');
+  const attempts =
+    rates === undefined || !levelSays
+      ? judged
+      : judged.map((one, attempt) => asPlanned(one, parts[attempt]!, attemptOf(rates, attempt), settings));
   const judgeable = judgeableOf(attempts);
   // The end is unknown if the loss stops while other columns go on, or if the run was resumed too recently to judge.
   const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
   const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
-  const usual = attempts.some((one) => one.usual !== undefined) ? { instead: COMES_AGAIN } : {};
-  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd, ...usual };
+  const [restart] = attempts.flatMap(({ planned }) => planned ?? []).slice(-1);
+  const instead =
+    restart !== undefined
+      ? { instead: risesAsPlanned(restart, run.stepUnit) }
+      : attempts.some((one) => one.usual !== undefined)
+        ? { instead: COMES_AGAIN }
+        : {};
+  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd, ...instead };
 }
+
+/** An attempt without the rises that its schedule explains. */
+function asPlanned(
+  judged: AttemptJudgement,
+  { step, points }: Stretch,
+  rates: Points,
+  { incidentRatio, minimumPoints }: VerdictSettings,
+): AttemptJudgement {
+  const loss = { step, value: points };
+  const planned: PlannedRise[] = [];
+  const incidents = judged.incidents.filter(({ onset, end, recovered, byRatio, before }) => {
+    // Only of a loss above zero is a multiple of a level one.
+    if (!byRatio || !(before > 0)) return true;
+    const rise = plannedRise(loss, rates, { onset, end, isBack: recovered !== null }, incidentRatio);
+    if (rise !== null) planned.push(rise);
+    return rise === null;
+  });
+  if (planned.length === 0) return judged;
+  const enough = judged.points - judged.nonFinite >= minimumPoints;
+  const found = worstOf(incidents)?.class ?? (enough ? 'healthy' : 'inconclusive');
+  return { ...judged, incidents, planned, class: found };
+}
+
+const risesAsPlanned = ({ step, rate }: PlannedRise, unit: string): string =>
+  `rises with the restart of the schedule at ${unit} ${step} to what it was at a rate of ${formatNumber(rate, 'brief')} before, and shows no other rise`;
 
 const COMES_AGAIN = 'rises and comes back again and again, as this run does, and shows no other rise';
 

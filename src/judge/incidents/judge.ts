@@ -4,6 +4,7 @@ import { medianInPlace, medianOf } from '../../model/order-statistics.ts';
 import { VERDICT_CLASSES, type VerdictClass } from '../../model/report.ts';
 import { noiseScale, type RollingBand, rollingBand, type Scale, scaleOf, windowFor } from './bands.ts';
 import { findBurst } from './burst.ts';
+import type { PlannedRise } from './schedule-restart.ts';
 import type { VerdictSettings } from './settings.ts';
 import { findStep } from './step.ts';
 import { largestIn, levelBetween } from './stretch.ts';
@@ -57,6 +58,8 @@ export interface AttemptJudgement {
   readonly spikes: readonly Spike[];
   /** Rises that are left out of the incidents, because this series comes back from rises like them again and again. */
   readonly usual?: number;
+  /** Rises that are left out of the incidents, because the schedule restarted and the loss is what it was at that rate. */
+  readonly planned?: readonly PlannedRise[];
   /** Median of the band after the last point, and its upper edge, in units of the series; NaN where too few points make one. */
   readonly band: { readonly median: number; readonly high: number };
 }
