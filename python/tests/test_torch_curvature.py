@@ -112,6 +112,7 @@ def test_eigenvalues_are_those_of_the_dense_matrices(name):
     assert entries[-1]["stability"]["limit"] == pytest.approx(limit)
     assert entries[-1]["stability"]["ratio"] == pytest.approx(expected[-1] / limit, rel=1e-4)
     assert entries[0]["stability"]["ratio"] is None or root is None
+    assert entries[-1]["stability"]["forecast"] is (name == "sgd")
 
 
 def test_critical_sharpness_of_a_quadratic_is_that_of_the_update():

@@ -54,6 +54,8 @@ export interface CurvatureEntry {
     readonly ratio: number | null;
     /** The formula of the limit and its source. */
     readonly rule?: string;
+    /** Whether the limit forecasts the largest stable learning rate; absent where nothing is known of it. */
+    readonly forecast?: boolean;
   };
   readonly seed: number;
   readonly backend: string;

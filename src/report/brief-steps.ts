@@ -13,6 +13,7 @@ import { toAscii } from './ascii.ts';
 import { drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { ratioChart } from './ratio-chart.ts';
+import { forecastOf, isForecast, MEASURED } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
 import { symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
@@ -207,8 +208,8 @@ export function briefReplay(
   return options.ascii ? toAscii(text) : text;
 }
 
-/** Of an entry what the learning rate tolerates it with, in words. */
-function steepness(entry: CurvatureEntry): string {
+/** Of an entry what the learning rate tolerates it with, in words; a verdict only where the limit is a forecast. */
+function steepness(entry: CurvatureEntry, before: readonly CurvatureEntry[]): string {
   const { ratio, learningRate } = entry.stability;
   const where = entry.step === null ? '' : ` at step ${formatCount(entry.step)}`;
   const top = entry.eigenvalues[0];
@@ -216,6 +217,16 @@ function steepness(entry: CurvatureEntry): string {
     return `NOT CONVERGED${where}: the search for the steepest direction ended too early; raise --max-products`;
   if (ratio === null || learningRate === null)
     return `Steepness${where}: ${brief(top.value)}; what the learning rate tolerates is not known`;
+  if (!isForecast(entry)) {
+    const past = before.flatMap(({ stability }) => stability.ratio ?? []);
+    const range =
+      past.length === 0
+        ? ''
+        : past.length === 1
+          ? ` (before: ${brief(past[0]!)})`
+          : ` (before: ${brief(Math.min(...past))} to ${brief(Math.max(...past))})`;
+    return `Steepness${where}: ${brief(ratio)} times the limit at learning rate ${brief(learningRate)}${range}; ${forecastOf(entry)}`;
+  }
   const times = `${brief(ratio)} times what learning rate ${brief(learningRate)} tolerates`;
   return ratio > 1 ? `TOO STEEP${where}: ${times}` : `Stable${where}: ${times}`;
 }
@@ -225,6 +236,29 @@ const limitCells = ({ ratio, learningRate }: CurvatureEntry['stability']): strin
   ratio === null ? '-' : brief(ratio),
   ratio === null || learningRate === null ? '-' : ratio > 0 ? brief(learningRate / ratio) : 'any',
 ];
+
+/** Where the steps are that one place is to be compared with. */
+function placeBefore(places: number, ofCapture: boolean): string {
+  if (places > 1) return 'the steps';
+  return ofCapture ? 'with steps before (--at STEP)' : 'with checkpoints before (--checkpoint FOLDER)';
+}
+
+/** What the headline means, and what to do next; empty where it says all. */
+function below(worst: CurvatureEntry, where: string, doubtful: boolean): string {
+  const { ratio, learningRate } = worst.stability;
+  if (worst.eigenvalues[0]?.converged !== true) return '';
+  if (ratio === null)
+    return learningRate === null && !doubtful
+      ? 'Alone it says nothing of the run. Name what took the steps: --optimizer adagrad:learningRate=0.1 (the options of a checkpoint of PyTorch or Keras are read from it).'
+      : 'Alone it says nothing of the run.';
+  if (learningRate === null) return '';
+  const jump = `What counts is a jump: compare ${where}.`;
+  if (!isForecast(worst)) return `${MEASURED} ${jump}`;
+  return ratio > 1
+    ? `Along the steepest direction a step overshoots. It would be stable up to a learning rate of ${brief(learningRate / ratio)}. ` +
+        `This is a risk, not a verdict: many runs train well above 1. ${jump}`
+    : '';
+}
 
 /**
  * The curvature at one place or over checkpoints, on a screen. Pure.
@@ -256,6 +290,8 @@ export function briefCurvature(
   const worst = chosen.reduce((a, b) => ((b.stability.ratio ?? -1) > (a.stability.ratio ?? -1) ? b : a));
   const { ratio, learningRate } = worst.stability;
   const known = ratio !== null && learningRate !== null && worst.eigenvalues[0]!.converged;
+  const forecast = isForecast(worst);
+  const text = below(worst, placeBefore(places.length, ofCapture), doubtful);
   const fit = (text: string): string => wrap(text, options.width, '  ').join('\n');
   const notes = [...new Set(entries.flatMap((entry) => entry.notes ?? []))];
   // Where nothing is known to compare with, some say why; how well a value is known is no matter then.
@@ -265,28 +301,24 @@ export function briefCurvature(
       ? notes.filter((note) => !note.startsWith('an eigenvalue is certified'))
       : [];
   const against = chosen.filter(({ stability }) => stability.ratio !== null);
+  const forecasts = against.every(isForecast);
+  const earlier = chosen.slice(0, chosen.indexOf(worst));
   const blocks = [
-    (known && ratio > 1 ? paint.bold.yellow : paint.bold)(
-      wrap(steepness(worst), options.width, '').join('\n'),
+    (known && forecast && ratio > 1 ? paint.bold.yellow : paint.bold)(
+      wrap(steepness(worst, earlier), options.width, '').join('\n'),
     ),
-    known && ratio > 1
-      ? fit(
-          `Along the steepest direction a step overshoots. It would be stable up to a learning rate of ${brief(learningRate / ratio)}. ` +
-            `This is a risk, not a verdict: many runs train well above 1. What counts is a jump: compare ${places.length > 1 ? 'the steps' : ofCapture ? 'with steps before (--at STEP)' : 'with checkpoints before (--checkpoint FOLDER)'}.`,
-        )
-      : ratio === null && worst.eigenvalues[0]?.converged === true
-        ? fit(
-            learningRate === null && !doubtful
-              ? 'Alone it says nothing of the run. Name what took the steps: --optimizer adagrad:learningRate=0.1 (the options of a checkpoint of PyTorch or Keras are read from it).'
-              : 'Alone it says nothing of the run.',
-          )
-        : '',
+    text === '' ? '' : fit(text),
     places.length > 1
       ? textTable({
-          head: against.length === 0 ? ['step', 'steepness'] : ['step', 'times the limit', 'stable up to'],
+          head:
+            against.length === 0
+              ? ['step', 'steepness']
+              : ['step', 'times the limit', ...(forecasts ? ['stable up to'] : [])],
           rows: chosen.map(({ step, stability, eigenvalues: [top] }) => [
             step === null ? '-' : formatCount(step),
-            ...(against.length > 0 ? limitCells(stability) : [top?.converged ? brief(top.value) : '-']),
+            ...(against.length > 0
+              ? limitCells(stability).slice(0, forecasts ? 2 : 1)
+              : [top?.converged ? brief(top.value) : '-']),
           ]),
           paintHead: paint.bold,
         }).join('\n')
@@ -305,6 +337,6 @@ export function briefCurvature(
       `  More: --verbose${notes.length > shown.length ? ` (${countedPlain(notes.length - shown.length, shown.length > 0 ? 'more note' : 'note')})` : ''} · explain curvature`,
     ),
   ];
-  const text = blocks.filter((block) => block !== '').join('\n\n');
-  return options.ascii ? toAscii(text) : text;
+  const page = blocks.filter((block) => block !== '').join('\n\n');
+  return options.ascii ? toAscii(page) : page;
 }

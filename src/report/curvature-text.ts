@@ -5,6 +5,7 @@ import { inertName } from '../model/inert-text.ts';
 import { drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
 import { ratioChart } from './ratio-chart.ts';
+import { forecastOf, forecastWords, isForecast, MEASURED } from './ratio-text.ts';
 import { symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
@@ -29,12 +30,14 @@ export function curvatureText(
   const places = [...new Set(entries.map((entry) => entry.checkpoint))].map(inertName);
   const against = entries.filter((entry) => entry.stability.ratio !== null);
   const charted = against.length > 1 && places.length > 1;
+  const noForecast = charted ? forecastWords(entries) : undefined;
+  const forecasts = charted && noForecast === undefined;
   const fit = (text: string): string => wrap(text, options.width, '', '  ').join('\n');
   const table = textTable({
     head: [
       ...['step', 'operator', 'block', 'task', 'eigenvalue', 'converged'],
       // Of many checkpoints each has its ratio here; of one the words below say more.
-      ...(charted ? ['ratio', 'stable up to'] : ['residual', 'HVPs']),
+      ...(charted ? ['ratio', ...(forecasts ? ['stable up to'] : [])] : ['residual', 'HVPs']),
     ],
     rows: entries.flatMap((entry) =>
       entry.eigenvalues.map((pair, i) => {
@@ -47,7 +50,9 @@ export function curvatureText(
           formatNumber(pair.value),
           pair.converged ? 'yes' : 'NO',
           ...(charted
-            ? headRoom(entry).map(first)
+            ? headRoom(entry)
+                .slice(0, forecasts ? 2 : 1)
+                .map(first)
             : [formatNumber(pair.residualNorm), first(String(entry.hvpCount))]),
         ];
       }),
@@ -68,6 +73,7 @@ export function curvatureText(
       ),
     );
   else for (const entry of against) parts.push(againstLimit(entry).map(fit).join('\n'));
+  if (noForecast !== undefined) parts.push(fit(noForecast));
   const leading = places.length === 1 ? leadingTasks(entries) : [];
   if (leading.length > 0) parts.push(leading.map(fit).join('\n'));
   const traces = entries.flatMap(({ trace, ...entry }) =>
@@ -120,16 +126,20 @@ function headRoom({ stability: { ratio, learningRate } }: CurvatureEntry): [stri
 function againstLimit(entry: CurvatureEntry): string[] {
   const { learningRate, limit, ratio, rule } = entry.stability;
   const value = entry.eigenvalues[0]!.value;
-  const verdict =
-    ratio! > 1
-      ? `above the limit: a step of this size is unstable along that direction; it would be stable up to a learning rate of ${formatNumber(learningRate! / ratio!)}`
-      : ratio! > 0
-        ? `below the limit; it would be reached at a learning rate of ${formatNumber(learningRate! / ratio!)}`
-        : 'no direction of positive curvature';
+  const reached = formatNumber(learningRate! / ratio!);
+  const verdict = !isForecast(entry)
+    ? `${forecastOf(entry)}. ${MEASURED}`
+    : `${
+        ratio! > 1
+          ? `above the limit: a step of this size is unstable along that direction; it would be stable up to a learning rate of ${reached}`
+          : ratio! > 0
+            ? `below the limit; it would be reached at a learning rate of ${reached}`
+            : 'no direction of positive curvature'
+      }. This is a risk, not a verdict.`;
   const critical = entry.criticalSharpness;
   return [
     `${named(entry)} has ${formatNumber(value)}; the limit${rule === undefined ? '' : ` ${rule}`} is ${formatNumber(limit!)} at the learning rate ${formatNumber(learningRate!)}.`,
-    `Ratio ${formatNumber(ratio!)}: ${verdict}. This is a risk, not a verdict.`,
+    `Ratio ${formatNumber(ratio!)}: ${verdict}`,
     ...(critical === undefined
       ? []
       : [

@@ -27,7 +27,7 @@ import {
   table,
 } from './html-template.ts';
 import { quantityText } from './quantity-text.ts';
-import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
+import { forecastWords, RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { placeText, replayLabel } from './replay-label.ts';
 import { FROM_LOG, fromLog, MODES } from './replay-text.ts';
 
@@ -250,7 +250,8 @@ function replayTables(run: RunReport, tried: boolean): Piece {
 function curvatureTable(run: RunReport): Piece {
   if (run.curvature.length === 0) return false;
   const { columns, same } = differing(CURVATURE_COLUMNS, run.curvature);
-  return h`<h3>Curvature against the stability limit</h3>${same.length > 0 && h`<p class="meta">${same.join(' · ')}</p>`}${table('Hessian eigenvalues', columns, run.curvature)}${ruleRatios(run)}`;
+  const noForecast = forecastWords(run.curvature);
+  return h`<h3>Curvature against the stability limit</h3>${same.length > 0 && h`<p class="meta">${same.join(' · ')}</p>`}${table('Hessian eigenvalues', columns, run.curvature)}${noForecast !== undefined && h`<p class="meta">${noForecast}</p>`}${ruleRatios(run)}`;
 }
 
 /** What each rule makes of the incoming batch. */

@@ -13,7 +13,7 @@ import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
 import { lossesOf } from './input-losses.ts';
-import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
+import { forecastWords, RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
 import { CELL_WIDTH, cellText, comparisonLines, groupTitle } from './runs-page.ts';
 import { shortNames } from './short-names.ts';
@@ -122,6 +122,11 @@ function decided(entries: readonly ReplayEntry[]): readonly ReplayEntry[] {
   );
 }
 
+function noForecastLines({ curvature }: RunReport): string[] {
+  const words = forecastWords(curvature);
+  return words === undefined ? [] : [words, ''];
+}
+
 function runLines(run: RunReport, report: Report): string[] {
   const thresholds = tellThresholds(run.thresholds ?? {});
   return [
@@ -177,6 +182,7 @@ function runLines(run: RunReport, report: Report): string[] {
       return apart === null ? [] : [`- the ratio at step ${steps(step)}: ${apart}`];
     }),
     ...(run.curvature.some(({ spread }) => spread !== undefined) ? [''] : []),
+    ...noForecastLines(run),
     ...table(
       RULE_RATIO_HEAD,
       ruleRatioRows(ruledSpread(run.curvature)).map(([rule, ...cells]) => [md(rule!), ...cells]),

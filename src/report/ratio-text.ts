@@ -2,6 +2,26 @@
 import type { CurvatureEntry, RatioOnBatch, RatioSpread } from '../model/curvature.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 
+/** Whether the limit forecasts the largest stable learning rate; of what is not known it is not said. */
+export const isForecast = ({ stability }: Pick<CurvatureEntry, 'stability'>): boolean =>
+  stability.forecast === true;
+
+/** What a ratio is that is no forecast, or of which nothing is known. */
+export const forecastOf = ({ stability }: Pick<CurvatureEntry, 'stability'>): string =>
+  stability.forecast === false ? 'no forecast for this optimizer' : 'a forecast for plain SGD alone';
+
+/** How far the rate that a limit allows is off, and what measures a better one. */
+export const MEASURED =
+  'For optimizers other than plain SGD, the rate that the limit allows was between a hundredth and ten times the largest stable one (13 set-ups, docs/curvature.md). `clippy-diag preflight` tries learning rates.';
+
+/** The same of several entries; undefined where each ratio is a forecast, or none has one. */
+export function forecastWords(entries: readonly CurvatureEntry[]): string | undefined {
+  const against = entries.filter(({ stability }) => stability.ratio !== null);
+  return against.every(isForecast)
+    ? undefined
+    : `A ratio to the limit is a forecast for plain SGD alone. ${MEASURED}`;
+}
+
 /** The lowest and the highest ratio on the batches before; null where none is known. */
 export function rangeBefore({ before }: RatioSpread): readonly [number, number] | null {
   const known = before.flatMap(({ ratio }) => ratio ?? []);

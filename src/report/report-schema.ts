@@ -495,6 +495,9 @@ export const curvatureEntry = objectOf<CurvatureEntry>(
     limit: orNull(number('The eigenvalue up to which a step is stable; null where there is no such limit.')),
     ratio: orNull(number('Top eigenvalue over the limit; above 1 is a risk, not a verdict.')),
     rule: text('The formula of the limit, and its source.').optional(),
+    forecast: flag(
+      'Whether reruns confirm the limit as a forecast of the largest stable learning rate: true for plain SGD alone; absent where nothing is known.',
+    ).optional(),
   }),
   seed: number('Seed of the random starts; NaN where a recorder did not tell.'),
   backend: text('What computed the products.'),

@@ -20,7 +20,7 @@ import { renderGate } from './gate-text.ts';
 import { lossesOf } from './input-losses.ts';
 import { quantityText } from './quantity-text.ts';
 import { ratioChart } from './ratio-chart.ts';
-import { RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
+import { forecastWords, RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replaySummary } from './replay-text.ts';
 import { eventsOf, symbolOf } from './run-events.ts';
 import { comparisonLines, runsLines } from './runs-page.ts';
@@ -183,24 +183,27 @@ const OPERATOR_NAMES = {
 
 /** The top eigenvalue of each operator against what the learning rate tolerates. */
 function curvatureLines(run: RunReport, options: RenderOptions): string[] {
-  return run.curvature.flatMap(({ operator, step, block, task, eigenvalues, stability, spread, source }) => {
-    const [top] = eigenvalues;
-    const part = [
-      block === 'all' ? '' : ` of ${inertName(block)}`,
-      task === 'all' ? '' : ` of task ${inertName(task)}`,
-    ];
-    const found = `top eigenvalue ${top === undefined ? 'not found' : formatNumber(top.value)}${top?.converged === false ? ' (not converged)' : ''}`;
-    const against =
-      stability.ratio === null || stability.limit === null
-        ? ''
-        : `, ${formatNumber(stability.ratio)} times the limit of ${formatNumber(stability.limit)}${stability.rule === undefined ? '' : ` (${stability.rule})`}`;
-    const where = step === null ? '' : `${run.stepUnit} ${formatCount(step)}: `;
-    const apart = spread === undefined ? null : spreadWords(spread);
-    return hanging(
-      `${where}${OPERATOR_NAMES[operator]}${part.join('')}: ${found}${against}${source === 'recorded' ? ', recorded' : ''}${apart === null ? '' : `; ${apart}`}`,
-      options,
-    );
-  });
+  const lines = run.curvature.flatMap(
+    ({ operator, step, block, task, eigenvalues, stability, spread, source }) => {
+      const [top] = eigenvalues;
+      const part = [
+        block === 'all' ? '' : ` of ${inertName(block)}`,
+        task === 'all' ? '' : ` of task ${inertName(task)}`,
+      ];
+      const found = `top eigenvalue ${top === undefined ? 'not found' : formatNumber(top.value)}${top?.converged === false ? ' (not converged)' : ''}`;
+      const against =
+        stability.ratio === null || stability.limit === null
+          ? ''
+          : `, ${formatNumber(stability.ratio)} times the limit of ${formatNumber(stability.limit)}${stability.rule === undefined ? '' : ` (${stability.rule})`}`;
+      const where = step === null ? '' : `${run.stepUnit} ${formatCount(step)}: `;
+      const apart = spread === undefined ? null : spreadWords(spread);
+      return hanging(
+        `${where}${OPERATOR_NAMES[operator]}${part.join('')}: ${found}${against}${source === 'recorded' ? ', recorded' : ''}${apart === null ? '' : `; ${apart}`}`,
+        options,
+      );
+    },
+  );
+  return [...lines, ...wrap(forecastWords(run.curvature) ?? '', options.width, '  ')];
 }
 
 /** What each rule makes of the incoming batch. */

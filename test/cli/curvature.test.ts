@@ -79,7 +79,7 @@ describe('a capture', () => {
     });
     expect(preconditioned).toMatchObject({
       operator: 'preconditioned-hessian',
-      stability: { learningRate: 0.5, limit: 4 },
+      stability: { learningRate: 0.5, limit: 4, forecast: false },
       criticalSharpness: { value: expect.any(Number), criticalMultiple: expect.any(Number) },
     });
     // H1 of the incident: more than twice the limit twenty steps before the loss jumps.
@@ -105,7 +105,16 @@ describe('a capture', () => {
     expect(out).toContain(
       'P^(-1/2) H P^(-1/2) has 34.62; the limit 2/η on P⁻¹H is 4 at the learning rate 0.5.',
     );
-    expect(out).toContain('stable up to a learning rate of 0.05778. This is a risk, not a verdict.');
+    expect(out).toContain('Ratio 8.654: no forecast for this optimizer. For optimizers');
+    expect(out).not.toContain('stable up to');
+    // The same net under plain SGD.
+    const { out: plain } = await curvature([
+      ...['--model', `${capture}/model.json`, '--batch', `${capture}/step-00000380.safetensors`],
+      ...['--checkpoint', 'fixtures/incident/checkpoints/step-380.pt', '--optimizer', 'sgd:learningRate=0.5'],
+    ]);
+    expect(plain.replace(/\n {2}/g, ' ')).toMatch(
+      /stable up to a learning rate of \S+\. This is a risk, not a verdict\./,
+    );
     expect(out).toContain('critical sharpness');
     expect(out).not.toContain('\u001b');
   });

@@ -189,6 +189,15 @@ describe('limits by hand', () => {
   it('PyTorch takes the first gradient whole, whatever the dampening', () => {
     expect(limit('sgd', { momentum: 0.9, dampening: 0.5 }, 1)).toBeCloseTo(380, 9);
   });
+  it('is a forecast of the largest stable rate for plain SGD alone', () => {
+    const forecast = (id: string, options: object = {}) => {
+      const { optimizer, options: all } = chooseOptimizer(id, options as Record<string, number>);
+      return optimizer.stabilityLimit!(all, { learningRate: 1, step: 2 }).forecast;
+    };
+    expect(forecast('sgd')).toBe(true);
+    expect(forecast('sgd', { momentum: 0.9 })).toBe(false);
+    for (const id of ['adam', 'adamw', 'adagrad', 'rmsprop']) expect(forecast(id)).toBe(false);
+  });
   it('the rule names the formula that was used', () => {
     const rule = (id: string, options: object) => {
       const { optimizer, options: all } = chooseOptimizer(id, options as Record<string, number>);

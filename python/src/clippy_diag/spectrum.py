@@ -14,6 +14,8 @@ import numpy as np
 from .captures import number
 
 #: The limit of Adam, as the command line names it.
+# Of all limits the one that reruns confirm as a forecast of the largest stable rate (docs/curvature.md).
+GRADIENT_DESCENT = "2/η (gradient descent)"
 ADAM = "(2+2β₁)(1−β₁ᵗ)/((1−β₁)η) on P⁻¹H (arXiv 2207.14484, with the bias correction of step t)"
 #: Losses of float32 passes that differ by less, relatively, are the same.
 ROUNDING = 1e-6
@@ -78,7 +80,7 @@ def stability_rule(kind: str, options: Mapping[str, Any], preconditioned: bool) 
             return (
                 2 + 2 * momentum
             ) / damped, "(2+2β)/η (heavy ball)" if damped == 1 else "(2+2β)/((1−d)η) (heavy ball)"
-        return 2.0, "2/η (gradient descent)"
+        return 2.0, GRADIENT_DESCENT
     decayed = 1 + max(0, int(options.get("step", 0)) - 1) * float(options.get("decay", 0))
     named = "2(1+(t−1)·decay)/η on P⁻¹H" if options.get("decay") else "2/η on P⁻¹H"
     return (2 + 2 * momentum) * decayed, "(2+2β)/η on P⁻¹H" if momentum else named
@@ -179,7 +181,7 @@ def entries_of_operators(
                     "learningRate": limit.rate if limit else rate,
                     "limit": limit.value if limit else None,
                     "ratio": number(top.value / limit.value) if limit else None,
-                    **({"rule": limit.rule} if limit else {}),
+                    **({"rule": limit.rule, "forecast": limit.rule == GRADIENT_DESCENT} if limit else {}),
                 },
                 "seed": 0,
                 "source": "recorded",

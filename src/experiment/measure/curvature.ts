@@ -208,7 +208,7 @@ export async function measureCurvature(
           learningRate: against.learningRate ?? null,
           limit: limit?.limit ?? null,
           ratio: limit === undefined ? null : top / limit.limit,
-          ...(limit === undefined ? {} : { rule: limit.rule }),
+          ...(limit === undefined ? {} : { rule: limit.rule, forecast: limit.forecast }),
         },
         seed: options.seed,
         backend: objective.backend,

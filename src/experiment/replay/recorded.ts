@@ -331,6 +331,7 @@ function readCurvature(json: Json): CurvatureEntry | null {
       learningRate: numberFromJson(stability?.learningRate) ?? null,
       limit: numberFromJson(stability?.limit) ?? null,
       ratio: numberFromJson(stability?.ratio) ?? null,
+      ...(typeof stability?.forecast === 'boolean' ? { forecast: stability.forecast } : {}),
     },
     seed: numberFromJson(json.seed) ?? Number.NaN,
     backend: text(json.backend, 'not told'),

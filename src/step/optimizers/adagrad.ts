@@ -148,5 +148,6 @@ export const adagrad: Optimizer<typeof OPTIONS> = {
   stabilityLimit: (options, { learningRate, step }) => ({
     limit: (2 * slowing(options, step)) / learningRate,
     rule: options.learningRateDecay > 0 ? '2(1+(t−1)·decay)/η on P⁻¹H' : '2/η on P⁻¹H',
+    forecast: false,
   }),
 };

@@ -123,6 +123,7 @@ const shared = {
 const stabilityLimit = (options: AdamOptions, { learningRate, step }: StepContext) => ({
   limit: ((2 + 2 * options.beta1) * meanBias(options, step)) / ((1 - options.beta1) * learningRate),
   rule: '(2+2β₁)(1−β₁ᵗ)/((1−β₁)η) on P⁻¹H (arXiv 2207.14484, with the bias correction of step t)',
+  forecast: false,
 });
 
 const DIFFERENCES = [

@@ -27,6 +27,8 @@ export interface StabilityLimit {
   readonly limit: number;
   /** The formula, and its source where it is not elementary. */
   readonly rule: string;
+  /** Whether reruns confirm it as a forecast of the largest stable learning rate (docs/curvature.md has the numbers). */
+  readonly forecast: boolean;
 }
 
 export interface OptimizerDocs {

@@ -138,5 +138,6 @@ export const rmsprop: Optimizer<typeof OPTIONS> = {
   stabilityLimit: ({ momentum }, { learningRate }) => ({
     limit: (2 + 2 * momentum) / learningRate,
     rule: momentum === 0 ? '2/η on P⁻¹H' : '(2+2β)/η on P⁻¹H',
+    forecast: false,
   }),
 };

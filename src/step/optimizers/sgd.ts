@@ -94,6 +94,8 @@ export const sgd: Optimizer<typeof OPTIONS> = {
     const gain = nesterov ? 1 + momentum + momentum * share : share;
     return {
       limit: (2 + 2 * momentum) / (gain * learningRate),
+      // Under momentum the noise of minibatches ends a run before the curvature does.
+      forecast: momentum === 0,
       rule:
         momentum === 0
           ? '2/η (gradient descent)'
