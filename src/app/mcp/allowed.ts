@@ -1,7 +1,7 @@
 /** What an agent may have read: the folders and URLs that the user named when the server was started. */
 import { resolve } from 'node:path';
 import { diagError } from '../../model/errors.ts';
-import { isUrl, withoutSecrets } from '../../model/url.ts';
+import { isUrl, withoutEndSlashes, withoutSecrets } from '../../model/url.ts';
 import { targetOf } from '../../read/bytes/atomic-write.ts';
 import { kindOfPath, liesIn } from '../../read/bytes/source.ts';
 
@@ -32,12 +32,7 @@ export async function allowedBy(words: readonly string[]): Promise<Allowed> {
   const folders: string[] = [];
   const urls: string[] = [];
   for (const word of words.length === 0 ? ['.'] : words)
-    if (isUrl(word))
-      urls.push(
-        `${normalUrl(word)
-          .replace(/[?#].*$/s, '')
-          .replace(/\/+$/, '')}/`,
-      );
+    if (isUrl(word)) urls.push(`${withoutEndSlashes(normalUrl(word).replace(/[?#].*$/s, ''))}/`);
     else if ((await kindOfPath(word)) === 'folder') folders.push(await targetOf(word));
     else
       throw diagError('usage', {
@@ -50,9 +45,7 @@ export async function allowedBy(words: readonly string[]): Promise<Allowed> {
 /** @throws path-not-allowed for a URL that begins with none of the allowed ones, and for a path outside of the folders */
 export async function checkAllowed(path: string, { folders, urls }: Allowed): Promise<void> {
   if (isUrl(path)) {
-    const plain = `${normalUrl(path)
-      .replace(/[?#].*$/s, '')
-      .replace(/\/+$/, '')}/`;
+    const plain = `${withoutEndSlashes(normalUrl(path).replace(/[?#].*$/s, ''))}/`;
     if (!urls.some((url) => plain.startsWith(url))) throw notAllowed(path);
     return;
   }

@@ -1,5 +1,7 @@
 /** Credentials, region and endpoint for S3, where the AWS tools look for them: the environment, then the profile in ~/.aws. */
+
 import { join } from 'node:path';
+import { withoutEndSlashes } from '../../model/url.ts';
 import { readUserFile } from '../bytes/source.ts';
 import { homeOf } from './netrc.ts';
 import type { SourceOptions } from './source.ts';
@@ -21,10 +23,11 @@ function sections(text: string | undefined): ReadonlyMap<string, ReadonlyMap<str
   const found = new Map<string, Map<string, string>>();
   let current: Map<string, string> | undefined;
   for (const line of (text ?? '').split(/\r?\n/)) {
-    const head = /^\[\s*(?:profile\s+)?([^\]]+?)\s*\]/.exec(line);
+    const head = /^\[([^\]]+)\]/.exec(line);
     if (head !== null) {
-      current = found.get(head[1]!) ?? new Map<string, string>();
-      found.set(head[1]!, current);
+      const name = head[1]!.trim().replace(/^profile\s+/, '');
+      current = found.get(name) ?? new Map<string, string>();
+      found.set(name, current);
     }
     const equals = line.indexOf('=');
     // An indented line belongs to a table of another service.
@@ -48,15 +51,13 @@ export async function awsSettings(env: Env): Promise<AwsSettings> {
   const id = fromEnv ? env.AWS_ACCESS_KEY_ID : setting('aws_access_key_id');
   const secret = fromEnv ? env.AWS_SECRET_ACCESS_KEY : setting('aws_secret_access_key');
   const token = fromEnv ? env.AWS_SESSION_TOKEN : setting('aws_session_token');
+  const endpoint = env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || setting('endpoint_url');
   return {
     credentials:
       id === undefined || secret === undefined
         ? undefined
         : { accessKeyId: id, secretAccessKey: secret, ...(token ? { sessionToken: token } : {}) },
     region: env.AWS_REGION || env.AWS_DEFAULT_REGION || setting('region') || 'us-east-1',
-    endpoint: (env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || setting('endpoint_url'))?.replace(
-      /\/+$/,
-      '',
-    ),
+    endpoint: endpoint && withoutEndSlashes(endpoint),
   };
 }

@@ -2,9 +2,11 @@
  * The Hugging Face Hub: `hf://user/repo[@revision][/path]`, `hf://datasets/…`, and URLs of its pages. HF_ENDPOINT names another
  * server of the same kind; the token of HF_TOKEN, or of `hf auth login`, goes to that server alone.
  */
+
 import { join } from 'node:path';
 import { diagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
+import { withoutEndSlashes } from '../../model/url.ts';
 import { readUserFile } from '../bytes/source.ts';
 import { type HeadersFor, type HttpAnswer, send, textOf } from './http-client.ts';
 import { homeOf } from './netrc.ts';
@@ -23,8 +25,7 @@ interface Place {
   readonly path: string;
 }
 
-const endpointOf = ({ HF_ENDPOINT }: SourceOptions['env']): string =>
-  (HF_ENDPOINT || HUB).replace(/\/+$/, '');
+const endpointOf = ({ HF_ENDPOINT }: SourceOptions['env']): string => withoutEndSlashes(HF_ENDPOINT || HUB);
 
 /** Whether a URL is one of the Hub's pages. */
 export const isHubUrl = (url: URL, env: SourceOptions['env']): boolean =>

@@ -4,7 +4,7 @@
  */
 import { join, sep } from 'node:path';
 import { DiagError, diagError } from '../../model/errors.ts';
-import { isUrl } from '../../model/url.ts';
+import { isUrl, withoutEndSlashes } from '../../model/url.ts';
 import { makeSpool, type Spool, type SpoolFile, type SpoolLimits } from '../bytes/spool.ts';
 import { sourceOf } from './registry.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
@@ -47,7 +47,7 @@ function safeName(name: string, shown: string): string {
 
 /** The last part of a URL, as the name of a file. */
 function fileName(shown: string): string {
-  const last = shown.replace(/\/+$/, '').split('/').at(-1) ?? '';
+  const last = withoutEndSlashes(shown).split('/').at(-1) ?? '';
   let name = last;
   try {
     name = decodeURIComponent(last);
@@ -99,7 +99,7 @@ export async function mountSources(
       }
       const mounted = await mountOne(source, String(i), spool, opened);
       local.push(mounted);
-      const url = source.shown.replace(/\/+$/, '');
+      const url = withoutEndSlashes(source.shown);
       // Every URL has a folder of its own: what begins so is of this one.
       names.push([mounted, url], [join(spool.folder, String(i)), url.slice(0, url.lastIndexOf('/'))]);
     }

@@ -14,7 +14,7 @@ export async function netrcOf(
 ): Promise<{ login: string; password: string } | undefined> {
   const text = await readUserFile(env.NETRC ?? join(homeOf(env), '.netrc'));
   if (text === undefined) return undefined;
-  const words = text.replace(/^\s*#.*$/gm, '').split(/\s+/);
+  const words = text.replace(/^[ \t]*#.*$/gm, '').split(/\s+/);
   let machine: string | undefined;
   let login = '';
   for (let i = 0; i < words.length; i++) {
