@@ -218,6 +218,8 @@ class Recording:
         self._planned: Sizes | None = None
         self._plan_text = self._plan_said = ""
         self._incidents: list[IncidentSeen] = []
+        #: Whether status.json is that of another process: see `leave_to_another`.
+        self._another_writes = False
         #: Why status.json is not up to date, or None.
         self._unwritten: str | None = None
         self._spool_files = 0
@@ -785,6 +787,11 @@ class Recording:
         warn(f"recording stopped, training goes on: {why}", stacklevel=3)
         self._write_status("stopped")
 
+    def leave_to_another(self, why: str) -> None:
+        """Records no more, because another process writes in this folder: its status.json stays as it is."""
+        self._another_writes = True
+        self.stop(why)
+
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
         """Nothing raised inside reaches the loop: it stops the recording, and says so."""
@@ -886,6 +893,8 @@ class Recording:
         }
 
     def _write_status(self, state: State) -> None:
+        if self._another_writes:
+            return
         if os.getpid() != self._pid:
             return
         self._said = time.monotonic()

@@ -688,7 +688,9 @@ class Recorder(Controls):
             return False
         rank, ranks = distributed.get_rank(), distributed.get_world_size()
         if rank:
-            self._own.stop(f"rank {rank} of {ranks} is not recorded: without DistributedDataParallel rank 0 alone is")
+            self._own.leave_to_another(
+                f"rank {rank} of {ranks} is not recorded: without DistributedDataParallel rank 0 alone is"
+            )
             return True
         self._own.note(
             f"{ranks} ranks train without DistributedDataParallel: loss, gradients and batches are those of rank 0 alone"
