@@ -788,7 +788,7 @@ class Recording:
         self._write_status("stopped")
 
     def leave_to_another(self, why: str) -> None:
-        """Records no more, because another process writes in this folder: its status.json stays as it is."""
+        """Records no more, because another process writes in this folder: its status.json is kept."""
         self._another_writes = True
         self.stop(why)
 
