@@ -9,7 +9,7 @@ import { DEFAULT_RULES, RULES } from '../../step/rules/registry.ts';
 import type { ClipRule } from '../../step/rules/rule.ts';
 import type { Io } from './io.ts';
 import { knowing } from './known-values.ts';
-import { limitsOf } from './model-limits.ts';
+import { limitsOf, modelLimitFlags } from './model-limits.ts';
 import { progressOn } from './progress.ts';
 
 export const ruleFlag = knowing(
@@ -45,18 +45,7 @@ export const trainingFlags = {
     helpGroup,
   }),
   backend: Flags.option({ options: BACKENDS, description: 'default: the fastest that loads', helpGroup })(),
-  'model-seconds': Flags.integer({
-    helpValue: 'SECONDS',
-    description: 'time for one call of a module that is the model (default 60)',
-    min: 1,
-    helpGroup,
-  }),
-  'model-memory': Flags.integer({
-    helpValue: 'MIB',
-    description: 'MiB for a module that is the model (default 4096)',
-    min: 64,
-    helpGroup,
-  }),
+  ...modelLimitFlags(helpGroup),
 };
 
 /** What the training takes from the flags. */

@@ -22,7 +22,7 @@ import { isCapture, openCapture } from '../../read/captures/read.ts';
 import { briefCurvature } from '../../report/brief-steps.ts';
 import { curvatureText } from '../../report/curvature-text.ts';
 import { command } from '../cli/command.ts';
-import { limitsOf } from '../cli/model-limits.ts';
+import { limitsOf, modelLimitFlags } from '../cli/model-limits.ts';
 import { productsOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 
@@ -162,18 +162,7 @@ export default command({
       description: 'rows in memory at a time',
       min: 1,
     }),
-    'model-seconds': Flags.integer({
-      helpValue: 'SECONDS',
-      helpGroup: 'SOLVER',
-      description: 'time for one call of a module that is the model (default 60)',
-      min: 1,
-    }),
-    'model-memory': Flags.integer({
-      helpValue: 'MIB',
-      helpGroup: 'SOLVER',
-      description: 'MiB for a module that is the model (default 4096)',
-      min: 64,
-    }),
+    ...modelLimitFlags('SOLVER'),
     verbose: Flags.boolean({
       helpGroup: 'OUTPUT',
       description: 'show everything: every operator, how well each value is known, notes',

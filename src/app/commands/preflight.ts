@@ -11,7 +11,7 @@ import { parseRule } from '../../step/rules/parse.ts';
 import { DEFAULT_RULES } from '../../step/rules/registry.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
-import { limitsOf } from '../cli/model-limits.ts';
+import { limitsOf, modelLimitFlags } from '../cli/model-limits.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 
 export default command({
@@ -54,18 +54,7 @@ export default command({
       options: BACKENDS,
       description: 'default: the fastest that loads',
     })(),
-    'model-seconds': Flags.integer({
-      helpValue: 'SECONDS',
-      helpGroup: 'SOLVER',
-      description: 'time for one call of a module that is the model (default 60)',
-      min: 1,
-    }),
-    'model-memory': Flags.integer({
-      helpValue: 'MIB',
-      helpGroup: 'SOLVER',
-      description: 'MiB for a module that is the model (default 4096)',
-      min: 64,
-    }),
+    ...modelLimitFlags('SOLVER'),
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
   },
 

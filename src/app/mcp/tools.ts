@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import { diagError } from '../../model/errors.ts';
 import { toJson } from '../../model/json.ts';
-import { SCHEMA_VERSION } from '../../model/report.ts';
+import { type Report, SCHEMA_VERSION } from '../../model/report.ts';
 import { isUrl, withoutSecrets } from '../../model/url.ts';
 import { confined, liesIn } from '../../read/bytes/source.ts';
 import { auditHeadline, renderAudit } from '../../report/audit-text.ts';
@@ -54,6 +54,12 @@ const tool = <T>(
   input: z.ZodType<T>,
   run: (input: T, context: ToolContext) => Promise<ToolAnswer>,
 ): Tool => ({ name, description, input, run: (given, context) => run(input.parse(given), context) });
+
+/** A report as an answer: its brief, and the whole of it as a resource. */
+const ofReport = (report: Report): ToolAnswer => ({
+  text: briefText(briefOf(report)),
+  more: { name: 'report', mimeType: 'application/json', text: json.render(report, PLAIN) },
+});
 
 /** Works on paths and URLs within what is allowed; also links in a folder lead nowhere else. */
 async function within<T>(
@@ -111,10 +117,7 @@ export const TOOLS: readonly Tool[] = [
         const report = shown(
           await analyze(local, { ...context, budget, onProgress: (what) => context.onProgress(shown(what)) }),
         );
-        return {
-          text: briefText(briefOf(report)),
-          more: { name: 'report', mimeType: 'application/json', text: json.render(report, PLAIN) },
-        };
+        return ofReport(report);
       }),
   ),
   tool(
@@ -138,10 +141,7 @@ export const TOOLS: readonly Tool[] = [
         });
         const evidence = shown(read);
         const report = { ...evidence.report, gate: judgeGate({ ...evidence, baseline: null }, config) };
-        return {
-          text: briefText(briefOf(report)),
-          more: { name: 'report', mimeType: 'application/json', text: json.render(report, PLAIN) },
-        };
+        return ofReport(report);
       });
     },
   ),

@@ -1,7 +1,7 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { optimizerNameOf } from '../../model/run-settings.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
-import { type LogEvidence, levelBefore, levelFrom } from './log-evidence.ts';
+import { type LogEvidence, levelBefore, levelFrom, rateEvidence } from './log-evidence.ts';
 
 /** Times its first value that the loss rises in its first tenth where the first steps destroyed the weights. */
 const DESTROYED = 2;
@@ -159,12 +159,3 @@ function open({ loss, rates }: LogEvidence): FoundFailure {
     remedy: { action: 'fix-code', statement: ONE_BATCH },
   };
 }
-
-const rateEvidence = (statement: string, value: number, step: number): FoundFailure['evidence'][number] => ({
-  id: 'learning-rate',
-  statement,
-  value,
-  unit: 'learning rate',
-  usual: null,
-  at: { step, batchStep: null },
-});

@@ -1,4 +1,5 @@
 /** What the known failures look at: the loss up to the onset, and what was logged with it. */
+import type { CauseEvidence } from '../../model/cause.ts';
 import { type Column, joinedOf } from '../../model/column.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
@@ -84,6 +85,16 @@ export function calmBefore(values: Column, index: number): Calm | null {
     if (!Number.isFinite(values.at(i)!) || isRaised(values.at(i)!, usual)) return null;
   return { last: values.at(index - 1)!, usual };
 }
+
+/** A learning rate at a step as the evidence of a cause. */
+export const rateEvidence = (statement: string, value: number, step: number): CauseEvidence => ({
+  id: 'learning-rate',
+  statement,
+  value,
+  unit: 'learning rate',
+  usual: null,
+  at: { step, batchStep: null },
+});
 
 /** Position of the last point before a step; -1 without one. */
 export const lastBefore = ({ step }: Pick<Points, 'step'>, at: number): number =>

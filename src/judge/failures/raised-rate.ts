@@ -1,6 +1,6 @@
 import { formatNumber } from '../../model/format-number.ts';
 import type { KnownFailure } from './failure.ts';
-import { type LogEvidence, type Points, ratesWithHistory } from './log-evidence.ts';
+import { type LogEvidence, type Points, rateEvidence, ratesWithHistory } from './log-evidence.ts';
 import { raisedRate, warmUpTo } from './rates.ts';
 
 export const raisedRateFailure: KnownFailure = {
@@ -44,16 +44,7 @@ export const raisedRateFailure: KnownFailure = {
       step,
       factor: raised.times,
       statement,
-      evidence: [
-        {
-          id: 'learning-rate',
-          statement,
-          value,
-          unit: 'learning rate',
-          usual: null,
-          at: { step, batchStep: null },
-        },
-      ],
+      evidence: [rateEvidence(statement, value, step)],
       remedy: {
         action: 'lower-learning-rate',
         statement: `keep the learning rate as it was before ${run.stepUnit} ${step} (${formatNumber(raised.before)}) and look at what set it; the same steps at that rate confirm it`,
@@ -88,16 +79,7 @@ export const brokeInWarmUp: KnownFailure = {
       confidence: null,
       step: null,
       statement: `${statement}; the log does not show whether that did it`,
-      evidence: [
-        {
-          id: 'learning-rate',
-          statement,
-          value,
-          unit: 'learning rate',
-          usual: null,
-          at: { step, batchStep: null },
-        },
-      ],
+      evidence: [rateEvidence(statement, value, step)],
       remedy: {
         action: 'rewind',
         statement: `run again from a checkpoint before ${run.stepUnit} ${onsetStep} at half of that rate (${formatNumber(value / 2)}): if the loss breaks at the same ${run.stepUnit} all the same, look at the data of that ${run.stepUnit}`,

@@ -1,6 +1,7 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { AS_BEFORE, HEIGHT, RISE } from '../incidents/schedule-restart.ts';
 import type { KnownFailure } from './failure.ts';
+import { rateEvidence } from './log-evidence.ts';
 
 export const scheduleRestart: KnownFailure = {
   id: 'schedule-restart',
@@ -28,16 +29,7 @@ export const scheduleRestart: KnownFailure = {
       step,
       factor: times,
       statement: `${statement}; the loss is at most ${formatNumber(highest, 'brief')} after it, and was ${formatNumber(usual, 'brief')} when the rate was last that high`,
-      evidence: [
-        {
-          id: 'learning-rate',
-          statement,
-          value: rate,
-          unit: 'learning rate',
-          usual: null,
-          at: { step, batchStep: null },
-        },
-      ],
+      evidence: [rateEvidence(statement, rate, step)],
       remedy: {
         action: 'none-needed',
         statement: 'nothing, if the restart was planned: the loss comes down again with the rate',

@@ -10,7 +10,7 @@ import { withoutEndSlashes } from '../../model/url.ts';
 import { readUserFile } from '../bytes/source.ts';
 import { type HeadersFor, type HttpAnswer, send, textOf } from './http-client.ts';
 import { homeOf } from './netrc.ts';
-import { type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
+import { checkEntryCount, lies, type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
 const HUB = 'https://huggingface.co';
@@ -101,9 +101,6 @@ function nextPage({ headers: { link } }: HttpAnswer, from: URL, shown: string): 
   return url;
 }
 
-/** Entries that a folder may have; each page has a thousand. */
-const MOST_ENTRIES = 20_000;
-
 export function hubSource(text: string, options: SourceOptions): Source {
   const endpoint = endpointOf(options.env);
   const { kind, repository, revision, path } = text.startsWith('hf://')
@@ -144,17 +141,7 @@ export function hubSource(text: string, options: SourceOptions): Source {
       }
       page = nextPage(answer, page, shown);
       entries.push(...entriesOf(await textOf(answer, shown), path, shown));
-      if (entries.length > MOST_ENTRIES)
-        throw diagError(
-          'limit-exceeded',
-          {
-            what: `the number of files below ${shown}`,
-            found: entries.length,
-            limit: MOST_ENTRIES,
-            hint: 'name a folder further down',
-          },
-          { path: shown },
-        );
+      checkEntryCount(entries.length, { shown, what: 'files', hint: 'name a folder further down' });
     }
     return entries;
   };
@@ -174,8 +161,7 @@ export function hubSource(text: string, options: SourceOptions): Source {
 
 /** The files of a page of a listing. @throws source-answer */
 function entriesOf(text: string, folder: string, shown: string): RemoteEntry[] {
-  const wrong = (problem: string): Error =>
-    diagError('source-answer', { url: shown, problem }, { path: shown });
+  const wrong = (problem: string) => lies(shown, problem);
   let listed: unknown;
   try {
     listed = JSON.parse(text);

@@ -6,6 +6,7 @@ import { join, sep } from 'node:path';
 import { DiagError, diagError } from '../../model/errors.ts';
 import { isUrl, withoutEndSlashes } from '../../model/url.ts';
 import { makeSpool, type Spool, type SpoolFile, type SpoolLimits } from '../bytes/spool.ts';
+import { lies } from './ranged.ts';
 import { sourceOf } from './registry.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
@@ -36,12 +37,7 @@ function safeName(name: string, shown: string): string {
     (part) =>
       part === '' || part === '.' || part === '..' || /[\\\0:]/.test(part) || Buffer.byteLength(part) > 250,
   );
-  if (bad || name.length > 2000)
-    throw diagError(
-      'source-answer',
-      { url: shown, problem: `"${name.slice(0, 100)}" is no name of a file` },
-      { path: shown },
-    );
+  if (bad || name.length > 2000) throw lies(shown, `"${name.slice(0, 100)}" is no name of a file`);
   return join(...parts);
 }
 

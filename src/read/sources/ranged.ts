@@ -38,10 +38,31 @@ const modifiedOf = ({ headers }: HttpAnswer): number | null => {
   return Number.isNaN(time) ? null : time;
 };
 
-const lies = (shown: string, problem: string): DiagError =>
+/** The error of an answer that contradicts itself or the protocol. */
+export const lies = (shown: string, problem: string): DiagError =>
   diagError('source-answer', { url: shown, problem }, { path: shown });
 
 const changed = (shown: string): DiagError => diagError('source-changed', { url: shown }, { path: shown });
+
+/** Entries that a listing may have; each page of one has a thousand. */
+const MOST_ENTRIES = 20_000;
+
+/**
+ * Ends a listing that goes on and on.
+ *
+ * @throws limit-exceeded
+ */
+export function checkEntryCount(
+  found: number,
+  { shown, what, hint }: { readonly shown: string; readonly what: string; readonly hint: string },
+): void {
+  if (found > MOST_ENTRIES)
+    throw diagError(
+      'limit-exceeded',
+      { what: `the number of ${what} below ${shown}`, found, limit: MOST_ENTRIES, hint },
+      { path: shown },
+    );
+}
 
 /** The error of a status that is no success. */
 export function statusError(

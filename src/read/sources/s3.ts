@@ -5,7 +5,7 @@
 import { diagError } from '../../model/errors.ts';
 import { type AwsSettings, awsSettings } from './aws-settings.ts';
 import { type HeadersFor, type HttpAnswer, send, textOf } from './http-client.ts';
-import { type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
+import { checkEntryCount, lies, type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
 const CREDENTIALS =
@@ -16,9 +16,6 @@ const encodedKey = (key: string): string =>
   encodeURIComponent(key)
     .replaceAll('%2F', '/')
     .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
-
-/** Entries below a prefix, at most; a page has a thousand. */
-const MOST_ENTRIES = 20_000;
 
 interface Bucket {
   /** The URL of an object, or with an empty key of the bucket. */
@@ -83,17 +80,7 @@ export function s3Source(text: string, options: SourceOptions): Source {
       const xml = await textOf(answer, shown);
       entries.push(...entriesOf(xml, folder, shown));
       token = /<IsTruncated>true<\/IsTruncated>/.test(xml) ? member(xml, 'NextContinuationToken') : undefined;
-      if (entries.length > MOST_ENTRIES)
-        throw diagError(
-          'limit-exceeded',
-          {
-            what: `the number of objects below ${shown}`,
-            found: entries.length,
-            limit: MOST_ENTRIES,
-            hint: 'name a longer prefix',
-          },
-          { path: shown },
-        );
+      checkEntryCount(entries.length, { shown, what: 'objects', hint: 'name a longer prefix' });
     }
     return entries;
   };
@@ -163,12 +150,7 @@ function member(xml: string, name: string): string | undefined {
 
 /** The objects of a page of a listing; markers of folders are left out. @throws source-answer */
 function entriesOf(xml: string, folder: string, shown: string): RemoteEntry[] {
-  if (!xml.includes('<ListBucketResult'))
-    throw diagError(
-      'source-answer',
-      { url: shown, problem: 'its listing is not one of S3' },
-      { path: shown },
-    );
+  if (!xml.includes('<ListBucketResult')) throw lies(shown, 'its listing is not one of S3');
   return xml
     .split('<Contents>')
     .slice(1)
