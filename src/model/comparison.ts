@@ -1,5 +1,5 @@
 /** Two runs against each other: where they part, and in which settings they differ. */
-import type { Cell } from './report.ts';
+import type { Cell } from './cell.ts';
 
 /** What of a step can differ between two runs, in the order in which one leads to the next. */
 export const COMPARED_LINKS = [

@@ -2,6 +2,7 @@
 
 import type { Audit } from './audit.ts';
 import type { Cause, Remedy } from './cause.ts';
+import type { Cell } from './cell.ts';
 import type { Comparison, RunComparison } from './comparison.ts';
 import type { CurvatureEntry } from './curvature.ts';
 import type { ErrorRecord } from './errors.ts';
@@ -160,8 +161,6 @@ export interface RunReport {
   readonly audit?: Audit;
 }
 
-/** A value in a table of runs. */
-export type Cell = string | number | boolean | null;
 /** Keys are the columns: run, class, onset, best, last, then hyperparameters by name. */
 export type TableRow = Readonly<Record<string, Cell>>;
 

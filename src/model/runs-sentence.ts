@@ -1,6 +1,8 @@
 /** The conclusion of a sweep: which setting separates the runs that failed from those that did not. */
+
+import type { Cell } from './cell.ts';
 import { formatNumber } from './format-number.ts';
-import type { Cell, RunsTable, TableRow } from './report.ts';
+import type { RunsTable, TableRow } from './report.ts';
 import { FIRST_COLUMNS } from './runs-table.ts';
 
 /** Classes of a run that is lost or has learnt nothing. */

@@ -2,12 +2,13 @@
  * Many runs as a table, one row a run: how each went, and the hyperparameters in which they differ. The terminal, HTML,
  * Markdown and `--json` show the same rows.
  */
+
+import type { Cell } from './cell.ts';
 import { decidingSeries } from './deciding-series.ts';
 import { diagError } from './errors.ts';
 import { didYouMean } from './nearest.ts';
 import { medianInPlace } from './order-statistics.ts';
 import {
-  type Cell,
   type Report,
   type RunReport,
   type RunsTable,

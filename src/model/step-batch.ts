@@ -1,5 +1,5 @@
 /** Which data one step of a run was trained on. */
-import type { Cell } from './report.ts';
+import type { Cell } from './cell.ts';
 
 export interface StepBatch {
   /** The ledger that was read. */

@@ -1,9 +1,9 @@
 /** A comparison of two runs on one screen. */
 import { Ansis } from 'ansis';
+import type { Cell } from '../model/cell.ts';
 import type { RunComparison, RunDifference } from '../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { Cell } from '../model/report.ts';
 import type { RenderOptions } from './format.ts';
 import { cutMiddle } from './short-names.ts';
 import { textTable } from './text-table.ts';

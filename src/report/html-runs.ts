@@ -2,8 +2,10 @@
  * Many runs as one HTML page: the table that the terminal shows, their curves on one axis, and each run's details, closed
  * until they are opened. The page stays small: lines are joined into fewer buckets until it fits, and it says so.
  */
+
+import type { Cell } from '../model/cell.ts';
 import { formatCount } from '../model/format-number.ts';
-import type { Cell, Report, RunReport, RunsTable, TableRow, VerdictClass } from '../model/report.ts';
+import type { Report, RunReport, RunsTable, TableRow, VerdictClass } from '../model/report.ts';
 import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';

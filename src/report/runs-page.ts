@@ -1,5 +1,6 @@
 /** Many runs on one page: how many went how, the table, and how to see one of them. */
 import { Ansis } from 'ansis';
+import type { Cell } from '../model/cell.ts';
 import {
   type CapturesComparison,
   type Comparison,
@@ -8,7 +9,7 @@ import {
 } from '../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { Cell, Report, TableGroup } from '../model/report.ts';
+import type { Report, TableGroup } from '../model/report.ts';
 import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';

@@ -25,8 +25,9 @@ import { withStateFile } from '../../src/experiment/cause/state-file.ts';
 import { endText } from '../../src/experiment/cause/tried.ts';
 import { remedyAdvice, wayBack } from '../../src/experiment/cause/way-back.ts';
 import { endsBeside, judgeArm } from '../../src/experiment/replay/arm-end.ts';
+import { timesLevel } from '../../src/experiment/replay/level-limits.ts';
 import { batchOrder } from '../../src/experiment/replay/matrix.ts';
-import { healthyBeside, outcomeOf, timesLevel } from '../../src/experiment/replay/outcome.ts';
+import { healthyBeside, outcomeOf } from '../../src/experiment/replay/outcome.ts';
 import {
   firstHarm,
   isContradicted,

@@ -8,7 +8,7 @@ import { didYouMean } from '../../model/nearest.ts';
 import type { NumberRange } from '../../model/options.ts';
 import { ROLES } from '../../model/run.ts';
 import { PRESETS } from './presets.ts';
-import { type RuleOptions, thresholdsIn } from './resolve-config.ts';
+import { type RuleOptions, thresholdsIn } from './rule-options.ts';
 
 const severity = z.enum(['off', 'note', 'warning', 'error']).meta({
   id: 'ruleSeverity',

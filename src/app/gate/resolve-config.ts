@@ -2,13 +2,13 @@
 import { dirname, resolve } from 'node:path';
 import { AUDIT_RULE } from '../../judge/findings/audit-links.ts';
 import { FINDINGS, ruleIdOf } from '../../judge/findings/registry.ts';
-import { readThresholds } from '../../judge/findings/thresholds.ts';
 import { diagError } from '../../model/errors.ts';
 import type { Thresholds } from '../../model/finding.ts';
 import { nearest } from '../../model/nearest.ts';
 import { VERDICT_CLASSES } from '../../model/report.ts';
 import type { ConfigFile, RuleEntry } from './config-schema.ts';
 import { PRESETS } from './presets.ts';
+import { type RuleOptions, thresholdsIn } from './rule-options.ts';
 import { parseThreshold, type Threshold } from './thresholds.ts';
 
 /** A rule as it is judged. */
@@ -49,46 +49,6 @@ export interface GateConfig {
     readonly severity: 'off' | 'note' | 'warning' | 'error';
     readonly ratchet: boolean;
   } | null;
-}
-
-/** What a rule may say besides its severity. */
-export interface RuleOptions {
-  readonly max?: number | undefined;
-  readonly missing?: 'error' | 'warn' | 'skip' | undefined;
-  readonly from?: number | undefined;
-  readonly to?: number | undefined;
-}
-const RULE_OPTIONS = ['max', 'missing', 'from', 'to'] as const satisfies readonly (keyof RuleOptions)[];
-const isRuleOption = (name: string): boolean => (RULE_OPTIONS as readonly string[]).includes(name);
-
-/** The options of an entry: the second of a pair, or the members beside `severity`. */
-const optionsOf = (entry: unknown): Readonly<Record<string, unknown>> => {
-  const found: unknown = Array.isArray(entry) ? entry[1] : entry;
-  return typeof found === 'object' && found !== null ? (found as Record<string, unknown>) : {};
-};
-
-/**
- * The thresholds among the options of rules, wherever in the config the rules stand.
- *
- * Looked for before the form is checked: of a name that is none it can say which one was meant.
- *
- * @throws threshold-unknown, threshold-range, threshold-conflict
- */
-export function thresholdsIn(rules: unknown, place: string, path: string | null): Thresholds {
-  if (typeof rules !== 'object' || rules === null) return {};
-  const given = Object.entries(rules)
-    .filter(([id]) => Object.hasOwn(FINDINGS, id))
-    .map(([id, entry]): [string, Record<string, unknown>] => [
-      id,
-      Object.fromEntries(
-        Object.entries(optionsOf(entry)).filter(([name]) => name !== 'severity' && !isRuleOption(name)),
-      ),
-    ]);
-  return readThresholds(Object.fromEntries(given), {
-    at: (finding, name) => `${place}.${finding}.${name}`,
-    also: RULE_OPTIONS,
-    ...(path === null ? {} : { where: { path } }),
-  });
 }
 
 /** A config that judges something. @throws gate-without-rules */

@@ -9,7 +9,7 @@ import type { ArmEnd } from '../replay/arm-end.ts';
 import type { Training } from '../replay/closed-loop.ts';
 import { suddenDeparture } from '../replay/departure.ts';
 import type { Prepared } from '../replay/follow.ts';
-import { HOLDS, HURT } from '../replay/outcome.ts';
+import { HOLDS, HURT } from '../replay/level-limits.ts';
 import type { References } from '../replay/reference.ts';
 import type { Observed } from './observe.ts';
 import { untried } from './remedies.ts';

@@ -3,38 +3,14 @@
 import { CHANGE_WINDOW, RATE_RISE, raisedRate } from '../../judge/failures/rates.ts';
 import { jumpOf } from '../../judge/incidents/jump.ts';
 import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
-import type { CauseEvidence, Trigger } from '../../model/cause.ts';
 import type { Finding } from '../../model/finding.ts';
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import { stretchWords } from '../../model/stretches.ts';
 import type { References } from '../replay/reference.ts';
+import type { Change } from './change.ts';
 import { isJumpOfWeights, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import { strongDecay } from './strong-decay.ts';
-
-export interface Change {
-  readonly trigger: Extract<
-    Trigger,
-    'data' | 'learning-rate' | 'optimizer-state' | 'weight-decay' | 'precision' | 'code'
-  >;
-  /** Position of the first step that it touched. */
-  readonly from: number;
-  /** How many times the usual it was. */
-  readonly size: number;
-  readonly evidence: CauseEvidence;
-  /** Of unlike batches: the losses of all of them are below what is usual. */
-  readonly low?: true;
-  /** The record states it, and the experiments do not take it back. */
-  readonly written?: true;
-  /** It came step by step, as in a warm-up: no cause unless an arm shows it. */
-  readonly gradual?: true;
-  /** It lies before the first recorded step: no arm takes it back. */
-  readonly beforeRecord?: true;
-  /** Of weight decay: what multiplies it so that it is far from too strong. */
-  readonly decayFactor?: number;
-  /** It is known from recorded losses alone: likely, unless an arm that leaves out its batch shows it, or denies it. */
-  readonly recorded?: true;
-}
 
 /** Steps over which a rate may have risen step by step. */
 const SLOW_WINDOW = 20;

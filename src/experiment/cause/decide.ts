@@ -14,10 +14,12 @@ import type { Cause, CauseEvidence, Mechanism, Trigger } from '../../model/cause
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { ArmEnd } from '../replay/arm-end.ts';
-import { HOLDS, LEAST_AFTER, timesLevel } from '../replay/outcome.ts';
+import { HOLDS, timesLevel } from '../replay/level-limits.ts';
+import { LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import { type Unrecorded, unseenWords } from './as-computed.ts';
-import { type Change, missingStateWords, risenRate, TO_THE_END } from './changes.ts';
+import type { Change } from './change.ts';
+import { missingStateWords, risenRate, TO_THE_END } from './changes.ts';
 import { isJumpOfWeights, newsWords, updateBefore } from './jump.ts';
 import type { Observed } from './observe.ts';
 import type { PlannedArm } from './plan.ts';

@@ -7,7 +7,7 @@ import { type EmptyState, emptyState } from '../replay/empty-state.ts';
 import { follow, type Prepared } from '../replay/follow.ts';
 import type { TensorState } from '../replay/tensors.ts';
 import { type Decayed, watchDecay } from '../replay/watch-decay.ts';
-import type { Change } from './changes.ts';
+import type { Change } from './change.ts';
 import { recordedSettings } from './recorded-settings.ts';
 
 /** One value for each recorded step, by position; NaN where the state before it was lost. */

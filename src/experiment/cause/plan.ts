@@ -6,7 +6,7 @@ import { batchesOf } from '../replay/arm-end.ts';
 import type { TrainingArm } from '../replay/closed-loop.ts';
 import { LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
-import type { Change } from './changes.ts';
+import type { Change } from './change.ts';
 import type { Observed } from './observe.ts';
 
 /** An arm before it is trained. */

@@ -4,7 +4,7 @@ import { raisedRate } from '../../judge/failures/rates.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { Capture } from '../../read/captures/read.ts';
-import type { Change } from './changes.ts';
+import type { Change } from './change.ts';
 
 /** Options that are not settings of the step: the rate is compared by itself. */
 const NOT_COMPARED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);

@@ -10,7 +10,8 @@ import { isRaised, LEAST_STATES, usualRange } from '../../judge/incidents/unlike
 import { medianOf } from '../../model/order-statistics.ts';
 import type { ReplayArm } from '../../model/replay.ts';
 import type { RuleChoice } from '../../step/rules/choice.ts';
-import { type Ended, HOLDS, HURT, outcomeOf } from '../replay/outcome.ts';
+import { HOLDS, HURT } from '../replay/level-limits.ts';
+import { type Ended, outcomeOf } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { Observed } from './observe.ts';
 

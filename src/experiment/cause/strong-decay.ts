@@ -2,7 +2,7 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { Decayed } from '../replay/watch-decay.ts';
-import type { Change } from './changes.ts';
+import type { Change } from './change.ts';
 
 /** Steps before the harmful one up to which decay has to be too strong. */
 const WINDOW = 10;

@@ -13,6 +13,7 @@ import {
   measuredFloor,
   startTogether,
 } from './floor.ts';
+import type { Judged } from './judged.ts';
 import { judgeSeeds, judgeSeveral, SEEDS_MOVE } from './seeds.ts';
 import { settingsThatDiffer } from './settings.ts';
 import type { Side } from './side.ts';
@@ -24,16 +25,6 @@ export interface CompareOptions {
   /** Last step that is compared. */
   readonly until?: number;
 }
-
-/** What the parts below find before it is put into words. */
-export type Judged = Omit<RunComparison, 'statement' | 'more'> & {
-  readonly pair: LossPair;
-  readonly found: FirstDifference;
-  readonly equalSteps: number;
-  readonly exact: boolean;
-  readonly stepUnit: string;
-  readonly repeats: number;
-};
 
 /**
  * Compares the first runs of both sides; with several runs a side their ends decide.

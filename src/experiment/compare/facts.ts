@@ -1,7 +1,8 @@
 /** What is known of one link of one step, and how far two such facts are from each other. */
+
+import type { Cell } from '../../model/cell.ts';
 import type { TensorData } from '../../model/checkpoint.ts';
 import type { ComparedLink } from '../../model/comparison.ts';
-import type { Cell } from '../../model/report.ts';
 import type { TensorSummary } from '../../read/ledger/read.ts';
 import { sketchLength } from '../../step/tensor/sketch.ts';
 

@@ -1,6 +1,7 @@
 /** The settings in which two runs differ. */
+
+import type { Cell } from '../../model/cell.ts';
 import type { RunComparison } from '../../model/comparison.ts';
-import type { Cell } from '../../model/report.ts';
 
 /** What names the run and not its settings: it differs between any two. */
 const OF_THE_RUN =

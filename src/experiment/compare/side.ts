@@ -1,7 +1,8 @@
 /** One run as it is compared: what its log, ledger, captures and checkpoints have of each step. */
+
+import type { Cell } from '../../model/cell.ts';
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import type { ComparedLink } from '../../model/comparison.ts';
-import type { Cell } from '../../model/report.ts';
 import { isLossLike, type Run, type TimeSeries } from '../../model/run.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import type { Ledger, LedgerRole, LedgerStep, StepTensors } from '../../read/ledger/read.ts';

@@ -1,7 +1,7 @@
 /** A comparison in words: one plain sentence, and what would tell more. */
 import type { RunComparison, RunDifference } from '../../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../../model/format-number.ts';
-import type { Judged } from './compare.ts';
+import type { Judged } from './judged.ts';
 import type { Side } from './side.ts';
 
 const NAMES = {

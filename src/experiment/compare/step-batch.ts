@@ -1,6 +1,7 @@
 /** Which rows a step of a ledger was trained on, and where the same batch came before or again. */
+
+import type { Cell } from '../../model/cell.ts';
 import { counted } from '../../model/format-number.ts';
-import type { Cell } from '../../model/report.ts';
 import type { StepBatch } from '../../model/step-batch.ts';
 import type { Ledger } from '../../read/ledger/read.ts';
 

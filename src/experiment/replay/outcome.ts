@@ -4,17 +4,13 @@ import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import { USUAL } from '../../judge/incidents/unlike.ts';
 import { type ArmOutcome, LEARNS_SLOWER } from '../../model/cause.ts';
 import { medianOf } from '../../model/order-statistics.ts';
+import { HOLDS, HURT, timesLevel } from './level-limits.ts';
 import type { References } from './reference.ts';
 
 /** Clean steps after the first harmful one that an arm has to train on. */
 export const LEAST_AFTER = 20;
 /** Median update after it, as a share of that before, under which an arm has stopped to learn. */
 const FROZEN = 0.05;
-/** Times the level before, up to which an arm holds, and up to which it is hurt and not lost. */
-export const HOLDS = 1.25;
-export const HURT = 1.45;
-/** A level times a factor of at least 1; a level below zero, as of a log-likelihood, moves up by the same share of its size. */
-export const timesLevel = (times: number, level: number): number => level + (times - 1) * Math.abs(level);
 /** `slower`: it ends above the level, never came down to it, and never rose. It was not tested at the level where the recorded run diverged. */
 export type EndOutcome = ArmOutcome | 'slower';
 /** Why the outcome of one that is `slower` is not known. */

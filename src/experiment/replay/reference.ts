@@ -23,7 +23,7 @@ import { lossesBefore } from '../../read/captures/as-run.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import { alongRecorded } from './along-recorded.ts';
 import type { Prepared } from './follow.ts';
-import { HOLDS, HURT, timesLevel } from './outcome.ts';
+import { HOLDS, HURT, timesLevel } from './level-limits.ts';
 
 /** Loss of one recorded batch at weights of an earlier step. */
 export interface BatchLoss {

@@ -12,18 +12,8 @@ import { isRaised, USUAL, usualRange } from '../../judge/incidents/unlike.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { ReplayVerdict } from '../../model/replay.ts';
-import {
-  type Ended,
-  HOLDS,
-  HURT,
-  harmFrom,
-  healthyBeside,
-  isFrozen,
-  LEAST_AFTER,
-  outcomeOf,
-  SLOWER,
-  timesLevel,
-} from './outcome.ts';
+import { HOLDS, HURT, timesLevel } from './level-limits.ts';
+import { type Ended, harmFrom, healthyBeside, isFrozen, LEAST_AFTER, outcomeOf, SLOWER } from './outcome.ts';
 import type { References } from './reference.ts';
 
 export interface Judgement {

@@ -7,7 +7,24 @@
  */
 import type { LossName } from '../../differentiate/autodiff/losses.ts';
 import { type RandomVectors, randomVectors } from '../../differentiate/curvature/random.ts';
-import type { StreamSettings, StudyColumn } from './study-file.ts';
+import type { StudyColumn } from './study-column.ts';
+
+/** The built-in stream: docs/matrix.md says what its numbers mean. */
+export interface StreamSettings {
+  readonly seed: number;
+  /** From this share of the training part on, up to its end or `until`, a part of the rows comes from elsewhere. */
+  readonly shift: {
+    readonly at: number;
+    readonly until: number;
+    readonly strength: number;
+    readonly share: number;
+  };
+  readonly noise: number;
+  readonly heavyTails: number;
+  readonly tasks: number;
+  /** Only with windows; else the split says how many. */
+  readonly rows: number | null;
+}
 
 const DENSE = 16;
 const HIDDEN = 16;

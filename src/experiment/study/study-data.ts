@@ -7,7 +7,8 @@ import { formatCount } from '../../model/format-number.ts';
 import { nearest } from '../../model/nearest.ts';
 import type { Rows } from './network.ts';
 import { streamColumns, streamTable } from './stream.ts';
-import type { StudyColumn, StudyFile, StudySplit } from './study-file.ts';
+import type { StudyColumn } from './study-column.ts';
+import type { StudyFile, StudySplit } from './study-file.ts';
 import { isBinary } from './task-losses.ts';
 
 export interface StudyTask {

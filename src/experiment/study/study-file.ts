@@ -15,44 +15,16 @@ import {
 import type { RuleChoice } from '../../step/rules/choice.ts';
 import { parseRule } from '../../step/rules/parse.ts';
 import { MODEL_PRESETS } from './presets.ts';
-import { MOST_TASKS } from './stream.ts';
+import { MOST_TASKS, type StreamSettings } from './stream.ts';
+import type { StudyColumn } from './study-column.ts';
 
 /** What the paper trains with; first in the registry. */
 const [PAPERS_OPTIMIZER] = Object.values(OPTIMIZERS) as [(typeof OPTIMIZERS)[keyof typeof OPTIMIZERS]];
-
-/** A column of the data. */
-export type StudyColumn =
-  | { readonly name: string; readonly kind: 'dense' }
-  | { readonly name: string; readonly kind: 'categorical'; readonly dim: number }
-  | {
-      readonly name: string;
-      readonly kind: 'label';
-      readonly task: string;
-      readonly loss: LossName;
-      readonly weight: number;
-    };
 
 /** Which rows are trained on and which are tested, in the order of the data. */
 export type StudySplit =
   | { readonly train: number; readonly test: number }
   | { readonly windowSize: number; readonly windowStep: number };
-
-/** The built-in stream: docs/matrix.md says what its numbers mean. */
-export interface StreamSettings {
-  readonly seed: number;
-  /** From this share of the training part on, up to its end or `until`, a part of the rows comes from elsewhere. */
-  readonly shift: {
-    readonly at: number;
-    readonly until: number;
-    readonly strength: number;
-    readonly share: number;
-  };
-  readonly noise: number;
-  readonly heavyTails: number;
-  readonly tasks: number;
-  /** Only with windows; else the split says how many. */
-  readonly rows: number | null;
-}
 
 export interface StudyFile {
   readonly data:

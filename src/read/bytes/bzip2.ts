@@ -16,7 +16,7 @@
  */
 import { diagError } from '../../model/errors.ts';
 import { byteFeed, restOf } from './byte-feed.ts';
-import type { OnDamage } from './compression.ts';
+import type { OnDamage } from './stream-damage.ts';
 
 /** A block has at most 900,000 symbols of at most 20 bits, and its tables. */
 const LARGEST_BLOCK_BYTES = 2_500_000;

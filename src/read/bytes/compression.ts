@@ -8,14 +8,9 @@
  * | xz | `fd 37 7a 58 5a 00` | tukaani.org/xz/xz-file-format.txt |
  * | bzip2 | `BZh1` to `BZh9`, digits of π or of its root | bzip2 1.0 |
  */
-import { type DiagError, diagError } from '../../model/errors.ts';
+import { diagError } from '../../model/errors.ts';
 import { isGzip } from './gzip.ts';
-
-/** What is wrong with a stream: its end is missing, its bytes are damaged, bytes follow that belong to no part of it, or it holds more than a limit allows. */
-export type StreamDamage = 'torn' | 'damaged' | 'trailing' | 'over-limit';
-
-/** Takes what is wrong with a stream, at most once. What was decompressed before is yielded first. */
-export type OnDamage = (error: DiagError, damage: StreamDamage) => void;
+import type { OnDamage } from './stream-damage.ts';
 
 export interface Compression {
   readonly id: 'gzip' | 'zstd' | 'xz' | 'bzip2';

@@ -14,8 +14,8 @@
 import { constants, createInflateRaw } from 'node:zlib';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { type ByteFeed, byteFeed, restOf } from './byte-feed.ts';
-import type { StreamDamage } from './compression.ts';
 import { crc32 } from './crc32.ts';
+import type { StreamDamage } from './stream-damage.ts';
 
 /** Whether the bytes start a gzip member with deflate, the only method there is (RFC 1952). */
 export const isGzip = (head: Uint8Array): boolean => head[0] === 0x1f && head[1] === 0x8b && head[2] === 8;

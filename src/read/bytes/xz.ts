@@ -1,7 +1,7 @@
 /** xz streams, decoded by xz-embedded (WebAssembly), which allows dictionaries of at most 64 MiB. */
 import xz from 'xz-decompress';
 import { diagError } from '../../model/errors.ts';
-import type { OnDamage } from './compression.ts';
+import type { OnDamage } from './stream-damage.ts';
 
 /** Bytes that are decoded at once: what was decoded of a damaged piece is lost. */
 const PIECE_BYTES = 16 << 10;

@@ -1,7 +1,7 @@
 /** zstd streams of one or many frames (RFC 8878), decoded by fzstd. Its checksums of content are not verified. */
 import { Decompress } from 'fzstd';
 import { diagError } from '../../model/errors.ts';
-import type { OnDamage } from './compression.ts';
+import type { OnDamage } from './stream-damage.ts';
 
 /** Small, so that a piece made of repeated blocks (four bytes give 128 kB) stays small once it is decompressed. */
 const PIECE_BYTES = 1 << 10;

@@ -11,9 +11,9 @@
  * A process that is killed leaves half a line or half a record at the end of a file; what is whole before it is read.
  */
 import { join } from 'node:path';
+import type { Cell } from '../../model/cell.ts';
 import { diagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
-import type { Cell } from '../../model/report.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
 import { crc32 } from '../bytes/crc32.ts';
 import { listFolder } from '../bytes/folder.ts';

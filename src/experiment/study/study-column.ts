@@ -1,0 +1,13 @@
+import type { LossName } from '../../differentiate/autodiff/losses.ts';
+
+/** A column of the data. */
+export type StudyColumn =
+  | { readonly name: string; readonly kind: 'dense' }
+  | { readonly name: string; readonly kind: 'categorical'; readonly dim: number }
+  | {
+      readonly name: string;
+      readonly kind: 'label';
+      readonly task: string;
+      readonly loss: LossName;
+      readonly weight: number;
+    };
