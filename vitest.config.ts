@@ -104,7 +104,7 @@ export default defineConfig({
           include: [LONG],
           // Both cores have a worker: threads that collect garbage for one take time from the other.
           execArgv: ['--single-threaded-gc'],
-          env: { ...SCRATCH_ENV, CLIPPY_DIAG_FUZZ: process.env.CLIPPY_DIAG_FUZZ ?? '20000' },
+          env: { ...SCRATCH_ENV, CLIPPY_DIAG_FUZZ: process.env.CLIPPY_DIAG_FUZZ ?? '5000' },
         },
       },
     ],

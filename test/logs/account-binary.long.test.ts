@@ -1,2 +1,2 @@
-/** The same mutants at full length, 200,000: this project sets CLIPPY_DIAG_FUZZ. */
+/** The same mutants at length, five times what this project sets as CLIPPY_DIAG_FUZZ. */
 import './account-binary.test.ts';

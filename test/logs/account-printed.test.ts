@@ -9,7 +9,9 @@ import { checkDamagedLogs, damaged, type WholeLog } from '../support/damaged-log
 import { projectRoot } from '../support/shared-data.ts';
 
 /** Mutants: 2,000, and 200,000 at full length. */
-const LONG = process.env.CLIPPY_DIAG_FUZZ !== undefined;
+/** Damaged logs: five times CLIPPY_DIAG_FUZZ where that is set. */
+const MUTANTS =
+  process.env.CLIPPY_DIAG_FUZZ === undefined ? 2_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_126);
 /** A mutant of a long log takes long, and is damaged in no more places. */
 const HEAD_BYTES = 900;
@@ -38,7 +40,7 @@ const logs: WholeLog[] = [
 
 describe('the account of a printed log closes', () => {
   it('in all layouts and dialects', async () => {
-    await checkDamagedLogs(logs, LONG ? 200_000 : 2_000, SEED);
+    await checkDamagedLogs(logs, MUTANTS, SEED);
   });
   it('where a line is lost that is known for one by the role of its series (detectron2, mutant 5)', async () => {
     const whole = { name: 'detectron2', bytes: Buffer.from(layout('detectron2')) };
