@@ -679,6 +679,11 @@ export const ERROR_TEXTS = define({
     message: 'the results of an interrupted study cannot be used: {problem}',
     hint: 'name another file with --resume, or remove this one to start over',
   },
+  'file-held': {
+    exitCode: EXIT.input,
+    message: 'another process writes this file: process {pid} on {host}, says {lock}',
+    hint: 'wait for it, or name another file; if that process is gone, remove {lock}',
+  },
   'queue-packages': {
     exitCode: EXIT.usage,
     message: 'a queue needs the packages bullmq and ioredis, and they do not load: {problem}',

@@ -94,6 +94,39 @@ it.skipIf(!hasRedis)('a worker, the coordinator and Redis are killed in the midd
   expect(await second.ended).toEqual([143, null]);
 });
 
+it.skipIf(!hasRedis)(
+  'without --resume the coordinator makes a file and goes on with it; a second one is refused',
+  async () => {
+    const own = await Redis.start();
+    const cwd = mkdtempSync(join(folder, 'own-'));
+    const run = join(projectRoot, 'bin/run.js');
+    const args = [run, 'matrix', STUDY, '--queue', own.url, '--json'];
+    const first = spawn(process.execPath, args, { cwd });
+    children.push(first);
+    let [out, err] = ['', ''];
+    first.stdout.on('data', (bytes: Buffer) => (out += bytes));
+    first.stderr.on('data', (bytes: Buffer) => (err += bytes));
+    const ended = once(first, 'close');
+    while (!/results are kept in \S+/.test(err)) await sleep(20);
+    const file = /results are kept in (\S+\.results\.jsonl)/.exec(err)![1]!;
+    while (!existsSync(join(cwd, file))) await sleep(20);
+    const second = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
+    expect([second.status, JSON.parse(second.stdout).error.id]).toEqual([3, 'file-held']);
+    const worker = start('worker', '--queue', own.url, '--workers', '1');
+    expect(await ended).toEqual([0, null]);
+    const [header, ...lines] = readFileSync(join(cwd, file), 'utf8').trimEnd().split('\n');
+    expect(Object.keys(JSON.parse(header!))).toEqual(['study']);
+    expect(lines).toHaveLength(CELLS);
+    expect(existsSync(join(cwd, `${file}.lock`))).toBe(false);
+    worker.child.kill('SIGTERM');
+    await worker.ended;
+    // The same command again finds its own results, and trains nothing: no worker is there.
+    const again = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
+    expect([again.status, again.stdout]).toEqual([0, out]);
+    await own.kill();
+  },
+);
+
 it.skipIf(!hasRedis)('a worker that is to stop does not wait for ever for a Redis that is gone', async () => {
   const gone = await Redis.start();
   const remarks: string[] = [];

@@ -9,6 +9,7 @@ import { areaUnderCurve, testTask } from '../../src/experiment/study/quality.ts'
 import { concludeStudy } from '../../src/experiment/study/summary.ts';
 import { createTrainer, judge } from '../../src/experiment/study/train-cell.ts';
 import type { CellVerdict, StudyResult, StudySummary } from '../../src/model/study.ts';
+import { holdFile } from '../../src/read/bytes/hold-file.ts';
 import { renderStudyHtml } from '../../src/report/study-html.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -116,6 +117,10 @@ it('goes on from the cells that were done, and leaves out a line that was being 
   });
   expect([again.code, again.out]).toEqual([0, whole.out]);
   expect(readFileSync(state, 'utf8')).toBe(all);
+  const release = await holdFile(state);
+  const held = await cli(['matrix', path, '--resume', state, '--json']);
+  expect([held.code, JSON.parse(held.out).error.id]).toEqual([3, 'file-held']);
+  await release();
   const other = await cli(['matrix', study(BASE.replace('seeds: 2', 'seeds: 1')), '--resume', state]);
   expect([other.code, other.err.split('\n')[0]]).toEqual([3, expect.stringContaining('error[study-state]')]);
 });

@@ -1,9 +1,10 @@
 /** `matrix STUDY.yaml`: what its flags mean, and what it prints. */
 import { availableParallelism } from 'node:os';
+import { parse } from 'node:path';
 import { type OpenedStudy, openStudy } from '../../experiment/study/open-study.ts';
 import { cellCount, nextCells, type Shard } from '../../experiment/study/plan.ts';
 import type { QueueIo } from '../../experiment/study/queue.ts';
-import { openResume } from '../../experiment/study/results-file.ts';
+import { openResume, type Resume } from '../../experiment/study/results-file.ts';
 import { type CellRunner, localRunner, resultOf, runStudy } from '../../experiment/study/run-study.ts';
 import { threadRunner } from '../../experiment/study/thread-runner.ts';
 import { diagError, EXIT, type ExitCode } from '../../model/errors.ts';
@@ -66,7 +67,7 @@ export const queueIo = (io: CommandIo): QueueIo => ({
 });
 
 /** @throws usage */
-function checkQueueFlags({ queue, resume, workers, shard }: StudyFlags): void {
+function checkQueueFlags({ queue, workers, shard }: StudyFlags): void {
   if (queue === undefined) return;
   const [other] = [...(workers === undefined ? [] : ['workers']), ...(shard === undefined ? [] : ['shard'])];
   if (other !== undefined)
@@ -74,11 +75,22 @@ function checkQueueFlags({ queue, resume, workers, shard }: StudyFlags): void {
       problem: `--${other} has no use beside --queue`,
       hint: 'cells are trained where `clippy-diag matrix worker` runs',
     });
-  if (resume === undefined)
-    throw diagError('usage', {
-      problem: '--queue needs --resume FILE',
-      hint: 'the file keeps the results when this process or Redis ends',
-    });
+}
+
+/**
+ * The file that keeps the results: the one of --resume, or for a queue one in this folder whose name follows from the study, so
+ * that the same command goes on with it. Without a queue and without --resume nothing is kept.
+ */
+async function resultsPath(
+  path: string,
+  key: string,
+  flags: StudyFlags,
+  io: CommandIo,
+): Promise<string | undefined> {
+  if (flags.resume !== undefined || flags.queue === undefined) return flags.resume;
+  const own = `${parse(path).name}-${key.slice(0, 8)}.results.jsonl`;
+  await io.remark(`the results are kept in ${own}: the same command goes on with them`);
+  return own;
 }
 
 export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
@@ -93,18 +105,21 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
   const cells = cellCount(study.info);
   if (cells > MOST_CELLS && !flags.yes)
     throw diagError('study-too-large', { cells, limit: MOST_CELLS }, { path });
-  const resume = flags.resume === undefined ? undefined : await openResume(flags.resume, study.info.key);
   if (refused !== null) throw refused;
   await refuseInputs(targets, study.files);
   const workers =
     flags.workers ?? Math.min(availableParallelism(), Math.max(1, Math.floor(cells / CELLS_FOR_A_THREAD)));
+  // First: a Redis that is away leaves no file behind.
   const runner = await runnerOf(study, workers, flags.queue, io);
   const end = flags['max-time'] === undefined ? Infinity : io.now() + 60_000 * flags['max-time'];
   let ended: ExitCode | undefined;
   const stop = io.onEnd((code) => {
     ended = code;
   });
+  let resume: Resume | undefined;
   try {
+    const kept = await resultsPath(path, study.info.key, flags, io);
+    resume = kept === undefined ? undefined : await openResume(kept, study.info.key);
     const results = await runStudy(study, {
       runner,
       goesOn: () => ended === undefined && io.now() < end,
@@ -126,5 +141,6 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
   } finally {
     stop();
     await runner.close();
+    await resume?.close();
   }
 }

@@ -7,20 +7,34 @@ import { diagError } from '../../model/errors.ts';
 import { numberFromJson, toJson } from '../../model/json.ts';
 import { CELL_VERDICTS, type StudyCell } from '../../model/study.ts';
 import { appendLine, truncateFile } from '../../read/bytes/append.ts';
+import { holdFile } from '../../read/bytes/hold-file.ts';
 import { kindOfPath, readText } from '../../read/bytes/source.ts';
 import { idOf, type Results } from './plan.ts';
 
 export interface Resume {
   readonly results: Results;
   add(cell: StudyCell): Promise<void>;
+  /** Lets another process have the file. */
+  close(): Promise<void>;
 }
 
 /**
- * Opens the results of a study, or begins them.
+ * Opens the results of a study, or begins them, and holds the file until it is closed: two that write it would train and
+ * write each cell twice.
  *
- * @throws study-state (they are of another study, or damaged), output-unwritable
+ * @throws file-held, study-state (they are of another study, or damaged), output-unwritable
  */
 export async function openResume(path: string, key: string): Promise<Resume> {
+  const close = await holdFile(path);
+  try {
+    return { ...(await readOrBegin(path, key)), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function readOrBegin(path: string, key: string): Promise<Omit<Resume, 'close'>> {
   const results = new Map<string, StudyCell>();
   const fail = (problem: string) => diagError('study-state', { problem }, { path });
   const add = (cell: StudyCell): Promise<void> => appendLine(path, toJson(cell, 0));
