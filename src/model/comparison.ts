@@ -67,6 +67,38 @@ export interface RunComparison {
   readonly statement: string;
   /** What would tell more. */
   readonly more: readonly string[];
+  /** What a page draws; only where a page is made. */
+  readonly picture?: ComparisonPicture;
+}
+
+/** Losses and tensors of two runs, thinned to what a page can draw. */
+export interface ComparisonPicture {
+  /** Losses at the steps of both, one number for each bucket of steps. */
+  readonly losses: {
+    /** First step of each bucket. */
+    readonly steps: readonly number[];
+    /** Losses at the last step of each bucket. */
+    readonly a: readonly number[];
+    readonly b: readonly number[];
+    /** Largest relative difference in each bucket. */
+    readonly difference: readonly number[];
+    /** The floor in each bucket; null where it has none. */
+    readonly floor: readonly (number | null)[];
+  };
+  /** Of each link with tensors in both runs: sizes by tensor and step. */
+  readonly tensors: readonly TensorPicture[];
+}
+
+export interface TensorPicture {
+  readonly link: ComparedLink;
+  readonly steps: readonly number[];
+  readonly tensors: readonly {
+    readonly name: string;
+    /** Relative size of the difference at each step; 0 where equal to the bit, null where not known. */
+    readonly sizes: readonly (number | null)[];
+  }[];
+  /** Tensors that are left out; those with the largest differences are kept, in forward order. */
+  readonly left: number;
 }
 
 /** Whether a comparison is of a report of schema 2.x, which is read and shown but no longer written. */

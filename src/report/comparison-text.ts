@@ -22,7 +22,9 @@ export function comparisonText(comparison: RunComparison, options: RenderOptions
   const tone = { same: paint.green, apart: paint.red, 'cannot-tell': paint.yellow }[verdict];
   const title = `${options.ascii && verdict === 'apart' ? '!=' : MARKS[verdict]} ${verdict.toUpperCase()}`;
   const row = (label: string, value: string): string[] =>
-    wrap(`${label.padEnd(11)}${inertName(value)}`, options.width, '  ', ' '.repeat(11));
+    wrap(inertName(value), options.width, ' '.repeat(13)).map((line, k) =>
+      k === 0 ? `  ${label.padEnd(11)}${line.trimStart()}` : line,
+    );
   return [
     tone(paint.bold(title)),
     ...wrap(inertName(statement), options.width, '  '),
@@ -43,12 +45,12 @@ export function comparisonText(comparison: RunComparison, options: RenderOptions
   ];
 }
 
-const comparedWords = ({ compared: { steps, from, to, links }, paired }: RunComparison): string =>
+export const comparedWords = ({ compared: { steps, from, to, links }, paired }: RunComparison): string =>
   steps === 0
     ? 'nothing'
     : `${formatCount(steps)} steps (${formatCount(from)} to ${formatCount(to)}): ${links.join(', ')}; ${paired ? 'one start' : 'different starts'}`;
 
-const differenceWords = ({ step, link, tensor, size }: RunDifference): string =>
+export const differenceWords = ({ step, link, tensor, size }: RunDifference): string =>
   `step ${formatCount(step)}, ${link}${tensor === null ? '' : ` of ${tensor}`}${size === null ? '' : `, ${size < 1e-3 ? size.toExponential(1) : formatNumber(size, 'brief')} of its size`}`;
 
 function settingLines(settings: RunComparison['settings'], options: RenderOptions): string[] {

@@ -4,11 +4,13 @@
  */
 
 import type { Cell } from '../model/cell.ts';
+import { isOldComparison } from '../model/comparison.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { Report, RunReport, RunsTable, TableRow, VerdictClass } from '../model/report.ts';
 import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
+import { comparisonFigures } from './comparison-html.ts';
 import { answerCard, answerTitle, ticked } from './html-answer.ts';
 import { chartsOf, type HtmlChart, MAX_BUCKETS, type Overlay, overlayOf } from './html-charts.ts';
 import type { HtmlPage } from './html-page.ts';
@@ -86,7 +88,7 @@ ${left > 0 && h`<p class="meta">${formatCount(left)} left out by --where</p>`}
 ${sweepSentence(table) !== null && h`<p><b>${sweepSentence(table)}</b></p>`}
 ${trouble !== null && h`<p><b>Beware</b> ${trouble}</p>`}
 ${report.gate !== undefined && h`<p><a href="#gate">Gate</a></p>`}
-${report.comparison !== undefined && h`<ul id="comparison">${comparisonLines(report.comparison).map((line) => h`<li>${ticked(line)}</li>`)}</ul>`}
+${report.comparison !== undefined && h`<ul id="comparison">${comparisonLines(report.comparison).map((line) => h`<li>${ticked(line)}</li>`)}</ul>${!isOldComparison(report.comparison) && comparisonFigures(report.comparison)}`}
 ${overlay !== undefined && overlayFigure(overlay)}
 ${controls(table)}
 ${runsTable(report, table, answers)}

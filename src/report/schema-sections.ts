@@ -1,11 +1,30 @@
 /** Schemas of the sections of a report that stand for themselves: coverage, proofs, job, audit, preflight, comparison. */
 import * as z from 'zod';
 import { AUDIT_CAUSES, AUDIT_LINKS, AUDIT_OUTCOMES, type Audit, type AuditLink } from '../model/audit.ts';
-import { COMPARED_LINKS, FLOOR_KINDS, type RunComparison, type RunDifference } from '../model/comparison.ts';
+import {
+  COMPARED_LINKS,
+  type ComparisonPicture,
+  FLOOR_KINDS,
+  type RunComparison,
+  type RunDifference,
+  type TensorPicture,
+} from '../model/comparison.ts';
 import { JOB_ENDS, JOB_REASONS, type Job } from '../model/job.ts';
 import { PREFLIGHT_LIMITS, PREFLIGHT_VERDICTS, type Preflight, type RateBand } from '../model/preflight.ts';
 import type { Coverage, ExplainedRecords, Proof, Proofs } from '../model/proofs.ts';
-import { count, finite, flag, listOf, number, objectOf, oneOf, orNull, setting, text } from './schema-of.ts';
+import {
+  count,
+  finite,
+  flag,
+  listOf,
+  number,
+  numbers,
+  objectOf,
+  oneOf,
+  orNull,
+  setting,
+  text,
+} from './schema-of.ts';
 
 export const coverage = objectOf<Coverage>(
   'coverage',
@@ -265,6 +284,45 @@ export const runComparison = objectOf<RunComparison>(
   verdict: oneOf(['same', 'apart', 'cannot-tell'], 'Whether the two are the same training.'),
   statement: text('It in one sentence.'),
   more: listOf(text('A sentence.'), 'What would tell more.'),
+  picture: objectOf<ComparisonPicture>(
+    null,
+    'What the page draws; of `compare` only with `--report`.',
+  )({
+    losses: objectOf<ComparisonPicture['losses']>(
+      null,
+      'Losses at the steps of both, one number for each bucket of steps.',
+    )({
+      steps: listOf(finite('A step.'), 'First step of each bucket.'),
+      a: numbers('Losses of the first run, at the last step of each bucket.'),
+      b: numbers('Losses of the second run.'),
+      difference: numbers('Largest relative difference in each bucket.'),
+      floor: listOf(orNull(number('A floor.')), 'The floor in each bucket; null where it has none.'),
+    }),
+    tensors: listOf(
+      objectOf<TensorPicture>(
+        null,
+        'Tensors of a link that both runs have.',
+      )({
+        link: oneOf(COMPARED_LINKS, 'The link.'),
+        steps: listOf(finite('A step.'), 'The steps of the columns.'),
+        tensors: listOf(
+          objectOf<TensorPicture['tensors'][number]>(
+            null,
+            'A tensor.',
+          )({
+            name: text('Its name.'),
+            sizes: listOf(
+              orNull(number('A size.')),
+              'Relative size of the difference at each step; 0 where equal to the bit, null where not known.',
+            ),
+          }),
+          'Tensors in forward order.',
+        ),
+        left: count('Tensors that are left out; those with the largest differences are kept.'),
+      }),
+      'Sizes by tensor and step, of each link with tensors.',
+    ),
+  }).optional(),
 });
 
 /** One of two forms, tried in their order. */

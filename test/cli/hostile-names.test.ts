@@ -210,6 +210,7 @@ const heavyLines = (name: string): Line[] => {
     { args: ['preflight', capture, '--seconds', '0.01', '--json'], format: 'json', code: 4 },
     { args: ['compare', capture, capture] },
     { args: ['compare', capture, capture, '--json'], format: 'json' },
+    { args: ['compare', capture, capture, '--report', 'html:-'], format: 'html' },
     { args: ['donate', capture] },
     { args: ['curvature', capture, '--task', 'each'] },
     { args: ['matrix', 'study.json', '--workers', '1'], code: 0 },

@@ -43,6 +43,16 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['inspect', 3, 'inspect', 'fixtures/hostile'],
   ['diff', 0, 'inspect', `${checkpoints}/step-380.pt`, `${checkpoints}/step-420.pt`, '--diff'],
   ['compare', 1, 'compare', 'fixtures/ledgers/base/ledger', 'fixtures/ledgers/rate/ledger'],
+  [
+    ...([
+      'compare',
+      1,
+      'compare',
+      'fixtures/ledgers/base/ledger',
+      'fixtures/ledgers/gradient/ledger',
+    ] as const),
+    ...['--report', `html:${join(folder, 'compare.html')}`],
+  ],
   ['replay', 0, 'replay', capture],
   ['replay', 0, 'replay', 'fixtures/captures/nan', '--mode', 'open-loop'],
   [

@@ -21,6 +21,7 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-page-'));
   let browser: Browser;
   let incident: string;
+  let comparison: string;
   const runs = manyRuns(50);
   const fifty = makeReport(runs, { table: runsTable({ runs }) });
   beforeAll(async () => {
@@ -28,6 +29,9 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     incident = join(folder, 'incident.html');
     const { code } = await cli(['analyze', 'fixtures/incident', '--quiet', '--report', `html:${incident}`]);
     expect(code).toBe(0);
+    comparison = join(folder, 'comparison.html');
+    const ledgers = ['base', 'gradient'].map((name) => `fixtures/ledgers/${name}/ledger`);
+    expect((await cli(['compare', ...ledgers, '--report', `html:${comparison}`])).code).toBe(1);
   });
   afterAll(async () => {
     await browser?.close();
@@ -105,6 +109,25 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
       expect(await violations(page), file).toEqual([]);
       await page.close();
     }
+  });
+
+  test.each([
+    ['light', { colorScheme: 'light' }],
+    ['dark', { colorScheme: 'dark' }],
+    ['phone', { viewport: { width: 390, height: 844 } }],
+  ] as const)('axe-core finds nothing in a comparison, which fits: %s', async (_name, options) => {
+    const page = await open(comparison, options);
+    await openAll(page);
+    expect(await violations(page)).toEqual([]);
+    const fits = 'document.documentElement.scrollWidth <= window.innerWidth';
+    expect(await page.evaluate(fits)).toBe(true);
+    if ('colorScheme' in options && options.colorScheme === 'light') {
+      await page.emulateMedia({ media: 'print' });
+      await page.setViewportSize({ width: 700, height: 1000 });
+      expect(await page.evaluate(fits)).toBe(true);
+      expect(await page.locator('.heat-map').first().isVisible()).toBe(true);
+    }
+    await page.close();
   });
 
   test('a link of the table opens its run and lands on it, also the second time', async () => {

@@ -156,7 +156,7 @@ export async function refuseInputs(
 }
 
 /** @throws output-is-input where the target is a file in a folder that was read as one, as a capture is */
-async function refuseReadFolders(path: string, inputs: readonly string[]): Promise<void> {
+export async function refuseReadFolders(path: string, inputs: readonly string[]): Promise<void> {
   if ((await stampOf(path)) === undefined) return;
   const target = await targetOf(path);
   for (const input of inputs)

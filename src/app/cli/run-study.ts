@@ -8,12 +8,12 @@ import { openResume, type Resume } from '../../experiment/study/results-file.ts'
 import { type CellRunner, localRunner, resultOf, runStudy } from '../../experiment/study/run-study.ts';
 import { threadRunner } from '../../experiment/study/thread-runner.ts';
 import { diagError, EXIT, type ExitCode } from '../../model/errors.ts';
-import { studyDocument } from '../../report/study-formats.ts';
+import { STUDY_FORMATS, studyDocument } from '../../report/study-formats.ts';
 import { renderStudy } from '../../report/study-text.ts';
 import type { CommandIo } from './command.ts';
+import { documentTargets, writeDocuments } from './document-files.ts';
 import { progressOn } from './progress.ts';
 import { refuseInputs } from './report-files.ts';
-import { studyTargets, writeStudy } from './study-files.ts';
 import { terminalOptions } from './terminal-options.ts';
 import { toolVersion } from './tool-version.ts';
 
@@ -95,8 +95,10 @@ async function resultsPath(
 
 export async function runStudyCommand(path: string, flags: StudyFlags, io: CommandIo): Promise<ExitCode> {
   checkQueueFlags(flags);
-  const { targets, refused } = await studyTargets(
+  const { targets, refused } = await documentTargets(
     flags.report ?? [],
+    STUDY_FORMATS,
+    'study',
     [path, ...(flags.resume === undefined ? [] : [flags.resume])],
     io,
   );
@@ -129,7 +131,7 @@ export async function runStudyCommand(path: string, flags: StudyFlags, io: Comma
     });
     if (ended !== undefined) return ended;
     const result = resultOf(study.info, results, study.notes, shard);
-    await writeStudy(result, targets, io);
+    await writeDocuments(result, STUDY_FORMATS, targets, io);
     // A shard's results are for `matrix merge`.
     const toStdout = shard !== undefined && !targets.some(({ format }) => format === 'json');
     if (flags.json || toStdout) await io.printJson(studyDocument(result));

@@ -1,11 +1,13 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { diagError, type ErrorRecord, EXIT, type ExitCode, worstExitCode } from '../../model/errors.ts';
-import { SCHEMA_VERSION } from '../../model/report.ts';
+import { COMPARISON_FORMATS, comparisonDocument } from '../../report/comparison-formats.ts';
 import { comparisonText } from '../../report/comparison-text.ts';
 import { command } from '../cli/command.ts';
+import { documentFlag, documentTargets, writeDocuments } from '../cli/document-files.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
 import { withLocalPaths } from '../cli/remote-paths.ts';
+import { refuseReadFolders } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { comparePaths } from '../engine/compare-inputs.ts';
@@ -27,7 +29,7 @@ export default command({
     '<%= config.bin %> <%= command.id %> before.jsonl after.jsonl',
     '<%= config.bin %> <%= command.id %> before.jsonl after.jsonl --floor again1.jsonl,again2.jsonl,again3.jsonl',
     '<%= config.bin %> <%= command.id %> --a a1.jsonl,a2.jsonl,a3.jsonl --b b1.jsonl,b2.jsonl,b3.jsonl',
-    '<%= config.bin %> <%= command.id %> before.jsonl after.jsonl --json',
+    '<%= config.bin %> <%= command.id %> before.jsonl after.jsonl --report html:compare.html',
   ],
   takesMany: true,
   args: {
@@ -51,20 +53,31 @@ export default command({
       description: 'repeats of the first run, by which is measured how far identical code drifts apart',
     }),
     until: Flags.integer({ helpValue: 'STEP', helpGroup: 'RUNS', description: 'last step that is compared' }),
+    report: documentFlag(COMPARISON_FORMATS, 'OUTPUT'),
     ascii: Flags.boolean({ description: 'ASCII characters only', helpGroup: 'OUTPUT' }),
   },
 
   async run({ argv, flags }, io) {
     const [a, b] = sidesOf(argv, paths(flags.a), paths(flags.b));
+    const floor = paths(flags.floor);
+    const inputs = [...a, ...b, ...floor];
+    const { targets, refused } = await documentTargets(
+      flags.report ?? [],
+      COMPARISON_FORMATS,
+      'comparison',
+      inputs,
+      io,
+    );
+    if (refused !== null) throw refused;
+    for (const { path } of targets) if (path !== '-') await refuseReadFolders(path, inputs);
     const damage: ErrorRecord[] = [];
     let lostRecords = 0;
     const onDamage = (records: readonly ErrorRecord[], lost: number): void => {
       damage.push(...records);
       lostRecords += lost;
     };
-    const floor = paths(flags.floor);
     const until = flags.until === undefined ? {} : { until: flags.until };
-    const comparison = await withLocalPaths([...a, ...b, ...floor], flags, io, async (local) => {
+    const comparison = await withLocalPaths(inputs, flags, io, async (local) => {
       const side = (from: number, length: number) => local.paths.slice(from, from + length);
       const compared = await comparePaths(
         {
@@ -73,13 +86,15 @@ export default command({
           floor: side(a.length + b.length, floor.length),
           onDamage: (records, lost) => onDamage(local.shown(records), lost),
           ...until,
+          picture: targets.length > 0,
         },
         readOptionsOf(flags, io),
       );
       return local.shown(compared);
     });
-    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, comparison });
-    else
+    await writeDocuments(comparison, COMPARISON_FORMATS, targets, io);
+    if (flags.json) await io.printJson(comparisonDocument(comparison));
+    else if (!targets.some(({ path }) => path === '-'))
       await io.print(comparisonText(comparison, terminalOptions(io.stdout, io.env, flags.ascii)).join('\n'));
     for (const record of damage) await io.remark(formatErrorRecord(record));
     const code = worstExitCode(exitCodeOfErrors(damage), lostRecords > 0 ? EXIT.input : EXIT.done);

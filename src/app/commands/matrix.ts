@@ -5,11 +5,12 @@ import { SCHEMA_VERSION } from '../../model/report.ts';
 import { kindOfPath } from '../../read/bytes/source.ts';
 import { openCapture } from '../../read/captures/read.ts';
 import { renderMatrix } from '../../report/matrix-text.ts';
+import { STUDY_FORMATS } from '../../report/study-formats.ts';
 import { parseRule } from '../../step/rules/parse.ts';
 import { DEFAULT_RULES } from '../../step/rules/registry.ts';
 import { command } from '../cli/command.ts';
+import { documentFlag } from '../cli/document-files.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
-import { studyReportFlag } from '../cli/study-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 
@@ -91,7 +92,7 @@ export default command({
       helpGroup: 'STUDY',
     }),
     yes: Flags.boolean({ description: 'train more than 100,000 cells', helpGroup: 'STUDY' }),
-    report: studyReportFlag('STUDY'),
+    report: documentFlag(STUDY_FORMATS, 'STUDY'),
   },
 
   async run({ args, flags }, io) {

@@ -116,7 +116,7 @@ async function comparisonOf(
   const [a, b] = paths;
   return a === undefined || b === undefined || paths.length > 2 || paths.includes('-')
     ? compareEvidence(one, other)
-    : comparePaths({ a: [a], b: [b] }, options);
+    : comparePaths({ a: [a], b: [b], picture: true }, options);
 }
 
 async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Limits): Promise<RunReport> {

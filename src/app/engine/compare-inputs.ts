@@ -15,19 +15,22 @@ export interface ComparePaths {
   /** Repeats of the first run. */
   readonly floor?: readonly string[];
   readonly until?: number;
+  /** With what a page draws. */
+  readonly picture?: boolean;
   /** Given what is damaged of the inputs of a side, and how many records were lost. */
   readonly onDamage?: (records: readonly ErrorRecord[], lost: number) => void;
 }
 
 /** @throws usage where a path holds several runs; what opening its files throws */
 export async function comparePaths(
-  { a, b, floor = [], until, onDamage = () => {} }: ComparePaths,
+  { a, b, floor = [], until, picture = false, onDamage = () => {} }: ComparePaths,
   options: CollectOptions,
 ): Promise<RunComparison> {
   const all = [...a, ...b, ...floor];
   return withSides(all, { ...options, onDamage }, [], (sides) =>
     compareSides(sides.slice(0, a.length), sides.slice(a.length, a.length + b.length), {
       repeats: sides.slice(a.length + b.length),
+      picture,
       ...(until === undefined ? {} : { until }),
     }),
   );
@@ -45,7 +48,7 @@ export const compareWithPath = (
 
 /** Compares two runs of which the evidence was gathered: their logs and captures. */
 export const compareEvidence = (one: RunEvidence, other: RunEvidence): Promise<RunComparison> =>
-  compareSides([sideOfEvidence(one)], [sideOfEvidence(other)]);
+  compareSides([sideOfEvidence(one)], [sideOfEvidence(other)], { picture: true });
 
 const sideOfEvidence = ({ run, captures }: RunEvidence): Side =>
   sideOf({ name: run.paths[0] ?? run.id, run, captures });

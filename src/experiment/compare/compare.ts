@@ -1,5 +1,6 @@
 /** Compares two runs, or several against several: `clippy-diag compare` and `analyze --compare`. */
 import type { RunComparison, RunDifference } from '../../model/comparison.ts';
+import { largest } from '../../model/order-statistics.ts';
 import { differenceOf } from './facts.ts';
 import { commonSteps, type FirstDifference, firstDifference } from './first-difference.ts';
 import {
@@ -14,6 +15,7 @@ import {
   startTogether,
 } from './floor.ts';
 import type { Judged } from './judged.ts';
+import { pictureOf } from './picture.ts';
 import { judgeSeeds, judgeSeveral, SEEDS_MOVE } from './seeds.ts';
 import { settingsThatDiffer } from './settings.ts';
 import type { Side } from './side.ts';
@@ -24,6 +26,8 @@ export interface CompareOptions {
   readonly repeats?: readonly Side[];
   /** Last step that is compared. */
   readonly until?: number;
+  /** With what a page draws: losses, their difference, sizes by tensor and step. */
+  readonly picture?: boolean;
 }
 
 /**
@@ -68,12 +72,14 @@ export async function compareSides(
     exact: ____,
     stepUnit: _____,
     repeats: ______,
+    limit: _______,
     ...document
   } = several;
-  return { ...document, ...statementOf(several, a, b) };
+  const picture = options.picture === true ? { picture: await pictureOf(a, b, pair, steps, several) } : {};
+  return { ...document, ...statementOf(several, a, b), ...picture };
 }
 
-type Base = Omit<Judged, 'paired' | 'floor' | 'partsAt' | 'forGoodFrom' | 'verdict'>;
+type Base = Omit<Judged, 'paired' | 'floor' | 'limit' | 'partsAt' | 'forGoodFrom' | 'verdict'>;
 
 /** Weights before the first step that are further apart than this are of another initialisation. */
 const OTHER_WEIGHTS = 0.05;
@@ -125,14 +131,13 @@ function againstArithmetic(base: Base, a: Side, b: Side): Judged {
   const limit = arithmeticOf(a, b, base.equalSteps);
   const floor: RunComparison['floor'] = { kind: 'rounding', relative: limit };
   const good = forGoodFrom(pair, () => limit);
-  const whole = { ...base, paired: true, floor, forGoodFrom: good };
+  const whole = { ...base, paired: true, floor, forGoodFrom: good, limit: () => limit };
   if (base.compared.steps === 0) return { ...whole, partsAt: null, verdict: 'cannot-tell' };
   if (found.consequence === null) return { ...whole, partsAt: null, verdict: 'same' };
   const first = found.consequence;
   if (differsInKind(found) || (first.size ?? 0) > limit)
     return { ...whole, partsAt: differsInKind(found) ? found.first : first, verdict: 'apart' };
-  const largest = Math.max(0, ...pair.distance);
-  const isSame = pair.steps.length > 0 && largest <= Math.min(limit, SAME_WITHIN);
+  const isSame = pair.steps.length > 0 && largest(pair.distance) <= Math.min(limit, SAME_WITHIN);
   return { ...whole, partsAt: null, verdict: isSame ? 'same' : 'cannot-tell' };
 }
 
@@ -147,10 +152,11 @@ async function againstRepeats(
   const measured = measuredFloor(repeats.map((repeat) => lossPair(a, repeat, until)));
   const limit = (step: number): number | undefined => judgeable(measured.limit.get(step));
   const beyond = firstBeyond(pair, limit);
-  const relative = Math.max(0, ...[...measured.largest.values()].filter(Number.isFinite));
+  const relative = Math.max(0, largest([...measured.largest.values()].filter(Number.isFinite)));
   const whole = {
     ...base,
     paired: true,
+    limit,
     floor: { kind: 'measured', relative } satisfies RunComparison['floor'],
     forGoodFrom: forGoodFrom(pair, (step) => limit(step) ?? Number.POSITIVE_INFINITY),
   };
@@ -199,7 +205,7 @@ function isWithin({ steps, distance }: LossPair, { largest, repeats }: MeasuredF
 /** Runs of another start: blocks of losses. */
 function unpaired(base: Base, as: readonly Side[], bs: readonly Side[], until: number): Judged {
   const pair = lossPair(as[0]!, bs[0]!, until);
-  const whole = { ...base, paired: false };
+  const whole = { ...base, paired: false, limit: () => undefined };
   if (pair.steps.length < 5)
     return {
       ...whole,

@@ -52,8 +52,10 @@ async function between(a: Fact, b: Fact): Promise<FactDifference | null | undefi
   if (a.kind === 'hash' && b.kind === 'hash') return a.hash === b.hash ? null : { tensor: null, size: null };
   if (a.kind === 'cells' && b.kind === 'cells') return ofCells(a.cells, b.cells);
   if (a.kind === 'numbers' && b.kind === 'numbers') return ofNumbers(a.numbers, b.numbers);
-  if (a.kind === 'summaries' && b.kind === 'summaries') return ofSummaries(a.summaries, b.summaries);
-  if (a.kind === 'tensors' && b.kind === 'tensors') return ofTensors(a.tensors, b.tensors);
+  if (a.kind === 'summaries' && b.kind === 'summaries')
+    return firstTensor(sizesOfSummaries(a.summaries, b.summaries));
+  if (a.kind === 'tensors' && b.kind === 'tensors')
+    return firstTensor(await sizesOfTensors(a.tensors, b.tensors));
   return undefined;
 }
 
@@ -91,62 +93,91 @@ function ofNumbers(
  */
 const LEAST_SHARE = 1e-3;
 
-function ofSummaries(
+/** Relative sizes of the differences of tensors that both have, in the order of the first. */
+export interface TensorSizes {
+  readonly names: readonly string[];
+  /** Of each name; Infinity where one is not finite. */
+  readonly sizes: readonly number[];
+  /** The first name that is not equal to the bit; null where all are. */
+  readonly first: string | null;
+}
+
+/** Sizes by tensor of one link of one step; undefined where none has tensors in both. */
+export async function tensorSizes(
+  a: readonly Fact[] | undefined,
+  b: readonly Fact[] | undefined,
+): Promise<TensorSizes | undefined> {
+  for (const kind of ['tensors', 'summaries'] as const) {
+    const [x, y] = [a?.find((fact) => fact.kind === kind), b?.find((fact) => fact.kind === kind)];
+    if (x?.kind === 'tensors' && y?.kind === 'tensors') return sizesOfTensors(x.tensors, y.tensors);
+    if (x?.kind === 'summaries' && y?.kind === 'summaries') return sizesOfSummaries(x.summaries, y.summaries);
+  }
+  return undefined;
+}
+
+function sizesOfSummaries(
   a: ReadonlyMap<string, TensorSummary>,
   b: ReadonlyMap<string, TensorSummary>,
-): FactDifference | null | undefined {
+): TensorSizes | undefined {
   const shared = [...a].filter(([name]) => b.has(name));
   if (shared.length === 0) return undefined;
-  const first = shared.find(([name, { checksum }]) => b.get(name)!.checksum !== checksum);
-  if (first === undefined) return null;
   const lengths = shared.map(([, { sketch }]) => sketchLength(sketch));
   const whole = Math.hypot(...lengths.filter(Number.isFinite));
-  const sizes = shared.map(([name, { sketch }], k) => {
-    const other = b.get(name)!.sketch;
-    return sketchLength(sketch.map((sum, i) => sum - other[i]!)) / atLeast(lengths[k]!, whole);
-  });
-  return firstTensor(
-    shared.map(([name]) => name),
-    sizes,
-    first[0],
-  );
+  const differs = ([name, { checksum }]: (typeof shared)[number]): boolean =>
+    b.get(name)!.checksum !== checksum;
+  return {
+    names: shared.map(([name]) => name),
+    sizes: shared.map((one, k) => {
+      if (!differs(one)) return 0;
+      const other = b.get(one[0])!.sketch;
+      return infiniteIfNaN(
+        sketchLength(one[1].sketch.map((sum, i) => sum - other[i]!)) / atLeast(lengths[k]!, whole),
+      );
+    }),
+    first: shared.find(differs)?.[0] ?? null,
+  };
 }
+
+const infiniteIfNaN = (size: number): number => (Number.isNaN(size) ? Number.POSITIVE_INFINITY : size);
 
 const atLeast = (length: number, whole: number): number => Math.max(length, LEAST_SHARE * whole);
 
-/** Of all sizes of a tensor the first that is within a tenth of the largest: rounding in an early one hides no fault. */
-function firstTensor(names: readonly string[], sizes: readonly number[], differs: string): FactDifference {
-  const known = sizes.map((size) => (Number.isNaN(size) ? Number.POSITIVE_INFINITY : size));
-  const largest = Math.max(...known);
-  const at = known.findIndex((size) => size > 0 && size >= largest / 10);
-  return at < 0 ? { tensor: differs, size: 0 } : { tensor: names[at]!, size: known[at]! };
+/**
+ * The first tensor whose difference is within a tenth of the largest: rounding in an early tensor does not hide a fault
+ * in a later one.
+ */
+function firstTensor(found: TensorSizes | undefined): FactDifference | null | undefined {
+  if (found === undefined) return undefined;
+  const { names, sizes, first } = found;
+  if (first === null) return null;
+  const largest = Math.max(...sizes);
+  const at = sizes.findIndex((size) => size > 0 && size >= largest / 10);
+  return at < 0 ? { tensor: first, size: 0 } : { tensor: names[at]!, size: sizes[at]! };
 }
 
-async function ofTensors(
+async function sizesOfTensors(
   a: ReadonlyMap<string, () => Promise<ReadTensor>>,
   b: ReadonlyMap<string, () => Promise<ReadTensor>>,
-): Promise<FactDifference | null | undefined> {
+): Promise<TensorSizes | undefined> {
   const names: string[] = [];
   const changes: number[] = [];
   const lengths: number[] = [];
-  let differs: string | undefined;
+  let first: string | null = null;
   for (const [name, read] of a) {
     const other = b.get(name);
     if (other === undefined) continue;
     const found = distance(await read(), await other());
-    if (!found.same) differs ??= name;
+    if (!found.same) first ??= name;
     names.push(name);
     changes.push(found.change);
     lengths.push(found.length);
   }
   if (names.length === 0) return undefined;
-  if (differs === undefined) return null;
   const whole = Math.hypot(...lengths.filter(Number.isFinite));
-  return firstTensor(
-    names,
-    changes.map((change, k) => change / atLeast(lengths[k]!, whole)),
-    differs,
+  const sizes = changes.map((change, k) =>
+    change === 0 ? 0 : infiniteIfNaN(change / atLeast(lengths[k]!, whole)),
   );
+  return { names, sizes, first };
 }
 
 function distance(

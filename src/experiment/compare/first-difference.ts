@@ -68,4 +68,4 @@ export async function firstDifference(a: Side, b: Side, steps: readonly number[]
 }
 
 /** Names of tensors of a ledger carry their shape after a line break. */
-const nameOf = (name: string | null): string | null => name?.split('\n')[0] ?? null;
+export const nameOf = (name: string | null): string | null => name?.split('\n')[0] ?? null;

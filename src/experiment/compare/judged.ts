@@ -10,4 +10,6 @@ export type Judged = Omit<RunComparison, 'statement' | 'more'> & {
   readonly exact: boolean;
   readonly stepUnit: string;
   readonly repeats: number;
+  /** The floor of the losses at a step; undefined where it has none. */
+  readonly limit: (step: number) => number | undefined;
 };

@@ -25,6 +25,8 @@ export interface Side {
   readonly starts: ReadonlySet<number>;
   readonly has: { readonly ledger: boolean; readonly capture: boolean; readonly checkpoints: boolean };
   facts(step: number): Promise<StepFacts>;
+  /** Whether tensors or their sketches are kept of a step. */
+  hasTensors(step: number): boolean;
 }
 
 export type Precision = 'float64' | 'float32' | 'float16' | 'bfloat16';
@@ -53,15 +55,20 @@ export function sideOf({ name, run, ledger, captures = [], checkpoints = [] }: S
   const alone =
     checkpoints.length === 1 && run === undefined && ledger === undefined && captures.length === 0;
   const steps = new Set<number>(losses.keys());
+  const withTensors = new Set<number>(ledger?.taken);
   if (ledger !== undefined) sources.push(ofLedger(ledger));
   for (const capture of captures) {
     sources.push(ofCapture(capture));
-    for (const { step } of capture.steps) steps.add(step);
+    for (const { step } of capture.steps) {
+      steps.add(step);
+      withTensors.add(step);
+    }
   }
   for (const checkpoint of checkpoints) {
     const at = alone ? 0 : (checkpoint.step ?? Number.NaN);
     sources.push(ofCheckpoint(checkpoint, at));
     steps.add(at);
+    withTensors.add(at);
   }
   if (run !== undefined) {
     sources.push(ofLog(run, ledger === undefined ? leading : undefined));
@@ -78,6 +85,7 @@ export function sideOf({ name, run, ledger, captures = [], checkpoints = [] }: S
     precision: precisionOf(run, ledger),
     starts: new Set(startsOf(ledger)),
     has: { ledger: ledger !== undefined, capture: captures.length > 0, checkpoints: checkpoints.length > 0 },
+    hasTensors: (step) => withTensors.has(step),
     facts: async (step) => {
       const found = new Map<ComparedLink, Fact[]>();
       for (const source of sources)

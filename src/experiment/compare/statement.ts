@@ -1,6 +1,7 @@
 /** A comparison in words: one plain sentence, and what would tell more. */
 import type { RunComparison, RunDifference } from '../../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../../model/format-number.ts';
+import { largest } from '../../model/order-statistics.ts';
 import type { Judged } from './judged.ts';
 import type { Side } from './side.ts';
 
@@ -107,11 +108,11 @@ function ofPaired(judged: Judged, consequence: RunDifference): string {
   if (verdict === 'same')
     return floor.kind === 'measured'
       ? `The runs are the same within what ${repeats} repeats of the first differ: ${head.charAt(0).toLowerCase()}${head.slice(1)}${tail}.`
-      : `The runs are the same but for rounding: ${head.charAt(0).toLowerCase()}${head.slice(1)}, and no loss differs by more than ${largest(judged)}${tail}.`;
+      : `The runs are the same but for rounding: ${head.charAt(0).toLowerCase()}${head.slice(1)}, and no loss differs by more than ${largestShare(judged)}${tail}.`;
   return `It cannot be told whether the runs are the same: ${head.charAt(0).toLowerCase()}${head.slice(1)}, no more than rounding makes, and what grows from it says nothing${tail}.`;
 }
 
-const largest = ({ pair }: Judged): string => share(Math.expm1(Math.max(0, ...pair.distance)));
+const largestShare = ({ pair }: Judged): string => share(Math.expm1(largest(pair.distance)));
 
 function ofSeeds(judged: Judged): string {
   const { verdict, partsAt, forGoodFrom, end, floor, stepUnit, pair } = judged;

@@ -1,48 +1,54 @@
-/** `--report FORMAT:FILE` of a study: checked before the long work. */
+/** `--report FORMAT:FILE` of a study or a comparison: checked before the long work. */
 import * as Flags from '@oclif/core/flags';
 import { diagError } from '../../model/errors.ts';
 import { nearest } from '../../model/nearest.ts';
-import type { StudyResult } from '../../model/study.ts';
 import { writeFileAtomic } from '../../read/bytes/atomic-write.ts';
-import { STUDY_FORMATS } from '../../report/study-formats.ts';
 import { knowing } from './known-values.ts';
 import type { Output } from './output.ts';
 import { type CheckedTargets, checkTargets } from './report-files.ts';
 
-/** The flag of the commands that write a study; `helpGroup` is its heading in their help. */
-export const studyReportFlag = (helpGroup?: string) =>
+/** The text of a document in each format that it has. */
+export type DocumentFormats<T> = Readonly<Record<string, (document: T) => string | Promise<string>>>;
+
+/** The flag of a command whose document is written in these formats; `helpGroup` is its heading in the help. */
+export const documentFlag = <T>(formats: DocumentFormats<T>, helpGroup?: string) =>
   knowing(
     Flags.string({
-      description: 'also write it as json, html, markdown, csv or latex; may be repeated',
+      description: `also write it as ${Object.keys(formats)
+        .join(', ')
+        .replace(/, (\w+)$/, ' or $1')}; may be repeated`,
       helpValue: 'FORMAT:FILE',
       multiple: true,
       multipleNonGreedy: true,
       ...(helpGroup === undefined ? {} : { helpGroup }),
     }),
-    () => Object.keys(STUDY_FORMATS).map((format) => `${format}:`),
+    () => Object.keys(formats).map((format) => `${format}:`),
   );
 
-interface StudyTarget {
+interface DocumentTarget {
   readonly format: string;
   readonly path: string;
 }
 
 /**
- * @param inputs files that must not be overwritten: the study, what its shards wrote, the state to go on from
+ * @param kind what the document is, for an error
+ * @param inputs files that must not be overwritten
  * @throws usage, unknown-id
  */
-export async function studyTargets(
+export async function documentTargets<T>(
   specs: readonly string[],
+  formats: DocumentFormats<T>,
+  kind: string,
   inputs: readonly string[],
   output: Output,
-): Promise<CheckedTargets<StudyTarget>> {
-  const targets = specs.map((spec): StudyTarget => {
+): Promise<CheckedTargets<DocumentTarget>> {
+  const targets = specs.map((spec): DocumentTarget => {
     const colon = spec.indexOf(':');
     const format = colon < 0 ? spec : spec.slice(0, colon);
-    const known = Object.keys(STUDY_FORMATS);
+    const known = Object.keys(formats);
     if (!known.includes(format))
       throw diagError('unknown-id', {
-        kind: 'format of a study',
+        kind: `format of a ${kind}`,
         id: format,
         known,
         nearest: nearest(format, known),
@@ -58,13 +64,14 @@ export async function studyTargets(
 }
 
 /** Renders and writes every target. @throws output-unwritable */
-export async function writeStudy(
-  result: StudyResult,
-  targets: readonly StudyTarget[],
+export async function writeDocuments<T>(
+  document: T,
+  formats: DocumentFormats<T>,
+  targets: readonly DocumentTarget[],
   output: Output,
 ): Promise<void> {
   for (const { format, path } of targets) {
-    const text = STUDY_FORMATS[format]!(result);
+    const text = await formats[format]!(document);
     await (path === '-' ? output.write(text) : writeFileAtomic(path, text));
   }
 }
