@@ -7,12 +7,30 @@ const HUMP = /(?<=[a-z]{2})(?=[A-Z][A-Za-z]{2})|(?<=[A-Z\d])(?=Loss)|(?<=(?:^|[^
 const GLUED =
   /^(train|valid|val|test|eval|dev)(loss|losses|nll|ppl|acc|accuracy|auc|error|err|mse|rmse|mae)$/;
 
-/** `train/ctr_loss`, `train.ctr-loss`, `trainCtrLoss` and "train ctr loss" are the same words. */
+/**
+ * `loss2`, `lossv2`, `nll1`, `losstotal`: which one of several follows the word without a mark. What is `lossy` or
+ * `lossless` has another meaning.
+ */
+const COUNTED =
+  /^([a-z]{0,16}?loss|losses|[a-z]{0,8}nll|bce|xent|ce|cost|elbo|ppl|deviance)(v?\d{1,4}[a-z]?)$/;
+const BEGUN = /^(loss)(?!less$|lessly$|y$|es$)([a-z]{1,12}\d{0,2})$/;
+
+/** The words that one is glued from. */
+const unglued = (word: string): string[] => {
+  const [, ...parts] = GLUED.exec(word) ?? COUNTED.exec(word) ?? BEGUN.exec(word) ?? [word, word];
+  return parts.length > 1 && parts[0] !== word ? parts.flatMap((part) => unglued(part)) : parts;
+};
+
+/** What parts two words: any mark but those that belong to one, as in `ndcg@10`, `top5%` and `don't`. */
+const BETWEEN = /[\s/._:|#()[\]{}<>*+=~^&,;!?"`\\-]+/;
+
+/** `train/ctr_loss`, `train.ctr-loss`, `trainCtrLoss` and "train ctr loss" are the same words; so are `loss#2` and `loss²`. */
 export const wordsOf = (name: string): string[] =>
   name
+    .normalize('NFKC')
     .split(HUMP)
-    .flatMap((part) => part.toLowerCase().split(/[\s/._:|-]+/))
-    .flatMap((word) => GLUED.exec(word)?.slice(1) ?? word)
+    .flatMap((part) => part.toLowerCase().split(BETWEEN))
+    .flatMap(unglued)
     .filter((word) => word !== '');
 
 /**

@@ -1,7 +1,7 @@
 /** A column that is a loss by its name and that nobody judged: parts explain, the whole decides, and what is neither stops a gate. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Report } from '../../src/model/report.ts';
 import { cli } from '../support/cli.ts';
 import { random } from '../support/random.ts';
@@ -89,6 +89,64 @@ test.each(Object.keys(HEALTHY))('%s passes', async (name) => {
   const { codes, class: found, proof } = await routes(logWith(HEALTHY[name]!));
   expect([codes, found, proof.holds]).toEqual([[0, 0], 'healthy', true]);
 });
+/** Spellings of the name of a second loss: what says which one of several may follow with any mark, or with none. */
+const SPELLINGS = [
+  'loss2',
+  'lossv2',
+  'LOSS2',
+  'loss_2',
+  'loss#2',
+  'loss(2)',
+  'loss[2]',
+  'loss²',
+  'lossB',
+  'trainLoss2',
+  'train/loss2',
+  'nll2',
+  'ce1',
+  'bce2',
+  'xloss2',
+  'losstotal2',
+];
+const FORMATS: Readonly<Record<string, (rows: readonly Record<string, number>[]) => string>> = {
+  'log.jsonl': (rows) => rows.map((row) => JSON.stringify(row)).join('\n'),
+  'log.csv': (rows) =>
+    [Object.keys(rows[0]!).join(','), ...rows.map((row) => Object.values(row).join(','))].join('\n'),
+  'log.txt': (rows) =>
+    rows
+      .map((row) =>
+        Object.entries(row)
+          .map(([name, value]) => `${name}: ${value}`)
+          .join(', '),
+      )
+      .join('\n'),
+};
+describe.each(Object.keys(FORMATS))('a second loss in %s', (file) => {
+  const logOf = (columns: (loss: number, bad: number) => Record<string, number>): string => {
+    const next = random(47);
+    const rows = Array.from({ length: POINTS }, (_, step) => {
+      const loss = 2 * Math.exp(-step / 80) + 0.3 + 0.04 * (next() - 0.5);
+      return { step, ...columns(loss, step < 250 ? loss : Math.min(147, loss * Math.exp((step - 250) / 8))) };
+    });
+    const path = join(folder(), file);
+    writeFileSync(path, `${FORMATS[file]!(rows)}\n`);
+    return path;
+  };
+  test.each(SPELLINGS)(
+    '%s that diverges fails beside a healthy loss and alone, and passes where it is healthy',
+    async (name) => {
+      const beside = await cli(['gate', logOf((loss, bad) => ({ loss, [name]: bad }))]);
+      const alone = await cli(['gate', logOf((_, bad) => ({ [name]: bad }))]);
+      const twin = await cli(['gate', logOf((loss) => ({ loss, [name]: loss + 0.01 }))]);
+      expect({ beside: beside.code !== 0, alone: alone.code, twin: twin.code }).toEqual({
+        beside: true,
+        alone: 1,
+        twin: 0,
+      });
+    },
+  );
+});
+
 test('a user who says which column is the loss has said that the others are none', async () => {
   const path = logWith(FAULTS['jumps early and stays']!);
   expect((await cli(['gate', path, '--map', 'loss=loss'])).code).toBe(0);

@@ -58,7 +58,16 @@ const COLUMN_CONTROLS: Readonly<Record<string, Made>> = {
   'falls faster': (loss, done) => loss * Math.exp(-3 * done),
 };
 /** Names of second losses: of another version, of a term, of a group. */
-const COLUMN_NAMES = ['loss_v2', 'aux_loss', 'my_loss', 'contrastive_loss', 'extra/loss_b'];
+const COLUMN_NAMES = [
+  'loss_v2',
+  'loss2',
+  'nll1',
+  'loss#b',
+  'aux_loss',
+  'my_loss',
+  'contrastive_loss',
+  'extra/loss_b',
+];
 
 const STEPS = 160;
 /** A healthy training, or one with a fault in the loss or in a second column. */

@@ -446,14 +446,7 @@ export function lineScanner(): LineScanner {
         }
         if (!whole) {
           // A time, a date, a version, a number with a unit: no value, to its end.
-          while (stop < to) {
-            const here = bytes[stop]!;
-            const there = kindOf[here]!;
-            if (there === BLANK || here === CLOSE_SQUARE || here === CLOSE_ROUND || here === BAR) break;
-            if (here === COMMA && kindOf[bytes[stop + 1]!] !== DIGIT) break;
-            if (here === 0x3b || isBox(bytes, stop)) break;
-            stop++;
-          }
+          stop = endOfOther(bytes, stop, to);
           if ((wordsAbout & ABOUT.loss) !== 0) noNumber(CELL.refused, at, stop);
           else if (wordsFrom >= 0) {
             spare++;
@@ -576,6 +569,20 @@ export function lineScanner(): LineScanner {
           continue;
         }
       }
+      if (
+        (byte === OPEN_SQUARE || byte === OPEN_ROUND) &&
+        (wordsAbout & ABOUT.loss) !== 0 &&
+        wordsTo === at
+      ) {
+        const end = endOfIndex(bytes, at, to);
+        if (end > 0) {
+          // `loss[2]: 0.4`: the number in the bracket is part of the name.
+          for (; at < end; at++) wordsHash = Math.imul(wordsHash ^ bytes[at]!, PRIME);
+          wordsTo = end;
+          scanner.fixed = false;
+          continue;
+        }
+      }
       at++;
       if (byte === EQUALS && bytes[at] === EQUALS) {
         // A version that is asked for, a comparison.
@@ -601,12 +608,8 @@ export function lineScanner(): LineScanner {
       ) {
         // `loss: ***`, `loss=$0.4`, `loss: --`: up to what ends a cell.
         const start = at - 1;
-        let dashes = byte === MINUS;
-        while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== BAR && bytes[at] !== 0x3b) {
-          if (bytes[at] === COMMA && kindOf[bytes[at + 1]!] !== DIGIT) break;
-          if (bytes[at++] !== MINUS) dashes = false;
-        }
-        noNumber(dashes ? CELL.missing : CELL.refused, start, at);
+        at = endOfCell(bytes, at, to);
+        noNumber(isDashes(bytes, start, at) ? CELL.missing : CELL.refused, start, at);
       } else if (
         byte === OPEN_ROUND &&
         wordsAbout === ABOUT.split &&
@@ -645,9 +648,7 @@ export function lineScanner(): LineScanner {
       ) {
         // --max-loss 3: an option of a command, with its value; `--BiasedMFRecommender iter 1` is what LibRec says.
         lead();
-        while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== EQUALS) at++;
-        while (at < to && (kindOf[bytes[at]!] === BLANK || bytes[at] === EQUALS)) at++;
-        if (bytes[at] !== MINUS) while (at < to && kindOf[bytes[at]!] !== BLANK) at++;
+        at = endOfOption(bytes, at, to);
         spare++;
       } else if (byte === HASH && (wordsAbout & ABOUT.axis) !== 0) {
         // `Epoch #3`: the words still wait.
@@ -703,6 +704,49 @@ function endOfIterations(bytes: Buffer, at: number, to: number): number {
   if (end > to || bytes.toString('latin1', start, end) !== ITERATIONS) return -1;
   if (end === to || kindOf[bytes[end]!] === BLANK) return end;
   return bytes[end] === SLASH && kindOf[bytes[end + 1]!] === DIGIT ? end : -1;
+}
+
+/** Where the cell of a value that is not a number ends. */
+function endOfCell(bytes: Buffer, from: number, to: number): number {
+  let at = from;
+  for (; at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== BAR && bytes[at] !== 0x3b; at++)
+    if (bytes[at] === COMMA && kindOf[bytes[at + 1]!] !== DIGIT) break;
+  return at;
+}
+
+const isDashes = (bytes: Buffer, from: number, to: number): boolean => {
+  for (let at = from; at < to; at++) if (bytes[at] !== MINUS) return false;
+  return true;
+};
+
+/** Where a time, a date, a version or a number with a unit ends. */
+function endOfOther(bytes: Buffer, from: number, to: number): number {
+  let at = from;
+  for (; at < to; at++) {
+    const here = bytes[at]!;
+    if (kindOf[here] === BLANK || here === CLOSE_SQUARE || here === CLOSE_ROUND || here === BAR) break;
+    if (here === COMMA && kindOf[bytes[at + 1]!] !== DIGIT) break;
+    if (here === 0x3b || isBox(bytes, at)) break;
+  }
+  return at;
+}
+
+/** Where an option of a command ends, with its value: `--max-loss 3`. */
+function endOfOption(bytes: Buffer, from: number, to: number): number {
+  let at = from;
+  while (at < to && kindOf[bytes[at]!] !== BLANK && bytes[at] !== EQUALS) at++;
+  while (at < to && (kindOf[bytes[at]!] === BLANK || bytes[at] === EQUALS)) at++;
+  if (bytes[at] !== MINUS) while (at < to && kindOf[bytes[at]!] !== BLANK) at++;
+  return at;
+}
+
+/** Where `[2]` or `(2)` ends that starts here, if `:` or `=` follows it; -1 where it does not. */
+function endOfIndex(bytes: Buffer, from: number, to: number): number {
+  let at = from + 1;
+  while (at < to && kindOf[bytes[at]!] === DIGIT) at++;
+  const isClosed = bytes[at] === (bytes[from] === OPEN_SQUARE ? CLOSE_SQUARE : CLOSE_ROUND);
+  if (at === from + 1 || !isClosed) return -1;
+  return bytes[at + 1] === COLON || bytes[at + 1] === EQUALS ? at + 1 : -1;
 }
 
 /** Whether a dash between blanks stands before a number with a point: `0 10 loss - 5.123`. */

@@ -217,12 +217,13 @@ function spokenTask(name: string): string | undefined {
   return task === undefined || wordsOf(task).some(isTold) ? undefined : task.replace(/^tasks? /i, '');
 }
 
-/** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss` or `loss_<t>` names; undefined where the form is none of these. */
+/** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss`, `loss_<t>` or `loss2` names; undefined where the form is none of these. */
 function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   const explicit = namedTask(name, /[/._-](?:loss|nll|logloss|bce)$/i);
   if (explicit !== undefined) return { task: explicit, explicit: true };
   const bare = withoutGroup(name).replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
-  const found = /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare);
+  const found =
+    /^(.+)[/._-](?:loss)$/i.exec(bare) ?? /^loss[/._-](.+)$/i.exec(bare) ?? /^loss(\d{1,4})$/i.exec(bare);
   const task = found === null ? spokenTask(bare) : found[1]!;
   if (task === undefined) return undefined;
   const words = wordsOf(task);

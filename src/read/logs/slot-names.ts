@@ -52,6 +52,8 @@ const SENTENCE = /\s(?:(?:that|which|the|our|we|this)\s|(?:improved|decreased|in
 /** A name without what was printed around it. */
 export function cleanName(text: string): string {
   let name = text
+    // Which one of several is part of the name: `loss[2]`.
+    .replace(/(?<=\w)[([](\d{1,4})[)\]]/g, '#$1')
     .replace(/(?<!\s)\s*[([][^()[\]]*[)\]]?/g, ' ')
     .replace(/\s+/g, ' ')
     .replace(/^[\s\-*>|:=.,•·▶]+|[\s\-*>|:=,]+$/g, '');
@@ -98,6 +100,19 @@ const splitOf = (words: readonly string[]): 'eval' | 'train' | undefined =>
 const withoutSplit = (words: readonly string[]): string =>
   words.filter((word) => !EVAL_WORDS.has(word) && !TRAIN_WORDS.has(word)).join(' ');
 
+/** A name with the next number behind it that is not taken: a second loss of a line is no copy of the first. */
+export function freeName(name: string, taken: ReadonlySet<string>): string {
+  let count = 2;
+  while (taken.has(`${name} ${count}`)) count++;
+  return `${name} ${count}`;
+}
+
+/** A name that a line has already, with what was named before it, or of a loss with a number; undefined for other names. */
+function otherName(name: string, of: string, taken: ReadonlySet<string>): string | undefined {
+  if (of !== '' && !taken.has(`${of} ${name}`)) return `${of} ${name}`;
+  return isLossName(name) ? freeName(name, taken) : undefined;
+}
+
 /** The meaning of every slot of a line. */
 export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   const named: NamedSlot[] = [];
@@ -141,9 +156,9 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
       full = `${context} ${full}`;
     if (taken.has(full)) {
       // Said once more in a line, it is of what was said last: `task ctr loss 0.5 auc 0.7; task cvr loss 0.4 auc 0.8`.
-      const of = lastLead === '' && !isLossName(full) ? lastTask : lastLead;
-      full = `${of} ${full}`;
-      if (of === '' || taken.has(full)) return { use: 'none', name };
+      const other = otherName(full, lastLead === '' && !isLossName(full) ? lastTask : lastLead, taken);
+      if (other === undefined) return { use: 'none', name };
+      full = other;
     }
     taken.add(full);
     if (isLossName(full)) lastTask = / loss$/i.test(full) ? full.slice(0, -' loss'.length) : '';

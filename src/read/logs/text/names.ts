@@ -5,6 +5,7 @@
 import { wordsOf } from '../../../model/words.ts';
 import { inEnglish } from '../in-english.ts';
 import { roleByName } from '../metric-roles.ts';
+import { freeName } from '../slot-names.ts';
 import type { Template } from './templates.ts';
 import { SLOT } from './tokens.ts';
 import { means, type WordMeaning } from './words.ts';
@@ -203,6 +204,11 @@ export function nameSlots(template: Template): Named[] {
     const shared = before[k + 1] === '' ? nameAtCounter(gaps[k]!, gaps[k + 1]!) : undefined;
     if (shared !== undefined) [before[k], before[k + 1]] = [shared.counter, shared.name];
   }
+  for (let k = 0; k + 1 < count; k++)
+    if (isIndex(gaps[k]!, gaps[k + 1]!) && lossOf(before[k]!) !== undefined) {
+      const index = template.sample.toString('latin1', template.from[k], to[k]);
+      [before[k], before[k + 1]] = ['', `${before[k]}#${index}`];
+    }
   const numbers = [...kind.keys()].filter((k) => kind[k] !== SLOT.clock && kind[k] !== SLOT.total);
   const header = numbers.every((k) => before[k] === '') ? namesOfHeader(template, numbers.length) : undefined;
   // `0.31 loss, 0.9 acc`: where no word comes before the first number and words follow each.
@@ -215,13 +221,30 @@ export function nameSlots(template: Template): Named[] {
     !isUnit(nameBehind(gaps[count]!)) &&
     numbers.every((k) => nameBehind(gaps[kind[k + 1] === SLOT.total ? k + 2 : k + 1]!) !== '');
   let text = '';
-  return numbers.map((k, at): Named => {
-    text += gaps[k]!;
-    const behind = isBehind ? nameBehind(gaps[kind[k + 1] === SLOT.total ? k + 2 : k + 1]!) : '';
-    const own = header?.[at] ?? (isBehind ? behind : before[k]!);
-    // A share, weight or power that was lost: packets, premiums, heat.
-    const isShare = NO_LOSS_UNIT.test(template.sample.toString('latin1', to[k], to[k]! + 8));
-    return named(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total });
+  return withoutTwins(
+    numbers.map((k, at): Named => {
+      text += gaps[k]!;
+      const behind = isBehind ? nameBehind(gaps[kind[k + 1] === SLOT.total ? k + 2 : k + 1]!) : '';
+      const own = header?.[at] ?? (isBehind ? behind : before[k]!);
+      // A share, weight or power that was lost: packets, premiums, heat.
+      const isShare = NO_LOSS_UNIT.test(template.sample.toString('latin1', to[k], to[k]! + 8));
+      return named(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total });
+    }),
+  );
+}
+
+/** Whether a number in a bracket says which one of several the name before it is of: `loss[2]: 0.4`. */
+const isIndex = (before: string, behind: string): boolean =>
+  /[A-Za-z\u00c0-\u1fff\u3040-\ufdff\d_][([]$/.test(before) && /^[)\]]\s{0,4}[:=]\s{0,4}$/.test(behind);
+
+/** The slots with a number behind each name that a line has twice: a second loss of a line is no copy of the first. */
+function withoutTwins(slots: readonly Named[]): Named[] {
+  const taken = new Set<string>();
+  return slots.map((one) => {
+    const isTwin = one.use === 'value' && one.loss !== undefined && taken.has(one.name);
+    const name = isTwin ? freeName(one.name, taken) : one.name;
+    taken.add(name);
+    return isTwin ? { ...one, name } : one;
   });
 }
 
