@@ -28,7 +28,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   optimizers: ['kernels', 'model'],
   incidents: ['model'],
   coverage: ['model'],
-  failures: ['incidents', 'model'],
+  failures: ['detectors', 'incidents', 'job', 'model'],
   recorder: ['incidents'],
   detectors: ['incidents', 'model'],
   findings: ['detectors', 'incidents', 'model'],

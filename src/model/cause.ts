@@ -45,10 +45,11 @@ export const EVIDENCE = {
   surprise: 'Largest |gradient| over the root of the second moment before the step, against its own history.',
   'effective-rate': 'Norm of the update for a gradient of norm 1, after the incident against before it.',
   'non-finite-gradient': 'First step whose gradient holds NaN or ±Infinity.',
-  'skipped-steps': 'Steps that the loss scaler skipped shortly before the onset.',
+  'skipped-steps': 'Steps that the loss scaler skipped shortly before the onset, or that a guard changed.',
   'optimizer-state': 'State of the optimizer that was lost or does not follow from the recorded steps.',
   resume: 'The onset lies right after a resume.',
   'loss-level': 'Logged losses against those before.',
+  throughput: 'Steps, samples or tokens per second, or a pause in seconds, against those before.',
   'evaluation-loss': 'Logged losses of evaluations against those of the training.',
   'curvature-ratio':
     'Top eigenvalue over the limit of stability on the incoming batch, against four batches before at the same weights.',

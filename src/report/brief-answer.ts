@@ -7,6 +7,7 @@ import { findingTypeOf } from '../judge/findings/registry.ts';
 import { brokenLinks } from '../model/audit.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
+import { failureWords } from '../model/failure-words.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { incidentClause, incidentHeadline, isIncidentClass, NOT_BACK } from '../model/incident-words.ts';
@@ -600,8 +601,10 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
   );
   // The first line says it of the series that was judged.
   const broken = run.audit === undefined ? undefined : brokenLinks(run.audit)[0]?.statement;
+  const ofFailure = failureWords(run.cause?.failure)?.finding;
   const isSaid = ({ id, series, message }: Finding): boolean =>
     told.has(id) ||
+    (id === ofFailure && run.verdict.onsetStep === null) ||
     // What ended in NaN has NaN in its weights.
     (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
     (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series) ||
@@ -684,23 +687,15 @@ export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
     ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
   ]);
 
-/** The first line of a run whose loss is well and whose log shows a failure; null for any other, and for a schedule that restarted. */
-function titleOfFailure({ cause, verdict, stepUnit }: RunReport): string | null {
-  if (cause?.failure === undefined || cause.step === null) return null;
-  const where = at(cause.step, stepUnit);
-  if (verdict.class !== 'healthy') return null;
-  switch (cause.trigger) {
-    case 'evaluation':
-      return 'TRAINING IS HEALTHY, the evaluation is not';
-    case 'order':
-      return `FELL ABRUPTLY at ${where}`;
-    case 'optimizer-state':
-      return `HIGHER since the resume at ${where}`;
-    case 'schedule':
-      return null;
-    default:
-      return 'HEALTHY, with a warning';
-  }
+/** The first line of a run whose loss is well and whose log shows a failure; null for any other. */
+function titleOfFailure({ cause, verdict, stepUnit }: RunReport): Pick<Answer, 'mood' | 'title'> | null {
+  const words = failureWords(cause?.failure);
+  if (cause === undefined || words === null || cause.step === null || verdict.class !== 'healthy')
+    return null;
+  return {
+    mood: words.isWell === true ? 'good' : 'doubtful',
+    title: words.headline(at(cause.step, stepUnit), cause.factor ?? null),
+  };
 }
 
 const withoutCrash = (run: RunReport): RunReport => ({
@@ -725,9 +720,10 @@ function firstLineOf(
 ): Pick<Answer, 'mood' | 'title'> {
   if (job !== null) return { mood: 'bad', title: job.title };
   const healthy = run.verdict.class === 'healthy';
-  const hasErrors = run.findings.some(({ severity }) => severity === 'error');
+  const said = failureWords(run.cause?.failure)?.finding;
+  const hasErrors = run.findings.some(({ severity, id }) => severity === 'error' && id !== said);
   const failure = hasErrors ? null : titleOfFailure(run);
-  if (failure !== null) return { mood: 'doubtful', title: failure };
+  if (failure !== null) return failure;
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
   if (hasErrors) return { mood: 'bad', title: 'THE LOSS IS HEALTHY, THE RUN IS NOT' };
   if (!hasWarning && learntNothing(run))

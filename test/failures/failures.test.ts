@@ -26,9 +26,15 @@ interface Logged {
   readonly epochs?: readonly number[];
   readonly settings?: Readonly<Record<string, number>>;
   readonly every?: number;
+  readonly throughput?: readonly number[];
+  readonly risk?: readonly number[];
+  readonly guardScale?: readonly number[];
+  /** Seconds of a clock at each point of the loss. */
+  readonly clock?: readonly number[];
 }
 
-function runOf({ loss, norms, rates, scale, evals, epochs, settings = {}, every = 1 }: Logged): Run {
+function runOf(logged: Logged): Run {
+  const { loss, norms, rates, scale, evals, epochs, settings = {}, every = 1, clock } = logged;
   const columns: readonly (readonly [string, Role, readonly number[] | undefined, number])[] = [
     ['loss', 'loss', loss, every],
     ['grad_norm', 'grad_norm', norms, every],
@@ -36,11 +42,21 @@ function runOf({ loss, norms, rates, scale, evals, epochs, settings = {}, every 
     ['loss_scale', 'other', scale, every],
     ['eval_loss', 'eval_loss', evals, 50],
     ['epoch', 'other', epochs, every],
+    ['samples_per_sec', 'other', logged.throughput, every],
+    ['risk', 'other', logged.risk, every],
+    ['guard_scale', 'other', logged.guardScale, every],
   ];
   const run = makeRun(
     'log.csv',
     columns.flatMap(([name, role, values, apart]) =>
-      values === undefined ? [] : [makeSeries(name, role, values, apart)],
+      values === undefined
+        ? []
+        : [
+            {
+              ...makeSeries(name, role, values, apart),
+              ...(clock === undefined || name !== 'loss' ? {} : { wallTime: Float64Array.from(clock) }),
+            },
+          ],
     ),
   );
   return { ...run, hyperparameters: new Map(Object.entries(settings)) };
@@ -316,6 +332,15 @@ const CASES: Readonly<
   },
   'evaluation-alone-bad': {
     shows: {
+      'noisy evaluations of a noisy training': runOf({
+        loss: noisy(400, learning).map((value, i) => value * (1 + 0.25 * noise(3 * i + 1))),
+        evals: noisy(8, (i) => (i === 1 ? 0.85 : 0.95), 11),
+        epochs: exact(400, (i) => i / 400),
+      }),
+      'a log without epochs, and evaluations as of an untrained network': runOf({
+        loss: calm,
+        evals: noisy(8, () => 3.1, 11),
+      }),
       'no evaluation shows what is learnt': runOf({
         loss: calm,
         evals: noisy(8, () => 2.4, 11),
@@ -333,10 +358,112 @@ const CASES: Readonly<
         evals: noisy(8, (i) => 0.7 + 0.2 * Math.abs(i - 3), 11),
         epochs: exact(400, (i) => i / 20),
       }),
+      'labels at random, learnt by heart over epochs': runOf({
+        loss: noisy(400, (i) => 0.02 + 2.4 * Math.exp(-i / 120)),
+        evals: noisy(8, (i) => 2.4 + i / 4, 11),
+        epochs: exact(400, (i) => i / 20),
+      }),
+      'an evaluation on harder rows that learns': runOf({
+        loss: calm,
+        evals: noisy(8, (i) => 1.5 + 1.2 * Math.exp(-i / 2), 11),
+        epochs: exact(400, (i) => i / 400),
+      }),
       'an evaluation that is flat after many epochs': runOf({
         loss: calm,
         evals: noisy(8, () => 2.4, 11),
         epochs: exact(400, (i) => i / 20),
+      }),
+    },
+  },
+  'over-fitting': {
+    shows: {
+      'an evaluation that rises from its best step on': runOf({
+        loss: noisy(400, (i) => 0.05 + 2 * Math.exp(-i / 90)),
+        evals: noisy(16, (i) => 0.8 + 0.08 * Math.max(0, i - 4) + 0.1 * Math.max(0, 4 - i), 11).map(
+          (value, i) => 0.7 * (0.8 + 0.08 * Math.max(0, i - 4) + 0.1 * Math.max(0, 4 - i)) + 0.3 * value,
+        ),
+      }),
+    },
+    not: {
+      'an evaluation that falls with the training': runOf({
+        loss: calm,
+        evals: noisy(16, (i) => 1.1 * learning(25 * (i + 1)), 11),
+      }),
+      'a flat evaluation with a noise of a tenth': runOf({
+        loss: noisy(400, (i) => 0.05 + 2 * Math.exp(-i / 90)),
+        evals: noisy(16, () => 0.8, 11),
+      }),
+      'an evaluation that rises with the training loss': runOf({
+        loss: noisy(400, (i) => 0.4 + i / 400),
+        evals: noisy(16, (i) => 0.5 + i / 14, 11),
+      }),
+      'an evaluation that ends a twentieth above its best': runOf({
+        loss: noisy(400, (i) => 0.05 + 2 * Math.exp(-i / 90)),
+        evals: exact(16, (i) => 0.8 + 0.003 * i + 0.1 * Math.max(0, 2 - i)),
+      }),
+    },
+  },
+  'training-slowed': {
+    shows: {
+      'samples per second that fall to a third': runOf({
+        loss: calm,
+        throughput: noisy(400, (i) => (i < 250 ? 900 : 300), 5),
+      }),
+      'steps that take three times as long by the clock': runOf({
+        loss: calm,
+        clock: exact(400, (i) => (i < 250 ? i : 250 + 3 * (i - 250))),
+      }),
+    },
+    not: {
+      'a throughput with a noise of a tenth': runOf({ loss: calm, throughput: noisy(400, () => 900, 5) }),
+      'an evaluation every fifty steps': runOf({
+        loss: calm,
+        clock: exact(400, (i) => i + 100 * Math.floor(i / 50)),
+      }),
+      'a slow first epoch': runOf({
+        loss: calm,
+        throughput: noisy(400, (i) => (i < 40 ? 200 : 900), 5),
+      }),
+      'a third less': runOf({ loss: calm, throughput: noisy(400, (i) => (i < 250 ? 900 : 600), 5) }),
+    },
+  },
+  'training-stood-still': {
+    shows: {
+      'two hours without a line': runOf({ loss: calm, clock: exact(400, (i) => i + (i < 250 ? 0 : 7200)) }),
+    },
+    not: {
+      'a pause of five minutes': runOf({ loss: calm, clock: exact(400, (i) => i + (i < 250 ? 0 : 300)) }),
+      'an evaluation of a quarter of an hour every fifty steps': runOf({
+        loss: calm,
+        clock: exact(400, (i) => i + 900 * Math.floor(i / 50)),
+      }),
+      'steps of half an hour': runOf({ loss: calm, clock: exact(400, (i) => 1800 * i) }),
+      'a clock that begins anew': runOf({ loss: calm, clock: exact(400, (i) => (i < 250 ? i : i - 250)) }),
+    },
+  },
+  'guard-acted': {
+    shows: {
+      'two steps that were left out': runOf({
+        loss: calm,
+        risk: exact(400, (i) => (i === 250 || i === 251 ? 0.99 : 0.1)),
+        guardScale: exact(400, (i) => (i === 250 || i === 251 ? 0 : 1)),
+      }),
+    },
+    not: {
+      'a guard that only advises': runOf({
+        loss: calm,
+        risk: exact(400, (i) => (i === 250 ? 0.99 : 0.1)),
+        guardScale: exact(400, () => 1),
+      }),
+      'a guard without an alarm': runOf({
+        loss: calm,
+        risk: exact(400, () => 0.3),
+        guardScale: exact(400, () => 1),
+      }),
+      'a guard that acted and did not hold the run': runOf({
+        loss: noisy(400, (i) => (i < 250 ? learning(i) : 60)),
+        risk: exact(400, (i) => (i === 250 ? 0.99 : 0.1)),
+        guardScale: exact(400, (i) => (i === 250 ? 0.1 : 1)),
       }),
     },
   },

@@ -24,15 +24,6 @@ export const durationFlag = Flags.custom<number, { readonly min?: number }>({
   },
 });
 
-/** A span at a glance: 3 s, 12 min, 2.5 h, 3 d. */
-export function durationText(milliseconds: number): string {
-  const seconds = Math.max(0, milliseconds) / 1000;
-  if (seconds < 100) return `${Math.floor(seconds)} s`;
-  if (seconds < 100 * 60) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 48 * 3600) return `${formatNumber(Math.floor(seconds / 360) / 10)} h`;
-  return `${Math.floor(seconds / 86_400)} d`;
-}
-
 /** How fast something goes, in the unit of time in which it is a number at a glance. */
 export function rateText(perSecond: number, unit: string): string {
   const [many, time] = perSecond >= 1 ? [1, 's'] : perSecond * 60 >= 1 ? [60, 'min'] : [3600, 'h'];

@@ -4,6 +4,7 @@
  */
 import { Ansis } from 'ansis';
 import { decidingSeries } from '../../model/deciding-series.ts';
+import { durationText } from '../../model/duration.ts';
 import { formatCount, formatNumber } from '../../model/format-number.ts';
 import { inertButColours, inertName, inertOutput } from '../../model/inert-text.ts';
 import type { Report, RunReport } from '../../model/report.ts';
@@ -14,7 +15,7 @@ import type { RenderOptions } from '../../report/format.ts';
 import { runsPage } from '../../report/runs-page.ts';
 import { renderTerminal } from '../../report/terminal.ts';
 import { startOf } from '../../report/wrap.ts';
-import { durationText, rateText } from './duration.ts';
+import { rateText } from './duration.ts';
 
 /** What is known of the watched run besides its report. */
 export interface WatchPace {

@@ -1,5 +1,7 @@
+import type { Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { POSITIVE, RATIO } from '../../model/options.ts';
+import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf } from '../../model/run.ts';
 import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
 import {
@@ -70,7 +72,9 @@ Norms of exactly zero and non-finite ones are left out (they have detectors of t
         const when =
           from === to
             ? `at ${stepUnit} ${first}`
-            : `for ${to - from + 1} points, ${stepUnit}s ${first} to ${last}`;
+            : staysHigh(attemptOf(series, attempt).value, to, worst.before * threshold('ratio'))
+              ? `from ${stepUnit} ${first} on, and it does not come back`
+              : `for ${to - from + 1} points, ${stepUnit}s ${first} to ${last}`;
         return findingAt(run, series, offset + from, offset + to, {
           id: 'gradient-norm-spike',
           severity: 'note',
@@ -83,3 +87,12 @@ Norms of exactly zero and non-finite ones are left out (they have detectors of t
     );
   },
 } as const satisfies Detector;
+
+/** Points after a stretch that show whether a norm came back. */
+const AFTER = 10;
+
+/** Whether a norm stays as high after a stretch of high ones: the band then follows it, and the stretch ends where the norm does not. */
+function staysHigh(value: Column, last: number, limit: number): boolean {
+  const after = value.subarray(last + 1).filter(Number.isFinite);
+  return after.length >= AFTER && medianOf(after.subarray(0, AFTER)) > limit && medianOf(after) > limit;
+}

@@ -1,13 +1,14 @@
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import { SHARE } from '../../model/options.ts';
 import { attemptOf, isRisk, type Run, type TimeSeries } from '../../model/run.ts';
+import type { JudgedRun } from '../incidents/verdict.ts';
 import { type Detector, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
   'The pulse says which tensor it was and what was done (`action`). A step that the guard let pass, because it only advises, is the one to look at: its batch, and the learning rate of that step.';
 
 /** Alarms that follow each other step by step. */
-interface Alarm {
+export interface GuardAlarm {
   readonly series: TimeSeries;
   /** Indices into the whole series, both included. */
   readonly from: number;
@@ -38,32 +39,14 @@ after it at the earliest. Where no incident follows, the guard held the run, or 
     references: [],
   },
   detect(run, { judged, threshold }) {
-    const risks = run.series.filter(
-      (series) => isRisk(series) && series.value.every((v) => Number.isNaN(v) || (v >= 0 && v <= 1)),
-    );
-    if (risks.length === 0) return notApplicable('the log has no risk of a guard');
-    const alarms = risks.flatMap((series) =>
-      series.attemptOffsets.flatMap((offset, attempt) => {
-        const { value, step } = attemptOf(series, attempt);
-        const { incidents = [] } = judged.loss?.attempts[attempt] ?? {};
-        const losses = judged.loss === null ? undefined : attemptOf(judged.loss.series, attempt);
-        const onsets = incidents.map(({ onset }) => losses!.step.at(onset)!);
-        const found: Alarm[] = [];
-        for (let i = 0; i < value.length; i++) {
-          if (!(value.at(i)! >= threshold('risk'))) continue;
-          const from = i;
-          while (value.at(i + 1)! >= threshold('risk')) i++;
-          const onset = onsets.filter((at) => at >= step.at(from)!).sort((a, b) => a - b)[0];
-          found.push({ series, from: offset + from, to: offset + i, onset });
-        }
-        return found;
-      }),
-    );
-    return outcomeOf(firstOf(alarms, (alarm) => told(run, alarm, threshold('risk'))));
+    if (risksOf(run).length === 0) return notApplicable('the log has no risk of a guard');
+    const alarms = guardAlarms(run, judged, threshold('risk'));
+    return outcomeOf(firstOf(alarms, (alarm) => findingOf(run, alarm, threshold('risk'))));
   },
 } as const satisfies Detector;
 
-function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
+function findingOf(run: Run, alarm: GuardAlarm, limit: number) {
+  const { series, from, to, onset } = alarm;
   const first = series.step.at(from)!;
   const until = to > from ? ` to ${series.step.at(to)}` : '';
   const ahead = onset === undefined ? 0 : onset - first;
@@ -73,7 +56,7 @@ function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
       : ahead === 0
         ? 'The loss leaves its usual range at that same step'
         : `The loss leaves its usual range at ${run.stepUnit} ${onset}, ${countedPlain(ahead, run.stepUnit)} later`;
-  const did = done(run, series, from, to);
+  const did = actionWords(guardActions(run, alarm));
   return findingAt(run, series, from, to, {
     id: 'guard-alarm',
     severity: 'note',
@@ -84,12 +67,54 @@ function told(run: Run, { series, from, to, onset }: Alarm, limit: number) {
   });
 }
 
-/** What the guard did at the steps of an alarm and while it kept the rate lowered after it, by the columns of its pulse; empty where the log has none of them. */
-function done(run: Run, risk: TimeSeries, from: number, to: number): string {
+const risksOf = (run: Run): readonly TimeSeries[] =>
+  run.series.filter(
+    (series) => isRisk(series) && series.value.every((v) => Number.isNaN(v) || (v >= 0 && v <= 1)),
+  );
+
+/**
+ * The stretches of steps at which a guard warned, each with the first incident of the loss from there on.
+ *
+ * @param limit risk from which on a step is an alarm
+ */
+export function guardAlarms(run: Run, judged: Pick<JudgedRun, 'loss'>, limit: number): readonly GuardAlarm[] {
+  return risksOf(run).flatMap((series) =>
+    series.attemptOffsets.flatMap((offset, attempt) => {
+      const { value, step } = attemptOf(series, attempt);
+      const { incidents = [] } = judged.loss?.attempts[attempt] ?? {};
+      const losses = judged.loss === null ? undefined : attemptOf(judged.loss.series, attempt);
+      const onsets = incidents.map(({ onset }) => losses!.step.at(onset)!);
+      const found: GuardAlarm[] = [];
+      for (let i = 0; i < value.length; i++) {
+        if (!(value.at(i)! >= limit)) continue;
+        const from = i;
+        while (value.at(i + 1)! >= limit) i++;
+        const onset = onsets.filter((at) => at >= step.at(from)!).sort((a, b) => a - b)[0];
+        found.push({ series, from: offset + from, to: offset + i, onset });
+      }
+      return found;
+    }),
+  );
+}
+
+/** How many steps a guard left out, clipped, took at a lowered rate, and took as they were. */
+export interface GuardActions {
+  readonly out: number;
+  readonly clipped: number;
+  readonly lowered: number;
+  readonly taken: number;
+}
+
+/**
+ * What the guard did at the steps of an alarm and while it kept the rate lowered after it, by the columns of its pulse.
+ *
+ * @returns null where the log has none of these columns
+ */
+export function guardActions(run: Run, { series: risk, from, to }: GuardAlarm): GuardActions | null {
   const [scale, rate] = ['guard_scale', 'guard_rate'].map((name) =>
     run.series.find((one) => one.name === name && one.value.length === risk.value.length),
   );
-  if (scale === undefined) return '';
+  if (scale === undefined) return null;
   const counts = { out: 0, clipped: 0, lowered: 0, taken: 0 };
   // At a lowered rate the risk is low again, and the guard still acts.
   let end = to;
@@ -100,11 +125,24 @@ function done(run: Run, risk: TimeSeries, from: number, to: number): string {
     else if (rate !== undefined && rate.value.at(i)! < 1) counts.lowered++;
     else counts.taken++;
   }
-  const said = [
-    [counts.out, 'left out'],
-    [counts.clipped, 'clipped'],
-    [counts.lowered, 'taken at a lower rate'],
-    [counts.taken, 'taken as they were'],
-  ].flatMap(([count, what]) => (count === 0 ? [] : [`${count} ${what}`]));
-  return `Of ${countedPlain(end - from + 1, 'step')}: ${said.join(', ')}. `;
+  return counts;
+}
+
+/** What a guard did, as a list: `2 left out, 1 clipped`. */
+export const actionList = ({ out, clipped, lowered, taken }: GuardActions): string =>
+  (
+    [
+      [out, 'left out'],
+      [clipped, 'clipped'],
+      [lowered, 'taken at a lower rate'],
+      [taken, 'taken as they were'],
+    ] as const
+  )
+    .flatMap(([count, what]) => (count === 0 ? [] : [`${count} ${what}`]))
+    .join(', ');
+
+function actionWords(did: GuardActions | null): string {
+  if (did === null) return '';
+  const steps = did.out + did.clipped + did.lowered + did.taken;
+  return `Of ${countedPlain(steps, 'step')}: ${actionList(did)}. `;
 }

@@ -1,7 +1,8 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { RATIO } from '../../model/options.ts';
 import { medianOf } from '../../model/order-statistics.ts';
-import { attemptOf } from '../../model/run.ts';
+import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
+import type { JudgedRun } from '../incidents/verdict.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
 const advice = 'Keep the checkpoint of the best evaluation; regularise, stop earlier, or get more data.';
@@ -35,40 +36,82 @@ at that minimum, the model learns the training set and nothing else.`,
     references: [],
   },
   detect(run, { judged, threshold }) {
-    const evals = seriesOf(run, 'eval_loss').filter(({ lossLike }) => lossLike === undefined);
     const loss = judged.loss?.series;
-    if (evals.length === 0 || loss === undefined || loss.role === 'eval_loss')
+    if (evaluationsOf(run).length === 0 || loss === undefined || loss.role === 'eval_loss')
       return notApplicable('needs a training loss and an eval loss');
-    const attempt = run.attempts.length - 1;
-    const training = attemptOf(loss, attempt);
-    const findings = evals.flatMap((series) => {
-      const { value, step } = attemptOf(series, attempt);
-      if (value.length < threshold('points')) return [];
-      const smooth = (i: number): number => medianOf(value.subarray(Math.max(0, i - 2), i + 1));
-      let best = 2;
-      for (let i = 3; i < value.length; i++) if (smooth(i) < smooth(best)) best = i;
-      const ratio = smooth(value.length - 1) / smooth(best);
-      if (!(ratio > threshold('ratio')) || !(smooth(best) > 0)) return [];
-      const levelUntil = (limit: number): number => {
-        const end = training.step.findLastIndex((at) => at <= limit) + 1;
-        return medianOf(
-          training.value.subarray(
-            Math.max(0, end - Math.max(3, Math.floor(training.value.length / 20))),
-            end,
-          ),
-        );
-      };
-      if (!(levelUntil(Infinity) < levelUntil(step.at(best)!))) return [];
-      const offset = series.attemptOffsets[attempt] ?? 0;
-      return findingAt(run, series, offset + best, offset + value.length - 1, {
-        id: 'overfit',
-        severity: 'note',
-        message: `"${series.name}" has risen from ${formatNumber(smooth(best))} at ${run.stepUnit} ${step.at(best)} to ${formatNumber(smooth(value.length - 1))} while "${loss.name}" went on falling.`,
-        measured: quantity('end over the best', ratio, 'ratio'),
-        threshold: quantity('end over the best', threshold('ratio'), 'ratio'),
-        advice,
-      });
-    });
+    const findings = risenEvaluations(run, judged, threshold('ratio'), threshold('points')).map(
+      ({ series, from, to, best, end, ratio }) =>
+        findingAt(run, series, from, to, {
+          id: 'overfit',
+          severity: 'note',
+          message: `"${series.name}" has risen from ${formatNumber(best)} at ${run.stepUnit} ${series.step.at(from)} to ${formatNumber(end)} while "${loss.name}" went on falling.`,
+          measured: quantity('end over the best', ratio, 'ratio'),
+          threshold: quantity('end over the best', threshold('ratio'), 'ratio'),
+          advice,
+        }),
+    );
     return outcomeOf(findings);
   },
 } as const satisfies Detector;
+
+/** An evaluation loss that rises from its best level to the end of the last attempt while the training loss falls. */
+export interface RisenEvaluation {
+  readonly series: TimeSeries;
+  /** Positions in the series of its best level and of its last point. */
+  readonly from: number;
+  readonly to: number;
+  /** Running medians of three evaluations there. */
+  readonly best: number;
+  readonly end: number;
+  readonly ratio: number;
+  /** Levels of the training loss up to the best evaluation, and at the end. */
+  readonly trainedThen: number;
+  readonly trainedNow: number;
+}
+
+/**
+ * The evaluation losses of the last attempt that rise from their best level while the training loss falls.
+ *
+ * @param ratio of the level at the end to the best one that counts as a rise
+ * @param points that a series needs
+ * @returns none where the run has no training loss of its own
+ */
+export function risenEvaluations(
+  run: Run,
+  judged: Pick<JudgedRun, 'loss'>,
+  ratio: number,
+  points: number,
+): readonly RisenEvaluation[] {
+  const loss = judged.loss?.series;
+  if (loss === undefined || loss.role === 'eval_loss') return [];
+  const attempt = run.attempts.length - 1;
+  const training = attemptOf(loss, attempt);
+  const window = Math.max(3, Math.floor(training.value.length / 20));
+  const trainedUntil = (limit: number): number => {
+    const end = training.step.findLastIndex((at) => at <= limit) + 1;
+    return medianOf(training.value.subarray(Math.max(0, end - window), end));
+  };
+  return evaluationsOf(run).flatMap((series) => {
+    const { value, step } = attemptOf(series, attempt);
+    if (value.length < points) return [];
+    const smooth = (i: number): number => medianOf(value.subarray(Math.max(0, i - 2), i + 1));
+    let at = 2;
+    for (let i = 3; i < value.length; i++) if (smooth(i) < smooth(at)) at = i;
+    const [best, end] = [smooth(at), smooth(value.length - 1)];
+    const [trainedThen, trainedNow] = [trainedUntil(step.at(at)!), trainedUntil(Infinity)];
+    if (!(end / best > ratio && best > 0 && trainedNow < trainedThen)) return [];
+    const offset = series.attemptOffsets[attempt] ?? 0;
+    return [
+      {
+        series,
+        from: offset + at,
+        to: offset + value.length - 1,
+        ...{ best, end, ratio: end / best, trainedThen, trainedNow },
+      },
+    ];
+  });
+}
+
+/** Losses of evaluations, without other measures that are printed like one. */
+const evaluationsOf = (run: Run): readonly TimeSeries[] =>
+  seriesOf(run, 'eval_loss').filter(({ lossLike }) => lossLike === undefined);

@@ -2,6 +2,7 @@ import { formatNumber } from '../../model/format-number.ts';
 import { COUNT, SHARE } from '../../model/options.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
+import type { JudgedRun } from '../incidents/verdict.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 
 const advice =
@@ -39,61 +40,93 @@ do not move a median.`,
     references: [],
   },
   detect(run, { judged, threshold }) {
-    const logged = run.series.filter(({ role, name }) => role === 'other' && RATE.test(name));
-    const timed = [judged.loss?.series, ...seriesOf(run, 'grad_norm')].filter(
-      (series) => series?.wallTime !== undefined,
-    );
-    const series = logged.length > 0 ? logged : timed.slice(0, 1).map((one) => one!);
+    const series = ratedSeries(run, judged);
     if (series.length === 0) return notApplicable('the log has neither a throughput nor wall times');
-    const findings = series.flatMap((one) =>
-      one.attemptOffsets.flatMap((offset, attempt) =>
-        slower(run, one, offset, attempt, logged.length > 0, threshold),
-      ),
+    const findings = slowerStretches(run, judged, threshold('ratio'), threshold('points')).map((slow) =>
+      findingAt(run, slow.series, slow.from, slow.to, {
+        id: 'throughput-drop',
+        severity: 'note',
+        message: `${slow.isLogged ? `"${slow.series.name}" fell` : `The ${run.stepUnit}s per second fell`} from ${formatNumber(slow.usual)} to ${formatNumber(slow.last)} at ${run.stepUnit} ${slow.series.step.at(slow.from)}.`,
+        measured: quantity('rate at the end over the usual one', slow.last / slow.usual, 'ratio'),
+        threshold: quantity('rate at the end over the usual one', threshold('ratio'), 'ratio'),
+        advice,
+      }),
     );
     return outcomeOf(findings);
   },
 } as const satisfies Detector;
 
-function slower(
+/** Logged throughputs, else the loss or the gradient norm with its times. */
+function ratedSeries(run: Run, judged: Pick<JudgedRun, 'loss'>): readonly TimeSeries[] {
+  const logged = run.series.filter(isThroughput);
+  if (logged.length > 0) return logged;
+  return [judged.loss?.series, ...seriesOf(run, 'grad_norm')]
+    .filter((series) => series !== undefined)
+    .filter(({ wallTime }) => wallTime !== undefined)
+    .slice(0, 1);
+}
+
+/** Whether a series is a throughput of the training; an evaluation has one of its own. */
+const isThroughput = ({ role, name }: TimeSeries): boolean =>
+  role === 'other' && RATE.test(name) && !/^(eval|val|test)/i.test(name);
+
+/** A stretch to the end of an attempt that is slower than its first half. */
+export interface SlowerStretch {
+  readonly series: TimeSeries;
+  readonly attempt: number;
+  /** Positions in the series of the first slow point and of the last one. */
+  readonly from: number;
+  readonly to: number;
+  /** Median rates, in the unit of the series or in steps per second. */
+  readonly usual: number;
+  readonly last: number;
+  /** Whether the rate was logged; else it is steps over times. */
+  readonly isLogged: boolean;
+}
+
+/**
+ * Where attempts of a run became slower and stayed so.
+ *
+ * @param ratio of the last tenth's rate to the usual one below which it is slow
+ * @param points that an attempt needs
+ */
+export function slowerStretches(
   run: Run,
-  series: TimeSeries,
-  offset: number,
-  attempt: number,
-  isRate: boolean,
-  threshold: (name: string) => number,
-) {
+  judged: Pick<JudgedRun, 'loss'>,
+  ratio: number,
+  points: number,
+): readonly SlowerStretch[] {
+  return ratedSeries(run, judged).flatMap((series) =>
+    series.attemptOffsets.flatMap((_, attempt) => slowerIn(series, attempt, ratio, points) ?? []),
+  );
+}
+
+function slowerIn(series: TimeSeries, attempt: number, ratio: number, points: number): SlowerStretch | null {
   const { value, step, wallTime } = attemptOf(series, attempt);
-  const rate = isRate
+  const isLogged = isThroughput(series);
+  const rate = isLogged
     ? value
     : Float64Array.from(
         step.subarray(1),
         (next, i) => (next - step.at(i)!) / (wallTime!.at(i + 1)! - wallTime!.at(i)!),
       );
-  if (rate.length < threshold('points')) return [];
+  if (rate.length < points) return null;
   const usual = medianOf(rate.subarray(rate.length >> 4, rate.length >> 1));
   const tail = rate.length - Math.floor(rate.length / 10);
   const last = medianOf(rate.subarray(tail));
-  if (!(usual > 0 && last < threshold('ratio') * usual)) return [];
+  if (!(usual > 0 && last < ratio * usual)) return null;
   // From here on at least every second point is slow: where the count of slow less fast points behind is largest.
   let from = tail;
   let count = 0;
   let most = 0;
   for (let i = rate.length - 1; i >= 0; i--) {
-    count += rate.at(i)! < threshold('ratio') * usual ? 1 : -1;
+    count += rate.at(i)! < ratio * usual ? 1 : -1;
     if (count > most) {
       most = count;
       from = i;
     }
   }
-  const shift = isRate ? 0 : 1;
-  return [
-    findingAt(run, series, offset + from + shift, offset + value.length - 1, {
-      id: 'throughput-drop',
-      severity: 'note',
-      message: `${isRate ? `"${series.name}" fell` : `The ${run.stepUnit}s per second fell`} from ${formatNumber(usual)} to ${formatNumber(last)} at ${run.stepUnit} ${step.at(from + shift)}.`,
-      measured: quantity('rate at the end over the usual one', last / usual, 'ratio'),
-      threshold: quantity('rate at the end over the usual one', threshold('ratio'), 'ratio'),
-      advice,
-    }),
-  ];
+  const offset = series.attemptOffsets[attempt]!;
+  const first = offset + from + (isLogged ? 0 : 1);
+  return { series, attempt, from: first, to: offset + value.length - 1, usual, last, isLogged };
 }

@@ -1,13 +1,16 @@
+import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run } from '../../model/run.ts';
-import type { KnownFailure } from './failure.ts';
-import { type LogEvidence, levelBefore, levelFrom, type Points } from './log-evidence.ts';
+import type { FoundFailure, KnownFailure } from './failure.ts';
+import { type LogEvidence, levelBefore, type Points } from './log-evidence.ts';
 
 /** Evaluations that tell, and those among them in the first epoch, where nothing can be learnt by heart. */
 const [EVALUATIONS, FIRST_EPOCH] = [5, 2];
-/** Times the training loss of the same step that every evaluation is, and share of its first level that it ends at. */
-const [ABOVE, STAYS] = [1.4, 0.95];
+/** Times the training loss of their steps that evaluations are in the middle, and that nine of ten are at least, once the training loss has come down. */
+const [ABOVE, LEAST] = [1.4, 1.15];
+/** Share of its first level that the evaluation ends at, at least. */
+const STAYS = 0.95;
 /** Share of its first level that the training loss has to come down to: else nothing is learnt that an evaluation could show. */
 const LEARNT = 0.7;
 
@@ -28,9 +31,9 @@ export const evaluationAlone: KnownFailure = {
   ],
   docs: {
     summary: 'Training learns, and no evaluation shows it, from the first one on.',
-    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: each is at least ${ABOVE} times the training loss of its step, and the last third of them is no lower than ${STAYS} of the first. The training loss comes down to ${LEARNT} of its first three points.`,
+    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times, and the last third of them is no lower than ${STAYS} of the first. The training loss comes down to ${LEARNT} of the highest of its first three points. A log without epochs shows it where no evaluation is below the first level of the training loss; the cause stays open then.`,
     notThis:
-      'Over-fitting (`overfit`): the evaluation is good at first. An evaluation set of another kind of data is above the training loss, too, and falls with it.',
+      'Over-fitting (`over-fitting`): the evaluation is good at first. An evaluation set of another kind of data is above the training loss, too, and falls with it.',
     whatToDo:
       'Evaluate rows of the training set in evaluation mode. A high loss confirms that the evaluation computes something else: batch-norm statistics (momentum, a frozen layer), dropout, preprocessing or scaling that only one of the two has. A loss as in training says that the evaluation data are of another kind.',
   },
@@ -44,15 +47,12 @@ export const evaluationAlone: KnownFailure = {
       .find(({ apart }) => apart !== null);
     if (found === undefined) return null;
     const { series, apart } = found;
-    const { step, evaluated, trained } = apart!;
+    const { step, evaluated, trained, isInFirstEpoch } = apart!;
     const statement = `"${series.name}" is ${formatNumber(evaluated)} at the end and no better than at its first evaluations, while the training loss has come down to ${formatNumber(trained)}`;
-    return {
-      trigger: 'evaluation',
-      confidence: 'likely',
-      lead: 'the evaluation is wrong, not the training',
+    const common = {
+      trigger: isInFirstEpoch ? 'evaluation' : 'none-found',
       step,
       factor: evaluated / trained,
-      statement: `${statement}; it was so in the first epoch, where nothing can be learnt by heart`,
       evidence: [
         {
           id: 'evaluation-loss',
@@ -63,38 +63,60 @@ export const evaluationAlone: KnownFailure = {
           at: { step, batchStep: null },
         },
       ],
-      remedy: {
-        action: 'fix-evaluation',
-        statement:
-          'evaluate rows of the training set in evaluation mode: a high loss confirms it, then look at batch-norm statistics, dropout and preprocessing; a loss as in training says that the evaluation data are of another kind',
-      },
-    };
+      remedy: { action: 'fix-evaluation', statement: LOOK },
+    } as const satisfies Partial<FoundFailure>;
+    return isInFirstEpoch
+      ? {
+          ...common,
+          confidence: 'likely',
+          lead: 'the evaluation is wrong, not the training',
+          statement: `${statement}; it was so in the first epoch, where nothing can be learnt by heart`,
+        }
+      : {
+          ...common,
+          confidence: null,
+          statement: `${statement}; either the evaluation computes something else than the training, or nothing of what is learnt holds for other rows (labels at random, a split by another key); the log does not show which`,
+        };
   },
 };
 
-function apartFrom(
-  { run, loss }: LogEvidence,
-  evals: Points,
-): { step: number; evaluated: number; trained: number } | null {
+const LOOK =
+  'evaluate rows of the training set in evaluation mode: a high loss confirms that the evaluation is wrong, then look at batch-norm statistics, dropout and preprocessing; a loss as in training says that the evaluation data are of another kind';
+
+interface Apart {
+  /** Of the first evaluation. */
+  readonly step: number;
+  readonly evaluated: number;
+  readonly trained: number;
+  readonly isInFirstEpoch: boolean;
+}
+
+function apartFrom({ run, loss }: LogEvidence, evals: Points): Apart | null {
   const count = evals.value.length;
+  if (count < EVALUATIONS) return null;
   const first = epochEnd(run);
-  if (count < EVALUATIONS || first === null) return null;
-  const early = evals.step.filter((step) => step < first).length;
-  if (early < FIRST_EPOCH) return null;
-  const trainedAt = (step: number): number => {
-    const until = loss!.step.findLastIndex((one) => one <= step) + 1;
-    return levelBefore(loss!.value, until, 10);
-  };
-  for (let i = 0; i < count; i++)
-    if (!(evals.value.at(i)! >= ABOVE * trainedAt(evals.step.at(i)!))) return null;
+  const isInFirstEpoch = first !== null && evals.step.filter((step) => step < first).length >= FIRST_EPOCH;
+  if (first !== null && !isInFirstEpoch) return null;
+  const before = Math.max(...arrayOf(loss!.value.subarray(0, 3)).filter(Number.isFinite));
+  const trainedAt = (step: number): number =>
+    levelBefore(loss!.value, loss!.step.findLastIndex((one) => one <= step) + 1);
+  const pairs = Array.from({ length: count }, (_, i) => [evals.value.at(i)!, trainedAt(evals.step.at(i)!)]);
+  const last = levelBefore(loss!.value, loss!.value.length);
+  // Before most is learnt the two are alike.
+  const most = LEARNT * last + (1 - LEARNT) * before;
+  const ratios = Float64Array.from(
+    pairs.flatMap(([evaluated, trained]) => (trained! <= most ? [evaluated! / trained!] : [])),
+  ).sort();
+  if (ratios.length < EVALUATIONS - 1) return null;
+  if (!(medianOf(ratios) >= ABOVE && ratios[Math.floor(ratios.length / 10)]! >= LEAST)) return null;
   const third = Math.max(1, Math.floor(count / 3));
   const [begin, end] = [
     medianOf(evals.value.subarray(0, third)),
     medianOf(evals.value.subarray(count - third)),
   ];
-  const [before, trained] = [levelFrom(loss!.value, 0, 3), levelBefore(loss!.value, loss!.value.length)];
-  if (!(end >= STAYS * begin && trained <= LEARNT * before)) return null;
-  return { step: evals.step.at(0)!, evaluated: end, trained };
+  if (!(end >= STAYS * begin && last <= LEARNT * before)) return null;
+  if (!isInFirstEpoch && !evals.value.every((one) => one >= before)) return null;
+  return { step: evals.step.at(0)!, evaluated: end, trained: last, isInFirstEpoch };
 }
 
 /** First step after the first epoch; null where the log does not tell epochs. */

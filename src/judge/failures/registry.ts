@@ -9,12 +9,16 @@ import { evaluationAlone } from './evaluation-alone.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { gradientNormFactor } from './gradient-norm-factor.ts';
 import { gradientNotFinite } from './gradient-not-finite.ts';
+import { guardActed } from './guard-acted.ts';
 import { jumpAtResume } from './jump-at-resume.ts';
 import { logEvidence } from './log-evidence.ts';
 import { openCause } from './open-cause.ts';
+import { overFitting } from './over-fitting.ts';
 import { brokeInWarmUp, raisedRateFailure } from './raised-rate.ts';
 import { scalerSkipsEveryStep } from './scaler-skips-every-step.ts';
 import { scheduleRestart } from './schedule-restart.ts';
+import { trainingSlowed } from './training-slowed.ts';
+import { trainingStoodStill } from './training-stood-still.ts';
 
 export const KNOWN_FAILURES: readonly KnownFailure[] = [
   scalerSkipsEveryStep,
@@ -28,6 +32,10 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   blowUp,
   brokeInWarmUp,
   evaluationAlone,
+  overFitting,
+  trainingStoodStill,
+  trainingSlowed,
+  guardActed,
   scheduleRestart,
   openCause,
 ];

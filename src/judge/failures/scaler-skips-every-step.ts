@@ -1,5 +1,6 @@
 import type { Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
+import { medianOf } from '../../model/order-statistics.ts';
 import { fallsToEnd } from '../incidents/signs.ts';
 import type { KnownFailure } from './failure.ts';
 
@@ -14,7 +15,9 @@ function lostFrom(scale: Column): number | null {
   const falls = fallsToEnd(scale);
   if (scale.length - falls >= FALLS) return falls;
   const from = scale.findLastIndex((value) => !(value < LOST)) + 1;
-  return from > 0 && scale.length - from >= POINTS && scale.some((value) => value >= HIGH) ? from : null;
+  if (from === 0 || scale.length - from < POINTS || !scale.some((value) => value >= HIGH)) return null;
+  const usual = medianOf(scale.subarray(0, from));
+  return scale.findLastIndex((value) => value >= usual) + 1;
 }
 
 export const scalerSkipsEveryStep: KnownFailure = {

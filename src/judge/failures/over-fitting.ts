@@ -1,0 +1,75 @@
+import { arrayOf } from '../../model/column.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
+import { type RisenEvaluation, risenEvaluations } from '../detectors/overfit.ts';
+import type { KnownFailure } from './failure.ts';
+
+/** Times its best level that the evaluation ends at, and evaluations that it needs. */
+const [RATIO, EVALUATIONS] = [1.1, 8];
+/** Evaluations of the best level, and standard errors by which the last third lies above them. */
+const [BEST, ERRORS] = [3, 3];
+
+export const overFitting: KnownFailure = {
+  id: 'over-fitting',
+  title: 'The evaluation gets worse while the training loss falls',
+  symptoms: [
+    'overfitting',
+    'over-fitting',
+    'overfit',
+    'validation loss increases',
+    'val loss goes up',
+    'eval loss rises',
+    'early stopping',
+    'generalisation',
+    'memorises',
+  ],
+  docs: {
+    summary: 'The evaluation loss has a best step and rises from there on, while the training loss falls on.',
+    evidence: `${EVALUATIONS} evaluations or more. A running median of three ends above ${RATIO} times its lowest value, and the training loss is lower than it was there. The last third of the evaluations lies ${ERRORS} standard errors above the best ${BEST}; their noise is taken from the differences of neighbours.`,
+    notThis:
+      'An evaluation that was never good (`evaluation-alone-bad`). A loss of the evaluation that rises while its accuracy still improves: the model becomes over-confident, and the metric that counts has its own best step.',
+    whatToDo:
+      'Use the checkpoint of the best evaluation. For a better one: more data or augmentation, weight decay or dropout, a smaller network. To confirm it, evaluate rows of the training set: their loss is low where that of the evaluation set is high.',
+  },
+  look({ run, judged, onsetStep }) {
+    if (judged === null || onsetStep !== null) return null;
+    const found = risenEvaluations(run, judged, RATIO, EVALUATIONS).find(isAboveNoise);
+    if (found === undefined) return null;
+    const { series, from, best, end, trainedThen, trainedNow } = found;
+    const step = series.step.at(from)!;
+    const statement = `"${series.name}" is best at ${run.stepUnit} ${step} (${formatNumber(best)}) and ends at ${formatNumber(end)}, while the training loss falls from ${formatNumber(trainedThen)} to ${formatNumber(trainedNow)}`;
+    return {
+      trigger: 'none-found',
+      confidence: null,
+      step,
+      statement: `${statement}; from there on the network learns its training rows by heart`,
+      evidence: [
+        {
+          id: 'evaluation-loss',
+          statement,
+          value: end,
+          unit: 'loss',
+          usual: null,
+          at: { step, batchStep: null },
+        },
+      ],
+      remedy: {
+        action: 'rewind',
+        statement: `use the checkpoint of ${run.stepUnit} ${step}, or the one nearest to it; for a better one, add data, augmentation, weight decay or dropout; rows of the training set, evaluated the same way, confirm it: their loss is low`,
+      },
+    };
+  },
+};
+
+/** Whether the last third of the evaluations lies above the best ones by more than their own noise. */
+function isAboveNoise({ series, from, to }: RisenEvaluation): boolean {
+  const since = arrayOf(series.value.subarray(Math.max(0, from - BEST + 1), to + 1)).filter(Number.isFinite);
+  const last = since.slice(-Math.max(BEST, Math.floor(since.length / 3)));
+  const best = since.slice(0, BEST);
+  if (since.length < 2 * BEST) return false;
+  const differences = since.slice(1).map((value, i) => Math.abs(value - since[i]!));
+  const noise = (MAD_TO_SIGMA * medianOf(differences)) / Math.SQRT2;
+  // The error of a median of noise is a quarter more than that of a mean.
+  const error = 1.25 * noise * Math.sqrt(1 / last.length + 1 / best.length);
+  return medianOf(last) - medianOf(best) > ERRORS * error;
+}

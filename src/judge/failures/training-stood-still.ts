@@ -1,0 +1,62 @@
+import { durationText } from '../../model/duration.ts';
+import { formatNumber } from '../../model/format-number.ts';
+import { attemptOf } from '../../model/run.ts';
+import { pausesOf } from '../../read/job/job-story.ts';
+import type { KnownFailure } from './failure.ts';
+
+export const trainingStoodStill: KnownFailure = {
+  id: 'training-stood-still',
+  title: 'The training stood still and went on',
+  symptoms: [
+    'stall',
+    'hang',
+    'hung',
+    'freeze',
+    'frozen process',
+    'stuck process',
+    'no output',
+    'gap',
+    'pause',
+    'suspended',
+  ],
+  docs: {
+    summary: 'Between two records of one attempt passes far more time than usual, and the training goes on.',
+    evidence:
+      'A pause between two logged points of an attempt of ten minutes or more, and of 20 times the usual distance of two points or more. More than five such pauses are how this training runs (long evaluations), and no stall.',
+    notThis:
+      'The time between a crash and a resume: that is the queue. A training that is slower at every step (`training-slowed`).',
+    whatToDo:
+      'Compare the time with the log of the scheduler (a suspended job), of the storage and of the other ranks. `clippy-diag watch --stall 10m` reports the next one while it lasts; `py-spy dump --pid PID` then shows where the process waits.',
+  },
+  look({ run, judged, onsetStep, attempt }) {
+    const series = judged?.decides?.series;
+    if (series === undefined || onsetStep !== null) return null;
+    const points = { ...series, ...attemptOf(series, attempt) };
+    const gap = [...pausesOf(points)].sort((a, b) => b.seconds - a.seconds)[0];
+    if (gap === undefined) return null;
+    const { fromStep: step, seconds } = gap;
+    const long = durationText(1000 * seconds);
+    const statement = `nothing is logged for ${long} after ${run.stepUnit} ${formatNumber(step)}`;
+    return {
+      trigger: 'none-found',
+      confidence: null,
+      step,
+      statement: `${statement}, and then the training goes on as before; the log does not show what it waited for`,
+      evidence: [
+        {
+          id: 'throughput',
+          statement,
+          value: seconds,
+          unit: 's',
+          usual: null,
+          at: { step, batchStep: null },
+        },
+      ],
+      remedy: {
+        action: 'none-needed',
+        statement:
+          'compare that time with the logs of the scheduler (a suspended job), the storage and the other ranks; `clippy-diag watch --stall 10m` reports the next one while it lasts, and `py-spy dump --pid PID` shows where the process waits',
+      },
+    };
+  },
+};

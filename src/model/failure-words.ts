@@ -1,0 +1,45 @@
+/** What a page says first of a known failure that the loss itself does not show. */
+import { formatNumber } from './format-number.ts';
+
+interface FailureWords {
+  /** The first line, of a place (`step 300`) and the factor of the cause. */
+  readonly headline: (where: string, factor: number | null) => string;
+  /** Whether the run is well all the same. */
+  readonly isWell?: true;
+  /** The kind of finding that says the same. */
+  readonly finding?: string;
+}
+
+const times = (factor: number | null): string =>
+  factor === null ? '' : `${formatNumber(factor > 1 ? factor : 1 / factor, 'brief')} times `;
+
+/** By the id of the failure. One without words here has the first line of the verdict. */
+const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
+  'evaluation-alone-bad': { headline: () => 'TRAINING IS HEALTHY, the evaluation is not' },
+  'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}` },
+  'jump-at-resume': { headline: (where) => `HIGHER since the resume at ${where}` },
+  'gradient-norm-times-k': {
+    headline: (where, factor) =>
+      `GRADIENT NORM ${times(factor)}${factor !== null && factor < 1 ? 'smaller' : 'larger'} since ${where}, the loss is healthy`,
+    finding: 'gradient-norm-spike',
+  },
+  'scaler-skips-every-step': {
+    headline: (where) => `SKIPS EVERY STEP since ${where}: no weight changes any more`,
+    finding: 'loss-scale-falls',
+  },
+  'over-fitting': { headline: (where) => `OVER-FITS since ${where}`, finding: 'overfit' },
+  'training-slowed': {
+    headline: (where, factor) => `${times(factor)}SLOWER since ${where}, the loss is healthy`,
+    finding: 'throughput-drop',
+  },
+  'training-stood-still': { headline: (where) => `STOOD STILL after ${where}, the loss is healthy` },
+  'guard-acted': {
+    headline: (where) => `HEALTHY, and the guard acted at ${where}`,
+    isWell: true,
+    finding: 'guard-alarm',
+  },
+};
+
+/** The words of a known failure; null for one without words of its own, and without a failure. */
+export const failureWords = (id: string | undefined): FailureWords | null =>
+  id !== undefined && Object.hasOwn(FAILURE_WORDS, id) ? FAILURE_WORDS[id]! : null;
