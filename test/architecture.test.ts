@@ -34,7 +34,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   findings: ['detectors', 'incidents', 'model'],
   report: ['findings', 'rules', 'model'],
   curvature: ['model'],
-  autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'threads', 'model'],
+  autodiff: ['bytes', 'checkpoints', 'kernels', 'rules', 'tensor', 'threads', 'model'],
   replay: [
     'captures',
     'findings',

@@ -441,13 +441,15 @@ def test_accumulated_micro_batches_come_back_as_a_list(tmp_path, read):
             total += loss.item()
         if step == 4:
             recorder.capture_now()
-        recorder.record(step, total, batch=micro, batch_id=f"shard-{step}")
+        ids = torch.arange(8) + 100 if step == 5 else f"shard-{step}"
+        recorder.record(step, total, batch=micro, batch_id=ids)
         optimizer.step()
     recorder.close()
     capture = read(tmp_path / "capture")
     assert capture.steps[4]["batch/1/x"][1].shape == (8, 4)
     assert capture.manifest["batch"]["list"][0]["dict"][0] == ["x", {"tensor": "0/x"}]
     assert capture.entry(4)["batchId"] == "shard-4"
+    assert capture.entry(5)["batchId"] == list(range(100, 108))
     assert capture.manifest["flushed"]["reason"] == "capture_now"
 
 

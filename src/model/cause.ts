@@ -1,5 +1,7 @@
 /** Why a run left its band and what would have prevented it: the cause and the remedies of a report, by experiment where one could be made. */
 
+import type { SkippedRows } from './replay.ts';
+
 /** What changed. `none-found` where nothing that changed could be found, or nothing went wrong. */
 export const TRIGGERS = [
   'data',
@@ -115,13 +117,6 @@ export type ArmOutcome = (typeof ARM_OUTCOMES)[number];
 
 /** Of a try whose `outcome` is not known for one reason: it holds every update back. Part of its `statement`. */
 export const LEARNS_SLOWER = 'it is not harmed, but learns too slowly to come down to where the run broke';
-
-/** Rows of one batch to leave out: their places in it, and their ids where each was recorded with one. */
-export interface SkippedRows {
-  readonly step: number;
-  readonly rows: readonly number[];
-  readonly ids: readonly (number | string)[] | null;
-}
 
 export interface Remedy {
   readonly action: RemedyAction;

@@ -25,7 +25,9 @@ export type PastePurpose =
   /** Leaves out the batches of the steps {{first}} to {{last}}; {{end}} is the step after them. */
   | 'skip range'
   /** Leaves out the batches of {{steps}}, comma-separated. */
-  | 'skip steps';
+  | 'skip steps'
+  /** Leaves out the rows with {{ids}}, comma-separated, of every batch; `ids` are those of the batch's rows. */
+  | 'skip rows';
 
 type TrainerLines = Readonly<Partial<Record<PastePurpose, string>>>;
 
@@ -34,6 +36,8 @@ const OWN_LOOP: TrainerLines = {
   'skip step': 'if step == {{first}}: continue',
   'skip range': 'if step in range({{first}}, {{end}}): continue',
   'skip steps': 'if step in {{{steps}}}: continue',
+  'skip rows':
+    'keep = [row for row, id in enumerate(ids) if id not in {{{ids}}}]  # of each batch, before it is used',
 };
 
 /** Optimizers with parameter groups that the script holds. */
@@ -148,6 +152,7 @@ trainer.add_callback(Decay())`,
     'skip step': 'if (step === {{first}}) continue;',
     'skip range': 'if (step >= {{first}} && step <= {{last}}) continue;',
     'skip steps': 'if ([{{steps}}].includes(step)) continue;',
+    'skip rows': 'const keep = ids.flatMap((id, row) => ([{{ids}}].includes(id) ? [] : [row]));',
   },
 };
 

@@ -23,14 +23,23 @@ export const FACTOR_PLACES = ['tensor', 'unit', 'entry'] as const;
 /** The rule that leaves every gradient as it is: the baseline of every comparison. */
 export const NO_RULE = 'none';
 
+/** Rows of one batch to leave out: their places in it, and their ids where each was recorded with one. */
+export interface SkippedRows {
+  readonly step: number;
+  readonly rows: readonly number[];
+  readonly ids: readonly (number | string)[] | null;
+}
+
 /** The one thing that a closed loop changes besides the rule. */
 export interface ReplayArm {
-  /** `skip-batches`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names. */
+  /** `skip-batches`, `skip-rows`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names. */
   readonly kind: string;
-  /** Steps whose batches are left out, or have earlier ones in their place. */
+  /** Steps whose batches are left out, in whole or in part, or have earlier ones in their place. */
   readonly steps?: readonly number[];
   /** Their ids, as the recorder was given them, where it was given one for each. */
   readonly batchIds?: readonly (number | string)[];
+  /** Rows of batches that are left out; of `skip-rows` alone. */
+  readonly rows?: readonly SkippedRows[];
   /** What multiplies the learning rate or the weight decay, or the rate that was put in its place. */
   readonly factor?: number;
   readonly learningRate?: number;

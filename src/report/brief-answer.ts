@@ -347,7 +347,8 @@ function howTo({ paste, rule, action, statement }: Remedy): string {
   // Its last clause names the file, or says that there is none.
   if (action === 'restore-optimizer-state') return ` (${statement.split('; ').at(-1)})`;
   if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
-  return action === 'skip-batches' ? ' (their list: --report skip-list:skip.json)' : '';
+  const isList = action === 'skip-batches' || action === 'skip-rows';
+  return isList ? ' (their list: --report skip-list:skip.json)' : '';
 }
 
 /** Why a remedy that holds is the one to use where others that hold end lower, as a clause; empty where none does. */
@@ -578,7 +579,7 @@ function triedOf(run: RunReport): Tried[] {
         holds: isSlower(one) ? null : one.holds === true,
         name: inertName(remedyName(one, run)) + (isSlower(one) ? ' (too slow to tell)' : ''),
         finalLoss: one.finalLoss,
-        interference: one.action === 'clip' || one.action === 'skip-batches' ? one.interference : null,
+        interference: ['clip', 'skip-batches', 'skip-rows'].includes(one.action) ? one.interference : null,
         smallestFactor: least ?? null,
         use: one === used,
       };

@@ -12,7 +12,6 @@ import {
   MECHANISMS,
   REMEDY_ACTIONS,
   type Remedy,
-  type SkippedRows,
   TRIGGERS,
 } from '../model/cause.ts';
 import {
@@ -40,6 +39,7 @@ import {
   REPLAY_VERDICTS,
   type ReplayArm,
   type ReplayEntry,
+  type SkippedRows,
   type ThresholdSweep,
 } from '../model/replay.ts';
 import {
@@ -291,6 +291,19 @@ const clippyDetails = objectOf<ClippyDetails>(
   ),
 });
 
+const skippedRows = () =>
+  objectOf<SkippedRows>(
+    null,
+    'Rows of one batch.',
+  )({
+    step: finite('The step of the batch.'),
+    rows: listOf(finite('A row.'), 'Their places in the batch, from 0.'),
+    ids: orNull(
+      listOf(z.union([z.number(), z.string()]), 'Ids of the rows.'),
+      'Their ids; null where none was recorded.',
+    ),
+  });
+
 const sweep = objectOf<ThresholdSweep>(
   'sweep',
   'The same rule at other thresholds, at the recorded states of the incident.',
@@ -344,16 +357,17 @@ export const replayEntry = objectOf<ReplayEntry>(
     'The one thing that this closed loop changes besides the rule.',
   )({
     kind: text(
-      '`skip-batches`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names.',
+      '`skip-batches`, `skip-rows`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names.',
     ),
     steps: listOf(
       finite('A step.'),
-      'Steps whose batches are left out, or have earlier ones in their place.',
+      'Steps whose batches are left out, in whole or in part, or have earlier ones in their place.',
     ).optional(),
     batchIds: listOf(
       z.union([z.number(), z.string()]),
       'Ids of these batches, where the recorder was given one for each.',
     ).optional(),
+    rows: listOf(skippedRows(), 'Rows of these batches that are left out; of `skip-rows` alone.').optional(),
     factor: number('What multiplies the learning rate or the weight decay.').optional(),
     learningRate: number('The learning rate that was put in its place.').optional(),
     at: finite('Step at which the old state of the optimizer is put back.').optional(),
@@ -688,20 +702,7 @@ const remedy = objectOf<Remedy>(
   rule: orNull(text('Clipping rule as `--rule` takes it; null where it is none.')),
   skipSteps: orNull(range('First and last step whose batches are left out.')),
   skipRows: orNull(
-    listOf(
-      objectOf<SkippedRows>(
-        null,
-        'Rows of one batch.',
-      )({
-        step: finite('The step of the batch.'),
-        rows: listOf(finite('A row.'), 'Their places in the batch, from 0.'),
-        ids: orNull(
-          listOf(z.union([z.number(), z.string()]), 'Ids of the rows.'),
-          'Their ids; null where none was recorded.',
-        ),
-      }),
-      'Rows of batches.',
-    ),
+    listOf(skippedRows(), 'Rows of batches.'),
     'Rows to leave out; of `skip-rows` alone.',
   ).optional(),
   learningRateFactor: orNull(number('Times the rate of the step of the trigger.')),

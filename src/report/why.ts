@@ -4,6 +4,7 @@ import type { Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
+import { rowsWords } from '../model/rows-words.ts';
 import { stretchWords } from '../model/stretches.ts';
 import { ruleOrder } from '../step/rules/order.ts';
 import { causeWords, isTold } from './cause-words.ts';
@@ -38,11 +39,12 @@ function batchesWords(run: Pick<RunReport, 'replay'>, [first, last]: readonly [n
 
 /** A remedy of a run as a table has it. */
 export function remedyName(
-  { action, rule, skipSteps, learningRate, learningRateFactor, weightDecayFactor }: Remedy,
+  { action, rule, skipSteps, skipRows, learningRate, learningRateFactor, weightDecayFactor }: Remedy,
   run: Pick<RunReport, 'replay'>,
 ): string {
   if (action === 'clip' && rule !== null) return ruleOrder(rule);
   if (action === 'skip-batches' && skipSteps !== null) return `skip ${batchesWords(run, skipSteps)}`;
+  if (action === 'skip-rows' && skipRows) return `skip ${rowsWords(skipRows)}`;
   if (action === 'lower-learning-rate')
     return learningRate === null
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`

@@ -5,13 +5,14 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { loadBackend } from '../../src/differentiate/autodiff/backend.ts';
 import { batchTensor, readBatch } from '../../src/differentiate/autodiff/batches.ts';
 import { differentiate } from '../../src/differentiate/autodiff/differentiate.ts';
-import { type Batch, type Objective, sliceRows } from '../../src/differentiate/autodiff/objective.ts';
+import type { Batch, Objective } from '../../src/differentiate/autodiff/objective.ts';
 import { localObjective } from '../../src/differentiate/autodiff/open-objective.ts';
 import { matchParameters, renamed, toModel, toSource } from '../../src/differentiate/autodiff/parameters.ts';
 import { parseRanking, rankingNetwork, rankingTensors } from '../../src/differentiate/autodiff/ranking.ts';
 import { sharedObjective } from '../../src/differentiate/autodiff/remote.ts';
 import type { Layout } from '../../src/model/checkpoint.ts';
 import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
+import { sliceRows } from '../../src/step/tensor/batch-rows.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 

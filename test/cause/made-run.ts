@@ -39,6 +39,12 @@ export interface Made {
   readonly scale?: number;
   /** Recorded batch whose features or labels, by the name of their tensor, are multiplied. */
   readonly spoilt?: { readonly batch: number; readonly tensor: string; readonly times: number };
+  /** Rows of recorded batches, by the batch, whose features or labels are multiplied. */
+  readonly spoiltRows?: {
+    readonly rows: ReadonlyMap<number, readonly number[]>;
+    readonly tensor: string;
+    readonly times: number;
+  };
   /** Whether the capture goes without the model, so that nothing can be trained again. */
   readonly withoutModel?: boolean;
   /** Steps that were taken and logged before the capture, under clipping that it does not have. */
@@ -58,12 +64,29 @@ function withSpoilt(capture: Capture, spoilt: Made['spoilt']): Capture {
   return { ...capture, batch };
 }
 
+/** Rows of batches are multiplied. */
+function withSpoiltRows(capture: Capture, spoilt: Made['spoiltRows']): Capture {
+  if (spoilt === undefined) return capture;
+  const { rows, tensor, times } = spoilt;
+  const batch: Capture['batch'] = async (index) => {
+    const whole = await capture.batch(index);
+    const own = whole.get(tensor);
+    const bad = rows.get(index);
+    if (bad === undefined) return whole;
+    if (!(own?.data instanceof Float32Array)) throw new Error(`${tensor} among ${[...whole.keys()]}`);
+    const width = own.data.length / own.shape[0]!;
+    const data = own.data.map((value, i) => (bad.includes(Math.floor(i / width)) ? times * value : value));
+    return new Map([...whole, [tensor, { ...own, data }]]);
+  };
+  return { ...capture, batch };
+}
+
 /** Trains and records a run, and analyzes it. */
 export async function analyzed(made: Made) {
   const { batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before, scale = 1 } = made;
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
   try {
-    const capture = withSpoilt(await openCapture(source), made.spoilt);
+    const capture = withSpoiltRows(withSpoilt(await openCapture(source), made.spoilt), made.spoiltRows);
     const model = await openCaptureModel(capture, undefined, {});
     const recorded = await prepareReplay(capture, 'float32');
     const other = made.optimizer && chooseOptimizer(made.optimizer.name, made.optimizer.options);

@@ -349,8 +349,7 @@ const GZIP: WholeLog[] = [
 
 /** Mutants of all groups: 1,000, and 200,000 at full length; most where one is cheap. */
 /** Damaged logs: five times CLIPPY_DIAG_FUZZ where that is set. */
-const MUTANTS =
-  process.env.CLIPPY_DIAG_FUZZ === undefined ? 1_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
+const MUTANTS = process.env.CLIPPY_DIAG_FUZZ === undefined ? 1_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_126);
 
 describe('the account of a damaged file closes', () => {

@@ -9,8 +9,7 @@ import { projectRoot } from '../support/shared-data.ts';
 
 /** Mutants of each group: 3,000 in all, and 200,000 at full length. */
 /** Damaged logs: five times CLIPPY_DIAG_FUZZ where that is set. */
-const MUTANTS =
-  process.env.CLIPPY_DIAG_FUZZ === undefined ? 3_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
+const MUTANTS = process.env.CLIPPY_DIAG_FUZZ === undefined ? 3_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_126);
 
 const fixture = (name: string, path?: string): WholeLog => ({

@@ -10,8 +10,7 @@ import { projectRoot } from '../support/shared-data.ts';
 
 /** Mutants: 2,000, and 200,000 at full length. */
 /** Damaged logs: five times CLIPPY_DIAG_FUZZ where that is set. */
-const MUTANTS =
-  process.env.CLIPPY_DIAG_FUZZ === undefined ? 2_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
+const MUTANTS = process.env.CLIPPY_DIAG_FUZZ === undefined ? 2_000 : 5 * Number(process.env.CLIPPY_DIAG_FUZZ);
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_126);
 /** A mutant of a long log takes long, and is damaged in no more places. */
 const HEAD_BYTES = 900;

@@ -13,6 +13,7 @@ const NAMES: Readonly<Partial<Record<PastePurpose, readonly string[]>>> = {
   'skip step': ['first'],
   'skip range': ['first', 'last', 'end'],
   'skip steps': ['steps'],
+  'skip rows': ['ids'],
 };
 
 const options = Object.values(RULES).flatMap((rule) => rule.options.map(({ name }) => name as string));

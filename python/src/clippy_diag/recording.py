@@ -950,6 +950,17 @@ class Recording:
             tell(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
 
 
+def plain_ids(batch_id: Any) -> int | str | list[int | str]:
+    """The id of a batch, or the ids of its rows in their order, as JSON can hold them.
+
+    batch_id  one id, or a list, tuple, array or tensor of shape [rows] with one for each row
+    """
+    plain = batch_id.tolist() if hasattr(batch_id, "tolist") else batch_id
+    if isinstance(plain, (list, tuple)):
+        return [one if isinstance(one, (int, str)) else str(one) for one in plain]
+    return plain if isinstance(plain, (int, str)) else str(plain)
+
+
 class Batches:
     """Batches as named tensors. How those of the first step nest stands once; a step whose batch nests otherwise says so itself."""
 
@@ -974,9 +985,8 @@ class Batches:
 
     def members(self, leaves: Mapping[str, Any], tree: Any, batch_id: Any) -> dict[str, Any]:
         """What a step's entry says of its batch."""
-        plain = batch_id.item() if hasattr(batch_id, "item") else batch_id
         return {
-            **({} if plain is None else {"batchId": plain if isinstance(plain, (int, str)) else str(plain)}),
+            **({} if batch_id is None else {"batchId": plain_ids(batch_id)}),
             **({"batch": tree} if leaves and tree != self.tree else {}),
         }
 

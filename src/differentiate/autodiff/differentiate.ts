@@ -1,6 +1,7 @@
 /** Makes an {@link Objective} of a network written in tfjs: losses, gradients and products by reverse mode. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { diagError } from '../../model/errors.ts';
+import { rowsOf, sliceRows } from '../../step/tensor/batch-rows.ts';
 import type { Backend } from './backend.ts';
 import { gradientsOf, recordTape, type Tape } from './gradients.ts';
 import {
@@ -9,9 +10,7 @@ import {
   type Losses,
   type Objective,
   type ParameterTensor,
-  rowsOf,
   sameValues,
-  sliceRows,
 } from './objective.ts';
 
 export type TensorMap = ReadonlyMap<string, Tensor>;

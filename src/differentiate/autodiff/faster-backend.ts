@@ -2,7 +2,8 @@
 import { createRequire } from 'node:module';
 import { firstLineOf } from '../../model/errors.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import { type Batch, type Objective, rowsOf } from './objective.ts';
+import { rowsOf } from '../../step/tensor/batch-rows.ts';
+import type { Batch, Objective } from './objective.ts';
 
 /** Below so many parameters loading tfjs-node takes longer than it saves (docs/tfjs-node.md). */
 const NATIVE_FROM = 2 ** 17;

@@ -77,19 +77,6 @@ export interface Objective {
   close(): Promise<void>;
 }
 
-/** Number of rows of a batch: the first axis of its first tensor. */
-export const rowsOf = (batch: Batch): number => batch.values().next().value?.shape[0] ?? 0;
-
-/** Rows [from, to) of a batch, as views. */
-export function sliceRows(batch: Batch, from: number, to: number): Batch {
-  const part = new Map<string, BatchTensor>();
-  for (const [name, { shape, data }] of batch) {
-    const width = shape.slice(1).reduce((product, size) => product * size, 1);
-    part.set(name, { shape: [to - from, ...shape.slice(1)], data: data.subarray(from * width, to * width) });
-  }
-  return part;
-}
-
 /** Gives tensors their places one after the other. */
 export function layOut(tensors: readonly Omit<ParameterTensor, 'offset' | 'size'>[]): ParameterTensor[] {
   let offset = 0;

@@ -6,9 +6,10 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { DiagError, diagError, ERROR_TEXTS, type ErrorRecord } from '../../model/errors.ts';
 import { weightedSums } from '../../step/kernels/weighted-sum.ts';
+import { rowsOf, sliceRows } from '../../step/tensor/batch-rows.ts';
 import { fromSources, startThread, workerFile } from '../../step/threads/start-thread.ts';
 import type { BackendName } from './backend-names.ts';
-import { type Batch, type Losses, type Objective, rowsOf, sliceRows } from './objective.ts';
+import type { Batch, Losses, Objective } from './objective.ts';
 import type { SourceTensor } from './parameters.ts';
 
 /** What the other side opens. */

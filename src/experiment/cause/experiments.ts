@@ -12,6 +12,7 @@ import { lossesBefore } from '../../read/captures/as-run.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import { leavesAll, type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
 import { ruleOrder } from '../../step/rules/order.ts';
+import { alongRecorded } from '../replay/along-recorded.ts';
 import { type ArmEnd, armLabel, endsBeside, judgeArm } from '../replay/arm-end.ts';
 import { beganAnew } from '../replay/began-anew.ts';
 import {
@@ -30,6 +31,8 @@ import { lookAtReferences, type References } from '../replay/reference.ts';
 import { notShown, whyNotShown } from '../replay/shown-incident.ts';
 import type { Judgement } from '../replay/verdict.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
+import { type BadRows, findBadRows } from './bad-rows.ts';
+import type { Change } from './change.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
@@ -99,7 +102,8 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const until = references?.harmful ?? onset;
   const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
   const jumps = changes.flatMap(({ recorded, from }) => (recorded === true ? [from] : []));
-  const planned = references === null ? [] : planArms(observed, references, changes, until);
+  const bad = await within('bad rows', () => badRowsOf(options, references, changes));
+  const planned = references === null ? [] : planArms(observed, references, changes, until, bad);
 
   const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({
     capture,
@@ -139,8 +143,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const history = lossesBefore(capture);
   const learning = learningUpdates(planned, armed);
   const endOf = endsOfTrainings(options, armed, closedLoop, references, learning);
-  const endOfArm = (trace: ClosedLoopTrace, { training: { skip }, order }: PlannedArm): ArmEnd =>
-    endOf(trace, skip, order === undefined ? references?.unlike : new Set());
+  // One that took none of the unlike rows was clean all along.
+  const endOfArm = (trace: ClosedLoopTrace, { training: { skip, without }, order }: PlannedArm): ArmEnd =>
+    endOf(trace, skip, order === undefined && without === undefined ? references?.unlike : new Set());
   const arms =
     armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOfArm(armed.traces[k]!, plan) }));
   const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
@@ -191,10 +196,9 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
 
   // A run that is back needs nothing, whatever else would hold too.
   const held = new Map<Tried, { tried: number; held: number }>();
-  const ranked = (one: Tried) => ({ ...one, takesBack: one.planned?.undoes === cause.trigger });
   const best = tried
     .filter(({ outcome }) => outcome === 'holds')
-    .sort((a, b) => leastFirst(ranked(a), ranked(b)));
+    .sort((a, b) => leastFirst(rankedBy(a, cause), rankedBy(b, cause)));
   if (!back && unrecorded === null && references !== null && armed !== null)
     for (const [k, one] of best.entries()) {
       const edges = stretches(references, onset, capture.steps.length, jumps);
@@ -241,6 +245,40 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     notes,
     notRun,
   };
+}
+
+/** What a try is ranked by. */
+const rankedBy = (one: Tried, { trigger }: Cause) => ({
+  ...one,
+  takesBack: one.planned?.undoes === trigger,
+  rowsAlone: one.planned?.arm.kind === 'skip-rows',
+});
+
+/** Rows that stand out in the unlike batches, at the weights by which they are unlike. */
+async function badRowsOf(
+  { capture, prepared, model, batch, progress }: ExperimentOptions,
+  references: References | null,
+  changes: readonly Change[],
+): Promise<BadRows | null> {
+  if (references === null) return null;
+  const { at, unlike, before } = references;
+  const jumped = changes.find(({ recorded }) => recorded === true);
+  const looked = jumped === undefined ? [...unlike].sort((a, b) => a - b) : [jumped.from];
+  if (looked.length === 0) return null;
+  const state = jumped === undefined ? at : Math.max(0, jumped.from - 1);
+  let weights: Float32Array | null = null;
+  await alongRecorded({ capture, prepared }, state + 1, (index, tensors) => {
+    if (index === state) weights = model.flatten(tensors.map(({ w }) => w));
+  });
+  if (weights === null) return null;
+  return findBadRows({
+    objective: model.objective,
+    weights,
+    unlike: looked,
+    earlier: before.filter((index) => index <= state && !looked.includes(index)),
+    batch,
+    progress: (done, total) => progress('rows of the unlike batches', done, total),
+  });
 }
 
 /** Where nothing is known that an end could be held against. */

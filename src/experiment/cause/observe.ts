@@ -14,6 +14,8 @@ import { recordedSettings } from './recorded-settings.ts';
 export interface Observed {
   readonly steps: readonly number[];
   readonly batchIds: readonly (number | string | undefined)[];
+  /** Of each row of the batch; undefined where the recorder was given none. */
+  readonly rowIds?: readonly (readonly (number | string)[] | undefined)[];
   readonly loss: readonly number[];
   /** Of the first parameter group. */
   readonly learningRate: readonly number[];
@@ -71,6 +73,7 @@ export async function observe(capture: Capture, prepared: Prepared): Promise<Obs
   return {
     steps: steps.map(({ step }) => step),
     batchIds: steps.map(({ batchId }) => batchId),
+    rowIds: steps.map(({ rowIds }) => rowIds),
     loss: steps.map(({ loss }) => loss ?? Number.NaN),
     learningRate: steps.map(({ learningRates }) => learningRates[0]!),
     gradientNorm: norms,

@@ -1,6 +1,7 @@
 /** Lines for the user's own training script. */
 import { DIGITS } from '../../model/format-number.ts';
 import { pasteLine } from '../../model/paste-lines.ts';
+import type { SkippedRows } from '../../model/replay.ts';
 import type { TrainingLoop } from '../../model/training-loop.ts';
 import type { RuleChoice } from '../../step/rules/choice.ts';
 
@@ -54,4 +55,11 @@ export function pasteSkip(loop: TrainingLoop | null, steps: readonly number[]): 
   if (first === last) return pasteLine(loop, 'skip step', { first });
   if (last - first + 1 === steps.length) return pasteLine(loop, 'skip range', { first, last, end: last + 1 });
   return pasteLine(loop, 'skip steps', { steps: steps.join(', ') });
+}
+
+/** Rows to leave out of their batches, by the ids that the recorder was given; null where it was given none. */
+export function pasteRows(loop: TrainingLoop | null, skipped: readonly SkippedRows[]): string | null {
+  const ids = skipped.flatMap(({ ids: own }) => own ?? [Number.NaN]);
+  if (ids.some((id) => Number.isNaN(id))) return null;
+  return pasteLine(loop, 'skip rows', { ids: ids.map((id) => JSON.stringify(id)).join(', ') });
 }

@@ -1,11 +1,12 @@
 /** Which arms are trained: each changes one thing, the decisive ones first. */
 
 import type { Trigger } from '../../model/cause.ts';
-import type { ReplayArm } from '../../model/replay.ts';
+import type { ReplayArm, SkippedRows } from '../../model/replay.ts';
 import { batchesOf } from '../replay/arm-end.ts';
 import type { TrainingArm } from '../replay/closed-loop.ts';
 import { LEAST_AFTER } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
+import type { BadRows } from './bad-rows.ts';
 import type { Change } from './change.ts';
 import type { Observed } from './observe.ts';
 
@@ -27,6 +28,20 @@ export interface PlannedArm {
   readonly weightDecayFactor?: number;
 }
 
+/** Rows that stand out in unlike batches, as the experiments name them. */
+function rowsLeftOut(
+  { steps, rowIds }: Pick<Observed, 'steps' | 'rowIds'>,
+  bad: BadRows,
+): readonly SkippedRows[] {
+  return [...bad]
+    .filter(([, rows]) => rows.length > 0)
+    .sort(([a], [b]) => a - b)
+    .map(([index, rows]) => {
+      const ids = rows.map((row) => rowIds?.[index]?.[row]);
+      return { step: steps[index]!, rows, ids: ids.every((id) => id !== undefined) ? ids : null };
+    });
+}
+
 /** Rates that are tried against sharpness, times the recorded ones. */
 const LOWER = [0.5, 0.1] as const;
 
@@ -41,13 +56,16 @@ function lasts(unlike: ReadonlySet<number>, steps: number): boolean {
 
 /**
  * @param until position of the first harmful step, or of the onset where no step did harm
+ * @param bad rows that stand out in the unlike batches; null where none do
  */
 export function planArms(
-  { steps, batchIds, learningRate }: Observed,
+  observed: Observed,
   references: References,
   changes: readonly Change[],
   until: number,
+  bad: BadRows | null = null,
 ): PlannedArm[] {
+  const { steps, batchIds, learningRate } = observed;
   const planned: PlannedArm[] = [];
   const positions = [...references.unlike].sort((a, b) => a - b);
   const clean = steps.map((_, index) => index).filter((index) => !references.unlike.has(index));
@@ -78,6 +96,17 @@ export function planArms(
       skipSteps: [steps[left[0]!]!, steps[left.at(-1)!]!],
       learningRateFactor: null,
     });
+  if (bad !== null && bad.size > 0) {
+    const rows = rowsLeftOut(observed, bad);
+    planned.push({
+      arm: { kind: 'skip-rows', steps: rows.map(({ step }) => step), rows },
+      training: { without: bad },
+      undoes: 'data',
+      interference: 0,
+      skipSteps: null,
+      learningRateFactor: null,
+    });
+  }
   const rate = changes.find(({ trigger, written }) => trigger === 'learning-rate' && written !== true);
   if (rate !== undefined) {
     const before = learningRate[rate.from]! / rate.size;

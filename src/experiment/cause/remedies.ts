@@ -5,12 +5,17 @@ import { type Remedy, type RemedyAction, type Trigger, takesBack } from '../../m
 interface Held {
   readonly interference: number;
   readonly takesBack: boolean;
+  /** Whether it leaves out rows of batches, and so less than whole batches. */
+  readonly rowsAlone: boolean;
   readonly finalLoss: number;
 }
 
-/** Of what holds: least interference first, then what takes the cause back, then the lower loss at the end. */
+/** Of what holds: least interference first, then what takes the cause back, then rows before batches, then the lower loss at the end. */
 export const leastFirst = (a: Held, b: Held): number =>
-  a.interference - b.interference || Number(b.takesBack) - Number(a.takesBack) || a.finalLoss - b.finalLoss;
+  a.interference - b.interference ||
+  Number(b.takesBack) - Number(a.takesBack) ||
+  Number(b.rowsAlone) - Number(a.rowsAlone) ||
+  a.finalLoss - b.finalLoss;
 
 /**
  * The order in which remedies are read: those that hold, as {@link leastFirst} has them; those that were tried and are not known
@@ -23,6 +28,7 @@ export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger, to
   const heldOf = (one: Remedy): Held => ({
     interference: one.interference,
     takesBack: takesBack(one, trigger),
+    rowsAlone: one.action === 'skip-rows',
     finalLoss: endOf(one),
   });
   return [...candidates].sort(

@@ -3,12 +3,13 @@
 import type { ArmOutcome, Cause, Remedy } from '../../model/cause.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
+import { rowsWords } from '../../model/rows-words.ts';
 import { trainingLoopOf } from '../../model/training-loop.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import type { RuleChoice } from '../../step/rules/choice.ts';
 import { type ArmEnd, unknownEnd } from '../replay/arm-end.ts';
 import type { References } from '../replay/reference.ts';
-import { groupShares, pasteDecay, pasteRate, pasteRule, pasteSkip } from './paste.ts';
+import { groupShares, pasteDecay, pasteRate, pasteRows, pasteRule, pasteSkip } from './paste.ts';
 import type { PlannedArm } from './plan.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 
@@ -86,6 +87,14 @@ export function remedyOf(
       ...shared,
       skipSteps,
       paste: pasteSkip(loop, arm.steps!),
+    });
+  }
+  if (arm.kind === 'skip-rows') {
+    const skipRows = arm.rows!;
+    return untried('skip-rows', `leave out ${rowsWords(skipRows)}: ${ends}`, {
+      ...shared,
+      skipRows,
+      paste: pasteRows(loop, skipRows),
     });
   }
   if (arm.kind === 'earlier-batches')

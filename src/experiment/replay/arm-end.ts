@@ -2,7 +2,7 @@
 import { endLevel, judgeLosses } from '../../judge/incidents/losses.ts';
 import type { ArmOutcome } from '../../model/cause.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import type { ReplayArm } from '../../model/replay.ts';
+import type { ReplayArm, SkippedRows } from '../../model/replay.ts';
 import {
   type Ended,
   type Healthy,
@@ -109,9 +109,14 @@ export function batchesOf(
   return { steps, ...(batchIds.length === steps.length ? { batchIds } : {}) };
 }
 
+/** How many rows of batches there are. */
+export const countRows = (rows: readonly SkippedRows[]): number =>
+  rows.reduce((sum, { rows: own }) => sum + own.length, 0);
+
 /** An arm in words. */
-export function armLabel({ kind, steps, factor, learningRate, at }: ReplayArm): string {
+export function armLabel({ kind, steps, rows, factor, learningRate, at }: ReplayArm): string {
   if (kind === 'skip-batches' && steps !== undefined) return `${steps.length} batches left out`;
+  if (kind === 'skip-rows' && rows !== undefined) return `${countRows(rows)} rows left out`;
   if (kind === 'earlier-batches' && steps !== undefined) return `earlier batches in place of ${steps.length}`;
   if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
   if (kind === 'weight-decay' && factor !== undefined) return `weight decay times ${factor}`;

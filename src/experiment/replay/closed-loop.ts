@@ -14,6 +14,7 @@ import type { Capture } from '../../read/captures/read.ts';
 import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
 import type { RuleState } from '../../step/rules/rule.ts';
+import { withoutRows } from '../../step/tensor/batch-rows.ts';
 import { incidentOfCapture } from './capture-incident.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
 import type { Ended } from './outcome.ts';
@@ -84,6 +85,8 @@ export interface TrainingRun {
 export interface TrainingArm {
   /** Positions of the batches on which no step is taken. */
   readonly skip?: ReadonlySet<number>;
+  /** Rows that are left out, by the position of their batch. */
+  readonly without?: ReadonlyMap<number, readonly number[]>;
   /** What multiplies the recorded learning rates of a step; default 1. */
   rate?(index: number): number;
   /** What multiplies the weight decay of every group from step `from` on. */
@@ -215,7 +218,7 @@ export async function trainRuns(
       if (arm?.restore?.from === i) kept = copyTensors(tensors);
       if (arm?.restore?.at === i && kept !== null) putStateBack(tensors, kept);
       const index = order?.[i] ?? i;
-      const batches = [await options.batch(index)];
+      const batches = [await takenBatch(options, index, arm)];
       if (run === 0)
         await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
       const flat = model.flatten(tensors.map(({ w }) => w));
@@ -402,6 +405,16 @@ function appendSkipped(trace: ClosedLoopTrace, loss: number, taskLosses: readonl
 function putStateBack(tensors: readonly TensorState[], kept: readonly TensorState[]): void {
   for (const [t, { slots }] of kept.entries())
     for (const [name, values] of Object.entries(slots)) tensors[t]!.slots[name]!.set(values);
+}
+
+/** The batch of a position as an arm takes it. */
+async function takenBatch(
+  { batch }: Pick<TrainingOptions, 'batch'>,
+  index: number,
+  arm: TrainingArm | undefined,
+): Promise<Batch> {
+  const rows = arm?.without?.get(index) ?? [];
+  return rows.length === 0 ? batch(index) : withoutRows(await batch(index), rows);
 }
 
 /** A step after the state was lost. */

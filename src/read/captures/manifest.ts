@@ -44,6 +44,8 @@ export interface ManifestStep {
   readonly tasks: ReadonlyMap<string, number>;
   /** What `record(…, batch_id=)` was given. */
   readonly batchId?: number | string;
+  /** Id of each row of the batch, in its order. */
+  readonly rowIds?: readonly (number | string)[];
   /** What a guard made of the step before it was taken: the risk in [0, 1] that it harms the run. */
   readonly risk?: number;
   /** What the loss was multiplied by, in mixed precision. */
@@ -218,8 +220,14 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
   };
 }
 
-const batchIdOf = ({ batchId }: Json): Pick<ManifestStep, 'batchId'> =>
-  typeof batchId === 'string' || Number.isFinite(batchId) ? { batchId: batchId as number | string } : {};
+const isId = (value: unknown): value is number | string =>
+  typeof value === 'string' || Number.isFinite(value);
+
+/** One id for the batch, or a list with one for each row. */
+const batchIdOf = ({ batchId }: Json): Pick<ManifestStep, 'batchId' | 'rowIds'> => {
+  if (isId(batchId)) return { batchId };
+  return Array.isArray(batchId) && batchId.length > 0 && batchId.every(isId) ? { rowIds: batchId } : {};
+};
 
 /** Skipped steps in order, each once: those of `skips`, and of `skipped` what it does not name. */
 function skipsOf({ skipped, skips }: Json): SkippedStep[] {

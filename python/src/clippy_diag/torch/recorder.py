@@ -197,7 +197,8 @@ class Recorder(Controls):
                   micro-batches under accumulation
         scaler    the GradScaler, if there is one: gradients are recorded without its scale, and a step that it will skip is
                   looked at too
-        batch_id  names the batch, so that a report can say which to leave out
+        batch_id  names the batch, or each of its rows (a list or tensor of shape [rows]), so that a report can say which to
+                  leave out
         only      the one of several optimizers that takes this step: parameters of the others have no gradient in it. Where each
                   of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
