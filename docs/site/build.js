@@ -52,7 +52,8 @@ const nameOf = ({ source }) => basename(source, '.md');
 const placeOf = (page) => QUESTIONS[page.group]?.indexOf(nameOf(page)) ?? 0;
 
 const guides = [
-  ...markdownOf('').map((name) =>
+  // README.md is this list for who reads the files.
+  ...markdownOf('').filter((name) => name !== 'README.md').map((name) =>
     pageOf(join('docs', name), name.replace(/md$/, 'html'), questionOf(basename(name, '.md'))),
   ),
   ...['SECURITY', 'CONTRIBUTING'].map((name) => pageOf(`${name}.md`, `${name}.html`, questionOf(name))),

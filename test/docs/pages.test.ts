@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { indexPage } from '../../docs/index-page.ts';
 import { documentPages, explain, explainable } from '../../src/app/engine/pages.ts';
 import { wrapMarkdown } from '../../src/model/wrap-markdown.ts';
 import { REPORT_FORMATS } from '../../src/report/registry.ts';
@@ -11,6 +12,11 @@ import { projectRoot } from '../support/shared-data.ts';
 const docs = join(projectRoot, 'docs');
 
 describe('generated pages', () => {
+  it("has a list of them by the reader's question: docs/README.md, as npm run docs writes it", () => {
+    expect(readFileSync(join(docs, 'README.md'), 'utf8')).toBe(indexPage(docs));
+    // A page that answers no question is found by nobody.
+    expect(indexPage(docs)).not.toContain('## More');
+  });
   it('are committed as they are (`npm run docs` writes them)', () => {
     for (const [path, text] of documentPages()) {
       const page = join(docs, path);
