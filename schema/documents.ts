@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type {
   AuditDocument,
   BaselineDocument,
+  BisectDocument,
   BriefDocument,
   ChartDocument,
   CheckDocument,
@@ -27,6 +28,13 @@ import type {
   WorkerDocument,
 } from '../src/app/cli/documents.ts';
 import { baselineSchema } from '../src/app/gate/baseline-file.ts';
+import {
+  type Bisect,
+  type BisectChange,
+  type BisectTrial,
+  CHANGE_KINDS,
+  TRIAL_OUTCOMES,
+} from '../src/model/bisect.ts';
 import type { Brief, BriefRun } from '../src/model/brief.ts';
 import { DTYPES, type InspectedCheckpoint, type InspectedTensor } from '../src/model/checkpoint.ts';
 import type { LabelledDensity } from '../src/model/curvature.ts';
@@ -802,6 +810,48 @@ const compare = objectOf<CompareDocument>(
   comparison: runComparison,
 });
 
+const bisect = objectOf<BisectDocument>(
+  null,
+  'What `clippy-diag bisect --json` prints.',
+)({
+  schemaVersion,
+  bisect: objectOf<Bisect>(
+    null,
+    'What makes the difference between a good and a bad run.',
+  )({
+    found: flag('Whether a smallest set of changes was found.'),
+    changes: listOf(
+      objectOf<BisectChange>(
+        null,
+        'One thing that is different in the bad run.',
+      )({
+        kind: oneOf(CHANGE_KINDS, 'What it is of.'),
+        name: text('Key, commit, line or file, or name of the choice.'),
+        good: orNull(setting).describe('Its value on the good side; null where it has none.'),
+        bad: orNull(setting).describe('Its value on the bad side; null where it has none.'),
+      }),
+      'The smallest set that turns the good run into the bad one; where not found, what is left of it.',
+    ),
+    differing: count('Changes between the two sides.'),
+    trials: listOf(
+      objectOf<BisectTrial>(
+        null,
+        'A run of the command.',
+      )({
+        changes: text('Changes of the bad side that it had.'),
+        outcome: oneOf(TRIAL_OUTCOMES, 'Which side it is like.'),
+        exitCode: count('Exit code of the command; 128 where a signal ended it.'),
+        loss: orNull(number('Level of its loss at the end.')),
+        seconds: number('Seconds that it took.'),
+        folder: text('The folder with what it printed and wrote.'),
+      }),
+      'The trials, in their order.',
+    ),
+    notes: texts('What a reader should know besides.'),
+    statement: text('It in one sentence.'),
+  }),
+});
+
 const teach = objectOf<TeachDocument>(
   null,
   'What `clippy-diag teach --json` prints.',
@@ -1025,6 +1075,7 @@ export const DOCUMENTS = {
   audit,
   preflight,
   compare,
+  bisect,
   strip,
   who,
   donate,

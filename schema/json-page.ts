@@ -39,6 +39,8 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   brief: '`analyze`, `gate` and `report` with `--brief`',
   inspect: '`inspect`',
   diff: '`inspect --diff`',
+  compare: '`compare`',
+  bisect: '`bisect`',
   replay: '`replay`',
   curvature: '`curvature`',
   matrix: '`matrix CAPTURE`',

@@ -16,6 +16,7 @@ export const COMMANDS: Commands = {
   preflight: () => import('./app/commands/preflight.ts'),
   'baseline:show': () => import('./app/commands/baseline/show.ts'),
   'baseline:update': () => import('./app/commands/baseline/update.ts'),
+  bisect: () => import('./app/commands/bisect.ts'),
   chart: () => import('./app/commands/chart.ts'),
   compare: () => import('./app/commands/compare.ts'),
   completion: () => import('./app/commands/completion.ts'),

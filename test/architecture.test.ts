@@ -95,6 +95,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   gate: ['bytes', 'engine', 'findings', 'report', 'model'],
+  bisect: ['bytes', 'compare', 'engine', 'model'],
   mcp: ['bytes', 'engine', 'gate', 'report', 'sources', 'model'],
   cli: [
     'autodiff',
@@ -117,6 +118,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'curvature',
     'engine',
     'gate',
+    'bisect',
     'mcp',
     'measure',
     'replay',

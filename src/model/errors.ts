@@ -492,6 +492,11 @@ export const ERROR_TEXTS = define({
     message: 'capture.json cannot be used: {problem}',
     hint: 'see docs/captures.md for its fields',
   },
+  'launcher-failed': {
+    exitCode: EXIT.input,
+    message: '{program} cannot be run: {reason}',
+    hint: 'check the command after --; no shell is used, so write programs and paths in full',
+  },
   'ledger-malformed': {
     exitCode: EXIT.input,
     message: 'the ledger cannot be used: {problem}',

@@ -114,6 +114,13 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     4: 'compare head.csv head.csv',
     5: 'FULL compare good.jsonl good.jsonl',
   },
+  bisect: {
+    0: 'bisect --good good.jsonl --vary x=good.jsonl,lost.jsonl --steps 500 --folder bisect-0 -- cat {x}',
+    2: 'bisect --good good.jsonl --vary x=good.jsonl --folder bisect-2 -- cat {x}',
+    3: 'bisect --good good.jsonl --vary x=good.jsonl,lost.jsonl --folder bisect-3 -- no-such-program {x}',
+    4: 'bisect --good good.jsonl --vary x=good.jsonl,./good.jsonl --folder bisect-4 -- cat {x}',
+    5: 'FULL bisect --good good.jsonl --vary x=good.jsonl,./good.jsonl --folder bisect-5 -- cat {x}',
+  },
   inspect: {
     0: 'inspect torn.jsonl',
     1: 'inspect cut --check',

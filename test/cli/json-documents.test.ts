@@ -53,6 +53,12 @@ describe.each<[document: string, code: number, ...args: string[]]>([
     ] as const),
     ...['--report', `html:${join(folder, 'compare.html')}`],
   ],
+  [
+    ...(['bisect', 0, 'bisect', '--good', log, '--vary'] as const),
+    ...[`log=${log},fixtures/logs/healthy/input.jsonl`, '--steps', '500'],
+    ...['--folder', join(folder, 'bisect'), '--', 'node', '-e'],
+    ...["process.stdout.write(require('fs').readFileSync(process.argv[1]))", '{log}'],
+  ],
   ['replay', 0, 'replay', capture],
   ['replay', 0, 'replay', 'fixtures/captures/nan', '--mode', 'open-loop'],
   [
@@ -94,7 +100,9 @@ describe.each<[document: string, code: number, ...args: string[]]>([
 ])('%s document, exit code %d: %s %s %s %s', (document, code, ...args) => {
   it.skipIf(document === 'worker' && !hasRedis)('is what its schema says', async () => {
     const at = document === 'worker' ? ['--queue', redis!.url] : [];
-    const result = await cli([...args, ...at, '--json']);
+    // What follows `--` is a command of the user's.
+    const end = args.includes('--') ? args.indexOf('--') : args.length;
+    const result = await cli([...args.slice(0, end), ...at, '--json', ...args.slice(end)]);
     expect(result.code, result.err).toBe(code);
     const found: unknown = JSON.parse(result.out);
     expect(wrongWith(document, found)).toBeNull();

@@ -68,6 +68,8 @@ const LINES: readonly [args: string[], says: 'error' | 'reason' | 'nothing'][] =
 it('every command that could read a capture has a line', () => {
   const none = [
     ...['baseline:show', 'chart', 'completion', 'explain', 'init', 'matrix:merge', 'report', 'teach', 'who'],
+    // It reads what its own command wrote, as compare does.
+    'bisect',
     // What it reads it reads as analyze, gate, compare, audit and inspect do.
     'mcp',
     // Its cells come over a queue, with the data that a study names.

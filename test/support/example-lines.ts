@@ -58,6 +58,27 @@ export function testLines(lines: readonly string[]): void {
       join(folder, 'train.log'),
       Array.from({ length: 40 }, (_, k) => `${k} | ${(2 / (k + 1)).toFixed(4)}\n`).join(''),
     );
+    for (const [side, rate] of [
+      ['good', 0.1],
+      ['bad', 3],
+    ] as const) {
+      mkdirSync(join(folder, side));
+      writeFileSync(join(folder, side, 'config.json'), JSON.stringify({ lr: rate, name: side }));
+      const targets = Array.from({ length: 40 }, (_, k) => (side === 'bad' && k === 17 ? 1e6 : 2 + (k % 3)));
+      writeFileSync(join(folder, `${side}.csv`), `${targets.join('\n')}\n`);
+    }
+    writeFileSync(
+      join(folder, 'train.py'),
+      [
+        'import json, sys',
+        'rate = json.load(open(sys.argv[1]))["lr"]',
+        'w = 0.0',
+        'for step, line in enumerate(open(sys.argv[2] if len(sys.argv) > 2 else "good.csv")):',
+        '    error = w - float(line)',
+        '    print(json.dumps({"step": step, "loss": error * error}))',
+        '    w -= 2 * rate * error',
+      ].join('\n'),
+    );
     copy('incident/capture', 'capture');
     copy('ledgers/base', 'run');
     copy('incident/capture', 'fixtures/incident/capture');

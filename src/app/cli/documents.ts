@@ -4,6 +4,7 @@
  */
 
 import type { Audit } from '../../model/audit.ts';
+import type { Bisect } from '../../model/bisect.ts';
 import type { Brief } from '../../model/brief.ts';
 import type { RunComparison } from '../../model/comparison.ts';
 import type { CurvatureEntry, LabelledDensity } from '../../model/curvature.ts';
@@ -85,6 +86,11 @@ export interface PageDocument extends Versioned {
 export interface CompletionDocument extends Versioned {
   readonly shell: string;
   readonly script: string;
+}
+
+/** `bisect` */
+export interface BisectDocument extends Versioned {
+  readonly bisect: Bisect;
 }
 
 export interface CompareDocument extends Versioned {
@@ -177,6 +183,7 @@ export type JsonDocument =
   | AuditDocument
   | PreflightDocument
   | CompareDocument
+  | BisectDocument
   | StripDocument
   | WhoDocument
   | DonateDocument

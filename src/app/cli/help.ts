@@ -88,7 +88,7 @@ const withValues = (flags: Command['flags']): Command['flags'] =>
 
 /** Commands by what they are for; one that stands in no group is a fault that a test finds. */
 export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
-  'A RUN': ['analyze', 'compare', 'watch', 'chart', 'inspect', 'teach', 'report'],
+  'A RUN': ['analyze', 'compare', 'bisect', 'watch', 'chart', 'inspect', 'teach', 'report'],
   'IN CI': ['gate', 'baseline update', 'baseline show'],
   'RECORDED STEPS': [
     'audit',
