@@ -39,3 +39,50 @@ describe('logs read by their words', () => {
     }
   });
 });
+
+/** Spellings of what is not a number, and what each of them is. */
+const SAID: readonly [string, 'missing' | 'refused'][] = [
+  ['-', 'missing'], ['--', 'missing'], ['null', 'missing'], ['None', 'missing'], ['N/A', 'missing'],
+  ['overflow', 'refused'], ['***', 'refused'], ['???', 'refused'], ['$0.4', 'refused'], ['<unk>', 'refused'],
+  ['812/s', 'refused'], ['0.5abc', 'refused'], ['0.5.5', 'refused'], ['0x12', 'refused'],
+]; // biome-ignore format: a table
+
+describe('a loss that is not a number', () => {
+  it.each(readdirSync(folder).flatMap((name) => SAID.map(([said, what]) => [name, said, what] as const)))(
+    'in %s: %j is %s, and its line is accounted for',
+    async (name, said, what) => {
+      const text = readFileSync(join(folder, name, 'input.log'), 'utf8');
+      const { series, nan } = JSON.parse(
+        readFileSync(join(folder, name, 'expected.json'), 'utf8'),
+      ) as Expected;
+      const [key, { values }] = Object.entries(series)[0]!;
+      const cell = nan.with.replace(/nan/i, said);
+      const log = await finishLog(await readRawStream(once(text.replace(nan.replace, cell)), 'input.log'), {
+        sidecars: false,
+      });
+      const loss = log.runs[0]!.series.find((one) => one.name === key)!;
+      expect({ points: loss.value.length, [what]: loss[what] }).toEqual({
+        points: values.length - 1,
+        [what]: 1,
+      });
+      const refused = log.account.lost.filter(({ reason }) => reason === 'refused-value');
+      expect({ refused: refused.length, lost: log.lost }).toEqual(
+        what === 'refused' ? { refused: 1, lost: 1 } : { refused: 0, lost: 0 },
+      );
+      expect(log.errors.map(({ id }) => id)).toEqual(what === 'refused' ? ['log-cells-bad'] : []);
+    },
+  );
+});
+
+it.each(readdirSync(folder))('in %s a remark behind a loss leaves it a number', async (name) => {
+  const text = readFileSync(join(folder, name, 'input.log'), 'utf8');
+  const { series, nan } = JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')) as Expected;
+  const [key, { values }] = Object.entries(series)[0]!;
+  const cell = `${nan.with.replace(/nan/i, '0.25')} *`;
+  const log = await finishLog(await readRawStream(once(text.replace(nan.replace, cell)), 'input.log'), {
+    sidecars: false,
+  });
+  const loss = log.runs[0]!.series.find((one) => one.name === key)!;
+  expect([...loss.value]).toEqual(values.toSpliced(nan.index, 1, 0.25));
+  expect(log).toMatchObject({ errors: [], lost: 0 });
+});

@@ -49,7 +49,7 @@ export async function inputOf(opened: ByteSource): Promise<InputFile> {
       told !== undefined || container !== undefined
         ? undefined
         : (formatByName(head, basename(path)) ??
-          (checkpoint === undefined ? await formatByRecords(head) : undefined));
+          (checkpoint === undefined ? await formatByRecords(head, source) : undefined));
     return { path, source, head, told, named, checkpoint, container };
   } catch (error) {
     await opened.close();

@@ -93,16 +93,32 @@ export const formatByName = (head: Buffer, name: string): LogFormat | undefined 
   ANY_TEXT.anyText!.names.test(name) && !isBinary(head) ? ANY_TEXT : undefined;
 
 /**
- * The format that reads records of training in the head of a text, whatever the file is called; undefined where it holds
- * none. Only what is taken for a log as a whole counts: text of other kinds may name a loss too.
+ * The format that reads records of training in a text, whatever the file is called; undefined where it holds none. Only
+ * what is a log as a whole counts: text of other kinds may name a loss too.
+ *
+ * @param source the file, of which more is read where lines that name a loss begin after the head
  */
-export async function formatByRecords(head: Buffer): Promise<LogFormat | undefined> {
+export async function formatByRecords(head: Buffer, source: ByteSource): Promise<LogFormat | undefined> {
   if (!isText(head)) return undefined;
-  const whole = async function* (): AsyncGenerator<Uint8Array> {
-    yield utf8Head(head);
-  };
-  const { kept } = await ANY_TEXT.read(whole(), '', { roles: new Map() });
-  return kept > 0 ? ANY_TEXT : undefined;
+  if (await hasRecords(utf8Head(head))) return ANY_TEXT;
+  if (source.byteLength <= head.length || compressionOf(head) !== undefined) return undefined;
+  const more = Buffer.from(await source.slice(0, Math.min(source.byteLength, MORE_BYTES)));
+  const lines = new LossLines();
+  lines.add(utf8Head(more));
+  return lines.count >= SOME_LINES && (await hasRecords(utf8Head(more))) ? ANY_TEXT : undefined;
+}
+
+/** How far into a text its first record is looked for: a model summary and settings may come before it. */
+const MORE_BYTES = 1 << 20;
+/** Lines that name a loss, below which more of a text is not read. */
+const SOME_LINES = 3;
+
+async function hasRecords(text: Buffer): Promise<boolean> {
+  const { kept } = await ANY_TEXT.read(oneChunk(text), '', { roles: new Map() });
+  if (kept > 0) return true;
+  const { readText } = await import('./text/read-text.ts');
+  const { log } = await readText(oneChunk(text), '');
+  return log?.by === 'words';
 }
 
 /** The format of an id. @throws unknown-id */

@@ -1,6 +1,7 @@
 /** Any text as a log: its lines as rows of tables, the tables judged at the end. Nothing is asked of the layout. */
 import { scanLines } from '../../bytes/lines.ts';
-import type { LogContent, LogReadOptions } from '../format.ts';
+import type { LogContent, LoggedSeries, LogReadOptions } from '../format.ts';
+import { type Refused, refusedIn, withRefused } from './refused.ts';
 import { logIn, type TextLog } from './table.ts';
 import { type Template, Templates } from './templates.ts';
 
@@ -24,6 +25,10 @@ function wholeEnd(bytes: Buffer, start: number, end: number): number {
 const isOfNumber = (byte: number): boolean =>
   (byte >= 48 && byte <= 57) || byte === 0x2e || byte === 0x2b || byte === 0x2d || (byte | 0x20) === 0x65;
 
+/** The series of a log, that of its loss with the cells that have no number. */
+const seriesOf = ({ series, loss }: TextLog, refused: readonly Refused[]): readonly LoggedSeries[] =>
+  refused.length === 0 ? series : series.map((one) => (one.name === loss ? withRefused(one, refused) : one));
+
 /**
  * Reads a text of any layout, given in chunks (lines may go over their ends).
  *
@@ -38,6 +43,7 @@ export async function readText(
 ): Promise<ReadText> {
   const templates = new Templates();
   let log: TextLog | undefined;
+  let refused: readonly Refused[] = [];
   const { account, errors } = await scanLines(
     chunks,
     path,
@@ -53,7 +59,20 @@ export async function readText(
       *settle() {
         const all = templates.all();
         log = logIn(all, templates.lines, options);
-        for (const one of all) yield [one.waits, log?.used.has(one) === true ? 'record' : 'passed-over'];
+        refused = log === undefined ? [] : refusedIn(log, all);
+        const kinds = new Map(refused.map((one) => [one.template, one]));
+        // A number that is left in such a line is no series of its own.
+        if (refused.some(({ template }) => log?.used.has(template)))
+          log = logIn(
+            all.filter((one) => !kinds.has(one)),
+            templates.lines,
+            options,
+          );
+        for (const one of all) {
+          const lost = kinds.get(one);
+          const isRecord = log?.used.has(one) === true || lost?.isMissing === true;
+          yield [one.waits, isRecord ? 'record' : lost === undefined ? 'passed-over' : 'refused-value'];
+        }
         yield [templates.dropped, 'passed-over'];
       },
     },
@@ -66,7 +85,8 @@ export async function readText(
     kept: log === undefined ? 0 : [...log.used].reduce((sum, { order }) => sum + order.length, 0),
     account,
     errors,
-    runs: log === undefined ? [] : [{ stepUnit: log.stepUnit, series: log.series, notes: log.notes }],
+    runs:
+      log === undefined ? [] : [{ stepUnit: log.stepUnit, series: seriesOf(log, refused), notes: log.notes }],
     ...(log === undefined ? {} : { readBy: { how: log.by, statement: log.statement } }),
   };
 }
