@@ -25,6 +25,8 @@ it.each<[string, Options]>([
   ['sgd', { momentum: 0.9, nesterov: true }],
   ['sgd', { momentum: 0.5, dampening: 0.5 }],
   ['sgd', { momentum: 0.9, learningRateInside: true }],
+  ['sgd', { momentum: 0.9, decoupledWeightDecay: true }],
+  ['adam', { decoupledWeightDecay: true }],
   ['adamw', {}],
   ['adamw', { beta1: 0, amsgrad: true }],
 ])('%s %o shrinks its weights below the limit, and they grow above it', (name, options) => {

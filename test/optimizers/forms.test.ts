@@ -142,7 +142,11 @@ describe('defaults', () => {
       },
     ],
   ])('of %s are those of the framework that its page names', (id, options) => {
-    expect(chooseOptimizer(id).options).toEqual({ ...options, weightDecay: 0 });
+    expect(chooseOptimizer(id).options).toEqual({
+      ...options,
+      weightDecay: 0,
+      decoupledWeightDecay: false,
+    });
   });
 
   it.each([

@@ -177,6 +177,7 @@ function wholeTrace(
     slots,
     stepsTaken: stored.get('step')?.[0] ?? (begins ? 0 : manifest.steps[0]!.step),
     unit: unitOf(dtypes.get(name)),
+    narrowPowers: !manifest.framework.startsWith('pytorch'),
     gradients: [],
     snapshots: new Map(),
   };

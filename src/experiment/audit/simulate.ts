@@ -3,9 +3,9 @@
  * added. Optimizers act on each entry alone (LAMB's trust ratio apart), so a sample of entries is enough to try a hypothesis.
  */
 import type { StepContext } from '../../step/optimizers/optimizer.ts';
-import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
+import { decayOf, type OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { normRatio } from '../../step/tensor/values.ts';
-import { ulpOf } from './rounding.ts';
+import { powerRounding, ulpOf } from './rounding.ts';
 
 /** Some entries of one tensor over the recorded steps. */
 export interface Trace {
@@ -22,6 +22,8 @@ export interface Trace {
   readonly stepsTaken: number;
   /** Units in the last place of the stored type: 2^-23 for float32. */
   readonly unit: number;
+  /** Whether the framework computes βᵗ of a bias correction in float32. PyTorch does it in float64. */
+  readonly narrowPowers: boolean;
   /** Of each step; null where the tensor has no gradient. */
   readonly gradients: (Float64Array | null)[];
   /** Weights before a step, by its position, where they were recorded. */
@@ -84,7 +86,7 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
   const { optimizer, options } = trace.choice;
   const rate = course.rate(step, trace.group);
   const decay = course.decay(step, trace.group);
-  const kind = course.decayKind ?? optimizer.decay;
+  const kind = course.decayKind ?? decayOf(trace.choice);
   const factor = course.factor(step, trace.tensor);
   const { bound } = course;
   const n = w.length;
@@ -101,6 +103,9 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
   const trust = optimizer.hasTrustRatio ? normRatio(w, out) : 1;
   const shrink = kind === 'parameters' ? rate * decay : 0;
   const { size, rounding, drift } = state;
+  const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
+  // In the units of `toleranceOf`, which takes the drift so many times.
+  const systematic = 1 + power / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit);
   for (let i = 0; i < n; i++) {
     const moved = rate * trust * out[i]!;
     const old = w[i]!;
@@ -110,7 +115,7 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
     size[i] = recent;
     const ulp = ulpOf(Math.max(Math.abs(w[i]!), Math.abs(old)), trace.unit);
     rounding[i] = rounding[i]! + ulp * ulp;
-    drift[i] = drift[i]! + recent + Math.abs(rate * decay * old);
+    drift[i] = drift[i]! + recent * systematic + Math.abs(rate * decay * old);
   }
 }
 

@@ -28,6 +28,7 @@ import type { StabilityLimit } from '../../step/optimizers/optimizer.ts';
 import { preconditioner } from '../../step/optimizers/preconditioner.ts';
 import {
   chooseOptimizer,
+  decayOf,
   OPTIMIZERS,
   type OptimizerChoice,
   optimizerOptions,
@@ -426,9 +427,9 @@ function scaleOf(point: CurvaturePoint, gradient: Float32Array): Float64Array {
   const gradients = tensors.map(({ w }) => new Float32Array(w.length));
   model.unflatten(gradient, gradients);
   const taken = tensors.map(({ group, w }, t) => {
-    const { optimizer, options } = optimizers[group]!;
+    const { options } = optimizers[group]!;
     // Decay that is added to the gradient is in the squares, too.
-    const decay = optimizer.decay === 'gradient' ? options.weightDecay : 0;
+    const decay = decayOf(optimizers[group]!) === 'gradient' ? options.weightDecay : 0;
     return decay === 0 ? gradients[t]! : gradients[t]!.map((g, i) => g + decay * w[i]!);
   });
   return Float64Array.from(model.flatten(inverseRoots(point, taken)));

@@ -5,7 +5,7 @@ import type { Change } from '../../step/kernels/change.ts';
 import type { Heap } from '../../step/kernels/heap.ts';
 import type { DrySums, UnclippedSums } from '../../step/kernels/step-at-once.ts';
 import type { Slots } from '../../step/optimizers/optimizer.ts';
-import { chooseOptimizer, type OptimizerChoice } from '../../step/optimizers/registry.ts';
+import { chooseOptimizer, decayOf, type OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { type RuleChoice, type RulePart, ruleForOptimizer } from '../../step/rules/choice.ts';
 import type { ClipRule, OptimizerTraits, SeenTensor } from '../../step/rules/rule.ts';
 import {
@@ -204,7 +204,7 @@ export function openWork(
     learningRate: (group.learningRate ?? learningRates[tensor.group]!) * bench.multiplier,
     step: tensor.stepsTaken + 1,
     beta,
-    decay: bench.decayInDirection ? 'direction' : optimizer.decay,
+    decay: bench.decayInDirection ? 'direction' : decayOf(group.choice),
   };
 }
 

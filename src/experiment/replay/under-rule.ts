@@ -2,7 +2,7 @@
 
 import { DiagError } from '../../model/errors.ts';
 import type { Capture } from '../../read/captures/read.ts';
-import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
+import { decayOf, type OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { type RuleChoice, ruleForOptimizer } from '../../step/rules/choice.ts';
 import type { ClipRule, SeenTensor } from '../../step/rules/rule.ts';
 import { unitsOf, type Values } from '../../step/tensor/values.ts';
@@ -114,8 +114,13 @@ export function stepUnderRule(
   );
   const inDirection = rule.parts.some(({ rule: part }) => part.decayInDirection === true);
   for (const [t, { w, group }] of tensors.entries()) {
-    const { optimizer, options } = optimizers[group]!;
-    if (inDirection || decayed.has(t) || optimizer.decay !== 'gradient' || options.weightDecay === 0)
+    const { options } = optimizers[group]!;
+    if (
+      inDirection ||
+      decayed.has(t) ||
+      decayOf(optimizers[group]!) !== 'gradient' ||
+      options.weightDecay === 0
+    )
       continue;
     for (let i = 0; i < w.length; i++) taken[t]![i]! += options.weightDecay * w[i]!;
   }

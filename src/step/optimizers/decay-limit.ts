@@ -1,5 +1,5 @@
 /** Weight decay as a force of its own: how strong it may be before it throws the weights that it is to shrink. */
-import type { OptimizerChoice } from './registry.ts';
+import { decayOf, type OptimizerChoice } from './registry.ts';
 
 /**
  * The largest weight decay under which the weights shrink where the loss has no gradient. Above it each step takes off more than
@@ -12,10 +12,11 @@ import type { OptimizerChoice } from './registry.ts';
  * @returns null where there is none: an optimizer that divides by the size of its gradients, decay included, and LAMB, whose step is as
  * long as the weights whatever the decay
  */
-export function decayLimit({ optimizer, options }: OptimizerChoice, learningRate: number): number | null {
+export function decayLimit(choice: OptimizerChoice, learningRate: number): number | null {
+  const { optimizer, options } = choice;
   if (!(learningRate > 0)) return null;
-  if (optimizer.decay === 'parameters') return 2 / learningRate;
-  if (optimizer.decay !== 'gradient' || optimizer.preconditioner !== undefined) return null;
+  if (decayOf(choice) === 'parameters') return 2 / learningRate;
+  if (decayOf(choice) !== 'gradient' || optimizer.preconditioner !== undefined) return null;
   // Dampening begins with the second step.
   return optimizer.stabilityLimit?.(options, { learningRate, step: 2 }).limit ?? null;
 }

@@ -28,6 +28,12 @@ const COMMON = [
     ...NOT_NEGATIVE,
     meaning: 'β, weight decay',
   },
+  {
+    name: 'decoupledWeightDecay',
+    type: 'flag',
+    default: false,
+    meaning: 'weight decay is taken off the parameters (ηβw), as Keras does for every optimizer',
+  },
 ] as const satisfies readonly OptionSpec[];
 
 /** An optimizer with all its options. The learning rate is no option: it comes with every step. */
@@ -38,6 +44,10 @@ export interface OptimizerChoice {
 
 /** All options of an optimizer, the common ones included. */
 export const optimizerOptions = (optimizer: Optimizer) => [...optimizer.options, ...COMMON] as const;
+
+/** Where the weight decay of a choice acts: of an optimizer that couples it, `decoupledWeightDecay` takes it off the parameters. */
+export const decayOf = ({ optimizer, options }: OptimizerChoice): Optimizer['decay'] =>
+  options.decoupledWeightDecay ? 'parameters' : optimizer.decay;
 
 /** The optimizer of an id. @returns undefined where there is none */
 export const optimizerOf = (id: string): Optimizer | undefined =>

@@ -18,9 +18,10 @@ _CORES: dict[str, tuple[str, dict[str, str]]] = {
     "scale_by_adam": ("adam", {"b1": "beta1", "b2": "beta2", "eps": "epsilon"}),
     "scale_by_rss": ("adagrad", {"initial_accumulator_value": "initialAccumulatorValue", "eps": "epsilon"}),
     "trace": ("sgd", {"decay": "momentum", "nesterov": "nesterov"}),
+    "scale_by_rms": ("rmsprop", {"decay": "rho", "eps": "epsilon", "eps_in_sqrt": "epsilonInside"}),
 }
 #: Options that change a core beyond what the formulas know, by their usual values.
-_USUAL = {"eps_root": 0.0, "mu_dtype": None, "accumulator_dtype": None}
+_USUAL = {"eps_root": 0.0, "mu_dtype": None, "accumulator_dtype": None, "bias_correction": False}
 _CLIPPING = {
     "clip_by_global_norm": ("global-norm", "max_norm", "maxNorm"),
     "clip": ("value", "max_delta", "clipValue"),
@@ -56,13 +57,26 @@ def read_chain(transformation: Any) -> Chain:
             break
         clipping.append({"rule": rule, ours: float(limit)})
         parts = parts[1:]
+    momentum = _momentum_of(parts)
+    if momentum:
+        parts = parts[:-1]
     rate, negative = _rate_of(parts[-1]) if parts else (None, True)
-    name = "+".join(part.name for part in parts) or "identity"
+    name = "+".join(part.name for part in (*parts, *([Part("trace", {})] if momentum else []))) or "identity"
     found = _formula(parts[:-1]) if rate is not None and negative else None
     if found is None:
         # Gradients that a part of the chain changes before an unknown one are those from before it all.
         return Chain({"name": name, "formula": False}, clipping, rate)
-    return Chain(found, clipping, rate)
+    if momentum and found["name"] != "rmsprop":
+        return Chain({"name": name, "formula": False}, clipping, rate)
+    return Chain({**found, **momentum}, clipping, rate)
+
+
+def _momentum_of(parts: list[Part]) -> dict[str, Any]:
+    """RMSprop's momentum, which optax puts behind the learning rate; empty where the chain ends in another part."""
+    last = parts[-1] if len(parts) > 1 else None
+    if last is None or last.name != "trace" or last.options.get("nesterov") or _rate_of(parts[-2])[0] is None:
+        return {}
+    return {"momentum": last.options["decay"]}
 
 
 def _formula(parts: list[Part]) -> dict[str, Any] | None:
@@ -75,7 +89,7 @@ def _formula(parts: list[Part]) -> dict[str, Any] | None:
     if len(parts) > 1:
         return None
     if not parts:
-        return None if decay else {"name": "sgd"}
+        return {"name": "sgd", **({"weightDecay": decay} if decay else {})}
     core = parts[0]
     if core.name not in _CORES or any(core.options.get(key, usual) != usual for key, usual in _USUAL.items()):
         return None
@@ -83,9 +97,9 @@ def _formula(parts: list[Part]) -> dict[str, Any] | None:
     options = {ours: core.options[theirs] for theirs, ours in words.items() if theirs in core.options}
     if name == "adam" and core.options.get("nesterov"):
         return None
-    if decay:
-        return {"name": "adamw", **options, "weightDecay": decay} if name == "adam" else None
-    return {"name": name, **options}
+    if decay and name == "adam":
+        return {"name": "adamw", **options, "weightDecay": decay}
+    return {"name": name, **options, **({"weightDecay": decay, "decoupledWeightDecay": True} if decay else {})}
 
 
 def _rate_of(part: Part) -> tuple[Rate | None, bool]:

@@ -27,8 +27,9 @@ import numpy as np
 from .. import __version__
 from ..captures import Array, Source, model_files, words
 from ..options import Budget, OldNames, options_of, path_of
-from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
+from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
+from ..step_records import StepRecords, moment_of_arrays
 from ..triggers import not_finite
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
@@ -130,7 +131,7 @@ class Recorder(Controls):
         self.formula = self.name in FORMULAS
         if self.formula:
             defaults, _ = FORMULAS[self.name]
-            unknown = sorted(set(given) - {"name", *defaults})
+            unknown = sorted(set(given) - {"name", "decoupledWeightDecay", *defaults})
             if unknown:
                 known = ", ".join(_optax_word(one) for one in ("learningRate", *defaults))
                 raise ValueError(f'clippy-diag: {self.name} has no option "{_optax_word(unknown[0])}"; it has {known}')
@@ -151,6 +152,8 @@ class Recorder(Controls):
         self._shapes: dict[str, list[int]] = {}
         self._batches = Batches(self._own.note)
         self._last: Step | None = None
+        self._records = StepRecords(self._own.folder / STATUS)
+        self._own.also_said = self._records.status
 
     def record(
         self,
@@ -242,19 +245,45 @@ class Recorder(Controls):
             if own.parameters_due() or not self.formula:
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
         waits = (due and not self.formula) or _rate_comes_late(opt_state)
+        batches = {name: array for name, array in tensors.items() if name.startswith("batch/")}
         taken = Step(
             step,
             value,
             {0: rate},
             tensors,
             {name: float(task) for name, task in tasks.items()},
-            self._batches.members(leaves, tree, batch_id),
+            {
+                **self._batches.members(leaves, tree, batch_id),
+                **self._records_of(step, rate, batches, named, opt_state),
+            },
             kept,
             has_gradients=due,
             waits=waits,
         )
         self._last = taken if waits else None
         own.add(taken)
+
+    def _records_of(
+        self, step: int, rate: float, batches: Mapping[str, Array], named: Mapping[str, Any], opt_state: Any
+    ) -> dict[str, Any]:
+        """What an audit reads of the step. Checksums are those from before it alone: nothing is seen between an update and the
+        step that follows; under `flight` most steps come without the optimizer's state."""
+        injected = fields_of(opt_state).get("hyperparams") if opt_state is not None else None
+        options = {key: value for key, value in self.options.items() if key != "name"}
+        for key, value in injected.items() if isinstance(injected, Mapping) else ():
+            if key != "learning_rate" and np.ndim(value) == 0:
+                options[OPTAX_WORDS.get(str(key), str(key))] = float(value)
+        members = self._records.entry(
+            step, [rate], batches, None, options=[{"group": 0, **options}], modes=None, outside={}
+        )
+
+        def moment() -> dict[str, Any]:
+            sources = self._sources(named, opt_state if opt_state is not None else ())
+            return moment_of_arrays({one.name: one.fetch(None) for one in sources})
+
+        parameters = sum(int(np.prod(shape)) for shape in self._shapes.values())
+        due = self._records.checksums_due(parameters, self._own.is_open)
+        return {**members, **self._records.before(moment, due and opt_state is not None)}
 
     def _copy(self, leaf: Any) -> Array:
         view = np.asarray(leaf)
@@ -271,7 +300,9 @@ class Recorder(Controls):
         for field, slot in slots.items():
             for name, leaf in named_leaves(found[field]).items() if field in found else ():
                 if name in named:
-                    sources.append(_source(f"state/{slot}/{name}", leaf))
+                    # optax's momentum of RMSprop is what is added to the weights, that of a capture what is taken off.
+                    added = self.name == "rmsprop" and field == "trace"
+                    sources.append(_source(f"state/{slot}/{name}", -np.asarray(leaf) if added else leaf))
         count = self._count(opt_state)
         if count is not None:
             steps = np.asarray(count, np.float32).reshape(())
@@ -342,6 +373,7 @@ class Recorder(Controls):
         import optax
 
         described: dict[str, Any] = {
+            **self._records.described({"name": name, "group": 0, "trains": True} for name in self._shapes),
             "groupKeys": [0],
             "framework": f"jax {jax.__version__}, optax {optax.__version__}",
             "optimizer": {**self.options, "learningRate": meta["learningRate"]},

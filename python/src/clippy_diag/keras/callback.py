@@ -190,6 +190,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._batch: list[Any] = []
         self._kept: Snapshot | None = None
         self._before: Tensors = {}
+        self._moment: dict[str, Any] = {}
         self._random: Tensors = {}
         self._seen = 0
         self._rate = 0.0
@@ -236,6 +237,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._random = names.random_state()
             self._kept = steps.snapshot()
             self._before = {} if steps.formula else steps.parameters("param")
+            self._moment = steps.records.begin(steps.own.is_open)
+            steps.records.look_at_modes()
         self._rate = names.rate_of(steps.optimizer)
         ears.scale_before = ears.scale(self.model.optimizer)
 
@@ -290,6 +293,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
         leaves, tree = steps.flat(batch if self._batch else None)
         steps.look(leaves)
+        if self._moment:
+            self._moment["after"] = steps.records.moment()
         steps.add(
             self._random,
             self._step,
@@ -302,7 +307,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._tasks,
             None,
             False,
-            entry={} if advice is None else {"guard": advice_entry(advice)},
+            entry={**self._moment, **({} if advice is None else {"guard": advice_entry(advice)})},
             has_gradients=True if left_out and own.gradients_due() else None,
         )
         self._kept = None

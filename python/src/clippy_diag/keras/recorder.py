@@ -23,11 +23,12 @@ import numpy as np
 
 from ..captures import Array, Source, model_files
 from ..options import Budget, OldNames, options_of, path_of
-from ..recording import Batches, Controls, Recording, Sizes, Skip, Step
+from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..triggers import not_finite
 from ..writing import Snapshot
 from . import words as names
+from .step_records import StepRecords
 
 Tensors = dict[str, Array]
 
@@ -47,11 +48,14 @@ class Steps:
         self._batches = Batches(self.own.note)
         self._batch_size = 0
         self._buffers: list[Source] | None = None
+        self.records = StepRecords(self, self.own.folder / STATUS)
+        self.own.also_said = self.records.status
 
     @property
     def formula(self) -> bool:
         """Whether the CLI can compute the steps."""
-        return names.has_formula(self.optimizer) and not self.squares_parts
+        constrained = any(getattr(v, "constraint", None) is not None for v in self.model.trainable_variables)
+        return names.has_formula(self.optimizer) and not self.squares_parts and not constrained
 
     def named(self) -> dict[str, Any]:
         """The trainable variables by name, in order."""
@@ -142,7 +146,9 @@ class Steps:
     ) -> None:
         """Hands a step over, with its gradients if they are due. `entry` holds further members of its entry; `has_gradients` is
         True where no variable has one, although they were due."""
-        tensors = {**{f"batch/{name}": names.plain(leaf) for name, leaf in leaves.items()}, **tensors}
+        batch = {f"batch/{name}": names.plain(leaf) for name, leaf in leaves.items()}
+        records = self.records.members(step, rate, batch, random)
+        tensors = {**batch, **tensors}
         if leaves:
             tensors.update(random)
         self.own.add(
@@ -152,7 +158,7 @@ class Steps:
                 {0: rate},
                 tensors,
                 {name: float(np.asarray(names.array_of(value))) for name, value in tasks.items()},
-                {**self._batches.members(leaves, tree, batch_id), **(entry or {})},
+                {**self._batches.members(leaves, tree, batch_id), **records, **(entry or {})},
                 kept,
                 has_gradients=any(name.startswith("grad/") for name in tensors)
                 if has_gradients is None
@@ -163,6 +169,7 @@ class Steps:
 
     def _describe(self, step: int, meta: Mapping[str, Any]) -> dict[str, Any]:
         described = {
+            **self.records.in_manifest(),
             "groupKeys": [0],
             "framework": names.framework(),
             **({"trainer": self.trainer} if self.trainer is not None else {}),
@@ -247,6 +254,7 @@ class Recorder(Controls):
         self._waits = False
         # A step is recorded after its forward pass: what that moves is copied before.
         self._steps.remember_buffers()
+        self._steps.records.look_at_modes()
         self._random = names.random_state()
 
     def record(
@@ -310,6 +318,8 @@ class Recorder(Controls):
         own.begin(step, value)
         kept = steps.snapshot()
         tensors: Tensors = {}
+        # Nothing says when the loop has taken its step: there is no checksum of the weights right after it.
+        moment = steps.records.begin(own.is_open)
         if own.gradients_due():
             for name, gradient in zip(named, gradients):
                 if gradient is not None:
@@ -331,6 +341,7 @@ class Recorder(Controls):
             tasks,
             batch_id,
             waits,
+            entry=moment,
         )
         self._random = names.random_state()
         if own.snapshot_due():

@@ -50,15 +50,15 @@ def inner(optimizer: Any) -> Any:
 
 def has_formula(optimizer: Any) -> bool:
     """Whether the CLI can compute the optimizer's steps: an Adagrad, SGD, Adam, AdamW or RMSprop of Keras itself, without what
-    Keras adds to any optimizer: weight decay beside AdamW's, averages that overwrite the weights."""
+    Keras adds to any optimizer: variables that decay leaves out, averages that overwrite the weights."""
     kind = type(optimizer)
     plain = kind.__name__ in SLOTS and kind.__module__.split(".")[0] == "keras"
-    decays = bool(getattr(optimizer, "weight_decay", None)) and kind.__name__ != "AdamW"
+    decays = bool(getattr(optimizer, "weight_decay", None))
     excluded = getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
     )
     overwrites = bool(getattr(optimizer, "use_ema", False) and getattr(optimizer, "ema_overwrite_frequency", None))
-    return plain and not decays and not excluded and not overwrites
+    return plain and not (decays and excluded) and not overwrites
 
 
 def squares_parts(optimizer: Any) -> bool:
@@ -81,6 +81,8 @@ def options_of(optimizer: Any, rate: float, formula: bool) -> dict[str, Any]:
         "name": kind.lower(),
         "learningRate": rate,
         "weightDecay": getattr(optimizer, "weight_decay", None) or 0,
+        # Keras takes the decay of every optimizer off the weights.
+        **({"decoupledWeightDecay": True} if getattr(optimizer, "weight_decay", None) and kind != "AdamW" else {}),
         **{ours: getattr(optimizer, name) for name, ours in theirs.items()},
         **always,
     }

@@ -615,7 +615,6 @@ class Recorder(Controls):
         ]
         kinds = names.layouts_of(self.model, self._owned, self._layouts)
         described: dict[str, Any] = {
-            "version": 3,
             **self._records.described(keys),
             "groupKeys": keys,
             "framework": f"pytorch {torch.__version__}",

@@ -1,5 +1,6 @@
 /** Weight decay: coupled for decoupled or the other way round, or of another size. */
 import { formatNumber } from '../../../model/format-number.ts';
+import { decayOf } from '../../../step/optimizers/registry.ts';
 import { bestFactor, fitOf } from '../evaluate.ts';
 import type { Course } from '../simulate.ts';
 import { factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
@@ -7,8 +8,10 @@ import { factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
 const THROUGHOUT = { event: false, global: false, at: null } as const;
 
 export const decayKind: Hypothesis = ({ declared, traces }) => {
-  const kind = traces[0]?.choice.optimizer.decay;
-  if (kind === 'direction' || kind === undefined) return [];
+  const [first] = traces;
+  if (first === undefined) return [];
+  const kind = decayOf(first.choice);
+  if (kind === 'direction') return [];
   const other = kind === 'gradient' ? 'parameters' : 'gradient';
   return [
     {

@@ -95,7 +95,7 @@ export function betweenLink(capture: Capture): AuditLink {
     return cannotTell(
       'between',
       'checksums of weights and state were not recorded at the end of a step and the start of the next',
-      'record with clippy-diag 0.3 or newer: captures of version 3 hold them',
+      'a recorder of clippy-diag 0.3 that sees the end of a step: PyTorch’s, or a callback of Keras',
     );
   return holds(
     'between',

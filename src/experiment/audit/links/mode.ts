@@ -2,7 +2,7 @@
 
 import type { AuditLink } from '../../../model/audit.ts';
 import type { Capture } from '../../../read/captures/read.ts';
-import { broken, cannotTell, holds, named } from '../link.ts';
+import { broken, cannotTell, holds, named, notApplicable } from '../link.ts';
 
 /** Modules that act differently in training: torch.nn's and Keras's names. */
 const ACTS = /^(?:Lazy)?(?:Sync)?(?:BatchNorm|InstanceNorm|.*Dropout|GaussianNoise|SpectralNormalization)/;
@@ -10,7 +10,9 @@ const ACTS = /^(?:Lazy)?(?:Sync)?(?:BatchNorm|InstanceNorm|.*Dropout|GaussianNoi
 export function modeLink({ manifest, steps, buffers }: Capture): AuditLink {
   const { training } = manifest;
   const modes = new Map(training.modes ?? []);
-  if (modes.size === 0 && steps[0]?.record.modes == null)
+  if (manifest.framework.startsWith('jax'))
+    return notApplicable('mode', 'a model in JAX has no mode: the loss function says what dropout does');
+  if (modes.size === 0 && steps.every(({ record }) => record.modes === null))
     return cannotTell('mode', 'the modes of the modules were not recorded', 'record with the Python package');
   const acting = new Map([...(training.modeModules ?? [])].filter(([, kind]) => ACTS.test(kind)));
   // A capture of version 2 names no classes; running statistics are those of a normalisation.
@@ -43,6 +45,8 @@ export function modeLink({ manifest, steps, buffers }: Capture): AuditLink {
     cause: 'eval-mode',
     confidence: 'shown',
     statement: `the model is in evaluation mode at ${evaluating} of ${steps.length} steps: ${kinds} (${named(some)}) acts as in evaluation`,
-    fix: 'call model.train() before each training step, and after each evaluation',
+    fix: manifest.framework.startsWith('keras')
+      ? 'call model(x, training=True) in the training step'
+      : 'call model.train() before each training step, and after each evaluation',
   });
 }
