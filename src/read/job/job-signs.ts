@@ -133,12 +133,17 @@ function endsTraceback(watching: Watching, line: string): boolean {
   return false;
 }
 
+/** What Python prints before the traceback of a group of exceptions. */
+const GROUP = '+ Exception Group ';
+
 function opensTraceback({ open }: Watching, line: string): boolean {
   const at = line.indexOf(TRACEBACK);
   if (at < 0) return false;
   const prefix = line.slice(0, at);
   // A process that prints an exception of another one says `Original Traceback`.
-  const own = prefix.endsWith('Original ') ? prefix.slice(0, -'Original '.length) : prefix;
+  const plain = prefix.endsWith('Original ') ? prefix.slice(0, -'Original '.length) : prefix;
+  // The lines of a group of exceptions stand behind a bar.
+  const own = plain.endsWith(GROUP) ? `${plain.slice(0, -GROUP.length)}| ` : plain;
   open.push({ prefix: own, clock: CLOCK.test(own), rank: rankOf(line), left: LONGEST_TRACEBACK });
   return true;
 }

@@ -39,6 +39,7 @@ export const JOB_SIGNATURES: readonly JobSignature[] = [
   killed('out-of-memory', 'Out Of Memory', /^srun: error: [^:]{1,200}: [^:]{1,100}: Out Of Memory$/),
   killed('out-of-memory', 'exceeded memory limit', /\bexceeded memory limit\b/),
   killed('time-limit', 'DUE TO TIME LIMIT', /\bDUE TO TIME LIMIT\b/),
+  killed('time-limit', 'CPU time limit exceeded', /\bCPU time limit exceeded\b/),
   killed('time-limit', 'TERM_RUNLIMIT', /\bTERM_RUNLIMIT\b/),
   killed('time-limit', 'job killed: walltime', /\bjob killed: walltime \d+ exceeded limit/),
   killed('time-limit', 'maximum execution time', /has exceeded the maximum execution time of /),
