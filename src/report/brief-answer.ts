@@ -24,6 +24,9 @@ import { replayLabel } from './replay-label.ts';
 import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
 
+/** The title of a run without an incident. A warning beside it does not change it. */
+export const HEALTHY_TITLE = 'HEALTHY';
+
 export interface Answer {
   /** How grave the first line is, for its mark and colour. */
   readonly mood: Mood;
@@ -140,7 +143,7 @@ function titleOf(run: RunReport): string {
   const where = verdict.onsetStep === null ? '' : at(verdict.onsetStep, stepUnit);
   switch (verdict.class) {
     case 'healthy':
-      return 'HEALTHY';
+      return HEALTHY_TITLE;
     case 'inconclusive':
       return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where, isNearlyBack(run));
     case 'never-learned':

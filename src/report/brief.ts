@@ -92,6 +92,10 @@ const PART_LINES: Readonly<Record<string, number>> = {
   Beware: 2,
 };
 
+/** The sign before the first line of an answer. */
+export const markOf = (mood: Mood, { ascii }: Pick<RenderOptions, 'ascii'>): string =>
+  MARKS[mood][ascii ? 'ascii' : 'unicode'];
+
 /** What happened, where, why and what to do, in as many lines as an answer may have; what was tried goes after the fix. */
 export function answerLines(
   answer: Answer,
@@ -101,7 +105,7 @@ export function answerLines(
 ): string[] {
   const { mood, title, change, facts } = answer;
   const { width } = options;
-  const mark = MARKS[mood][options.ascii ? 'ascii' : 'unicode'];
+  const mark = markOf(mood, options);
   const first = `${mark} ${title}`;
   const beside = textWidth(first) + 3 + textWidth(change) <= width;
   const lines = [

@@ -7,30 +7,42 @@ import { formatCount } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
-import type { Report, RunReport } from '../model/report.ts';
+import { type Report, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
 import { explainable } from './brief.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
 import type { Mood } from './class-paint.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { headline } from './terminal.ts';
 
-const GRAVITY: Readonly<Record<Mood, number>> = { bad: 0, doubtful: 1, good: 2 };
+/** The order of moods, the worst first. */
+export const GRAVITY: Readonly<Record<Mood, number>> = { bad: 0, doubtful: 1, good: 2 };
 
-interface Answered {
+export interface Answered {
   readonly run: RunReport;
   readonly answer: Answer;
 }
 
-/** The runs with the answer of each, the gravest first; of runs that are as grave the one that decided the report's verdict. */
-function answered(report: Report): readonly Answered[] {
+/** A screen draws one report again and again. */
+const ANSWERS = new WeakMap<Report, readonly Answered[]>();
+
+/**
+ * The runs with the answer of each, the worst first: by mood, then by class, then the one that decided the report's verdict.
+ */
+export function worstFirst(report: Report): readonly Answered[] {
+  const known = ANSWERS.get(report);
+  if (known !== undefined) return known;
   const decided = report.verdict.run;
-  return report.runs
+  const rank = ({ run }: Answered): number => VERDICT_CLASSES.indexOf(run.verdict.class);
+  const sorted = report.runs
     .map((run) => ({ run, answer: answerOf(run, report) }))
     .sort(
       (a, b) =>
         GRAVITY[a.answer.mood] - GRAVITY[b.answer.mood] ||
+        rank(b) - rank(a) ||
         Number(b.run.id === decided) - Number(a.run.id === decided),
     );
+  ANSWERS.set(report, sorted);
+  return sorted;
 }
 
 const partOf = (answer: Answer, label: string): Answer['parts'][number] | undefined =>
@@ -71,7 +83,7 @@ function gateOf({ passed, exitCode, rules, problems }: GateResult): Brief['gate'
  * @returns texts without control characters, of any length; {@link briefText} cuts them
  */
 export function briefOf(report: Report): Brief {
-  const all = answered(report);
+  const all = worstFirst(report);
   const grave = all.filter(({ answer }) => answer.mood !== 'good');
   const runs: Brief['runs'] = {
     total: all.length,

@@ -11,18 +11,26 @@ const view: WatchView = {
   report,
   pace: { run: first!.id, at: 60_000, rate: 12.34 },
   now: 63_999,
-  stalled: null,
+  stalls: [],
   lastAlert: { run: first!.id, message: 'drift in loss from step 7', at: 0 },
   scroll: 0,
   keys: true,
 };
 
 describe('the screen', () => {
-  test('has a line of state, the answer, the last alert and the keys', () => {
+  test('of one run has a line of state, the answer, the last alert and the keys', () => {
+    const one = { ...report, runs: [first!] };
+    const { lines } = watchScreen({ ...view, report: one }, 24, options);
+    expect(lines[0]).toBe('step 400  loss NaN  12.3 steps/s  last record 3 s ago');
+    expect(lines[1]).toBe('x DIVERGED at step 250   loss NaN: no recovery');
+    expect(lines.at(-2)).toMatch(/^last alert, 63 s ago: drift in loss from step 7$/);
+  });
+
+  test('of several has how many are bad, a line for each of these, the last alert and the keys', () => {
     const { lines } = watchScreen(view, 24, options);
     expect(lines).toHaveLength(24);
-    expect(lines[0]).toBe('step 400  loss NaN  12.3 steps/s  last record 3 s ago');
-    expect(lines[1]).toContain('x DIVERGED at step 250');
+    expect(lines[0]).toBe('2 runs, 1 bad  last record 3 s ago');
+    expect(lines[1]).toMatch(/^x \S+ +DIVERGED at step 250 {2}step 400 {2}loss NaN {2}12\.3 steps\/s/);
     expect(lines.at(-2)).toMatch(/^last alert, 63 s ago: drift in loss from step 7, /);
     expect(lines.at(-1)).toMatch(/^q quit .* lines 1 to \d+ of \d+$/);
   });
@@ -61,13 +69,11 @@ describe('the screen', () => {
   });
 
   test('says that records stopped coming, and that there are none yet', () => {
-    const narrow = watchScreen({ ...view, stalled: 'STALLED: no new record for 12 min' }, 24, {
-      ...options,
-      width: 20,
-    });
-    expect(narrow.lines[1]).toBe('! STALLED: no new re');
-    expect(watchScreen({ ...view, stalled: 'STALLED: no new record for 12 min' }, 24, options).lines[1]).toBe(
-      '! STALLED: no new record for 12 min',
+    const stalls = [{ run: first!.id, stepUnit: 'step', step: 400, since: '12 min' }] as const;
+    const one = { ...view, report: { ...report, runs: [first!] }, stalls };
+    expect(watchScreen(one, 24, { ...options, width: 20 }).lines[1]).toBe('! STALLED: no new re');
+    expect(watchScreen(one, 24, options).lines[1]).toBe(
+      '! STALLED: no new record for 12 min; the last is step 400',
     );
     for (const none of [undefined, makeReport([])])
       expect(watchScreen({ ...view, report: none, pace: null, lastAlert: null }, 24, options).lines).toEqual([
@@ -75,11 +81,55 @@ describe('the screen', () => {
       ]);
   });
 
+  const healthy = (id: string) => ({ ...makeRunReport(healthyRun()), id });
+  const many = makeReport([
+    ...Array.from({ length: 30 }, (_, i) => healthy(`good-${i}/log.jsonl`)),
+    { ...first!, id: 'bad/log.jsonl' },
+    ...Array.from({ length: 20 }, (_, i) => healthy(`fine-${i}/log.jsonl`)),
+  ]);
+  const stalls = [{ run: 'fine-7/log.jsonl', stepUnit: 'step', step: 99, since: '12 min' }] as const;
+
+  test.each([40, 60, 80, 120, 200])(
+    'of 51 runs on %d columns: a line for each bad one, the worst first',
+    (width) => {
+      const pace = { run: 'good-3/log.jsonl', at: 60_000, rate: 1 };
+      const { lines } = watchScreen({ ...view, report: many, pace, stalls }, 40, { ...options, width });
+      expect(lines[0]).toBe('51 runs, 1 bad, 1 stalled  last record 3 s ago'.slice(0, width));
+      expect(lines[1]).toMatch(/^x bad.* {2}DIVERGED at/);
+      expect(lines[2]).toMatch(/^! fine-7.* {2}STALLED for/);
+      expect(lines[3]).not.toMatch(/^[x!]/);
+      expect(lines.slice(0, 3).every((line) => line.length <= width)).toBe(true);
+      // The chart is that of the first line: the bad run has a step 400, the others end before it.
+      expect(lines.join('\n')).toMatch(/^ +step +1 .*400$/m);
+    },
+  );
+
+  test('the run of the newest record stands for runs that are all well', () => {
+    const well = makeReport([healthy('a'), healthy('b'), healthy('c')]);
+    const { lines } = watchScreen(
+      { ...view, report: well, pace: { run: 'b', at: 60_000, rate: 2 } },
+      40,
+      options,
+    );
+    expect(lines.slice(0, 2)).toEqual([
+      '3 runs, 0 bad  last record 3 s ago',
+      expect.stringMatching(/^OK b {2}HEALTHY {2}step \d+ .* 2 steps\/s$/),
+    ]);
+  });
+
+  test('lines that have no room stand first among what scrolls', () => {
+    const bad = Array.from({ length: 30 }, (_, i) => ({ ...first!, id: `run-${i}` }));
+    const { lines } = watchScreen({ ...view, report: makeReport(bad), stalls: [] }, 24, options);
+    expect(lines.filter((line) => /^x run-\d/.test(line)).length).toBeGreaterThan(5);
+    expect(lines).toContain('  and 24 more, below the chart');
+  });
+
   test('a rate that is not known is not shown, nor that of another run', () => {
     expect(watchScreen({ ...view, pace: { ...view.pace!, rate: null } }, 24, options).lines[0]).not.toMatch(
       /steps\/s/,
     );
-    expect(watchLine(report, view.pace)).toMatch(/ 12\.3 steps\/s .*\n((?!steps\/s).)*$/);
+    expect(watchLine(report, view.pace)).toMatch(/ 12\.3 steps\/s$/);
+    expect(watchLine(report, { ...view.pace!, run: 'runs/b/log.csv' })).not.toMatch(/steps\/s/);
   });
 
   test('names of the log steer no terminal', () => {
@@ -129,6 +179,6 @@ test('a line without a terminal: no escape sequences, one line a run, the rate o
   const run = makeRunReport(healthyRun());
   expect(watchLine(makeReport([run]), { run: run.id, at: 0, rate: 0.01 })).toContain('  36 steps/h  ');
   expect(watchLine(fullReport({ run: 'a\u001b[2Jb', series: 'loss\n' }), null)).toBe(
-    'a\\u{1b}[2Jb  step 400  loss\\u{a} NaN  DIVERGED at step 250\nruns/b/log.csv  step 200  loss 0.2966  HEALTHY',
+    '2 runs, 1 bad\na\\u{1b}[2Jb  DIVERGED at step 250  step 400  loss\\u{a} NaN',
   );
 });

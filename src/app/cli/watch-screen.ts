@@ -9,12 +9,17 @@ import { formatCount, formatNumber } from '../../model/format-number.ts';
 import { inertButColours, inertName, inertOutput } from '../../model/inert-text.ts';
 import type { Report, RunReport } from '../../model/report.ts';
 import { toAscii } from '../../report/ascii.ts';
-import { answerLines, CHART_FRAME, chartLines } from '../../report/brief.ts';
-import { answerOf } from '../../report/brief-answer.ts';
+import { answerLines, CHART_FRAME, chartLines, markOf } from '../../report/brief.ts';
+import { answerOf, HEALTHY_TITLE } from '../../report/brief-answer.ts';
+import { type Mood, moodPaint } from '../../report/class-paint.ts';
 import type { RenderOptions } from '../../report/format.ts';
+import { type Answered, GRAVITY, worstFirst } from '../../report/kilobyte-brief.ts';
 import { runsPage } from '../../report/runs-page.ts';
+import { shortNames } from '../../report/short-names.ts';
 import { renderTerminal } from '../../report/terminal.ts';
+import { textWidth } from '../../report/text-width.ts';
 import { startOf } from '../../report/wrap.ts';
+import { type Stall, stallWords } from '../engine/watch-alerts.ts';
 import { rateText } from './duration.ts';
 
 /** What is known of the watched run besides its report. */
@@ -37,14 +42,60 @@ function stateOf(run: RunReport): string {
 const rateOf = (run: RunReport, pace: WatchPace | null): string =>
   pace === null || pace.run !== run.id || pace.rate === null ? '' : `  ${rateText(pace.rate, run.stepUnit)}`;
 
-/** One line a run: where it is, its loss, how fast it goes, and what is thought of it so far. */
-export function watchLine(report: Report, pace: WatchPace | null): string {
-  return report.runs
-    .map((run) => {
-      const name = report.runs.length > 1 ? `${inertName(run.id)}  ` : '';
-      return `${name}${stateOf(run)}${rateOf(run, pace)}  ${answerOf(run, report).title}`;
-    })
-    .join('\n');
+/** What a look printed: where the run is, its loss, its speed and its answer; of several runs how many are bad, and a line for each of these. */
+export function watchLine(report: Report, pace: WatchPace | null, stalls: readonly Stall[] = []): string {
+  const [run] = report.runs;
+  if (report.runs.length > 1) {
+    const { heading, lines } = badRuns(report, pace, stalls);
+    return [
+      heading,
+      ...lines.map(({ run: { id }, words, state }) => `${inertName(id)}  ${words}  ${state}`),
+    ].join('\n');
+  }
+  return run === undefined ? '' : `${stateOf(run)}${rateOf(run, pace)}  ${answerOf(run, report).title}`;
+}
+
+interface BadRun {
+  readonly run: RunReport;
+  readonly mood: Mood;
+  /** What is wrong: the title of its answer, or that it stalled. */
+  readonly words: string;
+  readonly state: string;
+}
+
+/** How many of several runs are bad, and these, the worst first; after them the ones that stalled. */
+function badRuns(
+  report: Report,
+  pace: WatchPace | null,
+  stalls: readonly Stall[],
+): { readonly heading: string; readonly lines: readonly BadRun[] } {
+  const silent = new Map(stalls.map((stall) => [stall.run, stall]));
+  const all = worstFirst(report);
+  /** A warning beside a healthy loss is no reason to look at this run among many. */
+  const moodOf = ({ answer }: Answered): Mood => (answer.title === HEALTHY_TITLE ? 'good' : answer.mood);
+  const line = (one: Answered): BadRun => {
+    const { run, answer } = one;
+    const stall = silent.get(run.id);
+    const stalled = stall === undefined ? [] : [`STALLED for ${stall.since}`];
+    const mood = moodOf(one);
+    return {
+      run,
+      mood: mood === 'good' ? 'doubtful' : mood,
+      words: [...(mood === 'good' ? [] : [answer.title]), ...stalled].join(', '),
+      state: `${stateOf(run)}${rateOf(run, pace)}`,
+    };
+  };
+  const count = (mood: Mood): number => all.filter((one) => moodOf(one) === mood).length;
+  const counts = [
+    `${formatCount(count('bad'))} bad`,
+    ...(count('doubtful') > 0 ? [`${formatCount(count('doubtful'))} doubtful`] : []),
+    ...(silent.size > 0 ? [`${formatCount(silent.size)} stalled`] : []),
+  ];
+  const named = all.filter((one) => moodOf(one) !== 'good' || silent.has(one.run.id)).map(line);
+  return {
+    heading: `${formatCount(all.length)} runs, ${counts.join(', ')}`,
+    lines: named.sort((a, b) => GRAVITY[a.mood] - GRAVITY[b.mood]),
+  };
 }
 
 /** An alert as the screen tells it. */
@@ -63,8 +114,8 @@ export interface WatchView {
   readonly pace: WatchPace | null;
   /** Milliseconds. */
   readonly now: number;
-  /** In words, where records stopped coming. */
-  readonly stalled: string | null;
+  /** Runs whose records stopped coming. */
+  readonly stalls: readonly Stall[];
   readonly lastAlert: WatchAlert | null;
   /** The first line of the scrolling part that is shown. */
   readonly scroll: number;
@@ -88,43 +139,103 @@ export interface Screen {
 const alertLine = ({ run, message, at }: WatchAlert, now: number, named: boolean): string =>
   `last alert, ${durationText(now - at)} ago: ${inertName(message)}${named ? `, ${inertName(run)}` : ''}`;
 
+const stallLine = (stalls: readonly Stall[], paint: Ansis, width: number): string[] =>
+  stalls.length === 0 ? [] : [paint.bold.yellow(startOf(`! STALLED: ${stallWords(stalls[0]!)}`, width))];
+
+interface Head {
+  readonly lines: readonly string[];
+  /** The run that the chart and the answer are of: the one of the first line that names a run. */
+  readonly shown: RunReport;
+  /** Bad runs that the head had no room for, for the part that scrolls. */
+  readonly left: readonly string[];
+}
+
+/** The state of one run, and that it stalled. */
+function headOfOne(run: RunReport, { pace, now, stalls }: WatchView, width: number, paint: Ansis): Head {
+  const age = pace === null ? '' : `  last record ${durationText(now - pace.at)} ago`;
+  return {
+    lines: [startOf(`${stateOf(run)}${rateOf(run, pace)}${age}`, width), ...stallLine(stalls, paint, width)],
+    shown: run,
+    left: [],
+  };
+}
+
+/** Rows of a screen that lines of bad runs may take. */
+const BAD_SHARE = 0.3;
+
+/** How many runs there are and how many are bad, and a line for each of these; without any, one for the run of the newest record. */
+function headOfMany(view: WatchView, rows: number, options: RenderOptions, paint: Ansis): Head {
+  const { width } = options;
+  const { pace, now, stalls } = view;
+  const report = view.report!;
+  const { heading, lines: bad } = badRuns(report, pace, stalls);
+  const age = pace === null ? '' : `  last record ${durationText(now - pace.at)} ago`;
+  const newest = report.runs.find(({ id }) => id === pace?.run) ?? report.runs[0]!;
+  const named: readonly BadRun[] =
+    bad.length > 0
+      ? bad
+      : [
+          {
+            run: newest,
+            mood: 'good',
+            words: answerOf(newest, report).title,
+            state: `${stateOf(newest)}${rateOf(newest, pace)}`,
+          },
+        ];
+  const names = named.map(({ run }) => inertName(run.id));
+  const nameWidth = Math.min(Math.floor(width / 3), Math.max(...names.map(textWidth)));
+  const shortened = shortNames(names, nameWidth);
+  const texts = named.map(({ mood, words, state }, i) => {
+    const name = `${shortened[i]!}${' '.repeat(Math.max(0, nameWidth - textWidth(shortened[i]!)))}`;
+    return moodPaint(paint, mood)(startOf(`${markOf(mood, options)} ${name}  ${words}  ${state}`, width));
+  });
+  const most = Math.max(1, Math.floor(BAD_SHARE * rows));
+  const kept = texts.length <= most ? texts.length : Math.max(1, most - 1);
+  const more = texts.length - kept;
+  return {
+    lines: [
+      paint.bold(startOf(`${heading}${age}`, width)),
+      ...texts.slice(0, kept),
+      ...(more > 0 ? [startOf(`  and ${formatCount(more)} more, below the chart`, width)] : []),
+    ],
+    shown: named[0]!.run,
+    left: texts.slice(kept),
+  };
+}
+
 /** The screen of a watcher, on so many rows. Pure. */
 export function watchScreen(view: WatchView, rows: number, options: RenderOptions): Screen {
-  const { report, pace, now, stalled, lastAlert, keys } = view;
+  const { report, now, stalls, lastAlert, keys } = view;
+  const { width } = options;
   const paint = new Ansis(options.colour ? 1 : 0);
   const alert =
     lastAlert === null
       ? []
-      : [paint.red(startOf(alertLine(lastAlert, now, (report?.runs.length ?? 0) > 1), options.width))];
+      : [paint.red(startOf(alertLine(lastAlert, now, (report?.runs.length ?? 0) > 1), width))];
   const asLines = (lines: readonly string[]): string[] =>
     lines.slice(0, rows).map((line) => inertOutput(inertButColours(options.ascii ? toAscii(line) : line)));
   if (report === undefined || report.runs.length === 0) {
     const waiting = `waiting for records in ${inertName(view.path)}${keys ? ' · q quit' : ''}`;
-    const warning = stalled === null ? [] : [paint.bold.yellow(startOf(`! ${stalled}`, options.width))];
     return {
-      lines: asLines([startOf(waiting, options.width), ...warning, ...alert]),
+      lines: asLines([startOf(waiting, width), ...stallLine(stalls, paint, width), ...alert]),
       scrollMost: 0,
       page: 1,
     };
   }
   const several = report.runs.length > 1;
-  const watched = report.runs.find(({ id }) => id === pace?.run) ?? report.runs[0]!;
-  // Of several runs the worst is shown; the line of state is that of the newest record.
-  const shown = report.runs.find(({ id }) => id === report.verdict.run) ?? watched;
-  const age = pace === null ? '' : `  last record ${durationText(now - pace.at)} ago`;
-  const state = `${stateOf(watched)}${rateOf(watched, pace)}${age}`;
+  const {
+    lines: top,
+    shown,
+    left,
+  } = several ? headOfMany(view, rows, options, paint) : headOfOne(report.runs[0]!, view, width, paint);
   const [title = '', ...answer] = answerLines(answerOf(shown, report), null, { ...options, rows }, paint);
-  const head = [
-    startOf(state, options.width),
-    ...(stalled === null ? [] : [paint.bold.yellow(startOf(`! ${stalled}`, options.width))]),
-    several ? `${title}   ${paint.dim(inertName(shown.id))}` : title,
-  ];
+  const head = several ? top : [...top, title];
   const foot = alert.length + (keys ? 1 : 0);
   const room = Math.max(0, rows - head.length - foot);
   const chartRows = Math.min(room, CHART_MOST, Math.max(CHART_LEAST, Math.round(CHART_SHARE * room)));
   const chart = chartLines(shown, chartRows, { ...options, rows });
   const details = several
-    ? [...answer, '', ...runsPage(report, options)]
+    ? [...left, ...(left.length > 0 ? [''] : []), title, ...answer, '', ...runsPage(report, options)]
     : [...answer, '', ...renderTerminal(report, options).trimEnd().split('\n')];
   const page = Math.max(0, room - chart.length - 1);
   const scrollMost = Math.max(0, details.length - page);
@@ -133,15 +244,18 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
   const lines = [...head, ...chart, ...pane];
   while (lines.length < rows - foot) lines.push('');
   lines.push(...alert);
-  if (keys)
+  if (keys) {
+    const last = Math.min(details.length, from + page);
+    const move = options.ascii ? 'arrows' : '↑ ↓';
     lines.push(
       paint.dim(
         startOf(
-          `q quit · ${options.ascii ? 'arrows' : '↑ ↓'} PgUp PgDn scroll · lines ${from + 1} to ${Math.min(details.length, from + page)} of ${details.length}`,
-          options.width,
+          `q quit · ${move} PgUp PgDn scroll · lines ${from + 1} to ${last} of ${details.length}`,
+          width,
         ),
       ),
     );
+  }
   return { lines: asLines(lines), scrollMost, page: Math.max(1, page) };
 }
 

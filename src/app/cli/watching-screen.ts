@@ -1,6 +1,7 @@
 /** A terminal that a watcher draws on: in place, by the keyboard where there is one, and left as it was found. */
 import type { Report } from '../../model/report.ts';
 import { renderBrief } from '../../report/brief.ts';
+import type { Stall } from '../engine/watch-alerts.ts';
 import type { CommandIo } from './command.ts';
 import { rowsOf } from './page.ts';
 import { terminalOptions } from './terminal-options.ts';
@@ -14,7 +15,7 @@ const REDRAW_MS = 1000;
 
 export interface WatchingScreen {
   /** Draws what a look saw: the report so far, if there is one yet. */
-  saw(report: Report | undefined, pace: WatchPace | null, stalled: string | null): Promise<void>;
+  saw(report: Report | undefined, pace: WatchPace | null, stalls: readonly Stall[]): Promise<void>;
   /** Has an alert on the screen from the next drawing on. */
   told(alert: WatchAlert): void;
   /** Sleeps, and draws the screen anew now and then: time goes on. */
@@ -32,14 +33,14 @@ export function watchingScreen(
 ): WatchingScreen {
   let report: Report | undefined;
   let pace: WatchPace | null = null;
-  let stalled: string | null = null;
+  let stalls: readonly Stall[] = [];
   let lastAlert: WatchAlert | null = null;
   let scroll = 0;
   let open = true;
   const options = () => terminalOptions(io.stdout, io.env, ascii);
   const current = () =>
     watchScreen(
-      { path, report, pace, now: io.now(), stalled, lastAlert, scroll, keys: release !== undefined },
+      { path, report, pace, now: io.now(), stalls, lastAlert, scroll, keys: release !== undefined },
       io.stdout.rows ?? 24,
       options(),
     );
@@ -60,7 +61,7 @@ export function watchingScreen(
 
   return {
     async saw(...seen) {
-      [report, pace, stalled] = seen;
+      [report, pace, stalls] = seen;
       await draw();
     },
     told(alert) {

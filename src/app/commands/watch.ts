@@ -28,7 +28,6 @@ import {
   alertStateSchema,
   NO_ALERTS,
   type Stall,
-  stallWords,
   updateAlerts,
 } from '../engine/watch-alerts.ts';
 import { NO_PACE, type PaceState, updatePace } from '../engine/watch-pace.ts';
@@ -152,7 +151,7 @@ export default command({
     try {
       let changed = began;
       // A folder of many logs takes a while to be read.
-      await screen?.saw(undefined, null, null);
+      await screen?.saw(undefined, null, []);
       if (!flags.json && screen === undefined) await io.remark(`watching ${inertName(path)}; Ctrl-C ends it`);
       while (!stop.signal.aborted && io.unwrittenCode() === EXIT.done) {
         const started = io.now();
@@ -167,7 +166,6 @@ export default command({
         const { pace } = paces;
         const stalls =
           flags.stall === undefined ? [] : stallsOf(paces, report?.runs ?? [], path, flags.stall, began, now);
-        const [stall] = stalls;
         const { state: next, raised } = updateAlerts(
           state,
           report?.runs ?? [],
@@ -191,9 +189,9 @@ export default command({
             at: now,
           });
         }
-        await screen?.saw(report, pace, stall === undefined ? null : `STALLED: ${stallWords(stall)}`);
+        await screen?.saw(report, pace, stalls);
         if (latest !== undefined && screen === undefined && !flags.json)
-          await io.print(watchLine(latest, pace));
+          await io.print(watchLine(latest, pace, stalls));
         const fatal = report?.runs.find((run) =>
           flags['exit-on']?.some((name) => name === run.verdict.class),
         );
