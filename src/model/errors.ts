@@ -149,6 +149,16 @@ export const ERROR_TEXTS = define({
     message: '{url} became another file while it was read',
     hint: 'judge it when the training has ended, or download it first',
   },
+  'notify-unset': {
+    exitCode: EXIT.usage,
+    message: '--notify {channel} has nowhere to send to: {variable} is not set',
+    hint: 'set {variable} in the environment, or name another variable under `notify` in the configuration',
+  },
+  'notify-offline': {
+    exitCode: EXIT.usage,
+    message: '{channel} sends over the network, and {reason} forbids it',
+    hint: 'leave one of them out; `--notify cmd:COMMAND` and `--metrics FILE.prom` stay on this machine',
+  },
   'path-not-allowed': {
     exitCode: EXIT.input,
     message: '{path} is outside of what this server may read',

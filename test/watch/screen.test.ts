@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { afterKeys, drawn, type WatchView, watchLine, watchScreen } from '../../src/app/cli/watch-screen.ts';
+import { afterKeys, drawn, type WatchView, watchLine, watchScreen } from '../../src/app/watch/screen.ts';
 import { fullReport } from '../reports/full-report.ts';
 import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
 

@@ -111,6 +111,29 @@ it('lines that were written after the last look, before the log was moved away, 
   expect((await watcher.finish()).runs.map(({ series }) => series[0]!.points)).toEqual([350]);
 });
 
+it('parts that were rotated away before the watch began, or twice between two looks, are of the run', async () => {
+  const folder = newFolder();
+  const path = join(folder, 'g.jsonl');
+  writeFileSync(`${path}.2`, records(0, 300));
+  writeFileSync(`${path}.1`, records(300, 400));
+  writeFileSync(path, records(400, 450));
+  const watch = alerting(watchPath(folder, options));
+  expect((await watch.look())!.runs.map(({ id, series }) => [id, series[0]!.points])).toEqual([
+    ['g.jsonl', 450],
+  ]);
+  renameSync(`${path}.2`, `${path}.4`);
+  renameSync(`${path}.1`, `${path}.3`);
+  appendFileSync(path, records(450, 500));
+  renameSync(path, `${path}.2`);
+  writeFileSync(`${path}.1`, records(500, 560, 510));
+  writeFileSync(path, records(560, 600, 510));
+  const { runs } = (await watch.look())!;
+  expect(runs.map(({ id, series }) => [id, series[0]!.points])).toEqual([['g.jsonl', 600]]);
+  expect(watch.raised.map(({ run, class: name, from }) => [run, name, from])).toEqual([
+    ['g.jsonl', 'full-divergence', 510],
+  ]);
+});
+
 it('two runs whose names are alike are two runs, and a file that is removed is gone', async () => {
   const folder = newFolder();
   writeFileSync(join(folder, 'g.jsonl'), records(0, 300));

@@ -726,7 +726,15 @@ describe('the command', () => {
       const path = fresh();
       writeFileSync(path, records(0, 30));
       const { told } = await watchThrough(
-        [path, '--stall', '5s', '--alert-on', 'drift', '--on-alert', 'echo "hook $CLIPPY_DIAG_ALERT"'],
+        [
+          path,
+          '--stall',
+          '5s',
+          '--alert-on',
+          'drift',
+          '--on-alert',
+          'echo "hook $CLIPPY_DIAG_ALERT $CLIPPY_DIAG_EVENT"',
+        ],
         [
           nothing,
           () => appendFileSync(path, '# a line without a record\n'),
@@ -745,7 +753,11 @@ describe('the command', () => {
       ];
       // Looks are at 0, 2, 4, … s; the record of step 30 is seen at 10 s.
       expect(stalls(told)).toEqual([about(6000, 29), about(16_000, 30)]);
-      expect(told.filter(([, text]) => text === 'hook stall\n')).toHaveLength(2);
+      expect(told.filter(([, text]) => text.startsWith('hook'))).toEqual([
+        [6000, 'hook stall begin\n'],
+        [10_000, 'hook stall end\n'],
+        [16_000, 'hook stall begin\n'],
+      ]);
     });
 
     test('counts from the beginning while there is no record, and from the file for one that is old', async () => {

@@ -134,6 +134,16 @@ export interface ConfigReading {
   readonly layouts: readonly TextLayout[];
 }
 
+/** Names of environment variables for the channels of `watch --notify`, from the config. */
+export async function notifyByConfig(flags: ConfigFlags): Promise<Readonly<Partial<Record<string, string>>>> {
+  const { thresholds: _, search, ...place } = optionsOf(flags);
+  const found = search ? await findConfig(place) : null;
+  if (found === null) return {};
+  const { parseConfig } = await import('../gate/config-schema.ts');
+  const { atItsLine } = await import('../gate/config-line.ts');
+  return (await atItsLine(found.path, () => parseConfig(found.value, found.path))).notify ?? {};
+}
+
 /** Roles and layouts of the config that the flags name. @throws what reading a config throws */
 export async function readingByConfig(flags: ConfigFlags): Promise<ConfigReading> {
   const { thresholds: _, search, ...place } = optionsOf(flags);

@@ -25,10 +25,36 @@ function continues(before: RawLog, after: RawLog): boolean {
 }
 
 /** Whether a path is named as a rotation names an older part: `log.jsonl.1`, `log.jsonl-20260102`, `log.jsonl.1.gz`. */
-const isPartName = (path: string, of: string): boolean =>
+export const isPartName = (path: string, of: string): boolean =>
   dirname(path) === dirname(of) &&
   basename(path).startsWith(basename(of)) &&
   /^[.\-_]\d[\w.-]*$/.test(basename(path).slice(basename(of).length));
+
+/** The steps that a log covers; undefined of one without a series. */
+function stepsOf(raw: RawLog): { readonly first: number; readonly last: number } | undefined {
+  const { step } = longest(raw) ?? {};
+  const [first, last] = [step?.at(0), step?.at(-1)];
+  return first === undefined || last === undefined ? undefined : { first, last };
+}
+
+/**
+ * Where a part belongs among pieces of one run: where the steps go on from the piece before it to it, and from it to the piece after it.
+ *
+ * @returns undefined where it overlaps them: then it is a run of its own
+ */
+function placeAmong(pieces: readonly RawLog[], part: RawLog): number | undefined {
+  const steps = stepsOf(part);
+  if (steps === undefined) return undefined;
+  for (let k = pieces.length; k >= 0; k--) {
+    const [before, after] = [pieces[k - 1], pieces[k]].map((one) => one && stepsOf(one));
+    const follows = k === 0 || (before !== undefined && before.last < steps.first);
+    const precedes = k === pieces.length || (after !== undefined && after.first > steps.last);
+    if (follows && precedes) return k;
+  }
+  return undefined;
+}
+
+const hasSeriesOf = (a: RawLog, b: RawLog): boolean => longest(a)?.name === longest(b)?.name;
 
 export class Rotations {
   /** What each file held at the last look. */
@@ -56,6 +82,7 @@ export class Rotations {
       if (moved === undefined && !shrank) continue;
       this.history.set(path, [...(this.history.get(path) ?? []), moved?.[1] ?? before]);
     }
+    this.takeUnseenParts(now);
     const parts = new Set<string>();
     for (const [path, pieces] of this.history)
       for (const [other, raw] of now) {
@@ -73,5 +100,22 @@ export class Rotations {
       }),
     );
     return { joined, parts };
+  }
+
+  /** Parts that were never seen under the name of their log: rotated before the watch began, or twice between two looks. */
+  private takeUnseenParts(now: ReadonlyMap<string, RawLog>): void {
+    for (const [path, current] of now) {
+      const candidates = [...now].filter(([other]) => isPartName(other, path));
+      for (const [, raw] of candidates.sort(
+        ([, a], [, b]) => (stepsOf(b)?.last ?? 0) - (stepsOf(a)?.last ?? 0),
+      )) {
+        const own = this.history.get(path) ?? [];
+        if (own.some((piece) => continues(piece, raw)) || !hasSeriesOf(current, raw)) continue;
+        const place = placeAmong([...own, current], raw);
+        // After the current content nothing was rotated away.
+        if (place === undefined || place > own.length) continue;
+        this.history.set(path, [...own.slice(0, place), raw, ...own.slice(place)]);
+      }
+    }
   }
 }

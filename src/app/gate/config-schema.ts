@@ -127,6 +127,13 @@ export const configSchema = z
     offline: z.boolean().optional().meta({
       description: 'true: refuse URLs, so that nothing is sent anywhere (as --offline)',
     }),
+    notify: z
+      .partialRecord(z.enum(['slack', 'webhook', 'pagerduty']), z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/))
+      .optional()
+      .meta({
+        description:
+          'names of the environment variables that hold the address or key of a channel of `watch --notify`; never the address itself',
+      }),
     acceptGuess: z.boolean().optional().meta({
       description:
         'judge a text whose loss was found by its numbers alone (default false: the gate is inconclusive over it)',

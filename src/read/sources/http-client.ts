@@ -23,6 +23,8 @@ export type HeadersFor = (url: URL) => Promise<Readonly<Record<string, string>>>
 
 export interface HttpRequest {
   readonly url: URL;
+  /** Sent by POST; without one the request is a GET. */
+  readonly body?: string;
   /** Sent to every host. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent only to the origin (scheme, host and port) of `url`, never to one that it redirects to. */
@@ -55,7 +57,7 @@ const publicLookup: LookupFunction = (host, options, done) => {
 const OWN_NETWORK = 'it is an address of the machine’s own network';
 
 function once(
-  url: URL,
+  { url, body }: Pick<HttpRequest, 'url' | 'body'>,
   headers: Readonly<Record<string, string>>,
   { idle = 30_000, publicOnly = false, signal }: SourceOptions,
 ): Promise<HttpAnswer> {
@@ -67,15 +69,20 @@ function once(
     const sent = send(
       url,
       {
-        method: 'GET',
-        headers: { 'accept-encoding': 'identity', 'user-agent': 'clippy-diag', ...headers },
+        method: body === undefined ? 'GET' : 'POST',
+        headers: {
+          'accept-encoding': 'identity',
+          'user-agent': 'clippy-diag',
+          ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
+          ...headers,
+        },
         timeout: idle,
         // A connection of its own: an idle one that the server closed would cost a repetition.
         agent: false,
         ...(publicOnly ? { lookup: publicLookup } : {}),
         ...(signal === undefined ? {} : { signal }),
       },
-      (body) => resolve({ status: body.statusCode ?? 0, headers: body.headers, body }),
+      (answer) => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer }),
     );
     sent.on('timeout', () => sent.destroy(new Interrupted(`no byte for ${idle / 1000} s`)));
     sent.on('error', (error: NodeJS.ErrnoException) => {
@@ -83,7 +90,7 @@ function once(
         reject(diagError('source-refused', { url: shownUrl(url), reason: OWN_NETWORK }));
       else reject(signal?.aborted === true ? error : new Interrupted(error.code ?? error.message));
     });
-    sent.end();
+    sent.end(body);
   });
 }
 
@@ -107,15 +114,16 @@ function redirected(from: URL, to: string): URL {
   return url;
 }
 
-/** One request with its redirects; headers that are secret go to the first origin alone. */
+/** One request with its redirects; headers that are secret go to the first origin alone. A POST is not redirected. */
 async function follow(
-  { url, headers = {}, secret }: HttpRequest,
+  { url, body, headers = {}, secret }: HttpRequest,
   options: SourceOptions,
 ): Promise<HttpAnswer> {
+  if (body !== undefined) return once({ url, body }, { ...headers, ...(await secret?.(url)) }, options);
   let at = url;
   for (let hops = 0; hops <= MOST_REDIRECTS; hops++) {
     const own = at.origin === url.origin && secret !== undefined ? await secret(at) : {};
-    const answer = await once(at, { ...headers, ...own }, options);
+    const answer = await once({ url: at }, { ...headers, ...own }, options);
     const { location } = answer.headers;
     if (!REDIRECTS.has(answer.status) || location === undefined) return answer;
     answer.body.destroy();
@@ -126,6 +134,12 @@ async function follow(
     reason: `it redirects more than ${MOST_REDIRECTS} times`,
   });
 }
+
+/** One request by POST, which is not repeated and follows no redirect. @throws what Node throws, without the address */
+export const post = (
+  { headers = {}, ...request }: Omit<HttpRequest, 'secret'>,
+  options: SourceOptions,
+): Promise<HttpAnswer> => once(request, headers, options);
 
 /** Milliseconds to wait before a repetition. */
 function pauseBefore(attempt: number, backoff: number, retryAfter: string | undefined): number {

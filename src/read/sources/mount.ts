@@ -2,11 +2,11 @@
  * URLs among paths: each becomes a file or folder of a private temporary folder, which fetches its bytes when a reader asks for
  * them (docs/adr/0020-sources.md). What is shown afterwards names the URL again.
  */
-import { join, sep } from 'node:path';
-import { DiagError, diagError } from '../../model/errors.ts';
+import { join } from 'node:path';
+import { type DiagError, diagError } from '../../model/errors.ts';
 import { isUrl, withoutEndSlashes } from '../../model/url.ts';
 import { makeSpool, type Spool, type SpoolFile, type SpoolLimits } from '../bytes/spool.ts';
-import { lies } from './ranged.ts';
+import { fileName, renamed, safeName } from './names.ts';
 import { sourceOf } from './registry.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
@@ -28,27 +28,6 @@ interface Opened {
   readonly source: Source;
   readonly entry: RemoteEntry;
   readonly file: SpoolFile;
-}
-
-/** A name that a server gives, as a path below the folder of its URL. @throws source-answer */
-function safeName(name: string, shown: string): string {
-  const parts = name.split('/');
-  const bad = parts.some(
-    (part) =>
-      part === '' || part === '.' || part === '..' || /[\\\0:]/.test(part) || Buffer.byteLength(part) > 250,
-  );
-  if (bad || name.length > 2000) throw lies(shown, `"${name.slice(0, 100)}" is no name of a file`);
-  return join(...parts);
-}
-
-/** The last part of a URL, as the name of a file. */
-function fileName(shown: string): string {
-  const last = withoutEndSlashes(shown).split('/').at(-1) ?? '';
-  let name = last;
-  try {
-    name = decodeURIComponent(last);
-  } catch {}
-  return /^[^\\/\0:]{1,200}$/.test(name) && name !== '.' && name !== '..' ? name : 'file';
 }
 
 async function mountOne(source: Source, at: string, spool: Spool, opened: Opened[]): Promise<string> {
@@ -128,35 +107,4 @@ export async function mountSources(
     },
     close,
   };
-}
-
-/** Temporary paths in a text, replaced by their URLs. */
-function renamedText(text: string, names: readonly (readonly [string, string])[], folder: string): string {
-  if (!text.includes(folder)) return text;
-  let result = text;
-  for (const [path, url] of names)
-    result = result.split(path).reduce((before, after) => {
-      const rest = sep === '/' || !after.startsWith(sep) ? after : after.replaceAll(sep, '/');
-      return before + url + rest;
-    });
-  return result;
-}
-
-function renamed(value: unknown, names: readonly (readonly [string, string])[], folder: string): unknown {
-  const again = (one: unknown): unknown => renamed(one, names, folder);
-  if (typeof value === 'string') return renamedText(value, names, folder);
-  if (value instanceof DiagError)
-    return new DiagError(
-      value.code,
-      again(value.message) as string,
-      value.exitCode,
-      again(value.where) as typeof value.where,
-      again(value.hint) as typeof value.hint,
-      value.cause,
-    );
-  if (Array.isArray(value)) return typeof value[0] === 'number' ? value : value.map(again);
-  if (value instanceof Map) return new Map([...value].map(([key, one]) => [again(key), again(one)]));
-  if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [again(key), again(one)]));
-  return value;
 }

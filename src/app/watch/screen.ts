@@ -4,7 +4,6 @@
  */
 import { Ansis } from 'ansis';
 import { decidingSeries } from '../../model/deciding-series.ts';
-import { durationText } from '../../model/duration.ts';
 import { formatCount, formatNumber } from '../../model/format-number.ts';
 import { inertButColours, inertName, inertOutput } from '../../model/inert-text.ts';
 import type { Report, RunReport } from '../../model/report.ts';
@@ -19,8 +18,9 @@ import { shortNames } from '../../report/short-names.ts';
 import { renderTerminal } from '../../report/terminal.ts';
 import { textWidth } from '../../report/text-width.ts';
 import { startOf } from '../../report/wrap.ts';
+import { durationText } from '../../model/duration.ts';
+import { rateText } from '../cli/duration.ts';
 import { type Stall, stallWords } from '../engine/watch-alerts.ts';
-import { rateText } from './duration.ts';
 
 /** What is known of the watched run besides its report. */
 export interface WatchPace {
@@ -71,7 +71,7 @@ function badRuns(
 ): { readonly heading: string; readonly lines: readonly BadRun[] } {
   const silent = new Map(stalls.map((stall) => [stall.run, stall]));
   const all = worstFirst(report);
-  /** A warning beside a healthy loss is no reason to look at this run among many. */
+  /** A warning next to a healthy loss is no reason to look at this run among many. */
   const moodOf = ({ answer }: Answered): Mood => (answer.title === HEALTHY_TITLE ? 'good' : answer.mood);
   const line = (one: Answered): BadRun => {
     const { run, answer } = one;
@@ -98,7 +98,7 @@ function badRuns(
   };
 }
 
-/** An alert as the screen tells it. */
+/** An alert as the screen shows it. */
 export interface WatchAlert {
   readonly run: string;
   readonly message: string;
@@ -259,7 +259,7 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
   return { lines: asLines(lines), scrollMost, page: Math.max(1, page) };
 }
 
-/** Lines as a terminal draws them over what stands there, without a flicker; one that is too long is cut, not broken. */
+/** Lines as a terminal draws them over what is there, without a flicker; one that is too long is cut, not broken. */
 export const drawn = (lines: readonly string[]): string =>
   `\u001b[?7l\u001b[H\u001b[J${lines.join('\r\n')}\u001b[?7h`;
 

@@ -1,11 +1,11 @@
 /** A terminal that a watcher draws on: in place, by the keyboard where there is one, and left as it was found. */
 import type { Report } from '../../model/report.ts';
 import { renderBrief } from '../../report/brief.ts';
+import type { CommandIo } from '../cli/command.ts';
+import { rowsOf } from '../cli/page.ts';
+import { terminalOptions } from '../cli/terminal-options.ts';
 import type { Stall } from '../engine/watch-alerts.ts';
-import type { CommandIo } from './command.ts';
-import { rowsOf } from './page.ts';
-import { terminalOptions } from './terminal-options.ts';
-import { afterKeys, drawn, type WatchAlert, type WatchPace, watchScreen } from './watch-screen.ts';
+import { afterKeys, drawn, type WatchAlert, type WatchPace, watchScreen } from './screen.ts';
 
 /** The other screen of a terminal, on which nothing scrolls away, without a cursor. */
 const OPEN = '\u001b[?1049h\u001b[?25l';

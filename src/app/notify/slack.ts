@@ -1,0 +1,16 @@
+/** Slack, by an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
+import { type Channel, postJson } from './channel.ts';
+import { bodyOf, headlineOf } from './message.ts';
+
+/** Slack takes `<…>` for links and mentions; these three characters are escaped by its rules. */
+const escaped = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+
+export const slack = (address: string): Channel => ({
+  name: 'slack',
+  send: (message) => {
+    const body = bodyOf(message).trimEnd().replaceAll('```', "'''");
+    const text = `${escaped(headlineOf(message)).replaceAll('```', "'''")}\n\`\`\`${escaped(body)}\`\`\``;
+    return postJson(address, { text });
+  },
+});

@@ -1,0 +1,195 @@
+/** A watch from its first look to its last: what each look finds reaches the screen, the alerts, the channels and the metrics. */
+import { EXIT, type ExitCode, worstExitCode } from '../../model/errors.ts';
+import { inertName } from '../../model/inert-text.ts';
+import type { Report } from '../../model/report.ts';
+import type { CommandIo } from '../cli/command.ts';
+import { exitCodeOf } from '../engine/exit-code.ts';
+import {
+  type Alert,
+  type AlertSettings,
+  type AlertState,
+  type Stall,
+  updateAlerts,
+} from '../engine/watch-alerts.ts';
+import { NO_PACE, updatePace } from '../engine/watch-pace.ts';
+import type { Delivery } from '../notify/delivery.ts';
+import { headlineOf, messageOf } from '../notify/message.ts';
+import { metricsOf, type Watched } from '../notify/metrics.ts';
+import type { MetricsSink } from '../notify/metrics-sink.ts';
+import { writeState } from './alert-file.ts';
+import type { Place } from './place.ts';
+import { watchLine } from './screen.ts';
+import { growingOf, stallsOf, timesOfWriting } from './stalls.ts';
+import type { WatchingScreen } from './watching-screen.ts';
+
+/** Reading may take this share of the time: a log that takes four seconds to read is looked at every forty. */
+const READING_SHARE = 0.1;
+/** A look that takes no longer than this, in milliseconds, is repeated so soon that an event is reported within ten seconds. */
+const SHORT_LOOK = 3000;
+const SOON = 9500;
+
+/** Milliseconds to wait after a look that took so many. An event right after its start is reported at the end of the next one. */
+function pauseAfter(took: number, interval: number): number {
+  const calm = took / READING_SHARE;
+  const soon = took <= SHORT_LOOK ? Math.max(took, SOON - 2 * took) : calm;
+  return Math.max(interval, Math.min(calm, soon));
+}
+
+export interface SessionOptions {
+  readonly place: Place;
+  readonly stateFile: string;
+  readonly state: AlertState;
+  readonly alerts: AlertSettings;
+  /** Seconds; undefined where stalls are not looked for, and where it never ends by itself. */
+  readonly stall: number | undefined;
+  readonly idleExit: number | undefined;
+  readonly exitOn: readonly string[];
+  /** Seconds between two looks. */
+  readonly interval: number;
+  readonly json: boolean;
+  readonly screen: WatchingScreen | undefined;
+  readonly delivery: Delivery;
+  readonly sinks: readonly MetricsSink[];
+  readonly stop: AbortSignal;
+  readonly io: CommandIo;
+}
+
+export interface SessionEnd {
+  readonly code: ExitCode;
+  /** Whether it ended because nothing was written. */
+  readonly idle: boolean;
+  /** Why it ended, to be said. */
+  readonly why?: string;
+}
+
+export class WatchSession {
+  private report: Report | undefined;
+  private paces = NO_PACE;
+  private state: AlertState;
+  private stalls: readonly Stall[] = [];
+  private readonly raised = new Map<string, number>();
+  private readonly began: number;
+  /** Milliseconds: the last look that found something new. */
+  private changed: number;
+
+  constructor(private readonly options: SessionOptions) {
+    this.state = options.state;
+    this.began = options.io.now();
+    this.changed = this.began;
+  }
+
+  /** Looks until it is stopped or something ends it. @throws what makes the log unreadable */
+  async run(): Promise<SessionEnd> {
+    const { stop, io, screen, interval, exitOn, idleExit } = this.options;
+    while (!stop.aborted && io.unwrittenCode() === EXIT.done) {
+      const started = io.now();
+      const now = await this.look();
+      const fatal = this.report?.runs.find(({ verdict }) => exitOn.includes(verdict.class));
+      if (fatal !== undefined)
+        return {
+          code: EXIT.gateFailed,
+          idle: false,
+          why: `ended by --exit-on ${fatal.verdict.class}: ${inertName(fatal.id)}`,
+        };
+      if (idleExit !== undefined && now - this.changed >= idleExit * 1000)
+        return { code: EXIT.done, idle: true };
+      const pause = pauseAfter(now - started, interval * 1000);
+      await (screen === undefined ? io.sleep(pause, stop) : screen.during(pause, stop));
+    }
+    return { code: EXIT.done, idle: false };
+  }
+
+  /** Sends what still waits, and makes the report that `analyze` makes. */
+  async finish(): Promise<{ readonly report: Report; readonly code: ExitCode }> {
+    const report = await this.options.place.finish();
+    return { report, code: exitCodeOf(report) };
+  }
+
+  /** Tries once more to send what no server took. */
+  async flush(): Promise<void> {
+    await this.send(true);
+  }
+
+  private async look(): Promise<number> {
+    const { place, io, stall, alerts, screen, json } = this.options;
+    const latest = await place.look();
+    const now = io.now();
+    if (latest !== undefined) {
+      this.changed = now;
+      const written = await timesOfWriting(latest);
+      this.paces = updatePace(this.paces, latest.runs, (run) => written.get(run.id) ?? now, now);
+      this.report = latest;
+    }
+    const runs = this.report?.runs ?? [];
+    this.stalls = stall === undefined ? [] : stallsOf(this.paces, runs, place.path, stall, this.began, now);
+    const growing = growingOf(this.paces, this.stalls);
+    const next = updateAlerts(this.state, runs, alerts, now, this.stalls, growing);
+    await this.remember(next.state, next.raised.length + next.ended.length > 0);
+    await this.tell(next.raised, next.ended, now);
+    await screen?.saw(this.report, this.paces.pace, this.stalls);
+    if (latest !== undefined && screen === undefined && !json)
+      await io.print(watchLine(latest, this.paces.pace, this.stalls));
+    await this.measure(now);
+    return now;
+  }
+
+  /** Remembered before it is sent: an alert that is sent twice after a crash is worse than a late one. */
+  private async remember(state: AlertState, changed: boolean): Promise<void> {
+    if (changed || state.alerts.length !== this.state.alerts.length)
+      await writeState(this.options.stateFile, state);
+    this.state = state;
+  }
+
+  private async tell(raised: readonly Alert[], ended: readonly Alert[], now: number): Promise<void> {
+    const { place, screen, io, delivery } = this.options;
+    const messages = [
+      ...raised.map((alert) => messageOf('begin', alert, place.path, this.report)),
+      ...ended.map((alert) => messageOf('end', alert, place.path, this.report)),
+    ];
+    for (const message of messages) {
+      const { alert, event } = message;
+      if (event === 'begin') this.raised.set(alert.class, (this.raised.get(alert.class) ?? 0) + 1);
+      // On a screen it has a line of its own.
+      if (screen === undefined)
+        await io.remark(`${event === 'begin' ? 'alert: ' : ''}${headlineOf(message)}`);
+      delivery.add(message);
+      screen?.told({
+        ...alert,
+        message: event === 'end' ? `over: ${alert.message}` : alert.message,
+        at: now,
+      });
+    }
+    await this.send(false);
+  }
+
+  private async send(last: boolean): Promise<void> {
+    const { screen, io, delivery } = this.options;
+    const now = io.now();
+    for (const { channel, reason, again, message } of await delivery.send(now, last)) {
+      const words = `${channel} failed: ${inertName(reason)}${again ? '; sent again later' : ''}`;
+      if (screen === undefined) await io.remark(words);
+      else screen.told({ ...message.alert, message: `${message.alert.message} (${words})`, at: now });
+    }
+  }
+
+  private async measure(now: number): Promise<void> {
+    const { sinks, io } = this.options;
+    if (sinks.length === 0) return;
+    const watched: Watched = {
+      report: this.report,
+      paces: this.paces,
+      stalls: this.stalls,
+      raised: this.raised,
+      now,
+    };
+    const families = metricsOf(watched);
+    for (const sink of sinks) {
+      const said = await sink.write(families, this.began, now);
+      if (said !== undefined) await io.remark(said);
+    }
+  }
+}
+
+/** The worse of two codes, where a signal may have come between. */
+export const endCode = (code: ExitCode, { code: own }: Pick<SessionEnd, 'code'>): ExitCode =>
+  worstExitCode(code, own);
