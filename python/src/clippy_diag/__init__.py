@@ -3,10 +3,12 @@
 `clippy_diag.torch`, `.huggingface`, `.lightning`, `.accelerate`, `.keras` and `.jax` have the recorders.
 `audit` and `assert_clean` check that every recorded step did what its code declares.
 `preflight` says before a run which learning rate is too high.
+`rerun` runs the steps of a capture again inside the training's own launcher, once for each remedy.
 """
 
 from .auditing import AuditFailed, assert_clean, audit
 from .frameworks import preflight
+from .rerunning import rerun
 
 __version__ = "0.2.0"
-__all__ = ["AuditFailed", "__version__", "assert_clean", "audit", "preflight"]
+__all__ = ["AuditFailed", "__version__", "assert_clean", "audit", "preflight", "rerun"]

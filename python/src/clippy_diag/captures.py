@@ -188,9 +188,9 @@ def free_space(folder: str | Path) -> int | None:
     return None
 
 
-def read_raw(path: str | Path, prefix: str = "") -> dict[str, tuple[str, np.ndarray]]:
-    """Tensors of a safetensors file whose name starts with `prefix`: safetensors' name of the type, and the words in
-    the tensor's shape (bfloat16 as `<u2`, the 8-bit floats as bytes).
+def read_raw(path: str | Path, prefix: str = "", exact: bool = False) -> dict[str, tuple[str, np.ndarray]]:
+    """Tensors of a safetensors file whose name starts with `prefix`, or is it where `exact`: safetensors' name of the type,
+    and the words in the tensor's shape (bfloat16 as `<u2`, the 8-bit floats as bytes).
 
     Raises ValueError for a file that is cut short or whose header is none.
     """
@@ -202,7 +202,7 @@ def read_raw(path: str | Path, prefix: str = "") -> dict[str, tuple[str, np.ndar
         start = file.tell()
         tensors = {}
         for name, entry in json.loads(text).items():
-            if name == "__metadata__" or not name.startswith(prefix):
+            if name == "__metadata__" or not name.startswith(prefix) or (exact and name != prefix):
                 continue
             begin, end = entry["data_offsets"]
             file.seek(start + begin)

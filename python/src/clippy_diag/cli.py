@@ -68,7 +68,12 @@ def _usage(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Runs the command line with this process's arguments and its exit code. Exits 2 where Node or the bundle is missing."""
+    """Runs the command line with this process's arguments and its exit code. Exits 2 where Node or the bundle is missing.
+    `rerun` needs neither: it launches trainings in Python."""
+    if sys.argv[1:2] == ["rerun"]:
+        from .rerunning import main as rerun
+
+        raise SystemExit(rerun(sys.argv[2:]))
     if not program().exists():
         _usage(
             "clippy-diag: this install has the recorders and no command line; run `npm ci && npm run build:wheel` in the"

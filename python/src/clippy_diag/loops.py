@@ -186,7 +186,7 @@ def run_loops(
     a_step = (time.monotonic() - began) / found["steps"]
     if capture.manifest.get("gradients") == "after-trigger":
         _complete(capture, trainer, recorded)
-    onset = _onset(capture)
+    onset = onset_of(capture)
     at_start = _batch_losses(capture, trainer) if onset is not None else []
     unlike = _unlike(capture, at_start, onset)
     references = _references(capture, onset, unlike)
@@ -375,12 +375,12 @@ def choose_arms(
     elif "skip-batches" in wanted and unlike:
         found.append(Arm({"kind": "skip-batches", "steps": list(unlike)}, skip=unlike))
     if "learning-rate" in wanted:
-        before = _rates(capture.steps[0])
-        if any(now > 1.05 * then for entry in capture.steps for now, then in zip(_rates(entry), before)):
+        before = rates_of(capture.steps[0])
+        if any(now > 1.05 * then for entry in capture.steps for now, then in zip(rates_of(entry), before)):
             found.append(
                 Arm(
                     {"kind": "learning-rate", "of": "before", "learningRate": before[0]},
-                    rate=lambda entry: [then / now if now else 1.0 for now, then in zip(_rates(entry), before)],
+                    rate=lambda entry: [then / now if now else 1.0 for now, then in zip(rates_of(entry), before)],
                 )
             )
         for factor in (0.5, 0.1):
@@ -410,22 +410,23 @@ def _earlier_batches(capture: Capture, unlike: Sequence[int]) -> Arm:
 
 
 def _times(factor: float) -> Callable[[Mapping[str, Any]], Sequence[float]]:
-    return lambda entry: [factor] * len(_rates(entry))
+    return lambda entry: [factor] * len(rates_of(entry))
 
 
-def _rates(entry: Mapping[str, Any]) -> list[float]:
+def rates_of(entry: Mapping[str, Any]) -> list[float]:
+    """The learning rate of each parameter group at a step."""
     return [entry["learningRate"], *entry.get("groupLearningRates", [])]
 
 
-def _onset(capture: Capture) -> int | None:
+def onset_of(capture: Capture) -> int | None:
     """The first step of the worst incident that begins in the recorded steps, or None."""
-    before = _before(capture)
+    before = losses_before(capture)
     losses = before + [number_back(entry["loss"]) for entry in capture.steps]
     leading = worst([one for one in judge_losses(losses) if one.onset >= len(before)])
     return None if leading is None else int(capture.steps[leading.onset - len(before)]["step"])
 
 
-def _before(capture: Capture) -> list[float]:
+def losses_before(capture: Capture) -> list[float]:
     """Losses of the run before the first recorded step."""
     first = capture.steps[0]["step"]
     history = capture.manifest.get("history") or {"steps": [], "loss": []}
@@ -460,7 +461,7 @@ def _unlike(capture: Capture, at_start: Sequence[float], onset: int | None) -> l
         return []
     steps = [entry["step"] for entry in capture.steps]
     own = [number_back(entry["loss"]) for entry in capture.steps if entry["step"] < onset - 1]
-    known = [loss for step, loss in zip(steps, at_start) if step < onset - 1] + (_before(capture) + own)[-USUAL:]
+    known = [loss for step, loss in zip(steps, at_start) if step < onset - 1] + (losses_before(capture) + own)[-USUAL:]
     usual = [loss for loss in known if math.isfinite(loss)]
     if len(usual) < 4:
         return []

@@ -39,6 +39,7 @@ from .captures import (
     write_json,
 )
 from .entries import changed_only
+from .joining import Joining
 from .messages import describe, tell, warn, warnings_are_no_errors
 from .options import Budget, bytes_of, deprecated
 from .triggers import LOOKED_EVERY, Watch, asked_by_file, not_finite
@@ -161,7 +162,7 @@ class Recording:
     describe      gives the manifest's framework, optimizer, parameters, … and `groupKeys`, the keys of `Step.rates` in order
     every, after  K, and the number of steps recorded after the incident
     memory, disk  budgets: text such as "2GB", or bytes
-    batches       whether steps come with batches, from which gradients can be computed again
+    part          whether this is another rank than the first of several that record together: it says nothing of its own
     """
 
     def __init__(
@@ -174,11 +175,18 @@ class Recording:
         memory: Budget = "2GB",
         disk: Budget = "20GB",
         max_captures: int = 3,
+        part: bool = False,
     ) -> None:
         if every < 1 or after < 0:
             raise ValueError(f"clippy-diag: every={every} must be at least 1 and after={after} at least 0")
         self.folder = Path(folder)
         self.describe = describe
+        self.part = part
+        #: Makes what takes in the parts of the other ranks when a capture opens; None without other ranks.
+        self.join: Callable[[dict[str, Any]], Joining] | None = None
+        #: Whether requests and alarms wait until all ranks know of them (`unshared`, `agree`).
+        self.shared = False
+        self._unshared: tuple[str | None, str | None] = (None, None)
         #: Members of status.json beside the recording's own.
         self.also_said: Callable[[], Mapping[str, Any]] = dict
         self.every, self.after, self.max_captures = every, after, max_captures
@@ -292,7 +300,7 @@ class Recording:
         # A batch that is a little larger, or the optimizer's state that came late, is no news; another way to record is.
         if first or said != self._plan_said:
             self._plan_said = said
-            tell(f"recording for {self.folder}: {text}")
+            self._tell(f"recording for {self.folder}: {text}")
             free = free_space(self.folder)
             if free is not None and free < min(disk, self.disk):
                 self._problem(
@@ -397,7 +405,27 @@ class Recording:
 
     def request(self, reason: str = "requested") -> None:
         """Writes a capture at the next step, incident or not."""
-        self._wanted = reason
+        if self.shared:
+            self._unshared = reason, self._unshared[1]
+        else:
+            self._wanted = reason
+
+    def unshared(self) -> tuple[str | None, str | None]:
+        """The request and the alarm of this rank that the others have not heard of; each is given once."""
+        found, self._unshared = self._unshared, (None, None)
+        return found
+
+    def agree(self, request: str | None, alarm: str | None) -> None:
+        """What all ranks know by now: the next step that `begin` announces opens a capture on each of them."""
+        self._wanted, self._alarm = request or self._wanted, alarm or self._alarm
+
+    def earlier_losses(self) -> list[tuple[int, float]]:
+        """Losses that an earlier process left, until the first step."""
+        return list(self._earlier or ())
+
+    def go_on_from(self, losses: list[tuple[int, float]]) -> None:
+        """The losses of an earlier process, as the first rank knows them."""
+        self._earlier = losses
 
     def begin(self, step: int, loss: float) -> None:
         """A step starts: its loss is judged before anything of it is copied. Raises what kept a snapshot from the disk."""
@@ -428,7 +456,9 @@ class Recording:
 
     def alarm(self, reason: str) -> None:
         """The step that `begin` announced, or the one that it announces next, is an incident for a reason of its own."""
-        if self._judged > self._kept_losses:
+        if self.shared:
+            self._unshared = self._unshared[0], self._unshared[1] or reason
+        elif self._judged > self._kept_losses:
             self._incident = self._incident or reason
         else:
             self._alarm = reason
@@ -636,6 +666,8 @@ class Recording:
         self._ring.clear()
         self._skips.clear()
         self._open = opened = OpenCapture(target, manifest, keys, self.after, incident)
+        if self.join is not None:
+            opened.joining = self.join(manifest)
         self.captures.append(str(target))
         self._remember(step, reason, str(target))
         joined: dict[str, Array] = {}
@@ -856,8 +888,13 @@ class Recording:
             if len(self.problems) == MOST_PROBLEMS:
                 what = "further problems are not listed"
             self.problems.append(what)
-        warn(what, stacklevel=3)
+        if not self.part:
+            warn(what, stacklevel=3)
         self._write_status("recording")
+
+    def _tell(self, text: str) -> None:
+        if not self.part:
+            tell(text)
 
     def _remember(self, step: int, reason: str, capture: str | None) -> None:
         if len(self._incidents) < MOST_INCIDENTS or capture is not None:
@@ -871,7 +908,7 @@ class Recording:
                 why = "no step that was taken is in memory"
             self._problem(f"an incident at step {step} was not captured ({reason}): {why}")
         else:
-            tell(f"step {step}: {reason}; the steps around it go to {capture}")
+            self._tell(f"step {step}: {reason}; the steps around it go to {capture}")
         self._write_status("recording")
 
     def status(self, state: State) -> Status:
@@ -893,7 +930,7 @@ class Recording:
         }
 
     def _write_status(self, state: State) -> None:
-        if self._another_writes:
+        if self._another_writes or (self.part and self.stopped is None):
             return
         if os.getpid() != self._pid:
             return
@@ -945,9 +982,9 @@ class Recording:
         if self.planned or self.stopped:
             self._write_status("closed")
         for text in [*([f"recording stopped early: {self.stopped}"] if self.stopped else []), *self.problems]:
-            tell(text)
+            self._tell(text)
         if self.captures:
-            tell(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
+            self._tell(f"captures: {', '.join(self.captures)}; read them with: clippy-diag analyze {self.captures[0]}")
 
 
 def plain_ids(batch_id: Any) -> int | str | list[int | str]:
@@ -1058,8 +1095,8 @@ class Controls:
 
     @property
     def captures(self) -> list[str]:
-        """Folders of the captures that were written, in order."""
-        return list(self._own.captures)
+        """Folders of the captures that were written, in order; on another rank than the first of several, none."""
+        return [] if self._own.part else list(self._own.captures)
 
     @property
     def problems(self) -> list[str]:

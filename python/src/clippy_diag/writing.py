@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from .captures import INITIAL, MANIFEST, Array, Source, size_of, write_fetched, write_json, write_tensors
+from .joining import Joining
 
 #: The loop waits for the disk no longer than this in all, seconds per capture.
 PATIENCE = 0.8
@@ -46,6 +47,8 @@ class OpenCapture:
         self.last: Mapping[str, Any] | None = None
         #: Why nothing more is written, or None.
         self.broken: str | None = None
+        #: Takes in the parts of the other ranks, on the first of several.
+        self.joining: Joining | None = None
 
     def begin(
         self, snapshot: Snapshot, joined: dict[str, Array], files: Mapping[str, Any], copies: Mapping[str, str]
@@ -54,7 +57,12 @@ class OpenCapture:
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         initial = self.path / INITIAL
-        if snapshot.spilled is None:
+        if self.joining is not None:
+            own = {**joined, **snapshot.tensors} if snapshot.spilled is None else snapshot.spilled
+            self.written += self.joining.initial(initial, own)
+            if snapshot.spilled is not None:
+                snapshot.spilled.unlink()
+        elif snapshot.spilled is None:
             self.written += write_tensors(initial, {**joined, **snapshot.tensors})
         else:
             shutil.move(str(snapshot.spilled), initial)
@@ -68,7 +76,11 @@ class OpenCapture:
         """A step's file first, then the manifest that names it. Does nothing once the capture is broken."""
         if self.broken is not None:
             return
-        self.written += write_tensors(self.path / entry["file"], tensors)
+        file = self.path / entry["file"]
+        if self.joining is None:
+            self.written += write_tensors(file, tensors)
+        else:
+            self.written += self.joining.step(file, entry, tensors)
         self.manifest["steps"].append(entry)
         if self.placed:
             write_json(self.path / MANIFEST, self.manifest, durable=False)
@@ -90,8 +102,10 @@ class OpenCapture:
 
     def end(self) -> None:
         """Nothing more comes."""
-        if self.placed and self.broken is None:
+        if self.placed and self.broken is None and not self.manifest.get("isPart"):
             write_json(self.path / MANIFEST, self.manifest)
+        if self.joining is not None:
+            self.joining.end()
 
     def salvage(self, why: str, lock: threading.RLock) -> bool:
         """Ends a capture that could not be written on. Its whole steps stay where the step of the incident is among

@@ -204,27 +204,31 @@ class _TorchTrainer:
         tree = entry.get("batch", self.capture.manifest.get("batch"))
         return leaves if tree is None else unflatten(tree, leaves)
 
-    def _random(self, file: Mapping[str, torch.Tensor]) -> bool:
-        found = False
+    def _random(self, file: Mapping[str, torch.Tensor], rank: int = 0) -> None:
+        """Sets the random state that a rank had before its forward pass."""
+        of_rank = f"rng/rank-{rank}/" if rank else "rng/"
         for name, state in file.items():
-            if name == "rng/cpu":
+            kind = name[len(of_rank) :] if name.startswith(of_rank) else ""
+            if kind == "cpu":
                 torch.set_rng_state(state)
-                found = True
-            elif name.startswith("rng/cuda/") and torch.cuda.is_available():
-                torch.cuda.set_rng_state(state, int(name.rsplit("/", 1)[1]))
-        return found
+            elif kind.startswith("cuda/") and torch.cuda.is_available():
+                torch.cuda.set_rng_state(state, int(kind.rsplit("/", 1)[1]))
 
-    def _loss_of(self, entry: Mapping[str, Any], batch: Any) -> torch.Tensor:
-        loss: torch.Tensor = called_loss(self.loss_fn, (self.called, batch), entry["step"], batch)
-        return loss.reshape(())
+    def _losses(self, entry: Mapping[str, Any], file: dict[str, torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The losses whose mean is that of the step, one after another: of each rank on its own batch, or the only one."""
+        batch = self._batch(entry, file)
+        batches = batch if self.capture.manifest.get("world", {}).get("batches") == "by-rank" else [batch]
+        for rank, one in enumerate(batches):
+            self._random(file, rank)
+            loss: torch.Tensor = called_loss(self.loss_fn, (self.called, one), entry["step"], one)
+            yield loss.reshape(()) / len(batches)
 
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""
         file = _tensors(self.capture.folder / entry["file"])
         buffers = [(buffer, buffer.detach().clone()) for buffer in self.model.buffers()]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            self._random(file)
-            value = float(self._loss_of(entry, self._batch(entry, file)))
+            value = sum(map(float, self._losses(entry, file)))
             for buffer, before in buffers:
                 buffer.copy_(before)
         return value
@@ -245,11 +249,12 @@ class _TorchTrainer:
         """One step of the training on a step's batch."""
         file = _tensors(self.capture.folder / entry["file"])
         self.model.zero_grad(set_to_none=True)
-        self._random(file)
-        loss = self._loss_of(entry, self._batch(entry, file))
         # What float16 rounds to nothing depends on the loss scale.
         scale = float(entry.get("scale", 1))
-        (loss * scale if scale != 1 else loss).backward()
+        loss = torch.zeros(())
+        for part in self._losses(entry, file):
+            (part * scale if scale != 1 else part).backward()
+            loss = part.detach().cpu() + loss
         for _, p in self.parameters:
             if scale != 1 and p.grad is not None:
                 p.grad /= scale

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..captures import Array, Source, model_files, size_of
+from ..captures import Array, Source, model_files, number, size_of
 from ..guarding import advice_entry, alarm_text
+from ..joining import Joining, part_folder
 from ..messages import describe
 from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
@@ -37,6 +38,8 @@ from . import words as names
 from .curvature import entries_of
 from .guard import Guard
 from .ledger import chosen as chosen_ledger
+from .planned import planned
+from .ranks import Kind, News, Ranks, alarm_number, emptied, kind_of, names_checksum
 from .step_records import StepRecords
 from .tracker import Tracker
 
@@ -107,6 +110,11 @@ class Recorder(Controls):
         options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
         given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
+        #: What `clippy_diag.rerun` wants of this process, or None.
+        self._planned = planned(self.optimizers)
+        if self._planned is not None:
+            path, old, ledger = self._planned.plan["scratch"], OldNames(), None
+            options["max_captures"] = 0
         self.model = names.plain_model(model)
         self.clipping = clipping_words(clipping)
         self.tracker = curvature if isinstance(curvature, Tracker) else None
@@ -117,6 +125,13 @@ class Recorder(Controls):
         self._owned: dict[str, torch.nn.Parameter] = {}
         self._trained: dict[str, tuple[Group, list[int]]] = {}
         self._own = Recording(path_of(path, old), self._describe, **options)
+        #: The ranks that record together; None for one rank, and for ranks that nothing here joins.
+        self.ranks: Ranks | None = None
+        #: Whether ranks other than the first write parts of a capture; None before the first step.
+        self._has_parts: bool | None = None
+        self._said_pieces = 0
+        #: The alarm of this rank in the step that comes, for people.
+        self._alarm_text: str | None = None
         self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS)
         self._own.also_said = self._records.status
         self._name_parameters()
@@ -135,15 +150,16 @@ class Recorder(Controls):
         self._rerun: dict[str, Any] = {}
         #: The step of one of several optimizers, as long as others may step on the same loss, and who did.
         self._shared: tuple[Step, set[int]] | None = None
-        #: Whether the model is trained on several ranks, each of which has a recorder that is called at every step.
-        self.parallel = type(model).__name__ == "DistributedDataParallel"
+        kind = kind_of(self.model, model, theirs)
+        if kind is not None:
+            self._record_with_others(kind)
         #: Whose loop it is, such as "transformers", so that advice is a line for it; None for the user's own.
         self.trainer: str | None = None
         #: The autocast that forward passes run under; callbacks of trainers that begin it inside of the model say so.
         self.autocast: dict[str, str] | None = None
         #: Whether batches go into captures; a tracker sees them anyway.
         self.keep_batches = True
-        refusal = _refusal(self.model, theirs, given, self._names)
+        refusal = _refusal(theirs, given, self._names)
         if refusal:
             self._own.stop(refusal)
         else:
@@ -151,7 +167,7 @@ class Recorder(Controls):
         self._mark = _ForwardMark(self)
         #: The module whose forward passes are seen: hooks of what is inside a compiled one run while it is traced only.
         self.watched = model if hasattr(model, "_orig_mod") else self.model
-        if self.watched is model or self.parallel:
+        if self.watched is model or type(model).__name__ == "DistributedDataParallel":
             self._watch_forward()
         #: Whether every optimizer says when it has taken a step, and the step whose checksums after it are to come.
         self._hears_steps = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self.optimizers)
@@ -159,12 +175,45 @@ class Recorder(Controls):
         for k, optimizer in enumerate(self.optimizers):
             if hasattr(optimizer, "register_step_post_hook"):
                 optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
-        self.ledger = chosen_ledger(ledger, ledger_every, self._own.folder, self.model, self.optimizers)
+        self.ledger = None
+        if self.ranks is None or not self.ranks.sharded:
+            self.ledger = chosen_ledger(ledger, ledger_every, path_of(path, old), self.model, self.optimizers)
+        elif ledger:
+            self._own.note("a ledger of shards is not written: it takes whole tensors")
         #: The last recorded step, and the optimizers whose step on it is still to come.
         self._unstepped: tuple[Step, set[int]] | None = None
         self.random_state: dict[str, Array] | None = None
         self._marked = False
         self.other_random: dict[str, Any] | None = None
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several ranks record together; each has a recorder that is called at every step. Callbacks of trainers that
+        wrap the model by themselves set it before the first step."""
+        return self.ranks is not None
+
+    @parallel.setter
+    def parallel(self, value: bool) -> None:
+        distributed = torch.distributed
+        if value and self.ranks is None and distributed.is_available() and distributed.is_initialized():
+            self._record_with_others("ddp")
+
+    def _record_with_others(self, kind: Kind) -> None:
+        """From here on this rank and the others open captures at the same steps."""
+        own, self.ranks = self._own, Ranks(kind)
+        own.shared = True
+        if self.ranks.rank:
+            own.folder, own.part = emptied(part_folder(own.folder, self.ranks.rank)), True
+        if not self.ranks.sharded:
+            return
+        unknown = self.ranks.know(self.model)
+        if unknown is not None:
+            own.stop(unknown)
+        left_out = {"a guard": self.guard, "a tracker": self.tracker, "curvature": self._loss_again}
+        for what, given in left_out.items():
+            if given is not None:
+                own.note(f"{what} needs whole parameters, and these are sharded: it is left out")
+        self.guard = self.tracker = self._loss_again = None
 
     def _note_what_loops_cannot_do(self) -> None:
         """What closed loops will refuse is said at the start, by name."""
@@ -203,11 +252,16 @@ class Recorder(Controls):
                   of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
         random_state = self.random_state if self._marked else None
-        value = self._value_of(loss)
+        value = self._value_of(loss, batch, scaler, only)
         self._own.attempt(
             step, lambda: value, self._take, only, step, loss, value, tasks or {}, batch, scaler, batch_id
         )
-        if self.ledger is not None and (not self.parallel or torch.distributed.get_rank() == 0):
+        if self._planned is not None:
+            leaves, _ = self._batch_of(batch, alone=True)
+            arrays = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
+            parameters = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+            self._planned.after_record(int(step), value, arrays, self.ranks, parameters)
+        if self.ledger is not None and (self.ranks is None or self.ranks.rank == 0):
             self.ledger.take(step, value, batch, batch_id, scaler, random_state)
 
     def close(self) -> None:
@@ -235,19 +289,73 @@ class Recorder(Controls):
 
     # ---- a step
 
-    def _value_of(self, loss: Any) -> float:
+    def _value_of(self, loss: Any, batch: Any, scaler: Any, only: Any) -> float:
         """The loss as a number, the mean over ranks; NaN where it is none. Ranks wait for each other here, so every rank comes
         here at every step, whether its recording has stopped or not."""
         try:
+            loss = loss.full_tensor() if hasattr(loss, "full_tensor") else loss
             value = float(torch.as_tensor(loss).detach())
         except Exception as error:
             value = math.nan
             self._own.stop(f"the loss is no number: {describe(error)}")
+        if self.ranks is None:
+            return value
         try:
-            return self._mean_over_ranks(value)
+            self._meet(self.ranks, self._news(self.ranks, value, batch, scaler, only))
+            return self.ranks.mean_loss()
         except Exception as error:
             self._own.stop(f"the losses of the ranks could not be joined: {describe(error)}")
             return value
+
+    def _meet(self, ranks: Ranks, news: News) -> None:
+        ranks.meet(news, next(self.model.parameters()).device)
+        if not ranks.met:
+            self._own.go_on_from(ranks.share(self._own.earlier_losses()))
+
+    def _news(self, ranks: Ranks, value: float, batch: Any, scaler: Any, only: Any) -> News:
+        """What this rank tells the others of a step. Never raises: they wait for it."""
+        news = News(value, stopped=1)
+        self._alarm_text = None
+        if self._own.stopped is not None:
+            return news
+        with self._own.guarded(), torch.no_grad():
+            owned = self._owned_now()
+            stepping = self.optimizers if only is None else [names.unwrapped(only)]
+            among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
+            broken = _not_finite(owned, among) if ranks.sharded or ranks.rank == 0 else []
+            scaled = scaler is not None and scaler.is_enabled()
+            if not scaled:
+                self._own.look_for_broken(broken, ("grad/",))
+            request, self._alarm_text = self._own.unshared()
+            leaves, _ = self._batch_of(batch, alone=True)
+            sizes = Sizes(0, 0, 0, 0)
+            if not self._own.planned or self._own.snapshot_due():
+                sizes = self._sizes(owned, leaves, self._snapshot(owned)[0])
+            news = News(
+                value,
+                requested=request is not None,
+                alarm=alarm_number(self._alarm_text),
+                skips=scaled and bool(broken),
+                has_batch=bool(leaves),
+                names=names_checksum([o.name for o in owned]),
+                **sizes._asdict(),
+            )
+        return news
+
+    def _agree(self, ranks: Ranks) -> bool:
+        """Takes up what the ranks said of the step; returns whether they record it."""
+        own, why = self._own, ranks.disagreement()
+        if why is not None:
+            own.stop(why)
+            return False
+        rank = ranks.first_with("requested")
+        own.agree(None if rank is None else f"requested on rank {rank}", self._alarm_text or ranks.alarm())
+        if self._has_parts is None:
+            self._has_parts = ranks.sharded or all(one.has_batch for one in ranks.news)
+            if self._has_parts and ranks.rank == 0:
+                parts = [part_folder(own.folder, other) for other in range(1, ranks.size)]
+                own.join = lambda manifest: Joining(parts, manifest, ranks.pieces, ranks.kind == "tp")
+        return True
 
     def _take(
         self, only: Any, step: int, loss: Any, value: float, tasks: Mapping[str, Any], batch: Any, *others: Any
@@ -272,10 +380,10 @@ class Recorder(Controls):
         stepping = self.optimizers if only is None else [names.unwrapped(only)]
         among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
         self._note_after_without_hook()
-        if not self.parallel and self._is_one_of_many():
+        ranks = self.ranks
+        if ranks is None and self._is_one_of_many():
             return
-        if self.parallel and torch.distributed.get_rank() != 0:
-            self._advice(step, batch, loss)  # a guard's check joins the ranks
+        if ranks is not None and not self._agree(ranks):
             return
         if not self._scaler_checked and scaler is None and any(_is_active_scaler(o) for o in gc.get_objects()):
             own.stop(
@@ -284,7 +392,11 @@ class Recorder(Controls):
             )
             return
         self._scaler_checked, self._shared = True, None
-        self._look_who_moved(step, among)
+        if ranks is not None and ranks.rank and not self._has_parts:
+            self._advice(step, batch, loss)  # a guard's check joins the ranks
+            return
+        if ranks is None or not ranks.sharded:
+            self._look_who_moved(step, among)
         if own.stopped is not None:
             return
         several = only is not None and len(self.optimizers) > 1
@@ -301,15 +413,18 @@ class Recorder(Controls):
                 for o in owned
                 if o.group[0] in among and o.parameter.grad is not None and not _finite(o.parameter.grad)
             ]
+            if ranks is not None and not broken and (rank := ranks.first_with("skips")) is not None:
+                broken = [f"a shard on rank {rank}"]
             if broken:
                 own.skip(Skip(step, value, float(scaler.get_scale()), broken))
                 self.random_state, self._marked = None, False
                 return
-        else:
+        elif ranks is None:
             own.look_for_broken(_not_finite(owned, among), ("grad/",))
         leaves, tree = self._batch_of(batch)
         joined = [o for o in owned if o.name not in self._trained]
-        self._trained.update((o.name, (o.group, list(o.parameter.shape))) for o in owned)
+        shape_of = (lambda p: list(p.shape)) if ranks is None else ranks.shape_of
+        self._trained.update((o.name, (o.group, shape_of(o.parameter))) for o in owned)
         if joined or not own.planned:
             snapshot, _ = self._snapshot(owned)
             self._plan(owned, leaves, snapshot)
@@ -320,7 +435,7 @@ class Recorder(Controls):
         kept: Snapshot | None = None
         if own.snapshot_due():
             sources, meta = self._snapshot(owned)
-            if own.outgrown(sum(source.nbytes for source in sources)):
+            if own.outgrown(sum(source.nbytes for source in sources) if ranks is None else ranks.sizes().snapshot):
                 self._plan(owned, leaves, sources)
                 if own.spills or own.gradients != "every-step":
                     own.restart()
@@ -328,13 +443,13 @@ class Recorder(Controls):
         tensors: dict[str, Array] = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
         with_gradients = own.gradients_due()
         waits: set[int] = set()
-        if with_gradients:
+        if with_gradients and self._holds_tensors:
             for o in owned:
                 steps = o.group[0] in among
                 if steps:
                     self._take_gradient(tensors, o, scale)
                 if own.parameters_due() or (steps and not o.formula):
-                    tensors[f"param/{o.name}"] = self._copy(o.parameter)
+                    tensors[f"param/{o.name}"] = self._copy(self._part_of(f"param/{o.name}", o.parameter, o.parameter))
                 if steps and not o.formula:
                     waits.add(o.group[0])
         if leaves and self.random_state is not None:
@@ -352,7 +467,9 @@ class Recorder(Controls):
         random = {name: array for name, array in tensors.items() if name.startswith("rng/")}
         records = self._records.entry(step, rates, batch_arrays, random, scale)
         held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in owned]
-        due = self._records.checksums_due(sum(o.parameter.numel() for o in owned), own.is_open)
+        # Checksums are those of whole tensors.
+        whole = ranks is None or (not ranks.sharded and self._holds_tensors)
+        due = whole and self._records.checksums_due(sum(o.parameter.numel() for o in owned), own.is_open)
         records.update(self._records.before(held, due and with_gradients))
         taken = Step(
             step,
@@ -365,10 +482,15 @@ class Recorder(Controls):
                 **self._batches.members(leaves, tree, batch_id),
                 **({} if advice is None else {"guard": advice}),
                 **records,
+                **({"ownLoss": number(ranks.news[ranks.rank].loss)} if ranks is not None and self._has_parts else {}),
             },
             kept,
             # The first snapshot holds all of them; a later one is no part of the state before the first step.
-            {f"param/{o.name}": self._copy(o.parameter) for o in joined}
+            {
+                f"param/{o.name}": self._copy(self._part_of(f"param/{o.name}", o.parameter, o.parameter))
+                for o in joined
+                if self._holds_tensors
+            }
             if kept is None or len(joined) < len(owned)
             else {},
             with_gradients,
@@ -378,6 +500,9 @@ class Recorder(Controls):
         self._to_sum = taken if due and with_gradients and self._hears_steps else None
         self._waiting = (taken, waits) if waits else None
         self._shared = (taken, among) if several and with_gradients else None
+        if ranks is not None and len(ranks.pieces) != self._said_pieces and own.part:
+            self._said_pieces = len(ranks.pieces)
+            own.amend("pieces", ranks.pieces_json())
         own.add(taken)
 
     def _look_who_moved(self, step: int, among: set[int]) -> None:
@@ -468,16 +593,30 @@ class Recorder(Controls):
             return
         if gradient.layout != torch.strided:
             gradient = gradient.to_dense()
+        gradient = self._part_of(f"grad/{owned.name}", gradient, owned.parameter)
         tensors[f"grad/{owned.name}"] = self._copy(gradient, scale)
+
+    @property
+    def _holds_tensors(self) -> bool:
+        """Whether this rank records gradients and parameters: all ranks of a sharded model, else the first."""
+        return self.ranks is None or self.ranks.sharded or self.ranks.rank == 0
+
+    def _part_of(self, name: str, tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+        """What this rank holds of a tensor, as far as it is sharded."""
+        return tensor if self.ranks is None else self.ranks.part_of(name, tensor, parameter)
 
     def _copy(self, tensor: torch.Tensor, scale: float = 1.0) -> Array:
         return names.array_of(tensor, self._own.buffer(names.buffer_kind(tensor), tuple(tensor.shape)), scale)
 
-    def _batch_of(self, batch: Any) -> tuple[dict[str, Any], Any]:
+    def _batch_of(self, batch: Any, alone: bool = False) -> tuple[dict[str, Any], Any]:
+        """The batch as named tensors, and how they nest; nothing where any rank has none.
+
+        alone  of this rank, whatever the others have
+        """
         if batch is None or not self.keep_batches:
             return {}, None
-        if self.parallel and torch.distributed.get_world_size() > 1:
-            self._own.note("batches of one rank are no closed loop of a training on several: batches are not kept")
+        if not alone and self.ranks is not None and not all(one.has_batch for one in self.ranks.news):
+            self._own.note("batches are not kept: not every rank gave one")
             return {}, None
         return self._batches.flat(
             batch,
@@ -486,11 +625,23 @@ class Recorder(Controls):
         )
 
     def _plan(self, owned: list[_Owned], leaves: Mapping[str, Any], snapshot: list[Source]) -> None:
-        gradients = sum(names.bytes_of(o.parameter if o.parameter.grad is None else o.parameter.grad) for o in owned)
-        beside = 2 * sum(names.bytes_of(o.parameter) for o in owned if not o.formula)
+        sizes = self._sizes(owned, leaves, snapshot)
+        if self.ranks is not None and self.ranks.sizes().snapshot:
+            sizes = self.ranks.sizes()
+        self._own.plan(sizes)
+
+    def _sizes(self, owned: list[_Owned], leaves: Mapping[str, Any], snapshot: list[Source]) -> Sizes:
+        held = [(names.local(o.parameter), o.formula) for o in owned] if self._holds_tensors else []
+        sparse = sum(
+            names.bytes_of(o.parameter.grad) - names.bytes_of(o.parameter)
+            for o in owned
+            if o.parameter.grad is not None and o.parameter.grad.layout != torch.strided and self._holds_tensors
+        )
+        gradients = sum(names.bytes_of(p) for p, _ in held) + sparse
+        beside = 2 * sum(names.bytes_of(p) for p, formula in held if not formula)
         batch = sum(names.bytes_of(leaf) if isinstance(leaf, torch.Tensor) else leaf.nbytes for leaf in leaves.values())
         state = size_of(self._random_now().values()) if leaves else 0
-        self._own.plan(Sizes(gradients, beside, batch + state, sum(source.nbytes for source in snapshot)))
+        return Sizes(gradients, beside, batch + state, sum(source.nbytes for source in snapshot))
 
     def _note_after(self, k: int) -> None:
         """The optimizer with this index has taken its step."""
@@ -507,7 +658,8 @@ class Recorder(Controls):
             return
         for o in self._owned_now():
             if o.group[0] == k and f"param/{o.name}" in taken.tensors:
-                taken.tensors[f"param-after/{o.name}"] = names.array_of(o.parameter)
+                part = self._part_of(f"param/{o.name}", o.parameter, o.parameter)
+                taken.tensors[f"param-after/{o.name}"] = names.array_of(part)
         waits.discard(k)
         if not waits:
             self._waiting = None
@@ -545,7 +697,8 @@ class Recorder(Controls):
     # ---- parameters and snapshots
 
     def _name_parameters(self) -> None:
-        for name, parameter in self.model.named_parameters():
+        for full, parameter in self.model.named_parameters():
+            name = names.plain_name(full)
             if id(parameter) not in self._names:
                 self._names[id(parameter)], self._owned[name] = name, parameter
 
@@ -574,18 +727,25 @@ class Recorder(Controls):
 
     def _snapshot(self, owned: list[_Owned]) -> tuple[list[Source], dict[str, Any]]:
         """What a rerun needs from before this step: tensors to copy, and the rest as JSON."""
-        sources = [names.source_of(f"param/{o.name}", o.parameter) for o in owned]
+        owned = owned if self._holds_tensors else []
+        sources = [
+            names.source_of(f"param/{o.name}", self._part_of(f"param/{o.name}", o.parameter, o.parameter))
+            for o in owned
+        ]
         other: dict[str, dict[str, Any]] = {}
         for k, optimizer in enumerate(self.optimizers):
-            found, plain = names.state_sources(optimizer, [(o.name, o.parameter) for o in owned if o.group[0] == k])
+            found, plain = names.state_sources(
+                optimizer, [(o.name, o.parameter) for o in owned if o.group[0] == k], self._part_of
+            )
             sources += found
             other.update(plain)
         trained = {source.name for source in sources}
-        for name, buffer in self.model.named_buffers():
+        for full, buffer in self.model.named_buffers() if self._holds_tensors else ():
+            name = names.plain_name(full)
             if f"buffer/{name}" not in trained and buffer.layout == torch.strided:
-                sources.append(names.source_of(f"buffer/{name}", buffer))
+                sources.append(names.source_of(f"buffer/{name}", self._part_of(f"buffer/{name}", buffer, buffer)))
         modes = {
-            name: module.training
+            names.plain_name(name): module.training
             for name, module in self.model.named_modules()
             if name == "" or module.training != self.model.training
         }
@@ -617,6 +777,7 @@ class Recorder(Controls):
         described: dict[str, Any] = {
             **self._records.described(keys),
             "groupKeys": keys,
+            **self._world(),
             "framework": f"pytorch {torch.__version__}",
             **({"trainer": self.trainer} if self.trainer is not None else {}),
             "optimizer": groups[0],
@@ -663,6 +824,13 @@ class Recorder(Controls):
                 self._own.note(f"no curvature at step {step}: {error}")
         return described
 
+    def _world(self) -> dict[str, Any]:
+        """What capture.json says of the ranks."""
+        if self.ranks is None:
+            return {}
+        world: dict[str, Any] = {"world": {"size": self.ranks.size, "kind": self.ranks.kind}}
+        return {**world, "isPart": True, "pieces": self.ranks.pieces_json()} if self._own.part else world
+
     def _optimizer_json(self, k: int) -> dict[str, Any]:
         optimizer = self.optimizers[k]
         return {
@@ -696,13 +864,6 @@ class Recorder(Controls):
             f"{ranks} ranks train without DistributedDataParallel: loss, gradients and batches are those of rank 0 alone"
         )
         return False
-
-    def _mean_over_ranks(self, value: float) -> float:
-        if not self.parallel:
-            return value
-        mean = torch.tensor(value, dtype=torch.float64, device=next(self.model.parameters()).device)
-        torch.distributed.all_reduce(mean)
-        return float(mean) / int(torch.distributed.get_world_size())
 
     def _watch_forward(self) -> None:
         try:
@@ -794,7 +955,7 @@ def _rate(group: Mapping[str, Any]) -> float:
 def _not_finite(owned: list[_Owned], among: set[int]) -> list[str]:
     """`grad/<name>` of the gradients that hold a NaN or an infinity: one look at all, then one at each where that finds any."""
     named = [(o.name, o.parameter.grad) for o in owned if o.group[0] in among and o.parameter.grad is not None]
-    values = [g._values() if g.is_sparse else g for _, g in named]
+    values = [g._values() if g.is_sparse else names.local(g) for _, g in named]
     largest = [
         norm
         for group in _alike(values).values()
@@ -818,11 +979,13 @@ def _alike(tensors: list[torch.Tensor]) -> dict[tuple[torch.device, torch.dtype]
 
 
 def _finite(gradient: torch.Tensor) -> bool:
+    gradient = names.local(gradient)
     return bool(torch.isfinite(gradient.coalesce().values() if gradient.is_sparse else gradient).all())
 
 
 def _batch_array(leaf: Any) -> Array:
     if isinstance(leaf, torch.Tensor):
+        leaf = names.local(leaf)
         return names.array_of(leaf.to_dense() if leaf.layout != torch.strided else leaf)
     return np.array(leaf)
 
@@ -841,27 +1004,17 @@ def _scale(scaler: Any, optimizers: list[Any]) -> float:
     return 1.0 if unscaled.pop() else float(scaler.get_scale())
 
 
-def _refusal(
-    model: torch.nn.Module, parameters: list[torch.nn.Parameter], optimizers: list[Any], named: Mapping[int, str]
-) -> str | None:
+def _refusal(parameters: list[torch.nn.Parameter], optimizers: list[Any], named: Mapping[int, str]) -> str | None:
     """What this recorder cannot follow, by name; found before anything is copied."""
-    # With use_orig_params=True the parameters are plain views of this rank's shard.
-    for module in model.modules():
-        if any(kind.__name__ == "FullyShardedDataParallel" for kind in type(module).__mro__):
-            return (
-                "the model is sharded (FullyShardedDataParallel), so no rank holds a whole gradient, and shards cannot be"
-                " recorded; record this training on one device or under DistributedDataParallel"
-            )
     for parameter in parameters:
-        kinds = {kind.__name__ for kind in type(parameter).__mro__} | {type(parameter.data).__name__}
-        sharded = {"DTensor": "a DTensor of FSDP2 or tensor parallel", "FlatParameter": "FullyShardedDataParallel"}
-        for kind, how in sharded.items():
-            if kind in kinds:
-                return (
-                    f'"{named.get(id(parameter), "a parameter")}" is sharded ({how}), so no rank holds a whole gradient, and'
-                    " shards cannot be recorded; record this training on one device or under DistributedDataParallel"
-                )
+        if hasattr(parameter, "_shard_param_infos") or getattr(parameter, "_is_flat_param", False):
+            return (
+                f'"{named.get(id(parameter), "a parameter")}" is a flat parameter of FullyShardedDataParallel, which has no'
+                " names and shapes of the model's own: wrap the model with use_orig_params=True"
+            )
     for optimizer in optimizers:
+        if type(optimizer).__name__ == "ZeroRedundancyOptimizer":
+            return "ZeroRedundancyOptimizer keeps the state of most parameters on other ranks, where it is not recorded"
         if type(optimizer).__module__.split(".")[0] in ("deepspeed", "apex"):
             return f"{type(optimizer).__name__} of {type(optimizer).__module__.split('.')[0]} keeps gradients to itself"
     return None

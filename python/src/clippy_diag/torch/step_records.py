@@ -80,10 +80,14 @@ class StepRecords:
         modules = [] if model is None else list(model.named_modules())
         return self._own.described(
             (
-                {"name": name, "group": groups.get(id(parameter)), "trains": bool(parameter.requires_grad)}
+                {
+                    "name": names.plain_name(name),
+                    "group": groups.get(id(parameter)),
+                    "trains": bool(parameter.requires_grad),
+                }
                 for name, parameter in ([] if model is None else model.named_parameters())
             ),
-            {name: type(module).__name__ for name, module in modules if _acts(module)},
+            {names.plain_name(name): type(module).__name__ for name, module in modules if _acts(module)},
         )
 
     # ---- parts of an entry
@@ -105,7 +109,7 @@ class StepRecords:
         if model is None:
             return {}
         modes = {
-            name: module.training
+            names.plain_name(name): module.training
             for name, module in model.named_modules()
             if name == "" or (module.training != model.training and _acts(module))
         }
@@ -121,7 +125,11 @@ class StepRecords:
             held = {
                 id(p) for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]
             }
-            self._outside = [(name, p) for name, p in model.named_parameters() if id(p) not in held]
+            self._outside = [
+                (name, p)
+                for name, p in model.named_parameters()
+                if id(p) not in held and not hasattr(p, "to_local")  # the norm of shards is not that of the gradient
+            ]
         return {
             name: float(
                 torch.linalg.vector_norm(p.grad.to_dense() if p.grad.is_sparse else p.grad, dtype=torch.float32)

@@ -6,7 +6,7 @@ import fnmatch
 import inspect
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import torch
@@ -199,6 +199,11 @@ def plain_model(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+def plain_name(name: str) -> str:
+    """The name of a module or parameter without what FullyShardedDataParallel puts into it."""
+    return name.replace("_fsdp_wrapped_module.", "")
+
+
 def local(tensor: torch.Tensor) -> torch.Tensor:
     """The shard of a tensor that this rank holds; the tensor itself where it is not sharded."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
@@ -213,7 +218,7 @@ def layouts_of(model: torch.nn.Module, names: Iterable[str], given: Mapping[str,
     """Layout of every kernel and which parameters are embeddings, from the modules that own them; `given` wins."""
     kinds: dict[str, dict[str, Any]] = {}
     for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
+        for name, parameter in module.named_parameters(prefix=plain_name(prefix), recurse=False):
             if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
                 kinds[name] = {"layout": "none", "embedding": True}
             elif isinstance(module, torch.nn.Linear) and name.endswith("weight") or name.endswith("in_proj_weight"):
@@ -228,8 +233,17 @@ def layouts_of(model: torch.nn.Module, names: Iterable[str], given: Mapping[str,
     return kinds
 
 
+#: The array of this rank under a name, of a tensor that belongs to a parameter.
+PartOf = Callable[[str, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def whole(name: str, tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """The `PartOf` of a training on one rank."""
+    return tensor
+
+
 def state_sources(
-    optimizer: torch.optim.Optimizer, named: list[tuple[str, torch.nn.Parameter]]
+    optimizer: torch.optim.Optimizer, named: list[tuple[str, torch.nn.Parameter]], part_of: PartOf = whole
 ) -> tuple[list[Source], dict[str, dict[str, Any]]]:
     """State of an optimizer: `state/<slot>/<name>` with a formula, `optimizer/<key>/<name>` without; and what of it
     is no tensor, by parameter and key. Of a parameter that took no step, where the optimizer made no state yet, the slot
@@ -241,7 +255,8 @@ def state_sources(
     keeps = slots is not None and ("step" in slots or any(group.get("momentum") for group in optimizer.param_groups))
     for name, parameter in named:
         state = optimizer.state.get(parameter, {})
-        if keeps and not state:
+        # A rank whose shard is empty leaves it to the others to say how many steps were taken.
+        if keeps and not state and parameter.numel():
             sources.append(source_of(f"state/step/{name}", torch.zeros(())))
         for key, value in state.items():
             slot = None if slots is None else slots.get(key)
@@ -252,11 +267,13 @@ def state_sources(
             prefix = f"optimizer/{key}" if slot is None else f"state/{slot}"
             if isinstance(value, torch.Tensor):
                 value = value.to_dense() if value.is_sparse else value
-                sources.append(source_of(f"{prefix}/{name}", value))
+                sources.append(source_of(f"{prefix}/{name}", part_of(f"{prefix}/{name}", value, parameter)))
             elif isinstance(value, (list, tuple, Mapping)):
                 # Lists and mappings of tensors, as Shampoo and SOAP keep them.
                 leaves, tree = flatten(value, lambda part: isinstance(part, torch.Tensor) and part.dtype in DTYPES)
-                sources += [source_of(f"{prefix}/{leaf}/{name}", tensor) for leaf, tensor in leaves.items()]
+                for leaf, tensor in leaves.items():
+                    full = f"{prefix}/{leaf}/{name}"
+                    sources.append(source_of(full, part_of(full, tensor, parameter)))
                 other.setdefault(name, {})[key] = {"nested": tree}
             else:
                 other.setdefault(name, {})[key] = json_of(value)
