@@ -10,6 +10,7 @@ import { betweenLink, optionChanges, stateWritten, writtenBetween } from './link
 import { gradientLinks } from './links/gradient.ts';
 import { modeLink } from './links/mode.ts';
 import { optimizerLinks } from './links/optimizer.ts';
+import { ranksLink } from './links/ranks.ts';
 import { surveyOf } from './survey.ts';
 
 /**
@@ -56,10 +57,7 @@ function notSeen({ manifest, steps }: Capture): AuditLink[] {
       'a step with the whole batch at once beside one that accumulates, from the same weights and data',
     ),
     ...(scaled ? [] : [notApplicable('unscale', 'no loss scale was recorded')]),
-    notApplicable(
-      'ranks',
-      manifest.training.run === null ? 'one rank was recorded' : 'the training ran on one rank',
-    ),
+    ranksLink(manifest.training, steps),
   ];
 }
 

@@ -21,6 +21,8 @@ export interface StepRecord {
   /** Training mode of modules by path, where one changed; the root is ''. */
   readonly modes: ReadonlyMap<string, boolean> | null;
   readonly batchHash: string | null;
+  /** Of a training on several ranks: the hash of each rank's own batch, in their order. */
+  readonly rankHashes: readonly string[];
   /** The step of this run that was given the same batch before. */
   readonly repeats: number | null;
   readonly before: Moment | null;
@@ -52,6 +54,8 @@ export interface TrainingRecord {
   /** Names of the parameters of each group, group by group over all optimizers. */
   readonly groups: readonly (readonly string[])[];
   readonly allParameters: readonly ModelParameter[] | null;
+  /** How many ranks trained, and how (`ddp`, `fsdp1`, `fsdp2`, `tp`); null where one did, or it was not recorded. */
+  readonly world: { readonly size: number; readonly kind: string } | null;
   /** Which run it is, and the learning rates of the run before it at its last step, where this one resumed it. */
   readonly run: {
     readonly id: string;
@@ -82,8 +86,12 @@ export function readTraining(document: Readonly<Record<string, unknown>>): Train
         )
       : [],
   );
-  const { allParameters, run, checksums } = document;
+  const { allParameters, run, checksums, world } = document;
   return {
+    world:
+      isJsonObject(world) && isNumber(world.size) && isText(world.kind) && world.size > 1
+        ? { size: world.size, kind: world.kind }
+        : null,
     modes: entriesOf(rerun.modes, isFlag),
     modeModules: entriesOf(document.modeModules, isText),
     groups,
@@ -124,12 +132,18 @@ export function readStepRecord(value: Readonly<Record<string, unknown>>): StepRe
     options,
     modes: entriesOf(value.modes, isFlag),
     batchHash: isText(value.batchHash) ? value.batchHash : null,
+    rankHashes: hashesOf(value.ranks),
     repeats: isNumber(value.repeats) ? value.repeats : null,
     before: momentOf(value.before),
     after: momentOf(value.after),
     outside: entriesOf(value.outside, isNumber) ?? new Map(),
   };
 }
+
+const hashesOf = (value: unknown): string[] =>
+  Array.isArray(value)
+    ? value.flatMap((one) => (isJsonObject(one) && isText(one.batchHash) ? [one.batchHash] : []))
+    : [];
 
 function momentOf(value: unknown): Moment | null {
   if (!isJsonObject(value)) return null;
