@@ -459,13 +459,27 @@ def test_a_training_step_of_the_users_own_is_recorded(tmp_path, read):
 
 
 @needs_gradients
-def test_several_steps_in_one_execution_are_refused_by_name(tmp_path, status):
+@pytest.mark.parametrize("batches", [False, True])
+def test_several_steps_in_one_execution_are_each_recorded(tmp_path, read, batches):
     if BACKEND == "torch":
         pytest.skip("the backend of torch has one step in an execution")
-    with pytest.warns(UserWarning, match="steps_per_execution=4"):
-        callback = ClippyCallback(tmp_path / "capture")
-        fit(tmp_path, FITS["adam"], callback=callback, steps_per_execution=4)
-    assert "steps_per_execution" in status(tmp_path / "capture")["stopped"] == callback.stopped
+    callback = ClippyCallback(tmp_path / "capture", every=4, after=12, batches=batches)
+    callback.capture_now()
+    # 24 steps are four executions of five steps, and one of four.
+    model, x, y = fit(tmp_path, FITS["adam"], callback=callback, steps_per_execution=5, dropout=0)
+    assert callback.stopped is None and model.steps_per_execution == 5
+    assert not {"make_train_function", "train_step"} & set(model.__dict__)
+    capture = read(tmp_path / "capture")
+    assert list(capture.steps) == list(range(13))
+    plain, _, _ = fit(tmp_path, FITS["adam"], steps_per_execution=5, dropout=0)
+    for one, other in zip(model.get_weights(), plain.get_weights()):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    again = ClippyCallback(tmp_path / "one", every=4, after=12)
+    again.capture_now()
+    fit(tmp_path, FITS["adam"], callback=again, dropout=0)
+    singly = read(tmp_path / "one")
+    losses = [[one.entry(step)["loss"] for step in one.steps] for one in (capture, singly)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="of the backend of jax")

@@ -90,6 +90,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._wrapped = Wrapped()
         self._wanted: str | None = None
         self._training = False
+        #: Steps of one execution, as the model was compiled.
+        self._in_one = 1
 
     def capture(self, reason: str = "requested") -> None:
         """Writes a capture at the next step, incident or not: a drill, or a look at a moment that matters."""
@@ -172,6 +174,11 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         model.train_function = None
         if self._batches:
             self._wrapped.put(model, "make_train_function", self._hear_batches(model, model.make_train_function))
+        self._in_one = getattr(model, "steps_per_execution", 1)
+        if self._in_one > 1:
+            model.test_function = None
+            self._wrapped.put(model, "make_train_function", self._one_by_one(model, model.make_train_function))
+            model.steps_per_execution = 1
 
     def _refuse(self, why: str) -> None:
         """Records nothing of this fit, and says why; the fit goes on."""
@@ -197,13 +204,21 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """What a snapshot needs, from before the step."""
+        if self._in_one == 1:
+            self._before_step()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Loss and gradients of the step that was taken."""
+        if self._in_one == 1:
+            self._after_step()
+
+    def _before_step(self) -> None:
         steps, ears = self._steps, self._ears
         if steps is not None and ears is not None and steps.own.stopped is None:
             with steps.own.guarded():
                 self._begin(steps, ears)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Loss and gradients of the step that was taken."""
+    def _after_step(self) -> None:
         steps, ears = self._steps, self._ears
         if steps is not None and ears is not None:
             steps.own.attempt(self._step, ears.loss, self._end, steps, ears)
@@ -367,9 +382,42 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
         return make_train_function
 
+    def _one_by_one(self, model: Any, make: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes the steps of one execution (`steps_per_execution`) one after another, so that each is seen."""
+        count = self._in_one
+        ends: tuple[type[BaseException], ...] = (StopIteration,)
+        if self._ears is not None:
+            ends += self._ears.ends_of_data
+
+        def make_train_function(force: bool = False) -> Any:
+            before = model.train_function
+            result = make(force=force)
+            inside = model.train_function
+            if inside is not before or before is None:
+
+                def train_function(iterator: Any) -> Any:
+                    logs = None
+                    for _ in range(count):
+                        self._before_step()
+                        try:
+                            logs = inside(iterator)
+                        except ends:
+                            if logs is None:
+                                raise
+                            break  # the last execution of an epoch may have fewer steps
+                        self._after_step()
+                    return logs
+
+                model.train_function = train_function
+            return result
+
+        return make_train_function
+
     def _put_back(self) -> None:
         if self._wrapped.restore():
             self.model.train_function = None
+            if self._in_one > 1:
+                self.model.test_function, self.model.steps_per_execution = None, self._in_one
         self._ears = None
         guard, self.guard = self.guard, None
         if guard is not None:
@@ -390,8 +438,6 @@ def _refusal(model: Any) -> str | None:
     backend = keras.backend.backend()
     if backend not in BACKENDS:
         return f"fit on the backend of {backend} keeps gradients inside of a compiled step; known are {', '.join(BACKENDS)}"
-    if getattr(model, "steps_per_execution", 1) > 1:
-        return f"steps_per_execution={model.steps_per_execution} takes steps that no callback sees; compile with 1"
     return None
 
 
@@ -449,6 +495,8 @@ class _TorchEars:
         self.data: Any = None
         #: Whether a step is only tried.
         self.deaf = False
+        #: What a training function raises where no batch is left, beside StopIteration.
+        self.ends_of_data: tuple[type[BaseException], ...] = ()
 
     @contextlib.contextmanager
     def not_listening(self, model: Any) -> Iterator[None]:
@@ -555,6 +603,7 @@ class _TensorFlowEars(_TorchEars):
         import tensorflow
 
         self._tf = tensorflow
+        self.ends_of_data = (tensorflow.errors.OutOfRangeError,)
         self._strategy = model.distribute_strategy
         self._slots: dict[int, Any] = {}
         self._loss_slot = self._variable((), "float32")
