@@ -20,6 +20,7 @@ import type {
   PagesDocument,
   PreflightDocument,
   ReplayDocument,
+  ResumeDocument,
   StripDocument,
   StudyDocument,
   TeachDocument,
@@ -28,6 +29,7 @@ import type {
   WorkerDocument,
 } from '../src/app/cli/documents.ts';
 import { baselineSchema } from '../src/app/gate/baseline-file.ts';
+import { AUDIT_OUTCOMES } from '../src/model/audit.ts';
 import {
   type Bisect,
   type BisectChange,
@@ -56,6 +58,7 @@ import { FIELD_ROLES } from '../src/model/layout.ts';
 import type { MatrixCell, TrainingMatrix } from '../src/model/matrix.ts';
 import type { BaselineCheck } from '../src/model/replay.ts';
 import { VERDICT_CLASSES } from '../src/model/report.ts';
+import { RESUME_CHECKS, type Resume, type ResumeCheck } from '../src/model/resume.ts';
 import { ROLES } from '../src/model/run.ts';
 import type { StepBatch } from '../src/model/step-batch.ts';
 import {
@@ -797,6 +800,32 @@ const audit = objectOf<AuditDocument>(
   ).optional(),
 });
 
+const resume = objectOf<ResumeDocument>(
+  null,
+  'What `clippy-diag resume --json` prints.',
+)({
+  schemaVersion,
+  resume: objectOf<Resume>(
+    null,
+    'Whether a training may be resumed from a checkpoint.',
+  )({
+    ok: orNull(flag('Whether it may; null where the checkpoint holds no weights.')),
+    checkpoint: text('The file or folder that was judged.'),
+    checks: listOf(
+      objectOf<ResumeCheck>(
+        null,
+        'One check.',
+      )({
+        id: oneOf(RESUME_CHECKS, 'What was looked at.'),
+        outcome: oneOf(AUDIT_OUTCOMES, '`broken`: do not resume; `cannot-tell`: nothing shows it.'),
+        statement: text('One sentence.'),
+      }),
+      'The checks, in a fixed order.',
+    ),
+    newestGood: orNull(text('The newest checkpoint of the run that passes; null where none does.')),
+  }),
+});
+
 const preflight = objectOf<PreflightDocument>(
   null,
   'What `clippy-diag preflight --json` prints; the Python package returns the same.',
@@ -1073,6 +1102,7 @@ export const DOCUMENTS = {
   worker,
   check,
   audit,
+  resume,
   preflight,
   compare,
   bisect,

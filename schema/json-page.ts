@@ -53,6 +53,7 @@ const PRINTED_BY: Readonly<Record<string, string>> = {
   worker: '`matrix worker`',
   check: '`inspect --check`',
   audit: '`audit`',
+  resume: '`resume`',
   preflight: '`preflight`',
   strip: '`strip-batches`',
   who: '`who`',

@@ -13,6 +13,7 @@ export { processIo } from './app/cli/io.ts';
 export const COMMANDS: Commands = {
   analyze: () => import('./app/commands/analyze.ts'),
   audit: () => import('./app/commands/audit.ts'),
+  resume: () => import('./app/commands/resume.ts'),
   preflight: () => import('./app/commands/preflight.ts'),
   'baseline:show': () => import('./app/commands/baseline/show.ts'),
   'baseline:update': () => import('./app/commands/baseline/update.ts'),

@@ -492,6 +492,11 @@ export const ERROR_TEXTS = define({
     message: 'there is no optimizer "{optimizer}"',
     hint: 'did you mean {nearest}? known: {known}',
   },
+  'resume-nothing': {
+    exitCode: EXIT.input,
+    message: '{path} holds no checkpoint and no log with a loss',
+    hint: 'pass the file or the folder that the training saved; docs/checkpoints.md lists the formats',
+  },
   'capture-manifest-missing': {
     exitCode: EXIT.input,
     message: '{path} has no capture.json',

@@ -6,13 +6,14 @@ import { inertName } from '../model/inert-text.ts';
 import type { RenderOptions } from './format.ts';
 import { wrap } from './wrap.ts';
 
-const MARKS: Readonly<Record<AuditOutcome, readonly [mark: string, ascii: string]>> = {
+/** Marks of the outcomes of a check, and the order in which they are shown. */
+export const OUTCOME_MARKS: Readonly<Record<AuditOutcome, readonly [mark: string, ascii: string]>> = {
   broken: ['✗', 'x'],
   'cannot-tell': ['?', '?'],
   holds: ['✓', '+'],
   'not-applicable': ['–', '-'],
 };
-const ORDER: readonly AuditOutcome[] = ['broken', 'cannot-tell', 'holds', 'not-applicable'];
+export const OUTCOME_ORDER: readonly AuditOutcome[] = ['broken', 'cannot-tell', 'holds', 'not-applicable'];
 /** Width of the column of names. */
 const NAMES = 15;
 
@@ -32,10 +33,10 @@ export function auditHeadline(audit: Audit): string {
 export function renderAudit(audit: Audit, options: RenderOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
   const mark = (outcome: AuditOutcome): string => {
-    const text = MARKS[outcome][options.ascii ? 1 : 0]!;
+    const text = OUTCOME_MARKS[outcome][options.ascii ? 1 : 0]!;
     return outcome === 'broken' ? paint.red(text) : outcome === 'holds' ? paint.green(text) : paint.dim(text);
   };
-  const lines = ORDER.flatMap((outcome) =>
+  const lines = OUTCOME_ORDER.flatMap((outcome) =>
     audit.links
       .filter((link) => link.outcome === outcome)
       .flatMap((link) => [

@@ -73,6 +73,12 @@ beforeAll(async () => {
   cpSync(join(projectRoot, 'fixtures/incident/capture'), join(folder, 'incident'), { recursive: true });
   cpSync(join(projectRoot, 'fixtures/captures/nan'), join(folder, 'nan'), { recursive: true });
   cpSync(join(projectRoot, 'fixtures/ledgers/base/ledger'), join(folder, 'ledger'), { recursive: true });
+  for (const [name, from] of [
+    ['resumable.pt', 'pytorch2/adamw.pt'],
+    ['scheduler.pt', 'pytorch/scheduler.pt'],
+    ['weights.safetensors', 'safetensors/model-step-1200.safetensors'],
+  ] as const)
+    cpSync(join(projectRoot, 'fixtures/checkpoints', from), join(folder, name));
   const run = (...args: string[]) => cli(args, { cwd: folder });
   put('shard-1.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '1/2')).out);
   put('shard-2.json', (await run('matrix', 'study.yaml', '--workers', '1', '--shard', '2/2')).out);
@@ -143,6 +149,14 @@ const CASES: Readonly<Record<string, Readonly<Record<number, string>>>> = {
     3: 'audit nowhere',
     4: 'audit short',
     5: 'FULL audit capture',
+  },
+  resume: {
+    0: 'resume resumable.pt',
+    1: 'resume weights.safetensors',
+    2: 'resume',
+    3: 'resume nowhere',
+    4: 'resume scheduler.pt',
+    5: 'FULL resume resumable.pt',
   },
   who: {
     0: 'who 3 ledger',

@@ -142,6 +142,7 @@ function linesOf(name: string): Line[] {
     ...shown('inspect', 'runs'),
     ...shown('inspect', join(run, 'step-100.safetensors'), join(run, 'step-110.safetensors'), '--diff'),
     ...both('inspect', join(run, 'step-100.safetensors'), '--list'),
+    ...both('resume', join(run, 'step-100.safetensors')),
     ...both('inspect', capture),
     ...both('inspect', damaged),
     ...both('inspect', damaged, '--check'),

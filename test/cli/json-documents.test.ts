@@ -88,6 +88,7 @@ describe.each<[document: string, code: number, ...args: string[]]>([
   ['check', 0, 'inspect', '--check', capture],
   ['audit', 0, 'audit', capture],
   ['who', 0, 'who', '3', 'fixtures/ledgers/base/ledger'],
+  ['resume', 0, 'resume', 'fixtures/checkpoints/pytorch2/lightning.ckpt'],
   ['audit', 0, 'audit', 'fixtures/incident'],
   ['audit', 0, 'audit', 'fixtures/captures'],
   ['preflight', 4, 'preflight', capture, '--seconds', '0.01'],

@@ -67,7 +67,18 @@ const LINES: readonly [args: string[], says: 'error' | 'reason' | 'nothing'][] =
 
 it('every command that could read a capture has a line', () => {
   const none = [
-    ...['baseline:show', 'chart', 'completion', 'explain', 'init', 'matrix:merge', 'report', 'teach', 'who'],
+    ...[
+      'baseline:show',
+      'chart',
+      'completion',
+      'explain',
+      'init',
+      'matrix:merge',
+      'report',
+      'resume',
+      'teach',
+      'who',
+    ],
     // It reads what its own command wrote, as compare does.
     'bisect',
     // What it reads it reads as analyze, gate, compare, audit and inspect do.

@@ -48,6 +48,7 @@ export function testLines(lines: readonly string[]): void {
   beforeAll(async () => {
     const copy = (from: string, to: string): void =>
       cpSync(join(projectRoot, 'fixtures', from), join(folder, to), { recursive: true });
+    copy('checkpoints/pytorch2/adamw.pt', 'checkpoint.pt');
     mkdirSync(join(folder, 'runs/a'), { recursive: true });
     copy('logs/healthy-tb/input.tfevents', 'runs/a/events.out.tfevents.1719849387.host');
     const log = readFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'), 'utf8');

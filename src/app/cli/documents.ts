@@ -17,6 +17,7 @@ import type { TrainingMatrix } from '../../model/matrix.ts';
 import type { Preflight } from '../../model/preflight.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
 import type { ChartSeries } from '../../model/report.ts';
+import type { Resume } from '../../model/resume.ts';
 import type { StepBatch } from '../../model/step-batch.ts';
 import type { StudyResult } from '../../model/study.ts';
 import type { Baseline } from '../gate/baseline-file.ts';
@@ -108,6 +109,11 @@ export interface AuditDocument extends Versioned {
   readonly audits?: readonly { readonly path: string; readonly audit: Audit }[];
 }
 
+/** `resume` */
+export interface ResumeDocument extends Versioned {
+  readonly resume: Resume;
+}
+
 /** `preflight`; the Python package returns the same */
 export interface PreflightDocument extends Versioned {
   readonly preflight: Preflight;
@@ -181,6 +187,7 @@ export type JsonDocument =
   | WorkerDocument
   | CheckDocument
   | AuditDocument
+  | ResumeDocument
   | PreflightDocument
   | CompareDocument
   | BisectDocument

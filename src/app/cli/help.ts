@@ -92,6 +92,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
   'IN CI': ['gate', 'baseline update', 'baseline show'],
   'RECORDED STEPS': [
     'audit',
+    'resume',
     'who',
     'preflight',
     'replay',
