@@ -5,7 +5,11 @@ export type PreflightVerdict = (typeof PREFLIGHT_VERDICTS)[number];
 
 export const PREFLIGHT_LIMITS = ['curvature', 'noise', 'tensor', 'unknown'] as const;
 
-/** The 80 % band of a stable learning rate; `high` is Infinity where every rate that was tried is held. The geometric middle is the single number. */
+/**
+ * Where the limit of a ladder of rates lies: from the highest rate that is held to the lowest that is not, and to twice that one under an
+ * optimizer that divides by its past gradients. `high` is Infinity where every rate that was tried is held. The geometric middle is
+ * the single number. No confidence goes with it: docs/preflight.md says how often it held the critical rate of reruns.
+ */
 export interface RateBand {
   readonly low: number;
   readonly high: number;

@@ -38,11 +38,21 @@ export function renderPreflight(preflight: Preflight, options: RenderOptions): s
   const rules = preflight.underRules.map(({ rule, stableRate }) =>
     row([stableRate === null ? 'no higher' : formatNumber(stableRate.low), `under ${inertName(rule)}`]),
   );
+  // The first rate that is not held is √2 times the last that is: docs/preflight.md, "What limits".
+  const { batchScaling, stableRate: stable } = preflight;
+  const withTwice =
+    batchScaling === 0 ? 'no higher' : formatNumber((stable?.low ?? Number.NaN) * 2 ** (batchScaling ?? 0));
+  const moves = [
+    ...(batchScaling === null ? [] : [row([withTwice, 'with twice the batch'])]),
+    ...(preflight.warmup === null
+      ? []
+      : [row([formatNumber(preflight.asked), `after ${preflight.warmup.steps} quiet steps`])]),
+  ];
   return [
     coloured,
     ...wrap(inertName(preflight.statement), options.width, ''),
     ...(rungs.length === 0 ? [] : ['', row(['rate', 'loss before', 'after', '']), ...rungs]),
-    ...(rules.length === 0 ? [] : ['', 'largest rate that is held:', ...rules]),
+    ...(moves.length + rules.length === 0 ? [] : ['', 'largest rate that is held:', ...moves, ...rules]),
     ...(preflight.gradients === 0 ? [] : ['', `${preflight.gradients} gradients, on copies`]),
   ].join('\n');
 }

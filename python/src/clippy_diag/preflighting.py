@@ -31,9 +31,9 @@ ERRORS, SHARE, GROWTH = 3.0, 0.1, 3.0
 LEARNT = 2 * ERRORS
 #: The most quiet steps before the answer is `cannot-tell`, and the most times that a quiet rate which is not held is lowered.
 MOST_QUIET, MOST_LOWERED = 320, 5
-#: The band reaches from the highest rate held to the lowest not held. Under an optimizer that divides by its past gradients a ladder
-#: is often too low, as that state adapts after its steps: there the upper end is multiplied by this. It is the largest power of √2
-#: in the tuned half of bench/preflight with which no middle of a band is more than twice too high.
+#: The band reaches from the highest rate held to the lowest not held, and is no confidence band. Under an optimizer that divides by
+#: its past gradients a ladder is often too low, as that state adapts after its steps: there the upper end is multiplied by this. It
+#: is the largest power of √2 in the tuned half of bench/preflight with which no middle of a band is more than twice too high.
 ADAPTS = 2.0
 
 
@@ -395,9 +395,11 @@ def _reasons(found: Mapping[str, Any], with_twice: float | None) -> list[str]:
         said.append("Curvature limits it: twice the batch does not help.")
     elif kind["kind"] == "tensor":
         said.append(f"One tensor limits it: with smaller updates of {kind['tensor']} twice the rate is held.")
+        if with_twice is not None:
+            said.append(f"With twice the batch {with_twice:.2g} is held.")
     if found["warmup"]:
         said.append(
-            f"The first steps do not hold this rate, and after {found['warmup']['steps']} quiet steps it is held: warm up."
+            f"The first steps do not hold this rate, and after {found['warmup']['steps']} quiet steps it is held: a warm-up may help."
         )
     asked = found["asked"]
     helped = [

@@ -366,9 +366,11 @@ function reasonsOf(found: Omit<Preflight, 'statement'>, withTwice: number | null
   if (limitedBy.kind === 'curvature') said.push('Curvature limits it: twice the batch does not help.');
   if (limitedBy.kind === 'tensor')
     said.push(`One tensor limits it: with smaller updates of ${limitedBy.tensor} twice the rate is held.`);
+  if (limitedBy.kind === 'tensor' && withTwice !== null)
+    said.push(`With twice the batch ${short(withTwice)} is held.`);
   if (warmup !== null)
     said.push(
-      `The first steps do not hold this rate, and after ${warmup.steps} quiet steps it is held: warm up.`,
+      `The first steps do not hold this rate, and after ${warmup.steps} quiet steps it is held: a warm-up may help.`,
     );
   const helped = underRules.filter(({ stableRate }) => stableRate !== null && stableRate.low >= asked);
   if (helped.length > 0 && verdict !== 'well-within')

@@ -1,10 +1,11 @@
-"""The recorder for optax loops, and closed loops through the user's own loss and chain."""
+"""The recorder for optax loops, closed loops through the user's own loss and chain, and the preflight of a learning rate."""
 
 from ..loops import ClosedLoopMismatch
 from .closed_loop import closed_loop
 from .flight import flight
+from .preflight import preflight
 from .recorder import Recorder
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop", "flight"]
+__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop", "flight", "preflight"]

@@ -399,11 +399,10 @@ class Recorder(Controls):
         return described
 
     def _kind(self, name: str, rank: int) -> dict[str, Any]:
-        last = name.split("/")[-1]
-        layout = {("kernel", 2): "IO", ("kernel", 4): "HWIO"}.get((last, rank), "none")
+        kind = kind_of(name, rank)
         for pattern, given in self._layouts.items():
-            layout = given if fnmatch.fnmatch(name, pattern) else layout
-        return {"layout": layout, "embedding": last in ("embedding", "embeddings") and rank == 2}
+            kind["layout"] = given if fnmatch.fnmatch(name, pattern) else kind["layout"]
+        return kind
 
 
 def _optax_word(option: str) -> str:
@@ -414,6 +413,13 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves of a tree under the names on the way to them, joined by slashes."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(leaf_name(part) for part in path) or "value": leaf for path, leaf in leaves}
+
+
+def kind_of(name: str, rank: int) -> dict[str, Any]:
+    """Layout of a parameter, and whether it is an embedding, by the last part of its name as Flax gives it."""
+    last = name.split("/")[-1]
+    layout = {("kernel", 2): "IO", ("kernel", 4): "HWIO"}.get((last, rank), "none")
+    return {"layout": layout, "embedding": last in ("embedding", "embeddings") and rank == 2}
 
 
 def leaf_name(part: Any) -> str:

@@ -5,8 +5,18 @@ from .callback import ClippyCallback
 from .closed_loop import closed_loop
 from .curvature import curvature
 from .guard import Guard
+from .preflight import preflight
 from .recorder import Recorder
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyCallback", "ClippyRecorder", "ClosedLoopMismatch", "Guard", "Recorder", "closed_loop", "curvature"]
+__all__ = [
+    "ClippyCallback",
+    "ClippyRecorder",
+    "ClosedLoopMismatch",
+    "Guard",
+    "Recorder",
+    "closed_loop",
+    "curvature",
+    "preflight",
+]

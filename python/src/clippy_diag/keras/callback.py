@@ -12,7 +12,7 @@ callback's own, which are read after the batch. `on_train_end` puts all back.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,16 @@ import numpy as np
 from ..guarding import Advice, advice_entry, alarm_text
 from ..messages import describe, tell, warnings_are_no_errors
 from ..options import Budget, OldNames, deprecated, options_of, path_of
+from ..preflight_setup import no_answer, report
 from ..recording import Recording, Skip
 from ..rules import Clipping, clipping_words
 from ..triggers import not_finite
 from ..wrapped import Wrapped
 from ..writing import Snapshot
 from . import words as names
+from .gradients import compiled_loss
 from .guard import Guard
+from .preflight import preflight
 from .recorder import Steps, Tensors
 
 BACKENDS = ("tensorflow", "torch")
@@ -46,6 +49,9 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   and several replicas are not guarded, which is said
     loss_fn       (model, batch) -> loss with which the guard tries a step, batch as of `train_step`; by default the compiled loss
     pulse         a file for the guard's line of JSON a step
+    preflight     batches on which to find, before the first step and on copies, the largest learning rate that the training is stable
+                  at: docs/preflight.md. Keras gives a callback none of the batches to come. Takes up to a minute, on every
+                  backend; the answer is in `preflight_answer`
     clipping      what a `train_step` of your own clips by; by default what the optimizer does
     memory, disk, max_captures, model_file, folder, every, after  as of `clippy_diag.keras.Recorder`
 
@@ -64,6 +70,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         guard: bool = False,
         loss_fn: Callable[[Any, Any], Any] | None = None,
         pulse: None | str | Path = None,
+        preflight: None | bool | Iterable[Any] = None,
         clipping: Clipping = None,
         memory: Budget = "2GB",
         disk: Budget = "20GB",
@@ -79,6 +86,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._path, self._batches, self._model_file = path_of(path, old), batches, model_file
         self._clipping = None if clipping is None else clipping_words(clipping)
         self._with_guard, self._loss_fn, self._pulse = guard, loss_fn, pulse
+        if preflight is True:
+            raise ValueError(
+                "clippy-diag: Keras gives a callback none of the batches to come; give them as preflight=batches"
+            )
+        self._tried_on: Any = None if preflight is False else preflight
+        #: The document of the preflight of this fit, or of the last one; None without one.
+        self.preflight_answer: dict[str, Any] | None = None
         #: The guard while it is attached to a training, or None.
         self.guard: Guard | None = None
         self._advice: Advice | None = None
@@ -201,6 +215,19 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._random: Tensors = {}
         self._seen = 0
         self._rate = 0.0
+        if self._tried_on is not None:
+            self._try_rates(self._tried_on)
+
+    def _try_rates(self, batches: Iterable[Any]) -> None:
+        """The preflight that was asked for. Never raises: why there is none is said."""
+        model = self.model
+        try:
+            with contextlib.nullcontext() if self._ears is None else self._ears.not_listening(model):
+                answer = preflight(model, model.optimizer, batches, self._loss_fn, clipping=self._clipping)
+            self.preflight_answer = answer
+            report(answer, self._path)
+        except Exception as error:
+            no_answer(error)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """What a snapshot needs, from before the step."""
@@ -336,7 +363,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._steps.own.note(f"the guard checks nothing: {refusal}")
             return
         self._alarmed, self._advice = False, None
-        self.guard = guard = Guard(model, optimizer, self._loss_fn or _compiled_loss, pulse=self._pulse)
+        self.guard = guard = Guard(model, optimizer, self._loss_fn or compiled_loss, pulse=self._pulse)
         self._eager, model.run_eagerly = model.run_eagerly, True
         apply = optimizer.apply
 
@@ -450,11 +477,6 @@ def _unguarded(model: Any, optimizer: Any) -> str | None:
     if replicas > 1 or "Mirrored" in type(getattr(model, "distribute_strategy", None)).__name__:
         return "the model is trained on replicas"
     return None
-
-
-def _compiled_loss(model: Any, batch: Any) -> Any:
-    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    return model.compute_loss(x=x, y=y, y_pred=model(x, training=True), sample_weight=weight)
 
 
 class _OutputLosses:

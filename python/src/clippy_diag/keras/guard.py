@@ -30,6 +30,7 @@ import numpy as np
 from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE, STEPS, Advice, Ahead, BaseGuard, Measured
 from . import words as names
 from .curvature import divisor
+from .gradients import loss_scale
 
 
 class Guard(BaseGuard):
@@ -103,7 +104,7 @@ class Guard(BaseGuard):
     def _measure(self, loss: float, gradients: list[Any]) -> Measured:
         optimizer = names.inner(self.optimizer)
         variables = list(self.model.trainable_variables)
-        scale = _loss_scale(self.optimizer)
+        scale = loss_scale(self.optimizer)
         rate = names.rate_of(optimizer)
         found: list[str] = []
         broken: list[str] = []
@@ -167,7 +168,7 @@ class Guard(BaseGuard):
     def _gradients(self, batch: Any, trained: list[Any], seeds: Callable[[], None]) -> list[Any]:
         assert self.loss_fn is not None
         seeds()
-        scale = _loss_scale(self.optimizer)
+        scale = loss_scale(self.optimizer)
         values = [variable.value for variable in trained]
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -224,12 +225,6 @@ def _update(optimizer: Any, variable: Any, gradient: np.ndarray, rate: float) ->
     if kind == "RMSprop" and optimizer.momentum:
         update = update + optimizer.momentum * slot("_momentums")
     return np.asarray(update)
-
-
-def _loss_scale(optimizer: Any) -> float:
-    """What a LossScaleOptimizer divides its gradients by, 1 without one."""
-    scale = getattr(optimizer, "dynamic_scale", None)
-    return 1.0 if scale is None else float(np.asarray(names.array_of(scale)))
 
 
 def _scaled(gradient: Any, scale: float) -> Any:

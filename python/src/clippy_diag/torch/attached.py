@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..captures import write_json
 from ..messages import describe, tell, warn
 from ..options import Budget, OldNames, deprecated, options_of, path_of
+from ..preflight_setup import no_answer, report
 from ..rules import Clipping, clipping_words
 from ..wrapped import Wrapped
 from . import words as names
@@ -85,12 +85,9 @@ class Attached:
                 raise ValueError(f"it needs {missing}")
             answer = preflight(model, optimizers, batches, loss_fn, clipping=self.options.get("clipping", clipping))
             self.preflight_answer = answer
-            tell(f"preflight: {answer['preflight']['statement']}")
-            path = Path(f"{self.folder}-preflight.json")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, answer)
+            report(answer, self.folder)
         except Exception as error:
-            warn(f"no preflight: {error}", stacklevel=3)
+            no_answer(error)
 
     def guard_state(self) -> dict[str, Any] | None:
         """What a checkpoint keeps of the guard; its reference batches only where batches may be kept. None without a guard."""

@@ -8,35 +8,23 @@ print(answer["preflight"]["statement"])
 
 from __future__ import annotations
 
-import contextlib
-import io
-import itertools
 import math
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 import torch
 
-from ..auditing import audit
-from ..messages import describe
-from ..preflighting import LEAST_BATCHES, LOWER, MOST_BATCHES, QUIET, ROWS, STEPS, How, preflight_of
+from ..preflight_setup import AUDITED, Batches, audit_of, checked, read_batches, same_draws, with_audit
+from ..preflighting import LOWER, QUIET, How, preflight_of
 from ..rules import DEFAULTS, Clipping, clipping_words, recorded_rules, rules_of
 from . import words as names
 from .ahead import LookAhead, LossFn, draw_again, draws_of
 from .curvature import twin_of, undisturbed
 from .recorder import Recorder
 
-#: Training batches that are read: quiet steps, and the steps of a ladder with two batches each.
-TRAINED = QUIET + 2 * STEPS
-#: Steps from one snapshot of the audited capture to the next, so that it holds two.
-AUDITED = 5
 #: Names of the state that optimizers divide by, in torch.optim and in optimizers that follow its names.
 DIVIDES_BY = {"exp_avg_sq", "square_avg", "sum", "exp_inf", "exp_avg_sq_row"}
-#: Least training batches; where there are fewer than TRAINED they come again.
-LEAST_TRAINED = 8
 
 
 def preflight(
@@ -77,23 +65,16 @@ def preflight(
     """
     plain, optimizers = _checked(model, optimizer)
     asked = _asked(optimizers) if rate is None else float(rate)
-    if not (math.isfinite(asked) and asked > 0):
-        raise ValueError(f"clippy-diag: the learning rate is {asked:g}; give the peak rate of the training with rate=")
-    if not seconds > 0:
-        raise ValueError(f"clippy-diag: seconds={seconds} must be above 0")
+    asked, seconds = checked(asked, seconds)
     words = clipping_words(clipping)
     tried = rules_of(DEFAULTS if rules is None else rules)
-    with _disturbing_nothing(plain, batches):
-        read = _read(batches)
+    with same_draws(batches), undisturbed(plain):
+        read = read_batches(batches)
         trial = _TorchTrial(plain, optimizers, loss_fn or _loss_of_model, words, read, asked)
-        parameters = trial.parameters
-        with trial.ahead.copies(parameters):
-            document = preflight_of(trial, float(seconds), tried)
+        with trial.ahead.copies(trial.parameters):
+            document = preflight_of(trial, seconds, tried)
             found = trial.audit_quiet_steps(command) if audited else None
-    document["preflight"]["audit"] = found
-    if found is not None and found.get("broken"):
-        document["preflight"]["statement"] += " " + _broken_text(found)
-    return document
+    return with_audit(document, found)
 
 
 def _checked(model: Any, optimizer: Any) -> tuple[torch.nn.Module, list[torch.optim.Optimizer]]:
@@ -136,51 +117,6 @@ def _loss_of_model(model: torch.nn.Module, batch: Any) -> torch.Tensor:
     return loss
 
 
-@contextlib.contextmanager
-def _disturbing_nothing(model: torch.nn.Module, batches: Any) -> Iterator[None]:
-    """Random state, buffers and modes as before afterwards; the generators of a DataLoader too."""
-    holders = (batches, getattr(batches, "sampler", None))
-    generators = [g for g in (getattr(h, "generator", None) for h in holders) if isinstance(g, torch.Generator)]
-    states = [(generator, generator.get_state()) for generator in generators]
-    try:
-        with undisturbed(model):
-            yield
-    finally:
-        for generator, state in states:
-            generator.set_state(state)
-
-
-class _Batches(NamedTuple):
-    """What steps train on, and what losses are compared on."""
-
-    training: list[Any]
-    fixed: list[Any]
-
-
-def _read(batches: Iterable[Any]) -> _Batches:
-    """Reads the batches that a preflight needs, in their order."""
-    source = iter(batches)
-    read = list(itertools.islice(source, LEAST_BATCHES + LEAST_TRAINED))
-    if len(read) < LEAST_BATCHES + LEAST_TRAINED:
-        raise ValueError(
-            f"clippy-diag: batches gave {len(read)}, and at least {LEAST_BATCHES + LEAST_TRAINED} are needed: {LEAST_BATCHES} to"
-            f" compare losses on and {LEAST_TRAINED} to train on; make them smaller, or give more data"
-        )
-    rows = max(1, _rows(read[0]))
-    fixed = max(LEAST_BATCHES, min(MOST_BATCHES, math.ceil(ROWS / rows)))
-    read += itertools.islice(source, TRAINED + fixed - len(read))
-    fixed = min(fixed, max(LEAST_BATCHES, len(read) // 2))
-    return _Batches(read[: len(read) - fixed], read[len(read) - fixed :])
-
-
-def _rows(batch: Any) -> int:
-    """Rows of a batch: the first dimension of its first tensor; 1 where it has none."""
-    if isinstance(batch, torch.Tensor):
-        return int(batch.shape[0]) if batch.dim() else 1
-    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (list, tuple)) else ()
-    return next((_rows(part) for part in parts if isinstance(part, (torch.Tensor, Mapping, list, tuple))), 1)
-
-
 class _State(NamedTuple):
     values: list[torch.Tensor]
     buffers: list[torch.Tensor]
@@ -196,7 +132,7 @@ class _TorchTrial:
         optimizers: Sequence[torch.optim.Optimizer],
         loss_fn: LossFn,
         clipping: Any,
-        batches: _Batches,
+        batches: Batches,
         asked: float,
     ) -> None:
         self.model, self.optimizers, self.batches, self.asked = model, optimizers, batches, asked
@@ -319,12 +255,12 @@ class _TorchTrial:
         assert self._start is not None
         self.put(self._start)
         counted = self.gradients
-        folder = Path(tempfile.mkdtemp(prefix="clippy-diag-preflight-"))
-        try:
+
+        def write(folder: Path) -> None:
             recorder = Recorder(
                 self.model,
                 self.twins,
-                folder / "capture",
+                folder,
                 clipping=self.clipping,
                 snapshot_every_steps=AUDITED,
                 steps_after=0,
@@ -335,22 +271,10 @@ class _TorchTrial:
                     recorder.capture("preflight")
                 recorder.record(step, loss, batch=batch)
 
-            # The recorder reports its progress on standard error, and nobody asked for this capture.
-            with contextlib.redirect_stderr(io.StringIO()):
-                self.train(self.asked / LOWER, QUIET, 0, after=record)
-                recorder.close()
-            return audit(folder / "capture", command=command)
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            return {"links": [], "checks": 0, "broken": 0, "problem": describe(error)}
+            self.train(self.asked / LOWER, QUIET, 0, after=record)
+            recorder.close()
+
+        try:
+            return audit_of(write, command)
         finally:
             self.gradients = counted
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _broken_text(found: Mapping[str, Any]) -> str:
-    broken = [
-        link["statement"] for link in found["links"] if link["outcome"] == "broken" and link.get("follows") is None
-    ]
-    return "The audit of the quiet steps found a fault: " + " ".join(broken)
