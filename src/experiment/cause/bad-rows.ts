@@ -1,6 +1,6 @@
 /** Rows of unlike batches whose own gradient is far above the gradient of every earlier row: a few bad rows in a batch. */
 import type { Batch, Objective } from '../../differentiate/autodiff/objective.ts';
-import { rowsOf, sliceRows } from '../../step/tensor/batch-rows.ts';
+import { rowsOf, sliceRows, withoutRows } from '../../step/tensor/batch-rows.ts';
 
 /** Times the largest gradient norm of the rows before, above which a row is bad. */
 const ABOVE = 2;
@@ -9,7 +9,7 @@ const EARLIER = 4;
 /** Rows that are looked at in all, each with a gradient of its own. */
 const MOST_ROWS = 8192;
 /** Share of the rows of the unlike batches above which it is the batches that are bad. */
-const MOST_SHARE = 0.25;
+const MOST_SHARE = 0.08;
 /** Relative distance up to which the loss of a batch is the mean loss of its rows. */
 const SAME_MEAN = 1e-3;
 
@@ -24,6 +24,8 @@ export interface RowsToLookAt {
   readonly unlike: readonly number[];
   readonly earlier: readonly number[];
   batch(index: number): Promise<Batch>;
+  /** Whether a batch of such a loss is as usual. */
+  isUsual(loss: number): boolean;
   progress(done: number, total: number): void;
 }
 
@@ -38,7 +40,7 @@ const isMean = (rows: readonly number[], whole: number): boolean => {
  * A row is bad if its gradient is not finite, or if its Euclidean norm is more than twice the largest norm of the rows of up to four
  * earlier batches. A row alone may have another loss than in its batch (batch normalisation): then rows cannot be separated.
  *
- * @returns null where no row stands out, where more than a quarter do, where there are more than 8,192 rows, or they cannot be separated
+ * @returns null where no row stands out, where more than 8 % do, where the rest of a batch is unusual too, where there are more than 8,192 rows, or they cannot be separated
  */
 export async function findBadRows(look: RowsToLookAt): Promise<BadRows | null> {
   const earlier = look.earlier.slice(-EARLIER);
@@ -64,7 +66,15 @@ export async function findBadRows(look: RowsToLookAt): Promise<BadRows | null> {
   const count = (lists: Iterable<readonly number[]>): number =>
     [...lists].reduce((sum, { length }) => sum + length, 0);
   const found = count(bad.values());
-  return found > 0 && found <= MOST_SHARE * count(look.unlike.map((index) => norms.get(index)!)) ? bad : null;
+  const isMost = found > MOST_SHARE * count(look.unlike.map((index) => norms.get(index)!));
+  if (found === 0 || isMost) return null;
+  // Where what is left of a batch is unusual too, it is not the rows that make it so.
+  for (const [index, batch] of batches) {
+    if (!look.unlike.includes(index)) continue;
+    const rest = withoutRows(batch, bad.get(index) ?? []);
+    if (!look.isUsual((await look.objective.loss(look.weights, [rest])).loss)) return null;
+  }
+  return bad;
 }
 
 /** Gradient norm of each row; null where its batch's loss is not the mean of theirs. */

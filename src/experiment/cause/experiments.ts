@@ -5,6 +5,7 @@
 import type { Batch } from '../../differentiate/autodiff/objective.ts';
 import type { MatchedObjective } from '../../differentiate/autodiff/open-objective.ts';
 import { endLevel } from '../../judge/incidents/losses.ts';
+import { isUnlike } from '../../judge/incidents/unlike.ts';
 import type { Cause, Remedy, Trigger } from '../../model/cause.ts';
 import { DiagError, reasonOf } from '../../model/errors.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
@@ -261,7 +262,7 @@ async function badRowsOf(
   changes: readonly Change[],
 ): Promise<BadRows | null> {
   if (references === null) return null;
-  const { at, unlike, before } = references;
+  const { at, unlike, before, usual } = references;
   const jumped = changes.find(({ recorded }) => recorded === true);
   const looked = jumped === undefined ? [...unlike].sort((a, b) => a - b) : [jumped.from];
   if (looked.length === 0) return null;
@@ -277,6 +278,7 @@ async function badRowsOf(
     unlike: looked,
     earlier: before.filter((index) => index <= state && !looked.includes(index)),
     batch,
+    isUsual: (loss) => !isUnlike(loss, jumped === undefined ? usual : (references.jumped?.usual ?? usual)),
     progress: (done, total) => progress('rows of the unlike batches', done, total),
   });
 }
