@@ -31,6 +31,8 @@ class Case:
         self.at: At = lambda step: None
         self.given: Given = {}
         self.options: dict[str, Any] = {}
+        #: What a loop does to its model and optimizer before a step, with a recorder and without.
+        self.change: Change | None = None
 
     def on(self, step: int, action: Callable[[], Any]) -> None:
         """Does `action` before a step."""
@@ -44,10 +46,16 @@ class Case:
         self.at = at
 
 
+#: (step, model, optimizer) -> None
+Change = Callable[[int, Any, Any], None]
 Fault = Callable[[Case], None]
 #: Faults of every framework, and those that only a loop of one's own can have.
 FAULTS: dict[str, Fault] = {}
 IN_LOOPS: dict[str, Fault] = {}
+#: What a loop in PyTorch does to its model and optimizer, and options of the recorder.
+IN_TORCH: dict[str, Fault] = {}
+#: Options that are wrong: the constructor raises ValueError or TypeError, before the training begins.
+REFUSED: dict[str, Fault] = {}
 
 
 def _fault(name: str, among: dict[str, Fault] = FAULTS) -> Callable[[Fault], Fault]:
@@ -294,6 +302,10 @@ def failing_calls(seed: int, of_framework: list[tuple[Any, str]]) -> dict[str, F
         (np, "copyto"),
         (shutil, "rmtree"),
         (shutil, "disk_usage"),
+        (os, "fsync"),
+        (os, "stat"),
+        (json, "loads"),
+        (np, "ascontiguousarray"),
     ]
     errors: list[tuple[Exception, bool]] = [
         (OSError(errno.EIO, "Input/output error"), False),
@@ -368,3 +380,179 @@ _GIVEN: dict[str, dict[str, Callable[[Any], Any]]] = {
 for _what, _kinds in _GIVEN.items():
     for _name, _change in _kinds.items():
         IN_LOOPS[f"{_what} is {_name}"] = lambda case, what=_what, change=_change: case.given.update({what: change})  # type: ignore[misc]
+
+
+# ---- what a loop in PyTorch does to its own objects
+
+
+def _changing(name: str, at: int = BAD - 5, lasting: bool = False) -> Callable[[Change], Change]:
+    """Registers what is done before step `at`, and before each later one where it is `lasting`."""
+
+    def keep(change: Change) -> Change:
+        def act(step: int, model: Any, optimizer: Any) -> None:
+            if step == at or (lasting and step > at):
+                change(step, model, optimizer)
+
+        IN_TORCH[name] = lambda case: setattr(case, "change", act)
+        return change
+
+    return keep
+
+
+@_changing("hooks of the model are removed")
+def _no_hooks(step: int, model: Any, optimizer: Any) -> None:
+    model._forward_pre_hooks.clear()
+
+
+@_changing("hooks of the optimizer are removed")
+def _no_step_hooks(step: int, model: Any, optimizer: Any) -> None:
+    optimizer._optimizer_step_post_hooks.clear()
+
+
+@_changing("the model is copied at each step", lasting=True)
+def _copied(step: int, model: Any, optimizer: Any) -> None:
+    import copy
+
+    copy.deepcopy(model)(next(model.parameters()).new_zeros(1, 16))
+
+
+@_changing("the model is pickled at each step", lasting=True)
+def _pickled(step: int, model: Any, optimizer: Any) -> None:
+    import pickle
+
+    pickle.loads(pickle.dumps(model))
+
+
+@_changing("the optimizer is copied and pickled at each step", lasting=True)
+def _optimizer_copied(step: int, model: Any, optimizer: Any) -> None:
+    import copy
+    import pickle
+
+    copy.deepcopy(optimizer)
+    pickle.loads(pickle.dumps(optimizer.state_dict()))
+
+
+def _replace(module: Any, name: str) -> Any:
+    import torch
+
+    old = getattr(module, name)
+    new = torch.nn.Parameter(old.detach().clone() * 0.5)
+    setattr(module, name, new)
+    return old, new
+
+
+@_changing("a parameter is replaced and the optimizer keeps the old one")
+def _replaced(step: int, model: Any, optimizer: Any) -> None:
+    _replace(model[0], "weight")
+
+
+@_changing("a parameter is replaced in the optimizer too")
+def _replaced_in_both(step: int, model: Any, optimizer: Any) -> None:
+    old, new = _replace(model[0], "weight")
+    group = optimizer.param_groups[0]
+    group["params"] = [new if p is old else p for p in group["params"]]
+
+
+@_changing("the data of a parameter is replaced")
+def _data_replaced(step: int, model: Any, optimizer: Any) -> None:
+    model[0].weight.data = model[0].weight.data * 0.5
+
+
+@_changing("a layer is appended and trained")
+def _layer_appended(step: int, model: Any, optimizer: Any) -> None:
+    import torch
+
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(1, 1)
+    model.append(layer)
+    optimizer.add_param_group({"params": list(layer.parameters())})
+
+
+@_changing("a layer is frozen")
+def _frozen(step: int, model: Any, optimizer: Any) -> None:
+    model[0].requires_grad_(False)
+
+
+@_changing("the state of the optimizer is cleared")
+def _state_cleared(step: int, model: Any, optimizer: Any) -> None:
+    optimizer.state.clear()
+
+
+@_changing("the state of the optimizer is of another shape", at=BAD + 3)
+def _state_reshaped(step: int, model: Any, optimizer: Any) -> None:
+    for state in optimizer.state.values():
+        state["extra"] = [object(), state["momentum_buffer"].reshape(-1)]
+
+
+@_changing("groups of the optimizer have odd options")
+def _odd_options(step: int, model: Any, optimizer: Any) -> None:
+    optimizer.param_groups[0].update(odd=object(), itself=optimizer.param_groups[0], nan=float("nan"))
+
+
+@_changing("the learning rate is NaN")
+def _rate_nan(step: int, model: Any, optimizer: Any) -> None:
+    optimizer.param_groups[0]["lr"] = float("nan")
+
+
+@_changing("the learning rate is a tensor", at=3)
+def _rate_tensor(step: int, model: Any, optimizer: Any) -> None:
+    import torch
+
+    optimizer.param_groups[0]["lr"] = torch.tensor(optimizer.param_groups[0]["lr"])
+
+
+@_changing("weights are loaded at each step", lasting=True)
+def _loaded(step: int, model: Any, optimizer: Any) -> None:
+    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+@_changing("weights are NaN under a loss that is not")
+def _weights_nan(step: int, model: Any, optimizer: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        model[2].bias.fill_(float("nan"))
+
+
+@_changing("modes change at each step", lasting=True)
+def _modes(step: int, model: Any, optimizer: Any) -> None:
+    model.train(step % 2 == 0)
+
+
+for _name, _given in {
+    "clipping of torch's words": {"max_norm": 0.5},
+    "clipping as a number": 0.5,
+    "clipping of two rules": "global-norm:1+rms:1",
+}.items():
+    IN_TORCH[_name] = lambda case, given=_given: case.options.update(clipping=given)  # type: ignore[misc]
+for _name, _options in {
+    "clipping with a misspelt word": {"clipping": {"maxnorm": 0.5}},
+    "clipping at NaN": {"clipping": float("nan")},
+    "clipping at a negative norm": {"clipping": {"max_norm": -1.0}},
+    "clipping by an unknown rule": {"clipping": "no-such-rule:1"},
+    "clipping as a set": {"clipping": {1, 2}},
+    "snapshots every NaN steps": {"snapshot_every_steps": float("nan")},
+    "snapshots every 0 steps": {"snapshot_every_steps": 0},
+    "half a step after": {"steps_after": 0.5},
+    "minus one step after": {"steps_after": -1},
+    "memory of NaN": {"memory": float("nan")},
+    "memory as a word": {"memory": "lots"},
+    "a negative disk": {"disk": -1},
+    "half a capture": {"max_captures": 0.5},
+    "an unknown option": {"no_such_option": 1},
+}.items():
+    REFUSED[_name] = lambda case, options=_options: case.options.update(options)  # type: ignore[misc]
+for _name, _options in {
+    "no step after": {"steps_after": 0},
+    "no capture": {"max_captures": 0},
+    "a memory of 1 byte": {"memory": 1},
+    "a disk of 1 byte": {"disk": 1},
+    "snapshots at each step": {"snapshot_every_steps": 1},
+    "a million steps after": {"steps_after": 1_000_000},
+}.items():
+    FAULTS[_name] = lambda case, options=_options: case.options.update(options)  # type: ignore[misc]
+for _step in (3, BAD - 1, BAD, BAD + 1, BAD + 5, STEPS - 1):
+    IN_LOOPS[f"killed at step {_step}"] = lambda case, step=_step: case.on(  # type: ignore[misc]
+        step, lambda: os.kill(os.getpid(), signal.SIGKILL)
+    )

@@ -7,7 +7,9 @@ down     if it ends in an exception, or not at all
 changed  if its final weights are not those of the training without a recorder, bit for bit
 slowed   if it takes more processor time than twice that of the recorder without a fault, plus half a second
 untrue   if its loss exploded and nothing that is left says so: no capture with the step, no incident, stop or problem in
-         status.json, and no line on a standard error that works
+         status.json, and no line on a standard error that works; or if a capture that is left cannot be read
+A training that is killed by the fault is fine if what it left is true. Wrong options have to be refused by the constructor,
+with ValueError or TypeError.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-from faults import FAULTS, IN_LOOPS, MOUNTED, Case, can_mount, failing_calls  # noqa: E402
+from faults import FAULTS, IN_LOOPS, IN_TORCH, MOUNTED, REFUSED, Case, can_mount, failing_calls  # noqa: E402
 from trainings import BAD, MODULES, TRAININGS  # noqa: E402
 
 #: Seconds of waiting after which a training counts as ended: a machine under load takes many times the processor time.
@@ -69,7 +71,8 @@ def in_copy(work: Callable[[], Any], errors: str) -> tuple[str, Any]:
 def timed(framework: str, case: Case, with_recorder: bool = True) -> list[Any]:
     """Final weights and seconds of processor time of a training."""
     begun = time.process_time()
-    weights = TRAININGS[framework](case.path if with_recorder else None, case.at, case.given, case.options)
+    change = {} if case.change is None else {"change": case.change}
+    weights = TRAININGS[framework](case.path if with_recorder else None, case.at, case.given, case.options, **change)
     return [weights, time.process_time() - begun]
 
 
@@ -93,17 +96,56 @@ def says_so(case: Case, errors: str) -> str | None:
     return "standard error" if "recording stopped" in lines or "not captured" in lines or "cannot be" in lines else None
 
 
+def unreadable(case: Case) -> str | None:
+    """What cannot be read of the captures that are left, or None."""
+    from clippy_diag.captures import INITIAL, open_capture, read_raw
+
+    for path in sorted(Path(case.path).parent.glob("capture*/capture.json")):
+        try:
+            capture = open_capture(path)
+            for name in (INITIAL, *(entry["file"] for entry in capture.steps)):
+                read_raw(path.parent / name)
+        except (OSError, ValueError, KeyError) as error:
+            return f"{path.parent.name}: {type(error).__name__}"
+    return None
+
+
+def judge(name: str, case: Case, errors: str, state: str, found: Any, plain: Any, usual: float) -> tuple[str, str | None]:
+    """The verdict on a fault, and where what is left tells of the explosion."""
+    if name in REFUSED:
+        refused = state == "down" and str(found).startswith(("ValueError", "TypeError"))
+        return ("fine", "the constructor") if refused else ("untrue", None)
+    killed = name.startswith("killed at step")
+    if state == "down" and not killed:
+        return "down", None
+    if not killed:
+        case.path = found[2]
+    told = says_so(case, errors)
+    # Where the fault itself takes files away, what is left of them is not the recorder's.
+    takes_away = name.startswith(("junk in the folder", "folder is removed", "folder becomes"))
+    if not takes_away and unreadable(case):
+        return "untrue", unreadable(case)
+    if killed:
+        return ("fine" if told or int(name.split()[-1]) <= BAD else "untrue"), told
+    if found[0] != plain:
+        return "changed", told
+    if found[1] > 2 * usual + 0.5:
+        return "slowed", told
+    return ("untrue" if told is None and name not in CALM and "stderr" not in name else "fine"), told
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("framework", choices=TRAININGS)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--part", default="1/1", help="which part of the faults: 2/4 is the second quarter")
-    options.add_argument("--only", help="faults whose name holds this text")
+    options.add_argument("--only", action="append", help="faults whose name holds this text; may be repeated")
     options.add_argument("--json", help="where the results go")
     given = options.parse_args()
     framework = given.framework
     modules = [importlib.import_module(name) for name in MODULES[framework]]
-    faults = {**FAULTS, **(IN_LOOPS if framework in ("torch", "jax") else {})}
+    faults = {**FAULTS, **REFUSED, **(IN_LOOPS if framework in ("torch", "jax") else {})}
+    faults.update(IN_TORCH if framework == "torch" else {})
     of_framework = []
     if framework == "torch":
         tensor = modules[0].Tensor
@@ -115,7 +157,7 @@ def main() -> int:
     else:
         print(f"left out, as nothing can be mounted here: {', '.join(MOUNTED)}")
     part, of = map(int, given.part.split("/"))
-    names = [name for name in sorted(faults) if not given.only or given.only in name][part - 1 :: of]
+    names = [name for name in sorted(faults) if not given.only or any(text in name for text in given.only)][part - 1 :: of]
     plain = in_copy(lambda: timed(framework, Case(f"{scratch}/plain"), False), f"{scratch}/plain.err")
     usual = in_copy(lambda: timed(framework, Case(f"{scratch}/usual")), f"{scratch}/usual.err")
     print(f"{framework}: without recorder {plain}, with {usual}; {len(names)} faults", flush=True)
@@ -130,16 +172,12 @@ def main() -> int:
             return [*timed(framework, case), case.path]
 
         state, found = in_copy(work, errors)
-        verdict, told = ("down" if state == "down" else "fine"), None
-        if state == "ok":
-            case.path = found[2]
-            told = says_so(case, errors)
-            if found[0] != plain[1][0]:
-                verdict = "changed"
-            elif found[1] > 2 * usual[1][1] + 0.5:
-                verdict = "slowed"
-            elif told is None and name not in CALM and "stderr" not in name:
-                verdict = "untrue"
+        unrecorded = plain[1][0]
+        if case.change is not None:
+            same = Case(case.folder + "-plain")
+            faults[name](same)
+            unrecorded = in_copy(lambda same=same: timed(framework, same, False), errors + "-plain")[1][0]
+        verdict, told = judge(name, case, errors, state, found, unrecorded, usual[1][1])
         results.append({"fault": name, "verdict": verdict, "told": told, "found": found})
         if verdict != "fine":
             print(f"{verdict}: {name}: {found}\n    {Path(errors).read_text(errors='replace')[-300:]}", flush=True)

@@ -37,8 +37,8 @@ def fingerprint(weights: list[np.ndarray]) -> str:
     return whole.hexdigest()[:16]
 
 
-def torch(folder: str | None, at: At, given: Given, options: dict[str, Any]) -> str:
-    """A loop of one's own in PyTorch."""
+def torch(folder: str | None, at: At, given: Given, options: dict[str, Any], change: Any = None) -> str:
+    """A loop of one's own in PyTorch; `change(step, model, optimizer)` is what the loop does to them."""
     import torch
 
     from clippy_diag.torch import Recorder
@@ -50,6 +50,8 @@ def torch(folder: str | None, at: At, given: Given, options: dict[str, Any]) -> 
     recorder = None if folder is None else Recorder(model, optimizer, folder, **options)
     for step, (x, y) in enumerate(batches()):
         at(step)
+        if change is not None:
+            change(step, model, optimizer)
         inputs, target = torch.from_numpy(x), torch.from_numpy(y)
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(inputs), target)
