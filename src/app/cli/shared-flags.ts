@@ -15,7 +15,8 @@ import { offlineFlag } from './remote-paths.ts';
 export const pathArgs = {
   path: Args.string({
     required: true,
-    description: 'files, folders and URLs (https, hf, s3); - is standard input',
+    description:
+      'files, folders and URLs (https, hf, s3, gs, az, wandb, mlflow, tensorboard, ssh); - is standard input',
   }),
 };
 

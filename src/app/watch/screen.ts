@@ -4,6 +4,7 @@
  */
 import { Ansis } from 'ansis';
 import { decidingSeries } from '../../model/deciding-series.ts';
+import { durationText } from '../../model/duration.ts';
 import { formatCount, formatNumber } from '../../model/format-number.ts';
 import { inertButColours, inertName, inertOutput } from '../../model/inert-text.ts';
 import type { Report, RunReport } from '../../model/report.ts';
@@ -18,7 +19,6 @@ import { shortNames } from '../../report/short-names.ts';
 import { renderTerminal } from '../../report/terminal.ts';
 import { textWidth } from '../../report/text-width.ts';
 import { startOf } from '../../report/wrap.ts';
-import { durationText } from '../../model/duration.ts';
 import { rateText } from '../cli/duration.ts';
 import { type Stall, stallWords } from '../engine/watch-alerts.ts';
 

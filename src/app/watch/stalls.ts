@@ -1,8 +1,9 @@
 /** Which watched runs stopped, and which go on. */
+
+import { durationText } from '../../model/duration.ts';
 import type { JobEnd } from '../../model/job.ts';
 import type { Report, RunReport } from '../../model/report.ts';
 import { stampOf } from '../../read/bytes/source.ts';
-import { durationText } from '../../model/duration.ts';
 import type { Stall } from '../engine/watch-alerts.ts';
 import type { PaceState } from '../engine/watch-pace.ts';
 

@@ -18,8 +18,11 @@ export interface HttpAnswer {
   readonly body: IncomingMessage;
 }
 
-/** Headers of one request to one URL; signed ones depend on both. */
-export type HeadersFor = (url: URL) => Promise<Readonly<Record<string, string>>>;
+/** Headers of one request to one URL, with those that are not secret; signed ones depend on all of them. */
+export type HeadersFor = (
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+) => Promise<Readonly<Record<string, string>>>;
 
 export interface HttpRequest {
   readonly url: URL;
@@ -119,10 +122,11 @@ async function follow(
   { url, body, headers = {}, secret }: HttpRequest,
   options: SourceOptions,
 ): Promise<HttpAnswer> {
-  if (body !== undefined) return once({ url, body }, { ...headers, ...(await secret?.(url)) }, options);
+  if (body !== undefined)
+    return once({ url, body }, { ...headers, ...(await secret?.(url, headers)) }, options);
   let at = url;
   for (let hops = 0; hops <= MOST_REDIRECTS; hops++) {
-    const own = at.origin === url.origin && secret !== undefined ? await secret(at) : {};
+    const own = at.origin === url.origin && secret !== undefined ? await secret(at, headers) : {};
     const answer = await once({ url: at }, { ...headers, ...own }, options);
     const { location } = answer.headers;
     if (!REDIRECTS.has(answer.status) || location === undefined) return answer;

@@ -40,7 +40,10 @@ interface Copy {
 }
 
 const isAsBefore = (a: RemoteEntry, b: RemoteEntry): boolean =>
-  a.bytes !== null && a.bytes === b.bytes && a.version === b.version && a.modified === b.modified;
+  (a.bytes !== null || a.version !== null) &&
+  a.bytes === b.bytes &&
+  a.version === b.version &&
+  a.modified === b.modified;
 
 /** Nothing is sent before the first refresh. @throws source-unsupported, output-unwritable */
 export async function makeMirror(text: string, options: SourceOptions): Promise<Mirror> {

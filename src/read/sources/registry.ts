@@ -1,45 +1,46 @@
 /** Which scheme of a URL is read by what, and what to do about those that are not. */
 import { diagError } from '../../model/errors.ts';
 import { withoutSecrets } from '../../model/url.ts';
+import { azureSource } from './azure.ts';
+import { googleSource } from './google-storage.ts';
 import { httpSource } from './http-source.ts';
 import { hubSource, isHubUrl } from './hugging-face.ts';
+import { isMlflowPage, mlflowSource } from './mlflow-server.ts';
 import { s3Source } from './s3.ts';
 import type { Source, SourceOptions } from './source.ts';
+import { sshSource } from './ssh.ts';
+import { isTensorboardPage, tensorboardSource } from './tensorboard.ts';
+import { isWandbPage, wandbSource } from './wandb-server.ts';
 
-/** Schemes that name a place of runs and are not read, with what to do instead. */
+/** Schemes that are not read, with what to do instead. */
 const INSTEAD: Readonly<Record<string, readonly [what: string, instead: string]>> = {
-  gs: ['Google Cloud Storage', 'copy it first (`gcloud storage cp -r`), or use a signed https URL'],
-  az: [
-    'Azure Blob Storage',
-    'copy it first (`az storage blob download-batch`), or use an https URL with a SAS token',
-  ],
-  abfs: ['Azure Data Lake', 'copy it first (`azcopy copy`), or use an https URL with a SAS token'],
-  wandb: [
-    'the W&B server',
-    'run `wandb sync` the other way: keep the `run-*.wandb` file, or export the history as CSV',
-  ],
-  mlflow: [
-    'the MLflow server',
-    'name the folder of the run in its file store (`mlruns/…`), or download the metrics',
-  ],
-  ssh: ['ssh', 'copy it first (`scp -r` or `rsync`), or mount it with sshfs'],
-  sftp: ['sftp', 'copy it first (`sftp` or `rsync`), or mount it with sshfs'],
+  abfs: ['Azure Data Lake', 'write az://CONTAINER/PATH, or copy it first (`azcopy copy`)'],
+  sftp: ['sftp', 'write ssh://HOST/PATH'],
   ftp: ['ftp', 'download it first'],
   file: ['a file URL', 'name the path itself'],
 };
 
-const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
+type Open = (text: string, options: SourceOptions) => Source;
 
-/** Pages of services whose history is behind an interface of their own: what they answer to is a web page. */
-const PAGES: readonly (readonly [RegExp, string])[] = [
-  [/^https?:\/\/([\w-]+\.)?wandb\.ai\//i, 'wandb'],
-  [/^https?:\/\/[^/]+\/#\/experiments\//i, 'mlflow'],
-];
+/** What reads each scheme but http and https. */
+const SCHEMES: Readonly<Record<string, Open>> = {
+  hf: hubSource,
+  s3: s3Source,
+  gs: googleSource,
+  az: azureSource,
+  ssh: sshSource,
+  wandb: wandbSource,
+  mlflow: mlflowSource,
+  tensorboard: tensorboardSource,
+  'tensorboard+https': tensorboardSource,
+};
+
+const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 
 function unsupported(text: string, scheme: string): Error {
   const [what, instead] = INSTEAD[scheme] ?? [
     `the scheme ${scheme}://`,
-    'known are http, https, hf and s3; download it first and name the file',
+    `known are http, https, ${Object.keys(SCHEMES).join(', ')}; download it first and name the file`,
   ];
   const shown = withoutSecrets(text);
   return diagError('source-unsupported', { url: shown, what, instead }, { path: shown });
@@ -48,10 +49,8 @@ function unsupported(text: string, scheme: string): Error {
 /** Opens what a URL names; nothing is sent before it is listed. @throws source-unsupported */
 export function sourceOf(text: string, options: SourceOptions): Source {
   const scheme = (SCHEME.exec(text)?.[1] ?? '').toLowerCase();
-  const page = PAGES.find(([pattern]) => pattern.test(text));
-  if (page !== undefined) throw unsupported(text, page[1]);
-  if (scheme === 'hf') return hubSource(text, options);
-  if (scheme === 's3') return s3Source(text, options);
+  const own = Object.hasOwn(SCHEMES, scheme) ? SCHEMES[scheme] : undefined;
+  if (own !== undefined) return own(text, options);
   if (scheme !== 'http' && scheme !== 'https') throw unsupported(text, scheme);
   let url: URL;
   try {
@@ -59,5 +58,8 @@ export function sourceOf(text: string, options: SourceOptions): Source {
   } catch {
     throw unsupported(text, 'not-a-url');
   }
-  return isHubUrl(url, options.env) ? hubSource(text, options) : httpSource(url, options);
+  if (isHubUrl(url, options.env)) return hubSource(text, options);
+  if (isWandbPage(url, options.env)) return wandbSource(text, options);
+  if (isMlflowPage(url)) return mlflowSource(text, options);
+  return isTensorboardPage(url) ? tensorboardSource(text, options) : httpSource(url, options);
 }

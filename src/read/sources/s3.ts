@@ -5,8 +5,10 @@
 import { diagError } from '../../model/errors.ts';
 import { type AwsSettings, awsSettings } from './aws-settings.ts';
 import { type HeadersFor, type HttpAnswer, send, textOf } from './http-client.ts';
-import { checkEntryCount, lies, type ObjectRequest, probe, readRange, statusError } from './ranged.ts';
+import { type ObjectListing, objectSource } from './object-source.ts';
+import { lies, statusError } from './ranged.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
+import { xmlMember } from './xml.ts';
 
 const CREDENTIALS =
   'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), or AWS_PROFILE; AWS_REGION and AWS_ENDPOINT_URL name the server';
@@ -51,66 +53,40 @@ export function s3Source(text: string, options: SourceOptions): Source {
       { url: shown, what: 'this form of an S3 URL', instead: 'write s3://BUCKET/KEY or s3://BUCKET/PREFIX/' },
       { path: shown },
     );
-  const folder = path === '' || path.endsWith('/') ? path : `${path}/`;
   const opened = once(async () => bucketOf(bucket, await settingsFor(bucket, options)));
-  const object = async (key: string): Promise<ObjectRequest> => {
+  const listing: ObjectListing = async (folder, cursor) => {
     const { urlOf, sign } = await opened();
-    return { url: urlOf(key), shown: `s3://${bucket}/${key}`, secret: sign, credentials: CREDENTIALS };
-  };
-  const keyOf = (name: string): string => (name === '' ? path : folder + name);
-
-  const listFolder = async (): Promise<RemoteEntry[]> => {
-    const { urlOf, sign } = await opened();
-    const entries: RemoteEntry[] = [];
-    for (let token: string | undefined = ''; token !== undefined; ) {
-      const url = urlOf('');
-      url.search = new URLSearchParams({
-        'list-type': '2',
-        'encoding-type': 'url',
-        prefix: folder,
-        ...(token === '' ? {} : { 'continuation-token': token }),
-      })
-        .toString()
-        .replaceAll('+', '%20');
-      const answer = await send({ url, secret: sign }, options);
-      if (answer.status !== 200) {
-        answer.body.destroy();
-        throw statusError(answer.status, { shown, credentials: CREDENTIALS });
-      }
-      const xml = await textOf(answer, shown);
-      entries.push(...entriesOf(xml, folder, shown));
-      token = /<IsTruncated>true<\/IsTruncated>/.test(xml) ? member(xml, 'NextContinuationToken') : undefined;
-      checkEntryCount(entries.length, { shown, what: 'objects', hint: 'name a longer prefix' });
+    const url = urlOf('');
+    url.search = new URLSearchParams({
+      'list-type': '2',
+      'encoding-type': 'url',
+      prefix: folder,
+      ...(cursor === undefined ? {} : { 'continuation-token': cursor }),
+    })
+      .toString()
+      .replaceAll('+', '%20');
+    const answer = await send({ url, secret: sign }, options);
+    if (answer.status !== 200) {
+      answer.body.destroy();
+      throw statusError(answer.status, { shown, credentials: CREDENTIALS });
     }
-    return entries;
+    const xml = await textOf(answer, shown);
+    const isCut = /<IsTruncated>true<\/IsTruncated>/.test(xml);
+    return {
+      entries: entriesOf(xml, folder, shown),
+      next: isCut ? xmlMember(xml, 'NextContinuationToken') : undefined,
+    };
   };
-
-  return {
+  return objectSource({
     shown,
-    list: async () => {
-      const isFolder = path === folder;
-      if (!isFolder)
-        try {
-          return { isFolder: false, entries: [await probe(await object(path), options)] };
-        } catch (error) {
-          if ((error as { code?: unknown }).code !== 'source-missing') throw error;
-          const entries = await listFolder();
-          if (entries.length === 0) throw error;
-          return { isFolder: true, entries };
-        }
-      const entries = await listFolder();
-      if (entries.length === 0)
-        throw diagError('source-missing', { url: shown, status: 404 }, { path: shown });
-      return { isFolder: true, entries };
+    path,
+    listing,
+    options,
+    object: async (key) => {
+      const { urlOf, sign } = await opened();
+      return { url: urlOf(key), shown: `s3://${bucket}/${key}`, secret: sign, credentials: CREDENTIALS };
     },
-    open: async function* (entry, start, end) {
-      yield* readRange(await object(keyOf(entry.name)), entry, start, end, options);
-    },
-    again: async (entry) => ({
-      ...(await probe(await object(keyOf(entry.name)), options)),
-      name: entry.name,
-    }),
-  };
+  });
 }
 
 function once<T>(make: () => Promise<T>): () => Promise<T> {
@@ -134,20 +110,6 @@ async function settingsFor(bucket: string, options: SourceOptions): Promise<AwsS
   return typeof region === 'string' && /^[a-z0-9-]{1,40}$/.test(region) ? { ...settings, region } : settings;
 }
 
-/** The text of the first element of a name in an answer of S3, whose elements have no attributes. */
-function member(xml: string, name: string): string | undefined {
-  const start = xml.indexOf(`<${name}>`);
-  const end = xml.indexOf(`</${name}>`, start);
-  if (start < 0 || end < 0) return undefined;
-  return xml
-    .slice(start + name.length + 2, end)
-    .replaceAll('&lt;', '<')
-    .replaceAll('&gt;', '>')
-    .replaceAll('&quot;', '"')
-    .replaceAll('&#34;', '"')
-    .replaceAll('&amp;', '&');
-}
-
 /** The objects of a page of a listing; markers of folders are left out. @throws source-answer */
 function entriesOf(xml: string, folder: string, shown: string): RemoteEntry[] {
   if (!xml.includes('<ListBucketResult')) throw lies(shown, 'its listing is not one of S3');
@@ -155,16 +117,16 @@ function entriesOf(xml: string, folder: string, shown: string): RemoteEntry[] {
     .split('<Contents>')
     .slice(1)
     .flatMap((one) => {
-      const key = decodeURIComponent((member(one, 'Key') ?? '').replaceAll('+', '%20'));
-      const bytes = Number(member(one, 'Size') ?? Number.NaN);
-      const time = Date.parse(member(one, 'LastModified') ?? '');
+      const key = decodeURIComponent((xmlMember(one, 'Key') ?? '').replaceAll('+', '%20'));
+      const bytes = Number(xmlMember(one, 'Size') ?? Number.NaN);
+      const time = Date.parse(xmlMember(one, 'LastModified') ?? '');
       if (!key.startsWith(folder) || key.endsWith('/')) return [];
       return [
         {
           name: key.slice(folder.length),
           bytes: Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : null,
           modified: Number.isNaN(time) ? null : time,
-          version: member(one, 'ETag') ?? null,
+          version: xmlMember(one, 'ETag') ?? null,
         },
       ];
     });
