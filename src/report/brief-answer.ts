@@ -17,7 +17,7 @@ import { isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
-import { lossesOf } from './input-losses.ts';
+import { damageLines } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
 import { proofsOf } from './proof-line.ts';
 import { replayLabel } from './replay-label.ts';
@@ -409,9 +409,8 @@ function staysHigher(run: RunReport): string | null {
 function orderOfLog({ cause, remedies = [] }: RunReport): string | null {
   const [first] = remedies;
   const isOfLog = cause?.failure !== undefined && remedies.every(({ tried }) => tried === null);
-  return !isOfLog || first === undefined || first.action === 'none-needed'
-    ? null
-    : sentences(first.statement);
+  const isPlanned = first?.action === 'none-needed' && cause?.trigger === 'schedule';
+  return !isOfLog || first === undefined || isPlanned ? null : sentences(first.statement);
 }
 
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
@@ -555,6 +554,13 @@ export function triedSentence({
   };
 }
 
+/** The paragraphs of an answer, with what was tried right after the fix. */
+export function partsWithTried(answer: Pick<Answer, 'parts' | 'tried' | 'over'>): Answer['parts'] {
+  const tried = triedSentence(answer);
+  const fix = answer.parts.findIndex(({ label }) => label === 'Fix');
+  return tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', ...tried });
+}
+
 /** Whether a remedy was tried and does no harm, but holds every update back: what it does where the run broke was not seen. */
 const isSlower = ({ statement }: Remedy): boolean => statement.includes(LEARNS_SLOWER);
 
@@ -669,7 +675,7 @@ function inWords(finding: Finding, unit: StepUnit): string {
 
 /** Inputs that were lost in part, left unread or refused. */
 export function troubleOf({ inputs, warnings }: Report): string | null {
-  const all = [...damagesOf(inputs), ...warnings.map(({ message }) => inertName(message))];
+  const all = [...damageLines(inputs), ...warnings.map(({ message }) => inertName(message))];
   if (all.length === 0) return null;
   return `${all[0]!.replace(/\.$/, '')}.${all.length > 1 ? ` ${plural(all.length - 1, 'more warning')}: --verbose.` : ''}`;
 }
@@ -683,13 +689,6 @@ function otherIncident({ cause, verdict: { onsetStep } }: RunReport): string | n
   if (told === null || onsetStep === null || Math.abs(told - onsetStep) <= ONE_INCIDENT) return null;
   return `Is the capture of this run? Its incident begins at ${at(told, 'step')}.`;
 }
-
-/** What of the inputs was lost or refused, one line each. */
-export const damagesOf = (inputs: Report['inputs']): readonly string[] =>
-  inputs.flatMap((input) => [
-    ...lossesOf(input).map((loss) => `${inertName(input.path)}: ${loss}`),
-    ...(input.errors ?? []).map(({ message }) => `${inertName(input.path)}: ${inertName(message)}`),
-  ]);
 
 /** The first line of a run whose loss is well and whose log shows a failure; null for any other. */
 function titleOfFailure({ cause, verdict, stepUnit }: RunReport): Pick<Answer, 'mood' | 'title'> | null {
@@ -707,9 +706,10 @@ const withoutCrash = (run: RunReport): RunReport => ({
   findings: run.findings.filter(({ id }) => id !== 'job-crashed'),
 });
 
-/** Whether the loss of a run without an incident ends no lower than it began. */
-const learntNothing = ({ verdict }: RunReport): boolean =>
-  verdict.class === 'healthy' && verdict.provenBy?.learnt.holds === false;
+/** Whether the loss of a run without an incident ends no lower than it began, by the test or by the finding. */
+const learntNothing = ({ verdict, findings }: RunReport): boolean =>
+  verdict.class === 'healthy' &&
+  (verdict.provenBy?.learnt.holds === false || findings.some(({ id }) => id === 'nothing-learnt'));
 
 /** The test that distinguishes what keeps a loss from falling. */
 const ONE_BATCH =
@@ -722,7 +722,7 @@ function firstLineOf(
   hasWarning: boolean,
   hasTrouble: boolean,
 ): Pick<Answer, 'mood' | 'title'> {
-  if (job !== null) return { mood: 'bad', title: job.title };
+  if (job !== null) return { mood: job.isError ? 'bad' : 'doubtful', title: job.title };
   const healthy = run.verdict.class === 'healthy';
   const said = failureWords(run.cause?.failure)?.finding;
   const hasErrors = run.findings.some(({ severity, id }) => severity === 'error' && id !== said);
@@ -750,7 +750,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const healthy = run.verdict.class === 'healthy';
   const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
   const isWell = mood === 'good' || learntNothing(run);
-  const noted = isWell ? alsoOf(run, true) : null;
+  const noted = isWell && job === null ? alsoOf(run, true) : null;
   return {
     mood,
     title,

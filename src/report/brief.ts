@@ -12,7 +12,7 @@ import {
   figuresOf,
   figureText,
   NOTHING,
-  triedSentence,
+  partsWithTried,
   troubleOf,
 } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
@@ -96,10 +96,10 @@ const PART_LINES: Readonly<Record<string, number>> = {
 export const markOf = (mood: Mood, { ascii }: Pick<RenderOptions, 'ascii'>): string =>
   MARKS[mood][ascii ? 'ascii' : 'unicode'];
 
-/** What happened, where, why and what to do, in as many lines as an answer may have; what was tried goes after the fix. */
+/** What happened, where, why and what to do, in as many lines as an answer may have. */
 export function answerLines(
-  answer: Answer,
-  tried: ReturnType<typeof triedSentence>,
+  answer: Pick<Answer, 'mood' | 'title' | 'change' | 'facts'>,
+  parts: Answer['parts'],
   options: BriefOptions,
   paint: Ansis,
 ): string[] {
@@ -113,9 +113,6 @@ export function answerLines(
     ...(beside ? [] : fitted(change, 3, width, '  ')),
     paint.dim(`  ${facts.length + 2 <= width ? facts : `…${endOf(facts, width - 3)}`}`),
   ];
-  const fix = answer.parts.findIndex(({ label }) => label === 'Fix');
-  const parts =
-    tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', ...tried });
   if (parts.length === 0) return lines;
   // What is well takes as few lines as it can.
   if (mood !== 'good') lines.push('');
@@ -240,13 +237,13 @@ export function briefRun(run: RunReport, report: Report, options: BriefOptions):
     options.pending === undefined
       ? paint.dim(moreLine(run, report, answer, options.width))
       : `  ${paint.dim(`Working on it: ${options.pending} …`)}`;
-  const bare = answerLines(answer, null, options, paint);
+  const bare = answerLines(answer, answer.parts, options, paint);
   if (answer.mood === 'good') return [...bare, last];
   // Beside the blank before the chart, and the last line.
   const wanted = answer.tried.length === 0 ? 0 : answer.tried.length + 1;
   const room = options.rows - bare.length - 2 - CHART_ROWS;
   const table = room >= TABLE_LEAST + 1 ? Math.min(wanted, room - 1) : 0;
-  const lines = table === 0 ? answerLines(answer, triedSentence(answer), options, paint) : bare;
+  const lines = table === 0 ? answerLines(answer, partsWithTried(answer), options, paint) : bare;
   const most = options.rows > PAGE_ROWS + 4 ? CHART_MOST : CHART_ROWS;
   const free = options.rows - lines.length - 2 - (table > 0 ? table + 1 : 0);
   const chart = chartLines(run, Math.max(CHART_LEAST, Math.min(free, most)), options);

@@ -1,6 +1,6 @@
 /** The answer of the brief page in HTML: what happened, where, why, what to do, and what was tried. */
 import type { Report, RunReport } from '../model/report.ts';
-import { type Answer, answerOf, figuresOf, figureText, type Tried, triedSentence } from './brief-answer.ts';
+import { type Answer, answerOf, figuresOf, figureText, partsWithTried, type Tried } from './brief-answer.ts';
 import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
 
 /** What stands between backticks is code. */
@@ -26,18 +26,14 @@ const paste = (code: string): Html =>
   h`<div class="paste"><pre tabindex="0" role="group" aria-label="line to paste"><code>${code}</code></pre><button type="button" class="copy" hidden>copy</button></div>`;
 
 function partsOf(answer: Answer): Html | false {
-  const { parts, tried } = answer;
-  const sentence = triedSentence(answer);
-  const rows = parts.map(({ label, text, code, after }) => ({
+  const { tried } = answer;
+  const rows = partsWithTried(answer).map(({ label, text, code, after }) => ({
     label,
-    body: h`${ticked(text)}${code !== undefined && paste(code)}${after !== undefined && h`<p class="after">${ticked(after)}</p>`}`,
+    body:
+      label === 'Tried'
+        ? h`<details class="tried"><summary>${text}</summary>${table('What was tried', triedColumns(tried), tried)}</details>`
+        : h`${ticked(text)}${code !== undefined && paste(code)}${after !== undefined && h`<p class="after">${ticked(after)}</p>`}`,
   }));
-  const fix = rows.findIndex(({ label }) => label === 'Fix');
-  if (sentence !== null)
-    rows.splice(fix + 1, 0, {
-      label: 'Tried',
-      body: h`<details class="tried"><summary>${sentence.text}</summary>${table('What was tried', triedColumns(tried), tried)}</details>`,
-    });
   return (
     rows.length > 0 &&
     h`<dl class="parts">${rows.map(({ label, body }) => h`<div class="part"><dt>${label}</dt><dd>${body}</dd></div>`)}</dl>`

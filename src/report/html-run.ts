@@ -2,7 +2,7 @@
 
 import { tellThresholds } from '../judge/findings/thresholds.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
-import type { Finding, Severity } from '../model/finding.ts';
+import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
 import { smallest } from '../model/order-statistics.ts';
 import { REPLAY_MODES, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
@@ -306,8 +306,6 @@ const folded = <T>(
 ): Piece =>
   rows.length > 0 && h`<details><summary>${summary}</summary>${table(caption, columns, rows)}</details>`;
 
-const ORDER: Readonly<Record<Severity, number>> = { error: 0, warning: 1, note: 2 };
-
 /** Advice that the fix does not give: none where a remedy was tried and holds. */
 function adviceOf(run: RunReport, answer: Answer): readonly string[] {
   if ((run.remedies ?? []).some(({ tried, holds }) => tried !== null && holds === true)) return [];
@@ -328,7 +326,9 @@ export function detailsOf(
     const at = charts.findIndex(({ lines }) => lines.some(({ name }) => name === finding.series));
     return at === -1 ? (charts.length > 0 ? firstChart : undefined) : firstChart + at;
   };
-  const findings = [...run.findings].sort((a, b) => ORDER[a.severity] - ORDER[b.severity]);
+  const findings = [...run.findings].sort(
+    (a, b) => SEVERITIES.indexOf(b.severity) - SEVERITIES.indexOf(a.severity),
+  );
   const advice = adviceOf(run, answer);
   const items = findings.map((finding, k) =>
     findingItem(finding, `run-${index}-finding-${k}`, chartOf(finding)),

@@ -16,7 +16,7 @@ import { chartsOf, type HtmlChart, MAX_BUCKETS, type Overlay, overlayOf } from '
 import type { HtmlPage } from './html-page.ts';
 import { detailsOf, figure } from './html-run.ts';
 import { type Column, cellOf, classBadge, type Html, h, headOf, type Piece } from './html-template.ts';
-import { cellText, comparisonLines, groupTitle } from './runs-page.ts';
+import { byGroup, cellText, comparisonLines, countsTitle } from './runs-page.ts';
 
 /** Bytes that a page may have: a megabyte for 50 runs, three for 200. */
 const byteLimit = (runs: number): number => 1e6 + Math.max(0, runs - 50) * 13_300;
@@ -78,10 +78,9 @@ function runsPage(report: Report, answers: readonly Answer[], { buckets, most }:
   const table = tableOf(report);
   const trouble = troubleOf(report);
   const counts = classCounts(table.rows);
-  const title = `${formatCount(table.rows.length)} runs: ${counts.map(({ class: name, count }) => `${formatCount(count)} ${name}`).join(', ')}`;
   const left = runs.length - table.rows.length;
   return {
-    title,
+    title: countsTitle(table),
     main: h`<section class="card" id="runs" aria-labelledby="runs-title">
 <h1 id="runs-title">${formatCount(table.rows.length)} runs <span class="counts">${counts.map(({ class: name, count }) => [classBadge(name as VerdictClass, `${formatCount(count)} ${name}`), ' '])}</span></h1>
 ${left > 0 && h`<p class="meta">${formatCount(left)} left out by --where</p>`}
@@ -159,16 +158,11 @@ function runsTable(report: Report, table: RunsTable, answers: readonly Answer[])
     const tip = index === undefined ? '' : `${answers[index]!.title}, ${answers[index]!.change}`;
     return h`<tr data-run="${index ?? ''}" title="${tip}">${columns.map((column) => cellOf(row, column))}</tr>\n`;
   };
-  let from = 0;
-  const body = (table.groups ?? [undefined]).map((group) => {
-    const own = group === undefined ? table.rows : table.rows.slice(from, from + group.runs);
-    from += own.length;
-    return [
-      group !== undefined &&
-        h`<tr class="group"><th scope="rowgroup" colspan="${columns.length}">${groupTitle(group)}</th></tr>\n`,
-      own.map(rowHtml),
-    ];
-  });
+  const body = byGroup(table, table.rows).map(({ title, own }) => [
+    title !== null &&
+      h`<tr class="group"><th scope="rowgroup" colspan="${columns.length}">${title}</th></tr>\n`,
+    own.map(rowHtml),
+  ]);
   return h`<div class="scroll" tabindex="0" role="group" aria-label="Table of runs"><table class="data runs" id="runs-table">
 ${headOf(columns)}
 <tbody>${body}</tbody>

@@ -17,7 +17,7 @@ import { HTML_PARTS } from './html-parts.ts';
 import { detailsOf, figure } from './html-run.ts';
 import { runsWithin } from './html-runs.ts';
 import { badge, type Column, type Html, h, SEVERITY_TONE, steps, type Tone, table } from './html-template.ts';
-import { contentHash, lossesOf } from './input-losses.ts';
+import { contentHash, damagesOf } from './input-losses.ts';
 
 const GATE_TONE: Readonly<Record<GateResult['exitCode'], Tone>> = {
   0: 'good',
@@ -74,11 +74,7 @@ const INPUT_COLUMNS: readonly Column<ReportInput>[] = [
 const INPUTS_SHOWN = 12;
 
 function inputsSection(report: Report): Html | false {
-  const losses = report.inputs.flatMap((input) =>
-    [...(input.errors ?? []).map(({ message }) => message), ...lossesOf(input)].map(
-      (loss) => h`<li><code>${input.path}</code>: ${loss}</li>`,
-    ),
-  );
+  const losses = damagesOf(report.inputs).map(({ path, text }) => h`<li><code>${path}</code>: ${text}</li>`);
   if (report.inputs.length === 0 && report.warnings.length === 0) return false;
   return h`<section class="card" id="inputs" aria-labelledby="inputs-title">
 <h2 id="inputs-title">${losses.length > 0 ? [badge('damaged', 'bad'), ' '] : ''}Inputs</h2>

@@ -7,6 +7,8 @@ import type { RunReport } from '../model/report.ts';
 interface JobAnswer {
   /** CRASHED at step 812: out of memory on rank 3 */
   readonly title: string;
+  /** Whether the program ended itself in an error; else it was ended from outside. */
+  readonly isError: boolean;
   readonly why: string;
   readonly fix: string;
 }
@@ -15,14 +17,14 @@ interface JobAnswer {
 const LONGEST_QUOTE = 160;
 
 /**
- * Null where the process did not fail, and where the loss itself went wrong: then the incident leads, and the end of the process
+ * Null where the process did not end early, and where the loss itself went wrong: then the incident leads, and the end of the process
  * is a finding beside it.
  */
 export function jobAnswer({ job, verdict, findings, stepUnit }: RunReport): JobAnswer | null {
-  const failed = findings.some(({ id, severity }) => id === 'job-crashed' && severity === 'error');
+  const finding = findings.find(({ id }) => id === 'job-crashed');
   const isLossWell =
     verdict.class === 'healthy' || (verdict.class === 'inconclusive' && verdict.onsetStep === null);
-  if (job === undefined || !failed || !isLossWell) return null;
+  if (job === undefined || finding === undefined || !isLossWell) return null;
   const step = job.at?.step ?? null;
   const where = step === null ? '' : ` at ${stepUnit} ${formatCount(step)}`;
   const what = job.reason === null ? '' : `: ${JOB_REASON_WORDS[job.reason].short}`;
@@ -31,6 +33,7 @@ export function jobAnswer({ job, verdict, findings, stepUnit }: RunReport): JobA
   const said = job.message === null ? '' : `: ${inertName(job.message).slice(0, LONGEST_QUOTE)}`;
   return {
     title: `${job.ended === 'killed' ? 'KILLED' : 'CRASHED'}${where}${what}${rank}`,
+    isError: finding.severity === 'error',
     why: `The process ${jobEndClause(job)}${line}${said}`,
     fix: JOB_REASON_WORDS[job.reason ?? 'exception'].next,
   };

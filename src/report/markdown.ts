@@ -7,15 +7,15 @@ import { inertName, inertOutput } from '../model/inert-text.ts';
 import { markdownTable } from '../model/markdown-table.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { Report, RunReport } from '../model/report.ts';
-import { classCounts, tableOf } from '../model/runs-table.ts';
-import { type Answer, answerOf, figuresOf, figureText, triedSentence } from './brief-answer.ts';
+import { tableOf } from '../model/runs-table.ts';
+import { type Answer, answerOf, figuresOf, figureText, partsWithTried } from './brief-answer.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
-import { lossesOf } from './input-losses.ts';
+import { damagesOf } from './input-losses.ts';
 import { forecastWords, RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
-import { CELL_WIDTH, cellText, comparisonLines, groupTitle } from './runs-page.ts';
+import { byGroup, CELL_WIDTH, cellText, comparisonLines, countsTitle } from './runs-page.ts';
 import { shortNames } from './short-names.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
@@ -80,8 +80,7 @@ function fenced(code: string): string[] {
 
 /** The answer of the brief page. */
 function answerLines(answer: Answer, id: string): string[] {
-  const { title, change, facts, checked, parts, tried } = answer;
-  const sentence = triedSentence(answer);
+  const { title, change, facts, checked, tried } = answer;
   return [
     `## ${md(id)}: ${md(title)}`,
     '',
@@ -91,14 +90,13 @@ function answerLines(answer: Answer, id: string): string[] {
     ...(checked === null ? [] : ['', ticked(checked.join(' · '))]),
     '',
     // What is wrong with the inputs, and what was noted, stands in sections of its own.
-    ...parts
+    ...partsWithTried(answer)
       .filter(({ label }) => label !== 'Beware' && label !== 'Noted')
       .flatMap(({ label, text, code, after }) => [
         `- **${label}**: ${ticked(text)}`,
         ...(code === undefined ? [] : fenced(code)),
         ...(after === undefined ? [] : [`  ${ticked(after)}`]),
       ]),
-    ...(sentence === null ? [] : [`- **Tried**: ${ticked(sentence.text)}`]),
     '',
     ...table(
       ['tried', 'holds', ...figuresOf(tried).map(({ title }) => title)],
@@ -192,7 +190,8 @@ function runLines(run: RunReport, report: Report): string[] {
 
 /** The table of runs, with a line before each of its groups. */
 function tableLines(report: Report): string[] {
-  const { columns, rows, groups } = tableOf(report);
+  const runsTable = tableOf(report);
+  const { columns, rows } = runsTable;
   const names = shortNames(
     rows.map(({ run }) => inertName(String(run))),
     CELL_WIDTH,
@@ -201,26 +200,16 @@ function tableLines(report: Report): string[] {
     md(names[r]!),
     ...columns.slice(1).map((name) => (row[name] == null ? '' : md(cellText(row[name], name)))),
   ]);
-  let from = 0;
-  const parts = (groups ?? [undefined]).flatMap((group) => {
-    const own = group === undefined ? cells : cells.slice(from, from + group.runs);
-    from += own.length;
-    return [
-      ...(group === undefined ? [] : [`**${md(groupTitle(group))}**`, '']),
-      ...table(columns.map(md), own),
-    ];
-  });
-  const counts = classCounts(rows).map(({ class: name, count }) => `${formatCount(count)} ${name}`);
-  return [`## ${formatCount(rows.length)} runs: ${counts.join(', ')}`, '', ...parts];
+  const parts = byGroup(runsTable, cells).flatMap(({ title, own }) => [
+    ...(title === null ? [] : [`**${md(title)}**`, '']),
+    ...table(columns.map(md), own),
+  ]);
+  return [`## ${countsTitle(runsTable)}`, '', ...parts];
 }
 
 function renderMarkdown(report: Report): string {
   const { verdict } = report;
-  const damaged = report.inputs.flatMap((input) =>
-    [...(input.errors ?? []).map(({ message }) => message), ...lossesOf(input)].map(
-      (problem) => `- ${md(input.path)}: ${md(problem)}`,
-    ),
-  );
+  const damaged = damagesOf(report.inputs).map(({ path, text }) => `- ${md(path)}: ${md(text)}`);
   const lines = [
     `# clippy-diag: ${verdict.class}`,
     '',

@@ -9,7 +9,7 @@ import {
 } from '../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { Report, TableGroup } from '../model/report.ts';
+import type { Report, RunsTable, TableGroup } from '../model/report.ts';
 import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { troubleOf } from './brief-answer.ts';
@@ -49,8 +49,33 @@ export function countsLine(report: Report, options: RenderOptions): string {
   );
 }
 
+/** `12 runs: 3 healthy, 9 drift`. */
+export const countsTitle = ({ rows }: RunsTable): string =>
+  `${counted(rows.length, 'run')}: ${classCounts(rows)
+    .map(({ class: name, count }) => `${formatCount(count)} ${name}`)
+    .join(', ')}`;
+
+/**
+ * The rows of a table, or one value for each of them, group by group.
+ *
+ * @param all one for each row, in their order
+ * @returns one group without a title where the table has none
+ */
+export function byGroup<Row>(
+  { groups }: RunsTable,
+  all: readonly Row[],
+): readonly { readonly title: string | null; readonly own: readonly Row[] }[] {
+  if (groups === undefined) return [{ title: null, own: all }];
+  let from = 0;
+  return groups.map((group) => {
+    const own = all.slice(from, from + group.runs);
+    from += group.runs;
+    return { title: groupTitle(group), own };
+  });
+}
+
 /** What the rows of a group share, how they went, and how good they are. */
-export function groupTitle({ values, runs, classes, best, last }: TableGroup): string {
+function groupTitle({ values, runs, classes, best, last }: TableGroup): string {
   const number = (value: number): string => formatNumber(value, 'brief');
   return [
     Object.entries(values)
@@ -97,23 +122,17 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
     paintHead: paint.bold,
     paintCell: (text, r, c) => (c === 1 ? classPaint(paint, String(rows[r]!.class))(text) : text),
   });
-  let from = 0;
-  const groups = (table.groups ?? []).map((group) => {
-    const own = rowLines.slice(from, from + group.runs);
-    from += group.runs;
-    return [...wrap(groupTitle(group), options.width, '', '  ').map((line) => paint.bold(line)), ...own].join(
-      '\n',
-    );
-  });
+  const groups = byGroup(table, rowLines).map(({ title, own }) => [
+    ...(title === null ? [] : wrap(title, options.width, '', '  ').map((line) => paint.bold(line))),
+    ...own,
+  ]);
   const conclusion = sweepSentence(table);
   return [
     countsLine(report, options),
     ...(conclusion === null ? [] : wrap(inertName(conclusion), options.width, '')),
     '',
     headLine!,
-    ...(table.groups === undefined
-      ? rowLines
-      : groups.flatMap((lines, i) => (i === 0 ? [lines] : ['', lines]))),
+    ...groups.flatMap((lines, i) => (i === 0 ? lines : ['', ...lines])),
     ...(dropped.length === 0
       ? []
       : [paint.dim(`not shown for want of columns: ${cutMiddle(dropped.join(', '), options.width - 34)}`)]),

@@ -228,7 +228,8 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
     shown,
     left,
   } = several ? headOfMany(view, rows, options, paint) : headOfOne(report.runs[0]!, view, width, paint);
-  const [title = '', ...answer] = answerLines(answerOf(shown, report), null, { ...options, rows }, paint);
+  const said = answerOf(shown, report);
+  const [title = '', ...answer] = answerLines(said, said.parts, { ...options, rows }, paint);
   const head = several ? top : [...top, title];
   const foot = alert.length + (keys ? 1 : 0);
   const room = Math.max(0, rows - head.length - foot);
