@@ -467,6 +467,23 @@ const CASES: Readonly<
       }),
     },
   },
+  'unlike-batches': {
+    shows: {
+      'one batch with a loss of twelve times': runOf({ loss: calm.map((one, i) => (i === 300 ? 9 : one)) }),
+      'three such batches': runOf({ loss: calm.map((one, i) => (i >= 300 && i < 303 ? 9 : one)) }),
+    },
+    not: {
+      'a rise that comes down step by step': runOf({
+        loss: calm.map((one, i) => (i < 300 ? one : one * (1 + 20 * 0.6 ** (i - 300)))),
+      }),
+      'a jump that stays': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)) }),
+      'a batch of twice the loss': runOf({ loss: calm.map((one, i) => (i === 300 ? 2 * one : one)) }),
+      'a spike of the rate': runOf({
+        loss: calm.map((one, i) => (i >= 301 && i < 303 ? 9 : one)),
+        rates: exact(400, (i) => (i === 300 ? 1 : 0.01)),
+      }),
+    },
+  },
   'cause-not-shown': {
     shows: { 'a jump of the loss alone': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)) }) },
     not: {

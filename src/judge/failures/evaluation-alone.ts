@@ -4,13 +4,14 @@ import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run } from '../../model/run.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { type LogEvidence, levelBefore, type Points } from './log-evidence.ts';
+import { overFitting } from './over-fitting.ts';
 
 /** Evaluations that tell, and those among them in the first epoch, where nothing can be learnt by heart. */
 const [EVALUATIONS, FIRST_EPOCH] = [5, 2];
 /** Times the training loss of their steps that evaluations are in the middle, and that nine of ten are at least, once the training loss has come down. */
 const [ABOVE, LEAST] = [1.4, 1.15];
-/** Share of its first level that the evaluation ends at, at least. */
-const STAYS = 0.95;
+/** Share of its first distance to the training loss that the evaluation may come down by. */
+const CLOSED = 0.25;
 /** Share of its first level that the training loss has to come down to: else nothing is learnt that an evaluation could show. */
 const LEARNT = 0.7;
 
@@ -31,7 +32,7 @@ export const evaluationAlone: KnownFailure = {
   ],
   docs: {
     summary: 'Training learns, and no evaluation shows it, from the first one on.',
-    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times, and the last third of them is no lower than ${STAYS} of the first. The training loss comes down to ${LEARNT} of the highest of its first three points. A log without epochs shows it where no evaluation is below the first level of the training loss; the cause stays open then.`,
+    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times. From the first third of them to the last they come down by less than ${CLOSED} of the distance to the training loss. The training loss comes down to ${LEARNT} of the highest of its first three points. In a log without epochs the cause stays open, and an evaluation that rises from its best step is \`over-fitting\`.`,
     notThis:
       'Over-fitting (`over-fitting`): the evaluation is good at first. An evaluation set of another kind of data is above the training loss, too, and falls with it.',
     whatToDo:
@@ -48,7 +49,8 @@ export const evaluationAlone: KnownFailure = {
     if (found === undefined) return null;
     const { series, apart } = found;
     const { step, evaluated, trained, isInFirstEpoch } = apart!;
-    const statement = `"${series.name}" is ${formatNumber(evaluated)} at the end and no better than at its first evaluations, while the training loss has come down to ${formatNumber(trained)}`;
+    if (!isInFirstEpoch && overFitting.look(log) !== null) return null;
+    const statement = `"${series.name}" is ${formatNumber(evaluated)} at the end and hardly better than at its first evaluations, while the training loss has come down to ${formatNumber(trained)}`;
     const common = {
       trigger: isInFirstEpoch ? 'evaluation' : 'none-found',
       step,
@@ -75,7 +77,7 @@ export const evaluationAlone: KnownFailure = {
       : {
           ...common,
           confidence: null,
-          statement: `${statement}; either the evaluation computes something else than the training, or nothing of what is learnt holds for other rows (labels at random, a split by another key); the log does not show which`,
+          statement: `${statement}; either the evaluation computes something else than the training, or what is learnt does not hold for other rows (learnt by heart, labels at random, a split by another key); the log does not show which`,
         };
   },
 };
@@ -114,8 +116,7 @@ function apartFrom({ run, loss }: LogEvidence, evals: Points): Apart | null {
     medianOf(evals.value.subarray(0, third)),
     medianOf(evals.value.subarray(count - third)),
   ];
-  if (!(end >= STAYS * begin && last <= LEARNT * before)) return null;
-  if (!isInFirstEpoch && !evals.value.every((one) => one >= before)) return null;
+  if (!(begin - end <= CLOSED * (begin - last) && last <= LEARNT * before)) return null;
   return { step: evals.step.at(0)!, evaluated: end, trained: last, isInFirstEpoch };
 }
 

@@ -19,6 +19,7 @@ import { scalerSkipsEveryStep } from './scaler-skips-every-step.ts';
 import { scheduleRestart } from './schedule-restart.ts';
 import { trainingSlowed } from './training-slowed.ts';
 import { trainingStoodStill } from './training-stood-still.ts';
+import { unlikeBatches } from './unlike-batches.ts';
 
 export const KNOWN_FAILURES: readonly KnownFailure[] = [
   scalerSkipsEveryStep,
@@ -30,6 +31,7 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   gradientNormFactor,
   badBatch,
   blowUp,
+  unlikeBatches,
   brokeInWarmUp,
   evaluationAlone,
   overFitting,

@@ -116,6 +116,9 @@ const EPISODE_NAMES = ['episode', 'episodes'];
 /** Seconds since 1970. */
 const TIME_NAMES = ['_timestamp', 'timestamp', 'wall_time', 'walltime', 'wall time'];
 
+/** Names of a clock, where its values are seconds since 1970: many logs have durations under them. */
+const CLOCK_NAMES = ['time', 'ts'];
+
 /** A step name in the form in which the lists above have it. */
 export const axisName = (name: string): string =>
   name
@@ -369,7 +372,7 @@ export function rowTable(indexColumn?: string): RowTable {
           notes.push(`${column.name} starts again in every epoch; rows are counted instead`);
         }
       }
-      const time = pick(TIME_NAMES);
+      const time = pick([...TIME_NAMES, ...CLOCK_NAMES]);
       const start = time?.value.finish().at(0) ?? Number.NaN;
       const wallTime = time !== undefined && start > 1e8 && start < 1e11 ? axis(time).values : undefined;
       const line = lines.finish();
