@@ -279,6 +279,18 @@ describe('seeds of one setting', () => {
         status: 'fail',
         found: Number.NaN,
       });
+    expect(joined([1, odd, 1], 'best', 'last(loss) <= 9')).toMatchObject({ status: 'fail', found: odd });
+  });
+  test('a seed that ends in NaN fails the setting by its finding too, and one that only rises does not', () => {
+    const [good, bad] = seeds(1, 1).map(([run]) => run);
+    const best = (found: Partial<RunReport>): string =>
+      gate(
+        [[good!], [bad!, { findings: [finding([1, 1])], ...found }]],
+        configOf({ 'loss-spike': { severity: 'error', max: 0 } }, { aggregate: 'best' }),
+      ).rules[0]!.status;
+    expect([best({ verdict: verdict('non-finite') }), best({ verdict: verdict('full-divergence') })]).toEqual(
+      ['fail', 'pass'],
+    );
   });
   test('one that could not be judged leaves the setting unjudged', () => {
     for (const aggregate of ['median', 'mean', 'best'])

@@ -140,7 +140,7 @@ export const configSchema = z
     }),
     aggregate: z.enum(['worst', 'median', 'mean', 'best']).optional().meta({
       description:
-        'how the seeds of one setting are judged together; worst (default): every seed must hold. Runs whose names differ in a part like seed-3 or seed=3 only are one setting',
+        'how the seeds of one setting are judged together; worst (default): every seed must hold. A seed whose loss or value is not finite fails the setting under each of them. Runs whose names differ in a part like seed-3 or seed=3 only are one setting',
     }),
     expect: z
       .strictObject({

@@ -72,7 +72,7 @@ export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResul
         continue;
       }
       const present = judged.map((judgement) => asJudged(judgement, rule));
-      const joined = joinSeeds(present, rule, config.aggregate);
+      const joined = joinSeeds(present, rule, config.aggregate, group.runs);
       const open =
         joined.status === 'fail' &&
         group.runs.some((run) => incomplete.get(run.id)) &&
@@ -177,11 +177,25 @@ function groupsOf(
   return [...groups].map(([key, group]) => ({ id: group.length === 1 ? group[0].id : key, runs: group }));
 }
 
-/** One value for all seeds of a setting. A seed that could not be judged leaves the setting unjudged. */
-function joinSeeds(judged: readonly Judged[], rule: RuleConfig, how: GateConfig['aggregate']): Judged {
+/**
+ * One value for all seeds of a setting. A seed that could not be judged leaves the setting unjudged, and one whose loss
+ * or value is not finite fails it: a better seed does not make it a number.
+ */
+function joinSeeds(
+  judged: readonly Judged[],
+  rule: RuleConfig,
+  how: GateConfig['aggregate'],
+  runs: readonly RunReport[],
+): Judged {
   if (how === 'worst' || rule.sameAs !== undefined) return worst(judged);
   const unjudged = judged.find(({ status }) => status === 'inconclusive');
   if (unjudged !== undefined) return unjudged;
+  const broken = judged.find(
+    ({ status, found }, k) =>
+      status === 'fail' &&
+      (runs[k]?.verdict.class === 'non-finite' || (found !== null && !Number.isFinite(found))),
+  );
+  if (how === 'best' && broken !== undefined) return broken;
   if (how === 'best') return judged.find(({ status }) => status === 'pass') ?? judged[0]!;
   const { operator, limit } = rule.threshold ?? { operator: '<=', limit: rule.max };
   const values = Float64Array.from(judged, ({ found }) => found ?? Number.NaN);

@@ -130,7 +130,9 @@ export async function openLedger(folder: string): Promise<Ledger> {
       const place = tensors.get(step);
       const session = place && sessionOf.get(place.session);
       const payload = place && (await payloadOf(place));
-      return session === undefined || payload === undefined
+      // Of a step that a later process took again without tensors the record is of other tensors.
+      const isOfLine = session !== undefined && (read.steps.get(step)?.session ?? session).id === session.id;
+      return !isOfLine || payload === undefined
         ? undefined
         : tensorsOf(payload, place!.kind, session.tensors.length);
     },
@@ -191,31 +193,49 @@ function readLine(line: string, read: Lines): void {
 function sessionOf(entry: Record<string, unknown>): LedgerSession {
   const { ledger: _, session, every, tensors, ...settings } = entry;
   return {
-    id: String(session),
+    id: textOf(session),
     every: typeof every === 'number' && every >= 1 ? every : 1,
     tensors: (Array.isArray(tensors) ? tensors : []).map((tensor: unknown) => {
       const [name, shape, dtype] = Array.isArray(tensor) ? tensor : [];
       return {
-        name: String(name),
-        shape: Array.isArray(shape) ? shape.map(Number) : [],
-        dtype: String(dtype),
+        name: textOf(name),
+        shape: Array.isArray(shape)
+          ? shape.map((size) => (typeof size === 'number' ? size : Number.NaN))
+          : [],
+        dtype: textOf(dtype),
       };
     }),
     settings: new Map(flat(settings, '')),
   };
 }
 
+/** `String` throws for an object whose own `toString` is no function, as a hostile line may have one. */
+const textOf = (value: unknown): string =>
+  typeof value === 'string' ? value : value === undefined ? '' : jsonOf(value);
+
+/** Mappings within mappings that are entered; what lies deeper is one value. */
+const DEEPEST = 16;
+
 /** Members by their path; lists of plain values are one value. */
-function flat(value: Record<string, unknown>, prefix: string): [string, Cell][] {
+function flat(value: Record<string, unknown>, prefix: string, depth = 0): [string, Cell][] {
   return Object.entries(value).flatMap(([key, member]) =>
-    isJsonObject(member) ? flat(member, `${prefix}${key}.`) : [[`${prefix}${key}`, cellOf(member)]],
+    isJsonObject(member) && depth < DEEPEST
+      ? flat(member, `${prefix}${key}.`, depth + 1)
+      : [[`${prefix}${key}`, cellOf(member)]],
   );
 }
 
 const cellOf = (value: unknown): Cell =>
-  value === null || ['string', 'number', 'boolean'].includes(typeof value)
-    ? (value as Cell)
-    : JSON.stringify(value);
+  value === null || ['string', 'number', 'boolean'].includes(typeof value) ? (value as Cell) : jsonOf(value);
+
+/** Text of a value; a value too deep for `JSON.stringify` has none. */
+function jsonOf(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return '(too deep)';
+  }
+}
 
 function stepOf(entry: Record<string, unknown>, step: number, session: LedgerSession): LedgerStep {
   const { loss, batch, rng, options, skipped } = entry;
@@ -322,7 +342,12 @@ function idsOf(payload: Buffer, kind: number): readonly Cell[] | undefined {
   if (kind === ROWS)
     return Array.from({ length: payload.byteLength >> 3 }, (_, k) => Number(payload.readBigInt64LE(8 * k)));
   if (kind !== RANGES) {
-    const value: unknown = JSON.parse(payload.toString('utf8'));
+    let value: unknown;
+    try {
+      value = JSON.parse(payload.toString('utf8'));
+    } catch {
+      return undefined;
+    }
     return (Array.isArray(value) ? value : [value]).map(cellOf);
   }
   const ids: number[] = [];
