@@ -52,7 +52,8 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   'clippy-diag analyze hf://USER/REPO/checkpoint-500': 'needs the Hub; test/sources has a look-alike',
   'clippy-diag gate s3://bucket/experiment-7/': 'needs a bucket; test/sources has a look-alike',
   'clippy-diag analyze wandb://ENTITY/PROJECT/RUN': 'needs W&B; test/sources has a look-alike',
-  'clippy-diag watch http://HOST:6006/#timeseries': 'needs a TensorBoard; test/sources/real-servers starts one',
+  'clippy-diag watch http://HOST:6006/#timeseries':
+    'needs a TensorBoard; test/sources/real-servers starts one',
   'npm run docs': 'writes into this checkout; test/docs/worked-examples.long.test.ts runs it in a copy',
   "npx vitest run --project 'fast*' test/contracts/rules test/rules test/replay/parity test/docs":
     'runs the tests, this one among them',
