@@ -23,7 +23,8 @@ export function suggestPattern(line: string): string | undefined {
   // The weight of a loss is none.
   const loss = [LOSS, TIGHT_LOSS]
     .flatMap((expression) => [...line.matchAll(expression)])
-    .find(([, name]) => roleByName(name!) !== 'other');
+    // The point of `loss0.675` is one of its number.
+    .find(([, name, gap]) => roleByName(name!) !== 'other' && (gap !== '.' || !/\d$/.test(name!)));
   if (loss === undefined) return undefined;
   const value = `${escaped(loss[1]! + loss[2]!)}(?<loss>${NUMBER})`;
   const axis = AXIS.exec(line);
