@@ -39,8 +39,7 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   'clippy-diag bisect --good runs/a --commits v1..main --repository . -- python3 {commit}/train.py --steps {steps}':
     'needs a repository; test/experiment/bisect.test.ts makes one',
   'PYTHONPATH=python/src python3 bench/compare/pairs.py FOLDER': 'trains 240 networks for minutes',
-  'npx tsx bench/compare/score.ts FOLDER':
-    'needs the pairs that pairs.py trains',
+  'npx tsx bench/compare/score.ts FOLDER': 'needs the pairs that pairs.py trains',
   'npm audit signatures': 'needs a release that is published',
   'npm run release -- --prepare 0.3.0 --owner some-lab': 'test/release/prepare.test.ts runs it in a copy',
   'npm install --package-lock-only && npm run docs': 'writes into this checkout',
