@@ -38,7 +38,7 @@ export interface Answer {
   readonly facts: string;
   /** What the verdict of a run that is well rests on, part by part; null for any other. */
   readonly checked: readonly string[] | null;
-  /** Labelled paragraphs in reading order; lines of code stand apart. */
+  /** Labelled paragraphs in reading order; lines of code are separate. */
   readonly parts: readonly {
     readonly label: string;
     readonly text: string;
@@ -91,7 +91,7 @@ export const TRIED_FIGURES: readonly TriedFigure[] = [
 export const figuresOf = (tried: readonly Tried[]): readonly TriedFigure[] =>
   TRIED_FIGURES.filter(({ value }) => tried.some((one) => value(one) !== null));
 
-/** A figure of a row, or what stands where it is not known. */
+/** A figure of a row, or what replaces it where it is not known. */
 export const figureText = ({ value, text }: TriedFigure, one: Tried, unknown: string): string => {
   const known = value(one);
   return known === null ? unknown : text(known);

@@ -233,7 +233,7 @@ def _is_shard(name: str) -> bool:
 
 
 def _write_whole(path: Path, parts: Sequence[_Part], wanted: Any, data: Mapping[str, Array] | None = None) -> int:
-    """Writes the tensors of all parts, each put together when its turn comes, and `data` as it is."""
+    """Writes the tensors of all parts, each put together when its turn comes, and `data` unchanged."""
     sources: list[Source] = [_kept(name, array) for name, array in (data or {}).items()]
     kinds = [part.kinds() for part in parts]
     names = dict.fromkeys(name for kind in kinds for name in kind if wanted(name))

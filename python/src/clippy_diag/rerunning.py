@@ -5,7 +5,7 @@
     clippy_diag.rerun("capture", ["torchrun", "--nproc-per-node", "8", "train.py", "--resume", "checkpoints/300"])
 
 The command is the training's own, with its own flag that resumes from a checkpoint from before the capture's first step. The
-environment variable CLIPPY_DIAG_PLAN tells the recorder in it what to change, and where the run ends.
+environment variable CLIPPY_DIAG_PLAN gives the recorder what to change, and where the run ends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 /** Keys in which two configurations differ, and a configuration with some of the bad ones. */
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import * as yaml from 'yaml';
 import type { Cell } from '../../model/cell.ts';
 import { diagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
@@ -37,12 +36,15 @@ export async function configKeys(good: string, bad: string): Promise<Dimension> 
       const path = join(folder, basename(goodFile));
       await writeFile(
         path,
-        extension === '.json' ? `${JSON.stringify(mixed, null, 2)}\n` : yaml.stringify(mixed),
+        extension === '.json' ? `${JSON.stringify(mixed, null, 2)}\n` : (await yaml()).stringify(mixed),
       );
       return path;
     },
   };
 }
+
+// Bundled, a package in CommonJS has its default export alone.
+const yaml = async () => (await import('yaml')).default;
 
 async function fileOf(side: string): Promise<string> {
   if (!(await stat(side)).isDirectory()) return side;
@@ -60,7 +62,7 @@ async function parsed(path: string): Promise<Config> {
   const text = await readFile(path, 'utf8');
   let found: unknown;
   try {
-    found = extname(path) === '.json' ? JSON.parse(text) : yaml.parse(text, { maxAliasCount: 100 });
+    found = extname(path) === '.json' ? JSON.parse(text) : (await yaml()).parse(text, { maxAliasCount: 100 });
   } catch {
     // Reported below.
   }

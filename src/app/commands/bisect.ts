@@ -67,18 +67,21 @@ export default command({
       helpGroup: 'TRIALS',
       min: 1,
       default: 50,
+      helpValue: 'N',
       description: 'last step that is compared, and {steps} in the command',
     }),
     'max-runs': Flags.integer({
       helpGroup: 'TRIALS',
       min: 2,
       default: MOST_RUNS,
+      helpValue: 'N',
       description: 'runs of the command in this process at most',
     }),
     seconds: Flags.integer({
       helpGroup: 'TRIALS',
       min: 1,
       default: 3600,
+      helpValue: 'N',
       description: 'seconds after which a trial is ended',
     }),
     folder: Flags.string({

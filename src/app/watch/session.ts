@@ -1,5 +1,5 @@
 /** A watch from its first look to its last: what each look finds reaches the screen, the alerts, the channels and the metrics. */
-import { EXIT, type ExitCode, worstExitCode } from '../../model/errors.ts';
+import { EXIT, type ExitCode } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 import type { Report } from '../../model/report.ts';
 import type { CommandIo } from '../cli/command.ts';
@@ -189,7 +189,3 @@ export class WatchSession {
     }
   }
 }
-
-/** The worse of two codes, where a signal may have come between. */
-export const endCode = (code: ExitCode, { code: own }: Pick<SessionEnd, 'code'>): ExitCode =>
-  worstExitCode(code, own);

@@ -74,7 +74,7 @@ export function rankOf(line: string): number | null {
 
 /** A traceback whose exception has not been printed yet. */
 interface OpenTraceback {
-  /** What stands before it in each of its lines. */
+  /** The prefix of each of its lines. */
   readonly prefix: string;
   /** Whether the prefix has a clock, and differs from line to line. */
   readonly clock: boolean;
@@ -142,7 +142,7 @@ function opensTraceback({ open }: Watching, line: string): boolean {
   const prefix = line.slice(0, at);
   // A process that prints an exception of another one says `Original Traceback`.
   const plain = prefix.endsWith('Original ') ? prefix.slice(0, -'Original '.length) : prefix;
-  // The lines of a group of exceptions stand behind a bar.
+  // The lines of a group of exceptions begin with a bar.
   const own = plain.endsWith(GROUP) ? `${plain.slice(0, -GROUP.length)}| ` : plain;
   open.push({ prefix: own, clock: CLOCK.test(own), rank: rankOf(line), left: LONGEST_TRACEBACK });
   return true;

@@ -101,11 +101,20 @@ export const formatByName = (head: Buffer, name: string): LogFormat | undefined 
 export async function formatByRecords(head: Buffer, source: ByteSource): Promise<LogFormat | undefined> {
   if (!isText(head)) return undefined;
   if (await hasRecords(utf8Head(head))) return ANY_TEXT;
-  if (source.byteLength <= head.length || compressionOf(head) !== undefined) return undefined;
+  if (source.byteLength <= head.length || compressionOf(head) !== undefined || !hasLines(head))
+    return undefined;
   const more = Buffer.from(await source.slice(0, Math.min(source.byteLength, MORE_BYTES)));
   const lines = new LossLines();
   lines.add(utf8Head(more));
   return lines.count >= SOME_LINES && (await hasRecords(utf8Head(more))) ? ANY_TEXT : undefined;
+}
+
+/** Whether bytes are lines of characters: other data, of which only the head is read, may hold no zero bytes either. */
+function hasLines(head: Buffer): boolean {
+  let controls = 0;
+  // Tabs, ends of lines, backspaces of progress bars and the escape of colours are part of a text.
+  for (const byte of head) if (byte < 8 || (byte > 13 && byte < 32 && byte !== 27)) controls++;
+  return head.includes(10) && controls * 100 < head.length;
 }
 
 /** How far into a text its first record is looked for: a model summary and settings may come before it. */

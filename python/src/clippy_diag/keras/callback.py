@@ -503,7 +503,7 @@ class _OutputLosses:
 
 
 class _TorchEars:
-    """What is heard of a step, kept as it is."""
+    """What is heard of a step, kept unchanged."""
 
     def __init__(self) -> None:
         self._inside = False
@@ -517,12 +517,12 @@ class _TorchEars:
         self.data: Any = None
         #: Whether a step is only tried.
         self.deaf = False
-        #: What a training function raises where no batch is left, beside StopIteration.
+        #: What a training function raises where no batch is left, as well as StopIteration.
         self.ends_of_data: tuple[type[BaseException], ...] = ()
 
     @contextlib.contextmanager
     def not_listening(self, model: Any) -> Iterator[None]:
-        """What happens inside is no step of the training: it is not heard, and the metrics are as before."""
+        """What happens inside is not a step of the training: it is not heard, and the metrics are as before."""
         metrics = [(variable, names.array_of(variable)) for variable in model.metrics_variables]
         self.deaf = True
         try:

@@ -101,7 +101,7 @@ class Planned:
 def planned(optimizers: list[Any]) -> Planned | None:
     """The plan that this process was launched with, or None.
 
-    Raises ValueError for a plan of another version: nothing of the training may be taken for an arm that it is not.
+    Raises ValueError for a plan of another version: no part of the training may count as an arm that it is not.
     """
     path = os.environ.get(VARIABLE)
     if not path:

@@ -24,7 +24,7 @@ _ALARMS = ("", "gradients", "weights", "optimizer state", "an alarm of the guard
 
 
 class News(NamedTuple):
-    """What one rank tells the others at a step; all are numbers, so that one tensor holds them."""
+    """What one rank sends the others at a step; all are numbers, so that one tensor holds them."""
 
     loss: float
     stopped: float = 0
@@ -67,7 +67,7 @@ class Ranks:
     # ---- what ranks tell each other
 
     def meet(self, own: News, device: torch.device) -> None:
-        """Exchanges the news of a step: each rank waits here for the others. Raises what torch.distributed raises."""
+        """Exchanges what each rank knows of a step: each rank waits here for the others. Raises what torch.distributed raises."""
         if str(torch.distributed.get_backend()).startswith("nccl"):
             device = torch.device("cuda", torch.cuda.current_device())
         mine = torch.tensor(own, dtype=torch.float64, device=device)
@@ -165,7 +165,7 @@ class Ranks:
 
 
 def _piece_of(tensor: Any) -> Piece:
-    """Where the local part of a DTensor lies. A rank beside the first along an axis of the mesh that only copies holds the same."""
+    """Where the local part of a DTensor lies. A rank after the first along an axis of the mesh that only copies holds the same."""
     try:
         from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
     except ImportError:  # torch 2.4 and older

@@ -290,7 +290,7 @@ class Recorder(Controls):
     # ---- a step
 
     def _value_of(self, loss: Any, batch: Any, scaler: Any, only: Any) -> float:
-        """The loss as a number, the mean over ranks; NaN where it is none. Ranks wait for each other here, so every rank comes
+        """The loss as a number, the mean over ranks; NaN where there is no number. Ranks wait for each other here, so every rank comes
         here at every step, whether its recording has stopped or not."""
         try:
             loss = loss.full_tensor() if hasattr(loss, "full_tensor") else loss
@@ -313,7 +313,7 @@ class Recorder(Controls):
             self._own.go_on_from(ranks.share(self._own.earlier_losses()))
 
     def _news(self, ranks: Ranks, value: float, batch: Any, scaler: Any, only: Any) -> News:
-        """What this rank tells the others of a step. Never raises: they wait for it."""
+        """What this rank sends the others of a step. Never raises: they wait for it."""
         news = News(value, stopped=1)
         self._alarm_text = None
         if self._own.stopped is not None:
