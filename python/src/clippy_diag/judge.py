@@ -18,6 +18,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from .levels import Levels
+
 #: Names, values and origins as in src/judge/incidents/settings.ts.
 SETTINGS = {
     "minimumPoints": 8,
@@ -158,14 +160,17 @@ def judge_losses(losses: Sequence[float]) -> list[Incident]:
 class Judge:
     """Losses as they come, one `add` a step; constant memory.
 
-    As `judge_losses` of the losses so far, but for what only the rest of a run can tell: climbs, and a return that
-    its end would have shown sooner.
+    An incident begins where a single loss leaves its band, as `judge_losses` of the losses so far says, or where a level of
+    several losses is clearly above the best one (`levels.py`). Only the rest of a run can show slower climbs, and a return
+    that its end would have shown sooner.
     """
 
     def __init__(self) -> None:
         self._kept = [_NAN] * _KEPT
         self._count = 0
         self._first: list[float] = []
+        #: What is asked where no single loss leaves its band.
+        self.levels = Levels()
         self._start(_LOG)
 
     def _start(self, scale: _Scale) -> None:
@@ -175,7 +180,8 @@ class Judge:
     @property
     def onset(self) -> int | None:
         """Onset of the incident that the newest loss starts or continues, counted in losses; None where there is none."""
-        return self._follower.open.onset if self._follower.open else None
+        incident = self._follower.open or self.levels.open
+        return None if incident is None else incident.onset
 
     def add(self, loss: float) -> str | None:
         """Takes the newest loss. Why an incident begins at it, or None: it may also continue one, see `onset`."""
@@ -192,8 +198,15 @@ class Judge:
                 self._follower.step(i, _Lengths(i + 1))
         self._follower.step(newest, _Lengths(self._count))
         self._follower.incidents.clear()
+        rises = self.levels.add(loss)
         incident = self._follower.open
-        if incident is None or incident.trigger != newest:
+        if incident is None:
+            return (
+                f"loss {loss:.6g} and those before it are above their best level, {self.levels.level:.6g}"
+                if rises
+                else None
+            )
+        if incident.trigger != newest:
             return None
         if not math.isfinite(loss):
             return f"loss is {loss}"

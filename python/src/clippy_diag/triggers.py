@@ -1,8 +1,7 @@
 """When a recorder writes a capture: what it watches beside the judge of single losses.
 
-`Judge` compares each loss with the band of those before it, so it is as sensitive as single losses allow. A jump that
-lasts shows in medians of several losses long before it shows in one of them; a rate that is far too large shows before
-there is a band; and a net that learns nothing never shows in it at all.
+`Judge` sees a loss that leaves its band and a level that rises. A rate that is far too large shows before there is a band,
+and a net that learns nothing never shows in either.
 """
 
 from __future__ import annotations
@@ -16,16 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .captures import Array, words
-from .judge import Judge, _line_scale, _median
+from .judge import Judge
 
-#: Losses in a median: a short block sees a jump early, a long one sees a small jump.
-BLOCKS = (5, 10)
-#: Blocks that a new one is compared with: at least, at most.
-LEAST_BLOCKS, MOST_BLOCKS = 8, 20
-#: A block is an incident this many robust scales above the others, and this many times their level.
-SCALES, RATIO = 7.0, 1.5
-#: The least scale of block medians on the logarithm: a loss that hardly moves has one near zero.
-LEAST_SCALE = 0.02
 #: Before there is a band a loss is an incident this many times above the largest of the first ones.
 EARLY_RATIO, EARLY_LOSSES = 20.0, 60
 #: After so many losses a net has learnt, or a capture of its first steps is written.
@@ -34,58 +25,6 @@ LEARNS_WITHIN = 500
 LEARNT_ERRORS = 3.0
 #: The file in a recorder's folder that asks for a capture, and seconds between two looks for it.
 REQUEST, LOOKED_EVERY = "capture-now", 2.0
-
-
-class Blocks:
-    """Medians of `size` losses each, compared with those before them; `add` returns why one of them is an incident.
-
-    Losses are compared by their logarithms as long as all are positive, and by their values from the first one that is not.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._newest: list[float] = []
-        self._medians: collections.deque[float] = collections.deque(maxlen=MOST_BLOCKS)
-        self._logarithm = True
-        self._open = False
-
-    def add(self, loss: float) -> str | None:
-        """Takes the newest loss; one that is not finite counts for the judge alone."""
-        if not math.isfinite(loss):
-            return None
-        if self._logarithm and loss <= 0:
-            self._logarithm, self._open = False, False
-            self._newest.clear()
-            self._medians.clear()
-        self._newest.append(math.log(loss) if self._logarithm else loss)
-        if len(self._newest) < self.size:
-            return None
-        median = _median(self._newest)
-        self._newest.clear()
-        return self._compare(median)
-
-    def _compare(self, median: float) -> str | None:
-        if len(self._medians) < LEAST_BLOCKS:
-            self._medians.append(median)
-            return None
-        before = list(self._medians)
-        center, scale = _median(before), _line_scale(before)
-        if self._logarithm:
-            scale = max(scale, LEAST_SCALE)
-        limit = center + SCALES * scale
-        if self._logarithm:
-            limit = max(limit, center + math.log(RATIO))
-        if scale <= 0 or median <= limit:
-            # A block of an incident that goes on is no part of what is usual.
-            if not self._open or median <= center + (limit - center) / 2:
-                self._open = False
-                self._medians.append(median)
-            return None
-        if self._open:
-            return None
-        self._open = True
-        now, then = (math.exp(median), math.exp(center)) if self._logarithm else (median, center)
-        return f"the median of {self.size} losses is {now:.6g} after {then:.6g}"
 
 
 class Early:
@@ -153,7 +92,6 @@ class Watch:
     def __init__(self, steps: int | None = None) -> None:
         self._judge = Judge()
         self._early = Early()
-        self._blocks = [Blocks(size) for size in BLOCKS]
         self._learning = Learning(steps)
         #: Whether the newest reason is that nothing was learnt.
         self.nothing_learnt = False
@@ -167,11 +105,8 @@ class Watch:
         """Takes the newest loss."""
         judged = self._judge.add(loss)
         early = self._early.add(loss)
-        lasting = [reason for reason in [blocks.add(loss) for blocks in self._blocks] if reason is not None]
         nothing = self._learning.add(loss)
-        # What the judge has open was said when it began.
-        known = self._judge.onset is not None
-        reason = judged or early or (None if known or not lasting else lasting[0])
+        reason = judged or early
         self.nothing_learnt = reason is None and nothing is not None
         return reason or nothing
 

@@ -62,6 +62,20 @@ export interface Height {
   readonly share: number;
 }
 
+/**
+ * Whether an excess is so high, or has lasted so long, that a recorder writes a capture.
+ *
+ * @param count points so far
+ */
+export const isClear = (
+  { highest, best, gap, noise, width, onset, trigger }: Excess,
+  count: number,
+): boolean =>
+  trigger >= NUMBERS.clearFrom &&
+  (highest - best - gap >= NUMBERS.clear * noise || count - onset >= NUMBERS.clearWidths * width);
+
+/** What logarithms and their sums are off by, and more. */
+const ROUNDING = 1e-9;
 /** Points that can be looked back at. */
 const KEPT = 4096;
 /** Points of a level that decides whether an excess is over, at least. */
@@ -113,8 +127,8 @@ export class Follower {
     const found = this.findExcess();
     if (found === null) return;
     const { excess, bestAt, ...reference } = found;
-    const line = reference.best + reference.gap + (excess - reference.gap) / 2;
-    const from = Math.max(i + 1 - 4 * reference.width, bestAt);
+    const line = reference.best + reference.gap + NUMBERS.onsetShare * (excess - reference.gap);
+    const from = Math.max(i + 1 - NUMBERS.onsetWidths * reference.width, bestAt);
     this.begin(i, this.onsetBefore(i, from, line, excess / 2), reference);
   }
 
@@ -182,8 +196,10 @@ export class Follower {
   }
 
   private isWorth({ ratio, share }: Height): boolean {
-    if (this.count <= NUMBERS.startPoints) return ratio > NUMBERS.worthAtStart;
-    return ratio > NUMBERS.worth || share > NUMBERS.lostHalf;
+    // Printed losses have ratios of exactly 4; logarithms of two languages differ in the last digit.
+    const isAbove = (one: number, limit: number): boolean => one > limit * (1 + ROUNDING);
+    if (this.count <= NUMBERS.startPoints) return isAbove(ratio, NUMBERS.worthAtStart);
+    return isAbove(ratio, NUMBERS.worth) || isAbove(share, NUMBERS.lostHalf);
   }
 
   /** The narrowest rung that is too high, with its reference. */
@@ -216,7 +232,8 @@ export class Follower {
     let lowest = Number.POSITIVE_INFINITY;
     let onset = i;
     for (let k = Math.max(0, from, i + 1 - KEPT); k < i; k++) {
-      sum += Math.max(-clip, Math.min(clip, this.at(k) - line));
+      const z = this.at(k);
+      sum += Number.isNaN(z) ? clip : Math.max(-clip, Math.min(clip, z - line));
       if (sum > lowest) continue;
       lowest = sum;
       onset = k + 1;

@@ -178,6 +178,40 @@ export function comesAgain(
 const LEVELS_OF_RISE = 3;
 
 /**
+ * A level that settled high and never came back is one excess with those that follow: the loss is compared with its best level,
+ * not with the level that it settled at.
+ */
+function chained(all: readonly Excess[], values: Column, follower: Follower): readonly Excess[] {
+  const n = values.length;
+  const first = all.findIndex(
+    (one, k) =>
+      one.settled &&
+      all.slice(k + 1).every(({ best, recovered }) => recovered === null && best > one.edge) &&
+      staysAbove(values.subarray(one.end), one, follower.unit),
+  );
+  if (first < 0) return all;
+  const [one, ...later] = all.slice(first) as [Excess, ...Excess[]];
+  const worst = [one, ...later].reduce((a, b) =>
+    b.peakValue > a.peakValue || Number.isNaN(b.peakValue) ? b : a,
+  );
+  const joined: Excess = {
+    ...one,
+    peak: worst.peak,
+    peakValue: worst.peakValue,
+    highest: Math.max(...[one, ...later].map(({ highest }) => highest)),
+    lastFinite: Math.max(one.lastFinite, later.at(-1)?.lastFinite ?? n - 1),
+    lost: later.some(({ lost }) => lost),
+    settled: false,
+    end: n,
+  };
+  return [...all.slice(0, first), joined];
+}
+
+/** Whether no level of a stretch is back at the one before an excess. */
+const staysAbove = (rest: Column, { width, edge }: Excess, unit: Unit): boolean =>
+  levelsOf(rest, unit, Math.max(width, LEVELS_OF_RISE)).every((level) => level > edge);
+
+/**
  * Judges one attempt of one series.
  *
  * @param values in the order of their steps, finite or not, of any sign
@@ -191,7 +225,8 @@ export function judgeLevels(values: Column): {
   const n = values.length;
   const { unit, open } = follower;
   const levels = new Map<number, readonly number[]>();
-  const told = [...follower.excesses, ...(open === null ? [] : [open])].filter((one) => {
+  const all = [...follower.excesses, ...(open === null ? [] : [open])];
+  const told = chained(all, values, follower).filter((one) => {
     if (!unit.byRatio || one.lastFinite < one.end - 1) return true;
     if (!levels.has(one.width)) levels.set(one.width, levelsOf(values, unit, one.width));
     return !isUsual(one, levels.get(one.width)!);

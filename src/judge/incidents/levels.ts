@@ -212,7 +212,16 @@ function nearNoise(kept: Float64Array, samples: number, perBlock: number): numbe
   if (perBlock > 1) {
     const down = -selectNth(scratch, fifth, 0, count);
     const up = selectNth(scratch, count - 1 - fifth, 0, count);
-    return Math.max(0, Math.min(up, down)) / (FIFTH * Math.sqrt(6));
+    const bend = Math.max(0, Math.min(up, down)) / (FIFTH * Math.sqrt(6));
+    // A step down bends both ways, but does not rise; a steady fall is no noise either.
+    const steps = held - perBlock;
+    for (let i = 0; i < steps; i++) scratch[i] = at(i + perBlock) - at(i);
+    const older = medianInPlace(scratch.slice(0, steps >> 1));
+    const newer = medianInPlace(scratch.slice(steps >> 1, steps));
+    // One step is in one half.
+    const trend = Math.min(0, Math.max(older, newer));
+    const rise = selectNth(scratch, steps - 1 - Math.floor(steps * FIFTH_OF), 0, steps);
+    return Math.min(bend, Math.max(0, rise - trend) / (FIFTH * Math.SQRT2));
   }
   for (let i = 0; i < count; i++) scratch[i] = Math.abs(scratch[i]!);
   const middle = MAD_TO_SIGMA * medianInPlace(scratch, count);
@@ -235,6 +244,31 @@ export interface Ladder {
   restart(): void;
 }
 
+/**
+ * Variance of the noise that is slower than one level; it is in all of them, since an excess lies long after the best.
+ *
+ * One wide level that differs may do so by chance, so its error counts against it. Where narrower levels share the noise, it is
+ * no chance: the error counts in its favour, and noise that still grows from width to width is taken to grow once more.
+ *
+ * @param fastOf variance that noise without memory gives a level
+ */
+function slowNoise(rungs: readonly Rung[], fastOf: (each: Rung) => number): number {
+  let slow = 0;
+  let narrower = 0;
+  for (const each of rungs) {
+    if (each.blocks < NUMBERS.fewBlocks || Number.isNaN(each.near)) continue;
+    const fast = fastOf(each);
+    const few = 1 / Math.sqrt(each.blocks);
+    const isShared = narrower > NUMBERS.sharedNoise * fast;
+    const factor = isShared ? 1 + NUMBERS.sharedErrors * few : Math.max(0, 1 - NUMBERS.nearErrors * few);
+    const own = (each.near * factor) ** 2 - fast;
+    const growth = isShared ? Math.max(1, Math.min(NUMBERS.mostGrowth, own / narrower)) : 1;
+    slow = Math.max(slow, own * growth * growth);
+    narrower = own;
+  }
+  return slow;
+}
+
 export function ladderOf(): Ladder {
   const rungs = NUMBERS.widths.map(rung);
   const measure = (): void => {
@@ -243,13 +277,7 @@ export function ladderOf(): Ladder {
     if (!anew) return;
     const fastOf = ({ width }: Rung): number =>
       rungs[0]!.near * (width === 1 ? 1 : MEDIAN_ERROR / Math.sqrt(width));
-    // What is slower than one level is in all of them: an excess lies long after the best.
-    let slow = 0;
-    for (const each of rungs) {
-      if (each.blocks < NUMBERS.fewBlocks || Number.isNaN(each.near)) continue;
-      const sure = each.near * Math.max(0, 1 - NUMBERS.nearErrors / Math.sqrt(each.blocks));
-      slow = Math.max(slow, sure ** 2 - fastOf(each) ** 2);
-    }
+    const slow = slowNoise(rungs, (each) => fastOf(each) ** 2);
     for (const each of rungs) {
       const fast = fastOf(each);
       each.noise = Number.isNaN(fast) ? Number.POSITIVE_INFINITY : Math.sqrt(fast ** 2 + slow);
