@@ -1,7 +1,7 @@
 /** Runs that learnt nothing, each with a healthy one that looks nearly the same. */
 import { describe, expect, it } from 'vitest';
 import { neverLearnedDetector } from '../../src/judge/detectors/never-learned.ts';
-import { learntOf } from '../../src/judge/incidents/never-learned.ts';
+import { isLostAgain, learntOf } from '../../src/judge/incidents/never-learned.ts';
 import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { findingsOf, makeRun, normals, type SeriesSpec } from '../detectors/runs.ts';
 
@@ -101,6 +101,12 @@ describe('learntOf', () => {
     const gain = (i: number): number => 0.056 - 0.001 * (1 - Math.exp(-i / 80));
     expect(learntOf(Float64Array.from(series(gain, 0.01)), N, 50).holds).toBe(true);
     expect(learntOf(Float64Array.from(series(gain, 0.6)), N, 50).holds).toBe(false);
+  });
+  it('knows a run that lost again what it had learnt', () => {
+    const lost = learntOf(Float64Array.from(series((i) => (i < 300 ? learns(i) : 2.25))), 300, 50);
+    expect(isLostAgain(lost)).toBe(true);
+    expect(isLostAgain(learntOf(Float64Array.from(series(learns)), N, 50))).toBe(false);
+    expect(isLostAgain(learntOf(Float64Array.from(series(() => 2.3)), N, 50))).toBe(false);
   });
   it('counts as learnt what was learnt within three points', () => {
     expect(learntOf(Float64Array.from(series((i) => (i === 0 ? 9 : 0.4))), N, 50).holds).toBe(true);

@@ -3,7 +3,7 @@
 import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
 import { columnLeftOut } from '../../judge/incidents/columns-left-out.ts';
-import { learntOf } from '../../judge/incidents/never-learned.ts';
+import { isLostAgain, learntOf } from '../../judge/incidents/never-learned.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import { type JudgedRun, levelSaysLittle } from '../../judge/incidents/verdict.ts';
 import type { Finding } from '../../model/finding.ts';
@@ -39,6 +39,9 @@ const NOT_COUNTED: Proof = {
 };
 const NOT_TESTED: Proof = { holds: null, statement: 'whether it learnt was not tested' };
 
+/** Losses that end a run: where none of them is finite, its weights are not. */
+const LAST = 5;
+
 /** Share of its first level above which a loss ends no lower than it began. */
 const AS_AT_FIRST = 0.98;
 
@@ -53,13 +56,24 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
     return NOT_TESTED;
   const values = Float64Array.from(loss.series.value);
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
-  const { holds, untrained, end } = learntOf(
+  const learnt = learntOf(
     values,
     onset,
     // More points are asked for before a run that goes on is said to have learnt nothing; that it learnt needs no more.
     Math.min(settings.learntPoints, DEFAULT_VERDICT_SETTINGS.learntPoints),
   );
-  const levels = `${formatNumber(untrained, 'brief')} → ${formatNumber(end, 'brief')}`;
+  const { holds, untrained, end } = learnt;
+  const levelsOf = (...levels: readonly number[]): string =>
+    levels.map((level) => formatNumber(level, 'brief')).join(' → ');
+  if (values.length >= LAST && values.subarray(-LAST).every((value) => !Number.isFinite(value)))
+    return {
+      holds: false,
+      statement: `what it learnt is lost: ${levelsOf(untrained, learnt.best)}, then no number`,
+    };
+  // An end just below the first loss is no proof where the run had been far lower.
+  if (onset < values.length && isLostAgain(learnt))
+    return { holds: false, statement: `what it learnt is lost: ${levelsOf(untrained, learnt.best, end)}` };
+  const levels = levelsOf(untrained, end);
   // Lower, but by no more than its noise: neither is shown.
   if (holds === null || (!holds && end < AS_AT_FIRST * untrained)) return NOT_TESTED;
   return { holds, statement: holds ? `learnt: ${levels}` : `no lower than at first: ${levels}` };

@@ -31,7 +31,24 @@ export interface Learnt {
   readonly holds: boolean | null;
   readonly untrained: number;
   readonly end: number;
+  /** Lowest level that it had reached, in medians of twenty points; NaN with fewer. */
+  readonly best: number;
+  /** Standard error of the distance between the first level and the last. */
+  readonly error: number;
 }
+
+/** Lowest median of twenty points in a row. */
+function bestLevel(finite: Float64Array): number {
+  const levels = Array.from({ length: Math.floor(finite.length / UNTRAINED) }, (_, k) =>
+    medianOf(finite.subarray(k * UNTRAINED, (k + 1) * UNTRAINED)),
+  );
+  return levels.length === 0 ? Number.NaN : Math.min(...levels);
+}
+
+/** Whether a run that had learnt ends nearer to its untrained level than to its best one. */
+export const isLostAgain = ({ untrained, end, best, error }: Learnt): boolean =>
+  // Twice the errors: the lowest of many levels is low by chance, too.
+  best < untrained - 2 * ERRORS * error && end - best > untrained - end;
 
 /** Standard error of the level of values: of medians of blocks, so that correlated noise counts. */
 function levelError(values: Float64Array): number {
@@ -59,13 +76,14 @@ export function learntOf(values: Float64Array, onset: number, least: number): Le
   const first = values.subarray(0, Math.min(onset, UNTRAINED)).filter(Number.isFinite);
   const last = finite.subarray(finite.length - Math.max(BLOCKS, Math.floor(finite.length / 10)));
   const end = medianOf(last);
-  if (finite.length < least || first.length === 0) return { holds: null, untrained: Number.NaN, end };
+  if (finite.length < least || first.length === 0)
+    return { holds: null, untrained: Number.NaN, end, best: bestLevel(finite), error: Number.NaN };
   const noise = MAD_TO_SIGMA * medianOf(last.map((value) => Math.abs(value - end)));
   const [level, highest] = [medianOf(first), Math.max(...first.subarray(0, LASTING))];
   // What is learnt within a few points is learnt: the first of them stands out of the noise.
   const untrained = highest > level + OUTLIER * noise ? highest : level;
   const error = Math.hypot(levelError(last), noise / Math.sqrt(first.length));
-  return { holds: end < untrained - ERRORS * error, untrained, end };
+  return { holds: end < untrained - ERRORS * error, untrained, end, best: bestLevel(finite), error };
 }
 
 /** Why a run is said to have learnt nothing, and from which point of the last attempt on. */
