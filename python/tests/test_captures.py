@@ -1,5 +1,6 @@
 """Files of a capture: what is written is what an independent reader finds, and batches come back as they were."""
 
+import json
 import math
 import os
 
@@ -110,3 +111,10 @@ def test_a_file_has_its_bytes_on_the_disk_before_it_has_its_name(tmp_path, monke
     captures.write_fetched(tmp_path / "initial.safetensors", sources, [np.ones(2, "<f4")])
     captures.write_json(tmp_path / "capture.json", {"steps": ["step-1.safetensors"]})
     assert named == [("step-1.safetensors", True), ("initial.safetensors", True), ("capture.json", True)]
+
+
+def test_numbers_that_json_lacks_are_text_wherever_they_stand(tmp_path):
+    captures.write_json(tmp_path / "x.json", {"rate": math.nan, "of": [{"decay": -math.inf}, (1.5, math.inf)], "n": 3})
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == {"rate": "NaN", "of": [{"decay": "-Infinity"}, [1.5, "Infinity"]], "n": 3}
+    assert captures.number_back("NaN") != captures.number_back("NaN")

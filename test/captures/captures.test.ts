@@ -163,6 +163,11 @@ describe('write and read', () => {
     expect(initial.parameters[2]).toEqual(Float64Array.of(0, Math.fround(0.1), Math.fround(0.2)));
     expect(initial.slots[0]!.get('accumulator')).toHaveLength(12);
     expect(await isCapture(folder)).toBe(true);
+    // A rate that is NaN may be what broke the run: it is read as it was recorded.
+    change(folder, (m) => {
+      (m.steps[2] as { learningRate: unknown }).learningRate = 'NaN';
+    });
+    expect((await openCapture(folder)).steps[2]!.learningRates).toEqual([Number.NaN]);
     expect((await openCapture(join(folder, 'capture.json'))).path).toBe(folder);
   });
 

@@ -145,11 +145,14 @@ def _temporary(path: str | Path) -> Iterator[None]:
 
 
 def write_json(path: str | Path, document: Any, durable: bool = True, least: int = 0) -> None:
-    """Writes a JSON document whole or not at all, `durable` also across a loss of power. Numbers that JSON lacks have
-    to be text already (`number`). A text shorter than `least` bytes is followed by blanks: room for `overwrite_json`."""
+    """Writes a JSON document whole or not at all, `durable` also across a loss of power.
+
+    Numbers that JSON lacks are written as text, as by `number`: an option that is NaN is what somebody looks for. A text shorter
+    than `least` bytes is followed by blanks: room for `overwrite_json`.
+    """
     with _temporary(path):
         with open(f"{path}.tmp", "w", encoding="utf8") as file:
-            text = json.dumps(document, indent=1, allow_nan=False)
+            text = json.dumps(numbers_as_text(document), indent=1, allow_nan=False)
             file.write(text + " " * (least - len(text)))
             file.flush()
             if durable:
@@ -168,7 +171,7 @@ def overwrite_json(path: str | Path, shorter: Callable[[], Mapping[str, Any] | N
     try:
         room = os.stat(path).st_size
         while (document := shorter()) is not None:
-            text = json.dumps(document, allow_nan=False).encode()
+            text = json.dumps(numbers_as_text(document), allow_nan=False).encode()
             if len(text) <= room:
                 with open(path, "r+b") as file:
                     file.write(text)
@@ -230,6 +233,17 @@ def number(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def numbers_as_text(document: Any) -> Any:
+    """A document of mappings, lists and plain values in which every float that JSON lacks is text, as by `number`."""
+    if isinstance(document, float):
+        return number(document)
+    if isinstance(document, Mapping):
+        return {key: numbers_as_text(value) for key, value in document.items()}
+    if isinstance(document, (list, tuple)):
+        return [numbers_as_text(value) for value in document]
+    return document
 
 
 def number_back(value: Any) -> float:

@@ -132,9 +132,11 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
   };
   const rateOf = (value: unknown, where: string): number | undefined => {
     if (value === undefined || value === null) return undefined;
-    if (typeof value !== 'number' || !(value >= 0))
+    const rate = numberFromJson(value);
+    // NaN and infinities are what broke the run: they are read as they were recorded.
+    if (rate === undefined || rate < 0)
       throw fail(`${where} is ${String(value)}, not a number ≥ 0`);
-    return value;
+    return rate;
   };
   const optimizers = [
     optimizer(document.optimizer, '"optimizer"'),
