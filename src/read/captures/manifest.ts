@@ -134,8 +134,7 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
     if (value === undefined || value === null) return undefined;
     const rate = numberFromJson(value);
     // NaN and infinities are what broke the run: they are read as they were recorded.
-    if (rate === undefined || rate < 0)
-      throw fail(`${where} is ${String(value)}, not a number ≥ 0`);
+    if (rate === undefined || rate < 0) throw fail(`${where} is ${String(value)}, not a number ≥ 0`);
     return rate;
   };
   const optimizers = [
