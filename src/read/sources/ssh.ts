@@ -8,6 +8,13 @@ import { formError } from './api.ts';
 import { checkEntryCount, lies } from './ranged.ts';
 import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 
+/** A folder without the slashes at its end. Character by character: an expression would look at each slash again. */
+function folderName(path: string): string {
+  let end = path.length;
+  while (end > 0 && path[end - 1] === '/') end--;
+  return path.slice(0, end);
+}
+
 const CREDENTIALS =
   'try `ssh HOST true` by hand: ssh must log in without a question (a key in the agent, the host in known_hosts)';
 const FORM = 'write ssh://USER@HOST/PATH, or ssh://HOST/~/PATH below the home folder';
@@ -121,7 +128,7 @@ export function sshSource(text: string, options: SourceOptions): Source {
     if (entries.length === 0) throw lies(shown, 'the folder holds no file');
     return { isFolder, entries };
   };
-  const pathOf = (name: string): string => quoted(name === '' ? path : `${path.replace(/\/+$/, '')}/${name}`);
+  const pathOf = (name: string): string => quoted(name === '' ? path : `${folderName(path)}/${name}`);
   return {
     shown,
     list,
@@ -143,7 +150,7 @@ export function sshSource(text: string, options: SourceOptions): Source {
     },
     again: async (entry) => {
       const line = await textOfCommand(
-        listCommand(entry.name === '' ? path : `${path.replace(/\/+$/, '')}/${entry.name}`),
+        listCommand(entry.name === '' ? path : `${folderName(path)}/${entry.name}`),
       );
       const [, bytes, seconds] = /^(\d{1,15}) (\d{1,12}) /.exec(line) ?? [];
       return { ...entry, bytes: Number(bytes), modified: 1000 * Number(seconds) };
