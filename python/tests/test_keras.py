@@ -123,7 +123,7 @@ class Mine(keras.optimizers.Adam):
 
 
 @needs_gradients
-@pytest.mark.parametrize("make", [lion, lambda: Mine(0.01), lambda: keras.optimizers.SGD(0.01, weight_decay=0.1)])
+@pytest.mark.parametrize("make", [lion, lambda: Mine(0.01)])
 def test_an_optimizer_without_a_formula_comes_with_variables_before_and_after(tmp_path, read, make):
     truth, _, _ = own_loop(tmp_path / "capture", make)
     capture = read(tmp_path / "capture")

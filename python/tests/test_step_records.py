@@ -146,7 +146,8 @@ def own_loop(folder: Path, *, training: bool) -> None:
 def _gradients(keras: Any, model: Any, x: Any, y: Any, training: bool) -> tuple[Any, list[Any]]:
     if keras.backend.backend() == "torch":
         model.zero_grad()
-        loss = keras.ops.mean(keras.ops.square(model(x, training=training) - y))
+        target = keras.ops.convert_to_tensor(y)
+        loss = keras.ops.mean(keras.ops.square(model(x, training=training) - target))
         loss.backward()
         return loss, [v.value.grad for v in model.trainable_variables]
     import tensorflow as tf
