@@ -96,6 +96,8 @@ class _OptaxTrainer:
         name = self.capture.manifest["optimizer"]["name"]
         _, slots = FORMULAS.get(name, ({}, {}))
         candidates = [f"optimizer/{'/'.join(path)}"]
+        # A capture of version 3 has RMSprop's momentum as what is taken off the weights; optax adds it.
+        added = name == "rmsprop" and "trace" in path and self.capture.manifest["version"] >= 3
         for k, field in enumerate(path):
             if field in slots:
                 candidates.append("/".join(["state", slots[field], *path[k + 1 :]]))
@@ -103,7 +105,8 @@ class _OptaxTrainer:
             candidates.append(f"state/step/{next(iter(self.dtypes))}")
         for candidate in candidates:
             if candidate in self.initial:
-                return jax.numpy.asarray(self.initial[candidate], leaf.dtype).reshape(leaf.shape)
+                value = jax.numpy.asarray(self.initial[candidate], leaf.dtype).reshape(leaf.shape)
+                return -value if added and candidate.startswith("state/") else value
         return leaf
 
     def _tree(self, arrays: Mapping[str, Any]) -> Any:
@@ -196,10 +199,13 @@ def _chain_of(capture: Capture) -> Callable[[float], Any]:
             rate, o["rho"], o["epsilon"], centered=bool(o["centered"]), momentum=o["momentum"] or None
         ),
     }
-    if o.get("formula") is False or name not in makers:
+    decoupled = decay and o.get("decoupledWeightDecay") is True
+    if o.get("formula") is False or name not in makers or (decoupled and name == "rmsprop" and o["momentum"]):
         raise ValueError(
             f"{capture.folder}: how {name} steps was not recorded; give optimizer=lambda rate: optax.{name}(rate)"
         )
+    if decoupled:
+        return lambda rate: optax.chain(makers[name](rate), optax.add_decayed_weights(-rate * decay))
     if decay and name != "adamw":
         return lambda rate: optax.chain(optax.add_decayed_weights(decay), makers[name](rate))
     return makers[name]
