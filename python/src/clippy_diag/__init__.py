@@ -6,9 +6,22 @@
 `rerun` runs the steps of a capture again inside the training's own launcher, once for each remedy.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .auditing import AuditFailed, assert_clean, audit
 from .frameworks import preflight
-from .rerunning import rerun
+
+if TYPE_CHECKING:
+    from .rerunning import rerun
 
 __version__ = "0.2.0"
 __all__ = ["AuditFailed", "__version__", "assert_clean", "audit", "preflight", "rerun"]
+
+
+def __getattr__(name: str) -> Any:
+    """`rerun` is loaded where it is used: the command line of the package works without numpy."""
+    if name == "rerun":
+        from .rerunning import rerun
+
+        return rerun
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
