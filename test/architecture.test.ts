@@ -95,7 +95,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'model',
   ],
   gate: ['bytes', 'engine', 'findings', 'report', 'model'],
-  bisect: ['bytes', 'compare', 'engine', 'model'],
+  bisect: ['bytes', 'cli', 'compare', 'engine', 'model'],
   mcp: ['bytes', 'engine', 'gate', 'report', 'sources', 'model'],
   cli: [
     'autodiff',

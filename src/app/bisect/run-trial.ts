@@ -1,8 +1,9 @@
 /** Runs the command of a trial: without a shell, its output into files of the trial's folder. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diagError } from '../../model/errors.ts';
+import { HAS_GROUPS, limitChild } from '../cli/limited-child.ts';
 
 export interface TrialIo {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -15,20 +16,6 @@ export interface TrialRun {
   readonly exitCode: number;
   readonly seconds: number;
   readonly timedOut: boolean;
-}
-
-/** How long a command that was asked to end may take to do so. */
-const GRACE_MS = 5_000;
-const HAS_GROUPS = process.platform !== 'win32';
-
-/** Ends a command with all that it has started. */
-function end(child: ChildProcess, signal: NodeJS.Signals): void {
-  try {
-    if (HAS_GROUPS && child.pid !== undefined) process.kill(-child.pid, signal);
-    else child.kill(signal);
-  } catch {
-    // It is gone.
-  }
 }
 
 /**
@@ -51,29 +38,18 @@ export async function runTrial(
         env: { ...env },
         detached: HAS_GROUPS,
       });
-      let timedOut = false;
-      let killing: NodeJS.Timeout | undefined;
-      const stop = (): void => {
-        end(child, 'SIGTERM');
-        killing ??= setTimeout(end, GRACE_MS, child, 'SIGKILL');
-      };
-      const timer = setTimeout(() => {
-        timedOut = true;
-        stop();
-      }, limitSeconds * 1000);
-      const forget = onEnd(stop);
-      const settle = (): void => {
-        clearTimeout(timer);
-        clearTimeout(killing);
-        forget();
-      };
+      const limit = limitChild(child, limitSeconds * 1000, onEnd);
       child.on('error', (error) => {
-        settle();
+        limit.release();
         reject(diagError('launcher-failed', { program: program!, reason: error.message }));
       });
       child.on('close', (code) => {
-        settle();
-        resolve({ exitCode: code ?? 128, seconds: (now() - started) / 1000, timedOut });
+        limit.release();
+        resolve({
+          exitCode: code ?? 128,
+          seconds: (now() - started) / 1000,
+          timedOut: limit.isLate(),
+        });
       });
     });
   } finally {

@@ -1,23 +1,10 @@
 /** Runs a command of the user's when something happened. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { inertName } from '../../model/inert-text.ts';
 import type { Io } from './io.ts';
+import { endGroup, HAS_GROUPS, limitChild } from './limited-child.ts';
 
 const TIMEOUT_MS = 60_000;
-/** How long a command that was asked to end may take to do so. */
-const GRACE_MS = 5_000;
-/** Windows has no groups of processes; there the shell alone is ended. */
-const HAS_GROUPS = process.platform !== 'win32';
-
-/** Ends a command with all that it has started. */
-function end(child: ChildProcess, signal: NodeJS.Signals): void {
-  try {
-    if (HAS_GROUPS && child.pid !== undefined) process.kill(-child.pid, signal);
-    else child.kill(signal);
-  } catch {
-    // It is gone.
-  }
-}
 
 /**
  * Runs `command` in the shell. Values reach it by the environment only: they are text of a log, and what is put into
@@ -43,21 +30,9 @@ export function runHook(
       env: { ...env, ...environment },
       detached: HAS_GROUPS,
     });
-    let late = false;
-    let killing: NodeJS.Timeout | undefined;
-    const stop = (): void => {
-      end(child, 'SIGTERM');
-      killing ??= setTimeout(end, GRACE_MS, child, 'SIGKILL');
-    };
-    const timer = setTimeout(() => {
-      late = true;
-      stop();
-    }, timeoutMs);
-    const forgetEnd = onEnd(stop);
+    const limit = limitChild(child, timeoutMs, onEnd);
     const settle = (reason: string | undefined): void => {
-      clearTimeout(timer);
-      clearTimeout(killing);
-      forgetEnd();
+      limit.release();
       resolve(reason);
     };
     for (const output of [child.stdout, child.stderr])
@@ -65,11 +40,11 @@ export function runHook(
     child.on('error', (error) => settle(error.message));
     // What it has started may outlive it.
     child.on('exit', () => {
-      if (late) end(child, 'SIGKILL');
+      if (limit.isLate()) endGroup(child, 'SIGKILL');
     });
     child.on('close', (code, signal) => {
       const how = signal === null ? `exit code ${code}` : `ended by ${signal}`;
-      settle(late ? `not done after ${timeoutMs / 1000} s, ${how}` : code === 0 ? undefined : how);
+      settle(limit.isLate() ? `not done after ${timeoutMs / 1000} s, ${how}` : code === 0 ? undefined : how);
     });
   });
 }
