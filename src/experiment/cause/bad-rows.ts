@@ -1,6 +1,7 @@
 /** Rows of unlike batches whose own gradient is far above the gradient of every earlier row: a few bad rows in a batch. */
 import type { Batch, Objective } from '../../differentiate/autodiff/objective.ts';
 import { rowsOf, sliceRows, withoutRows } from '../../step/tensor/batch-rows.ts';
+import { norm } from '../../step/tensor/values.ts';
 
 /** Times the largest gradient norm of the rows before, above which a row is bad. */
 const ABOVE = 2;
@@ -13,7 +14,7 @@ const MOST_SHARE = 0.08;
 /** Relative distance up to which the loss of a batch is the mean loss of its rows. */
 const SAME_MEAN = 1e-3;
 
-/** Bad rows by the position of their batch: places in the batch, ascending. */
+/** Bad rows by the position of their batch, where it has any: places in the batch, ascending. */
 export type BadRows = ReadonlyMap<number, readonly number[]>;
 
 export interface RowsToLookAt {
@@ -60,7 +61,7 @@ export async function findBadRows(look: RowsToLookAt): Promise<BadRows | null> {
   if (!Number.isFinite(usual)) return null;
   const bad = new Map<number, readonly number[]>();
   for (const index of look.unlike) {
-    const rows = norms.get(index)!.flatMap((norm, row) => (norm <= ABOVE * usual ? [] : [row]));
+    const rows = norms.get(index)!.flatMap((size, row) => (size <= ABOVE * usual ? [] : [row]));
     if (rows.length > 0) bad.set(index, rows);
   }
   const count = (lists: Iterable<readonly number[]>): number =>
@@ -69,9 +70,8 @@ export async function findBadRows(look: RowsToLookAt): Promise<BadRows | null> {
   const isMost = found > MOST_SHARE * count(look.unlike.map((index) => norms.get(index)!));
   if (found === 0 || isMost) return null;
   // Where what is left of a batch is unusual too, it is not the rows that make it so.
-  for (const [index, batch] of batches) {
-    if (!look.unlike.includes(index)) continue;
-    const rest = withoutRows(batch, bad.get(index) ?? []);
+  for (const index of look.unlike) {
+    const rest = withoutRows(batches.get(index)!, bad.get(index) ?? []);
     if (!look.isUsual((await look.objective.loss(look.weights, [rest])).loss)) return null;
   }
   return bad;
@@ -88,7 +88,7 @@ async function rowNorms(
   for (let row = 0; row < rowsOf(batch); row++) {
     const { loss, gradient } = await objective.gradient(weights, [sliceRows(batch, row, row + 1)]);
     losses.push(loss);
-    norms.push(Math.sqrt(gradient.reduce((sum, g) => sum + g * g, 0)));
+    norms.push(norm(gradient));
     progress();
   }
   return isMean(losses, (await objective.loss(weights, [batch])).loss) ? norms : null;

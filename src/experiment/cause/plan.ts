@@ -34,7 +34,6 @@ function rowsLeftOut(
   bad: BadRows,
 ): readonly SkippedRows[] {
   return [...bad]
-    .filter(([, rows]) => rows.length > 0)
     .sort(([a], [b]) => a - b)
     .map(([index, rows]) => {
       const ids = rows.map((row) => rowIds?.[index]?.[row]);
@@ -96,7 +95,7 @@ export function planArms(
       skipSteps: [steps[left[0]!]!, steps[left.at(-1)!]!],
       learningRateFactor: null,
     });
-  if (bad !== null && bad.size > 0) {
+  if (bad !== null) {
     const rows = rowsLeftOut(observed, bad);
     planned.push({
       arm: { kind: 'skip-rows', steps: rows.map(({ step }) => step), rows },

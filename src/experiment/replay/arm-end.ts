@@ -2,7 +2,8 @@
 import { endLevel, judgeLosses } from '../../judge/incidents/losses.ts';
 import type { ArmOutcome } from '../../model/cause.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import type { ReplayArm, SkippedRows } from '../../model/replay.ts';
+import type { ReplayArm } from '../../model/replay.ts';
+import { countRows } from '../../model/rows-words.ts';
 import {
   type Ended,
   type Healthy,
@@ -108,10 +109,6 @@ export function batchesOf(
   const batchIds = steps.map(idOf).filter((id) => id !== undefined);
   return { steps, ...(batchIds.length === steps.length ? { batchIds } : {}) };
 }
-
-/** How many rows of batches there are. */
-export const countRows = (rows: readonly SkippedRows[]): number =>
-  rows.reduce((sum, { rows: own }) => sum + own.length, 0);
 
 /** An arm in words. */
 export function armLabel({ kind, steps, rows, factor, learningRate, at }: ReplayArm): string {
