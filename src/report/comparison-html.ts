@@ -1,5 +1,4 @@
 /** A comparison of two runs as one HTML file without scripts: both losses, their difference, tensors by steps. */
-import { createHash } from 'node:crypto';
 import type {
   ComparedLink,
   ComparisonPicture,
@@ -10,6 +9,7 @@ import type {
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { LOG_RATIO } from './charts.ts';
 import { comparedWords, differenceWords } from './comparison-text.ts';
+import { contentPolicy } from './content-policy.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { badge, type Column, type Html, h, table } from './html-template.ts';
 import { cellText } from './runs-page.ts';
@@ -272,12 +272,7 @@ function facts(comparison: RunComparison): Html {
   return h`<dl class="parts facts">${rows.map(([label, text]) => text !== null && h`<div class="part"><dt>${label}</dt><dd>${text}</dd></div>`)}</dl>`;
 }
 
-const POLICY = [
-  "default-src 'none'",
-  `style-src 'sha256-${createHash('sha256').update(HTML_PARTS.style).digest('base64')}'`,
-  "base-uri 'none'",
-  "form-action 'none'",
-].join('; ');
+const POLICY = contentPolicy(HTML_PARTS.style);
 
 /** Pure: same comparison, same bytes. Names are untrusted text. */
 export function renderComparisonHtml(comparison: RunComparison): string {

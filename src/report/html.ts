@@ -2,12 +2,12 @@
  * The report as one HTML file: no network, no frame, no plugin, and a content security policy that lets run what is
  * inlined here and nothing else. All text is in the file as HTML; a script draws the charts and sorts the tables.
  */
-import { createHash } from 'node:crypto';
 import { formatNumber } from '../model/format-number.ts';
 import type { GateResult, GateRule } from '../model/gate.ts';
 import { inert } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import type { Report, ReportInput } from '../model/report.ts';
+import { contentPolicy } from './content-policy.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { answerCard } from './html-answer.ts';
@@ -86,16 +86,8 @@ ${report.inputs.length > 0 && h`<details${report.inputs.length > INPUTS_SHOWN ? 
 /** JSON inside a script element: no `<` can end the element. */
 const scriptJson = (value: unknown): string => toJson(value, 0).replace(/</g, '\\u003c');
 
-const hashOf = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-
 /** Only what is inlined here may run or style; nothing may be fetched. */
-const POLICY = [
-  "default-src 'none'",
-  `script-src ${hashOf(HTML_PARTS.uplot)} ${hashOf(HTML_PARTS.client)}`,
-  `style-src ${hashOf(HTML_PARTS.style)}`,
-  "base-uri 'none'",
-  "form-action 'none'",
-].join('; ');
+const POLICY = contentPolicy(HTML_PARTS.style, [HTML_PARTS.uplot, HTML_PARTS.client]);
 
 const brandOf = ({ toolVersion, createdAt }: Report): string =>
   `clippy-diag ${toolVersion} · ${createdAt.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}`;

@@ -1,7 +1,7 @@
 /** A study as one HTML file without scripts: a heat map and the loss curves of each model. */
-import { createHash } from 'node:crypto';
 import { formatCount, formatNumber, formatQuality } from '../model/format-number.ts';
 import { METRIC_NAMES, type StudyCell, type StudyResult } from '../model/study.ts';
+import { contentPolicy } from './content-policy.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { badge, type Html, h, type Tone } from './html-template.ts';
 import { bestLines, crashLines, pointText, studyLegend, studyTable } from './study-text.ts';
@@ -25,12 +25,7 @@ ${Array.from({ length: SHADES }, (_, i) => `.heat td.q${i} { background: color-m
 ${Array.from({ length: 8 }, (_, i) => `.s${i} { stroke: var(--c${i}); } .k${i} { color: var(--c${i}); }`).join('\n')}
 .key { font-weight: 600; margin-right: 1em; }`;
 
-const POLICY = [
-  "default-src 'none'",
-  `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
-  "base-uri 'none'",
-  "form-action 'none'",
-].join('; ');
+const POLICY = contentPolicy(STYLE);
 
 /** Shade of a quality between the worst and the best that hold. */
 function heatMap(result: StudyResult, model: string): Html {
