@@ -34,7 +34,7 @@ const anchorOf = (title) =>
 const escaped = (text) =>
   text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 
-const GENERATED = { formats: 'Log formats', findings: 'Findings', rules: 'Clipping rules', adr: 'Decisions' };
+const GENERATED = JSON.parse(readFileSync(join(root, 'docs/site/reference.json'), 'utf8'));
 
 /** Guides by the question of a reader, in the order in which they help. One that no question names comes at the end. */
 const QUESTIONS = JSON.parse(readFileSync(join(root, 'docs/site/questions.json'), 'utf8'));
