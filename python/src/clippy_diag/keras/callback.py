@@ -389,25 +389,19 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _hear_batches(self, model: Any, make: Callable[..., Any]) -> Callable[..., Any]:
         """Takes each batch out of the iterator, keeps it, and hands it on."""
 
-        def make_train_function(force: bool = False) -> Any:
-            before = model.train_function
-            result = make(force=force)
-            inside = model.train_function
-            if inside is not before or before is None:
-
-                def train_function(iterator: Any) -> Any:
-                    if isinstance(iterator, list):
-                        (data,) = iterator
-                        self._batch.append(data)
-                        return inside(iterator)
-                    data = next(iterator)
+        def hearing(inside: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def train_function(iterator: Any) -> Any:
+                if isinstance(iterator, list):
+                    (data,) = iterator
                     self._batch.append(data)
-                    return inside(iter([data]))
+                    return inside(iterator)
+                data = next(iterator)
+                self._batch.append(data)
+                return inside(iter([data]))
 
-                model.train_function = train_function
-            return result
+            return train_function
 
-        return make_train_function
+        return _around_train_functions(model, make, hearing)
 
     def _one_by_one(self, model: Any, make: Callable[..., Any]) -> Callable[..., Any]:
         """Takes the steps of one execution (`steps_per_execution`) one after another, so that each is seen."""
@@ -416,29 +410,23 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._ears is not None:
             ends += self._ears.ends_of_data
 
-        def make_train_function(force: bool = False) -> Any:
-            before = model.train_function
-            result = make(force=force)
-            inside = model.train_function
-            if inside is not before or before is None:
+        def stepping(inside: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def train_function(iterator: Any) -> Any:
+                logs = None
+                for _ in range(count):
+                    self._before_step()
+                    try:
+                        logs = inside(iterator)
+                    except ends:
+                        if logs is None:
+                            raise
+                        break  # the last execution of an epoch may have fewer steps
+                    self._after_step()
+                return logs
 
-                def train_function(iterator: Any) -> Any:
-                    logs = None
-                    for _ in range(count):
-                        self._before_step()
-                        try:
-                            logs = inside(iterator)
-                        except ends:
-                            if logs is None:
-                                raise
-                            break  # the last execution of an epoch may have fewer steps
-                        self._after_step()
-                    return logs
+            return train_function
 
-                model.train_function = train_function
-            return result
-
-        return make_train_function
+        return _around_train_functions(model, make, stepping)
 
     def _put_back(self) -> None:
         if self._wrapped.restore():
@@ -453,6 +441,22 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.own.close()
+
+
+def _around_train_functions(
+    model: Any, make: Callable[..., Any], around: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+) -> Callable[..., Any]:
+    """A `make_train_function` that puts `around` on each training function that `make` gives the model anew."""
+
+    def make_train_function(force: bool = False) -> Any:
+        before = model.train_function
+        result = make(force=force)
+        inside = model.train_function
+        if inside is not before or before is None:
+            model.train_function = around(inside)
+        return result
+
+    return make_train_function
 
 
 def _refusal(model: Any) -> str | None:
