@@ -1,9 +1,10 @@
 /**
- * A folder of a hundred runs that grow, rotate, are copied and truncated, stall, diverge, turn into NaN and die, watched by the
- * built command: `npx tsx bench/watch/soak.ts [--minutes 60] [--runs 100] [--seed 1]`.
+ * A folder of a hundred runs that grow, rotate, are copied and truncated, stall, resume, diverge, turn into NaN and die, watched by the
+ * built command: `npx tsx bench/watch/soak.ts [--minutes 60] [--runs 100] [--rate 0.5] [--seed 1]`.
  *
  * Checks that every event is reported by exactly one message, within ten seconds, with one more when a stall is over; nothing of runs that
- * are well; no message again after the watcher was started anew; memory that does not grow. Prints each miss and ends with 1.
+ * are well; no message again after the watcher was started anew; memory that does not grow; a watcher that never ends by itself.
+ * Prints a line each minute, then the delays, each miss, and ends with 1 where there is one.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
@@ -19,7 +20,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -28,11 +29,14 @@ const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '60' },
     runs: { type: 'string', default: '100' },
+    rate: { type: 'string', default: '0.5' },
     seed: { type: 'string', default: '1' },
   },
 });
 const MINUTES = Number(values.minutes);
 const RUNS = Number(values.runs);
+/** Records that a run writes each second. */
+const RATE = Number(values.rate);
 /** Seconds without a record after which a run counts as stalled. */
 const STALL = 15;
 /** Within so many seconds an event is reported. */
@@ -68,6 +72,10 @@ interface Run {
   /** Milliseconds after the start. */
   readonly at: number;
   readonly rotation: 'move' | 'copy' | 'none';
+  /** Records that were high or no number. */
+  bad: number;
+  /** Seconds that it has lived. */
+  ticks: number;
   step: number;
   wrote: number;
   dead: boolean;
@@ -92,6 +100,9 @@ const runs: Run[] = Array.from({ length: RUNS }, (_, i) => {
     fate,
     at,
     rotation,
+    bad: 0,
+    // Not all write in the same second.
+    ticks: i,
     step: 0,
     wrote: 0,
     dead: false,
@@ -124,6 +135,7 @@ function write(run: Run, losses: readonly (number | string)[], now: number): voi
     const step = run.step++;
     return run.fate === 'die' ? `step ${step} loss ${loss}\n` : `${JSON.stringify({ step, loss })}\n`;
   });
+  if (lines.length === 0) return;
   appendFileSync(run.path, lines.join(''));
   run.wrote = now;
 }
@@ -134,36 +146,40 @@ const OUT_OF_MEMORY = `Traceback (most recent call last):
 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
 `;
 
+/** Losses of a run that is well, of as many records as it writes in a second: of half a record a second one in every other one. */
+function calmLosses(run: Run): number[] {
+  run.ticks++;
+  const records = Math.floor(run.ticks * RATE) - Math.floor((run.ticks - 1) * RATE);
+  return Array.from({ length: records }, (_, i) => lossAt(run.step + i));
+}
+
 /** What a run writes in this second. */
 function second(run: Run, since: number, now: number): void {
   if (run.dead) return;
-  const late = since >= run.at;
-  const calm = (): number[] => Array.from({ length: 4 }, (_, i) => lossAt(run.step + i));
-  if (!late || run.fate === 'well') {
-    write(run, calm(), now);
-  } else if (run.fate === 'diverge') {
-    write(
-      run,
-      calm().map((loss) => loss + 80),
-      now,
-    );
-    due(run, 'full-divergence begin', now);
-  } else if (run.fate === 'nan') {
-    write(
-      run,
-      calm().map(() => 'NaN'),
-      now,
-    );
-    due(run, 'non-finite begin', now);
+  const calm = calmLosses(run);
+  if (since < run.at || run.fate === 'well') {
+    write(run, calm, now);
   } else if (run.fate === 'die') {
     appendFileSync(run.path, OUT_OF_MEMORY);
     run.dead = true;
     due(run, 'crash begin', now);
-  } else {
+  } else if (run.fate === 'stall' || run.fate === 'resume') {
     due(run, 'stall begin', run.wrote + STALL * 1000);
-    if (run.fate === 'stall' || since < run.at + (STALL + 2 * SOON) * 1000) return;
-    write(run, calm(), now);
+    const isBack = run.fate === 'resume' && since >= run.at + (STALL + 2 * SOON) * 1000;
+    if (!isBack || calm.length === 0) return;
+    write(run, calm, now);
     due(run, 'stall end', now);
+  } else if (calm.length > 0) {
+    const isNan = run.fate === 'nan';
+    write(
+      run,
+      calm.map((loss) => (isNan ? 'NaN' : loss + 80)),
+      now,
+    );
+    // One point that is high is a spike: a divergence begins to show with the next one.
+    run.bad += calm.length;
+    if (isNan) due(run, 'non-finite begin', now);
+    else if (run.bad > 1) due(run, 'full-divergence begin', now);
   }
 }
 
@@ -179,17 +195,27 @@ function rotate(run: Run): void {
   }
 }
 
+/** Notes which event a message of the watcher reports. */
+function receive(body: string): void {
+  const { alert, event } = JSON.parse(body) as {
+    alert: { run: string; class: string; message: string };
+    event: string;
+  };
+  const planned = events.get(`${alert.run.split('/')[0]} ${alert.class} ${event}`);
+  if (planned === undefined) unplanned.push(`${event} ${alert.class} of ${alert.run}: ${alert.message}`);
+  else planned.told.push(Date.now());
+}
+
 const server = createServer((request, response) => {
   const parts: Buffer[] = [];
   request.on('data', (part: Buffer) => parts.push(part));
   request.on('end', () => {
-    const { alert, event } = JSON.parse(Buffer.concat(parts).toString()) as {
-      alert: { run: string; class: string; message: string };
-      event: string;
-    };
-    const planned = events.get(`${alert.run.split('/')[0]} ${alert.class} ${event}`);
-    if (planned === undefined) unplanned.push(`${event} ${alert.class} of ${alert.run}: ${alert.message}`);
-    else planned.told.push(Date.now());
+    const body = Buffer.concat(parts).toString();
+    try {
+      receive(body);
+    } catch {
+      unplanned.push(`a message that is no alert: ${body.slice(0, 200)}`);
+    }
     response.end();
   });
 });
@@ -227,10 +253,23 @@ function usageOf({ pid }: ChildProcess): { readonly memory: number; readonly sec
   }
 }
 
-const ended = (child: ChildProcess): Promise<void> =>
-  new Promise((resolve) => child.once('exit', () => resolve()));
+/** Ends a watcher; one that has ended before is a miss. */
+async function endWatcher(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGTERM');
+  await ended;
+}
 
-const samples: { readonly since: number; readonly memory: number }[] = [];
+interface Sample {
+  readonly since: number;
+  /** Of the watcher, in MB. */
+  readonly memory: number;
+  /** Processes that want the processor, of the whole machine, over the last minute. */
+  readonly load: number;
+}
+const samples: Sample[] = [];
+const failures: string[] = [];
 const began = Date.now();
 for (const run of runs)
   write(
@@ -240,54 +279,115 @@ for (const run of runs)
   );
 let watcher = startWatcher();
 let seconds = 0;
-let restarted = false;
-let lastSample = 0;
-for (let since = 0; since < length; since = Date.now() - began) {
-  const now = Date.now();
-  for (const run of runs) {
-    second(run, since, now);
-    if (random() < 4 / (length / 1000)) rotate(run);
-  }
-  if (!restarted && since > RESTART) {
-    restarted = true;
-    ({ seconds } = usageOf(watcher));
-    watcher.kill('SIGTERM');
-    await ended(watcher);
-    watcher = startWatcher();
-  }
-  if (since - lastSample > 10_000) {
-    lastSample = since;
-    samples.push({ since, memory: usageOf(watcher).memory });
-  }
-  await wait(Math.max(0, 1000 - (Date.now() - now)));
+let starts = 1;
+/** Milliseconds by which the slowest second of the writer came late: what it wrote then was written late. */
+let slowest = 0;
+
+/** Starts a watcher in the place of one that was ended, or that ended by itself. */
+function startAgain(): void {
+  watcher = startWatcher();
+  starts++;
 }
-seconds += usageOf(watcher).seconds;
-watcher.kill('SIGTERM');
-await ended(watcher);
-server.close();
-rmSync(folder, { recursive: true });
+
+function sample(since: number): void {
+  const { memory } = usageOf(watcher);
+  const [load = Number.NaN] = loadavg();
+  samples.push({ since, memory, load });
+  if (samples.length % 6 === 1)
+    console.log(
+      `minute ${(since / 60_000).toFixed(0)}: ${memory.toFixed(0)} MB, load ${load.toFixed(1)}, ` +
+        `${[...events.values()].filter(({ told }) => told.length > 0).length} of ${events.size} events reported`,
+    );
+}
+
+/** A second of all runs. What the file system refuses is a failure of the soak, not of the watcher; it is said. */
+function allRuns(since: number, now: number): void {
+  for (const run of runs)
+    try {
+      second(run, since, now);
+      if (random() < 4 / (length / 1000)) rotate(run);
+    } catch (error) {
+      failures.push(`${run.name} at ${(since / 1000).toFixed(0)} s: ${String(error)}`);
+      run.dead = true;
+    }
+}
+
+async function soak(): Promise<void> {
+  let restarted = false;
+  for (let since = 0; since < length; since = Date.now() - began) {
+    const now = Date.now();
+    allRuns(since, now);
+    if (!restarted && since > RESTART) {
+      restarted = true;
+      ({ seconds } = usageOf(watcher));
+      await endWatcher(watcher);
+      startAgain();
+    } else if (watcher.exitCode !== null || watcher.signalCode !== null) {
+      failures.push(
+        `the watcher ended after ${(since / 1000).toFixed(0)} s with ${watcher.exitCode ?? watcher.signalCode}`,
+      );
+      startAgain();
+    }
+    if (since - (samples.at(-1)?.since ?? -10_000) >= 10_000) sample(since);
+    const took = Date.now() - now;
+    slowest = Math.max(slowest, took - 1000);
+    await wait(Math.max(0, 1000 - took));
+  }
+}
+
+try {
+  await soak();
+  // What happened last is reported within ten seconds.
+  await wait(SOON * 1000);
+  seconds += usageOf(watcher).seconds;
+} finally {
+  await endWatcher(watcher);
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+}
 
 const misses = [...events.values()].flatMap(({ run, what, due: at, told }) => {
   if (at === null) return [`${run}: ${what} did not happen: the soak is too short`];
   if (told.length !== 1) return [`${run}: ${what} was reported ${told.length} times`];
-  const late = (told[0]! - at) / 1000;
-  return late > SOON ? [`${run}: ${what} was reported after ${late.toFixed(1)} s`] : [];
+  return [];
 });
-const delays = [...events.values()].flatMap(({ due: at, told }) =>
-  at === null ? [] : told.map((one) => (one - at) / 1000),
+const delays = [...events.values()]
+  .flatMap(({ due: at, told }) => (at === null ? [] : told.slice(0, 1).map((one) => (one - at) / 1000)))
+  .sort((a, b) => a - b);
+const late = [...events.values()].flatMap(({ run, what, due: at, told: [first] }) =>
+  at === null || first === undefined || first - at <= SOON * 1000
+    ? []
+    : [`${run}: ${what} was reported after ${((first - at) / 1000).toFixed(1)} s`],
 );
-delays.sort((a, b) => a - b);
-/** Of one process: from a minute after its start to its end. */
+const quantile = (share: number): string =>
+  (delays[Math.min(delays.length - 1, Math.floor(share * delays.length))] ?? Number.NaN).toFixed(1);
+/** Of the second process: from a minute after its start to its end. */
 const own = samples.filter(({ since }) => since > RESTART + Math.min(60_000, 0.1 * length));
-const [from, to] = [own[0]?.memory ?? Number.NaN, own.at(-1)?.memory ?? Number.NaN];
+const memoryAt = (list: readonly Sample[], share: number): number =>
+  list[Math.min(list.length - 1, Math.floor(share * list.length))]?.memory ?? Number.NaN;
+const first = samples.filter(({ since }) => since > 20_000 && since < RESTART);
+const loads = samples.map(({ load }) => load).sort((a, b) => a - b);
+
 console.log(
-  `${RUNS} runs, ${MINUTES} minutes, seed ${values.seed}: ${events.size} events, ${misses.length} missed, ${unplanned.length} reported that did not happen`,
+  `${RUNS} runs, ${MINUTES} minutes, ${RATE} records a second each, seed ${values.seed}: ${events.size} events, ` +
+    `${misses.length} not reported once, ${late.length} late, ${unplanned.length} reported that did not happen`,
 );
 console.log(
-  `reported after ${delays.at(delays.length >> 1)?.toFixed(1)} s (median), ${delays.at(-1)?.toFixed(1)} s (latest)`,
+  `reported after ${quantile(0.5)} s (median), ${quantile(0.9)} s (90 %), ${quantile(0.99)} s (99 %), ${quantile(1)} s (latest)`,
 );
+for (const [words, list] of [
+  ['first watcher', first],
+  ['second watcher', own],
+] as const)
+  console.log(
+    `memory of the ${words}: ${[0, 0.5, 1].map((share) => memoryAt(list, share).toFixed(0)).join(', ')} MB at its start, middle and end`,
+  );
 console.log(
-  `memory ${from.toFixed(0)} MB, at the end ${to.toFixed(0)} MB; ${seconds.toFixed(0)} s of processor time`,
+  `${starts} starts, ${seconds.toFixed(0)} s of processor time; load of the machine ${loads[0]?.toFixed(1)} to ${loads.at(-1)?.toFixed(1)}, ` +
+    `median ${loads[loads.length >> 1]?.toFixed(1)}; the writer was at most ${(slowest / 1000).toFixed(1)} s late`,
 );
-for (const miss of [...misses, ...unplanned]) console.log(`- ${miss}`);
-process.exitCode = misses.length + unplanned.length > 0 || to > 1.25 * from + 50 ? 1 : 0;
+for (const line of [...misses, ...late, ...unplanned, ...failures]) console.log(`- ${line}`);
+const isFlat = memoryAt(own, 1) <= 1.25 * memoryAt(own, 0) + 50;
+if (!isFlat) console.log('- memory grew');
+const isWell = misses.length + late.length + unplanned.length + failures.length === 0 && isFlat;
+process.exitCode = isWell ? 0 : 1;

@@ -48,6 +48,7 @@ describe('run(argv, io)', () => {
       stdin: (async function* () {})(),
       env: {},
       now: Date.now,
+      processorTime: () => 0,
       sleep: () => Promise.reject(new Error('nothing waits here')),
       onEnd: () => () => {},
     });

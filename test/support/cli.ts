@@ -54,10 +54,11 @@ export async function cli(args: readonly string[], options: CliOptions = {}): Pr
 }
 
 /** A clock that stands still but for what is slept, and sleeps in no time. */
-function fakeClock(): Pick<Io, 'now' | 'sleep'> {
+function fakeClock(): Pick<Io, 'now' | 'processorTime' | 'sleep'> {
   let now = Date.now();
   return {
     now: () => now,
+    processorTime: () => 0,
     sleep: async (milliseconds) => {
       now += milliseconds;
     },

@@ -1,6 +1,6 @@
 /** A folder of runs that rotate, are copied and truncated, and stall: each event once, and none that is not there. */
-import { appendFileSync, copyFileSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { appendFileSync, copyFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Watcher, watchPath } from '../../src/app/engine/watch.ts';
 import {
@@ -132,6 +132,40 @@ it('parts that were rotated away before the watch began, or twice between two lo
   expect(watch.raised.map(({ run, class: name, from }) => [run, name, from])).toEqual([
     ['g.jsonl', 'full-divergence', 510],
   ]);
+});
+
+describe.each([
+  ['not there', (path: string) => rmSync(path, { force: true })],
+  ['empty', (path: string) => writeFileSync(path, '')],
+])('parts of a log that is %s until its next record', (_, clear) => {
+  const idsOf = async (watch: ReturnType<typeof alerting>): Promise<unknown> =>
+    (await watch.look())!.runs.map(({ id, series }) => [id, series[0]!.points]);
+
+  it('are one run where it was rotated twice between two looks, and its incident is reported once', async () => {
+    const path = join(newFolder(), 'g.jsonl');
+    writeFileSync(path, records(0, 300, 290, Number.NaN));
+    const watch = alerting(watchPath(dirname(path), options));
+    expect(await idsOf(watch)).toEqual([['g.jsonl', 300]]);
+    renameSync(path, `${path}.2`);
+    writeFileSync(`${path}.1`, records(300, 310, 290, Number.NaN));
+    clear(path);
+    expect(await idsOf(watch)).toEqual([['g.jsonl', 310]]);
+    writeFileSync(path, records(310, 312, 290, Number.NaN));
+    expect(await idsOf(watch)).toEqual([['g.jsonl', 312]]);
+    expect(watch.raised.map(({ run, from }) => [run, from])).toEqual([['g.jsonl', 290]]);
+  });
+
+  it('are one run where the watch begins', async () => {
+    const path = join(newFolder(), 'g.jsonl');
+    writeFileSync(`${path}.2`, records(0, 300, 290, Number.NaN));
+    writeFileSync(`${path}.1`, records(300, 310, 290, Number.NaN));
+    clear(path);
+    const watch = alerting(watchPath(dirname(path), options));
+    expect(await idsOf(watch)).toEqual([['g.jsonl', 310]]);
+    writeFileSync(path, records(310, 312, 290, Number.NaN));
+    expect(await idsOf(watch)).toEqual([['g.jsonl', 312]]);
+    expect(watch.raised.map(({ run, from }) => [run, from])).toEqual([['g.jsonl', 290]]);
+  });
 });
 
 it('two runs whose names are alike are two runs, and a file that is removed is gone', async () => {

@@ -552,14 +552,20 @@ describe('the command', () => {
 
   /**
    * Runs the command by a clock of the test's own: every pause ends at once, and is the next of these moments. `look`
-   * is how many milliseconds a look takes.
+   * is how many milliseconds a look takes by the clock, `work` how many of the processor.
    */
   async function watchThrough(
     args: readonly string[],
     moments: ((end: (code: ExitCode) => void) => void)[],
-    { look = 0, start = 0, ...io }: Partial<Io> & { look?: number; start?: number } = {},
+    {
+      look = 0,
+      work = 0,
+      start = 0,
+      ...io
+    }: Partial<Io> & { look?: number; work?: number; start?: number } = {},
   ) {
     let now = start;
+    let worked = 0;
     let listener: ((code: ExitCode) => void) | undefined;
     const pauses: number[] = [];
     const told: [number, string][] = [];
@@ -568,6 +574,10 @@ describe('the command', () => {
         now() {
           now += look;
           return now;
+        },
+        processorTime() {
+          worked += work;
+          return worked;
         },
         async sleep(milliseconds) {
           pauses.push(milliseconds);
@@ -611,7 +621,18 @@ describe('the command', () => {
     const path = fresh();
     expect((await watchThrough([path], [nothing, interrupt])).pauses).toEqual([2000, 2000]);
     expect((await watchThrough([path, '--interval', '5'], [interrupt])).pauses).toEqual([5000]);
-    expect((await watchThrough([path], [interrupt], { look: 700 })).pauses).toEqual([7000]);
+    expect((await watchThrough([path], [interrupt], { look: 600, work: 600 })).pauses).toEqual([6000]);
+  });
+
+  test('a look that waits for a busy machine is repeated as soon as one that does not', async () => {
+    const path = fresh();
+    writeFileSync(path, records(0, 100));
+    const pausesOf = async (look: number, work: number): Promise<number[]> =>
+      (await watchThrough([path], [(end) => end(EXIT.interrupted)], { look, work })).pauses;
+    expect(await pausesOf(8000, 150)).toEqual([2000]);
+    expect(await pausesOf(4000, 400)).toEqual([2000]);
+    // What costs much is not.
+    expect(await pausesOf(8000, 4000)).toEqual([40_000]);
   });
 
   test('--alert-after: an incident is told once it has held for so long, and once only', async () => {

@@ -22,6 +22,8 @@ export interface Io {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Milliseconds since 1970. */
   now(): number;
+  /** Milliseconds of processor time that the process took so far. */
+  processorTime(): number;
   /** Settles after so many milliseconds, or as soon as the signal is aborted. */
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
   /** Calls the listener with the exit code of a signal that asks the program to end; returns how to stop that. */
@@ -71,6 +73,10 @@ export function processIo(): Io {
     stdin: { [Symbol.asyncIterator]: () => process.stdin[Symbol.asyncIterator]() },
     env: process.env,
     now: Date.now,
+    processorTime: () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1000;
+    },
     sleep: (milliseconds, signal) => wait(milliseconds, undefined, { signal }).catch(() => {}),
     onEnd(listener) {
       const interrupted = (): void => listener(EXIT.interrupted);

@@ -394,6 +394,9 @@ async function meet(met: Met, order: number, walked: Walk): Promise<void> {
   else if (met.kind === 'passed') {
     const { kind: _, ...passed } = met;
     skipped.push({ ...passed, order });
+    // A log that was truncated holds nothing of what it held.
+    const { memory } = walked.options;
+    if (memory?.has(met.path) === true) memory.set(met.path, { stamp: '', found: passed });
   } else await meetFile(met.path, order, walked);
 }
 

@@ -7,7 +7,7 @@ export interface Pace {
   readonly run: string;
   readonly stepUnit: StepUnit;
   readonly step: number;
-  /** Milliseconds: the time of the look that saw the last new record; of the first look when its file was written to. */
+  /** Milliseconds: when the last new record was written, as far as the looks around it and the file tell. */
   readonly at: number;
   /** Steps a second over the looks of the last minute that saw new records, at least the last two; null before. */
   readonly rate: number | null;
@@ -37,20 +37,30 @@ const pointsOf = ({ series }: RunReport): number => series.reduce((sum, { points
 const lastStepOf = ({ attemptList }: RunReport): number | undefined =>
   attemptList[attemptList.length - 1]?.lastStep;
 
+export interface LookTimes {
+  /** When the files of a run were last written to, in milliseconds; the clock may be that of a file server. */
+  writtenAt(run: RunReport): number;
+  /** Milliseconds: when the look before this one began. A record that it did not see is no older. */
+  readonly before: number;
+  /** Milliseconds: the end of this look. */
+  readonly now: number;
+}
+
 /**
  * Takes a new look at the runs into account. Pure.
  *
  * Records count, not bytes: a log of lines may grow by warnings alone.
- *
- * @param writtenAt when the files of a run were last written to, in milliseconds; asked for runs that are seen first
- * @param now milliseconds, of the clock of `writtenAt`
  */
 export function updatePace(
   state: PaceState,
   runs: readonly RunReport[],
-  writtenAt: (run: RunReport) => number,
-  now: number,
+  { writtenAt, before: lastLook, now }: LookTimes,
 ): PaceState {
+  // Of a run that was seen before the record is younger than the last look, whatever the clock of a file server says.
+  const atOf = (run: RunReport): number => {
+    const written = Math.min(now, writtenAt(run));
+    return state.points.has(run.id) ? Math.max(lastLook, written) : written;
+  };
   const points = new Map(runs.map((run) => [run.id, pointsOf(run)]));
   const known = new Map(
     runs.flatMap((run): [string, RunNews][] => {
@@ -58,7 +68,7 @@ export function updatePace(
       const isNew = points.get(run.id)! > 0 && points.get(run.id) !== state.points.get(run.id);
       if (!isNew) return before === undefined ? [] : [[run.id, before]];
       const grew = state.points.has(run.id);
-      return [[run.id, { at: grew ? now : Math.min(now, writtenAt(run)), grew }]];
+      return [[run.id, { at: atOf(run), grew }]];
     }),
   );
   const news = runs
@@ -66,7 +76,7 @@ export function updatePace(
     .map((run) => ({
       run,
       step: lastStepOf(run),
-      at: state.points.has(run.id) ? now : Math.min(now, writtenAt(run)),
+      at: atOf(run),
     }))
     .sort(
       (a, b) => b.at - a.at || Number(b.run.id === state.pace?.run) - Number(a.run.id === state.pace?.run),

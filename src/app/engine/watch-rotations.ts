@@ -30,6 +30,10 @@ export const isPartName = (path: string, of: string): boolean =>
   basename(path).startsWith(basename(of)) &&
   /^[.\-_]\d[\w.-]*$/.test(basename(path).slice(basename(of).length));
 
+/** The log that a file is a rotated part of, where its name is one of logrotate's: `train.log` of `train.log.2`, `train.log.2.gz`. */
+const rotatedLog = (path: string): readonly string[] =>
+  /^(.+\.(?:csv|err|json|jsonl|log|out|tsv|txt))\.\d{1,4}(?:\.gz)?$/.exec(path)?.slice(1) ?? [];
+
 /** The steps that a log covers; undefined of one without a series. */
 function stepsOf(raw: RawLog): { readonly first: number; readonly last: number } | undefined {
   const { step } = longest(raw) ?? {};
@@ -61,6 +65,8 @@ export class Rotations {
   private last = new Map<string, RawLog>();
   /** What a file held before, the oldest part first. */
   private readonly history = new Map<string, RawLog[]>();
+  /** Files that held records at any look: where one is removed, a file that is named like a part of it may be another run. */
+  private readonly seen = new Set<string>();
 
   /**
    * Takes a new look into account.
@@ -82,7 +88,8 @@ export class Rotations {
       if (moved === undefined && !shrank) continue;
       this.history.set(path, [...(this.history.get(path) ?? []), moved?.[1] ?? before]);
     }
-    this.takeUnseenParts(now);
+    for (const path of now.keys()) this.seen.add(path);
+    this.takeUnseenParts(now, empty);
     const parts = new Set<string>();
     for (const [path, pieces] of this.history)
       for (const [other, raw] of now) {
@@ -102,16 +109,24 @@ export class Rotations {
     return { joined, parts };
   }
 
-  /** Parts that were never seen under the name of their log: rotated before the watch began, or twice between two looks. */
-  private takeUnseenParts(now: ReadonlyMap<string, RawLog>): void {
-    for (const [path, current] of now) {
+  /**
+   * Parts that were never seen under the name of their log: rotated before the watch began, or twice between two looks. The log itself
+   * may hold nothing yet, or not be there until the next record.
+   */
+  private takeUnseenParts(now: ReadonlyMap<string, RawLog>, empty: ReadonlySet<string>): void {
+    const absent = [...now.keys()].flatMap(rotatedLog).filter((path) => !this.seen.has(path));
+    const logs = new Set([...now.keys(), ...empty, ...this.history.keys(), ...absent]);
+    for (const path of logs) {
+      const current = now.get(path);
       const candidates = [...now].filter(([other]) => isPartName(other, path));
       for (const [, raw] of candidates.sort(
         ([, a], [, b]) => (stepsOf(b)?.last ?? 0) - (stepsOf(a)?.last ?? 0),
       )) {
         const own = this.history.get(path) ?? [];
-        if (own.some((piece) => continues(piece, raw)) || !hasSeriesOf(current, raw)) continue;
-        const place = placeAmong([...own, current], raw);
+        const pieces = current === undefined ? own : [...own, current];
+        const isOther = pieces.length > 0 && !hasSeriesOf(pieces.at(-1)!, raw);
+        if (own.some((piece) => continues(piece, raw)) || isOther) continue;
+        const place = placeAmong(pieces, raw);
         // After the current content nothing was rotated away.
         if (place === undefined || place > own.length) continue;
         this.history.set(path, [...own.slice(0, place), raw, ...own.slice(place)]);

@@ -1,7 +1,7 @@
 /** A watch from its first look to its last: what each look finds reaches the screen, the alerts, the channels and the metrics. */
 import { EXIT, type ExitCode } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
-import type { Report } from '../../model/report.ts';
+import type { Report, RunReport } from '../../model/report.ts';
 import type { CommandIo } from '../cli/command.ts';
 import { exitCodeOf } from '../engine/exit-code.ts';
 import {
@@ -22,16 +22,25 @@ import { watchLine } from './screen.ts';
 import { growingOf, stallsOf, timesOfWriting } from './stalls.ts';
 import type { WatchingScreen } from './watching-screen.ts';
 
-/** Reading may take this share of the time: a log that takes four seconds to read is looked at every forty. */
+/** Reading may take this share of a processor: a log that takes four seconds to read is looked at every forty. */
 const READING_SHARE = 0.1;
-/** A look that takes no longer than this, in milliseconds, is repeated so soon that an event is reported within ten seconds. */
+/**
+ * A look of no more processor time than this, in milliseconds, is repeated so soon that an event is reported within ten seconds: within
+ * eight, and two more where the next look takes longer.
+ */
 const SHORT_LOOK = 3000;
-const SOON = 9500;
+const SOON = 8000;
 
-/** Milliseconds to wait after a look that took so many. An event right after its start is reported at the end of the next one. */
-function pauseAfter(took: number, interval: number): number {
-  const calm = took / READING_SHARE;
-  const soon = took <= SHORT_LOOK ? Math.max(took, SOON - 2 * took) : calm;
+/**
+ * Milliseconds to wait after a look. An event right after its start is reported at the end of the next one.
+ *
+ * @param took milliseconds that the look took by the clock. On a busy machine most of them are waiting, which costs nobody anything
+ * @param worked milliseconds of processor time that it took
+ * @param interval the least, in milliseconds
+ */
+function pauseAfter(took: number, worked: number, interval: number): number {
+  const calm = worked / READING_SHARE;
+  const soon = worked <= SHORT_LOOK ? Math.max(worked, SOON - 2 * took) : calm;
   return Math.max(interval, Math.min(calm, soon));
 }
 
@@ -71,19 +80,22 @@ export class WatchSession {
   private readonly began: number;
   /** Milliseconds: the last look that found something new. */
   private changed: number;
+  /** Milliseconds: when the last look began. */
+  private looked: number;
 
   constructor(private readonly options: SessionOptions) {
     this.state = options.state;
     this.began = options.io.now();
     this.changed = this.began;
+    this.looked = this.began;
   }
 
   /** Looks until it is stopped or something ends it. @throws what makes the log unreadable */
   async run(): Promise<SessionEnd> {
     const { stop, io, screen, interval, exitOn, idleExit } = this.options;
     while (!stop.aborted && io.unwrittenCode() === EXIT.done) {
-      const started = io.now();
-      const now = await this.look();
+      const [started, worked] = [io.now(), io.processorTime()];
+      const now = await this.look(started);
       const fatal = this.report?.runs.find(({ verdict }) => exitOn.includes(verdict.class));
       if (fatal !== undefined)
         return {
@@ -93,7 +105,7 @@ export class WatchSession {
         };
       if (idleExit !== undefined && now - this.changed >= idleExit * 1000)
         return { code: EXIT.done, idle: true };
-      const pause = pauseAfter(now - started, interval * 1000);
+      const pause = pauseAfter(now - started, io.processorTime() - worked, interval * 1000);
       await (screen === undefined ? io.sleep(pause, stop) : screen.during(pause, stop));
     }
     return { code: EXIT.done, idle: false };
@@ -110,16 +122,18 @@ export class WatchSession {
     await this.send(true);
   }
 
-  private async look(): Promise<number> {
+  private async look(started: number): Promise<number> {
     const { place, io, stall, alerts, screen, json } = this.options;
     const latest = await place.look();
     const now = io.now();
     if (latest !== undefined) {
       this.changed = now;
       const written = await timesOfWriting(latest);
-      this.paces = updatePace(this.paces, latest.runs, (run) => written.get(run.id) ?? now, now);
+      const times = { writtenAt: (run: RunReport) => written.get(run.id) ?? now, before: this.looked, now };
+      this.paces = updatePace(this.paces, latest.runs, times);
       this.report = latest;
     }
+    this.looked = started;
     const runs = this.report?.runs ?? [];
     this.stalls = stall === undefined ? [] : stallsOf(this.paces, runs, place.path, stall, this.began, now);
     const growing = growingOf(this.paces, this.stalls);
