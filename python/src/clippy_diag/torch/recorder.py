@@ -663,8 +663,8 @@ class Recorder(Controls):
         waits.discard(k)
         if not waits:
             self._waiting = None
-            # Another optimizer may step on the same loss yet; `begin` and the end settle it then.
-            if self._shared is None:
+            # Another optimizer may step on the same loss yet; its step, `begin` or the end settles it then.
+            if self._shared is None and (self._unstepped is None or not self._unstepped[1]):
                 self._own.settle()
 
     def _note_used(self, k: int) -> None:
