@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,101 @@ def test_a_fault_fails_with_its_statement(doubled: Path) -> None:
 def test_what_is_no_capture_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no capture\.json"):
         audit(tmp_path, command=COMMAND)
+
+
+def _trained(folder: Path, make: Any, *, norm: float = 1.0, decay: float = 1.0, fresh: int | None = None) -> None:
+    """84 steps of a small net that are clipped to 0.3; the last 24 are recorded. `norm` multiplies the norm that the clip sees."""
+    torch = pytest.importorskip("torch", reason="no torch in this environment")
+    from clippy_diag.torch import Recorder
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 48), torch.nn.Tanh(), torch.nn.Linear(48, 8))
+    made = make(torch.optim, model)
+    optimizers = made if isinstance(made, list) else [made]
+    if decay != 1:
+        # Before and after the step itself, where the recorder does not see it.
+        for optimizer in optimizers:
+            optimizer.register_step_pre_hook(lambda o, *_: o.param_groups[0].update(weight_decay=0.1 * decay))
+            optimizer.register_step_post_hook(lambda o, *_: o.param_groups[0].update(weight_decay=0.1))
+    recorder = Recorder(model, made, folder, clipping="global-norm:0.3", snapshot_every_steps=6, steps_after=20)
+    draw = torch.Generator().manual_seed(1)
+    table = torch.randn(20, 8, generator=draw)
+    for step in range(84):
+        if step == 60:
+            recorder.flush()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        x = torch.randn(32, 20, generator=draw)
+        loss = torch.nn.functional.cross_entropy(model(x), (x @ table).argmax(1))
+        loss.backward()
+        recorder.record(step, loss, batch=x)
+        parameters = list(model.parameters())
+        total = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        torch.nn.utils.clip_grads_with_norm_(parameters, 0.3, total * norm)
+        for optimizer in optimizers:
+            if step == fresh:
+                optimizer.state.clear()
+            optimizer.step()
+    recorder.close()
+
+
+def _two(optim: Any, model: Any) -> list[Any]:
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if p.dim() != 2]
+    return [optim.Muon(matrices, lr=2e-2, weight_decay=0.1), optim.AdamW(others, lr=1e-3, weight_decay=0.1)]
+
+
+def _one(kind: str) -> Any:
+    return lambda optim, model: getattr(optim, kind)(model.parameters(), lr=1e-2, weight_decay=0.1)
+
+
+@built
+@pytest.mark.parametrize("kind", ["Adafactor", "NAdam", "Muon"])
+def test_a_class_is_run_on_the_recorded_steps(tmp_path: Path, kind: str) -> None:
+    torch = pytest.importorskip("torch", reason="no torch in this environment")
+    if not hasattr(torch.optim, kind):
+        pytest.skip(f"this torch has no {kind}")
+    _trained(tmp_path / "capture", _two if kind == "Muon" else _one(kind))
+    own = getattr(torch.optim, kind)
+    classes = [own, torch.optim.AdamW] if kind == "Muon" else own
+    unnamed = {link["link"]: link for link in audit(tmp_path / "capture", command=COMMAND)["links"]}
+    assert unnamed["optimizer"]["outcome"] == "cannot-tell"
+    assert f"optimizer={kind})" in unnamed["optimizer"]["wouldTell"]
+    found = assert_clean(tmp_path / "capture", optimizer=classes, command=COMMAND)
+    outcomes = {link["link"]: link["outcome"] for link in found["links"]}
+    assert [outcomes[name] for name in ("clip", "optimizer", "weights", "between")] == ["holds"] * 4
+
+
+@built
+@pytest.mark.parametrize(
+    ("fault", "cause", "link", "factor"),
+    [
+        ({"norm": 0.5}, "clip-norm-factor", "clip", 0.5),
+        ({"norm": 1e-6}, "clip-inactive", "clip", None),
+        ({"decay": 4.0}, "decay-factor", "optimizer", 4.0),
+        ({"fresh": 70}, "state-fresh", "optimizer", None),
+    ],
+)
+def test_a_fault_under_a_class_without_a_formula(
+    tmp_path: Path, fault: dict[str, Any], cause: str, link: str, factor: float | None
+) -> None:
+    torch = pytest.importorskip("torch", reason="no torch in this environment")
+    _trained(tmp_path / "capture", _one("NAdam"), **fault)
+    with pytest.raises(AuditFailed) as failed:
+        assert_clean(tmp_path / "capture", optimizer=torch.optim.NAdam, command=COMMAND)
+    first = failed.value.audit["links"][0]
+    assert [first["cause"], first["link"], first["outcome"]] == [cause, link, "broken"]
+    assert first["factor"] is None if factor is None else abs(first["factor"] / factor - 1) < 0.01
+    if cause == "state-fresh":
+        assert first["step"] is not None
+
+
+@built
+def test_another_class_than_the_recorded_one_is_not_clean(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="no torch in this environment")
+    _trained(tmp_path / "capture", _one("NAdam"))
+    found = audit(tmp_path / "capture", optimizer=lambda groups: torch.optim.SGD(groups), command=COMMAND)
+    assert {link["link"]: link["outcome"] for link in found["links"]}["optimizer"] != "holds"
 
 
 def test_a_link_that_was_not_checked_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

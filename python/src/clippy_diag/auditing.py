@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .cli import node, program
+from .messages import describe
 
 #: Exit codes of the command line with which it has an audit to tell: 0 holds, 1 broken, 4 nothing to check.
 _ANSWERS = (0, 1, 4)
@@ -30,13 +31,17 @@ class AuditFailed(AssertionError):
         self.audit = audit
 
 
-def audit(capture: str | Path, *, command: Iterable[str] | None = None) -> dict[str, Any]:
+def audit(capture: str | Path, *, optimizer: Any = None, command: Iterable[str] | None = None) -> dict[str, Any]:
     """Audits a capture: `{"links": [{"link", "outcome", "cause", "factor", "statement", "fix", …}], "checks", "broken"}`, as docs/audit.md
     has it. Numbers that JSON lacks are text ("NaN", "Infinity").
 
-    capture  a folder that a recorder wrote
-    command  how the command line is called, such as `["npx", "clippy-diag"]`; left out, the one of this package under Node, else the
-             `clippy-diag` on PATH
+    capture    a folder that a recorder wrote
+    optimizer  for steps that the command line has no formula of: the class is run on the recorded gradients, from the recorded state.
+               PyTorch: a class or a function of parameter groups, or a list of them, one for each optimizer; Keras: a class, or a
+               function without arguments that makes the optimizer; JAX: a function of the learning rate that makes the chain without
+               its clipping, such as `lambda rate: optax.lion(rate)`. Nothing is run that is not given here
+    command    how the command line is called, such as `["npx", "clippy-diag"]`; left out, the one of this package under Node, else the
+               `clippy-diag` on PATH
 
     Raises FileNotFoundError where there is no command line, ValueError with its message where it cannot read the capture.
     """
@@ -51,22 +56,79 @@ def audit(capture: str | Path, *, command: Iterable[str] | None = None) -> dict[
         why = error.get("message") or done.stderr.strip() or "it holds several captures; name one"
         raise ValueError(f"clippy-diag: {capture} cannot be audited: {why}")
     found: dict[str, Any] = document["audit"]
-    return found
+    return found if optimizer is None else _merged(found, _stepped(capture, optimizer))
+
+
+def _stepped(capture: str | Path, optimizer: Any) -> list[dict[str, Any]]:
+    """The links that a run of the optimizer's own class checks. Numpy and the framework are imported where they are used."""
+    from .captures import open_capture
+    from .stepping import Stepped, link
+
+    opened = open_capture(capture)
+    framework = str(opened.manifest.get("framework", ""))
+    if framework.startswith("pytorch"):
+        from .torch.stepping import steppers_of
+    elif framework.startswith("jax"):
+        from .jax.stepping import steppers_of  # type: ignore[assignment]
+    else:
+        from .keras.stepping import steppers_of  # type: ignore[assignment]
+    make = steppers_of(opened, optimizer)
+    name = opened.manifest["optimizer"]["name"]
+    try:
+        return Stepped(opened, make, name).links()
+    except Exception as error:  # whatever the class that was given raises
+        told = f"{name} could not be run on the recorded steps ({describe(error)})"
+        return [link("optimizer", "cannot-tell", told, wouldTell="optimizer= that makes the recorded optimizer")]
+
+
+#: In the order of the chain, as docs/audit.md has it.
+_LINKS = (
+    "batch",
+    "mode",
+    "loss",
+    "gradient",
+    "accumulation",
+    "unscale",
+    "clip",
+    "optimizer",
+    "weights",
+    "between",
+    "ranks",
+)
+
+
+def _merged(audit: dict[str, Any], links: list[dict[str, Any]]) -> dict[str, Any]:
+    """An audit in which `links` replace those that the command line could not tell, the broken ones first."""
+    checked = {one["link"] for one in links}
+    kept = [one for one in audit["links"] if one["outcome"] != "cannot-tell" or one["link"] not in checked]
+    first = next((one for one in kept if one["outcome"] == "broken"), None)
+    known = next((one for one in links if one["outcome"] == "broken" and one["cause"] != "unknown"), None)
+    for one in links:
+        if one["cause"] == "unknown" and first is not None:
+            one["follows"] = first["id"]
+    for one in kept:
+        # What moves the weights otherwise than the step breaks the checksums between two steps too.
+        if one["cause"] == "weights-replaced" and known is not None:
+            one["follows"] = known["id"]
+    every = sorted([*kept, *links], key=lambda one: (one["outcome"] != "broken", _LINKS.index(one["link"])))
+    return {"links": every, **{name: sum(one[name] for one in every) for name in ("checks", "broken")}}
 
 
 def assert_clean(
     capture: str | Path,
     *,
+    optimizer: Any = None,
     allow: Iterable[str] = (),
     needs: Iterable[str] = ("optimizer",),
     command: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """Raises `AuditFailed`, an AssertionError, where a link is broken, or one of `needs` could not be checked; returns the audit.
 
-    allow    causes that are meant, such as "repeated-batch" in a test that one batch can be learnt
-    needs    links that have to hold; a capture in which they cannot be checked proves nothing
+    allow      causes that are meant, such as "repeated-batch" in a test that one batch can be learnt
+    needs      links that have to hold; a capture in which they cannot be checked proves nothing
+    optimizer, command   as of `audit`
     """
-    found = audit(capture, command=command)
+    found = audit(capture, optimizer=optimizer, command=command)
     allowed = set(allow)
     broken = [
         link

@@ -28,9 +28,7 @@ export async function auditCapture(capture: Capture): Promise<Audit> {
     const course = declaredCourse(capture, null, survey);
     links.push(...gradientLinks(capture, survey, course, repeats));
     for (const link of ['clip', 'optimizer', 'weights'] as const)
-      links.push(
-        cannotTell(link, setup, 'record an optimizer and a clipping rule that the audit can compute'),
-      );
+      links.push(cannotTell(link, setup, wouldCompute(capture)));
   } else {
     const declared = declaredCourse(capture, setup.clip, survey);
     links.push(...gradientLinks(capture, survey, declared, repeats));
@@ -40,6 +38,14 @@ export async function auditCapture(capture: Capture): Promise<Audit> {
   links.push(...optimizerLinks(capture, initial.slots));
   links.push(...betweenLinks(capture, links));
   return asAudit(links);
+}
+
+/** What checks a chain that is not computed here: the optimizer's own class, which the user names and Python runs. */
+function wouldCompute({ manifest, path }: Capture): string {
+  const unknown = manifest.optimizers.find(({ formula }) => !formula);
+  return unknown === undefined
+    ? 'record an optimizer and a clipping rule that the audit can compute'
+    : `in Python: clippy_diag.audit(${JSON.stringify(path)}, optimizer=${unknown.name}), which runs the class that you name on the recorded steps`;
 }
 
 /** Links of which a capture alone says nothing. */
