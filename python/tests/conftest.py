@@ -73,3 +73,51 @@ def check_guard_at_surge(replay, first, surge):
     assert all(factors[step] == advice[step]["scale"] for step in advice) and factors[surge] < 1 == factors[first]
     assert guarded["referenceLoss"][-1] < 1.25 * guarded["referenceLoss"][0]
     assert not float(replay[0]["referenceLoss"][-1]) < 1.45 * guarded["referenceLoss"][0]
+
+
+def lines_of(folder):
+    """Lines of the ledger of a run."""
+    return [json.loads(line) for line in (folder / "ledger" / "steps.jsonl").read_text().splitlines()]
+
+
+def records_of(folder, kind="tensors"):
+    """Records of a ledger: bytes, step and kind."""
+    from clippy_diag.ledger import _records
+
+    paths = sorted((folder / "ledger" / kind).glob("*.bin"))
+    return [record for path in paths for record in _records(path.read_bytes())]
+
+
+def roles_of(record, tensors):
+    """Summaries of a record, by role."""
+    from clippy_diag.ledger import HEAD, ROLES
+
+    data, _, kind = record
+    rows = np.frombuffer(data[HEAD.size :], "<f8").reshape(-1, tensors, 65)
+    names = [role for bit, role in enumerate(ROLES) if kind >> bit & 1]
+    return {name: (part[:, :64], part.copy().view("<u8")[:, 64]) for name, part in zip(names, rows)}
+
+
+def losses_of(folder):
+    """Losses of a ledger, by step."""
+    lines = [line for line in lines_of(folder) if "step" in line]
+    return {line["step"]: struct.unpack(">d", bytes.fromhex(line["loss"]))[0] for line in lines}
+
+
+def check_ledger_of_trainer(folder, steps, norms):
+    """What the ledger of a trainer's callback has to hold, without batches in captures: a line of each of `steps`, with the
+    batch by its hash, the norm of the gradient before clipping (`norms`, by step), and tensors before and after the step."""
+    head, *lines = lines_of(folder)
+    assert [line["step"] for line in lines] == list(steps)
+    assert len({line["batch"] for line in lines}) == len(lines) and len({line["rng"] for line in lines}) == len(lines)
+    for line in lines:
+        assert line["gradientNorm"] == pytest.approx(norms[line["step"]], rel=1e-5)
+        assert "skipped" not in line
+    tensors = len(head["tensors"])
+    records = {record[1]: roles_of(record, tensors) for record in records_of(folder)}
+    for step, record in records.items():
+        assert {"gradient", "weights", "state", "weightsAfter", "stateAfter"} <= set(record)
+        assert (record["weights"][1] != record["weightsAfter"][1]).any()
+        if step + 1 in records:
+            assert (record["weightsAfter"][1] == records[step + 1]["weights"][1]).all()
+    return head, records

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from conftest import check_ledger_of_trainer, lines_of, losses_of
+
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 accelerate = pytest.importorskip("accelerate", reason="no accelerate in this environment")
 
 from clippy_diag.accelerate import ClippyCallback  # noqa: E402
+from clippy_diag.sketch import checksum  # noqa: E402
 from clippy_diag.torch import Recorder, closed_loop  # noqa: E402
 
 torch.set_num_threads(1)
@@ -243,3 +246,15 @@ def test_a_preflight_takes_a_loader_of_its_own(tmp_path):
     assert callback.preflight_answer["preflight"]["verdict"] == "well-within"
     with pytest.warns(UserWarning, match="no preflight: it needs batches"):
         ClippyCallback(tmp_path / "b", preflight=True, loss_fn=loss_of).attach(accelerator).close()
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_ledger_has_every_step_with_the_hash_of_batches_that_are_not_kept(tmp_path, accumulation):
+    model, gradients, losses = train(tmp_path, ClippyCallback(tmp_path / "capture", ledger=True), accumulation, 0.1)
+    norms = dict(enumerate(float(torch.stack([g.norm() for g in own]).norm()) for own in gradients))
+    head, records = check_ledger_of_trainer(tmp_path, range(12), norms)
+    assert losses_of(tmp_path) == pytest.approx(dict(enumerate(losses)), rel=1e-6)
+    weight = model[0].weight.detach().numpy()
+    assert int(records[11]["weightsAfter"][1][0]) == checksum(weight) and head["world"] == 1
+    clipped = [line["clippedNorm"] for line in lines_of(tmp_path)[1:] if line["gradientNorm"] > 0.1]
+    assert clipped == pytest.approx([0.1] * len(clipped), rel=1e-4) and clipped

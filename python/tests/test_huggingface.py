@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from conftest import check_ledger_of_trainer, losses_of
+
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 transformers = pytest.importorskip("transformers", reason="no transformers in this environment")
 pytest.importorskip("accelerate", reason="no accelerate in this environment")
 
 from clippy_diag.huggingface import ClippyCallback, loss_fn  # noqa: E402
+from clippy_diag.sketch import checksum  # noqa: E402
 from clippy_diag.torch import Tracker, closed_loop  # noqa: E402
 
 torch.set_num_threads(1)
@@ -317,3 +320,18 @@ def test_a_preflight_before_the_first_step_changes_nothing_of_the_training(tmp_p
     answer = json.loads((tmp_path / "asked-preflight.json").read_text())
     assert answer == json.loads(json.dumps(asked.preflight_answer))
     assert answer["preflight"]["asked"] == 3e-3 and answer["preflight"]["verdict"] in ("well-within", "near")
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_ledger_has_every_step_with_the_hash_of_batches_that_are_not_kept(tmp_path, accumulation):
+    callback = ClippyCallback(tmp_path / "capture", ledger=True)
+    options = {"gradient_accumulation_steps": accumulation, "max_grad_norm": 0.5}
+    logs, model, _ = train(tmp_path, 6, callback, **options)
+    head, records = check_ledger_of_trainer(
+        tmp_path, range(1, 7), {step: log["grad_norm"] for step, log in logs.items()}
+    )
+    assert losses_of(tmp_path) == pytest.approx({step: log["loss"] for step, log in logs.items()}, rel=1e-3)
+    name, shape, dtype = head["tensors"][0]
+    weight = dict(model.named_parameters())[name].detach().numpy()
+    assert list(weight.shape) == shape and dtype == "float32"
+    assert int(records[6]["weightsAfter"][1][0]) == checksum(weight)

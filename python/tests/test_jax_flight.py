@@ -127,7 +127,7 @@ def test_a_request_is_served_from_the_loop(tmp_path, read):
 @pytest.mark.parametrize(
     "make, optimizer, rate",
     [
-        (lambda: optax.rmsprop(0.1), {"name": "scale_by_rms+scale", "formula": False}, 0.1),
+        (lambda: optax.rmsprop(0.1), {"name": "rmsprop"}, 0.1),
         (lambda: optax.adamw(0.1, mask={"a": True}), {"formula": False}, 0.1),
         (lambda: optax.nadam(0.1), {"formula": False}, 0.1),
         (lambda: optax.adam(0.1, mu_dtype=jnp.bfloat16), {"formula": False}, 0.1),

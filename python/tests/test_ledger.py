@@ -12,8 +12,9 @@ import warnings
 import numpy as np
 import pytest
 
-from clippy_diag.ledger import BLOCK, HEAD, ROLES, Ledger, Summary, _records, hash_of, record_of
+from clippy_diag.ledger import BLOCK, HEAD, Ledger, Summary, _records, hash_of, record_of
 from clippy_diag.sketch import checksum, sketch
+from conftest import lines_of, records_of, roles_of
 
 torch = pytest.importorskip("torch")
 from clippy_diag.torch import Recorder  # noqa: E402
@@ -38,23 +39,6 @@ def train(folder, steps=40, first=0, fault=lambda model, step: None, **options):
         fault(model, step)
     recorder.close()
     return model, optimizer, recorder
-
-
-def lines_of(folder):
-    return [json.loads(line) for line in (folder / "ledger" / "steps.jsonl").read_text().splitlines()]
-
-
-def records_of(folder, kind="tensors"):
-    paths = sorted((folder / "ledger" / kind).glob("*.bin"))
-    return [record for path in paths for record in _records(path.read_bytes())]
-
-
-def roles_of(record, tensors):
-    """Summaries of a record, by role."""
-    data, _, kind = record
-    rows = np.frombuffer(data[HEAD.size :], "<f8").reshape(-1, tensors, 65)
-    names = [role for bit, role in enumerate(ROLES) if kind >> bit & 1]
-    return {name: (part[:, :64], part.copy().view("<u8")[:, 64]) for name, part in zip(names, rows)}
 
 
 def test_a_step_has_its_loss_hashes_norms_and_changed_options_within_300_bytes(tmp_path):

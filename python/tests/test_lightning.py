@@ -6,10 +6,13 @@ import warnings
 import numpy as np
 import pytest
 
+from conftest import check_ledger_of_trainer, lines_of, losses_of
+
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 lightning = pytest.importorskip("lightning", reason="no lightning in this environment")
 
 from clippy_diag.lightning import ClippyCallback  # noqa: E402
+from clippy_diag.sketch import checksum  # noqa: E402
 from clippy_diag.torch import ClosedLoopMismatch, Recorder, closed_loop  # noqa: E402
 
 torch.set_num_threads(1)
@@ -329,3 +332,16 @@ def test_a_preflight_before_the_first_step_changes_nothing_of_the_training(tmp_p
 def test_a_preflight_without_a_loss_function_is_refused_in_words(tmp_path):
     with pytest.warns(UserWarning, match="no preflight: it needs loss_fn="):
         train(tmp_path, [ClippyCallback(tmp_path / "c", preflight=True)])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_ledger_has_every_step_with_the_hash_of_batches_that_are_not_kept(tmp_path, accumulate):
+    callback = ClippyCallback(tmp_path / "capture", ledger=True)
+    module = train(tmp_path, [callback], gradient_clip_val=0.1, accumulate_grad_batches=accumulate)
+    norms = dict(enumerate(float(torch.stack([g.norm() for g in own]).norm()) for own in module.gradients))
+    _, records = check_ledger_of_trainer(tmp_path, range(12), norms)
+    means = np.array(module.losses).reshape(-1, accumulate).mean(1)
+    assert losses_of(tmp_path) == pytest.approx(dict(enumerate(means)), rel=1e-6)
+    assert int(records[11]["weightsAfter"][1][0]) == checksum(module.net[0].weight.detach().cpu().numpy())
+    rates = [line["options"]["0.lr"] for line in lines_of(tmp_path)[1:] if "0.lr" in line.get("options", {})]
+    assert rates == [] or rates[0] == pytest.approx(0.009)

@@ -133,3 +133,19 @@ def test_what_is_no_number_and_a_box_of_other_dimensions_are_refused():
         sketch(np.array(["a"]), "w")
     with pytest.raises(ValueError, match="does not lie"):
         sketch(np.zeros((2, 2)), "w", Box((4,), (0,)))
+
+
+def test_sums_are_taken_in_one_order_so_that_sketches_are_equal_to_the_bit():
+    """`sketch.ts` and this file hold the same bits of the same tensor: `exact` in the fixture."""
+    exact = json.loads(FIXTURE.read_text(encoding="utf8"))["exact"]
+    values = exact_values(exact["count"])
+    assert [f"{word:016x}" for word in sketch(values, exact["name"]).view(np.uint64)] == exact["sketch"]
+
+
+def exact_values(count):
+    """Numbers of many sizes, by a rule that every language has: words of a generator as the bits of a float32."""
+    words, state = [], 1
+    for _ in range(count):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        words.append(state & 0x80FFFFFF | (0x30 + (state >> 24 & 0xF)) << 24)
+    return np.array(words, np.uint32).view(np.float32)

@@ -22,8 +22,11 @@ interface Case {
   readonly checksum: string;
 }
 
-const { cases } = JSON.parse(readFileSync(join(projectRoot, 'fixtures/sketch/cases.json'), 'utf8')) as {
+const { cases, exact } = JSON.parse(
+  readFileSync(join(projectRoot, 'fixtures/sketch/cases.json'), 'utf8'),
+) as {
   cases: readonly Case[];
+  exact: { readonly name: string; readonly count: number; readonly sketch: readonly string[] };
 };
 
 const ARRAYS = {
@@ -64,6 +67,18 @@ describe('sketch and checksum', () => {
       expect(checksum(values, placeOf(one)).toString(16).padStart(16, '0')).toBe(one.checksum);
     },
   );
+
+  it('has the bits that Python has of the same 70,000 numbers', () => {
+    const words = new Uint32Array(exact.count);
+    let state = 1;
+    for (let k = 0; k < words.length; k++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      words[k] = (state & 0x80ffffff) | ((0x30 + ((state >>> 24) & 0xf)) << 24);
+    }
+    const found = sketch(new Float32Array(words.buffer), exact.name);
+    const bits = [...new BigUint64Array(found.buffer)].map((word) => word.toString(16).padStart(16, '0'));
+    expect(bits).toEqual(exact.sketch);
+  });
 
   it('adds up over the shards of any cut', () => {
     fc.assert(

@@ -39,7 +39,7 @@ class ClippyCallback(AttachedCallback):
     batches       whether batches are kept (they may hold personal data); they have to be told: `callback.batch(batch)` before the
                   forward pass. Without them no closed loop is possible
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    memory, disk, max_captures, curvature, layouts, model_file  as of `clippy_diag.torch.Recorder`
+    memory, disk, max_captures, curvature, layouts, model_file, ledger, ledger_every  as of `clippy_diag.torch.Recorder`
 
     Steps count from 0, one for each time that the optimizer steps. Several optimizers that step after one backward pass take one
     step together; with a backward pass for each, each one's step is a step of its own.

@@ -42,7 +42,7 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `compute_loss` gets, or the list of them under gradient accumulation; `loss_fn` computes its loss
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    memory, disk, max_captures, curvature, layouts, model_file  as of `clippy_diag.torch.Recorder`
+    memory, disk, max_captures, curvature, layouts, model_file, ledger, ledger_every  as of `clippy_diag.torch.Recorder`
 
     Steps count as the Trainer logs them, from 1. `max_grad_norm` is recorded as the clipping.
     """

@@ -206,13 +206,17 @@ class Ledger:
     def begin(self, described: Mapping[str, Any]) -> None:
         """A session's line: `parameters` (their number), `tensors` (name, shape, dtype in forward order), `options` by
         group, and what else of the settings is known."""
-        self.every = self.given_every or every_of(int(described["parameters"]))
+        self.every = self.every_for(int(described["parameters"]))
         self.session = int.from_bytes(os.urandom(4), "little")
         document = {"ledger": VERSION, "session": f"{self.session:08x}", "every": self.every, **described}
         self._head = (json.dumps(document, separators=(",", ":")) + "\n").encode()
         self._steps_taken = 0
         self._open()
         self._write(self._head)
+
+    def every_for(self, parameters: int) -> int:
+        """N of a model of so many parameters."""
+        return self.given_every or every_of(parameters)
 
     def due(self, step: int) -> bool:
         """Whether this step is one with tensors."""

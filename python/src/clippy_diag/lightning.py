@@ -29,7 +29,7 @@ class ClippyCallback(AttachedCallback, Callback):  # type: ignore[misc]
     batches       whether batches are kept (they may hold personal data); without them no closed loop is possible. A captured
                   batch is what `training_step` gets, or the list of them under accumulation
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
-    memory, disk, max_captures, curvature, layouts, model_file  as of `clippy_diag.torch.Recorder`
+    memory, disk, max_captures, curvature, layouts, model_file, ledger, ledger_every  as of `clippy_diag.torch.Recorder`
     clipping      where your own code clips, but not by `self.clip_gradients`
 
     Steps count as `trainer.global_step`, from 0. `gradient_clip_val` is recorded as the clipping, and so is what

@@ -120,11 +120,12 @@ def _codes(folded: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _from_bins(bins: np.ndarray) -> np.ndarray:
-    """The sketch from the sums by code."""
-    square = bins.reshape(2, _TABLE, 2, _TABLE)
+    """The sketch from the sums by code. Numpy adds whole rows one after another, so every machine and sketch.ts add in
+    one order, and equal tensors have sketches that are equal to the bit."""
+    square = bins.reshape(2 * _TABLE, 2 * _TABLE)
     with np.errstate(invalid="ignore"):
-        second, first = square.sum((2, 3)), square.sum((0, 1))
-        return np.concatenate([first[0] - first[1], second[0] - second[1]])
+        first, second = square.sum(0), np.ascontiguousarray(square.T).sum(0)
+        return np.concatenate([first[:_TABLE] - first[_TABLE:], second[:_TABLE] - second[_TABLE:]])
 
 
 def codes(name: str, shape: tuple[int, ...], place: Place = 0) -> np.ndarray:

@@ -166,7 +166,8 @@ function addTensors(
   add: (link: ComparedLink, fact: Fact) => void,
 ): void {
   for (const [link, role] of LINK_OF_LEDGER) {
-    const summaries = tensors.get(role);
+    // Where a loop does not say when it has stepped, what it left is seen at the next step.
+    const summaries = tensors.get(role) ?? (role === 'weightsAfter' ? tensors.get('weightsNext') : undefined);
     if (summaries === undefined) continue;
     // A tensor of another shape is another tensor.
     const named = summaries.map((summary, k) => {

@@ -36,6 +36,9 @@ export type Words =
 
 const GOLDEN = 0x9e3779b1;
 const TWO_32 = 2 ** 32;
+/** Hash codes of entries, and entries that are summed before they are added to the rest, both as in sketch.py. */
+const CODES = 4096;
+const CHUNK = 2 ** 15;
 /** Sums of so many 32-bit numbers are exact in float64. */
 const EXACT = 2 ** 20;
 
@@ -76,18 +79,34 @@ function globalIndex(place: Place, at: number): number {
 /**
  * Sketch of a tensor or of a shard of it: 64 sums in float64. Sketches of shards add up to the sketch of the whole, and
  * the difference of two sketches is the sketch of the difference. An entry that is NaN or infinite makes its two buckets
- * so; the others stay.
+ * so; the others stay. Sums are taken in the order of sketch.py: the sketches of equal tensors are equal to the bit.
  */
 export function sketch(values: ArrayLike<number>, name: string, place: Place = 0): Float64Array {
-  const sums = new Float64Array(SKETCH_SIZE);
   const seed = seedOf(name);
-  for (let at = 0; at < values.length; at++) {
-    const hash = mix(fold(globalIndex(place, at)) ^ seed);
-    const value = values[at]!;
-    sums[hash & 31]! += hash & 32 ? -value : value;
-    sums[32 + ((hash >>> 6) & 31)]! += hash & 2048 ? -value : value;
+  const bins = new Float64Array(CODES);
+  const part = new Float64Array(CODES);
+  for (let begin = 0; begin < values.length; begin += CHUNK) {
+    const end = Math.min(begin + CHUNK, values.length);
+    part.fill(0);
+    for (let at = begin; at < end; at++)
+      part[mix(fold(globalIndex(place, at)) ^ seed) & (CODES - 1)]! += values[at]!;
+    for (let code = 0; code < CODES; code++) bins[code]! += part[code]!;
   }
-  return sums;
+  return fromBins(bins);
+}
+
+/** The sketch from sums by the 12 bits that name buckets and signs: 6 bits of table 2, 6 bits of table 1. */
+function fromBins(bins: Float64Array): Float64Array {
+  const tables = [new Float64Array(64), new Float64Array(64)] as const;
+  for (let k = 0; k < 64; k++)
+    for (let other = 0; other < 64; other++) {
+      tables[0][k]! += bins[64 * other + k]!;
+      tables[1][k]! += bins[64 * k + other]!;
+    }
+  return Float64Array.from({ length: SKETCH_SIZE }, (_, k) => {
+    const table = tables[k >> 5]!;
+    return table[k & 31]! - table[32 + (k & 31)]!;
+  });
 }
 
 /**

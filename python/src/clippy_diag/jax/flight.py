@@ -89,6 +89,8 @@ def flight(
     disk: Budget = "20GB",
     max_captures: int = 3,
     model_file: str | Path | None = None,
+    ledger: bool | int | str | None = None,
+    ledger_every: int | None = None,
 ) -> Flight:
     """A transformation that does what `tx` does, bit for bit, and records the steps around an incident.
 
@@ -97,10 +99,12 @@ def flight(
                    (multi_transform, MultiSteps, apply_if_finite, …) each step keeps the parameters before and after it.
     path           the folder of the capture
     learning_rate  a number or a schedule, where none can be read from `tx`
-    layouts, snapshot_every_steps, steps_after, memory, disk, max_captures, model_file   as of `clippy_diag.jax.Recorder`
+    layouts, snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, ledger, ledger_every   as of
+                   `clippy_diag.jax.Recorder`
 
-    `update(grads, state, params, value=loss, batch=None)`: `params` is needed; without `value` the norm of the gradient
-    is judged in place of the loss, with a note; `batch` is what the loss was computed on, for closed loops. Other arguments go to `tx`.
+    `update(grads, state, params, value=loss, batch=None, batch_id=None)`: `params` is needed; without `value` the norm of the
+    gradient is judged in place of the loss, with a note; `batch` is what the loss was computed on, for closed loops;
+    `batch_id` is a number, or an array of one for each row. Other arguments go to `tx`.
 
     Raises ValueError where no learning rate can be read and none is given, and for options as `Recorder` does.
     """
@@ -123,26 +127,36 @@ def flight(
         disk=disk,
         max_captures=max_captures,
         model_file=model_file,
+        ledger=ledger,
+        ledger_every=ledger_every,
     )
     recorder.in_graph = True
     every = recorder.snapshot_every_steps
 
-    def hear(count: Any, loss: Any, gradients: Any, params: Any, state: Any, batch: Any) -> None:
+    def hear(count: Any, loss: Any, gradients: Any, params: Any, batch: Any, batch_id: Any, state: Any = None) -> None:
         # Whatever is raised in a callback ends the program that called it.
         try:
-            given = [jax.tree_util.tree_map(np.asarray, part) for part in (gradients, params, state, batch)]
-            recorder.record(int(count), np.asarray(loss), *given)
+            step = int(count)
+            given = [jax.tree_util.tree_map(np.asarray, part) for part in (gradients, params, state, batch, batch_id)]
+            gradients, params, state, batch, batch_id = given
+            kept = state if step % every == 0 else None
+            recorder.record(step, np.asarray(loss), gradients, params, kept, batch, None, batch_id)
+            recorder.to_ledger(step, np.asarray(loss), gradients, params, state, batch, batch_id)
         except Exception as error:
             recorder.stop(describe(error))
-
-    def hear_gradients(count: Any, loss: Any, gradients: Any, params: Any, batch: Any) -> None:
-        hear(count, loss, gradients, params, None, batch)
 
     def init(params: Any) -> FlightState:
         return FlightState(jnp.zeros((), jnp.int32), inner.init(params))
 
     def update(
-        updates: Any, state: FlightState, params: Any = None, *, value: Any = None, batch: Any = None, **extra: Any
+        updates: Any,
+        state: FlightState,
+        params: Any = None,
+        *,
+        value: Any = None,
+        batch: Any = None,
+        batch_id: Any = None,
+        **extra: Any,
     ) -> tuple[Any, FlightState]:
         if params is None:
             raise ValueError("clippy-diag: flight needs the parameters: tx.update(grads, state, params, value=loss)")
@@ -153,13 +167,20 @@ def flight(
             lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, (state.inner, batch)
         )
 
+        seen = state.count, loss, updates, params, shown[1], batch_id
+
         def with_state() -> None:
-            jax.debug.callback(hear, state.count, loss, updates, params, shown[0], shown[1])
+            jax.debug.callback(hear, *seen, shown[0])
 
         def without_state() -> None:
-            jax.debug.callback(hear_gradients, state.count, loss, updates, params, shown[1])
+            jax.debug.callback(hear, *seen)
 
-        jax.lax.cond(state.count % every == 0, with_state, without_state)
+        wanted = state.count % every == 0
+        if recorder.ledger is not None:
+            # A step with tensors, and the one after it, which shows what it did.
+            steps = jax.tree_util.tree_reduce(lambda sum, leaf: sum + leaf.size, params, 0)
+            wanted |= state.count % recorder.ledger.own.every_for(steps) <= 1
+        jax.lax.cond(wanted, with_state, without_state)
         if value is not None:
             extra = {"value": value, **extra}
         made, after = inner.update(updates, state.inner, params, **extra)

@@ -26,11 +26,14 @@ import numpy as np
 
 from .. import __version__
 from ..captures import Array, Source, model_files, words
+from ..ledger import guarded
+from ..ledger_steps import ledger_of
 from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..step_records import StepRecords, moment_of_arrays
 from ..triggers import not_finite
+from .ledger import array_ledger, states_of
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
 FORMULAS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -92,6 +95,7 @@ class Recorder(Controls):
     clipping      clipping that the chain does, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; pass gradients from before it
     opt_state     optional, to hold `optimizer` against it here; else that is done at the first `record`
     layouts       layouts of kernels by patterns of names; a 2-D `kernel` is IO, a 4-D one HWIO
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step
     snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
 
     Raises ValueError for options that the optimizer does not have, and where `opt_state` is that of another optimizer.
@@ -115,6 +119,8 @@ class Recorder(Controls):
         disk: Budget = "20GB",
         max_captures: int = 3,
         model_file: str | Path | None = None,
+        ledger: bool | int | str | None = None,
+        ledger_every: int | None = None,
         folder: str | Path | None = None,
         every: int | None = None,
         after: int | None = None,
@@ -147,6 +153,7 @@ class Recorder(Controls):
         self.clipping = clipping_words(clipping)
         self._layouts, self._model_file = dict(layouts or {}), model_file
         self._own = Recording(path_of(path, old), self._describe, **settings)
+        self.ledger = array_ledger(ledger_of(ledger, ledger_every, self._own.folder), f"optax.{self.name}")
         self.snapshot_every_steps = settings["every"]
         self._checked = opt_state is not None
         self._shapes: dict[str, list[int]] = {}
@@ -184,8 +191,40 @@ class Recorder(Controls):
             tasks or {},
             batch_id,
         )
+        if self.ledger is not None and not self.in_graph:
+            self.to_ledger(step, loss, grads, params, opt_state, batch, batch_id)
+
+    def to_ledger(
+        self, step: int, loss: Any, grads: Any, params: Any, opt_state: Any, batch: Any, batch_id: Any
+    ) -> None:
+        """A line of the ledger; `opt_state` is None where it is not seen at this step. Never raises."""
+        if self.ledger is not None:
+            guarded(self.ledger.own, self._to_ledger, int(step), loss, grads, params, opt_state, batch, batch_id)
+
+    def close(self) -> None:
+        """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        if self.ledger is not None:
+            self.ledger.close()
+        super().close()
 
     # ---- a step
+
+    def _to_ledger(
+        self, step: int, loss: Any, grads: Any, params: Any, opt_state: Any, batch: Any, batch_id: Any
+    ) -> None:
+        assert self.ledger is not None
+        for name, leaf in named_leaves(params).items():
+            if not getattr(leaf, "is_fully_addressable", True):
+                raise ValueError(f'"{name}" is sharded over processes, and a ledger takes whole tensors')
+        weights, gradients = _arrays_of(params), _arrays_of(grads)
+        options = {f"0.{_optax_word(key)}": value for key, value in self._options_at(opt_state).items()}
+        options["0.learning_rate"] = self._rate_at(step, opt_state)
+        finite = opt_state is None or not _skips(opt_state) or all(np.isfinite(g).all() for g in gradients.values())
+        self.ledger.before(
+            step, weights, lambda: None if opt_state is None else states_of(_arrays_of(opt_state), weights), options
+        )
+        batches = _arrays_of(_without_keys(batch)) if batch is not None else None
+        self.ledger.take(step, float(loss), gradients, batch=batches, batch_id=batch_id, skipped=not finite)
 
     def _record(
         self,
@@ -268,11 +307,7 @@ class Recorder(Controls):
     ) -> dict[str, Any]:
         """What an audit reads of the step. Checksums are those from before it alone: nothing is seen between an update and the
         step that follows; under `flight` most steps come without the optimizer's state."""
-        injected = fields_of(opt_state).get("hyperparams") if opt_state is not None else None
-        options = {key: value for key, value in self.options.items() if key != "name"}
-        for key, value in injected.items() if isinstance(injected, Mapping) else ():
-            if key != "learning_rate" and np.ndim(value) == 0:
-                options[OPTAX_WORDS.get(str(key), str(key))] = float(value)
+        options = self._options_at(opt_state)
         members = self._records.entry(
             step, [rate], batches, None, options=[{"group": 0, **options}], modes=None, outside={}
         )
@@ -284,6 +319,15 @@ class Recorder(Controls):
         parameters = sum(int(np.prod(shape)) for shape in self._shapes.values())
         due = self._records.checksums_due(parameters, self._own.is_open)
         return {**members, **self._records.before(moment, due and opt_state is not None)}
+
+    def _options_at(self, opt_state: Any) -> dict[str, Any]:
+        """The optimizer's options in the capture's words, those that `inject_hyperparams` holds as they are now."""
+        injected = fields_of(opt_state).get("hyperparams") if opt_state is not None else None
+        options = {key: value for key, value in self.options.items() if key != "name"}
+        for key, value in injected.items() if isinstance(injected, Mapping) else ():
+            if key != "learning_rate" and np.ndim(value) == 0:
+                options[OPTAX_WORDS.get(str(key), str(key))] = float(value)
+        return options
 
     def _copy(self, leaf: Any) -> Array:
         view = np.asarray(leaf)
@@ -413,6 +457,12 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves of a tree under the names on the way to them, joined by slashes."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(leaf_name(part) for part in path) or "value": leaf for path, leaf in leaves}
+
+
+def _arrays_of(tree: Any) -> dict[str, np.ndarray]:
+    """Arrays of a tree by name, as they are: nothing is copied where they are in main memory."""
+    leaves = named_leaves(tree).items()
+    return {n: np.asarray(leaf) for n, leaf in leaves if hasattr(leaf, "shape") and _is_array(leaf)}
 
 
 def kind_of(name: str, rank: int) -> dict[str, Any]:

@@ -20,6 +20,8 @@ import keras
 import numpy as np
 
 from ..guarding import Advice, advice_entry, alarm_text
+from ..ledger import guarded
+from ..ledger_steps import ledger_of
 from ..messages import describe, tell, warnings_are_no_errors
 from ..options import Budget, OldNames, deprecated, options_of, path_of
 from ..preflight_setup import no_answer, report
@@ -31,6 +33,7 @@ from ..writing import Snapshot
 from . import words as names
 from .gradients import compiled_loss
 from .guard import Guard
+from .ledger import FitLedger, JaxFitLedger
 from .preflight import preflight
 from .recorder import Steps, Tensors
 
@@ -53,6 +56,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   at: docs/preflight.md. Keras gives a callback none of the batches to come. Takes up to a minute, on every
                   backend; the answer is in `preflight_answer`
     clipping      what a `train_step` of your own clips by; by default what the optimizer does
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`, also on the backend of JAX; docs/compare.md says what is kept
     memory, disk, max_captures, model_file, folder, every, after  as of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
@@ -76,6 +80,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         disk: Budget = "20GB",
         max_captures: int = 3,
         model_file: None | str | Path = None,
+        ledger: bool | int | str | None = None,
+        ledger_every: int | None = None,
         folder: None | str | Path = None,
         every: int | None = None,
         after: int | None = None,
@@ -83,6 +89,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         old = OldNames(folder, every, after)
         self._options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
+        self._ledger_choice = ledger, ledger_every
+        ledger_of(ledger, ledger_every, Path("capture"))  # a wrong option is an error here, not in the fit
+        #: The ledger of this fit, or None.
+        self.ledger: FitLedger | JaxFitLedger | None = None
         self._path, self._batches, self._model_file = path_of(path, old), batches, model_file
         self._clipping = None if clipping is None else clipping_words(clipping)
         self._with_guard, self._loss_fn, self._pulse = guard, loss_fn, pulse
@@ -164,6 +174,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         refusal = _refusal(model)
         if refusal is not None:
             self._refuse(refusal)
+            if refusal.startswith("fit on the backend of jax"):
+                self._keep_jax_ledger(model)
             return
         self._steps = steps = Steps(
             model, model.optimizer, self._path, self._clipping, model_file=self._model_file, **self._options
@@ -183,16 +195,29 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._wrapped.put(model, "compute_loss", ears.compute_loss(model.compute_loss))
         self._wrapped.put(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
         self._wrapped.put(optimizer, "_clip_gradients", ears.clip(optimizer._clip_gradients))
+        files = ledger_of(*self._ledger_choice, self._path)
+        self.ledger = None if files is None else FitLedger(files, model, ears)
         if self._with_guard:
             self._set_guard(model, optimizer, ears)
         model.train_function = None
-        if self._batches:
+        if self._batches or self.ledger is not None:
             self._wrapped.put(model, "make_train_function", self._hear_batches(model, model.make_train_function))
         self._in_one = getattr(model, "steps_per_execution", 1)
         if self._in_one > 1:
             model.test_function = None
             self._wrapped.put(model, "make_train_function", self._one_by_one(model, model.make_train_function))
             model.steps_per_execution = 1
+
+    def _keep_jax_ledger(self, model: Any) -> None:
+        """The ledger of a fit whose captures are refused."""
+        files = ledger_of(*self._ledger_choice, self._path)
+        if files is None:
+            return
+        if getattr(model.optimizer, "gradient_accumulation_steps", None):
+            tell("no ledger is kept: on the backend of jax the optimizer accumulates gradients where no step is seen")
+            return
+        self.ledger = JaxFitLedger(files, model, self._wrapped)
+        model.train_function = None
 
     def _refuse(self, why: str) -> None:
         """Records nothing of this fit, and says why; the fit goes on."""
@@ -244,11 +269,19 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if steps is not None and ears is not None and steps.own.stopped is None:
             with steps.own.guarded():
                 self._begin(steps, ears)
+        if isinstance(self.ledger, FitLedger):
+            guarded(self.ledger.keras.own.own, self.ledger.before)
 
     def _after_step(self) -> None:
-        steps, ears = self._steps, self._ears
+        steps, ears, batch = self._steps, self._ears, self._batch[-1] if self._batch else None
+        advice = self._advice
         if steps is not None and ears is not None:
             steps.own.attempt(self._step, ears.loss, self._end, steps, ears)
+        if isinstance(self.ledger, FitLedger):
+            left_out = advice is not None and advice.action == "skip"
+            guarded(self.ledger.keras.own.own, self.ledger.after, batch, left_out)
+        if steps is not None and steps.own.stopped is not None:
+            self._batch = []
 
     def on_test_end(self, logs: Any = None) -> None:
         """An evaluation of its own is no training."""
@@ -333,7 +366,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 tensors.update(self._before)
                 tensors.update(steps.parameters("param-after"))
         batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
-        leaves, tree = steps.flat(batch if self._batch else None)
+        leaves, tree = steps.flat(batch if self._batch and self._batches else None)
         steps.look(leaves)
         if self._moment:
             self._moment["after"] = steps.records.moment()
@@ -434,6 +467,9 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             if self._in_one > 1:
                 self.model.test_function, self.model.steps_per_execution = None, self._in_one
         self._ears = None
+        ledger, self.ledger = self.ledger, None
+        if ledger is not None:
+            ledger.close()
         guard, self.guard = self.guard, None
         if guard is not None:
             self.model.run_eagerly = self._eager

@@ -22,12 +22,15 @@ from typing import Any
 import numpy as np
 
 from ..captures import Array, Source, model_files
+from ..ledger import guarded
+from ..ledger_steps import ledger_of
 from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..triggers import not_finite
 from ..writing import Snapshot
 from . import words as names
+from .ledger import KerasLedger, batch_arrays
 from .step_records import StepRecords
 
 Tensors = dict[str, Array]
@@ -215,6 +218,7 @@ class Recorder(Controls):
     path          the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
     clipping      clipping that the loop does itself, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; by default what the
                   optimizer does (clipnorm, global_clipnorm, clipvalue)
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step
     snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
     """
 
@@ -231,6 +235,8 @@ class Recorder(Controls):
         disk: Budget = "20GB",
         max_captures: int = 3,
         model_file: str | Path | None = None,
+        ledger: bool | int | str | None = None,
+        ledger_every: int | None = None,
         folder: str | Path | None = None,
         every: int | None = None,
         after: int | None = None,
@@ -251,6 +257,8 @@ class Recorder(Controls):
             **options,
         )
         self._own = self._steps.own
+        files = ledger_of(ledger, ledger_every, self._own.folder)
+        self.ledger = None if files is None else KerasLedger(files, model, optimizer)
         self._waits = False
         # A step is recorded after its forward pass: what that moves is copied before.
         self._steps.remember_buffers()
@@ -274,11 +282,28 @@ class Recorder(Controls):
         tasks      losses of the tasks, by name
         batch      what the model was given, in any nesting, for closed loops
         """
+        random = self._random
         self._own.attempt(step, lambda: _value(loss), self._record, step, loss, gradients, tasks or {}, batch, batch_id)
+        if self.ledger is not None:
+            guarded(self.ledger.own.own, self._to_ledger, int(step), loss, gradients, batch, batch_id, random)
+
+    def _to_ledger(
+        self, step: int, loss: Any, gradients: Sequence[Any] | None, batch: Any, batch_id: Any, random: Tensors
+    ) -> None:
+        """A line of the ledger; without gradients it is of a step that is not taken."""
+        assert self.ledger is not None
+        self.ledger.before(step)
+        own = {} if gradients is None else dict(zip(self._steps.named(), gradients))
+        batches = None if batch is None else batch_arrays([batch])
+        rng = {name: np.asarray(one) for name, one in random.items()}
+        self.ledger.take(step, _value(loss), own, batch=batches, rng=rng, batch_id=batch_id, skipped=gradients is None)
 
     def skip(self, step: int, loss: Any, scale: float) -> None:
         """A step that the loop does not take, because its gradients overflowed under a loss scale."""
+        random = self._random
         self._own.attempt(step, lambda: _value(loss), self._skip, step, loss, scale)
+        if self.ledger is not None:
+            guarded(self.ledger.own.own, self._to_ledger, int(step), loss, None, None, None, random)
 
     def _skip(self, step: int, loss: Any, scale: float) -> None:
         self._note_after()
@@ -290,6 +315,8 @@ class Recorder(Controls):
         if self.stopped is None:
             with self._own.guarded():
                 self._note_after()
+        if self.ledger is not None:
+            self.ledger.close()
         super().close()
 
     def _record(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..ledger_steps import ledger_of
 from ..messages import describe, tell, warn
 from ..options import Budget, OldNames, deprecated, options_of, path_of
 from ..preflight_setup import no_answer, report
@@ -161,9 +162,8 @@ class Attached:
         if self.active and self.recorder is not None:
             with self.recorder.guarded():
                 self.recorder.mark_random_state()
-            if batch is not None and (
-                self.batches or self.recorder.tracker is not None or self.recorder.guard is not None
-            ):
+            looks = self.recorder.tracker, self.recorder.guard, self.recorder.ledger
+            if batch is not None and (self.batches or any(one is not None for one in looks)):
                 self._micro.append(batch)
 
     def after_loss(self, loss: Any) -> None:
@@ -266,6 +266,7 @@ class AttachedCallback:
                   docs/preflight.md. Takes up to a minute; the answer is in `preflight_answer`
     memory, disk, max_captures, curvature, layouts, model_file, folder, every, after  as of `clippy_diag.torch.Recorder`
     clipping      where your own code clips in a way that the trainer does not know
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`: some hundred bytes of every step, for `clippy-diag compare`
     """
 
     #: Whose loop it is, as a capture names it.
@@ -289,6 +290,8 @@ class AttachedCallback:
         max_captures: int = 3,
         layouts: Mapping[str, str] | None = None,
         model_file: None | str | Path = None,
+        ledger: bool | int | str | None = None,
+        ledger_every: int | None = None,
         folder: None | str | Path = None,
         every: int | None = None,
         after: int | None = None,
@@ -296,6 +299,7 @@ class AttachedCallback:
         super().__init__()
         old = OldNames(folder, every, after)
         checked = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
+        ledger_of(ledger, ledger_every, Path("capture"))  # a wrong option is an error here, not in the training
         self._own = Attached(
             path_of(path, old),
             batches,
@@ -309,6 +313,8 @@ class AttachedCallback:
                 "curvature": curvature,
                 "layouts": layouts,
                 "model_file": model_file,
+                "ledger": ledger,
+                "ledger_every": ledger_every,
                 **({} if clipping is None else {"clipping": clipping_words(clipping)}),
             },
             guard=guard,

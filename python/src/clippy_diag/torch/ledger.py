@@ -13,13 +13,11 @@ import numpy as np
 import torch
 
 from ..captures import flatten
-from ..ledger import Ledger, Summary, bits_of, guarded, hash_of, settings_now
-from ..options import bytes_of
-from ..sketch import checksum, checksum_on_device, codes, seed_of, sketch, sketch_on_device
+from ..ledger import Ledger, Summary, guarded, hash_of, settings_now
+from ..ledger_steps import LedgerSteps, Summaries, changed, ledger_of, number_of
+from ..sketch import checksum_on_device, seed_of, sketch_on_device
 from . import words as names
 
-#: Entries of all tensors whose hash codes are kept in memory, two bytes each; those of larger models are made again.
-CODES_UP_TO = 32_000_000
 #: Steps from one look for added parameters to the next.
 LOOK_EVERY = 16
 #: Entries up to which numpy's product of two vectors stays on one thread.
@@ -29,12 +27,9 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 
 
 def chosen(choice: Any, every: int | None, capture: Path, model: torch.nn.Module, optimizers: Sequence[Any]) -> Any:
-    """The ledger of a recorder, or None: `choice` is True, False or None, or a budget such as "200MB"."""
-    if choice is False or choice is None:
-        return None
-    budget = 200_000_000 if choice is True else bytes_of(choice)
-    folder = "ledger" if capture.name == "capture" else f"{capture.name}-ledger"
-    return TorchLedger(Ledger(capture.with_name(folder), budget, every), model, optimizers)
+    """The ledger of a recorder, or None, see `ledger_of`."""
+    ledger = ledger_of(choice, every, capture)
+    return None if ledger is None else TorchLedger(ledger, model, optimizers)
 
 
 class TorchLedger:
@@ -45,19 +40,16 @@ class TorchLedger:
         self.own = ledger
         self._model, self._optimizers = weakref.ref(model), list(optimizers)
         self._tensors: dict[str, torch.nn.Parameter] = {}
-        self._codes: dict[str, np.ndarray] | None = {}
+        self._summaries = Summaries()
         self._options: dict[str, Any] = {}
         #: Groups and `requires_grad` as they were at the last step: options are put into words only where one changed.
         self._seen: list[dict[str, Any]] = []
         self._trained: list[bool] = []
         self._until_look = 0
-        self._line: dict[str, Any] | None = None
-        self._clipped: float | torch.Tensor | None = None
-        self._taken: dict[str, Summary] | None = None
-        self._taken_at = 0
         #: Whether it is heard when an optimizer has stepped: torch 1 has no such hook.
-        self._hooked = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self._optimizers)
-        for optimizer in self._optimizers if self._hooked else ():
+        hooked = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self._optimizers)
+        self._steps = LedgerSteps(ledger, lambda: self._of(self._weights()), self._state, hooked)
+        for optimizer in self._optimizers if hooked else ():
             optimizer.register_step_post_hook(_after(weakref.ref(self)))
 
     # ---- what the recorder calls
@@ -78,8 +70,8 @@ class TorchLedger:
 
     def close(self) -> None:
         """Writes what waits."""
-        guarded(self.own, self._finish, None)
-        guarded(self.own, self.own.close)
+        with torch.no_grad():
+            self._steps.close()
 
     # ---- a step
 
@@ -89,25 +81,16 @@ class TorchLedger:
         if self._session_due():
             self._begin()
         norms = float(_norm([p.grad for p in self._tensors.values()])), float(_norm(list(self._tensors.values())))
-        due = self.own.due(step)
-        now: dict[str, Summary] = {}
-        if due or self._taken is not None:
-            now = {"weights": self._of(self._weights()), "state": self._state()}
-        self._finish(now)
-        self._line = {
-            "step": step,
-            "loss": bits_of(value),
+        self._steps.before(step)
+        entry = {
             "batch": _batch_hash(batch),
             "rng": _random_hash(random_state or {"rng/cpu": torch.get_rng_state().numpy()}),
             "options": self._changed_options(),
-            "gradientNorm": _json(norms[0] / scale),
-            "weightNorm": _json(norms[1]),
+            "gradientNorm": number_of(norms[0] / scale),
+            "weightNorm": number_of(norms[1]),
         }
-        self._clipped = None
-        if due:
-            gradients = {name: p.grad for name, p in self._tensors.items()}
-            self._taken, self._taken_at = {"gradient": self._of(gradients, 1 / scale), **now}, step
-        self.own.ids(step, batch_id)
+        gradients = {name: p.grad for name, p in self._tensors.items()}
+        self._steps.take(step, value, lambda: self._of(gradients, 1 / scale), entry, batch_id)
 
     def _scale(self, scaler: Any) -> float:
         """What gradients are multiplied by."""
@@ -117,30 +100,7 @@ class TorchLedger:
         return 1.0 if unscaled else float(scaler.get_scale())
 
     def _after(self) -> None:
-        if self._line is None:
-            return
-        self._clipped = _norm([p.grad for p in self._tensors.values()])
-        if self._taken is not None and self._taken_at == self._line["step"]:
-            self._taken["weightsAfter"], self._taken["stateAfter"] = self._of(self._weights()), self._state()
-
-    def _finish(self, following: Mapping[str, Summary] | None) -> None:
-        """Writes the step that waits; `following`: weights and state as they are before the next step."""
-        if self._line is not None:
-            line, self._line = self._line, None
-            if self._clipped is not None:
-                clipped = _json(float(self._clipped))
-                line["clippedNorm"] = clipped if clipped != line["gradientNorm"] else None
-            elif following is not None and self._hooked:
-                line["skipped"] = True
-            self.own.line(line)
-        if self._taken is not None:
-            taken, self._taken = self._taken, None
-            for role in ("weights", "state"):
-                after, later = taken.get(f"{role}After"), (following or {}).get(role)
-                # Equal ones are not written twice: the reader takes what is not there for equal.
-                if after is not None and later is not None and (after.checksums != later.checksums).any():
-                    taken[f"{role}Next"] = later
-            self.own.tensors(self._taken_at, taken)
+        self._steps.after(_norm([p.grad for p in self._tensors.values()]))
 
     # ---- a session
 
@@ -159,11 +119,10 @@ class TorchLedger:
     def _begin(self) -> None:
         model = self._model()
         assert model is not None
-        self._finish(None)
+        self._steps.finish(None)
         self._tensors = dict(model.named_parameters())
         count = sum(p.numel() for p in self._tensors.values())
-        if count > CODES_UP_TO:
-            self._codes = None
+        self._summaries.keep_codes(count)
         self._trained = [p.requires_grad for p in self._tensors.values()]
         first = next(iter(self._tensors.values()), None)
         settings = settings_now()
@@ -211,9 +170,7 @@ class TorchLedger:
             return None
         before, self._options = self._options, self._options_now()
         self._trained = trained
-        changed = {key: value for key, value in self._options.items() if before.get(key) != value}
-        changed.update((key, None) for key in before if key not in self._options)
-        return changed or None
+        return changed(before, self._options)
 
     # ---- sketches
 
@@ -257,20 +214,10 @@ class TorchLedger:
         if tensor.device.type != "cpu":
             sums = sketch_on_device(tensor, name).cpu().numpy() if in_sketch else 0.0
             return sums, int(checksum_on_device(tensor)) & _MASK
-        half = tensor.dtype in (torch.bfloat16, torch.float16)
-        array = (tensor.view(torch.int16) if half else tensor).numpy()
-        sums = 0.0
-        if in_sketch:
-            sums = sketch((tensor.float() if half else tensor).numpy(), name, 0, self._codes_of(name, array))
-        return sums, checksum(array)
-
-    def _codes_of(self, name: str, array: np.ndarray) -> np.ndarray | None:
-        if self._codes is None or array.dtype.kind == "c":
-            return None
-        kept = self._codes.get(name)
-        if kept is None or len(kept) != array.size:
-            kept = self._codes[name] = codes(name, array.shape)
-        return kept
+        if tensor.dtype != torch.bfloat16:
+            return self._summaries.one(name, tensor.numpy(), in_sketch)
+        sums = self._summaries.one(name, tensor.float().numpy())[0] if in_sketch else 0.0
+        return sums, self._summaries.one(name, tensor.view(torch.int16).numpy(), False)[1]
 
 
 def _after(reference: weakref.ref[TorchLedger]) -> Any:
@@ -355,11 +302,6 @@ def _words(leaf: Any) -> np.ndarray:
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, (bool, int, float)) else 0.0
-
-
-def _json(value: float) -> float | str:
-    value = float(value)
-    return value if np.isfinite(value) else "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 
 def _world() -> int:

@@ -1,0 +1,273 @@
+"""What the ledger keeps of a Keras step, of own loops and of `fit` on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..ledger import Ledger, guarded
+from ..ledger_steps import ArrayLedger, States
+from ..wrapped import Wrapped
+from . import words as names
+
+Arrays = dict[str, np.ndarray]
+
+
+class KerasLedger:
+    """The ledger of a model and its optimizer: how weights, state, options and random state are read."""
+
+    def __init__(self, ledger: Ledger, model: Any, optimizer: Any, hears_updates: bool = False) -> None:
+        self.own = ArrayLedger(ledger, self._described, hears_updates)
+        self._model, self._optimizer = model, optimizer
+        #: Options by Keras's names, asked for now: while a fit runs on the backend of JAX variables have no values.
+        self._keys = [key for key in names.inner(optimizer).get_config() if key not in ("name", "learning_rate")]
+
+    def before(self, step: int) -> None:
+        """What there is before step `step`."""
+        self.own.before(step, self._weights(), self._state, self.options())
+
+    def take(self, step: int, loss: float, gradients: Mapping[str, Any], **more: Any) -> None:
+        """Loss and gradients of the step, as of `ArrayLedger.take`."""
+        arrays = {name: None if one is None else names.view_of(one) for name, one in gradients.items()}
+        self.own.take(step, loss, arrays, **more)
+
+    def after(self) -> None:
+        """The optimizer has stepped."""
+        self.own.after(self._weights(), self._state)
+
+    def close(self) -> None:
+        """Writes what waits."""
+        self.own.close()
+
+    def random_state(self) -> Arrays:
+        """Seeds that the model holds, and torch's generator on its backend; copies, since a forward pass moves them."""
+        own = names.random_state()
+        return {**_seeds_of(self._model, names.array_of), **{name: np.asarray(one) for name, one in own.items()}}
+
+    def options(self, rate: float | None = None) -> dict[str, Any]:
+        """The optimizer's options by Keras's names, and which variables are frozen."""
+        optimizer = names.inner(self._optimizer)
+        found: dict[str, Any] = {}
+        for key in self._keys:
+            value = getattr(optimizer, key, None)
+            if value is None or isinstance(value, (bool, int, float, str)):
+                found[f"0.{key}"] = value
+        found["0.learning_rate"] = names.rate_of(optimizer) if rate is None else rate
+        trained = {id(variable) for variable in self._model.trainable_variables}
+        weights = self._model.weights
+        frozen = [
+            n for n, v in zip(names.names_of(weights), weights) if id(v) not in trained and "float" in str(v.dtype)
+        ]
+        found["frozen"] = frozen if len(frozen) <= 3 else len(frozen)
+        return found
+
+    def _weights(self) -> Arrays:
+        variables = list(self._model.trainable_variables)
+        return {name: names.view_of(v) for name, v in zip(names.names_of(variables), variables)}
+
+    def _state(self) -> States:
+        values = [names.view_of(v) for v in self._optimizer.variables]
+        return states_of(self._optimizer, list(self._model.trainable_variables), values)
+
+    def _described(self) -> dict[str, Any]:
+        kind = type(names.inner(self._optimizer))
+        strategy = getattr(self._model, "distribute_strategy", None)
+        return {
+            "framework": names.framework(),
+            "optimizers": [f"{kind.__module__.split('.')[0]}.{kind.__name__}"],
+            "computeTypes": names.compute_types(self._model),
+            "world": int(getattr(strategy, "num_replicas_in_sync", 1)),
+            "versions": {key: one for key, one in names.versions().items() if key in ("keras", "backend")},
+        }
+
+
+def _seeds_of(model: Any, read: Callable[[Any], np.ndarray]) -> Arrays:
+    found = [v for v in names.others_of(model) if "seed" in str(getattr(v, "path", v.name))]
+    # By their place: names hold a number that counts the layers of a process.
+    return {f"seed/{k}": read(v) for k, v in enumerate(found)}
+
+
+def states_of(optimizer: Any, trained: Sequence[Any], values: Sequence[np.ndarray]) -> States:
+    """The optimizer's variables by trained variable and slot; `values` are of `optimizer.variables`, in order. Those that
+    belong to none, such as the count of iterations, are of all; the learning rate is an option."""
+    named = dict(zip(names.names_of(trained), trained))
+    flat = {str(v.path).replace("/", "_") + "_": name for name, v in named.items()}
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in named}
+    for variable, value in zip(optimizer.variables, values):
+        own = str(variable.name)
+        starts = [start for start in flat if own.startswith(start)]
+        if starts:
+            start = max(starts, key=len)
+            found[flat[start]][own[len(start) :]] = value
+        elif own != "learning_rate":
+            for slots in found.values():
+                slots[f"shared/{own}"] = value
+    return found
+
+
+class FitLedger:
+    """The steps of a `fit` on the backends of TensorFlow and PyTorch, from what the callback's ears hear."""
+
+    def __init__(self, ledger: Ledger, model: Any, ears: Any) -> None:
+        self.keras = KerasLedger(ledger, model, model.optimizer, hears_updates=True)
+        self._model, self._ears = model, ears
+        self._step: int | None = None
+        self._seen = 0
+        self._losses: list[float] = []
+        self._batches: list[Any] = []
+        self._random: Arrays = {}
+
+    def before(self) -> None:
+        """Before a batch; gradients of a step may accumulate over several."""
+        optimizer = self._model.optimizer
+        if not self._model.built or not optimizer.built or not self._model.trainable_variables:
+            return
+        if self._step is None:
+            self._step = int(np.asarray(names.array_of(names.inner(optimizer).iterations)))
+            self._seen = self._ears.seen()
+        if not self._losses:
+            self._random = self.keras.random_state()
+            self.keras.before(self._step)
+
+    def after(self, batch: Any, skipped: bool) -> None:
+        """After a batch. `skipped`: a guard let the optimizer take no step."""
+        if self._step is None:
+            return
+        ears, seen = self._ears, self._ears.seen()
+        self._losses.append(ears.loss())
+        self._batches += [] if batch is None else [batch]
+        skipped = skipped or (seen == self._seen and ears.skipped(self._model.optimizer))
+        if seen == self._seen and not skipped:
+            return  # gradients accumulate
+        variables = list(self._model.trainable_variables)
+        paths = {id(v): name for name, v in zip(names.names_of(variables), variables)}
+        heard = [] if seen == self._seen else ears.gradients()
+        gradients = {paths[id(v)]: gradient for v, gradient in heard if id(v) in paths}
+        self.keras.take(
+            self._step,
+            float(np.mean(self._losses)),
+            gradients,
+            batch=batch_arrays(self._batches),
+            rng=self._random,
+            skipped=skipped,
+        )
+        if not skipped:
+            self.keras.after()
+        self._step, self._seen, self._losses, self._batches = self._step + 1, seen, [], []
+
+    def close(self) -> None:
+        """Writes what waits."""
+        self.keras.close()
+
+
+class JaxFitLedger:
+    """The steps of a `fit` on the backend of JAX, heard from inside of the compiled training step."""
+
+    def __init__(self, ledger: Ledger, model: Any, wrapped: Wrapped) -> None:
+        self.keras = KerasLedger(ledger, model, model.optimizer)
+        self._model, self._ledger = model, ledger
+        #: What is heard of the step that is being traced.
+        self._heard: dict[str, Any] = {}
+        optimizer = model.optimizer
+        apply, metrics, step = optimizer.stateless_apply, model._update_metrics_variables, model.train_step
+
+        def stateless_apply(variables: Any, gradients: Any, trained: Any) -> Any:
+            self._heard["gradients"] = list(gradients)
+            return apply(variables, gradients, trained)
+
+        def update_metrics(variables: Any, loss: Any, *arguments: Any) -> Any:
+            self._heard["loss"] = loss
+            return metrics(variables, loss, *arguments)
+
+        def train_step(state: Any, data: Any) -> Any:
+            self._heard = {}
+            result = step(state, data)
+            if len(self._heard) == 2:
+                self._tell(state, data)
+            return result
+
+        wrapped.put(optimizer, "stateless_apply", stateless_apply)
+        wrapped.put(model, "_update_metrics_variables", update_metrics)
+        wrapped.put(model, "train_step", train_step)
+
+    def _tell(self, state: Any, data: Any) -> None:
+        """Adds a report of this step to the graph: state of the optimizer only where its sketches are due."""
+        import jax
+
+        trained, others, variables, _ = state
+        optimizer = self._model.optimizer
+        places = {id(v): k for k, v in enumerate(optimizer.variables)}
+        count = variables[places[id(names.inner(optimizer)._iterations)]]
+        scale = getattr(optimizer, "dynamic_scale", None)
+        gradients, loss = self._heard["gradients"], self._heard["loss"]
+        if scale is not None:
+            gradients = [gradient / variables[places[id(scale)]] for gradient in gradients]
+        rate = variables[places[id(rates)]] if id(rates := names.inner(optimizer)._learning_rate) in places else None
+        pairs = zip(self._model.non_trainable_variables, others)
+        seeds = [value for v, value in pairs if "seed" in str(v.path)]
+        random = {
+            f"seed/{k}": jax.random.key_data(one) if "key<" in str(one.dtype) else one for k, one in enumerate(seeds)
+        }
+        seen = count, loss, gradients, trained, random, data, rate
+        size = sum(int(np.prod(one.shape)) for one in trained)
+        # A step with tensors, and the one after it, which shows what it did.
+        due = count % self._ledger.every_for(size) <= 1
+        jax.lax.cond(
+            due,
+            lambda: jax.debug.callback(self._hear, *seen, variables),
+            lambda: jax.debug.callback(self._hear, *seen),
+        )
+
+    def _hear(
+        self,
+        count: Any,
+        loss: Any,
+        gradients: Any,
+        trained: Any,
+        random: Any,
+        data: Any,
+        rate: Any,
+        state: Any = None,
+    ) -> None:
+        # Whatever is raised in a callback ends the program that called it.
+        variables, step = list(self._model.trainable_variables), int(count)
+        paths, own = names.names_of(variables), self.keras.own
+        weights = {name: np.asarray(value) for name, value in zip(paths, trained)}
+
+        def states() -> States | None:
+            given = None if state is None else [np.asarray(value) for value in state]
+            return None if given is None else states_of(self._model.optimizer, variables, given)
+
+        def whole() -> None:
+            rate_now = self._scheduled(step) if rate is None else float(rate)
+            own.before(step, weights, states, self.keras.options(rate_now))
+            own.take(
+                step,
+                float(loss),
+                {name: np.asarray(one) for name, one in zip(paths, gradients)},
+                batch=batch_arrays([data]),
+                rng={name: np.asarray(one) for name, one in random.items()},
+            )
+
+        guarded(own.own, whole)
+
+    def _scheduled(self, step: int) -> float:
+        """The rate of a schedule, which is a function of the count."""
+        return float(np.asarray(names.inner(self._model.optimizer)._learning_rate(step)))
+
+    def close(self) -> None:
+        """Waits for the steps that are on their way, and writes what waits."""
+        import jax
+
+        jax.effects_barrier()  # type: ignore[no-untyped-call]
+        self.keras.close()
+
+
+def batch_arrays(batches: Sequence[Any]) -> Arrays | None:
+    """Arrays of a step's batches by their place; None where there are none."""
+    leaves = keras.tree.flatten(list(batches))
+    arrays = {str(k): names.view_of(leaf) for k, leaf in enumerate(leaves) if hasattr(leaf, "dtype")}
+    return {k: one for k, one in arrays.items() if one.dtype.kind in "fiubc"} or None
