@@ -186,19 +186,40 @@ function readLines(watching: Watching, text: Buffer): void {
   }
 }
 
+/** The keywords by the two bytes that end their first {@link WINDOW}; how far a search may go on from any two bytes (Wu and Manber 1994). */
+const WINDOW = Math.min(...KEYWORDS.map(({ length }) => length));
+const byEnd = new Map<number, Buffer[]>();
+const stride = new Uint8Array(1 << 16).fill(WINDOW - 1);
+for (const keyword of KEYWORDS)
+  for (let k = 1; k < WINDOW; k++) {
+    const pair = (keyword[k - 1]! << 8) | keyword[k]!;
+    stride[pair] = Math.min(stride[pair]!, WINDOW - 1 - k);
+    if (k === WINDOW - 1) byEnd.set(pair, [...(byEnd.get(pair) ?? []), keyword]);
+  }
+
+const standsAt = (text: Buffer, at: number, keyword: Buffer): boolean => {
+  for (let k = 0; k < keyword.length; k++) if (text[at + k] !== keyword[k]) return false;
+  return true;
+};
+
 /** Where the first keyword stands; -1 where there is none. */
 function firstKeyword(text: Buffer): number {
-  let first = -1;
-  for (const keyword of KEYWORDS) {
-    const at = (first < 0 ? text : text.subarray(0, first)).indexOf(keyword);
-    if (at >= 0) first = at;
+  for (let end = WINDOW - 1; end < text.length; ) {
+    const pair = (text[end - 1]! << 8) | text[end]!;
+    const step = stride[pair]!;
+    if (step > 0) end += step;
+    else {
+      const from = end - WINDOW + 1;
+      if (byEnd.get(pair)!.some((keyword) => standsAt(text, from, keyword))) return from;
+      end++;
+    }
   }
-  return first;
+  return -1;
 }
 
 /**
- * Watches text for the end of the process that printed it. A log without any keyword costs one search a keyword and a count
- * of its lines; memory: one line, and what was found.
+ * Watches text for the end of the process that printed it. A log without any keyword costs one search and a count of
+ * its lines; memory: one line, and what was found.
  */
 export function watchJob(): JobWatcher {
   const watching: Watching = {

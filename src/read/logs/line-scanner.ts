@@ -157,7 +157,7 @@ export interface LineScanner {
   spare: number;
   /** Whether it is the drawing of a progress bar: `10%|█  |`. */
   bar: boolean;
-  /** Whether a line of the same {@link shapeOf} has the same slots, with their numbers in the same places. */
+  /** Whether a line that differs in its numbers alone has the same slots, with those numbers. */
   fixed: boolean;
   /** What all words of the line are about. */
   words: number;
@@ -807,27 +807,6 @@ const isDigits = (bytes: Buffer, from: number, to: number): boolean => {
   for (let at = from; at < to; at++) if (kindOf[bytes[at]!] !== DIGIT) return false;
   return true;
 };
-
-/**
- * A hash of a line in which the digits of its numbers are all one: lines that differ in their numbers alone, each of as
- * many digits, have the same. Digits of a word (`top5`, `#0`, `1e-05`) count as they are. 53 bits.
- */
-export function shapeOf(bytes: Buffer, from: number, to: number): number {
-  let first = BASIS;
-  let second = BASIS;
-  let inWord = false;
-  for (let at = from; at < to; at++) {
-    let byte = bytes[at]!;
-    const kind = kindOf[byte]!;
-    if (kind === DIGIT) {
-      if (!inWord) byte = 0x30;
-    } else if (kind === LETTER || byte === HASH) inWord = true;
-    else if (kind !== JOINT) inWord = false;
-    first = Math.imul(first ^ byte, PRIME);
-    second = Math.imul(second ^ byte, 0x5bd1e995) + (first >>> 15);
-  }
-  return (first >>> 0) * 0x200000 + (second & 0x1fffff);
-}
 
 /** Whether the number of a line follows a word that is the name of a source file. */
 const isPlaceInSource = (bytes: Buffer, from: number, to: number): boolean =>

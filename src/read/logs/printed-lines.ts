@@ -11,7 +11,8 @@ import { wordsOf } from '../../model/words.ts';
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
-import { ABOUT, CELL, lineScanner, SLOT, shapeOf } from './line-scanner.ts';
+import { ABOUT, CELL, lineScanner, SLOT } from './line-scanner.ts';
+import { LineShapes } from './line-shapes.ts';
 import {
   assignRoles,
   EVAL_WORDS,
@@ -20,7 +21,6 @@ import {
   namesLossValue,
   roleByName,
 } from './metric-roles.ts';
-import { scanNumber, scanned } from './number-text.ts';
 import { type Placed, placeGroup } from './printed-axis.ts';
 import { type Broken, brokenLines } from './printed-broken.ts';
 import { type RowTable, rowTable } from './row-table.ts';
@@ -31,10 +31,6 @@ import { isComment, isProgram } from './text/source-text.ts';
 const MOST_SKELETONS = 1024;
 /** After so many, lines of new kinds are other text. */
 const MOST_TRIED = 20_000;
-/** Shapes that are remembered; a log has a few for each count of digits in its numbers. */
-const MOST_SHAPES = 4096;
-/** Lines after which it is seen whether to remember them is of use: for a quarter of them. */
-const LOOKS = 4096;
 const SAMPLE_LENGTH = 400;
 /** Bytes of a name that are looked at. */
 const LONGEST_NAME = 200;
@@ -94,13 +90,15 @@ export interface Taken {
   readonly waits: Waiting;
 }
 
-/** Where the numbers of lines of one shape stand, from the start of the line, and the column that each goes to. */
-interface Shape {
+/** What a line is that differs from one before in its numbers alone. */
+interface Known {
   readonly skeleton: Skeleton;
   readonly tellsEpoch: boolean;
-  readonly from: Int32Array;
-  readonly column: Int32Array;
+  /** The column of each of its numbers, then those of the order and of the line. */
+  readonly columns: Int32Array;
+  readonly cells: Float64Array;
 }
+const OTHER_TEXT = { taken: undefined };
 
 export interface PrintedLines {
   /**
@@ -115,7 +113,7 @@ export interface PrintedLines {
    */
   again(bytes: Buffer, from: number, to: number, line: number): { taken: Taken | undefined } | false;
   /** Remembers the line that {@link add} has just taken or not, which {@link again} did not know. */
-  remember(): void;
+  remember(bytes: Buffer, from: number, to: number): void;
   /** The log in the lines so far; undefined where they hold none. */
   finish(): PrintedLog | undefined;
   /** What became of the lines that were taken. */
@@ -131,8 +129,8 @@ const EVALUATION_BEGINS = /\b(?:validat|evaluat|test)(?:ion|ing)\b/i;
 /** A heading is short, and names no training. */
 const LONGEST_HEADING = 120;
 const OF_TRAINING = /\btrain/i;
-/** Of lines after a heading, and of those alone, the key: keys are whole. */
-const evaluationKey = (key: number): number => key + 0.5;
+/** Of lines after a heading, and of those alone, the key: the keys of all others are not below 0. */
+const evaluationKey = (key: number): number => -1 - key;
 const asEvaluated = (slot: NamedSlot): NamedSlot =>
   slot.use !== 'value' || wordsOf(slot.name).some((word) => EVAL_WORDS.has(word))
     ? slot
@@ -147,13 +145,9 @@ export function printedLines(): PrintedLines {
   const skeletons = new Map<number, Skeleton>();
   let tried = 0;
   let order = 0;
-  const shapes = new Map<number, Shape | null>();
-  let looks = 0;
-  let found = 0;
-  /** The shape of the line that is looked at, and what it turned out to be; undefined where it cannot be told. */
-  let shape = 0;
-  let isLooked = false;
-  let turnedOut: Shape | null | undefined;
+  const shapes = new LineShapes<Known | null>();
+  /** What the line that was looked at turned out to be; undefined where it cannot be told. */
+  let turnedOut: Skeleton | null | undefined;
   let best: { score: number; line: number; text: string } | undefined;
 
   /** Of the last line that says that an evaluation begins, the order; and of the last one that tells an epoch. 0 before the first. */
@@ -236,7 +230,7 @@ export function printedLines(): PrintedLines {
   /** Lines that were taken for those of an evaluation, and go as far as those of training: another run has begun there. */
   const withoutRuns = (): void => {
     for (const [key, whole] of skeletons) {
-      const twin = whole.table.rows() === 0 ? undefined : skeletons.get(evaluationKey(key));
+      const twin = key < 0 || whole.table.rows() === 0 ? undefined : skeletons.get(evaluationKey(key));
       const slot = ['step', 'count']
         .map((use) => whole.slots.find((one) => one.use === use))
         .find((one) => one);
@@ -275,55 +269,51 @@ export function printedLines(): PrintedLines {
   const isWorth = ({ slots }: Skeleton): boolean =>
     slots.some(({ use }) => use !== 'none' && use !== 'index');
 
-  /** Where the numbers of the line stand that was scanned; undefined where a cell of it is none. */
-  const placesOf = (skeleton: Skeleton, start: number): Shape | undefined => {
-    const from: number[] = [];
-    const column: number[] = [];
+  /** Remembers the line that was scanned, where each cell of it is a number. */
+  const learn = (bytes: Buffer, from: number, to: number, skeleton: Skeleton): void => {
+    const places: number[] = [];
+    const numbers: number[] = [];
+    const columns: number[] = [];
     for (let k = 0; k < scanner.count; k++) {
       const slot = skeleton.slots[k]!;
       if (slot.column < 0) continue;
-      if (scanner.cell[k] !== CELL.number) return undefined;
-      from.push(scanner.numberFrom[k]! - start);
-      column.push(slot.column);
+      if (scanner.cell[k] !== CELL.number) return;
+      places.push(scanner.numberFrom[k]! - from);
+      numbers.push(scanner.value[k]!);
+      columns.push(slot.column);
       if (slot.ofColumn < 0) continue;
-      from.push(scanner.ofFrom[k]! - start);
-      column.push(slot.ofColumn);
+      places.push(scanner.ofFrom[k]! - from);
+      numbers.push(scanner.of[k]!);
+      columns.push(slot.ofColumn);
     }
-    return {
+    shapes.learn(bytes, from, to, places, numbers, {
       skeleton,
       tellsEpoch: tellsEpoch(skeleton),
-      from: Int32Array.from(from),
-      column: Int32Array.from(column),
-    };
+      columns: Int32Array.from([...columns, 0, 1]),
+      cells: new Float64Array(columns.length + 2),
+    });
   };
 
   return {
     again(bytes, from, to, line) {
-      isLooked = looks < LOOKS || found * 4 >= looks;
-      if (!isLooked) return false;
-      looks++;
-      shape = shapeOf(bytes, from, to);
-      const known = shapes.get(shape);
+      const known = shapes.find(bytes, from, to);
       if (known === undefined) return false;
       // The line after the heading of an evaluation may be of it.
       if (known !== null && heading > 0 && !(lastOf(known.skeleton, 0)! > heading)) return false;
-      found++;
       order++;
-      if (known === null) return { taken: undefined };
-      const { skeleton, from: places, column } = known;
-      const { table } = skeleton;
+      if (known === null) return OTHER_TEXT;
+      const { skeleton, columns, cells } = known;
       if (known.tellsEpoch) epochAt = order;
-      for (let k = 0; k < places.length; k++) {
-        scanNumber(bytes, from + places[k]!, to);
-        table.set(column[k]!, scanned[0]!);
-      }
-      table.set(0, order);
-      table.set(1, line);
-      table.endRow(line);
+      const numbers = cells.length - 2;
+      for (let k = 0; k < numbers; k++) cells[k] = shapes.values[k]!;
+      cells[numbers] = order;
+      cells[numbers + 1] = line;
+      skeleton.table.addRow(columns, cells, line);
       return { taken: { skeleton, waits: skeleton.whole } };
     },
-    remember() {
-      if (isLooked && turnedOut !== undefined && shapes.size < MOST_SHAPES) shapes.set(shape, turnedOut);
+    remember(bytes, from, to) {
+      if (turnedOut === null) shapes.learn(bytes, from, to, [], [], null);
+      else if (turnedOut !== undefined) learn(bytes, from, to, turnedOut);
     },
     add(bytes, from, to, line, shown) {
       order++;
@@ -367,7 +357,7 @@ export function printedLines(): PrintedLines {
           if (use === 'value' && isLossRole(name) === 'train') told.add(name);
       }
       const isKept = !announces && !evaluation && Number.isNaN(rank) && scanner.fixed;
-      turnedOut = isKept ? placesOf(skeleton, from) : undefined;
+      turnedOut = isKept ? skeleton : undefined;
       const { slots, table } = skeleton;
       let refused = false;
       for (let k = 0; k < scanner.count; k++) {
@@ -427,14 +417,10 @@ const LEAST_COSTS = 8;
 const isCost = (name: string): boolean => /^costs?$/i.test(name);
 
 /** Whole numbers that change are a count of what was lost: a season's `win 3 loss 1`. */
-const isCount = (values: Column): boolean => {
-  const all = [...values];
-  return (
-    all.length > 1 &&
-    all.every((one) => Number.isInteger(one) && Math.abs(one) < 1000) &&
-    new Set(all).size > 1
-  );
-};
+const isCount = (values: Column): boolean =>
+  values.length > 1 &&
+  values.every((one) => Number.isInteger(one) && Math.abs(one) < 1000) &&
+  values.some((one) => one !== values.at(0));
 
 /** What is trained on where it is no loss: it rises. */
 const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;
@@ -555,9 +541,12 @@ function acceptGroups(
   }
   return [...groups.values()]
     .flatMap((group) => apart(group, all, lines))
-    .flatMap((group) => (placeGroup(group.members, all, lines) === undefined ? alone(group) : [group]))
     .flatMap((group) => {
       const placed = placeGroup(group.members, all, lines);
+      if (placed !== undefined) return [{ group, placed }];
+      return alone(group).map((one) => ({ group: one, placed: placeGroup(one.members, all, lines) }));
+    })
+    .flatMap(({ group, placed }) => {
       if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
       if (isCount(placed.series.find(({ name }) => name === group.name)?.value ?? new Float64Array()))
         return [];

@@ -31,7 +31,7 @@ import { LOG_FORMATS } from './registry.ts';
 import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
-import { isBetter, isDamaged, isDoubtful, LossLines } from './text/last-stage.ts';
+import { isBetter, isDamaged, isDoubtful } from './text/last-stage.ts';
 import { unsupportedFormat } from './unsupported.ts';
 import { unwrapped, type Wrapper, wrapperOf } from './wrapped-lines.ts';
 
@@ -104,9 +104,9 @@ export async function formatByRecords(head: Buffer, source: ByteSource): Promise
   if (source.byteLength <= head.length || compressionOf(head) !== undefined || !hasLines(head))
     return undefined;
   const more = Buffer.from(await source.slice(0, Math.min(source.byteLength, MORE_BYTES)));
-  const lines = new LossLines();
-  lines.add(utf8Head(more));
-  return lines.count >= SOME_LINES && (await hasRecords(utf8Head(more))) ? ANY_TEXT : undefined;
+  const reader = new LossReader();
+  reader.push(utf8Head(more));
+  return reader.lines >= SOME_LINES && (await hasRecords(utf8Head(more))) ? ANY_TEXT : undefined;
 }
 
 /** Whether bytes are lines of characters: other data, of which only the head is read, may hold no zero bytes either. */
@@ -361,7 +361,6 @@ interface SecondLook {
   readonly first: AsyncIterable<Uint8Array>;
   /** The same bytes; undefined where they were not kept. */
   again(): AsyncIterable<Uint8Array> | undefined;
-  readonly lossLines: LossLines;
 }
 
 /** The bytes of a text, which can be read twice. */
@@ -370,12 +369,10 @@ function secondLook(
   reopen: (() => AsyncIterable<Uint8Array>) | undefined,
   decode: Decode,
 ): SecondLook {
-  const lossLines = new LossLines();
   let kept: Buffer[] | undefined = reopen === undefined ? [] : undefined;
   let bytes = 0;
   const first = async function* (): AsyncGenerator<Uint8Array> {
     for await (const chunk of all) {
-      lossLines.add(chunk);
       bytes += chunk.length;
       if (bytes > KEPT_BYTES) kept = undefined;
       kept?.push(Buffer.from(chunk));
@@ -384,7 +381,6 @@ function secondLook(
   };
   return {
     first: first(),
-    lossLines,
     again: () => {
       if (reopen !== undefined) return decode(reopen());
       const chunks = kept;
@@ -412,13 +408,14 @@ async function contentOf(
   const known = await format.read(chunks, path, formatOptions(options, encoding));
   return look === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
     ? known
-    : lastStage(known, look, encoding, path, format.anyText !== undefined, options);
+    : lastStage(known, look, readers.second.lines, encoding, path, format.anyText !== undefined, options);
 }
 
 /** What a reader of known layouts found, or the text read once more as tables, where that holds more of the log. */
 async function lastStage(
   known: LogContent,
   look: SecondLook,
+  lossLines: number,
   encoding: TextEncoding,
   path: string,
   mayGuess: boolean,
@@ -427,7 +424,7 @@ async function lastStage(
   // A damaged table says so itself: read as lines, it would be whole.
   if (!mayGuess && isDamaged(known)) return known;
   const isChosen = layouts.length > 0 || [...roles.keys()].some((name) => name.startsWith('#'));
-  if (!isChosen && !isDoubtful(known, look.lossLines.count)) return known;
+  if (!isChosen && !isDoubtful(known, lossLines)) return known;
   const again = look.again();
   if (again === undefined) return known;
   const { readText } = await import('./text/read-text.ts');

@@ -12,6 +12,7 @@ import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/l
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
+import { type Match, matchLine, RepeatedRows } from './dialect-rows.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
@@ -25,7 +26,6 @@ import type { PrintedLog, Skeleton } from './printed-lines.ts';
 import { tableReader } from './printed-tables.ts';
 import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import {
-  DIALECTS,
   DRAWING,
   KERAS_BAR,
   KERAS_BARE_BAR,
@@ -46,44 +46,6 @@ const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
 /** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
 const LONGEST_RECORD = 64 << 10;
-
-/** The row of a line: into which table, at which axis value, with which pairs. */
-interface Match {
-  readonly table: string;
-  readonly axis: 'step' | 'epoch';
-  readonly at: number | undefined;
-  readonly pairs: readonly Pair[];
-  /** What stands before the names of the table, and not in the line. */
-  readonly prefix?: string;
-}
-
-/** @param isKnown whether a table has had lines: one of them may be without any number */
-function matchLine(text: string, isKnown: (table: string) => boolean): Match | undefined {
-  for (const dialect of DIALECTS) {
-    if (!text.includes(dialect.marker)) continue;
-    const groups = dialect.line.exec(text)?.groups;
-    if (groups === undefined) continue;
-    const pairs = dialect.pairs(groups.body!);
-    if (pairs.length === 0 && !isKnown(dialect.id)) continue;
-    const number = (group: string | undefined): number => numberOfText(group ?? '') ?? Number.NaN;
-    return {
-      table: dialect.id,
-      axis: dialect.axis ?? 'step',
-      at: dialect.atLastStep
-        ? undefined
-        : groups.of === undefined
-          ? number(groups.step)
-          : number(groups.epoch) * number(groups.of) + number(groups.step),
-      ...(dialect.prefix === undefined
-        ? { pairs }
-        : {
-            prefix: dialect.prefix,
-            pairs: pairs.map(([name, value]) => [dialect.prefix + name, value] as const),
-          }),
-    };
-  }
-  return undefined;
-}
 
 /**
  * The object at the end of a line, and the name in brackets before it:
@@ -136,6 +98,27 @@ const TENSOR = 'tensor(';
 /** The line with tabs and escapes that a collector of logs has written as their octal numbers (`#011`, `#033[32m`: rsyslog, SageMaker). */
 const withoutOctal = (line: string): string =>
   line.replace(/#(011|033(?=\[))/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/** The line without colours, and with tensors as their numbers. */
+function withoutDrawing(unescaped: string): { unescaped: string; text: string } {
+  const drawn = /[\u001b\u0008]/.test(unescaped) ? unescaped.replace(DRAWING, '') : unescaped;
+  return { unescaped, text: drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn };
+}
+
+/** The same of a line that no `--pattern` reads, with its escapes and its decimal commas written in the usual way. */
+function asText(raw: string): { unescaped: string; text: string } {
+  const { unescaped, text } = withoutDrawing(raw.includes('#0') ? withoutOctal(raw) : raw);
+  return { unescaped, text: withPoints(text) };
+}
+
+/** The end of a line that may be cut, without a last number that ends in the middle: `0.41` cut to `0.` is not 0. */
+function endOfWhole(bytes: Buffer, start: number, end: number): number {
+  let to = end;
+  const ends = (what: RegExp): boolean => to > start && what.test(String.fromCharCode(bytes[to - 1]!));
+  while (ends(/[-+.eE]/)) to--;
+  if (to < end && ends(/\d/)) while (ends(/[-+.eE\d]/)) to--;
+  return to;
+}
 
 /** The line without what points back at it: `loss: 0.31  <-- best`. */
 function withoutRemark(line: string): string {
@@ -192,12 +175,13 @@ export const stdout: LogFormat = {
     /** Of MLPerf's logger: settings, and where training begins again. */
     const hyperparameters = new Map<string, Scalar>();
     const restarts: number[] = [];
-    let lastStep = 0;
     let kerasEpoch = 0;
     /** Bars of epochs that no line names. */
     let fits = 0;
     /** A bar whose values are to follow in the next line. */
     let bareBar = '';
+    /** The last step, and the line of a known layout that was read last. */
+    const last: { step: number; match?: Match | undefined } = { step: 0 };
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
     let kerasBar: { match: Match; line: number; text: string } | undefined;
     const keepKerasBar = (at: number, pairs: Pair[], line: number, text: string): void => {
@@ -212,11 +196,12 @@ export const stdout: LogFormat = {
       }
       return found.table;
     };
+    const repeated = new RepeatedRows();
     const addRow = (match: Match, lineNumber: number, line: string): void => {
       const { table: id, axis, at, pairs, prefix = '' } = match;
       const table = tableOf(id, axis);
-      const step = at ?? lastStep;
-      if (axis === 'step' && Number.isFinite(step)) lastStep = step;
+      const step = at ?? last.step;
+      if (axis === 'step' && Number.isFinite(step)) last.step = step;
       // Of a line that says a name twice (`time`, `time`) the table takes the first.
       for (const [name, text] of pairs) {
         const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
@@ -252,7 +237,7 @@ export const stdout: LogFormat = {
       // An evaluation is told by its epoch: beside steps it stands at the last one.
       const stepped = at?.axis === 'step' || begun === 'step';
       const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
-      if (at !== undefined && (!stepped || at.axis === 'step')) lastStep = at.value;
+      if (at !== undefined && (!stepped || at.axis === 'step')) last.step = at.value;
       let told = false;
       for (const [name, cell] of values) {
         const value = typeof cell === 'string' ? numberOfText(cell) : cell;
@@ -266,7 +251,7 @@ export const stdout: LogFormat = {
         table.dropRow();
         return 'passed-over';
       }
-      table.set(table.column(stepped ? 'step' : 'epoch'), lastStep);
+      table.set(table.column(stepped ? 'step' : 'epoch'), last.step);
       table.endRow(lineNumber);
       return 'record';
     };
@@ -309,6 +294,7 @@ export const stdout: LogFormat = {
       const match = matchLine(text, (table) => dialects.has(table));
       if (match !== undefined) {
         addRow(match, lineNumber, text);
+        last.match = match;
         return 'record';
       }
       if (kerasEpoch > 0 && (KERAS_BAR.test(whole) || KERAS_LOST.test(whole))) {
@@ -393,31 +379,23 @@ export const stdout: LogFormat = {
           if (pattern === undefined && dialects.size === 0) unnamed.add(bytes, start, end, lineNumber);
           const plainText =
             pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && !results.isOpen() && terminated;
+          if (plainText && repeated.take(bytes, start, end, lineNumber, last)) return 'record';
           const known = plainText && lines.again(bytes, start, end, lineNumber);
           if (known) return known.taken?.waits ?? 'passed-over';
-          let to = end;
-          if (!terminated) {
-            // The last number of a line without an end may be cut: not taken where it stops in the middle.
-            const ends = (what: RegExp): boolean =>
-              to > start && what.test(String.fromCharCode(bytes[to - 1]!));
-            while (ends(/[-+.eE]/)) to--;
-            // What is left of it is another number: of `0.41` cut to `0.` no 0.
-            if (to < end && ends(/\d/)) while (ends(/[-+.eE\d]/)) to--;
-          }
+          const to = terminated ? end : endOfWhole(bytes, start, end);
           const raw = bytes.toString('utf8', start, to);
           if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
-          const unescaped = pattern === undefined && raw.includes('#0') ? withoutOctal(raw) : raw;
-          const drawn = /[\u001b\u0008]/.test(unescaped) ? unescaped.replace(DRAWING, '') : unescaped;
-          const bare = drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn;
-          // A --pattern is held against the line as it is.
-          const text = pattern === undefined ? withPoints(bare) : bare;
+          const { unescaped, text } = pattern === undefined ? asText(raw) : withoutDrawing(raw);
           if (pattern === undefined) {
             // The last line of a result may be cut in a number, and the result whole without it.
             if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
             const result = results.take(text, lineNumber);
             if (result !== undefined) return terminated ? result : 'torn-record';
           }
+          last.match = undefined;
           const fate = read(text, lineNumber);
+          if (plainText && text === raw && kerasEpoch === 0)
+            repeated.remember(last.match, tableOf, bytes, start, end);
           if (fate === 'damaged') {
             if (!terminated) return 'torn-record';
             countAt(broken, lineNumber);
@@ -444,7 +422,7 @@ export const stdout: LogFormat = {
             kerasEpoch === 0 &&
             !tables.isOpen()
           )
-            lines.remember();
+            lines.remember(bytes, start, end);
           if (terminated) return taken?.waits ?? 'passed-over';
           torn = { skeleton: taken?.skeleton, cut: to < end };
           return lastLine;

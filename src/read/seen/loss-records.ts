@@ -43,8 +43,11 @@ const ASSIGNED = /^["'`]?\s{0,4}[:=]/;
 function numberOf(found: string): number {
   if (/nan|1\.#/i.test(found)) return Number.NaN;
   if (/inf/i.test(found)) return found.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  return Number(found.replace(/[,_]/g, ''));
+  // `0,5347` has a decimal comma, `54,321` is in groups of thousands.
+  const isDecimal = /^[+-]?\d{1,12},\d{1,20}$/.test(found) && !IN_GROUPS.test(found);
+  return Number(isDecimal ? found.replace(',', '.') : found.replace(/[,_]/g, ''));
 }
+const IN_GROUPS = /^[+-]?[1-9]\d{0,2},\d{3}$/;
 
 /** A table whose header names a loss: which cell of a row holds it. */
 interface Table {
@@ -90,6 +93,8 @@ function plainNumber(bytes: Uint8Array, from: number, to: number): number | unde
     else break;
   }
   if (digits === 0 || digits > 15 || (at < to && ENDS_NUMBER[bytes[at]!] === 0)) return undefined;
+  // `54,321` is one number.
+  if (bytes[at] === 44 && at + 1 < to && bytes[at + 1]! >= 48 && bytes[at + 1]! <= 57) return undefined;
   numberEnd = at;
   const value = decimals > 0 ? whole / POWERS[decimals]! : whole;
   return negative ? -value : value;
@@ -101,10 +106,36 @@ interface Template {
   /** From the start of the line. */
   readonly offset: number;
   readonly state: NameState;
+  /** Whether its line says `loss` next to a digit. */
+  readonly isTold: boolean;
 }
+const TELLS_LOSS = /loss[^\d\n]{0,24}\d/i;
+const LONGEST_TOLD = 2000;
+
+/** Templates that are kept: lines of a log differ in how many digits come before the loss. */
+const MOST_TEMPLATES = 4;
+
+/** The end of the line where it says the same as a template before a number, which {@link sameValue} gets; 0 where it does not. */
+function endOfSame(bytes: Buffer, start: number, { bytes: same, offset }: Template): number {
+  const at = start + offset;
+  const end = at + same.length;
+  if (end >= bytes.length) return 0;
+  for (let k = 0; k < same.length; k++) if (bytes[at + k] !== same[k]) return 0;
+  for (let k = start; k < at; k++) if (bytes[k] === 10) return 0;
+  const value = plainNumber(bytes, end, bytes.length);
+  if (value === undefined) return 0;
+  sameValue = value;
+  const feed = bytes.indexOf(10, numberEnd);
+  return feed < 0 ? 0 : feed + 1;
+}
+let sameValue = 0;
 
 /** Reads a text in pieces; what it saw is there at the end. */
 export class LossReader {
+  /** Lines so far that say `loss` next to a digit. */
+  lines = 0;
+  /** Whether the line that is looked at does. */
+  private isTold = false;
   private readonly line = new ColumnBuilder();
   private readonly value = new ColumnBuilder();
   private readonly tag = new ColumnBuilder();
@@ -114,7 +145,8 @@ export class LossReader {
   private table: Table | undefined;
   /** The header that a table may begin with, in each separator that it may have. */
   private offered: { readonly at: number; readonly tables: readonly Table[] } | undefined;
-  private template: Template | undefined;
+  /** The one that was found last is the first. */
+  private templates: Template[] = [];
   /** Flags of the part of a line that is looked at. */
   private drawn = 0;
   /** Whether a part of this line was drawn over, and whether the rest of it is too long to be looked at. */
@@ -169,6 +201,8 @@ export class LossReader {
         if (byte === 10) {
           this.bar = false;
           this.lineNumber++;
+          if (this.isTold) this.lines++;
+          this.isTold = false;
         }
         start = k + 1;
         hasWord = false;
@@ -182,27 +216,28 @@ export class LossReader {
 
   /** Takes a whole line that is like one before it. @returns where the next one begins; 0 where it is not */
   private takeAsBefore(bytes: Buffer, start: number): number {
-    const { template, table } = this;
-    if (template === undefined && table === undefined) return 0;
-    const feed = bytes.indexOf(10, start);
-    if (feed < 0) return 0;
-    let value: number | undefined;
-    if (template !== undefined) {
-      const { bytes: same, offset, state } = template;
-      const at = start + offset;
-      if (at + same.length >= feed || bytes.compare(same, 0, same.length, at, at + same.length) !== 0)
-        return 0;
-      value = plainNumber(bytes, at + same.length, feed);
-      if (value === undefined) return 0;
-      state.numbers++;
+    const { templates, table } = this;
+    for (let k = 0; k < templates.length; k++) {
+      const template = templates[k]!;
+      const next = endOfSame(bytes, start, template);
+      if (next === 0) continue;
+      if (k > 0) {
+        templates[k] = templates[0]!;
+        templates[0] = template;
+      }
+      template.state.numbers++;
+      if (template.isTold) this.lines++;
       this.drawn = 0;
-      this.record(state, value, false);
-    } else {
-      value = cellOfRow(bytes, start, feed, table!);
-      if (value === undefined) return 0;
-      this.drawn = 0;
-      this.record(table!.name, value, false);
+      this.record(template.state, sameValue, false);
+      this.lineNumber++;
+      return next;
     }
+    if (templates.length > 0 || table === undefined) return 0;
+    const feed = bytes.indexOf(10, start);
+    const value = feed < 0 ? undefined : cellOfRow(bytes, start, feed, table);
+    if (value === undefined) return 0;
+    this.drawn = 0;
+    this.record(table.name, value, false);
     this.lineNumber++;
     return feed + 1;
   }
@@ -210,6 +245,8 @@ export class LossReader {
   private takeLine(bytes: Buffer, from: number, to: number, hasWord: boolean, redrawn: boolean): void {
     if (to <= from) return;
     this.drawn = redrawn ? RECORD_FLAG.redrawn : 0;
+    if (hasWord && !this.isTold)
+      this.isTold = TELLS_LOSS.test(text(bytes, from, Math.min(to, from + LONGEST_TOLD)));
     if (hasWord && this.takeNamed(bytes, from, Math.min(to, from + LONGEST))) return;
     if (this.offered?.at !== this.lineNumber && (this.table ?? this.offered) !== undefined)
       this.takeRow(text(bytes, from, Math.min(to, from + LONGEST)));
@@ -249,7 +286,13 @@ export class LossReader {
 
   private remember(bytes: Buffer, start: number, from: number, to: number, state: NameState): void {
     const a = Math.max(start, from);
-    this.template = { bytes: Buffer.from(bytes.subarray(a, to)), offset: a - start, state };
+    this.templates.unshift({
+      bytes: Buffer.from(bytes.subarray(a, to)),
+      offset: a - start,
+      state,
+      isTold: this.isTold,
+    });
+    if (this.templates.length > MOST_TEMPLATES) this.templates.pop();
   }
 
   private record(state: NameState, value: number, refused: boolean): void {
@@ -292,7 +335,7 @@ export class LossReader {
       if (fits !== undefined || this.lineNumber > this.offered.at + ROWS_AFTER) this.offered = undefined;
       if (fits !== undefined) {
         this.table = fits;
-        this.template = undefined;
+        this.templates = [];
       }
     }
     const { table } = this;

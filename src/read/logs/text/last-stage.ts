@@ -29,42 +29,6 @@ export function mostOfLoss({ runs }: Pick<LogContent, 'runs'>): LoggedSeries | u
     );
 }
 
-/** Counts the lines of a text that name a loss next to a digit, in the chunks as they pass by. */
-export class LossLines {
-  count = 0;
-  /** The start of a line that goes on in the next chunk; cut, since only its words count. */
-  private rest = '';
-
-  add(chunk: Uint8Array): void {
-    const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    let from = 0;
-    if (this.rest !== '') {
-      const end = buffer.indexOf(10);
-      const to = end < 0 ? buffer.length : end;
-      this.look(this.rest + buffer.toString('latin1', 0, Math.min(to, LONGEST)));
-      this.rest = '';
-      from = to + 1;
-    }
-    for (;;) {
-      const found = buffer.indexOf('oss', from);
-      if (found < 0) break;
-      const start = buffer.lastIndexOf(10, found) + 1;
-      const end = buffer.indexOf(10, found);
-      if (end < 0) break;
-      this.look(buffer.toString('latin1', start, Math.min(end, start + LONGEST)));
-      from = end + 1;
-    }
-    const last = buffer.lastIndexOf(10) + 1;
-    if (last >= from) this.rest = buffer.toString('latin1', last, Math.min(buffer.length, last + LONGEST));
-  }
-
-  private look(line: string): void {
-    if (LOSS_LINE.test(line)) this.count++;
-  }
-}
-const LONGEST = 2000;
-const LOSS_LINE = /loss[^\d\n]{0,24}\d/i;
-
 /** Share of the lines that name a loss which a reading may leave without a second look: headings, sums, best values. */
 const LEFT = 0.05;
 
