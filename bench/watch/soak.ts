@@ -24,6 +24,7 @@ import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { random as randomOf } from '../../test/support/random.ts';
 
 const { values } = parseArgs({
   options: {
@@ -42,16 +43,6 @@ const STALL = 15;
 /** Within so many seconds an event is reported. */
 const SOON = 10;
 
-/** A generator of numbers from 0 to 1: mulberry32. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 const random = randomOf(Number(values.seed));
 
 const FATES = ['well', 'well', 'well', 'diverge', 'nan', 'stall', 'resume', 'die'] as const;

@@ -10,6 +10,7 @@ import { prometheusText } from '../../src/app/notify/prometheus.ts';
 import { fullReport } from '../reports/full-report.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const newFolder = scratchFolders('metrics');
 const families = metricsOf({
@@ -56,6 +57,19 @@ it('the request of OTLP: times as text, numbers that are none as text, counters 
     sum: { isMonotonic: true, aggregationTemporality: 2, dataPoints: [{ asDouble: 1 }] },
   });
   expect(JSON.stringify(request)).not.toContain('null');
+});
+
+it('a collector keeps the names: alert rules and dashboard ask for those of the textfile', () => {
+  // Measured with the collector's Prometheus exporter: a gauge of unit 1 becomes NAME_ratio.
+  expect(families.filter(({ kind, unit }) => kind === 'gauge' && unit === '1')).toEqual([]);
+  const names = new Set(families.map(({ name }) => name));
+  for (const file of ['prometheus-rules.yml', 'grafana-dashboard.json']) {
+    const asked = readFileSync(join(projectRoot, 'examples/monitoring', file), 'utf8').match(
+      /clippy_diag_\w+/g,
+    );
+    expect(asked!.length).toBeGreaterThan(3);
+    expect(asked!.filter((name) => !names.has(name))).toEqual([]);
+  }
 });
 
 it('address and headers are those of the environment', () => {

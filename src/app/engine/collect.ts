@@ -412,7 +412,7 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
   // Taken first: what is written while the file is read shows the next time.
   const stamp = JSON.stringify(await stampOf(path));
   const known = memory.get(path);
-  if (known?.stamp === stamp) return recall(known.found, order, walked);
+  if (known !== undefined && known.stamp === stamp) return recall(known.found, order, walked);
   memory.delete(path);
   const { found, skipped, waiting } = walked;
   const [undecided, checkpoints, passed] = [

@@ -73,13 +73,16 @@ export class Rotations {
    *
    * @param now the logs that are one file each, by path; an empty file has none
    * @param empty files that are there and hold nothing
+   * @param moves whether a file is not known at this look: it and its parts stay as they were, and are in neither result
    * @returns the files of which there are earlier parts, oldest first and what they hold now last; and the paths that are such parts
    */
   look(
     now: ReadonlyMap<string, RawLog>,
     empty: ReadonlySet<string>,
+    moves: (path: string) => boolean = () => false,
   ): { readonly joined: ReadonlyMap<string, readonly RawLog[]>; readonly parts: ReadonlySet<string> } {
     for (const [path, before] of this.last) {
+      if (moves(path)) continue;
       const after = now.get(path);
       if (after !== undefined && continues(before, after)) continue;
       const moved = [...now].find(([other, raw]) => isPartName(other, path) && continues(before, raw));
@@ -99,12 +102,17 @@ export class Rotations {
         // It may have been written to after the last look.
         pieces[piece] = raw;
       }
-    this.last = new Map([...now].filter(([path]) => !parts.has(path)));
+    this.last = new Map([
+      ...[...now].filter(([path]) => !parts.has(path)),
+      ...[...this.last].filter(([path]) => moves(path)),
+    ]);
     const joined = new Map(
-      [...this.history].map(([path, pieces]) => {
-        const current = now.get(path);
-        return [path, current === undefined ? pieces : [...pieces, current]] as const;
-      }),
+      [...this.history]
+        .filter(([path]) => !moves(path))
+        .map(([path, pieces]) => {
+          const current = now.get(path);
+          return [path, current === undefined ? pieces : [...pieces, current]] as const;
+        }),
     );
     return { joined, parts };
   }

@@ -15,6 +15,7 @@ export interface MetricFamily {
   readonly help: string;
   readonly kind: 'gauge' | 'counter';
   /** In the words of UCUM; empty for a number without one. */
+  /** As UCUM has it. Never `1`: collectors append `_ratio` to the name of such a gauge, and no alert rule would find it. */
   readonly unit: string;
   readonly measurements: readonly Measurement[];
 }
@@ -69,7 +70,7 @@ export function metricsOf({ report, paces, stalls, raised, now }: Watched): read
     gauge(
       'run_verdict',
       'Gravity of the verdict: 0 healthy, 1 inconclusive, 2 micro-divergence, 3 drift, 4 never-learned, 5 full-divergence, 6 non-finite.',
-      '1',
+      '{class}',
       runs.map(({ id, verdict }) => ({
         labels: { run: id, class: verdict.class },
         value: VERDICT_CLASSES.indexOf(verdict.class),
@@ -81,7 +82,7 @@ export function metricsOf({ report, paces, stalls, raised, now }: Watched): read
       '{step}',
       ofRuns(({ verdict }) => verdict.onsetStep),
     ),
-    gauge('run_loss', 'The last loss that was logged.', '1', ofRuns(lossOf)),
+    gauge('run_loss', 'The last loss that was logged.', '{loss}', ofRuns(lossOf)),
     gauge(
       'run_last_step',
       'The last step that was logged.',
@@ -100,13 +101,13 @@ export function metricsOf({ report, paces, stalls, raised, now }: Watched): read
     gauge(
       'run_stalled',
       'Whether records stopped coming for longer than --stall.',
-      '1',
+      '{run}',
       ofRuns(({ id }) => Number(silent.has(id))),
     ),
     gauge(
       'run_crashed',
       'Whether the process ended in an error or from outside.',
-      '1',
+      '{run}',
       ofRuns(({ job }) => Number(job?.ended === 'crashed' || job?.ended === 'killed')),
     ),
     gauge('last_look_timestamp_seconds', 'When the logs were last looked at, in seconds since 1970.', 's', [

@@ -135,7 +135,9 @@ export class WatchSession {
     }
     this.looked = started;
     const runs = this.report?.runs ?? [];
-    this.stalls = stall === undefined ? [] : stallsOf(this.paces, runs, place.path, stall, this.began, now);
+    // A run that was not read lately may have written.
+    const read = runs.filter(({ paths }) => !paths.some((path) => place.moves?.(path) === true));
+    this.stalls = stall === undefined ? [] : stallsOf(this.paces, read, place.path, stall, this.began, now);
     const growing = growingOf(this.paces, this.stalls);
     const next = updateAlerts(this.state, runs, alerts, now, this.stalls, growing);
     await this.remember(next.state, next.raised.length + next.ended.length > 0);
