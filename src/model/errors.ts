@@ -172,7 +172,7 @@ export const ERROR_TEXTS = define({
   'format-unknown': {
     exitCode: EXIT.input,
     message: 'the format of {path} is unknown; tried {tried}',
-    hint: "for text whose lines tell a step and a loss, say where: --pattern '(?<step>\\d+) (?<loss>\\S+)'; else force a format with --format, or see docs/formats.md",
+    hint: "for text with a loss: `clippy-diag teach {path}` shows its numbers and learns which one is the loss, or --pattern '(?<step>\\d+) (?<loss>\\S+)' says so; else force a format with --format, or see docs/formats.md",
   },
   'log-no-record': {
     exitCode: EXIT.input,

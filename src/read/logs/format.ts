@@ -43,7 +43,7 @@ export interface LogContent extends Pick<LogInput, 'kept' | 'readBy'> {
   readonly errors: readonly ErrorRecord[];
   readonly runs: readonly LoggedRun[];
   /** Of text without a record the lines that look most like one, the best first; with what would read it, where that is known. */
-  readonly likeliest?: readonly { readonly line: number; readonly text: string; readonly pattern?: string }[];
+  readonly likeliest?: readonly { readonly line: number; readonly text: string }[];
 }
 
 /** Files that a walk met and that are one run. */

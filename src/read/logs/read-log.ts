@@ -463,7 +463,7 @@ function noRecord(
   path: string,
 ): DiagError | undefined {
   const [best] = likeliest.flatMap((one) => {
-    const pattern = one.pattern ?? suggestPattern(one.text);
+    const pattern = suggestPattern(one.text);
     return pattern === undefined ? [] : [{ ...one, pattern }];
   });
   if (best === undefined || options.pattern !== undefined) return undefined;

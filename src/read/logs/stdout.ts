@@ -37,7 +37,6 @@ import {
   type Pair,
 } from './stdout-patterns.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
-import { unnamedLines } from './unnamed-lines.ts';
 
 /** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */
 const OWN_WORDS = 'clippy-diag: ';
@@ -360,7 +359,6 @@ export const stdout: LogFormat = {
     };
     // As much code as all other formats of logs: loaded where text is read.
     const lines = (await import('./printed-lines.ts')).printedLines();
-    const unnamed = unnamedLines();
     const lastLine = nothingWaits();
     let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
     let printed: PrintedLog | undefined;
@@ -376,7 +374,6 @@ export const stdout: LogFormat = {
             countAt(long, lineNumber);
             return 'passed-over';
           }
-          if (pattern === undefined && dialects.size === 0) unnamed.add(bytes, start, end, lineNumber);
           const plainText =
             pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && !results.isOpen() && terminated;
           if (plainText && repeated.take(bytes, start, end, lineNumber, last)) return 'record';
@@ -501,10 +498,9 @@ export const stdout: LogFormat = {
       );
     const best = kept === 0 ? lines.likeliest() : undefined;
     const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;
-    const unlike = kept === 0 ? unnamed.likeliest() : undefined;
     const main = { stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] };
     return {
-      likeliest: [likeliest, tailWithLoss, unlike].filter((one) => one !== undefined),
+      likeliest: [likeliest, tailWithLoss].filter((one) => one !== undefined),
       kept,
       account,
       errors,
