@@ -29,7 +29,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   incidents: ['model'],
   coverage: ['model'],
   failures: ['detectors', 'incidents', 'job', 'model'],
-  recorder: ['incidents'],
+  recorder: ['bytes', 'incidents', 'ledger', 'tensor'],
   detectors: ['incidents', 'model'],
   findings: ['detectors', 'incidents', 'model'],
   report: ['findings', 'rules', 'model'],

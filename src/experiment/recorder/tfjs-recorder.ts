@@ -16,6 +16,9 @@
  * all. It imports neither tfjs nor Node: in a browser say where files go (`files`).
  */
 import { lossStream, type StreamedIncident } from '../../judge/incidents/stream.ts';
+import type { Words } from '../../step/tensor/sketch.ts';
+import { numberOf } from './number-of.ts';
+import { type LedgerEntry, type LedgerFiles, type TfjsLedger, tfjsLedger } from './tfjs-ledger.ts';
 
 /** What is used of a tensor or variable of tfjs. */
 export interface RecordedTensor {
@@ -52,6 +55,9 @@ export interface CaptureFiles {
   rename(from: string, to: string): void;
   /** Copies a file of the program, such as a model description; absent where there are none. */
   copy?(from: string, to: string): void;
+  /** Adds bytes to the end of a file, and removes a file; a ledger needs both. */
+  append?(path: string, bytes: Uint8Array): void;
+  remove?(path: string): void;
 }
 
 export interface RecorderOptions {
@@ -75,6 +81,13 @@ export interface RecorderOptions {
   readonly maxCaptures?: number;
   /** Default: the file system of Node. */
   readonly files?: CaptureFiles;
+  /**
+   * Whether some hundred bytes of every step are kept in the folder `ledger` next to the capture (`<name>-ledger` for a
+   * capture of another name), by which `clippy-diag compare` finds where two runs part. Default false.
+   */
+  readonly ledger?: boolean;
+  /** Steps from one whose tensors are summarised to the next. Default: 1 up to 5,000 parameters, else 64. */
+  readonly ledgerEvery?: number;
 }
 
 export interface RecordExtra {
@@ -82,6 +95,8 @@ export interface RecordExtra {
   readonly tasks?: Readonly<Record<string, number>>;
   /** Tensors of the batch for closed loops. */
   readonly batch?: Readonly<Record<string, RecordedTensor>>;
+  /** Names the batch, or each of its rows; kept in the ledger, for `clippy-diag who`. */
+  readonly batchId?: number | string | readonly (number | string)[];
 }
 
 export interface TfjsRecorder {
@@ -222,26 +237,9 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
   let stopped: string | null = null;
   /** The batch that an attached model is about to train on. */
   let batchAtHand: Readonly<Record<string, RecordedTensor>> = {};
+  let ledger = options.ledger === true ? ledgerOf(options, className, files) : null;
 
-  const state = (): Tensors => {
-    const tensors: Tensors = {};
-    const lists = optimizer as unknown as Readonly<Record<string, readonly Slot[] | undefined>>;
-    for (const [list, slot] of Object.entries(kind.slots))
-      for (const { originalName, variable } of lists[list] ?? [])
-        if (variable)
-          tensors[`state/${slot}/${originalName.slice(0, originalName.lastIndexOf('/'))}`] = copy(variable);
-    const own = optimizer as { accumulatorOf?(name: string): RecordedTensor | undefined };
-    for (const { name } of variables) {
-      const accumulator = own.accumulatorOf?.(name);
-      if (accumulator !== undefined) tensors[`state/accumulator/${name}`] = copy(accumulator);
-      tensors[`state/step/${name}`] = {
-        dtype: 'F32',
-        shape: [],
-        data: Float32Array.of(optimizer.iterations),
-      };
-    }
-    return tensors;
-  };
+  const state = (): Tensors => stateOf(kind, optimizer, variables);
 
   const append = (to: NonNullable<typeof open>, taken: Taken, last: boolean): void => {
     const file = `step-${String(taken.step).padStart(8, '0')}.safetensors`;
@@ -335,13 +333,14 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
 
   const recorder: TfjsRecorder = {
     record(step, loss, grads, extra = {}) {
-      if (stopped !== null) return;
-      try {
-        take(step, typeof loss === 'number' ? loss : loss.dataSync()[0]!, grads, extra);
-      } catch (error) {
-        stopped = error instanceof Error ? error.message : String(error);
-        console.warn(`clippy-recorder: stopped, training goes on: ${stopped}`);
-      }
+      const value = (): number => (typeof loss === 'number' ? loss : loss.dataSync()[0]!);
+      if (stopped === null) stopped = failureOf('stopped', () => take(step, value(), grads, extra));
+      if (ledger === null) return;
+      const given = { batch: batchAtHand, ...extra };
+      const failure = failureOf('the ledger stopped', () =>
+        ledger?.take(ledgerEntry(variables, optimizer, { step, loss: value(), grads, extra: given }, state)),
+      );
+      if (failure !== null) ledger = null;
     },
     flush(reason = 'requested') {
       wanted = reason;
@@ -365,6 +364,89 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
   };
   return recorder;
 }
+
+/** The state of an optimizer as it is, by `state/slot/variable`. */
+function stateOf(kind: Kind, optimizer: RecordedOptimizer, variables: readonly RecordedVariable[]): Tensors {
+  const tensors: Tensors = {};
+  const lists = optimizer as unknown as Readonly<Record<string, readonly Slot[] | undefined>>;
+  for (const [list, slot] of Object.entries(kind.slots))
+    for (const { originalName, variable } of lists[list] ?? [])
+      if (variable)
+        tensors[`state/${slot}/${originalName.slice(0, originalName.lastIndexOf('/'))}`] = copy(variable);
+  const own = optimizer as { accumulatorOf?(name: string): RecordedTensor | undefined };
+  for (const { name } of variables) {
+    const accumulator = own.accumulatorOf?.(name);
+    if (accumulator !== undefined) tensors[`state/accumulator/${name}`] = copy(accumulator);
+    tensors[`state/step/${name}`] = {
+      dtype: 'F32',
+      shape: [],
+      data: Float32Array.of(optimizer.iterations),
+    };
+  }
+  return tensors;
+}
+
+/** Calls what may not stop a training; returns what was thrown, said once, or null. */
+function failureOf(what: string, call: () => void): string | null {
+  try {
+    call();
+    return null;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    console.warn(`clippy-recorder: ${what}, training goes on: ${why}`);
+    return why;
+  }
+}
+
+function ledgerOf(options: RecorderOptions, optimizer: string, files: CaptureFiles): TfjsLedger {
+  const { folder = 'capture', framework = 'tfjs', variables, ledgerEvery } = options;
+  if (files.append === undefined || files.remove === undefined)
+    throw new Error('clippy-recorder: a ledger needs `append` and `remove` of `files`');
+  if (ledgerEvery !== undefined && !(Number.isInteger(ledgerEvery) && ledgerEvery >= 1))
+    throw new Error(`clippy-recorder: ledgerEvery is ${ledgerEvery}; it must be a whole number from 1 on`);
+  const place = folder.replace(/[^/]+$/, (name) => (name === 'capture' ? 'ledger' : `${name}-ledger`));
+  return tfjsLedger(place, files as LedgerFiles, {
+    framework,
+    optimizer,
+    tensors: variables,
+    every: ledgerEvery,
+  });
+}
+
+/** A step as the ledger takes it, before its update; tensors are read and not copied. */
+function ledgerEntry(
+  variables: readonly RecordedVariable[],
+  optimizer: RecordedOptimizer,
+  taken: { step: number; loss: number; grads: RecordedGradients; extra: RecordExtra },
+  state: () => Tensors,
+): LedgerEntry {
+  const { step, loss, grads, extra } = taken;
+  const read = (tensor: RecordedTensor | null | undefined): Words | null =>
+    tensor == null ? null : wordsOf(tensor);
+  const { learningRate } = optimizer as unknown as { readonly learningRate: number };
+  const plain = Object.entries({ ...optimizer.getConfig(), learningRate }).filter(([, value]) =>
+    ['number', 'string', 'boolean'].includes(typeof value),
+  );
+  return {
+    step,
+    loss,
+    weights: Object.fromEntries(variables.map((variable) => [variable.name, read(variable)])),
+    gradients: Object.fromEntries(variables.map(({ name }) => [name, read(grads[name])])),
+    state: () =>
+      Object.fromEntries(
+        Object.entries(state()).map(([name, { data }]) => [name.slice('state/'.length), data]),
+      ),
+    batch: Object.fromEntries(Object.entries(extra.batch ?? {}).map(([name, own]) => [name, wordsOf(own)])),
+    batchId: extra.batchId,
+    options: Object.fromEntries(plain.map(([key, value]) => [`0.${key}`, value])),
+  };
+}
+
+/** The values of a tensor as they are; those of a list, which no typed array holds, as int32. */
+const wordsOf = (tensor: RecordedTensor): Words => {
+  const data = tensor.dataSync();
+  return ArrayBuffer.isView(data) ? (data as unknown as Words) : Int32Array.from(data);
+};
 
 /** Tells the tensors that a model's training function is called with: inputs, then targets. */
 function heardBatches(model: RecordedModel, hear: (batch: Record<string, RecordedTensor>) => void): void {
@@ -396,9 +478,6 @@ function layoutOf(name: string, rank: number) {
   const layout = last === 'kernel' && rank === 2 ? 'IO' : last === 'kernel' && rank === 4 ? 'HWIO' : 'none';
   return { layout, embedding: last === 'embeddings' };
 }
-
-/** A number as JSON has it; those that are not finite are text. */
-const numberOf = (value: number): number | string => (Number.isFinite(value) ? value : String(value));
 
 const reasonOf = (loss: number, { before }: StreamedIncident): string =>
   Number.isFinite(loss) ? `loss ${loss} after a median of ${before}` : `loss is ${loss}`;
@@ -434,7 +513,7 @@ interface NodeFiles {
   fsyncSync(file: number): void;
   closeSync(file: number): void;
   renameSync(from: string, to: string): void;
-  rmSync(path: string, options: { recursive: true; force: true }): void;
+  rmSync(path: string, options: { recursive: boolean; force: true }): void;
   copyFileSync(from: string, to: string): void;
 }
 
@@ -469,5 +548,14 @@ function nodeFiles(): CaptureFiles {
       made.delete(from);
     },
     copy: (from, to) => fs.copyFileSync(from, to),
+    append(path, bytes) {
+      const folder = path.slice(0, path.lastIndexOf('/'));
+      if (!made.has(folder)) fs.mkdirSync(folder, { recursive: true });
+      made.add(folder);
+      const file = fs.openSync(path, 'a');
+      for (let at = 0; at < bytes.length; ) at += fs.writeSync(file, bytes.subarray(at));
+      fs.closeSync(file);
+    },
+    remove: (path) => fs.rmSync(path, { recursive: false, force: true }),
   };
 }

@@ -1,12 +1,5 @@
 /**
- * Reads a ledger, the folder in which a recorder keeps some hundred bytes of every step (docs/compare.md):
- *
- *     steps-000001.jsonl … steps.jsonl   a line for each session, `{"ledger":1,…}`, and one for each step
- *     tensors/*.bin                      records of sketches and checksums
- *     ids/*.bin                          records of batch ids
- *
- *     record   "CDL1" | u32 CRC-32 of the rest | u32 session | i64 step | u32 payload bytes | u32 kind | payload
- *     payload  of tensors: for each role whose bit is set in `kind`, for each tensor, 64 × f64 and u64
+ * Reads a ledger, the folder in which a recorder keeps some hundred bytes of every step (docs/compare.md, format.ts).
  *
  * A process that is killed leaves half a line or half a record at the end of a file; what is whole before it is read.
  */
@@ -18,18 +11,19 @@ import type { Run, TimeSeries } from '../../model/run.ts';
 import { crc32 } from '../bytes/crc32.ts';
 import { listFolder } from '../bytes/folder.ts';
 import { openFile } from '../bytes/source.ts';
+import {
+  ID_KINDS,
+  LEDGER_LINES,
+  LEDGER_ROLES,
+  LEDGER_SKETCH,
+  type LedgerRole,
+  RECORD_HEAD_BYTES,
+  RECORD_MAGIC,
+  TENSOR_BYTES,
+  type TensorSummary,
+} from './format.ts';
 
-/** What a record of tensors holds, in the order of the bits of its kind. */
-export const LEDGER_ROLES = [
-  'gradient',
-  'weights',
-  'state',
-  'weightsAfter',
-  'stateAfter',
-  'weightsNext',
-  'stateNext',
-] as const;
-export type LedgerRole = (typeof LEDGER_ROLES)[number];
+export type { LedgerRole, TensorSummary } from './format.ts';
 
 /** A process that trained. */
 export interface LedgerSession {
@@ -63,12 +57,6 @@ export interface LedgerStep {
   readonly skipped: boolean;
 }
 
-/** Sketch and checksum of a tensor. A tensor that is not there (no gradient) has zeros. */
-export interface TensorSummary {
-  readonly sketch: Float64Array;
-  readonly checksum: bigint;
-}
-
 export type StepTensors = ReadonlyMap<LedgerRole, readonly TensorSummary[]>;
 
 export interface Ledger {
@@ -88,18 +76,14 @@ export interface Ledger {
   ids(step: number): Promise<readonly Cell[] | undefined>;
 }
 
-const LINES = 'steps.jsonl';
-const HEAD_BYTES = 28;
-const SKETCH = 64;
-const ENTRY_BYTES = 8 * SKETCH + 8;
 /** A line of a session names every tensor of a model. */
 const LINE_LIMIT = 64 << 20;
 
 /** Whether a folder is a ledger: its lines begin with that of a session. */
 export async function isLedger(folder: string): Promise<boolean> {
   const names = (await listFolder(folder)) ?? [];
-  if (!names.includes(LINES)) return false;
-  const file = await openFile(join(folder, LINES));
+  if (!names.includes(LEDGER_LINES)) return false;
+  const file = await openFile(join(folder, LEDGER_LINES));
   try {
     const head = await file.slice(0, Math.min(10, file.byteLength));
     return Buffer.from(head).toString('latin1') === '{"ledger":';
@@ -111,7 +95,7 @@ export async function isLedger(folder: string): Promise<boolean> {
 /** Opens a ledger by its folder. @throws ledger-malformed; what opening its files throws */
 export async function openLedger(folder: string): Promise<Ledger> {
   const names = (await listFolder(folder)) ?? [];
-  const files = [...names.filter((name) => /^steps-\d+\.jsonl$/.test(name)), LINES];
+  const files = [...names.filter((name) => /^steps-\d+\.jsonl$/.test(name)), LEDGER_LINES];
   const read: Lines = { sessions: [], steps: new Map(), lost: 0 };
   for (const name of files) await readLines(join(folder, name), read);
   if (read.sessions.length === 0)
@@ -127,17 +111,19 @@ export async function openLedger(folder: string): Promise<Ledger> {
     taken: [...tensors.keys()].sort((a, b) => a - b),
     identified: [...ids.keys()].sort((a, b) => a - b),
     tensors: async (step) => {
-      const place = tensors.get(step);
-      const session = place && sessionOf.get(place.session);
-      const payload = place && (await payloadOf(place));
+      const places = tensors.get(step) ?? [];
       // Of a step that a later process took again without tensors the record is of other tensors.
-      const isOfLine = session !== undefined && (read.steps.get(step)?.session ?? session).id === session.id;
-      return !isOfLine || payload === undefined
-        ? undefined
-        : tensorsOf(payload, place!.kind, session.tensors.length);
+      const session = sessionOf.get(read.steps.get(step)?.session.id ?? places.at(-1)?.session ?? '');
+      const found = new Map<LedgerRole, TensorSummary[]>();
+      for (const place of places.filter((one) => one.session === session?.id)) {
+        const payload = await payloadOf(place);
+        const roles = payload && tensorsOf(payload, place.kind, session!.tensors.length);
+        for (const [role, summaries] of roles ?? []) found.set(role, summaries);
+      }
+      return found.size === 0 ? undefined : found;
     },
     ids: async (step) => {
-      const place = ids.get(step);
+      const place = ids.get(step)?.at(-1);
       const payload = place && (await payloadOf(place));
       return payload === undefined ? undefined : idsOf(payload, place!.kind);
     },
@@ -278,28 +264,24 @@ interface Place {
   readonly crc: number;
 }
 
-/** Where the record of each step lies: only the heads of records are read. */
-async function placesIn(folder: string): Promise<Map<number, Place>> {
-  const places = new Map<number, Place>();
+/** Where the records of each step lie: only the heads of records are read. */
+async function placesIn(folder: string): Promise<Map<number, Place[]>> {
+  const places = new Map<number, Place[]>();
   const names = (await listFolder(folder).catch(() => null)) ?? [];
   for (const name of names.filter((one) => one.endsWith('.bin'))) {
     const path = join(folder, name);
     const file = await openFile(path);
     try {
-      for (let at = 0; at + HEAD_BYTES <= file.byteLength; ) {
-        const head = Buffer.from(await file.slice(at, at + HEAD_BYTES));
+      for (let at = 0; at + RECORD_HEAD_BYTES <= file.byteLength; ) {
+        const head = Buffer.from(await file.slice(at, at + RECORD_HEAD_BYTES));
         const size = head.readUInt32LE(20);
-        if (head.toString('latin1', 0, 4) !== 'CDL1' || at + HEAD_BYTES + size > file.byteLength) break;
+        if (head.toString('latin1', 0, 4) !== RECORD_MAGIC || at + RECORD_HEAD_BYTES + size > file.byteLength)
+          break;
         const session = head.readUInt32LE(8).toString(16).padStart(8, '0');
-        places.set(Number(head.readBigInt64LE(12)), {
-          path,
-          at,
-          size,
-          session,
-          kind: head.readUInt32LE(24),
-          crc: head.readUInt32LE(4),
-        });
-        at += HEAD_BYTES + size;
+        const step = Number(head.readBigInt64LE(12));
+        const [kind, crc] = [head.readUInt32LE(24), head.readUInt32LE(4)];
+        places.set(step, [...(places.get(step) ?? []), { path, at, size, session, kind, crc }]);
+        at += RECORD_HEAD_BYTES + size;
       }
     } finally {
       await file.close();
@@ -312,36 +294,41 @@ async function placesIn(folder: string): Promise<Map<number, Place>> {
 async function payloadOf({ path, at, size, crc }: Place): Promise<Buffer | undefined> {
   const file = await openFile(path);
   try {
-    const rest = await file.slice(at + 8, at + HEAD_BYTES + size);
-    return crc32(rest) >>> 0 === crc ? Buffer.from(rest.subarray(HEAD_BYTES - 8)) : undefined;
+    const rest = await file.slice(at + 8, at + RECORD_HEAD_BYTES + size);
+    return crc32(rest) >>> 0 === crc ? Buffer.from(rest.subarray(RECORD_HEAD_BYTES - 8)) : undefined;
   } finally {
     await file.close();
   }
 }
 
-function tensorsOf(payload: Buffer, kind: number, count: number): StepTensors | undefined {
+function tensorsOf(
+  payload: Buffer,
+  kind: number,
+  count: number,
+): Map<LedgerRole, TensorSummary[]> | undefined {
   const roles = LEDGER_ROLES.filter((_, bit) => (kind >> bit) & 1);
-  if (payload.byteLength !== roles.length * count * ENTRY_BYTES) return undefined;
+  if (payload.byteLength !== roles.length * count * TENSOR_BYTES) return undefined;
   const found = new Map<LedgerRole, TensorSummary[]>();
   for (const [r, role] of roles.entries()) {
     const summaries = Array.from({ length: count }, (_, tensor) => {
-      const at = (r * count + tensor) * ENTRY_BYTES;
-      const sketch = Float64Array.from({ length: SKETCH }, (__, k) => payload.readDoubleLE(at + 8 * k));
-      return { sketch, checksum: payload.readBigUInt64LE(at + 8 * SKETCH) };
+      const at = (r * count + tensor) * TENSOR_BYTES;
+      const sketch = Float64Array.from({ length: LEDGER_SKETCH }, (__, k) =>
+        payload.readDoubleLE(at + 8 * k),
+      );
+      return { sketch, checksum: payload.readBigUInt64LE(at + 8 * LEDGER_SKETCH) };
     });
     found.set(role, summaries);
   }
   return found;
 }
 
-const [RANGES, ROWS] = [0, 1];
 /** No batch has so many rows: a damaged record asks for no more memory than this. */
 const MOST_ROWS = 1 << 22;
 
 function idsOf(payload: Buffer, kind: number): readonly Cell[] | undefined {
-  if (kind === ROWS)
+  if (kind === ID_KINDS.rows)
     return Array.from({ length: payload.byteLength >> 3 }, (_, k) => Number(payload.readBigInt64LE(8 * k)));
-  if (kind !== RANGES) {
+  if (kind !== ID_KINDS.ranges) {
     let value: unknown;
     try {
       value = JSON.parse(payload.toString('utf8'));

@@ -197,7 +197,7 @@ class Recorder(Controls):
     def to_ledger(
         self, step: int, loss: Any, grads: Any, params: Any, opt_state: Any, batch: Any, batch_id: Any
     ) -> None:
-        """A line of the ledger; `opt_state` is None where it is not seen at this step. Never raises."""
+        """A line of the ledger; `opt_state` may be absent, where it is not seen at this step. Never raises."""
         if self.ledger is not None:
             guarded(self.ledger.own, self._to_ledger, int(step), loss, grads, params, opt_state, batch, batch_id)
 
@@ -372,7 +372,7 @@ class Recorder(Controls):
         if not self.formula:
             return
         if "inner_states" in found:
-            # One state for each label, with options that the recorder is not told.
+            # One state for each label, with options that the recorder does not know.
             self.formula, self.options = False, {"name": self.name, "formula": False}
             return
         options = self.options
