@@ -98,6 +98,26 @@ describe('one run', () => {
     expect(shorter.told[0]!.reason).toMatch(/stands; it adds accuracy$/);
     expect(told).toHaveLength(1);
   });
+  it('an event file holds single precision, and its writer puts a prefix before the names', async () => {
+    const rows = losses().map((loss, step) => JSON.stringify({ step: step + 1, loss }));
+    const single = csv(losses().map(Math.fround), 'ray/tune/loss', 1);
+    const { read, told } = await found({
+      'trial/result.json': rows.join('\n'),
+      'trial/progress.csv': single,
+    });
+    expect(read).toEqual(['trial/result.json']);
+    expect(told[0]).toMatchObject({ path: 'trial/progress.csv', by: 'trial/result.json' });
+    // One value that is another one makes two runs of them.
+    const other = csv(
+      losses().map((loss, k) => Math.fround(k === 30 ? loss * 1.0001 : loss)),
+      'ray/tune/loss',
+      1,
+    );
+    expect(
+      (await found({ 'trial/result.json': rows.join('\n'), 'trial/progress.csv': other })).read,
+    ).toHaveLength(2);
+  });
+
   it('every fifth step, counted from 0, beside every one that a bar shows', async () => {
     const fifths = losses().filter((_, k) => k % 5 === 4);
     const { read } = await found({

@@ -16,9 +16,17 @@ const LOOKED_AT = 1000;
 /** What a cause is looked for in: a log that alone has one of these is not passed over. */
 const NEEDED: readonly Role[] = ['learning_rate', 'grad_norm', 'update_norm', 'param_norm', 'clip'];
 
+/** Whether a number may be of single precision: event files hold every scalar so. */
+const isSingle = (value: number): boolean => Math.fround(value) === value;
+/** As many digits tell one number of single precision from the next. */
+const SINGLE_DIGITS = 9;
+
 /** Digits of a number as it is written shortest, and how many of them stand behind the point. */
 function digitsOf(value: number): { readonly digits: number; readonly decimals: number } {
-  const [mantissa = '', exponent = '0'] = Math.abs(value).toExponential().split('e');
+  const text = Math.abs(value).toExponential();
+  const shortest =
+    isSingle(value) && text.length > SINGLE_DIGITS ? Number(value.toPrecision(SINGLE_DIGITS)) : value;
+  const [mantissa = '', exponent = '0'] = Math.abs(shortest).toExponential().split('e');
   const digits = mantissa.replace('.', '').length;
   return { digits, decimals: digits - 1 - Number(exponent) };
 }
@@ -26,6 +34,7 @@ function digitsOf(value: number): { readonly digits: number; readonly decimals: 
 /** Whether two numbers are one that was printed with more and with fewer digits. */
 function isPrintedAlike(a: number, b: number): boolean {
   if (a === b) return true;
+  if ((isSingle(a) || isSingle(b)) && Math.fround(a) === Math.fround(b)) return true;
   if (!Number.isFinite(a) || !Number.isFinite(b)) return Object.is(a, b);
   const unit = 10 ** -Math.min(digitsOf(a).decimals, digitsOf(b).decimals);
   // Halves are rounded either way.
@@ -63,6 +72,9 @@ function sameLosses(one: TimeSeries, other: TimeSeries, sameUnit: boolean): numb
   return null;
 }
 
+/** Whether two names are one, or one of them has a writer's prefix: `ray/tune/loss` in event files is `loss` in `result.json`. */
+const isNamedAlike = (a: string, b: string): boolean => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`);
+
 const lossesOf = (run: Run): readonly TimeSeries[] =>
   run.series.filter(({ role, value }) => isLossLike(role) && value.length > 0);
 const pointsOf = (run: Run): number => lossesOf(run).reduce((sum, { value }) => sum + value.length, 0);
@@ -73,7 +85,7 @@ function standsIn(run: Run, other: Run): boolean {
   if (!losses.some(({ role }) => role === 'loss') || losses.some(({ refused }) => refused > 0)) return false;
   let told = 0;
   for (const one of losses) {
-    const same = other.series.find(({ name, role }) => name === one.name && role === one.role);
+    const same = other.series.find(({ name, role }) => isNamedAlike(name, one.name) && role === one.role);
     const count = same === undefined ? null : sameLosses(one, same, run.stepUnit === other.stepUnit);
     if (count === null) return false;
     told += count;
@@ -86,7 +98,7 @@ const addedBy = (run: Run, other: Run): readonly TimeSeries[] =>
   run.series.filter(
     ({ role, name }) =>
       role !== 'other' &&
-      other.series.every((its) => its.name !== name && (its.role !== role || role === 'metric')),
+      other.series.every((its) => !isNamedAlike(its.name, name) && (its.role !== role || role === 'metric')),
   );
 
 /** How much a run tells where both have the same points: what a cause is looked for in, then digits, then that steps are told. */
