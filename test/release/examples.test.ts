@@ -60,10 +60,10 @@ it('the probe of Kubernetes fails once after an alert, and no more after a new s
   };
   const folder = newFolder();
   const here = (line: string): string => line.replaceAll('/runs', folder);
-  const sh = (line: string, env: Record<string, string> = {}): number =>
+  const sh = (line: string, env: Record<string, string> = {}): number | null =>
     runProcess('sh', ['-c', here(line)], { env: { PATH: '/usr/bin:/bin', ...env } }).code;
   const [training, watcher] = [spec.containers[0]!, spec.initContainers[0]!];
-  const probe = (): number => sh(training.livenessProbe.exec.command[2]!);
+  const probe = (): number | null => sh(training.livenessProbe.exec.command[2]!);
   const notify = /--notify 'cmd:([^']+)'/.exec(watcher.args[0]!)![1]!;
   const start = training.command[2]!.replace(/exec python.*/, 'true');
 
