@@ -20,7 +20,7 @@ export default command({
     '<%= config.bin %> <%= command.id %> capture --json',
   ],
   args: {
-    capture: Args.string({ required: true, description: 'a capture, or a folder that holds captures' }),
+    capture: Args.string({ required: true, description: 'a capture, a ledger, or a folder that holds some' }),
   },
   flags: {
     ...offlineFlag,

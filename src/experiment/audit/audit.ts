@@ -97,7 +97,7 @@ function betweenLinks(capture: Capture, links: readonly AuditLink[]): AuditLink[
 }
 
 /** The links in the order of the chain; what an earlier fault explains follows it. */
-function asAudit(links: readonly AuditLink[]): Audit {
+export function asAudit(links: readonly AuditLink[]): Audit {
   // What nothing known explains comes after what may have caused it.
   const isUnknown = ({ cause }: AuditLink): number => (cause === 'unknown' ? 1 : 0);
   const ordered = AUDIT_LINKS.flatMap((name) =>

@@ -5,7 +5,7 @@ import type { BatchTensor, Capture } from '../../../read/captures/read.ts';
 import { broken, cannotTell, holds } from '../link.ts';
 
 /** Equal batches in a row that are no chance: epochs of two batches repeat one at most once. */
-const IN_A_ROW = 3;
+export const IN_A_ROW = 3;
 /** Steps over which a column has to be constant. */
 const STEPS = 5;
 const LEAST_ROWS = 20;
