@@ -3,6 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { printedLines } from '../../src/read/logs/printed-lines.ts';
+import { Templates } from '../../src/read/logs/text/templates.ts';
+import { LineTokens, SLOT } from '../../src/read/logs/text/tokens.ts';
 import { random } from '../support/random.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -56,5 +58,33 @@ describe('lines that repeat', () => {
     expect(fast.finish()?.notes).toEqual(slow.finish()?.notes);
     // Most lines of a log differ in their numbers alone.
     expect(known).toBeGreaterThan(0);
+  });
+});
+
+describe('rows of one shape', () => {
+  it.each(texts)('$name', ({ text }) => {
+    const tokens = new LineTokens();
+    const templates = new Templates();
+    /** By what the tokens of a line are: the lines that have the same, and the numbers of each. */
+    const wanted = new Map<number, { readonly lines: number[]; readonly rows: number[][] }>();
+    for (const [k, bytes] of repeated(text, random(2)).entries()) {
+      templates.add(bytes, 0, bytes.length, k);
+      tokens.scan(bytes, 0, bytes.length);
+      if (tokens.over) continue;
+      const found = wanted.get(tokens.key) ?? { lines: [], rows: [] };
+      wanted.set(tokens.key, found);
+      found.lines.push(k);
+      const slots = Array.from({ length: tokens.count }, (_, slot) => slot);
+      found.rows.push(
+        slots.filter((slot) => tokens.kind[slot] !== SLOT.clock).map((slot) => tokens.value[slot]!),
+      );
+    }
+    const byLine = new Map([...wanted.values()].map((one) => [one.lines[0]!, one]));
+    for (const { line, values } of templates.all()) {
+      const { lines, rows } = byLine.get(line.finish().at(0)!)!;
+      expect([...line.finish()]).toEqual(lines);
+      const columns = values.flatMap((column) => (column === undefined ? [] : [[...column.finish()]]));
+      expect(columns).toEqual(columns.map((_, k) => rows.map((row) => row[k])));
+    }
   });
 });

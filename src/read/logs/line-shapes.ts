@@ -62,6 +62,8 @@ interface Shape<T> {
   readonly to: Int32Array;
   readonly form: Uint8Array;
   readonly width: Uint8Array;
+  /** Where the point of a number with a width is in it. */
+  readonly point: Uint8Array;
   /** Where in the values each number goes, -1 for none; and whether it has a minus. */
   readonly takes: Int16Array;
   readonly negative: Uint8Array;
@@ -94,6 +96,10 @@ function numberAt(bytes: Uint8Array, from: number, to: number): { end: number; f
 const isBound = (line: Uint8Array, from: number, to: number): boolean =>
   ((line[from - 1] === COLON || line[from - 1] === COMMA) && isDigit(line[from - 2])) ||
   ((line[to] === COLON || line[to] === COMMA) && isDigit(line[to + 1]));
+/** `2026-01-31`, `10/12`, `1.2.3`: digits that a mark joins to others. */
+const isJoined = (line: Uint8Array, from: number, to: number): boolean =>
+  (KIND[line[from - 1]!] === JOINT && isDigit(line[from - 2])) ||
+  (KIND[line[to]!] === JOINT && isDigit(line[to + 1]));
 
 /** All numbers of a line, and whether each is in a word. */
 function numbersIn(line: Uint8Array): { from: number; to: number; form: number; inWord: boolean }[] {
@@ -120,11 +126,16 @@ function numbersIn(line: Uint8Array): { from: number; to: number; form: number; 
  * The numbers of a line that are left open, those of a clock or of groups in their width, those in words only where they are
  * needed; `text` loses the digits of a clock that nobody needs.
  */
-function openNumbers(line: Uint8Array, text: Uint8Array, needed: ReadonlySet<number>): NumberAt[] {
+function openNumbers(
+  line: Uint8Array,
+  text: Uint8Array,
+  needed: ReadonlySet<number>,
+  isStrict = false,
+): NumberAt[] {
   return numbersIn(line).flatMap(({ from, to, form, inWord }): NumberAt[] => {
     const isNeeded = needed.has(from) || (needed.has(from - 1) && isSign(line[from - 1]));
     if (inWord && !isNeeded) return [];
-    const bound = isBound(line, from, to);
+    const bound = isBound(line, from, to) || (isStrict && (!isNeeded || isJoined(line, from, to)));
     if (isNeeded || !bound) return [{ from, to, form, width: bound ? to - from : 0 }];
     for (let k = from; k < to; k++) if (isDigit(line[k])) text[k] = 0;
     return [];
@@ -179,9 +190,13 @@ function readNumber(bytes: Buffer, from: number, to: number, form: number): numb
   return (form & POWER) === 0 ? (end === at ? end : -1) : end > at + 1 ? end : -1;
 }
 
+/** Whether the point of a decimal number is not where it should be. */
+const isElsewhere = (bytes: Buffer, from: number, form: number, point: number): boolean =>
+  (form & DECIMAL) !== 0 && bytes[from + point] !== DOT;
+
 /** Reads the open numbers of a line into values; whether the line is of the shape. */
 function isOf<T>(shape: Shape<T>, bytes: Buffer, start: number, to: number, values: Float64Array): boolean {
-  const { text, from, to: ends, form, width, takes, negative } = shape;
+  const { text, from, to: ends, form, width, point, takes, negative } = shape;
   const numbers = form.length;
   let at = start;
   for (let k = 0; ; k++) {
@@ -189,7 +204,11 @@ function isOf<T>(shape: Shape<T>, bytes: Buffer, start: number, to: number, valu
     if (next > to || !isText(bytes, at, text, from[k]!, ends[k]!)) return false;
     if (k === numbers) return next === to;
     at = readNumber(bytes, next, to, form[k]!);
-    if (at < 0 || (width[k] !== 0 && at - next !== width[k])) return false;
+    if (
+      at < 0 ||
+      (width[k] !== 0 && (at - next !== width[k] || isElsewhere(bytes, next, form[k]!, point[k]!)))
+    )
+      return false;
     const into = takes[k]!;
     if (into >= 0) values[into] = negative[k] === 1 ? -number[0]! : number[0]!;
   }
@@ -205,6 +224,8 @@ export class LineShapes<T> {
   private readonly alike = new Map<number, Shape<T>[]>();
   private looks = 0;
   private found = 0;
+  /** @param isStrict whether numbers that are not asked for keep their width: a date has its own */
+  constructor(private readonly isStrict = false) {}
   private learned = 0;
 
   /** What the line in [from, to) is: as one before that differs in its numbers alone; undefined where none is known. */
@@ -251,7 +272,7 @@ export class LineShapes<T> {
     this.learned++;
     const line = bytes.subarray(from, to);
     const text = Uint8Array.from(line);
-    const open = openNumbers(line, text, new Set(places));
+    const open = openNumbers(line, text, new Set(places), this.isStrict);
     const words = places.flatMap((place, takes) =>
       open.some((one) => one.from === place || (one.from === place + 1 && isSign(line[place])))
         ? []
@@ -266,6 +287,7 @@ export class LineShapes<T> {
       to: Int32Array.from([...open.map((one) => one.from), line.length]),
       form: Uint8Array.from(open, ({ form }) => form),
       width: Uint8Array.from(open, ({ width }) => width),
+      point: Uint8Array.from(open, ({ from: at }) => Math.max(0, line.subarray(at).indexOf(DOT))),
       takes: Int16Array.from(open, ({ from: at }) =>
         places.findIndex((place) => place === at || (place === at - 1 && isSign(line[place]))),
       ),

@@ -2,7 +2,7 @@
  * Where on the axis of training the rows of printed lines lie: the counter that they print, a batch counter that starts
  * again in every epoch joined with the epoch, what was announced in a line before, or the row where nothing is printed.
  */
-import { readerOf } from '../../model/column.ts';
+import { arrayOf, copyOf, readerOf } from '../../model/column.ts';
 import { counted, formatCount } from '../../model/format-number.ts';
 import type { StepUnit } from '../../model/run.ts';
 import type { LoggedSeries } from './format.ts';
@@ -45,10 +45,12 @@ type Cells = Float64Array;
 
 /** A column of a table as one cell a row, NaN where there is none. */
 function dense({ table }: Skeleton, column: number): Cells {
-  const cells = new Float64Array(table.rows()).fill(Number.NaN);
   const from = table.columns[column]!;
-  const [value, row] = [readerOf(from.value.finish()), from.row && readerOf(from.row.finish())];
-  for (let k = 0; k < from.count; k++) cells[row === undefined ? k : row(k)] = value(k);
+  const value = copyOf(from.value.finish());
+  if (from.row === undefined && value.length === table.rows()) return value;
+  const cells = new Float64Array(table.rows()).fill(Number.NaN);
+  const row = from.row && arrayOf(from.row.finish());
+  for (let k = 0; k < value.length; k++) cells[row === undefined ? k : row[k]!] = value[k]!;
   return cells;
 }
 
@@ -58,6 +60,9 @@ function gather(
   of: (member: Skeleton) => { column: number } | undefined,
   sorted: Uint32Array | undefined,
 ): Cells {
+  const [only] = members as [Skeleton];
+  const single = members.length === 1 ? of(only) : undefined;
+  if (single !== undefined) return dense(only, single.column);
   const rows = members.reduce((sum, { table }) => sum + table.rows(), 0);
   const all = new Float64Array(rows).fill(Number.NaN);
   let at = 0;
@@ -66,7 +71,10 @@ function gather(
     if (found !== undefined) all.set(dense(member, found.column), at);
     at += member.table.rows();
   }
-  return sorted === undefined ? all : all.map((_, k) => all[sorted[k]!]!);
+  if (sorted === undefined) return all;
+  const inOrder = new Float64Array(rows);
+  for (let k = 0; k < rows; k++) inOrder[k] = all[sorted[k]!]!;
+  return inOrder;
 }
 
 /** The counter of a skeleton that says most of where training is. */
@@ -525,8 +533,10 @@ function hasCell(
     const slot = slots.find((one) => one.use === 'value' && one.name === name);
     if (slot !== undefined) {
       const column = table.columns[slot.column]!;
-      const row = column.row && readerOf(column.row.finish());
-      for (let k = 0; k < column.count; k++) has[at + (row === undefined ? k : row(k))] = 1;
+      const count = column.count;
+      const row = column.row && arrayOf(column.row.finish());
+      if (row === undefined) has.fill(1, at, at + count);
+      else for (let k = 0; k < count; k++) has[at + row[k]!] = 1;
     }
     at += table.rows();
   }

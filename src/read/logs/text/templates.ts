@@ -5,6 +5,7 @@
 
 import { ColumnBuilder } from '../../../model/column.ts';
 import { nothingWaits, type Waiting } from '../../bytes/lines.ts';
+import { LineShapes } from '../line-shapes.ts';
 import { LineTokens, SLOT } from './tokens.ts';
 
 /** Tables that are kept; text of other kinds makes a new one in every line. */
@@ -36,6 +37,8 @@ export interface Template {
   readonly waits: Waiting;
 }
 
+const COMMA_OR_OCTAL = /\d,\d|#\d/;
+
 /** Collects the lines of a text by their shape. */
 export class Templates {
   /** Lines so far, blank ones left out. */
@@ -45,6 +48,8 @@ export class Templates {
 
   private readonly tokens = new LineTokens();
   private readonly byKey = new Map<number, Template>();
+  /** Lines that differ from one before in their numbers alone: the table, and the slots of the numbers that were asked for. */
+  private readonly known = new LineShapes<{ readonly template: Template; readonly slots: Uint8Array }>(true);
   private shapes = 0;
   private header = '';
   private lastKey = 0;
@@ -64,6 +69,8 @@ export class Templates {
   add(bytes: Buffer, from: number, to: number, line: number): Waiting | undefined {
     const { tokens } = this;
     this.lines++;
+    const known = this.known.find(bytes, from, to);
+    if (known !== undefined) return this.addAgain(known, line);
     tokens.scan(bytes, from, to);
     if (tokens.over) return undefined;
     let template = tokens.key === this.lastKey ? this.last : this.byKey.get(tokens.key);
@@ -82,7 +89,33 @@ export class Templates {
       values[k]?.push(tokens.value[k]!);
       if (tokens.kind[k] === SLOT.missing) this.miss(template, k, row);
     }
+    this.learn(bytes, from, to, template);
     return template.waits;
+  }
+
+  private addAgain(
+    { template, slots }: { readonly template: Template; readonly slots: Uint8Array },
+    line: number,
+  ): Waiting {
+    template.order.push(this.lines);
+    template.line.push(line);
+    for (let k = 0; k < slots.length; k++) template.values[slots[k]!]!.push(this.known.values[k]!);
+    return template.waits;
+  }
+
+  /** Remembers the line that was scanned, where each of its slots is a number. */
+  private learn(bytes: Buffer, from: number, to: number, template: Template): void {
+    const { tokens } = this;
+    if (tokens.count === 0 || tokens.kind.subarray(0, tokens.count).includes(SLOT.missing)) return;
+    const slots: number[] = [];
+    for (let k = 0; k < tokens.count; k++) if (tokens.kind[k] !== SLOT.clock) slots.push(k);
+    const textOf = (a: number, b: number): string => bytes.toString('latin1', from + a, from + b);
+    // `1,234` and `12k` are more than their first digits; `#011` is a tab.
+    if (COMMA_OR_OCTAL.test(textOf(0, to - from))) return;
+    if (slots.some((k) => /[kKMGB]/.test(textOf(tokens.from[k]!, tokens.to[k]!)))) return;
+    const places = slots.map((k) => tokens.from[k]!);
+    const numbers = slots.map((k) => tokens.value[k]!);
+    this.known.learn(bytes, from, to, places, numbers, { template, slots: Uint8Array.from(slots) });
   }
 
   private miss({ missing }: Template, slot: number, row: number): void {
@@ -127,5 +160,6 @@ export class Templates {
     }
     this.lastKey = 0;
     this.last = undefined;
+    this.known.clear();
   }
 }
