@@ -42,36 +42,38 @@ describe('logs read by their words', () => {
 
 /** Spellings of what is not a number, and what each of them is. */
 const SAID: readonly [string, 'missing' | 'refused'][] = [
-  ['-', 'missing'], ['--', 'missing'], ['null', 'missing'], ['None', 'missing'], ['N/A', 'missing'],
+  ['', 'missing'], ['-', 'missing'], ['--', 'missing'], ['null', 'missing'], ['None', 'missing'], ['N/A', 'missing'],
   ['overflow', 'refused'], ['***', 'refused'], ['???', 'refused'], ['$0.4', 'refused'], ['<unk>', 'refused'],
   ['812/s', 'refused'], ['0.5abc', 'refused'], ['0.5.5', 'refused'], ['0x12', 'refused'],
 ]; // biome-ignore format: a table
 
+/** A line that has no counter and ends where its loss should follow may be a heading. */
+const WITHOUT_COUNTER = ['fuxictr-bars'];
+const saidIn = (name: string): typeof SAID =>
+  SAID.filter(([said]) => said !== '' || !WITHOUT_COUNTER.includes(name));
+
 describe('a loss that is not a number', () => {
-  it.each(readdirSync(folder).flatMap((name) => SAID.map(([said, what]) => [name, said, what] as const)))(
-    'in %s: %j is %s, and its line is accounted for',
-    async (name, said, what) => {
-      const text = readFileSync(join(folder, name, 'input.log'), 'utf8');
-      const { series, nan } = JSON.parse(
-        readFileSync(join(folder, name, 'expected.json'), 'utf8'),
-      ) as Expected;
-      const [key, { values }] = Object.entries(series)[0]!;
-      const cell = nan.with.replace(/nan/i, said);
-      const log = await finishLog(await readRawStream(once(text.replace(nan.replace, cell)), 'input.log'), {
-        sidecars: false,
-      });
-      const loss = log.runs[0]!.series.find((one) => one.name === key)!;
-      expect({ points: loss.value.length, [what]: loss[what] }).toEqual({
-        points: values.length - 1,
-        [what]: 1,
-      });
-      const refused = log.account.lost.filter(({ reason }) => reason === 'refused-value');
-      expect({ refused: refused.length, lost: log.lost }).toEqual(
-        what === 'refused' ? { refused: 1, lost: 1 } : { refused: 0, lost: 0 },
-      );
-      expect(log.errors.map(({ id }) => id)).toEqual(what === 'refused' ? ['log-cells-bad'] : []);
-    },
-  );
+  it.each(
+    readdirSync(folder).flatMap((name) => saidIn(name).map(([said, what]) => [name, said, what] as const)),
+  )('in %s: %j is %s, and its line is accounted for', async (name, said, what) => {
+    const text = readFileSync(join(folder, name, 'input.log'), 'utf8');
+    const { series, nan } = JSON.parse(readFileSync(join(folder, name, 'expected.json'), 'utf8')) as Expected;
+    const [key, { values }] = Object.entries(series)[0]!;
+    const cell = nan.with.replace(/nan/i, said);
+    const log = await finishLog(await readRawStream(once(text.replace(nan.replace, cell)), 'input.log'), {
+      sidecars: false,
+    });
+    const loss = log.runs[0]!.series.find((one) => one.name === key)!;
+    expect({ points: loss.value.length, [what]: loss[what] }).toEqual({
+      points: values.length - 1,
+      [what]: 1,
+    });
+    const refused = log.account.lost.filter(({ reason }) => reason === 'refused-value');
+    expect({ refused: refused.length, lost: log.lost }).toEqual(
+      what === 'refused' ? { refused: 1, lost: 1 } : { refused: 0, lost: 0 },
+    );
+    expect(log.errors.map(({ id }) => id)).toEqual(what === 'refused' ? ['log-cells-bad'] : []);
+  });
 });
 
 it.each(readdirSync(folder))('in %s a remark behind a loss leaves it a number', async (name) => {
@@ -85,4 +87,14 @@ it.each(readdirSync(folder))('in %s a remark behind a loss leaves it a number', 
   const loss = log.runs[0]!.series.find((one) => one.name === key)!;
   expect([...loss.value]).toEqual(values.toSpliced(nan.index, 1, 0.25));
   expect(log).toMatchObject({ errors: [], lost: 0 });
+});
+
+it('a heading that names the counter of a line with a loss is no empty cell', async () => {
+  const lines = Array.from(
+    { length: 12 },
+    (_, k) => `Train loss @epoch ${k}:\nsome words\nTrain loss @epoch ${k}: ${(2 / (k + 1)).toFixed(4)}\n`,
+  );
+  const log = await finishLog(await readRawStream(once(lines.join('')), 'input.log'), { sidecars: false });
+  const loss = log.runs[0]!.series.find(({ role }) => role === 'loss')!;
+  expect({ points: loss.value.length, missing: loss.missing }).toEqual({ points: 12, missing: 0 });
 });

@@ -26,18 +26,25 @@ interface Place {
   readonly base: Template;
   readonly gaps: readonly string[];
   readonly at: number;
+  /** The slot before it that counts; undefined where the line has none. */
+  readonly counter: number | undefined;
 }
+
+const COUNTERS: readonly string[] = ['step', 'epoch', 'batch'];
 
 function placeOf({ template, named }: Described, loss: string): Place | undefined {
   const at = named.find(({ name, use }) => use === 'value' && name === loss)?.slot;
   if (at === undefined) return undefined;
   const gaps = gapsOf(template);
   // Between numbers that only blanks separate a word may be anything.
-  return gaps[at]!.trim() === '' ? undefined : { base: template, gaps, at };
+  if (gaps[at]!.trim() === '') return undefined;
+  const counter = named.findLast(({ use, slot }) => slot < at && COUNTERS.includes(use))?.slot;
+  return { base: template, gaps, at, counter };
 }
 
 /** What a line has in the place of the loss; undefined where the rest of it is not that of the log. */
-function cellOf({ base, gaps, at }: Place, other: Template): string | undefined {
+function cellOf(place: Place, other: Template): string | undefined {
+  const { base, gaps, at } = place;
   const behind = base.kind.length - at - 1;
   const count = other.kind.length;
   if (count < at + behind) return undefined;
@@ -53,8 +60,18 @@ function cellOf({ base, gaps, at }: Place, other: Template): string | undefined 
   const tail = gaps[at + 1]!.trimStart();
   if (!text.startsWith(head) || !text.slice(head.length).endsWith(tail)) return undefined;
   const cell = text.slice(head.length, text.length - tail.length).trim();
-  // Where nothing follows the place of the loss, a line that ends there is a heading as well.
-  return cell.length > LONGEST_CELL || (cell === '' && tail === '') ? undefined : cell;
+  if (cell.length > LONGEST_CELL) return undefined;
+  return cell === '' && tail === '' && !isOfItsOwn(place, other) ? undefined : cell;
+}
+
+/**
+ * Whether lines that end where the loss should follow count as the lines of the log do, and have numbers that no line with a loss
+ * has: `Train loss @epoch 3:`. Any other line that ends there may be a heading.
+ */
+function isOfItsOwn({ base, counter }: Place, other: Template): boolean {
+  if (counter === undefined) return false;
+  const told = new Set(base.values[counter]?.finish());
+  return other.values[counter]?.finish().every((one) => !told.has(one)) === true;
 }
 
 /**
