@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { cli } from '../support/cli.ts';
 import { random } from '../support/random.ts';
 import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
 
 const scratch = scratchFolders('same-as');
 
@@ -31,6 +32,23 @@ test('equal runs pass, runs that part fail with the step', async () => {
   expect([same.code, same.out]).toEqual([0, expect.stringContaining('pass  same-as(before.jsonl)')]);
   const apart = await gate({ 'before.jsonl': log(1), 'after.jsonl': log(1.4) }, 'after.jsonl', ...ALONE);
   expect([apart.code, apart.out]).toEqual([1, expect.stringMatching(/FAIL {2}same-as.*200/)]);
+});
+
+test('of ledgers it is what compare says, from every link', async () => {
+  const ledgers = join(projectRoot, 'fixtures', 'ledgers');
+  const against = async (name: string) => {
+    const rule = ['--no-config', '--rule', `same-as(${join(ledgers, 'base')})`, '--settle', '0'];
+    const { code, out } = await cli(['gate', join(ledgers, name), ...rule]);
+    const compared = await cli(['compare', join(ledgers, 'base'), join(ledgers, name), '--json']);
+    const { statement } = JSON.parse(compared.out).comparison;
+    expect([name, compared.code]).toEqual([name, code]);
+    expect(out.replaceAll(/\s+/g, ' ')).toContain(statement);
+    return code;
+  };
+  expect(await against('again')).toBe(0);
+  // No loss shows it: a hundredth of one gradient.
+  expect(await against('gradient')).toBe(1);
+  expect(await against('batch')).toBe(1);
 });
 
 test('the path is relative to the config; a run that is not there is an error', async () => {

@@ -47,16 +47,16 @@ class LedgerSteps:
     """The steps of one training as its ledger takes them: `before`, then `take`, then `after` once weights have moved.
 
     ledger        where they go
-    weights       sketches and checksums of all weights as they are now
-    state         those of the optimizer's state; None where it cannot be seen now
+    weights       sketches and checksums of all weights as they are now, see `Summaries.of`
+    state         those of the optimizer's state, see `Summaries.of_state`; None where it cannot be seen now
     hears_updates whether `after` is called for every update: a step without it is one that the optimizer did not take
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        weights: Callable[[], Summary],
-        state: Callable[[], Summary | None],
+        weights: Callable[[Summary | None], Summary],
+        state: Callable[[Summary | None], Summary | None],
         hears_updates: bool,
     ) -> None:
         self.own = ledger
@@ -118,8 +118,9 @@ class LedgerSteps:
         guarded(self.own, self.own.close)
 
     def _moment(self, suffix: str) -> dict[str, Summary]:
-        found = {f"weights{suffix}": self._weights()}
-        state = self._state()
+        known = self._taken or {}
+        found = {f"weights{suffix}": self._weights(known.get("weightsAfter"))}
+        state = self._state(known.get("stateAfter"))
         return found if state is None else {**found, f"state{suffix}": state}
 
 
@@ -225,12 +226,12 @@ class ArrayLedger:
         # A view that is held keeps the framework from using its memory again, as donation does.
         self._weights, self._state = {}, dict
 
-    def _summarised(self) -> Summary:
-        return self._summaries.of(self._weights)
+    def _summarised(self, known: Summary | None) -> Summary:
+        return self._summaries.of(self._weights, known)
 
-    def _summarised_state(self) -> Summary | None:
+    def _summarised_state(self, known: Summary | None) -> Summary | None:
         state = self._state()
-        return None if state is None else self._summaries.of_state(state, self._shapes)
+        return None if state is None else self._summaries.of_state(state, self._shapes, known)
 
 
 class Summaries:
@@ -243,35 +244,45 @@ class Summaries:
         """Keeps them for a model of so many parameters, unless those are too many."""
         self._codes = {} if parameters <= CODES_UP_TO else None
 
-    def of(self, arrays: Tensors) -> Summary:
-        """One role of all tensors; zeros where there is none."""
+    def of(self, arrays: Tensors, known: Summary | None = None) -> Summary:
+        """One role of all tensors; zeros where there is none. `known` is a summary of the same tensors from before: where the
+        checksum is still the same, so is the sketch."""
         found = Summary(np.zeros((len(arrays), 64)), np.zeros(len(arrays), np.uint64))
         for row, (name, array) in enumerate(arrays.items()):
             if array is not None:
-                found.sketches[row], found.checksums[row] = self.one(name, array)
+                found.checksums[row] = self.checksum_of(array)
+                if known is not None and known.checksums[row] == found.checksums[row]:
+                    found.sketches[row] = known.sketches[row]
+                else:
+                    found.sketches[row] = self.sketch_of(name, array)
         return found
 
-    def of_state(self, states: States, shapes: Mapping[str, Sequence[int]]) -> Summary:
+    def of_state(self, states: States, shapes: Mapping[str, Sequence[int]], known: Summary | None = None) -> Summary:
         """The state of each tensor: the sum over its slots, each under a name of its own; what has another shape than the
-        tensor, such as a counter, is in the checksum only."""
+        tensor, such as a counter, is in the checksum only. `known` as in `of`."""
         found = Summary(np.zeros((len(shapes), 64)), np.zeros(len(shapes), np.uint64))
         for row, (name, shape) in enumerate(shapes.items()):
-            total = 0
-            for slot, array in states.get(name, {}).items():
-                sums, own = self.one(f"{name}/{slot}", array, np.shape(array) == tuple(shape))
-                found.sketches[row] += sums
-                total += own * (2 * seed_of(slot) + 1)
+            slots = states.get(name, {})
+            total = sum(self.checksum_of(array) * (2 * seed_of(slot) + 1) for slot, array in slots.items())
             found.checksums[row] = total & _MASK
+            if known is not None and known.checksums[row] == found.checksums[row]:
+                found.sketches[row] = known.sketches[row]
+                continue
+            for slot, array in slots.items():
+                if np.shape(array) == tuple(shape):
+                    found.sketches[row] += self.sketch_of(f"{name}/{slot}", array)
         return found
 
-    def one(self, name: str, array: np.ndarray, in_sketch: bool = True) -> tuple[Any, int]:
-        """Sketch and checksum of one array; bfloat16 and other types that numpy lacks by their words."""
+    def sketch_of(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Sketch of one array under a name."""
         array = np.asarray(array)
-        words = array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
-        if not in_sketch:
-            return 0.0, checksum(words)
         values = array.astype(np.float32) if array.dtype.kind == "V" else array
-        return sketch(values, name, 0, self.codes_of(name, values)), checksum(words)
+        return sketch(values, name, 0, self.codes_of(name, values))
+
+    def checksum_of(self, array: np.ndarray) -> int:
+        """Checksum of one array; bfloat16 and other types that numpy lacks by their words."""
+        array = np.asarray(array)
+        return checksum(array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array)
 
     def codes_of(self, name: str, array: np.ndarray) -> np.ndarray | None:
         """Hash codes of a tensor, kept; None where they are not."""

@@ -15,7 +15,7 @@ import torch
 from ..captures import flatten
 from ..ledger import Ledger, Summary, guarded, hash_of, settings_now
 from ..ledger_steps import LedgerSteps, Summaries, changed, ledger_of, number_of
-from ..sketch import checksum_on_device, seed_of, sketch_on_device
+from ..sketch import checksum_on_device, sketch_on_device
 from . import words as names
 
 #: Steps from one look for added parameters to the next.
@@ -40,7 +40,7 @@ class TorchLedger:
         self.own = ledger
         self._model, self._optimizers = weakref.ref(model), list(optimizers)
         self._tensors: dict[str, torch.nn.Parameter] = {}
-        self._summaries = Summaries()
+        self._summaries = _Summaries()
         self._options: dict[str, Any] = {}
         #: Groups and `requires_grad` as they were at the last step: options are put into words only where one changed.
         self._seen: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ class TorchLedger:
         self._until_look = 0
         #: Whether it is heard when an optimizer has stepped: torch 1 has no such hook.
         hooked = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self._optimizers)
-        self._steps = LedgerSteps(ledger, lambda: self._of(self._weights()), self._state, hooked)
+        self._steps = LedgerSteps(ledger, lambda known: self._of(self._weights(), known), self._state, hooked)
         for optimizer in self._optimizers if hooked else ():
             optimizer.register_step_post_hook(_after(weakref.ref(self)))
 
@@ -90,7 +90,7 @@ class TorchLedger:
             "weightNorm": number_of(norms[1]),
         }
         gradients = {name: p.grad for name, p in self._tensors.items()}
-        self._steps.take(step, value, lambda: self._of(gradients, 1 / scale), entry, batch_id)
+        self._steps.take(step, value, lambda: self._of(gradients, None, 1 / scale), entry, batch_id)
 
     def _scale(self, scaler: Any) -> float:
         """What gradients are multiplied by."""
@@ -177,47 +177,46 @@ class TorchLedger:
     def _weights(self) -> dict[str, torch.Tensor | None]:
         return {name: p.detach() for name, p in self._tensors.items()}
 
-    def _state(self) -> Summary:
-        """The state of each tensor: the sum over its slots, each under a name of its own; counters in the checksum only."""
-        sketches = np.zeros((len(self._tensors), 64))
-        checksums = np.zeros(len(self._tensors), np.uint64)
-        for row, (name, parameter) in enumerate(self._tensors.items()):
-            total = 0
-            for optimizer in self._optimizers:
-                for slot, value in optimizer.state.get(parameter, {}).items():
-                    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(_number(value))
-                    of_slot = self._one(f"{name}/{slot}", tensor, tensor.shape == parameter.shape)
-                    sketches[row] += of_slot[0]
-                    total += of_slot[1] * (2 * seed_of(slot) + 1)
-            checksums[row] = total & _MASK
-        return Summary(sketches, checksums)
+    def _state(self, known: Summary | None) -> Summary:
+        """The state of each tensor, see `Summaries.of_state`."""
+        states = {
+            name: {
+                slot: value if isinstance(value, torch.Tensor) else torch.as_tensor(_number(value))
+                for optimizer in self._optimizers
+                for slot, value in optimizer.state.get(parameter, {}).items()
+            }
+            for name, parameter in self._tensors.items()
+        }
+        shapes = {name: tuple(parameter.shape) for name, parameter in self._tensors.items()}
+        return self._summaries.of_state(states, shapes, known)
 
-    def _of(self, tensors: Mapping[str, torch.Tensor | None], factor: float = 1.0) -> Summary:
+    def _of(
+        self, tensors: Mapping[str, torch.Tensor | None], known: Summary | None = None, factor: float = 1.0
+    ) -> Summary:
         """Sketches and checksums of all tensors; zeros where there is none."""
-        sketches, checksums = np.zeros((len(tensors), 64)), np.zeros(len(tensors), np.uint64)
-        waiting = []
-        for row, (name, tensor) in enumerate(tensors.items()):
-            if tensor is None:
-                continue
-            tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
-            if tensor.device.type == "cpu":
-                sketches[row], checksums[row] = self._one(name, tensor)
-            else:
-                waiting.append((row, sketch_on_device(tensor, name), checksum_on_device(tensor)))
+        dense = {n: t.to_dense() if t is not None and t.layout != torch.strided else t for n, t in tensors.items()}
+        waiting = [(row, name, t) for row, (name, t) in enumerate(dense.items()) if t is not None and not t.is_cpu]
+        found = self._summaries.of({n: t if t is not None and t.is_cpu else None for n, t in dense.items()}, known)
         if waiting:
             rows = [row for row, _, _ in waiting]
-            sketches[rows] = torch.stack([sums for _, sums, _ in waiting]).cpu().numpy()
-            checksums[rows] = torch.stack([total for _, _, total in waiting]).cpu().numpy().view(np.uint64)
-        return Summary(sketches * factor if factor != 1 else sketches, checksums)
+            sums = [(sketch_on_device(t, name), checksum_on_device(t)) for _, name, t in waiting]
+            found.sketches[rows] = torch.stack([own for own, _ in sums]).cpu().numpy()
+            found.checksums[rows] = torch.stack([total for _, total in sums]).cpu().numpy().view(np.uint64)
+        return Summary(found.sketches * factor, found.checksums) if factor != 1 else found
 
-    def _one(self, name: str, tensor: torch.Tensor, in_sketch: bool = True) -> tuple[Any, int]:
-        if tensor.device.type != "cpu":
-            sums = sketch_on_device(tensor, name).cpu().numpy() if in_sketch else 0.0
-            return sums, int(checksum_on_device(tensor)) & _MASK
-        if tensor.dtype != torch.bfloat16:
-            return self._summaries.one(name, tensor.numpy(), in_sketch)
-        sums = self._summaries.one(name, tensor.float().numpy())[0] if in_sketch else 0.0
-        return sums, self._summaries.one(name, tensor.view(torch.int16).numpy(), False)[1]
+
+class _Summaries(Summaries):
+    """Of torch's tensors: those of another device are summed up there."""
+
+    def sketch_of(self, name: str, array: Any) -> np.ndarray:
+        if not array.is_cpu:
+            return np.asarray(sketch_on_device(array, name).cpu())
+        return super().sketch_of(name, (array.float() if array.dtype == torch.bfloat16 else array).numpy())
+
+    def checksum_of(self, array: Any) -> int:
+        if not array.is_cpu:
+            return int(checksum_on_device(array)) & _MASK
+        return super().checksum_of((array.view(torch.int16) if array.dtype == torch.bfloat16 else array).numpy())
 
 
 def _after(reference: weakref.ref[TorchLedger]) -> Any:
@@ -242,9 +241,29 @@ def _same(group: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 
 def _norm(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
     """Norm of all tensors together; on a device it is not waited for."""
+    total = 0.0
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if not tensor.is_cpu or tensor.dtype is not torch.float32 or tensor.layout is not torch.strided:
+            return _norm_by_torch(tensors)
+        flat = tensor.detach()
+        if flat.numel() > ONE_THREAD_UP_TO:
+            flat = flat.reshape(-1)
+            squares = float(torch.dot(flat, flat))
+        else:
+            # numpy's call is the faster one for a small tensor; for a large one it would wake threads of its own.
+            array = flat.numpy().reshape(-1)
+            squares = float(array.dot(array))
+        if not math.isfinite(squares):  # squares above 1e38 overflow where the norm does not
+            squares = float(flat.double().square().sum())
+        total += squares
+    return math.sqrt(total)
+
+
+def _norm_by_torch(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
+    """The same for tensors of any type, layout and device."""
     there = [t for t in tensors if t is not None and t.numel()]
-    if all(map(_is_plain, there)):
-        return math.sqrt(sum(map(_squares, there)))
     if not there:
         return 0.0
     there = [t.coalesce().values() if t.is_sparse else t.detach() for t in there]
@@ -253,25 +272,6 @@ def _norm(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
     first = there[0].device
     kind = torch.float32 if first.type == "mps" else torch.float64
     return torch.linalg.vector_norm(torch.stack([one.to(first, kind) for one in each]))
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    strided = tensor.layout == torch.strided and tensor.is_contiguous()
-    return bool(strided and tensor.device.type == "cpu" and tensor.dtype == torch.float32)
-
-
-def _squares(tensor: torch.Tensor) -> float:
-    """Sum of squares of a float32 tensor in main memory. numpy's call is faster for a small one; for a large one it would
-    wake threads of its own."""
-    flat = tensor.detach().view(-1)
-    if flat.numel() > ONE_THREAD_UP_TO:
-        squares = float(torch.dot(flat, flat))
-    else:
-        array = flat.numpy()
-        squares = float(np.dot(array, array))
-    if not math.isfinite(squares):  # squares above 1e38 overflow where the norm does not
-        squares = float(flat.double().square().sum())
-    return squares
 
 
 def _random_hash(state: Mapping[str, Any]) -> str:
