@@ -9,7 +9,7 @@ import { type Chain, type Comparison, declaredCourse, followChain } from './chai
 import { type DeclaredClip, declaredClip } from './declared.ts';
 import { changedEntries, fewEntriesOf, indexOf } from './entries.ts';
 import { explain } from './explain.ts';
-import { broken, cannotTell, holds, notApplicable } from './link.ts';
+import { broken, cannotTell, holds, named, notApplicable } from './link.ts';
 import { LINK_OF_CAUSE } from './link-of-cause.ts';
 import { writtenBetween } from './links/between.ts';
 import { type Survey, withoutOutside } from './survey.ts';
@@ -174,6 +174,20 @@ async function brokenChain(
   const parameter = { tensor: name, index: first.worst === null ? null : indexOf(first.worst.place, shape) };
   if (leading === undefined) {
     if (missing !== null) return [missing];
+    if (leftNoTrace(chain, missed))
+      return [
+        broken(linkOfWrite(capture, first), {
+          ...common,
+          ...parameter,
+          step: steps[first.from]!.step,
+          cause: 'weights-replaced',
+          confidence: 'likely',
+          residual: null,
+          statement: `something wrote to the weights ${stretch}: those of ${named(missed.map(({ tensor }) => manifest.parameters[tensor]!.name))} are not what the declared step gives, and from step ${steps[first.to]!.step} on they are, with the optimizer's state as it was`,
+          fix: `find what writes to the weights ${stretch} beside optimizer.step(): load_state_dict(), a callback, a constraint, an average of weights`,
+        }),
+        ...rest(setup, capture, survey),
+      ];
     return [
       broken('optimizer', {
         ...common,
@@ -223,6 +237,19 @@ async function brokenChain(
 }
 
 const worstOf = ({ worst }: Comparison): number => worst?.ratio ?? 0;
+
+/**
+ * Whether weights were off in one stretch alone, and the state that the optimizer keeps of the gradients explains all later ones: what
+ * happened touched the weights and not the state.
+ */
+function leftNoTrace({ comparisons, traces }: Chain, missed: readonly Comparison[]): boolean {
+  const ends = new Set(missed.map(({ to }) => to));
+  const [to] = ends;
+  const tensors = new Set(missed.map(({ tensor }) => tensor));
+  const later = comparisons.filter((one) => one.from >= to! && tensors.has(one.tensor));
+  const keeps = missed.every(({ tensor }) => Object.keys(traces[tensor]!.slots).length > 0);
+  return ends.size === 1 && keeps && later.length >= tensors.size;
+}
 
 /** The links of the chain that the cause leaves whole. */
 function rest(setup: Setup, capture: Capture, survey: Survey): AuditLink[] {

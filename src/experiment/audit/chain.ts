@@ -1,7 +1,7 @@
 /** The declared chain, entry by entry: recorded gradients, clipped and stepped as declared, against the recorded weights. */
 import type { Capture, RecordedGradient } from '../../read/captures/read.ts';
 import type { RecordedSetup } from '../replay/from-capture.ts';
-import { clipFactor, type DeclaredClip, decayAt } from './declared.ts';
+import { clipFactor, type DeclaredClip, decayAt, optionsOfSteps } from './declared.ts';
 import { unitOf } from './rounding.ts';
 import {
   beginTrace,
@@ -97,6 +97,7 @@ export async function followChain(
       const trace = wholeTrace(capture, setup, k, {
         w: initial.parameters[k]! as Float64Array,
         stored: initial.slots[k]! as ReadonlyMap<string, Float64Array>,
+        sparse: survey.samples[k]!.sparse,
       });
       traces[k] = sampledTrace(trace, survey, k);
       return beginTrace(trace);
@@ -154,10 +155,18 @@ function batchesOf(sizes: readonly number[]): number[][] {
 }
 
 function wholeTrace(
-  { manifest, dtypes }: Capture,
+  { manifest, dtypes, steps }: Capture,
   { optimizers }: RecordedSetup,
   k: number,
-  { w, stored }: { readonly w: Float64Array; readonly stored: ReadonlyMap<string, Float64Array> },
+  {
+    w,
+    stored,
+    sparse,
+  }: {
+    readonly w: Float64Array;
+    readonly stored: ReadonlyMap<string, Float64Array>;
+    readonly sparse: boolean;
+  },
 ): Trace {
   const { name, group } = manifest.parameters[k]!;
   const choice = optimizers[group]!;
@@ -172,11 +181,13 @@ function wholeTrace(
     tensor: k,
     group,
     choice,
+    options: optionsOfSteps(choice, steps, group),
     entries: null,
     w,
     slots,
     stepsTaken: stored.get('step')?.[0] ?? (begins ? 0 : manifest.steps[0]!.step),
     unit: unitOf(dtypes.get(name)),
+    addsInTurn: sparse && slots.momentum !== undefined && manifest.framework.startsWith('pytorch'),
     narrowPowers: !manifest.framework.startsWith('pytorch'),
     gradients: [],
     snapshots: new Map(),

@@ -1,5 +1,6 @@
 /** What a capture declares of a step: clipping, optimizer options, rates. The chain is checked against it. */
 import type { CaptureManifest, ManifestStep } from '../../read/captures/manifest.ts';
+import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
 import type { RuleChoice, RulePart } from '../../step/rules/choice.ts';
 import type { ModelRule, SeenTensor, TensorRule } from '../../step/rules/rule.ts';
 
@@ -73,6 +74,27 @@ const NO_TENSOR: SeenTensor = {
   epsilon: 0,
   stepsTaken: 0,
 };
+
+/**
+ * Options of an optimizer at each step, as recorded: schedules change momentum and betas too. A step names what changed.
+ *
+ * @returns by step; of a group whose options never change the same object throughout
+ */
+export function optionsOfSteps(
+  choice: OptimizerChoice,
+  steps: readonly Pick<ManifestStep, 'record'>[],
+  group: number,
+): readonly OptimizerChoice['options'][] {
+  const names = choice.optimizer.options.flatMap(({ name, type }) => (type === 'number' ? [name] : []));
+  let { options } = choice;
+  return steps.map(({ record }) => {
+    const now = record.options?.get(group);
+    const changed = names.filter((name) => typeof now?.[name] === 'number' && now[name] !== options[name]);
+    if (changed.length > 0)
+      options = { ...options, ...Object.fromEntries(changed.map((name) => [name, now![name] as number])) };
+    return options;
+  });
+}
 
 /** Weight decay of a group at a step: as recorded last up to it (a step names what changed), else that of the manifest. */
 export function decayAt(

@@ -14,6 +14,8 @@ export interface Trace {
   readonly tensor: number;
   readonly group: number;
   readonly choice: OptimizerChoice;
+  /** Of each step, where a schedule changes them. */
+  readonly options: readonly OptimizerChoice['options'][];
   /** Row-major places of the entries in the tensor; null where all are there. */
   readonly entries: Int32Array | null;
   /** Before the first step. */
@@ -22,6 +24,8 @@ export interface Trace {
   readonly stepsTaken: number;
   /** Units in the last place of the stored type: 2^-23 for float32. */
   readonly unit: number;
+  /** PyTorch's momentum of sparse gradients keeps those of all steps side by side and adds them to the weights one after the other. */
+  readonly addsInTurn: boolean;
   /** Whether the framework computes βᵗ of a bias correction in float32. PyTorch does it in float64. */
   readonly narrowPowers: boolean;
   /** Of each step; null where the tensor has no gradient. */
@@ -83,7 +87,8 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
   const { trace, w } = state;
   const gradient = trace.gradients[step];
   if (gradient == null) return;
-  const { optimizer, options } = trace.choice;
+  const { optimizer } = trace.choice;
+  const options = trace.options[step] ?? trace.choice.options;
   const rate = course.rate(step, trace.group);
   const decay = course.decay(step, trace.group);
   const kind = course.decayKind ?? decayOf(trace.choice);
@@ -106,6 +111,7 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
   const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
   // In the units of `toleranceOf`, which takes the drift so many times.
   const systematic = 1 + power / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit);
+  const additions = trace.addsInTurn ? state.stepsTaken : 1;
   for (let i = 0; i < n; i++) {
     const moved = rate * trust * out[i]!;
     const old = w[i]!;
@@ -114,7 +120,7 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
     const recent = Math.max(Math.abs(moved), FORGET * size[i]!);
     size[i] = recent;
     const ulp = ulpOf(Math.max(Math.abs(w[i]!), Math.abs(old)), trace.unit);
-    rounding[i] = rounding[i]! + ulp * ulp;
+    rounding[i] = rounding[i]! + additions * ulp * ulp;
     drift[i] = drift[i]! + recent * systematic + Math.abs(rate * decay * old);
   }
 }

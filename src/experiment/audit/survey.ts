@@ -17,6 +17,8 @@ export interface Sample {
   readonly entries: Int32Array;
   /** Of each step; null where the tensor has no gradient. */
   readonly gradients: (Float64Array | null)[];
+  /** Whether its gradients are rows of an embedding. */
+  sparse: boolean;
   /** Weights before a step, by its position. */
   readonly snapshots: Map<number, Float64Array>;
 }
@@ -56,7 +58,12 @@ export async function surveyOf(capture: Capture): Promise<Survey> {
   const { parameters } = capture.manifest;
   const most = Math.max(LEAST, Math.floor(SAMPLED / parameters.length));
   const samples = parameters.map(
-    ({ elements }): Sample => ({ entries: sampleOf(elements, most), gradients: [], snapshots: new Map() }),
+    ({ elements }): Sample => ({
+      entries: sampleOf(elements, most),
+      gradients: [],
+      sparse: false,
+      snapshots: new Map(),
+    }),
   );
   const gradients: (GradientSummary | null)[][] = [];
   const known = capture.steps.findIndex(({ hasGradients }) => !hasGradients);
@@ -69,6 +76,7 @@ export async function surveyOf(capture: Capture): Promise<Survey> {
     for (const [k, { name, shape }] of parameters.entries()) {
       const { entries, gradients: kept, snapshots } = samples[k]!;
       kept.push(pick(step.gradients[k]!, entries, shape));
+      if (step.gradients[k]!.rows !== undefined) samples[k]!.sparse = true;
       const snapshot = step.parameters.get(name);
       if (snapshot !== undefined)
         snapshots.set(

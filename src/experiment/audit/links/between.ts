@@ -46,8 +46,31 @@ const changed = (end: Checksums, start: Checksums): string[] =>
 /** Options that schedules change. */
 const SCHEDULED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);
 
+/** An option that changes at more of the steps than this follows a schedule: of momentum, of weight decay. */
+const OF_A_SCHEDULE = 0.25;
+
+/** Options of a group that change at so many steps that a schedule does it. */
+function scheduled({ steps }: Capture): ReadonlySet<string> {
+  const changes = new Map<string, number>();
+  const last = new Map<string, unknown>();
+  for (const { record } of steps)
+    for (const [group, now] of record.options ?? [])
+      for (const [name, value] of Object.entries(now)) {
+        const key = `${group}:${name}`;
+        if (last.has(key) && last.get(key) !== value) changes.set(key, (changes.get(key) ?? 0) + 1);
+        last.set(key, value);
+      }
+  return new Set(
+    [...changes].flatMap(([key, count]) =>
+      count > Math.max(1, OF_A_SCHEDULE * (steps.length - 1)) ? [key] : [],
+    ),
+  );
+}
+
 /** A change of an option that no schedule explains. */
-export function optionChanges({ steps }: Capture): AuditLink[] {
+export function optionChanges(capture: Capture): AuditLink[] {
+  const { steps } = capture;
+  const follows = scheduled(capture);
   const known = new Map<number, Readonly<Record<string, unknown>>>();
   const found: AuditLink[] = [];
   for (const { step, record } of steps)
@@ -56,7 +79,11 @@ export function optionChanges({ steps }: Capture): AuditLink[] {
       known.set(group, { ...before, ...now });
       if (before === undefined) continue;
       const names = Object.keys(now).filter(
-        (name) => !SCHEDULED.has(name) && name in before && before[name] !== now[name],
+        (name) =>
+          !SCHEDULED.has(name) &&
+          !follows.has(`${group}:${name}`) &&
+          name in before &&
+          before[name] !== now[name],
       );
       const [name] = names;
       if (name === undefined) continue;
