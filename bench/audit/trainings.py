@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import copy
 import json
+import math
 import random
 import shutil
 import warnings
@@ -113,10 +114,64 @@ def optimizer_of(
     return make(groups, lr=3e-3, weight_decay=decay, amsgrad=draw.random() < 0.2, **how), kind
 
 
-def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
+def misapply_decay(optimizer: torch.optim.Optimizer, kind: str, times: float | None) -> None:
+    """Weight decay of another size, or of the other kind where `times` is None, inside of the step: its options are the declared ones
+    before and after. Hooks run in the order in which they were added, and the recorder's is added later."""
+    declared: list[float] = []
+
+    def before(one: torch.optim.Optimizer, *_: Any) -> None:
+        declared[:] = [group["weight_decay"] for group in one.param_groups]
+        with torch.no_grad():
+            for group in one.param_groups:
+                decay = group["weight_decay"]
+                group["weight_decay"] = decay * (times or 0.0)
+                for p in group["params"] if times is None else ():
+                    if p.grad is not None and kind == "adamw":
+                        p.grad.add_(p, alpha=decay)
+                    elif p.grad is not None:
+                        p.mul_(1 - group["lr"] * decay)
+
+    def after(one: torch.optim.Optimizer, *_: Any) -> None:
+        for group, decay in zip(one.param_groups, declared):
+            group["weight_decay"] = decay
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+    optimizer.decay_times = times  # type: ignore[attr-defined]
+
+
+def schedule_of(draw: random.Random, optimizer: torch.optim.Optimizer, kind: str) -> Any:
+    """A schedule of the rate, of momentum too, or of weight decay; None where none was drawn."""
+    drawn = draw.random()
+    if drawn < 0.25:
+        return torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 17)
+    if drawn < 0.4:
+        cycles = kind in ("sgd", "adam", "adamw")
+        rate = [3 * group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=WARM_UP + STEPS + 8, cycle_momentum=cycles
+        )
+    return DecaySchedule(optimizer) if drawn < 0.5 else None
+
+
+class DecaySchedule:
+    """Weight decay that grows by a cosine, as some trainings of vision models have it."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer, self._steps = optimizer, 0
+        self._first = [group["weight_decay"] for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        self._steps += 1
+        for group, first in zip(self._optimizer.param_groups, self._first):
+            group["weight_decay"] = first * (1.5 - 0.5 * math.cos(self._steps / 60))
+
+
+def train(seed: int, fault: str | None, out: Path, rows: bool = False) -> dict[str, Any]:
+    """@param rows whether the embedding has sparse gradients, whatever was drawn"""
     draw = random.Random(seed)
     torch.manual_seed(seed)
-    sparse = draw.random() < 0.15 and fault is None
+    sparse = (draw.random() < 0.15 and fault is None) or rows
     model = Net(draw, sparse, fault)
     parameters = list(model.named_parameters())
     if fault == "not-in-optimizer":
@@ -140,11 +195,13 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
     limit = None if fault in WITHOUT_CLIP else limit
     accumulate = draw.choice([1, 1, 2, 4])
     average = copy.deepcopy(model) if draw.random() < 0.3 else None
-    warm = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 17) if draw.random() < 0.4 else None
+    warm = schedule_of(draw, optimizer, kind) if fault != "options-changed" else None
     frozen = fault is None and draw.random() < 0.2
     if frozen:
         model.third.bias.requires_grad_(False)
     every = draw.choice([5, 8, 20]) if not scaled else 8
+    if fault in ("decay-factor", "decay-kind"):
+        misapply_decay(optimizer, kind, draw.choice([0.0, 4.0, 10.0, 0.25]) if fault == "decay-factor" else None)
     recorder = Recorder(
         model,
         optimizers,
@@ -158,7 +215,7 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
     at = WARM_UP + draw.randrange(6, 16)
     norm_times = draw.choice([0.5, 2**-0.5, 2.0, 0.25, 1.7, 8**-0.5])
     times = draw.choice([0.5, 2.0, 1.3, 5.0])
-    decay_times = draw.choice([0.0, 4.0, 10.0, 0.25])
+    decay_times = optimizer.decay_times if fault == "decay-factor" else None
     entry_power, entry_place = draw.choice([4, 6, 10, -3]), draw.randrange(200)
     factor: float | None = None
     kept_state: Any = None
@@ -205,17 +262,6 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
                 owned, limit, norm * (norm_times if fault == "clip-norm-factor" else 1)
             )
         before = [p.detach().clone() for p in owned]
-        declared = [group["weight_decay"] for group in optimizer.param_groups]
-        if fault == "decay-factor":
-            for group in optimizer.param_groups:
-                group["weight_decay"] *= decay_times
-        if fault == "decay-kind":
-            for group in optimizer.param_groups:
-                for p in group["params"] if kind == "adamw" else ():
-                    p.grad.add_(p.detach(), alpha=group["weight_decay"])
-                for p in group["params"] if kind == "adam" else ():
-                    p.data.mul_(1 - group["lr"] * group["weight_decay"])
-                group["weight_decay"] = 0.0
         if fault == "state-stale" and step == at - 5:
             kept_state = copy.deepcopy(optimizer.state_dict())
         if fault == "state-stale" and step == at:
@@ -231,8 +277,6 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
         for other in optimizers[1:]:
             other.step()
         with torch.no_grad():
-            for group, decay in zip(optimizer.param_groups, declared):
-                group["weight_decay"] = decay
             if fault == "rate-factor":
                 for p, old in zip(owned, before):
                     p.copy_(old + times * (p - old))
@@ -289,7 +333,7 @@ def train(seed: int, fault: str | None, out: Path) -> dict[str, Any]:
             "frozen": frozen,
             "average": average is not None,
             "checkpoint": model.checkpoint,
-            "warmRestarts": warm is not None,
+            "schedule": type(warm).__name__,
             "groups": len(optimizer.param_groups),
         },
     }
