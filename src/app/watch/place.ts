@@ -7,6 +7,8 @@ import { type Watcher, watchPath } from '../engine/watch.ts';
 export interface Place extends Watcher {
   /** As it is shown. */
   readonly path: string;
+  /** Whether the server of a URL did not answer at the last look: what is known is of the look before. */
+  fails?(): boolean;
 }
 
 /** What may pass by itself: a training that has not begun, a network that comes back. */
@@ -59,6 +61,7 @@ export async function placeOfUrl(
     );
   return {
     path: mirror.shown,
+    fails: () => failing !== undefined,
     look: async () => {
       await refresh();
       return shown(watcher.look());

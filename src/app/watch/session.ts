@@ -135,9 +135,7 @@ export class WatchSession {
     }
     this.looked = started;
     const runs = this.report?.runs ?? [];
-    // A run that was not read lately may have written.
-    const read = runs.filter(({ paths }) => !paths.some((path) => place.moves?.(path) === true));
-    this.stalls = stall === undefined ? [] : stallsOf(this.paces, read, place.path, stall, this.began, now);
+    if (stall !== undefined) this.stalls = this.stallsNow(runs, stall, now);
     const growing = growingOf(this.paces, this.stalls);
     const next = updateAlerts(this.state, runs, alerts, now, this.stalls, growing);
     await this.remember(next.state, next.raised.length + next.ended.length > 0);
@@ -147,6 +145,19 @@ export class WatchSession {
       await io.print(watchLine(latest, this.paces.pace, this.stalls));
     await this.measure(now);
     return now;
+  }
+
+  /** The runs that stopped. One that could not be read lately may have written: of it stays what was known. */
+  private stallsNow(runs: readonly RunReport[], stall: number, now: number): readonly Stall[] {
+    const { place } = this.options;
+    if (place.fails?.() === true) return this.stalls;
+    const isRead = ({ paths }: RunReport): boolean => !paths.some((path) => place.moves?.(path) === true);
+    const read = runs.filter(isRead);
+    const unread = new Set(runs.filter((run) => !isRead(run)).map(({ id }) => id));
+    return [
+      ...stallsOf(this.paces, read, place.path, stall, this.began, now),
+      ...this.stalls.filter(({ run }) => unread.has(run)),
+    ];
   }
 
   /** Remembered before it is sent: an alert that is sent twice after a crash is worse than a late one. */

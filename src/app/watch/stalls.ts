@@ -15,6 +15,7 @@ const ENDED: ReadonlySet<JobEnd> = new Set(['completed', 'crashed', 'killed']);
  * newest record. A run whose process has ended, and
  * one that had ended before the watch began, is not one of them.
  *
+ * @param runs those that were read at this look
  * @param stall seconds
  * @param began milliseconds: when the watch began
  */
@@ -36,7 +37,9 @@ export function stallsOf(
   });
   const newest = pace?.at ?? began;
   const endedOfAll = runs.length > 0 && runs.every(({ job }) => job !== undefined && ENDED.has(job.ended));
-  if (!silent(newest) || endedOfAll || stopped.some(({ run }) => run === pace?.run)) return stopped;
+  const isUnread = pace !== null && runs.every(({ id }) => id !== pace.run);
+  if (!silent(newest) || endedOfAll || isUnread || stopped.some(({ run }) => run === pace?.run))
+    return stopped;
   const { run = path, stepUnit = 'step', step = null } = pace ?? {};
   return [{ run, stepUnit, step, since: since(newest) }, ...stopped];
 }
