@@ -1,9 +1,18 @@
 /** Sources against real servers on loopback; each is skipped where its server is not installed (.ci/servers installs them). */
 import { execFileSync } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { appendFileSync, chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { AwsClient } from 'aws4fetch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeMirror } from '../../src/read/sources/mirror.ts';
 import { cli } from '../support/cli.ts';
@@ -156,6 +165,29 @@ withServer(
   () => {
     it.each(['s3://runs/exp 1/', 's3://runs/exp 1/a+log.jsonl', 's3://runs'])('%s', async (path) => {
       expect(await verdictOf(path, s3)).toMatchObject(DIVERGED);
+    });
+    it('a prefix whose log grows, is rotated and goes away is watched', async () => {
+      const client = new AwsClient({ accessKeyId: 'test', secretAccessKey: 'test', service: 's3' });
+      const ask = async (name: string, init: RequestInit): Promise<void> => {
+        const { ok } = await client.fetch(`${s3.AWS_ENDPOINT_URL}/runs/grow/${name}`, init);
+        expect(ok).toBe(true);
+      };
+      const put = (name: string, body: Buffer) => ask(name, { method: 'PUT', body: new Uint8Array(body) });
+      const mirror = await makeMirror('s3://runs/grow', { env: { HOME: home, ...s3 } });
+      const heldIn = (name: string) => readFileSync(join(mirror.path, name));
+      await put('log.jsonl', log.subarray(0, 50_000));
+      await mirror.refresh();
+      await put('log.jsonl', log);
+      await mirror.refresh();
+      expect(heldIn('log.jsonl').equals(log)).toBe(true);
+      await put('log.jsonl.1', log);
+      await put('log.jsonl', Buffer.from('{"step":600,"loss":1}\n'));
+      await mirror.refresh();
+      expect([heldIn('log.jsonl').length, heldIn('log.jsonl.1').equals(log)]).toEqual([22, true]);
+      await ask('log.jsonl', { method: 'DELETE' });
+      await mirror.refresh();
+      expect(existsSync(join(mirror.path, 'log.jsonl'))).toBe(false);
+      await mirror.close();
     });
   },
 );
