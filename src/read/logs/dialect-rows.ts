@@ -2,7 +2,7 @@
 import { LineShapes } from './line-shapes.ts';
 import { isLossName } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
-import type { RowTable } from './row-table.ts';
+import { isAxisName, type RowTable } from './row-table.ts';
 import { DIALECTS, type Pair } from './stdout-patterns.ts';
 
 /** The row of a line: into which table, at which axis value, with which pairs. */
@@ -22,7 +22,8 @@ export function matchLine(text: string, isKnown: (table: string) => boolean): Ma
     const groups = dialect.line.exec(text)?.groups;
     if (groups === undefined) continue;
     const pairs = dialect.pairs(groups.body!);
-    if (pairs.length === 0 && !isKnown(dialect.id)) continue;
+    // A line that says its step and nothing else is not one of training.
+    if (!pairs.some(([name]) => !isAxisName(name)) && !isKnown(dialect.id)) continue;
     const number = (group: string | undefined): number => numberOfText(group ?? '') ?? Number.NaN;
     return {
       table: dialect.id,

@@ -229,6 +229,7 @@ export const KERAS_EPOCH = /^Epoch (\d+)\/(\d+)\s*$/;
 export const KERAS_BAR = /^\s*(\d+)\/\1\s.*?\s-\s(?=[\w/]+: )/;
 /** A bar that is not full tells the mean so far: one that is no number stays so. */
 export const KERAS_LOST = /^\s*\d+\/\d+ \[=*>?\.*\] - (?=[^\n]* loss: -?(?:nan|inf)\b)/i;
+export const KERAS_PART = /^\s{0,20}\d{1,12}\/\d{1,12} \[=*>\.*\] - /;
 /** Whether the line of a full bar draws it. */
 export const KERAS_DRAWN = /^\s*\d+\/\d+ \[=+\]/;
 /** A bar whose values follow in the next line, as where its carriage returns became the ends of lines. */

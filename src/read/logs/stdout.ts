@@ -32,6 +32,7 @@ import {
   KERAS_DRAWN,
   KERAS_EPOCH,
   KERAS_LOST,
+  KERAS_PART,
   KERAS_REST,
   kerasPairs,
   type Pair,
@@ -109,6 +110,11 @@ function asText(raw: string): { unescaped: string; text: string } {
   const { unescaped, text } = withoutDrawing(raw.includes('#0') ? withoutOctal(raw) : raw);
   return { unescaped, text: withPoints(text) };
 }
+
+/** Whether a line of Keras draws a bar that is not full: the epoch is not over. */
+const isPartOfBar = (bytes: Buffer, start: number, end: number): boolean =>
+  KERAS_PART.test(bytes.toString('latin1', start, Math.min(end, start + LONGEST_BAR)));
+const LONGEST_BAR = 80;
 
 /** The end of a line that may be cut, without a last number that ends in the middle: `0.41` cut to `0.` is not 0. */
 function endOfWhole(bytes: Buffer, start: number, end: number): number {
@@ -374,8 +380,13 @@ export const stdout: LogFormat = {
             countAt(long, lineNumber);
             return 'passed-over';
           }
+          const isPart = kerasEpoch > 0 && bareBar === '' && isPartOfBar(bytes, start, end);
           const plainText =
-            pattern === undefined && kerasEpoch === 0 && !tables.isOpen() && !results.isOpen() && terminated;
+            pattern === undefined &&
+            (kerasEpoch === 0 || isPart) &&
+            !tables.isOpen() &&
+            !results.isOpen() &&
+            terminated;
           if (plainText && repeated.take(bytes, start, end, lineNumber, last)) return 'record';
           const known = plainText && lines.again(bytes, start, end, lineNumber);
           if (known) return known.taken?.waits ?? 'passed-over';
@@ -416,7 +427,7 @@ export const stdout: LogFormat = {
             said === raw &&
             !text.includes('{"') &&
             !OVERFLOW.test(text) &&
-            kerasEpoch === 0 &&
+            (kerasEpoch === 0 || isPart) &&
             !tables.isOpen()
           )
             lines.remember(bytes, start, end);
