@@ -1,7 +1,7 @@
 """Processor time of the ledger per step, beside the same loop without it: PYTHONPATH=python/src python bench/compare/cost.py
 
-Loops without recorder, with a recorder and with recorder and ledger take turns in blocks of 64 steps (one period of N),
-one thread; the median of the blocks is printed. The ledger's own calls are also made 64 times in a row on the gradients
+Loops without recorder, with a recorder and with recorder and ledger take turns in blocks of 128 steps (one period of N),
+one thread; the median of the blocks is printed. The ledger's own calls are also made 128 times in a row on the gradients
 that are there, between two readings of the clock: reading it takes longer than a call.
 """
 
@@ -68,11 +68,11 @@ def main():
             count = sum(p.numel() for p in loops["ledger"].model.parameters())
             times = {kind: [] for kind in (*loops, "alone")}
             for loop in loops.values():
-                loop.block(8 if name[-1] == "M" else 64)
+                loop.block(8 if name[-1] == "M" else 128)
             for _ in range(blocks):
                 for kind, loop in loops.items():
-                    times[kind].append(loop.block(64))
-                times["alone"].append(loops["ledger"].ledger_block(64))
+                    times[kind].append(loop.block(128))
+                times["alone"].append(loops["ledger"].ledger_block(128))
             middle = {kind: statistics.median(found) for kind, found in times.items()}
             inside = middle["alone"]
             print(

@@ -1,9 +1,11 @@
-"""Trains the 120 pairs of runs that bench/compare/score.ts compares: PYTHONPATH=python/src python bench/compare/pairs.py FOLDER [PAIRS]
+"""Trains the 125 pairs of runs that bench/compare/score.ts compares: PYTHONPATH=python/src python bench/compare/pairs.py FOLDER [PAIRS]
 
 Sixty pairs have one change, drawn by seed, from a step on; sixty are of the same code, computed otherwise (threads, kernels,
-order of sums). Each run has a ledger of every step. What was changed is in truth.json; pairs that are there are kept.
+order of sums); five more go on from a checkpoint with everything in it. Each run has a ledger of every step. What was changed is in truth.json; pairs that are there are kept.
 """
 
+import copy
+import io
 import json
 import os
 import random
@@ -26,6 +28,8 @@ CHANGES = (
 NOT_APART = ("sums", "world", "seed")
 IDENTICAL = ("threads", "fused", "kernels", "halves")
 PAIRS = 120
+#: Pairs beyond those, of which the second run goes on from a checkpoint with its optimizer's state: the same, to the bit.
+RESUMES = 5
 
 
 class Halves(torch.nn.Linear):
@@ -97,6 +101,20 @@ def before_step(change, at, step, model, optimizer, tensor):
     return optimizer
 
 
+def resumed(model, optimizer, recorder, folder):
+    """Model, optimizer and recorder as another process has them that goes on from a checkpoint."""
+    recorder.close()
+    file = io.BytesIO()
+    torch.save([model.state_dict(), optimizer.state_dict()], file)
+    file.seek(0)
+    weights, state = torch.load(file, weights_only=True)
+    model = copy.deepcopy(model)
+    model.load_state_dict(weights)
+    optimizer = type(optimizer)(model.parameters(), lr=1.0)
+    optimizer.load_state_dict(state)
+    return model, optimizer, Recorder(model, optimizer, folder / "capture", ledger=True, ledger_every=1)
+
+
 def loss_of(model, x, y, world):
     """Loss and gradients of a batch; in a world of two each rank takes half of it, and the means are averaged."""
     if world == 1:
@@ -137,6 +155,8 @@ def train(folder, seed, change, at, tensor, world=1):
     recorder = Recorder(model, optimizer, folder / "capture", ledger=True, ledger_every=1) if records else None
     differed_at = None
     for step, (x, y) in enumerate(batches):
+        if change == "resume" and step == at:
+            model, optimizer, recorder = resumed(model, optimizer, recorder, folder)
         optimizer = before_step(change, at, step, model, optimizer, tensor)
         optimizer.zero_grad()
         loss = loss_of(model, x, y, world)
@@ -186,6 +206,8 @@ def pair(root, number):
     folder.mkdir(parents=True)
     changed = number < PAIRS // 2
     change = CHANGES[number % len(CHANGES)] if changed else IDENTICAL[number % len(IDENTICAL)]
+    if number >= PAIRS:
+        change = "resume"
     seed, draw = 100 + number, random.Random(number)
     at = 0 if change in ("seed", "init") else draw.randrange(5, STEPS - 10)
     names = [name for name, _ in model_of(random.Random(seed))[0].named_parameters() if name.endswith("weight")]
@@ -207,7 +229,7 @@ def pair(root, number):
 def main():
     warnings.simplefilter("ignore")
     root = Path(sys.argv[1])
-    first, _, last = (sys.argv[2] if len(sys.argv) > 2 else f"0-{PAIRS - 1}").partition("-")
+    first, _, last = (sys.argv[2] if len(sys.argv) > 2 else f"0-{PAIRS + RESUMES - 1}").partition("-")
     for number in range(int(first), int(last or first) + 1):
         pair(root, number)
 

@@ -29,9 +29,9 @@ from .sketch import SIZE
 VERSION = 1
 #: Up to so many parameters every step has its tensors.
 EVERY_STEP_UP_TO = 5_000
-#: Beyond that every so-manieth: three sketches and checksums of all tensors cost some 70 ns a parameter, a dense step of
+#: Beyond that every so-manieth: its sketches and checksums cost some 80 ns a parameter, a dense step of
 #: batch 1,024 some 60 ns.
-EVERY = 64
+EVERY = 128
 #: The first steps of a session have their tensors however large the model is: most differences are there already.
 FIRST_STEPS = 4
 #: Bytes of steps.jsonl at which a new file begins.

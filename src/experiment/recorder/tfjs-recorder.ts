@@ -86,7 +86,7 @@ export interface RecorderOptions {
    * capture of another name), by which `clippy-diag compare` finds where two runs part. Default false.
    */
   readonly ledger?: boolean;
-  /** Steps from one whose tensors are summarised to the next. Default: 1 up to 5,000 parameters, else 64. */
+  /** Steps from one whose tensors are summarised to the next. Default: 1 up to 5,000 parameters, else 128. */
   readonly ledgerEvery?: number;
 }
 
