@@ -1,8 +1,9 @@
 /** The second reader: what it counts, what fails the proof, and that it does not alarm on logs that are read whole. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { analyze } from '../../src/app/engine/analyze.ts';
 import { logAlone } from '../../src/app/engine/evidence.ts';
 import { judgementOf } from '../../src/app/engine/judge-run.ts';
 import { coverageOf } from '../../src/judge/coverage/coverage.ts';
@@ -13,8 +14,10 @@ import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { readLogFile } from '../../src/read/logs/read-log.ts';
 import { LossReader } from '../../src/read/seen/loss-records.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
+import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
+const newFolder = scratchFolders('coverage');
 const seenIn = (text: string, path = 'log'): LossRecords => {
   const reader = new LossReader();
   reader.push(Buffer.from(text));
@@ -51,6 +54,35 @@ describe('the second reader sees a record in', () => {
     'null: 0.5',
   ])('%s: not', (line) => {
     expect(linesOf(line)).toEqual([]);
+  });
+
+  test('a file that is named for its metric, as MLflow names it', () => {
+    const inFile = (path: string): number[] => {
+      const reader = new LossReader(path);
+      reader.push(Buffer.from('1700000000000 0.5 0\n1700000000001 NaN 1\nnot a point\n'));
+      return [...arrayOf(reader.end(path).line)];
+    };
+    expect(inFile('mlruns/0/r/metrics/train/loss')).toEqual([1, 2]);
+    expect(inFile('mlruns/0/r/metrics/nll')).toEqual([1, 2]);
+    for (const path of ['mlruns/0/r/metrics/accuracy', 'mlruns/0/r/metrics/loss_scale', 'loss'])
+      expect(inFile(path)).toEqual([]);
+  });
+
+  test('of a run of MLflow, and what the format misses fails the proof', async () => {
+    const folder = join(newFolder(), 'mlruns/0/r/metrics');
+    mkdirSync(folder, { recursive: true });
+    const points = (time: number): string[] =>
+      Array.from({ length: 3000 }, (_, k) => `${time + k} ${0.5 + 2 * Math.exp(-k / 60)} ${k}`);
+    const proofOf = async (lines: readonly string[]) => {
+      writeFileSync(join(folder, 'loss'), `${lines.join('\n')}\n`);
+      writeFileSync(join(folder, 'accuracy'), `${lines.join('\n')}\n`);
+      const { runs } = await analyze([folder], { toolVersion: '0', now: () => new Date(0) });
+      return runs[0]!.verdict.provenBy?.judged;
+    };
+    expect(await proofOf(points(1_700_000_000_000))).toMatchObject({ holds: true });
+    // Beyond the head, by which the format is recognised; it knows no times before 2001.
+    const early = points(1_700_000_000_000).map((line, k) => (k >= 2500 && k < 2600 ? line.slice(5) : line));
+    expect(await proofOf(early)).toMatchObject({ holds: false });
   });
 
   test('the rows of a table whose header names a loss, and in none of its headers', () => {

@@ -686,7 +686,7 @@ async function joined(run: RunFiles, read: readonly Part[], id: string, options:
   );
   const [whole] = withRecords(
     [finished],
-    run.parallel === true ? [] : raws.flatMap(({ lossRecords }) => lossRecords ?? []),
+    raws.flatMap(({ lossRecords }) => lossRecords ?? []),
   );
   return { ...joinLogs(run.path, raws, whole!), files: filesOfRun(raws, finished) };
 }

@@ -238,7 +238,7 @@ export async function readRawStream(
   }
   const encoding = format.text ? encodingOf(head) : 'utf-8';
   const job = watchJob();
-  const second = new LossReader();
+  const second = new LossReader(shown);
   const content = await contentOf(format, { all, decode, path: shown, encoding }, { job, second }, options);
   const jobSigns = format.text ? job.end() : undefined;
   // Text was read in the hope that its first record comes late (a listing of the source may stand before it).

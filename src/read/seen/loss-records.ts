@@ -153,6 +153,14 @@ export class LossReader {
   private bar = false;
   private skipping = false;
 
+  /** @param path of the file: one in a folder of metrics is named for what its lines hold, `TIME VALUE STEP` */
+  constructor(path = '') {
+    const key = /[/\\]metrics[/\\](.+)$/.exec(path)?.[1];
+    if (key === undefined || !LOSS_CELL.test(key)) return;
+    const name = this.stateOf(key, '');
+    if (name.kind !== 'none') this.table = { separator: ' ', cells: 3, column: 1, name };
+  }
+
   push(chunk: Uint8Array): void {
     const piece = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const bytes = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece]);
