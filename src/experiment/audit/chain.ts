@@ -1,5 +1,6 @@
 /** The declared chain, entry by entry: recorded gradients, clipped and stepped as declared, against the recorded weights. */
-import type { Capture, RecordedGradient } from '../../read/captures/read.ts';
+import type { Capture, CapturedStep, RecordedGradient } from '../../read/captures/read.ts';
+import type { Values } from '../../step/tensor/values.ts';
 import type { RecordedSetup } from '../replay/from-capture.ts';
 import { clipFactor, type DeclaredClip, decayAt, optionsOfSteps } from './declared.ts';
 import { unitOf } from './rounding.ts';
@@ -90,6 +91,8 @@ export async function followChain(
   const { parameters } = capture.manifest;
   const comparisons: Comparison[] = [];
   const traces: Trace[] = [];
+  // What is stored in 32 bits or fewer is read as it is, and computed in 64.
+  const precision = [...capture.dtypes.values()].includes('F64') ? 'float64' : 'float32';
   for (const batch of batchesOf(parameters.map(({ elements }) => elements))) {
     const only = new Set(batch.map((k) => parameters[k]!.name));
     const initial = await capture.initial('float64', only);
@@ -106,11 +109,13 @@ export async function followChain(
     const out = new Float64Array(largest);
     const last = states.map(() => 0);
     const start = states.map(({ w }) => w.slice());
+    let used: CapturedStep | undefined;
     for (let index = 0; index < survey.steps; index++) {
-      const step = await capture.step(index, 'float64', undefined, only);
+      const step = await capture.step(index, precision, used, only);
+      used = step;
       for (const [b, state] of states.entries()) {
         const k = batch[b]!;
-        const snapshot = step.parameters.get(state.trace.name) as Float64Array | undefined;
+        const snapshot = step.parameters.get(state.trace.name);
         if (snapshot !== undefined && index > 0) {
           comparisons.push(compare(state, snapshot, start[b]!, { tensor: k, from: last[b]!, to: index }));
           goOnFrom(state, snapshot);
@@ -128,10 +133,10 @@ export async function followChain(
   return { comparisons, traces, course, steps: survey.steps };
 }
 
-/** A gradient in float64 with a number for every entry; null where the tensor has no gradient. */
-function denseOf({ values, rows, absent }: RecordedGradient, elements: number): Float64Array | null {
+/** A gradient with a number for every entry; null where the tensor has no gradient. */
+function denseOf({ values, rows, absent }: RecordedGradient, elements: number): Values | null {
   if (absent) return null;
-  if (rows === undefined) return values as Float64Array;
+  if (rows === undefined) return values;
   const dense = new Float64Array(elements);
   const width = rows.length === 0 ? 0 : values.length / rows.length;
   rows.forEach((row, r) => {
@@ -217,7 +222,7 @@ export function ratioOf(found: number, expected: number, tolerance: number): num
 
 function compare(
   state: TraceState,
-  snapshot: Float64Array,
+  snapshot: Values,
   start: Float64Array,
   at: Pick<Comparison, 'tensor' | 'from' | 'to'>,
 ): Comparison {

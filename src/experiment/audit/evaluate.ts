@@ -85,7 +85,7 @@ export function thin(
     const chosen = [
       ...new Set([...order.slice(0, each), ...order.filter((_, k) => k % stride === 0).slice(0, each)]),
     ];
-    const some = (values: Float64Array): Float64Array => Float64Array.from(chosen, (i) => values[i]!);
+    const some = (values: ArrayLike<number>): Float64Array => Float64Array.from(chosen, (i) => values[i]!);
     return {
       ...trace,
       entries:

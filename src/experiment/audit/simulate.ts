@@ -4,7 +4,7 @@
  */
 import type { StepContext } from '../../step/optimizers/optimizer.ts';
 import { decayOf, type OptimizerChoice } from '../../step/optimizers/registry.ts';
-import { normRatio } from '../../step/tensor/values.ts';
+import { normRatio, type Values } from '../../step/tensor/values.ts';
 import { powerRounding, ulpOf } from './rounding.ts';
 
 /** Some entries of one tensor over the recorded steps. */
@@ -29,7 +29,7 @@ export interface Trace {
   /** Whether the framework computes βᵗ of a bias correction in float32. PyTorch does it in float64. */
   readonly narrowPowers: boolean;
   /** Of each step; null where the tensor has no gradient. */
-  readonly gradients: (Float64Array | null)[];
+  readonly gradients: (Values | null)[];
   /** Weights before a step, by its position, where they were recorded. */
   readonly snapshots: ReadonlyMap<number, Float64Array>;
 }
@@ -55,11 +55,13 @@ export interface TraceState {
   readonly w: Float64Array;
   readonly slots: Record<string, Float64Array>;
   stepsTaken: number;
-  /** Sum of squared roundings of the weights, and of the rounding of steps, entry by entry, since the last snapshot. */
-  readonly rounding: Float64Array;
-  readonly drift: Float64Array;
+  /** Since the last snapshot, entry by entry: the largest size of the weight, and the sum of what rounding of steps is relative to. */
+  readonly largest: Float32Array;
+  readonly drift: Float32Array;
+  /** Numbers that were added to each weight since then: each rounds it once. */
+  additions: number;
   /** Size of the recent steps, which rounding of the state is relative to. */
-  readonly size: Float64Array;
+  readonly size: Float32Array;
 }
 
 /** Roundings of float32 that one step may add, relative to its size (docs/audit.md, "Tolerance"). */
@@ -76,11 +78,15 @@ export function beginTrace(trace: Trace): TraceState {
     w: trace.w.slice(),
     slots: Object.fromEntries(Object.entries(trace.slots).map(([name, slot]) => [name, slot.slice()])),
     stepsTaken: trace.stepsTaken,
-    rounding: new Float64Array(n),
-    drift: new Float64Array(n),
-    size: new Float64Array(n),
+    largest: new Float32Array(n),
+    drift: new Float32Array(n),
+    additions: 0,
+    size: new Float32Array(n),
   };
 }
+
+/** Entries that are moved at a time: with their state they stay in the processor's cache. */
+const BLOCK = 2 ** 13;
 
 /** Moves a tensor by one step. A tensor without a gradient stays, state included. */
 export function takeStep(state: TraceState, step: number, course: Course, out: Float64Array): void {
@@ -92,47 +98,100 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
   const rate = course.rate(step, trace.group);
   const decay = course.decay(step, trace.group);
   const kind = course.decayKind ?? decayOf(trace.choice);
-  const factor = course.factor(step, trace.tensor);
-  const { bound } = course;
+  state.stepsTaken++;
+  const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
+  const move: Move = {
+    optimizer,
+    options,
+    context: { learningRate: rate, step: state.stepsTaken },
+    factor: course.factor(step, trace.tensor),
+    bound: course.bound,
+    kind,
+    rate,
+    decay,
+    // In the units of `toleranceOf`, which takes the drift so many times.
+    systematic: 1 + power / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
+  };
   const n = w.length;
+  // A trust ratio is one number for the whole tensor.
+  const at = optimizer.hasTrustRatio ? n : BLOCK;
+  if (n <= at) moveEntries(state, gradient, out, move);
+  else
+    for (let from = 0; from < n; from += at) {
+      const to = Math.min(n, from + at);
+      moveEntries(entriesOf(state, from, to), gradient.subarray(from, to), out.subarray(0, to - from), move);
+    }
+  const { round } = course;
+  if (round !== undefined) for (let i = 0; i < n; i++) w[i] = round(w[i]!);
+  state.additions += trace.addsInTurn ? state.stepsTaken : 1;
+}
+
+interface Move extends Pick<OptimizerChoice, 'optimizer' | 'options'> {
+  readonly context: StepContext;
+  readonly factor: number;
+  readonly bound: number;
+  readonly kind: 'gradient' | 'direction' | 'parameters';
+  readonly rate: number;
+  readonly decay: number;
+  /** Share of a step that its rounding is relative to. */
+  readonly systematic: number;
+}
+
+type Moving = Pick<TraceState, 'w' | 'slots' | 'size' | 'largest' | 'drift'>;
+
+/** Some entries in a row, in the same memory. */
+const entriesOf = ({ w, slots, size, largest, drift }: Moving, from: number, to: number): Moving => ({
+  w: w.subarray(from, to),
+  slots: Object.fromEntries(Object.entries(slots).map(([name, slot]) => [name, slot.subarray(from, to)])),
+  size: size.subarray(from, to),
+  largest: largest.subarray(from, to),
+  drift: drift.subarray(from, to),
+});
+
+/** Moves the weights and adds up what rounding may add to them: most of the work of an audit is done here. */
+function moveEntries(moving: Moving, gradient: Values, out: Float64Array, move: Move): void {
+  const { w, slots, size, largest, drift } = moving;
+  const { optimizer, options, context, factor, bound, kind, rate, decay, systematic } = move;
+  const n = w.length;
+  const coupled = kind === 'gradient' ? decay : 0;
   for (let i = 0; i < n; i++) {
     const g = gradient[i]! * factor;
     // NaN stays NaN.
     const clamped = g > bound ? bound : g < -bound ? -bound : g;
-    out[i] = kind === 'gradient' ? clamped + decay * w[i]! : clamped;
+    out[i] = coupled === 0 ? clamped : clamped + coupled * w[i]!;
   }
-  state.stepsTaken++;
-  const context: StepContext = { learningRate: rate, step: state.stepsTaken };
-  optimizer.direction(out, out, state.slots, options, context);
+  optimizer.direction(out, out, slots, options, context);
   if (kind === 'direction') for (let i = 0; i < n; i++) out[i] = out[i]! + decay * w[i]!;
-  const trust = optimizer.hasTrustRatio ? normRatio(w, out) : 1;
+  const step = rate * (optimizer.hasTrustRatio ? normRatio(w, out) : 1);
   const shrink = kind === 'parameters' ? rate * decay : 0;
-  const { size, rounding, drift } = state;
-  const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
-  // In the units of `toleranceOf`, which takes the drift so many times.
-  const systematic = 1 + power / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit);
-  const additions = trace.addsInTurn ? state.stepsTaken : 1;
+  const share = Math.abs(rate * decay);
   for (let i = 0; i < n; i++) {
-    const moved = rate * trust * out[i]!;
+    const moved = step * out[i]!;
     const old = w[i]!;
     const next = old - shrink * old - moved;
-    w[i] = course.round === undefined ? next : course.round(next);
-    const recent = Math.max(Math.abs(moved), FORGET * size[i]!);
+    w[i] = next;
+    const length = Math.abs(moved);
+    const faded = FORGET * size[i]!;
+    const recent = length < faded ? faded : length;
     size[i] = recent;
-    const ulp = ulpOf(Math.max(Math.abs(w[i]!), Math.abs(old)), trace.unit);
-    rounding[i] = rounding[i]! + additions * ulp * ulp;
-    drift[i] = drift[i]! + recent * systematic + Math.abs(rate * decay * old);
+    const before = Math.abs(old);
+    const after = Math.abs(next);
+    const most = before < after ? after : before;
+    if (most > largest[i]!) largest[i] = most;
+    drift[i] = drift[i]! + recent * systematic + share * before;
   }
 }
 
 /** How far an entry may be off by rounding alone. */
-export const toleranceOf = ({ rounding, drift, trace }: TraceState, i: number): number =>
-  BRACKETS * (Math.sqrt(rounding[i]!) + (STEP_ROUNDINGS / 2) * trace.unit * drift[i]!);
+export const toleranceOf = ({ largest, additions, drift, trace }: TraceState, i: number): number =>
+  BRACKETS *
+  (Math.sqrt(additions) * ulpOf(largest[i]!, trace.unit) + (STEP_ROUNDINGS / 2) * trace.unit * drift[i]!);
 
 /** Takes over the recorded weights, from which the next stretch begins. */
-export function goOnFrom(state: TraceState, snapshot: Float64Array): void {
+export function goOnFrom(state: TraceState, snapshot: Values): void {
   state.w.set(snapshot);
-  state.rounding.fill(0);
+  state.largest.fill(0);
+  state.additions = 0;
   state.drift.fill(0);
 }
 

@@ -103,15 +103,18 @@ function summaryOf({ values }: RecordedGradient): GradientSummary {
   let nonFinite = 0;
   for (let i = 0; i < values.length; i++) {
     const g = values[i]!;
-    const size = Math.abs(g);
     squares += g * g;
-    if (size > largest) {
-      second = largest;
-      largest = size;
-      place = i;
-    } else if (size > second) second = size;
-    if (size - size !== 0) nonFinite++;
+    const size = Math.abs(g);
+    // Rare after the first entries.
+    if (size > second)
+      if (size > largest) {
+        second = largest;
+        largest = size;
+        place = i;
+      } else second = size;
   }
+  // Squares may overflow where every entry is finite.
+  if (!Number.isFinite(squares)) for (const g of values) if (!Number.isFinite(g)) nonFinite++;
   return { squares, largest, second, place, nonFinite };
 }
 
