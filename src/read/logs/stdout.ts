@@ -9,7 +9,7 @@ import { counted } from '../../model/format-number.ts';
 import type { StepUnit } from '../../model/run.ts';
 import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
-import { countAt, placesOf, tally } from './bad-lines.ts';
+import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
 import { type Match, matchLine, RepeatedRows } from './dialect-rows.ts';
@@ -41,6 +41,11 @@ import { isResultHead, trialResults } from './trial-results.ts';
 
 /** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */
 const OWN_WORDS = 'clippy-diag: ';
+
+interface LineText {
+  readonly line: number;
+  readonly text: string;
+}
 
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
@@ -111,6 +116,27 @@ function asText(raw: string): { unescaped: string; text: string } {
   return { unescaped, text: withPoints(text) };
 }
 
+/** Notes on lines that were skipped, and on steps that were. */
+function* notesOf(long: Tally, overflows: Tally): Generator<string> {
+  if (long.count > 0)
+    yield `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} taken for other text (first in line ${long.first[0]})`;
+  if (overflows.count > 0)
+    yield `${counted(overflows.count, 'line reports', 'lines report')} an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`;
+}
+
+/** A line as the file has it, for a --pattern; undefined where it was read unchanged. */
+function lineText(
+  line: number,
+  { said, text, unescaped, raw }: Readonly<Record<'said' | 'text' | 'unescaped' | 'raw', string>>,
+): LineText | undefined {
+  if (said === text && unescaped === raw) return undefined;
+  return { line, text: (unescaped === raw ? text : raw).slice(0, 400) };
+}
+
+/** The line most like a record, as the file has it. */
+const likeliestOf = (best: LineText | undefined, asPrinted: LineText | undefined): LineText | undefined =>
+  asPrinted !== undefined && asPrinted.line === best?.line ? asPrinted : best;
+
 /** Whether a line of Keras draws a bar that is not full: the epoch is not over. */
 const isPartOfBar = (bytes: Buffer, start: number, end: number): boolean =>
   KERAS_PART.test(bytes.toString('latin1', start, Math.min(end, start + LONGEST_BAR)));
@@ -172,7 +198,7 @@ export const stdout: LogFormat = {
     const scanners = new Map<string, ReturnType<typeof objectScanner>>();
     /** Lines with an object at their end, by table: an object of something else may stand there. */
     const tails = new Map<string, Waiting>();
-    let tailWithLoss: { line: number; text: string } | undefined;
+    let tailWithLoss: LineText | undefined;
     const overflows = tally();
     const broken = tally();
     const long = tally();
@@ -368,7 +394,7 @@ export const stdout: LogFormat = {
     const lastLine = nothingWaits();
     let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
     let printed: PrintedLog | undefined;
-    let asPrinted: { line: number; text: string } | undefined;
+    let asPrinted: LineText | undefined;
 
     const { account, errors } = await scanLines(
       chunks,
@@ -380,10 +406,9 @@ export const stdout: LogFormat = {
             countAt(long, lineNumber);
             return 'passed-over';
           }
-          const isPart = kerasEpoch > 0 && bareBar === '' && isPartOfBar(bytes, start, end);
           const plainText =
             pattern === undefined &&
-            (kerasEpoch === 0 || isPart) &&
+            (kerasEpoch === 0 || (bareBar === '' && isPartOfBar(bytes, start, end))) &&
             !tables.isOpen() &&
             !results.isOpen() &&
             terminated;
@@ -402,8 +427,7 @@ export const stdout: LogFormat = {
           }
           last.match = undefined;
           const fate = read(text, lineNumber);
-          if (plainText && text === raw && kerasEpoch === 0)
-            repeated.remember(last.match, tableOf, bytes, start, end);
+          if (plainText && text === raw) repeated.remember(last.match, tableOf, bytes, start, end);
           if (fate === 'damaged') {
             if (!terminated) return 'torn-record';
             countAt(broken, lineNumber);
@@ -418,18 +442,10 @@ export const stdout: LogFormat = {
             said === raw
               ? lines.add(bytes, start, to, lineNumber)
               : lines.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
-          // A --pattern is held against the line, not against what it was turned into.
-          if ((said !== text || unescaped !== raw) && lines.likeliest()?.line === lineNumber)
-            asPrinted = { line: lineNumber, text: (unescaped === raw ? text : raw).slice(0, 400) };
+          if (lines.likeliest()?.line === lineNumber)
+            asPrinted = lineText(lineNumber, { said, text, unescaped, raw }) ?? asPrinted;
           // What it is depends on its words alone, unless an object, a table or another line has told it.
-          if (
-            plainText &&
-            said === raw &&
-            !text.includes('{"') &&
-            !OVERFLOW.test(text) &&
-            (kerasEpoch === 0 || isPart) &&
-            !tables.isOpen()
-          )
+          if (plainText && said === raw && !text.includes('{"') && !OVERFLOW.test(text) && !tables.isOpen())
             lines.remember(bytes, start, end);
           if (terminated) return taken?.waits ?? 'passed-over';
           torn = { skeleton: taken?.skeleton, cut: to < end };
@@ -499,16 +515,8 @@ export const stdout: LogFormat = {
       kept += table.rows();
       return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
     });
-    if (long.count > 0)
-      notes.add(
-        `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} taken for other text (first in line ${long.first[0]})`,
-      );
-    if (overflows.count > 0)
-      notes.add(
-        `${counted(overflows.count, 'line reports', 'lines report')} an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`,
-      );
-    const best = kept === 0 ? lines.likeliest() : undefined;
-    const likeliest = best !== undefined && asPrinted?.line === best.line ? asPrinted : best;
+    for (const note of notesOf(long, overflows)) notes.add(note);
+    const likeliest = kept === 0 ? likeliestOf(lines.likeliest(), asPrinted) : undefined;
     const main = { stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] };
     return {
       likeliest: [likeliest, tailWithLoss].filter((one) => one !== undefined),
