@@ -1,7 +1,8 @@
 /** The rule `same-as(PATH)`: each judged run against another one. */
-import { writeFileSync } from 'node:fs';
+import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { openLedger } from '../../src/read/ledger/read.ts';
 import { cli } from '../support/cli.ts';
 import { random } from '../support/random.ts';
 import { scratchFolders } from '../support/scratch.ts';
@@ -36,10 +37,10 @@ test('equal runs pass, runs that part fail with the step', async () => {
 
 test('of ledgers it is what compare says, from every link', async () => {
   const ledgers = join(projectRoot, 'fixtures', 'ledgers');
-  const against = async (name: string) => {
-    const rule = ['--no-config', '--rule', `same-as(${join(ledgers, 'base')})`, '--settle', '0'];
-    const { code, out } = await cli(['gate', join(ledgers, name), ...rule]);
-    const compared = await cli(['compare', join(ledgers, 'base'), join(ledgers, name), '--json']);
+  const against = async (name: string, folder = (one: string): string => join(ledgers, one)) => {
+    const rule = ['--no-config', '--rule', `same-as(${folder('base')})`, '--settle', '0'];
+    const { code, out } = await cli(['gate', folder(name), ...rule]);
+    const compared = await cli(['compare', folder('base'), folder(name), '--json']);
     const { statement } = JSON.parse(compared.out).comparison;
     expect([name, compared.code]).toEqual([name, code]);
     expect(out.replaceAll(/\s+/g, ' ')).toContain(statement);
@@ -49,6 +50,16 @@ test('of ledgers it is what compare says, from every link', async () => {
   // No loss shows it: a hundredth of one gradient.
   expect(await against('gradient')).toBe(1);
   expect(await against('batch')).toBe(1);
+  // So it is where a log of fewer digits lies beside the ledger.
+  const runs = scratch();
+  for (const name of ['base', 'again', 'gradient']) {
+    cpSync(join(ledgers, name), join(runs, name), { recursive: true });
+    const { steps } = await openLedger(join(ledgers, name, 'ledger'));
+    const lines = [...steps.values()].map(({ step, loss }) => `{"step":${step},"loss":${loss.toFixed(4)}}\n`);
+    writeFileSync(join(runs, name, 'train.jsonl'), lines.join(''));
+  }
+  expect(await against('again', (name) => join(runs, name))).toBe(0);
+  expect(await against('gradient', (name) => join(runs, name))).toBe(1);
 });
 
 test('the path is relative to the config; a run that is not there is an error', async () => {

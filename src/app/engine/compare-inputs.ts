@@ -42,21 +42,16 @@ export const compareWithPath = (
   other: RunEvidence,
   options: CollectOptions,
 ): Promise<RunComparison> =>
-  withSides([path], { ...options, onDamage: () => {} }, [], async (sides) =>
-    compareSides(sides, [await sideOfEvidence(other)]),
+  withSides([path], { ...options, onDamage: () => {} }, [], (sides) =>
+    compareSides(sides, [sideOfEvidence(other)]),
   );
 
 /** Compares two runs of which the evidence was gathered: their logs, ledgers and captures. */
-export const compareEvidence = async (one: RunEvidence, other: RunEvidence): Promise<RunComparison> =>
-  compareSides([await sideOfEvidence(one)], [await sideOfEvidence(other)], { picture: true });
+export const compareEvidence = (one: RunEvidence, other: RunEvidence): Promise<RunComparison> =>
+  compareSides([sideOfEvidence(one)], [sideOfEvidence(other)], { picture: true });
 
-async function sideOfEvidence({ run, captures }: RunEvidence): Promise<Side> {
-  const name = run.paths[0] ?? run.id;
-  // The run of a ledger has its losses alone: links and tensors are in the ledger.
-  return run.format === 'ledger'
-    ? sideOf({ name, run, captures, ledger: await openLedger(name) })
-    : sideOf({ name, run, captures });
-}
+const sideOfEvidence = ({ run, captures, ledger }: RunEvidence): Side =>
+  sideOf({ name: run.paths[0] ?? run.id, run, captures, ...(ledger === undefined ? {} : { ledger }) });
 
 /** Opens one path after another; all are open while `use` works. */
 async function withSides<T>(

@@ -9,6 +9,7 @@ import type { ReportInput, RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import type { CheckpointFile } from '../../read/checkpoints/registry.ts';
+import type { Ledger } from '../../read/ledger/read.ts';
 import type { Inputs } from './collect.ts';
 import { closestRuns, loggedRun, placeOf } from './which-run.ts';
 
@@ -23,6 +24,8 @@ export interface RunEvidence {
   /** What there was no time for. */
   readonly notRun: RunReport['notRun'];
   readonly notes: readonly string[];
+  /** Its ledger, which a comparison reads. */
+  readonly ledger?: Ledger;
 }
 
 export interface Evidence {
@@ -94,6 +97,17 @@ export async function gatherEvidence(
       }
   };
 
+  const logs = [...logged];
+  await each(found.ledgers, String, async (path) => {
+    const { openLedger, runOfLedger } = await import('../../read/ledger/read.ts');
+    const ledger = await openLedger(path);
+    // Like checkpoints it holds no records that could be counted.
+    inputs.push({ path, format: 'ledger', sha256: null, errors: [] });
+    const near = closestRuns(ofPlace(logs, path), path);
+    // It has the loss of every step, which captures and checkpoints have not.
+    if (near.length === 0) logged.push(runOfLedger(ledger));
+    if (near.length < 2) besideOf(near[0] ?? logged.at(-1)!).ledger = ledger;
+  });
   await each(found.captures, String, async (path) => {
     const { openCapture } = await import('../../read/captures/read.ts');
     const { runOfCapture } = await import('../../read/captures/as-run.ts');
@@ -121,25 +135,20 @@ export async function gatherEvidence(
     else place.checkpoints.push(checkpoint);
   });
 
-  await each(found.ledgers, String, async (path) => {
-    const { openLedger, runOfLedger } = await import('../../read/ledger/read.ts');
-    const ledger = await openLedger(path);
-    // Like checkpoints it holds no records that could be counted.
-    inputs.push({ path, format: 'ledger', sha256: null, errors: [] });
-    if (closestRuns(ofPlace([...beside.keys()], path), path).length === 0) besideOf(runOfLedger(ledger));
-  });
-
-  const runs = [...beside].map(([run, { captures, checkpoints, settings, late, notes }]): RunEvidence => {
-    const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason: `${late} of them were ${limits.late}` }];
-    return {
-      run: withSettings(run, settings),
-      captures,
-      checkpoints,
-      files: found.checkpoints,
-      notRun,
-      notes: [...notes],
-    };
-  });
+  const runs = [...beside].map(
+    ([run, { captures, checkpoints, settings, late, notes, ledger }]): RunEvidence => {
+      const notRun = late === 0 ? [] : [{ id: 'checkpoints', reason: `${late} of them were ${limits.late}` }];
+      return {
+        run: withSettings(run, settings),
+        captures,
+        checkpoints,
+        files: found.checkpoints,
+        notRun,
+        notes: [...notes],
+        ...(ledger === undefined ? {} : { ledger }),
+      };
+    },
+  );
   return { runs, inputs, warnings };
 }
 
@@ -152,6 +161,7 @@ interface Beside {
   /** Checkpoints that the budget left no time for. */
   late: number;
   readonly notes: Set<string>;
+  ledger?: Ledger;
 }
 const nothingBeside = (): Beside => ({
   captures: [],
