@@ -121,6 +121,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'engine',
     'gate',
     'bisect',
+    'ledger',
     'mcp',
     'measure',
     'notify',

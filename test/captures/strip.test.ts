@@ -1,8 +1,9 @@
 /** `strip-batches` takes out what it says and leaves every other byte; `inspect --check` says what a capture allows. */
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { stripBatches } from '../../src/read/captures/strip.ts';
+import { openLedger } from '../../src/read/ledger/read.ts';
 import { readTensors } from '../recorders/read-capture.ts';
 import { cli } from '../support/cli.ts';
 import { scratchFolders } from '../support/scratch.ts';
@@ -42,6 +43,37 @@ describe('strip-batches', () => {
     const file = join(path, 'step-00000999.safetensors');
     writeFileSync(file, readFileSync(join(path, 'step-00000400.safetensors')).subarray(0, 100));
     expect(await cli(['strip-batches', path])).toMatchObject({ code: 3 });
+  });
+});
+
+describe('strip-batches of a ledger', () => {
+  const ledger = (): string => {
+    const to = join(folder(), 'ledger');
+    cpSync(join(projectRoot, 'fixtures/ledgers/base/ledger'), to, { recursive: true });
+    return to;
+  };
+
+  it('deletes ids, and leaves lines, hashes and sketches', async () => {
+    const path = ledger();
+    const before = await openLedger(path);
+    expect(before.identified.length).toBeGreaterThan(0);
+    expect(JSON.parse((await cli(['strip-batches', path, '--json'])).out)).toMatchObject({
+      files: 1,
+      tensors: 0,
+    });
+    const after = await openLedger(path);
+    expect([after.identified, after.taken, after.steps.size]).toEqual([[], before.taken, before.steps.size]);
+    expect((await cli(['strip-batches', path])).out).toContain('0 files of batch ids');
+  });
+
+  it('follows no link to another folder', async () => {
+    const path = ledger();
+    const other = folder();
+    writeFileSync(join(other, 'mine.bin'), 'mine');
+    rmSync(join(path, 'ids'), { recursive: true });
+    symlinkSync(other, join(path, 'ids'));
+    expect((await cli(['strip-batches', path])).code).toBe(3);
+    expect(readFileSync(join(other, 'mine.bin'), 'utf8')).toBe('mine');
   });
 });
 
