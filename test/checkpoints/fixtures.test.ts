@@ -26,6 +26,9 @@ describe.each([
   'tensorflow-keras2',
   'onnx',
   'flax',
+  'orbax',
+  'zarr',
+  'keras3-shards',
 ])('fixtures of %s', (folder) => {
   const at = join(projectRoot, 'fixtures/checkpoints', folder);
   const expected = JSON.parse(readFileSync(join(at, 'expected.json'), 'utf8')) as Record<string, Expected>;

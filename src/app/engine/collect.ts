@@ -294,13 +294,11 @@ async function collectWalk(
   let files = 0;
   let order = 0;
   let recorder: string | undefined;
-  let unsupported: (Met & { kind: 'unsupported' }) | undefined;
   try {
     for await (const met of walking) {
       order++;
       if (met.kind === 'file' || met.kind === 'passed') files++;
       if (met.kind === 'file' && basename(met.path) === RECORDER_STATUS) recorder ??= dirname(met.path);
-      if (met.kind === 'unsupported') unsupported ??= met;
       await meet(met, order, walked);
     }
     await readWaiting(walked);
@@ -315,10 +313,6 @@ async function collectWalk(
   found.logs.push(...read.sort(byOrder).map(({ log }) => log));
   found.skipped.push(...walked.skipped.sort(byOrder).map(({ order: _, ...one }) => one));
   if (count() > before) return;
-  if (unsupported !== undefined) {
-    const { path, format, instead } = unsupported;
-    throw diagError('format-unsupported', { path, format, instead }, { path });
-  }
   if (recorder !== undefined) await tellRecorder(recorder);
   throw diagError('folder-without-inputs', { path: named, files }, { path: named });
 }
@@ -388,8 +382,6 @@ async function meet(met: Met, order: number, walked: Walk): Promise<void> {
   const { found, skipped } = walked;
   if (met.kind === 'capture') found.captures.push(met.path);
   else if (met.kind === 'ledger') found.ledgers.push(met.path);
-  else if (met.kind === 'unsupported')
-    skipped.push({ path: met.path, reason: `${met.format}, not read; ${met.instead}`, order });
   else if (met.kind === 'error') found.errors.push(ofInput(met.error));
   else if (met.kind === 'passed') {
     const { kind: _, ...passed } = met;

@@ -4,15 +4,14 @@ import { DiagError, diagError } from '../../model/errors.ts';
 import type { Skipped } from '../../model/inspection.ts';
 import { entriesOf, type FolderEntry } from '../../read/bytes/folder.ts';
 import { sizeOfPath } from '../../read/bytes/source.ts';
-import { companionFile, unsupportedFolder } from '../../read/logs/companions.ts';
+import { companionFile } from '../../read/logs/companions.ts';
 import { isSidecar } from '../../read/logs/sidecars.ts';
 import { nameSaysLog, saying, signOfName } from './says-log.ts';
 
-/** What a walk meets: a file to be opened, the folder of a capture or of a ledger, what is passed over, a folder that is known and not read, and what cannot be read. */
+/** What a walk meets: a file to be opened, the folder of a capture or of a ledger, what is passed over, and what cannot be read. */
 export type Met =
   | { readonly kind: 'file' | 'capture' | 'ledger'; readonly path: string }
   | ({ readonly kind: 'passed' } & Skipped)
-  | { readonly kind: 'unsupported'; readonly path: string; readonly format: string; readonly instead: string }
   | { readonly kind: 'error'; readonly path: string; readonly error: DiagError };
 
 export const CAPTURE_MANIFEST = 'capture.json';
@@ -43,11 +42,6 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   visited.add(real);
   const names = new Set(entries.map(({ name }) => name));
   const { partOfCheckpoint } = await import('../../read/checkpoints/registry.ts');
-  const unsupported = unsupportedFolder(names);
-  if (unsupported !== undefined) {
-    yield { kind: 'unsupported', path: folder, ...unsupported };
-    return;
-  }
   if (names.has(LEDGER_LINES) && (await saysLedger(folder))) {
     yield { kind: 'ledger', path: folder };
     return;

@@ -51,11 +51,11 @@ export async function readTopology(path: string): Promise<Topology> {
     } else if (HDF5_SIGNATURE.every((byte, i) => head[i] === byte)) {
       const file = await openHdf5(source);
       const root = file.objects.find(({ name }) => name === '');
-      const config = root === undefined ? undefined : await readAttribute(file, root, 'model_config');
+      const config = root === undefined ? undefined : await readAttribute(root, 'model_config');
       if (typeof config !== 'string')
         throw invalid('the file', 'one with the model, not its weights alone', path);
       text = config;
-      version = await readAttribute(file, root!, 'keras_version');
+      version = await readAttribute(root!, 'keras_version');
     } else {
       if (source.byteLength > LIMIT) throw invalid('the file', 'a layers model', path);
       text = new TextDecoder().decode(await source.slice(0, source.byteLength));

@@ -16,11 +16,11 @@ import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
 import { type MsgpackReader, msgpackReader } from '../bytes/msgpack.ts';
 import { type ByteSource, bytesSource, type Extent } from '../bytes/source.ts';
 import { windowedSource } from '../bytes/windowed-source.ts';
-import { DTYPE_BYTES, DTYPES_BY_NAME, decodeRange, decodeValues, elementsOf, isFloating } from './dtypes.ts';
+import { DTYPE_BYTES, DTYPES_BY_NAME, decodeRange, decodeValues, elementsOf } from './dtypes.ts';
+import { roleOfFlax } from './flax-roles.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfKeras } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import type { RoleOfTensor } from './roles.ts';
 import type { LostTensors } from './stored-bytes.ts';
 
 const FORMAT = 'Flax MessagePack';
@@ -307,30 +307,4 @@ function joinChunks(
   if (elementsOf(shape, path, name, FORMAT) * DTYPE_BYTES[dtype] !== stored)
     throw wrong(`has ${stored} bytes in its chunks`);
   return [{ dtype, shape }, parts];
-}
-
-/** State of optax transformations in the words of captures. */
-const OPTAX_SLOTS = new Map([
-  ['mu', 'm'],
-  ['nu', 'v'],
-  ['nu_max', 'v_max'],
-  ['trace', 'momentum'],
-  ['sum_of_squares', 'accumulator'],
-  ['count', 'step'],
-]);
-
-function roleOfFlax(name: string, dtype: Dtype, all: ReadonlyMap<string, unknown>): RoleOfTensor {
-  const parts = name.split('/');
-  if (parts.some((part) => /^opt(?:imizer)?_state$/.test(part))) {
-    const at = parts.findIndex((part) => OPTAX_SLOTS.has(part));
-    const slot = OPTAX_SLOTS.get(parts[at] ?? '');
-    if (slot === undefined) return { role: 'optimizer_state', slot: parts.at(-1)! };
-    const rest = parts.slice(at + 1).join('/');
-    const parameter = [`params/${rest}`, rest, `params/params/${rest}`].find(
-      (key) => rest !== '' && all.has(key),
-    );
-    return { role: 'optimizer_state', slot, ...(parameter === undefined ? {} : { parameter }) };
-  }
-  if (name === 'step') return { role: 'optimizer_state', slot: 'step' };
-  return { role: parts.includes('batch_stats') || !isFloating(dtype) ? 'buffer' : 'parameter' };
 }

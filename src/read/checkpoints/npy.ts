@@ -27,7 +27,8 @@ const MAX_HEADER_BYTES = 10_000;
 /** Magic, version and the longer form of the length. */
 export const NPY_PREFIX_BYTES = 12;
 
-const TYPES = new Map<string, Dtype>([
+/** Types by numpy's codes without the order of bytes. */
+export const NUMPY_TYPES: ReadonlyMap<string, Dtype> = new Map<string, Dtype>([
   ['f8', 'F64'],
   ['f4', 'F32'],
   ['f2', 'F16'],
@@ -119,7 +120,7 @@ export async function npyTensor(
   const { descr, fortranOrder, shape } = parseHeader(header, malformed);
   if (/^\|?O/.test(descr)) throw diagError('object-array', { name }, { path, tensor: name });
   const [, order, code] = /^([<>|=])(\w+)$/.exec(descr) ?? [];
-  const dtype = code === undefined ? undefined : TYPES.get(code);
+  const dtype = code === undefined ? undefined : NUMPY_TYPES.get(code);
   if (dtype === undefined || order === '=' || (order === '|' && DTYPE_BYTES[dtype] > 1))
     throw diagError('dtype-unsupported', { tensor: name, dtype: descr }, { path, tensor: name });
   const elements = elementsOf(shape, path, name, 'npy');

@@ -6,6 +6,7 @@ import { type ByteSource, openFile } from '../bytes/source.ts';
 import { flaxMsgpack } from './flax-msgpack.ts';
 import type { CheckpointFormat } from './format.ts';
 import { kerasH5 } from './keras/keras-h5.ts';
+import { kerasShards } from './keras/keras-shards.ts';
 import { kerasV3 } from './keras/keras-v3.ts';
 import { npy } from './npy.ts';
 import { npz } from './npz.ts';
@@ -18,9 +19,12 @@ import { safetensors } from './safetensors.ts';
 import { safetensorsIndex } from './safetensors-index.ts';
 import { tfCheckpoint, tfSavedModel } from './tensorflow/tf-checkpoint.ts';
 import { tfjs } from './tensorflow/tfjs.ts';
+import { orbax } from './zarr/orbax.ts';
+import { zarr } from './zarr/zarr.ts';
 
 export const CHECKPOINT_FORMATS = [
   safetensors,
+  kerasShards,
   safetensorsIndex,
   pytorchZip,
   pytorchLegacy,
@@ -34,6 +38,8 @@ export const CHECKPOINT_FORMATS = [
   tfjs,
   onnx,
   flaxMsgpack,
+  orbax,
+  zarr,
 ] as const satisfies readonly CheckpointFormat[];
 
 /** Why a walk skips a file or folder: a format reads it through another one in the same folder. */

@@ -1,6 +1,5 @@
 /** Side files of trainers that are neither logs nor checkpoints: a folder scan skips them and says why. */
 import { basename } from 'node:path';
-import { ORBAX, type Unsupported } from './unsupported.ts';
 import { wandbOwnFile } from './wandb-folder.ts';
 
 /** Why a file or folder is passed over, by its name and what stands beside it or in it. */
@@ -39,7 +38,3 @@ export function companionFile(path: string, beside: ReadonlySet<string>): string
   }
   return undefined;
 }
-
-/** What a folder is as a whole, by the names in it, where it is known and not read. */
-export const unsupportedFolder = (names: ReadonlySet<string>): Unsupported | undefined =>
-  names.has('_CHECKPOINT_METADATA') || names.has('manifest.ocdbt') ? ORBAX : undefined;

@@ -7,12 +7,11 @@ export interface Unsupported {
 }
 
 /** Descriptions of a checkpoint of orbax look like records of a log. */
-export const ORBAX: Unsupported = {
+const ORBAX: Unsupported = {
   format: 'part of an orbax checkpoint (JAX)',
-  instead:
-    'export the tensors: restore it in Python, then flax.serialization.msgpack_serialize(tree) to a .msgpack file, or safetensors.flax.save_file',
+  instead: 'give the folder that it lies in: its _METADATA names the arrays',
 };
-const ORBAX_KEY = /^\s*\{\s*"(tree_metadata|item_handlers|array_metadatas)"\s*:/;
+const ORBAX_KEY = /^\s*\{\s*"(item_handlers|array_metadatas)"\s*:/;
 
 /** The one that a head shows, or undefined. */
 export function unsupportedFormat(head: Buffer): Unsupported | undefined {

@@ -11,7 +11,6 @@ import { byteReader } from '../../bytes/reader.ts';
 import { type Extent, placeOf } from '../../bytes/source.ts';
 import { bytePieces, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
 import {
-  type Hdf5File,
   type Hdf5Message,
   type Hdf5Object,
   type Hdf5Reader,
@@ -39,7 +38,8 @@ export interface Hdf5Array {
  *
  * @throws checkpoint-truncated, checkpoint-malformed, hdf5-unsupported
  */
-export async function extentsOfData({ reader }: Hdf5File, object: Hdf5Object): Promise<Extent[]> {
+export async function extentsOfData(object: Hdf5Object): Promise<Extent[]> {
+  const { reader } = object;
   const { path, source } = reader;
   const messageOf = (type: number) => object.messages.find((message) => message.type === type)?.bytes;
   const [layoutBytes, spaceBytes] = [messageOf(MESSAGE.layout), messageOf(MESSAGE.dataspace)];
@@ -78,9 +78,9 @@ const MAX_DEFLATE_RATIO = 1032;
  * @param marked what its two bytes mean, where HDF5 has no type for it
  * @throws checkpoint-truncated, checkpoint-malformed, dtype-unsupported, hdf5-external, hdf5-unsupported, limit-exceeded
  */
-export function openArray({ reader }: Hdf5File, object: Hdf5Object, marked?: 'BF16'): Hdf5Array | undefined {
+export function openArray(object: Hdf5Object, marked?: 'BF16'): Hdf5Array | undefined {
+  const { name, reader } = object;
   const { path } = reader;
-  const { name } = object;
   const message = (type: number): Uint8Array | undefined =>
     object.messages.find((m: Hdf5Message) => m.type === type)?.bytes;
   const [typeBytes, spaceBytes, layoutBytes] = [

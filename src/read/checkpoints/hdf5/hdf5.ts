@@ -47,6 +47,8 @@ export type AttributeValue = string | number | bigint | boolean | readonly strin
 export interface Hdf5Object {
   /** `layers/dense/vars/0`; empty for the root. */
   readonly name: string;
+  /** Of its file. */
+  readonly reader: Hdf5Reader;
   /** Of its header: later objects lie further on, as the file was written. */
   readonly address: number;
   readonly isDataset: boolean;
@@ -166,7 +168,7 @@ export async function openHdf5(source: ByteSource): Promise<Hdf5File> {
       );
     const messages = await readObjectHeader(reader, address);
     const isDataset = messages.some(({ type }) => type === MESSAGE.layout);
-    const object = { name, address, isDataset, messages };
+    const object = { name, reader, address, isDataset, messages };
     seen.set(address, object);
     objects.push(object);
     if (isDataset) return;
@@ -469,13 +471,10 @@ export function parseDataspace(bytes: Uint8Array, path: string): number[] | unde
 /**
  * An attribute of an object: a text, a number, a row of texts; undefined where there is none or it is of another kind.
  */
-export async function readAttribute(
-  { reader }: Hdf5File,
-  object: Hdf5Object,
-  name: string,
-): Promise<AttributeValue | undefined> {
+export async function readAttribute(object: Hdf5Object, name: string): Promise<AttributeValue | undefined> {
+  const { reader, messages } = object;
   const { path } = reader;
-  for (const message of object.messages) {
+  for (const message of messages) {
     if (message.type !== MESSAGE.attribute) continue;
     const block = byteReader(message.bytes, path, `an attribute of "${object.name}"`);
     const version = block.u8();

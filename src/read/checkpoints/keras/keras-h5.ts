@@ -65,27 +65,37 @@ const UNNAMED_BUFFER = /(?:seed_generator|state)(?:_\d+)?\/vars\/\d+$/;
 const UNNAMED_NORMALISATION = /batch_normalization(?:_\d+)?\/vars\/(\d+)$/;
 
 /** Opens the HDF5 file of a Keras model; reads structures and attributes, and the step count. */
-export async function openKerasWeights(source: ByteSource, container: Container): Promise<Checkpoint> {
-  const file = await openHdf5(source);
+export const openKerasWeights = async (source: ByteSource, container: Container): Promise<Checkpoint> =>
+  kerasCheckpoint(await openHdf5(source), {
+    ...container,
+    stored: container.stored ?? { bytes: source.byteLength },
+    close: container.close ?? (() => source.close()),
+  });
+
+/** The checkpoint in the objects of one file, or of all shards of one model. */
+export async function kerasCheckpoint(
+  file: Omit<Hdf5File, 'reader'>,
+  container: Container & Required<Pick<Container, 'stored' | 'close'>>,
+): Promise<Checkpoint> {
   const { metadata } = container;
   const errors: ErrorRecord[] = [...(container.errors ?? []), ...file.errors];
   const datasets: Dataset[] = [];
   const unread: { readonly object: Hdf5Object; readonly reason: LossReason | 'passed-over' }[] = [];
   const root = file.objects[0]!;
   for (const key of ['keras_version', 'backend']) {
-    const value = await readAttribute(file, root, key);
+    const value = await readAttribute(root, key);
     if (typeof value === 'string') metadata.set(key, value);
   }
-  const training = await configOf(file, root, 'training_config', errors);
-  const model = await configOf(file, root, 'model_config', errors);
+  const training = await configOf(root, 'training_config', errors);
+  const model = await configOf(root, 'model_config', errors);
   const classes = layersOf(model, metadata);
   recordOptimizerConfig(training, metadata);
   for (const object of file.objects) {
     if (!object.isDataset) continue;
     try {
       // Keras marks bfloat16, which HDF5 holds as two bytes without meaning.
-      const isBfloat16 = (await readAttribute(file, object, 'dtype')) === 'bfloat16';
-      const array = openArray(file, object, isBfloat16 ? 'BF16' : undefined);
+      const isBfloat16 = (await readAttribute(object, 'dtype')) === 'bfloat16';
+      const array = openArray(object, isBfloat16 ? 'BF16' : undefined);
       if (array === undefined) {
         unread.push({ object, reason: 'passed-over' });
         continue;
@@ -140,7 +150,7 @@ export async function openKerasWeights(source: ByteSource, container: Container)
         elements: array.elements,
         ...roles.get(key)!,
       },
-      extents: () => knownExtents(file, object),
+      extents: () => knownExtents(object),
       stream: () => array.stream(),
     }),
   );
@@ -156,11 +166,11 @@ export async function openKerasWeights(source: ByteSource, container: Container)
       metadata,
       errors,
       stored: async () => {
-        const { bytes, passedOver = [] } = container.stored ?? { bytes: source.byteLength };
+        const { bytes, passedOver = [] } = container.stored;
         const skipped: Extent[] = [...passedOver];
         const lost: LostTensors[] = [];
         for (const { object, reason } of unread) {
-          const extents = await knownExtents(file, object);
+          const extents = await knownExtents(object);
           if (reason === 'passed-over') skipped.push(...extents);
           else {
             const [extent = { start: bytes, end: bytes }] = extents;
@@ -168,13 +178,13 @@ export async function openKerasWeights(source: ByteSource, container: Container)
           }
         }
         for (const { id, byteOffset = 0 } of file.errors) {
-          const extent = placeOf(source, byteOffset, byteOffset);
+          const extent = placeOf(root.reader.source, byteOffset, byteOffset);
           if (!NOT_READ.has(id)) lost.push({ reason: lossReasonOf(id), tensors: undefined, extent });
         }
         return { bytes, passedOver: skipped, lost };
       },
       ...(container.verify === undefined ? {} : { verify: container.verify }),
-      close: container.close ?? (() => source.close()),
+      close: container.close,
     },
     tensors,
   );
@@ -193,7 +203,7 @@ const VARIABLES: readonly (readonly [RegExp, readonly string[]])[] = [
  * of a layer next to its variables. Where one layer on the way has none, nothing is known.
  */
 async function layerLabels(
-  file: Hdf5File,
+  file: Pick<Hdf5File, 'objects'>,
   datasets: readonly Dataset[],
 ): Promise<ReadonlyMap<string, string>> {
   const groups = new Map(file.objects.map((object) => [object.name, object]));
@@ -201,7 +211,7 @@ async function layerLabels(
   const nameOf = async (folder: string): Promise<string | undefined> => {
     if (!names.has(folder)) {
       const group = groups.get(`${folder}/vars`);
-      const name = group === undefined ? undefined : await readAttribute(file, group, 'name');
+      const name = group === undefined ? undefined : await readAttribute(group, 'name');
       names.set(folder, typeof name === 'string' && name !== '' ? name : undefined);
     }
     return names.get(folder);
@@ -230,9 +240,9 @@ async function layerLabels(
 const NOT_READ: ReadonlySet<ErrorCode> = new Set(['dtype-unsupported', 'hdf5-unsupported', 'hdf5-external']);
 
 /** Where the data of an object lies; nowhere where an index of chunks is damaged, which reading the object reports. */
-async function knownExtents(file: Hdf5File, object: Hdf5Object): Promise<Extent[]> {
+async function knownExtents(object: Hdf5Object): Promise<Extent[]> {
   try {
-    return await extentsOfData(file, object);
+    return await extentsOfData(object);
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
     return [];
@@ -240,7 +250,7 @@ async function knownExtents(file: Hdf5File, object: Hdf5Object): Promise<Extent[
 }
 
 /** The name that the framework gave a variable: the path without the folders that the file adds. */
-function variableName(file: Hdf5File, path: string): string {
+function variableName(file: Pick<Hdf5File, 'objects'>, path: string): string {
   if (path.startsWith('model_weights/')) return path.replace(/^model_weights\/[^/]+\//, '');
   if (path.startsWith('optimizer_weights/')) return path.replace(/^optimizer_weights\//, '');
   const [layer] = path.split('/');
@@ -250,16 +260,11 @@ function variableName(file: Hdf5File, path: string): string {
     : path;
 }
 
-async function configOf(
-  file: Hdf5File,
-  root: Hdf5Object,
-  name: string,
-  errors: ErrorRecord[],
-): Promise<unknown> {
+async function configOf(root: Hdf5Object, name: string, errors: ErrorRecord[]): Promise<unknown> {
   try {
-    const text = await readAttribute(file, root, name);
+    const text = await readAttribute(root, name);
     if (typeof text !== 'string') return undefined;
-    return parseCheckpointJson(text, file.reader.path, name, MAX_CONFIG_DEPTH);
+    return parseCheckpointJson(text, root.reader.path, name, MAX_CONFIG_DEPTH);
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
     errors.push(error.toRecord());
@@ -296,11 +301,11 @@ export function recordOptimizerConfig(config: unknown, metadata: Container['meta
 }
 
 /** Keras 3 writes the optimizer's name next to its variables, by default that of its class: `rm_sprop`. */
-async function optimizerName(file: Hdf5File): Promise<string | undefined> {
+async function optimizerName(file: Pick<Hdf5File, 'objects'>): Promise<string | undefined> {
   const group =
     file.objects.find(({ name }) => name === 'optimizer/inner_optimizer/vars') ??
     file.objects.find(({ name }) => name === 'optimizer/vars');
-  const name = group === undefined ? undefined : await readAttribute(file, group, 'name');
+  const name = group === undefined ? undefined : await readAttribute(group, 'name');
   return typeof name === 'string' ? name.replace(/_\d+$/, '').replaceAll('_', '') : undefined;
 }
 
@@ -329,7 +334,7 @@ export function layersOf(config: unknown, metadata: Container['metadata']): Read
 
 /** Slots of optimizer variables without names: `optimizer/vars/<i>` of Keras 3, `Variable_<n>:0` of Keras 2.0. */
 async function unnamedSlots(
-  file: Hdf5File,
+  file: Pick<Hdf5File, 'objects'>,
   datasets: readonly Dataset[],
   named: ReadonlyMap<string, RoleOfTensor>,
   buffers: ReadonlyMap<string, RoleOfTensor>,
@@ -375,7 +380,7 @@ async function unnamedSlots(
     return slots;
   }
   const group = file.objects.find(({ name }) => name === 'optimizer_weights');
-  const order = group === undefined ? undefined : await readAttribute(file, group, 'weight_names');
+  const order = group === undefined ? undefined : await readAttribute(group, 'weight_names');
   const byKey = new Map(datasets.map((dataset) => [dataset.tensor.key, dataset]));
   const variables = (Array.isArray(order) ? order : [])
     .filter((name: string) => /(?:^|\/)Variable(?:_\d+)?:0$/.test(name))
