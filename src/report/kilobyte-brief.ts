@@ -8,6 +8,7 @@ import type { GateResult } from '../model/gate.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
 import { type Report, type RunReport, VERDICT_CLASSES } from '../model/report.ts';
+import { shellWord } from '../model/shell-word.ts';
 import { explainable } from './brief.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
 import type { Mood } from './class-paint.ts';
@@ -47,10 +48,6 @@ export function worstFirst(report: Report): readonly Answered[] {
 
 const partOf = (answer: Answer, label: string): Answer['parts'][number] | undefined =>
   answer.parts.find((part) => part.label === label);
-
-/** A path as an argument of a POSIX shell. */
-const shellWord = (text: string): string =>
-  /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 
 /** Paths under which standard input is reported. */
 const STANDARD_INPUT: readonly string[] = ['-', '<stdin>'];

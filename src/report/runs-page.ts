@@ -12,6 +12,7 @@ import { inertName } from '../model/inert-text.ts';
 import type { Report, RunsTable, TableGroup } from '../model/report.ts';
 import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
+import { shellWord } from '../model/shell-word.ts';
 import { troubleOf } from './brief-answer.ts';
 import { classPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
@@ -216,7 +217,3 @@ export function runsPage(report: Report, options: RenderOptions): string[] {
       : [paint.dim(`  One of them: --run ${shellWord(inertName(String(name)))} · all: --verbose`)]),
   ];
 }
-
-/** Text as one word of a shell. */
-const shellWord = (text: string): string =>
-  /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
