@@ -112,3 +112,9 @@ describe('learntOf', () => {
     expect(learntOf(Float64Array.from(series((i) => (i === 0 ? 9 : 0.4))), N, 50).holds).toBe(true);
   });
 });
+
+it('a log of three million losses has a lowest level', () => {
+  const values = new Float64Array(3_000_000).fill(1);
+  values.fill(0.25, 1_000_000, 1_000_020);
+  expect(learntOf(values, values.length, 50).best).toBe(0.25);
+});
