@@ -21,8 +21,13 @@ async function listingOf(folder: string): Promise<Listing> {
 }
 
 /** A log and its rotated parts are one family: `train.log`, `train.log.1`, `train.log-20260102.gz`. */
-const familyOf = (path: string): string =>
-  join(dirname(path), basename(path).replace(/[.\-_]\d[\w.-]*$/, ''));
+function familyOf(path: string): string {
+  const name = basename(path);
+  let start = name.length;
+  while (start > 0 && /[\w.-]/.test(name[start - 1]!)) start--;
+  const number = name.slice(start).search(/[.\-_]\d/);
+  return join(dirname(path), number < 0 ? name : name.slice(0, start + number));
+}
 
 /**
  * The families of which a file was moved, truncated or removed, or got a new part, between two listings. What was read of them in

@@ -155,7 +155,8 @@ export class LossReader {
 
   /** @param path of the file: one in a folder of metrics is named for what its lines hold, `TIME VALUE STEP` */
   constructor(path = '') {
-    const key = /[/\\]metrics[/\\](.+)$/.exec(path)?.[1];
+    const folder = /[/\\]metrics[/\\]/.exec(path);
+    const key = folder === null ? undefined : path.slice(folder.index + folder[0].length);
     if (key === undefined || !LOSS_CELL.test(key)) return;
     const name = this.stateOf(key, '');
     if (name.kind !== 'none') this.table = { separator: ' ', cells: 3, column: 1, name };
