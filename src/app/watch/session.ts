@@ -135,7 +135,8 @@ export class WatchSession {
     }
     this.looked = started;
     const runs = this.report?.runs ?? [];
-    if (stall !== undefined) this.stalls = this.stallsNow(runs, stall, now);
+    // By the time when the reading began: what was written since then is not known yet.
+    if (stall !== undefined) this.stalls = this.stallsNow(runs, stall, started);
     const growing = growingOf(this.paces, this.stalls);
     const next = updateAlerts(this.state, runs, alerts, now, this.stalls, growing);
     await this.remember(next.state, next.raised.length + next.ended.length > 0);
