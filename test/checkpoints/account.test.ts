@@ -8,18 +8,27 @@ import type { Checkpoint } from '../../src/model/checkpoint.ts';
 import type { Account } from '../../src/model/log.ts';
 import { type ByteSource, bytesSource, openFile } from '../../src/read/bytes/source.ts';
 import { DTYPE_BYTES } from '../../src/read/checkpoints/dtypes.ts';
-import { openCheckpoint, openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
+import {
+  openCheckpoint,
+  openCheckpointSource,
+  partOfCheckpoint,
+} from '../../src/read/checkpoints/registry.ts';
 import { accountOf } from '../../src/read/checkpoints/stored-bytes.ts';
 import { accountFault } from '../support/closes.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
 const fixtures = join(projectRoot, 'fixtures/checkpoints');
-const filesUnder = (folder: string): string[] =>
-  readdirSync(folder).flatMap((name) => {
+/** Without what is read through another file, as a walk goes. */
+function filesUnder(folder: string): string[] {
+  const names = readdirSync(folder);
+  return names.flatMap((name) => {
     const path = join(folder, name);
-    return statSync(path).isDirectory() ? filesUnder(path) : [path];
+    const kind = statSync(path).isDirectory() ? 'folder' : 'file';
+    if (partOfCheckpoint(name, kind, new Set(names)) !== undefined) return [];
+    return kind === 'folder' ? filesUnder(path) : [path];
   });
+}
 const scratchFolder = scratchFolders('account');
 /** Files that are read through another one are opened there. */
 const paths = filesUnder(fixtures).filter(

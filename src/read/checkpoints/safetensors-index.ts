@@ -27,7 +27,8 @@ export const safetensorsIndex: CheckpointFormat = {
     if (!/^\s*\{/.test(Buffer.from(head).toString('latin1', 0, 64))) return false;
     // The map usually comes second, after a short "metadata".
     const start = Buffer.from(head).toString('utf8');
-    return start.includes('"weight_map"') && source.byteLength > 0;
+    // A map to .weights.h5 is Keras's (keras-shards).
+    return start.includes('"weight_map"') && !start.includes('.weights.h5"') && source.byteLength > 0;
   },
   open: openIndex,
 };
