@@ -97,7 +97,7 @@ const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readon
   nequip: { said: [''], why: PARTED_BY_BLANKS },
   olmo: { said: [''], why: ENDS_LINE },
   'julia-info': { said: [''], why: ENDS_LINE },
-  nnunet: { said: ['', '-'], why: `${ENDS_LINE}, with a dash, too` },
+  nnunet: { said: ANY, why: 'a line of one name and its number, and no axis: words are a sentence' },
   'nnunet-v1': { said: [''], why: ENDS_LINE },
   orbit: { said: [''], why: ENDS_LINE },
   'ordinal-step': { said: [''], why: ENDS_LINE },
