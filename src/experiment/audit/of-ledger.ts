@@ -5,7 +5,7 @@ import type { Ledger, LedgerRole, LedgerStep, TensorSummary } from '../../read/l
 import { sketchLength } from '../../step/tensor/sketch.ts';
 import { asAudit } from './audit.ts';
 import { broken, cannotTell, holds, named } from './link.ts';
-import { IN_A_ROW } from './links/batch.ts';
+import { IN_A_ROW, repeatedBatch } from './links/batch.ts';
 
 /** Steps with tensors in which others moved before a tensor that did not is named. */
 const STILL = 4;
@@ -46,31 +46,14 @@ export async function auditLedger(ledger: Ledger): Promise<Audit> {
 function batchLinks(steps: readonly LedgerStep[]): AuditLink[] {
   const hashed = steps.filter(({ batch }) => batch !== null);
   if (hashed.length === 0) return [cannotTell('batch', 'no batches were recorded', 'record(…, batch=batch)')];
-  const found = [inARow(hashed), again(hashed)].filter((one) => one !== null);
+  const inARow = repeatedBatch(
+    hashed.map(({ batch }) => batch),
+    (k) => hashed[k]!.step,
+  );
+  const found = [inARow, again(hashed)].filter((one) => one !== null);
   return found.length > 0
     ? found
     : [holds('batch', hashed.length, `no batch of ${hashed.length} steps is that of the step before`)];
-}
-
-/** The longest row of equal batches. */
-function inARow(steps: readonly LedgerStep[]): AuditLink | null {
-  let best = { from: 0, length: 1 };
-  let from = 0;
-  for (let k = 1; k <= steps.length; k++) {
-    if (k < steps.length && steps[k]!.batch === steps[from]!.batch) continue;
-    if (k - from > best.length) best = { from, length: k - from };
-    from = k;
-  }
-  if (best.length < IN_A_ROW) return null;
-  return broken('batch', {
-    checks: steps.length,
-    broken: best.length - 1,
-    step: steps[best.from + 1]!.step,
-    cause: 'repeated-batch',
-    confidence: 'likely',
-    statement: `${best.length} batches in a row are equal to the last bit, from step ${steps[best.from]!.step} on`,
-    fix: 'take the next batch of the loader in each step: next(iter(loader)) begins anew each time',
-  });
 }
 
 /** The first batches of a later process, if the run had them before in the same order. */

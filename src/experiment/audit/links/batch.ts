@@ -51,10 +51,29 @@ export async function batchLinks(capture: Capture): Promise<AuditLink[]> {
 
 /** The longest row of equal batches. */
 function repeated({ steps }: Capture, hashes: readonly string[]): AuditLink | null {
+  return repeatedBatch(
+    hashes.map((hash) => (hash === '' ? null : hash)),
+    (k) => steps[k]!.step,
+    '; a seed that is set in the loop repeats the draw',
+  );
+}
+
+/**
+ * The longest row of equal batches, where it is too long for chance.
+ *
+ * @param hashes null where a step has none, which is equal to nothing
+ * @param stepAt the step of an index
+ * @param more what the advice says in addition
+ */
+export function repeatedBatch(
+  hashes: readonly (string | null)[],
+  stepAt: (index: number) => number,
+  more = '',
+): AuditLink | null {
   let best = { from: 0, length: 1 };
   let from = 0;
   for (let i = 1; i <= hashes.length; i++) {
-    if (i < hashes.length && hashes[i] === hashes[from] && hashes[i] !== '') continue;
+    if (i < hashes.length && hashes[i] === hashes[from] && hashes[i] !== null) continue;
     if (i - from > best.length) best = { from, length: i - from };
     from = i;
   }
@@ -62,12 +81,12 @@ function repeated({ steps }: Capture, hashes: readonly string[]): AuditLink | nu
   return broken('batch', {
     checks: hashes.length,
     broken: best.length - 1,
-    step: steps[best.from + 1]!.step,
+    step: stepAt(best.from + 1),
     cause: 'repeated-batch',
     // Descent on the whole data set, or a test that one batch can be learnt, looks the same.
     confidence: 'likely',
-    statement: `${best.length} batches in a row are equal to the last bit, from step ${steps[best.from]!.step} on`,
-    fix: 'take the next batch of the loader in each step: next(iter(loader)) begins anew each time; a seed that is set in the loop repeats the draw',
+    statement: `${best.length} batches in a row are equal to the last bit, from step ${stepAt(best.from)} on`,
+    fix: `take the next batch of the loader in each step: next(iter(loader)) begins anew each time${more}`,
   });
 }
 
