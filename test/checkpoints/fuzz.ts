@@ -106,14 +106,20 @@ export async function fuzzFormat(
     process.stderr.write(`fuzz ${name}, seed ${SEED}: ${JSON.stringify(Object.fromEntries(codes))}\n`);
 }
 
-/** "read", or the code of the error. */
-async function outcomeOf(
+/** "read", or the code of the error; every tensor is streamed. */
+const outcomeOf = (
   bytes: Uint8Array,
   path: string,
   check: (checkpoint: Checkpoint) => Promise<void>,
+): Promise<string> => outcomeOfOpening(() => openCheckpointSource(bytesSource(path, bytes)), check);
+
+/** The same of a checkpoint that is opened in any way. */
+export async function outcomeOfOpening(
+  open: () => Promise<Checkpoint>,
+  check: (checkpoint: Checkpoint) => Promise<void> = async () => {},
 ): Promise<string> {
   try {
-    const checkpoint = await openCheckpointSource(bytesSource(path, bytes));
+    const checkpoint = await open();
     let failure: DiagError | undefined;
     try {
       const unreadable = new Map<string, LossReason>();

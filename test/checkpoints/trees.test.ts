@@ -3,17 +3,12 @@ import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } fr
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { collectInputs } from '../../src/app/engine/collect.ts';
-import { DiagError } from '../../src/model/errors.ts';
-import type { LossReason } from '../../src/model/log.ts';
 import { crc32c } from '../../src/read/bytes/crc32c.ts';
 import { openCheckpoint } from '../../src/read/checkpoints/registry.ts';
-import { tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
-import { lossReasonOf } from '../../src/read/checkpoints/stored-bytes.ts';
-import { accountFault } from '../support/closes.ts';
 import { cpuLimit } from '../support/cpu-time.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
-import { FUZZ_COUNT, mutateBytes, mutateText, type Random, randomFrom } from './fuzz.ts';
+import { FUZZ_COUNT, mutateBytes, mutateText, outcomeOfOpening, type Random, randomFrom } from './fuzz.ts';
 
 const scratch = scratchFolders('trees');
 const fixtures = join(projectRoot, 'fixtures/checkpoints');
@@ -63,32 +58,7 @@ describe('a walk', () => {
   });
 });
 
-/** "read", or the code of the error; every tensor is streamed. */
-async function outcomeOf(path: string): Promise<string> {
-  try {
-    const checkpoint = await openCheckpoint(path);
-    let first: string | undefined;
-    try {
-      const unreadable = new Map<string, LossReason>();
-      for (const { name } of checkpoint.tensors)
-        try {
-          await tensorStatistics(checkpoint, name);
-        } catch (error) {
-          if (!(error instanceof DiagError)) throw error;
-          unreadable.set(name, lossReasonOf(error.code));
-          first ??= error.code;
-        }
-      const fault = accountFault(await checkpoint.account(unreadable));
-      if (fault !== undefined) throw new Error(`the account does not hold: ${fault}`);
-      return first ?? checkpoint.errors[0]?.id ?? 'read';
-    } finally {
-      await checkpoint.close();
-    }
-  } catch (error) {
-    if (error instanceof DiagError) return error.code;
-    throw error;
-  }
-}
+const outcomeOf = (path: string): Promise<string> => outcomeOfOpening(() => openCheckpoint(path));
 
 const filesOf = (folder: string): string[] =>
   readdirSync(folder, { recursive: true })
