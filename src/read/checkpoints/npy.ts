@@ -18,6 +18,7 @@ import { type ByteSource, type Extent, placeOf } from '../bytes/source.ts';
 import { bytePieces, DTYPE_BYTES, elementsOf } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import { checkLimit } from './limit.ts';
 import { extentOf, type Storage, type StridedView, streamView } from './pytorch/strided.ts';
 import { roleOfName } from './roles.ts';
 
@@ -106,12 +107,7 @@ export async function npyTensor(
   const view = new DataView(prefix.buffer, prefix.byteOffset);
   const headerStart = major === 1 ? 10 : 12;
   const headerBytes = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
-  if (headerBytes > MAX_HEADER_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the npy header in bytes', found: headerBytes, limit: MAX_HEADER_BYTES, hint: '' },
-      { path, tensor: name },
-    );
+  checkLimit('the npy header in bytes', headerBytes, MAX_HEADER_BYTES, { path, tensor: name });
   const dataStart = headerStart + headerBytes;
   if (dataStart > byteLength) throw truncated('the npy header', dataStart);
   const header = Buffer.from((await start(dataStart)).subarray(headerStart)).toString(

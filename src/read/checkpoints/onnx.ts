@@ -29,6 +29,7 @@ import { DTYPE_BYTES, decodeRange, decodeValues, elementsOf } from './dtypes.ts'
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import { checkLimit } from './limit.ts';
 import { roleOfName } from './roles.ts';
 import { type LostTensors, lossReasonOf } from './stored-bytes.ts';
 
@@ -240,17 +241,10 @@ async function openTensor(
   for await (const field of protobufRanges(nearby, message.start, message.end, 'an initialiser', 2)) {
     const { number, wire, start, end } = field;
     const small = async (): Promise<Uint8Array> => {
-      if (end - start > MAX_SMALL_BYTES)
-        throw diagError(
-          'limit-exceeded',
-          {
-            what: `field ${number} of an initialiser in bytes`,
-            found: end - start,
-            limit: MAX_SMALL_BYTES,
-            hint: '',
-          },
-          { path, byteOffset: start },
-        );
+      checkLimit(`field ${number} of an initialiser in bytes`, end - start, MAX_SMALL_BYTES, {
+        path,
+        byteOffset: start,
+      });
       return nearby.slice(start, end);
     };
     if (number === 1) {

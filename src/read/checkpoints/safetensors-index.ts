@@ -11,6 +11,7 @@ import { type ByteSource, openSibling } from '../bytes/source.ts';
 import { parseCheckpointJson } from './checkpoint-json.ts';
 import type { CheckpointFormat } from './format.ts';
 import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import { checkLimit } from './limit.ts';
 import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
 import { pytorchZip } from './pytorch/pytorch-zip.ts';
 import { safetensors } from './safetensors.ts';
@@ -37,12 +38,7 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
   const { path, byteLength } = source;
   const malformed = (problem: string): DiagError =>
     diagError('checkpoint-malformed', { format: 'checkpoint index', problem }, { path });
-  if (byteLength > MAX_INDEX_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the index in bytes', found: byteLength, limit: MAX_INDEX_BYTES, hint: '' },
-      { path },
-    );
+  checkLimit('the index in bytes', byteLength, MAX_INDEX_BYTES, { path });
   const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
   const index = parseCheckpointJson(text, path, 'the index', 8) as { weight_map?: unknown };
   if (typeof index.weight_map !== 'object' || index.weight_map === null)
@@ -53,12 +49,7 @@ async function openIndex(source: ByteSource): Promise<Checkpoint> {
     if (!files.has(file)) files.set(file, new Set());
     files.get(file)!.add(tensor);
   }
-  if (files.size > MAX_SHARDS)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the number of shards', found: files.size, limit: MAX_SHARDS, hint: '' },
-      { path },
-    );
+  checkLimit('the number of shards', files.size, MAX_SHARDS, { path });
   const shards: Checkpoint[] = [];
   const close = async (): Promise<void> => {
     await Promise.all([source, ...shards].map((part) => part.close()));

@@ -21,6 +21,7 @@ import { DTYPE_BYTES, decodeRange, elementsOf, fillValues } from './dtypes.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
+import { checkLimit } from './limit.ts';
 import { roleOfName } from './roles.ts';
 import type { LostTensors } from './stored-bytes.ts';
 
@@ -67,12 +68,7 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     );
   const lengthBytes = await source.slice(0, 8);
   const headerBytes = Number(new DataView(lengthBytes.buffer, lengthBytes.byteOffset).getBigUint64(0, true));
-  if (headerBytes > MAX_HEADER_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the safetensors header in bytes', found: headerBytes, limit: MAX_HEADER_BYTES, hint: '' },
-      { path, byteOffset: 0 },
-    );
+  checkLimit('the safetensors header in bytes', headerBytes, MAX_HEADER_BYTES, { path, byteOffset: 0 });
   const dataStart = 8 + headerBytes;
   if (dataStart > byteLength)
     throw diagError(

@@ -10,6 +10,7 @@ import { diagError } from '../../../model/errors.ts';
 import { byteReader } from '../../bytes/reader.ts';
 import { type Extent, placeOf } from '../../bytes/source.ts';
 import { bytePieces, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
+import { checkLimit } from '../limit.ts';
 import {
   type Hdf5Message,
   type Hdf5Object,
@@ -108,17 +109,10 @@ export function openArray(object: Hdf5Object, marked?: 'BF16'): Hdf5Array | unde
   const fill = fillValue(message(MESSAGE.fill), path, size);
   const unwritten = (): TensorData => decodeValues(filledBytes(bytes, fill), dtype, bigEndian);
   const checkUnwritten = (): void => {
-    if (bytes > MAX_UNWRITTEN_BYTES)
-      throw diagError(
-        'limit-exceeded',
-        {
-          what: `the bytes of "${name}" that were never written`,
-          found: bytes,
-          limit: MAX_UNWRITTEN_BYTES,
-          hint: '',
-        },
-        { path, tensor: name },
-      );
+    checkLimit(`the bytes of "${name}" that were never written`, bytes, MAX_UNWRITTEN_BYTES, {
+      path,
+      tensor: name,
+    });
   };
 
   const layout = byteReader(layoutBytes, path, `the layout of "${name}"`);

@@ -15,6 +15,7 @@ import { type ByteSource, openSibling } from '../../bytes/source.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type Hdf5Object, openHdf5 } from '../hdf5/hdf5.ts';
+import { checkLimit } from '../limit.ts';
 import { kerasCheckpoint } from './keras-h5.ts';
 
 const MAX_INDEX_BYTES = 100_000_000;
@@ -87,10 +88,7 @@ async function shardsOf(source: ByteSource): Promise<string[]> {
   const { path, byteLength } = source;
   const malformed = (problem: string): DiagError =>
     diagError('checkpoint-malformed', { format: 'Keras index of weights', problem }, { path });
-  const limited = (what: string, found: number, limit: number): void => {
-    if (found > limit) throw diagError('limit-exceeded', { what, found, limit, hint: '' }, { path });
-  };
-  limited('the index in bytes', byteLength, MAX_INDEX_BYTES);
+  checkLimit('the index in bytes', byteLength, MAX_INDEX_BYTES, { path });
   const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
   const { weight_map } = parseCheckpointJson(text, path, 'the index', 8) as { weight_map?: unknown };
   if (typeof weight_map !== 'object' || weight_map === null) throw malformed('its weight_map is no object');
@@ -100,7 +98,7 @@ async function shardsOf(source: ByteSource): Promise<string[]> {
       if (typeof file !== 'string') throw malformed(`the file of "${variables}" is no text`);
       files.add(file);
     }
-  limited('the number of shards', files.size, MAX_SHARDS);
+  checkLimit('the number of shards', files.size, MAX_SHARDS, { path });
   if (files.size === 0) throw malformed('its weight_map names no file');
   return [...files].sort();
 }

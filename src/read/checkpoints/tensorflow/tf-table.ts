@@ -15,6 +15,7 @@ import { type DiagError, diagError } from '../../../model/errors.ts';
 import { crc32c, maskedCrc32c } from '../../bytes/crc32c.ts';
 import { hex } from '../../bytes/hex.ts';
 import type { ByteSource } from '../../bytes/source.ts';
+import { checkLimit } from '../limit.ts';
 
 const FOOTER_BYTES = 48;
 const MAGIC = Uint8Array.of(0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb);
@@ -128,17 +129,7 @@ async function readBlock(
     if (shared > key.length || !(suffixEnd + length <= end))
       throw malformed(path, `an entry of the block at byte ${offset} does not fit`);
     budget.keyBytes += shared + added;
-    if (budget.keyBytes > MAX_KEY_BYTES)
-      throw diagError(
-        'limit-exceeded',
-        {
-          what: 'the length of all keys in bytes',
-          found: budget.keyBytes,
-          limit: MAX_KEY_BYTES,
-          hint: '',
-        },
-        { path },
-      );
+    checkLimit('the length of all keys in bytes', budget.keyBytes, MAX_KEY_BYTES, { path });
     const next = new Uint8Array(shared + added);
     next.set(key.subarray(0, shared));
     next.set(block.subarray(reader.at, suffixEnd), shared);

@@ -20,6 +20,7 @@ import { DTYPE_BYTES, decodeRange, elementsOf } from '../dtypes.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import { checkLimit } from '../limit.ts';
 import type { RoleOfTensor } from '../roles.ts';
 import type { LostTensors } from '../stored-bytes.ts';
 
@@ -65,12 +66,7 @@ interface Weight {
 
 async function openTfjs(source: ByteSource): Promise<Checkpoint> {
   const { path } = source;
-  if (source.byteLength > MAX_JSON_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'model.json in bytes', found: source.byteLength, limit: MAX_JSON_BYTES, hint: '' },
-      { path },
-    );
+  checkLimit('model.json in bytes', source.byteLength, MAX_JSON_BYTES, { path });
   const text = Buffer.from(await source.slice(0, source.byteLength))
     .toString()
     .replace(/^\ufeff/, '');

@@ -1,7 +1,7 @@
 /** The keys of a zarr hierarchy that lies in a folder: a file each. */
 import { dirname, join } from 'node:path';
-import { diagError } from '../../../model/errors.ts';
 import { type ByteSource, kindOfPath, namesIn, openSibling, sizeOfPath } from '../../bytes/source.ts';
+import { checkLimit } from '../limit.ts';
 import type { KeyStore, StoredValue } from './store.ts';
 
 /** More keys than the largest checkpoints have; a file each. */
@@ -14,12 +14,7 @@ export const MAX_KEYS = 1_000_000;
 export async function folderStore(path: string): Promise<KeyStore> {
   const folder = dirname(path);
   const names = [...((await namesIn(folder, true)) ?? [])].map((name) => name.replaceAll('\\', '/')).sort();
-  if (names.length > MAX_KEYS)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the number of files', found: names.length, limit: MAX_KEYS, hint: '' },
-      { path },
-    );
+  checkLimit('the number of files', names.length, MAX_KEYS, { path });
   const values = new Map<string, StoredValue>();
   const files = new Map<string, number>();
   for (const name of names) {

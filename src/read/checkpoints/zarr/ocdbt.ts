@@ -14,6 +14,7 @@ import { type DiagError, diagError } from '../../../model/errors.ts';
 import { crc32c } from '../../bytes/crc32c.ts';
 import { hex } from '../../bytes/hex.ts';
 import type { ByteSource } from '../../bytes/source.ts';
+import { checkLimit } from '../limit.ts';
 import { inflateZstd } from './codecs.ts';
 import { MAX_KEYS, openFiles } from './folder-store.ts';
 import type { KeyStore, StoredValue } from './store.ts';
@@ -105,19 +106,9 @@ async function newestRoot(manifest: ByteSource): Promise<{ place: Place; height:
 
 async function readNode(walk: Walk, place: Place, height: number, prefix: string): Promise<void> {
   const { path } = walk;
-  if (height > MAX_HEIGHT)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the height of the tree', found: height, limit: MAX_HEIGHT, hint: '' },
-      { path },
-    );
+  checkLimit('the height of the tree', height, MAX_HEIGHT, { path });
   walk.bytes += place.length;
-  if (walk.bytes > MAX_TREE_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the nodes of the tree in bytes', found: walk.bytes, limit: MAX_TREE_BYTES, hint: '' },
-      { path },
-    );
+  checkLimit('the nodes of the tree in bytes', walk.bytes, MAX_TREE_BYTES, { path });
   const source = await openCounted(walk, place.file);
   const body = await unwrapped(source, place.offset, place.length, NODE_MAGIC, path);
   const found = body.byte();
@@ -169,12 +160,7 @@ async function readLeaf(
     const key = Buffer.from(prefix + keys[i]!, 'latin1').toString('utf8');
     if (values.has(key))
       throw diagError('checkpoint-ambiguous', { problem: `the key "${key}" is there twice` }, { path });
-    if (values.size >= MAX_KEYS)
-      throw diagError(
-        'limit-exceeded',
-        { what: 'the number of keys', found: values.size + 1, limit: MAX_KEYS, hint: '' },
-        { path },
-      );
+    checkLimit('the number of keys', values.size + 1, MAX_KEYS, { path });
     if (kinds[i] === 0) values.set(key, { bytes: body.bytes(lengths[i]!) });
     else if (kinds[i] === 1) {
       const { file, offset } = placeIn(table, ids[next]!, offsets[next]!, lengths[i]!, path);
@@ -202,12 +188,7 @@ async function unwrapped(
   magic: number,
   path: string,
 ): Promise<Body> {
-  if (length > MAX_NODE_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'a node in bytes', found: length, limit: MAX_NODE_BYTES, hint: '' },
-      { path },
-    );
+  checkLimit('a node in bytes', length, MAX_NODE_BYTES, { path });
   if (offset + length > source.byteLength)
     throw diagError(
       'checkpoint-truncated',

@@ -16,6 +16,7 @@ import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { roleOfFlax } from '../flax-roles.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import { checkLimit } from '../limit.ts';
 import type { LostTensors } from '../stored-bytes.ts';
 import { folderStore } from './folder-store.ts';
 import { MANIFEST, ocdbtStore } from './ocdbt.ts';
@@ -97,12 +98,7 @@ const malformed = (path: string, problem: string): DiagError =>
 /** The names of arrays as they are stored, with the names that their keys make. */
 async function leavesOf(source: ByteSource): Promise<ReadonlyMap<string, string>> {
   const { path, byteLength } = source;
-  if (byteLength > MAX_TREE_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      { what: 'the tree in bytes', found: byteLength, limit: MAX_TREE_BYTES, hint: '' },
-      { path },
-    );
+  checkLimit('the tree in bytes', byteLength, MAX_TREE_BYTES, { path });
   const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
   const { tree_metadata } = parseCheckpointJson(text, path, 'the tree', MAX_DEPTH) as {
     tree_metadata?: unknown;

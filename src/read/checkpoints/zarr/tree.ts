@@ -1,8 +1,9 @@
 /** The arrays of a zarr hierarchy as tensors. */
-import { DiagError, diagError, type ErrorRecord } from '../../../model/errors.ts';
+import { DiagError, type ErrorRecord } from '../../../model/errors.ts';
 import type { Extent } from '../../bytes/source.ts';
 import { layoutOfKeras } from '../layouts.ts';
 import type { LazyTensor } from '../lazy-checkpoint.ts';
+import { checkLimit } from '../limit.ts';
 import type { RoleOfTensor } from '../roles.ts';
 import { type LostTensors, lossReasonOf, type StoredBytes } from '../stored-bytes.ts';
 import { parseZarray, type ZarrArray } from './array.ts';
@@ -108,17 +109,10 @@ async function arrayAt(
   name: string,
   path: string,
 ): Promise<ZarrArray | undefined> {
-  if (lengthOf(value) > MAX_METADATA_BYTES)
-    throw diagError(
-      'limit-exceeded',
-      {
-        what: `the metadata of "${name}" in bytes`,
-        found: lengthOf(value),
-        limit: MAX_METADATA_BYTES,
-        hint: '',
-      },
-      { path, tensor: name },
-    );
+  checkLimit(`the metadata of "${name}" in bytes`, lengthOf(value), MAX_METADATA_BYTES, {
+    path,
+    tensor: name,
+  });
   const text = Buffer.from(await readValue(store, value)).toString('utf8');
   return /"node_type"\s*:\s*"group"/.test(text) ? undefined : parseZarray(text, name, path);
 }

@@ -2,6 +2,7 @@
 import type { TensorData } from '../../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../../model/errors.ts';
 import { DTYPE_BYTES, decodeValues } from '../dtypes.ts';
+import { checkLimit } from '../limit.ts';
 import type { ChunkLayout, ZarrArray } from './array.ts';
 import { decoderOf } from './codecs.ts';
 import { type KeyStore, lengthOf, readValue, type StoredValue } from './store.ts';
@@ -64,14 +65,8 @@ export async function* zarrValues(stored: StoredArray): AsyncIterable<TensorData
 
 function checkSizes({ array, name, path, chunks, storedBytes }: StoredArray): void {
   const width = DTYPE_BYTES[array.dtype];
-  const limit = (what: string, found: number, most: number): void => {
-    if (found > most)
-      throw diagError(
-        'limit-exceeded',
-        { what: `${what} of "${name}"`, found, limit: most, hint: '' },
-        { path, tensor: name },
-      );
-  };
+  const limit = (what: string, found: number, most: number): void =>
+    checkLimit(`${what} of "${name}"`, found, most, { path, tensor: name });
   limit('the number of bytes', array.elements * width, storedBytes * MOST_PER_BYTE + MOST_AT_LEAST);
   const grid = array.shape.reduce((all, size, axis) => all * Math.ceil(size / array.chunk.shape[axis]!), 1);
   limit('the number of chunks', grid, chunks * LOOKED_UP_PER_CHUNK + LOOKED_UP_AT_LEAST);
