@@ -8,17 +8,15 @@
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { type ByteSource, openSibling } from '../bytes/source.ts';
-import { parseCheckpointJson } from './checkpoint-json.ts';
 import type { CheckpointFormat } from './format.ts';
 import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
-import { checkLimit } from './limit.ts';
 import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
 import { pytorchZip } from './pytorch/pytorch-zip.ts';
 import { safetensors } from './safetensors.ts';
 import { accountOf, inOneStream } from './stored-bytes.ts';
+import { weightMapOf } from './weight-map.ts';
 
-const MAX_INDEX_BYTES = 100_000_000;
-const MAX_SHARDS = 10_000;
+const FORMAT = 'checkpoint index';
 
 export const safetensorsIndex: CheckpointFormat = {
   id: 'safetensors-index',
@@ -37,19 +35,8 @@ export const safetensorsIndex: CheckpointFormat = {
 async function openIndex(source: ByteSource): Promise<Checkpoint> {
   const { path, byteLength } = source;
   const malformed = (problem: string): DiagError =>
-    diagError('checkpoint-malformed', { format: 'checkpoint index', problem }, { path });
-  checkLimit('the index in bytes', byteLength, MAX_INDEX_BYTES, { path });
-  const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
-  const index = parseCheckpointJson(text, path, 'the index', 8) as { weight_map?: unknown };
-  if (typeof index.weight_map !== 'object' || index.weight_map === null)
-    throw malformed('its weight_map is no object');
-  const files = new Map<string, Set<string>>();
-  for (const [tensor, file] of Object.entries(index.weight_map)) {
-    if (typeof file !== 'string') throw malformed(`the file of "${tensor}" is no text`);
-    if (!files.has(file)) files.set(file, new Set());
-    files.get(file)!.add(tensor);
-  }
-  checkLimit('the number of shards', files.size, MAX_SHARDS, { path });
+    diagError('checkpoint-malformed', { format: FORMAT, problem }, { path });
+  const files = await weightMapOf(source, FORMAT, false);
   const shards: Checkpoint[] = [];
   const close = async (): Promise<void> => {
     await Promise.all([source, ...shards].map((part) => part.close()));

@@ -10,16 +10,14 @@
  */
 
 import type { Checkpoint } from '../../../model/checkpoint.ts';
-import { type DiagError, diagError } from '../../../model/errors.ts';
+import { diagError } from '../../../model/errors.ts';
 import { type ByteSource, openSibling } from '../../bytes/source.ts';
-import { parseCheckpointJson } from '../checkpoint-json.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type Hdf5Object, openHdf5 } from '../hdf5/hdf5.ts';
-import { checkLimit } from '../limit.ts';
+import { weightMapOf } from '../weight-map.ts';
 import { kerasCheckpoint } from './keras-h5.ts';
 
-const MAX_INDEX_BYTES = 100_000_000;
-const MAX_SHARDS = 10_000;
+const FORMAT = 'Keras index of weights';
 const SHARD = '.weights.h5"';
 
 export const kerasShards: CheckpointFormat = {
@@ -85,20 +83,12 @@ async function openShards(source: ByteSource): Promise<Checkpoint> {
 
 /** The files that the map names, in order. */
 async function shardsOf(source: ByteSource): Promise<string[]> {
-  const { path, byteLength } = source;
-  const malformed = (problem: string): DiagError =>
-    diagError('checkpoint-malformed', { format: 'Keras index of weights', problem }, { path });
-  checkLimit('the index in bytes', byteLength, MAX_INDEX_BYTES, { path });
-  const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
-  const { weight_map } = parseCheckpointJson(text, path, 'the index', 8) as { weight_map?: unknown };
-  if (typeof weight_map !== 'object' || weight_map === null) throw malformed('its weight_map is no object');
-  const files = new Set<string>();
-  for (const [variables, value] of Object.entries(weight_map))
-    for (const file of Array.isArray(value) ? value : [value]) {
-      if (typeof file !== 'string') throw malformed(`the file of "${variables}" is no text`);
-      files.add(file);
-    }
-  checkLimit('the number of shards', files.size, MAX_SHARDS, { path });
-  if (files.size === 0) throw malformed('its weight_map names no file');
-  return [...files].sort();
+  const files = await weightMapOf(source, FORMAT, true);
+  if (files.size === 0)
+    throw diagError(
+      'checkpoint-malformed',
+      { format: FORMAT, problem: 'its weight_map names no file' },
+      { path: source.path },
+    );
+  return [...files.keys()].sort();
 }
