@@ -179,7 +179,9 @@ def test_a_rank_that_dies_within_a_capture_leaves_what_is_whole_and_no_rank_wait
     first, second = ranks(tmp_path, "dies")
     assert second is None and first is not None
     manifest = json.loads((tmp_path / "dies" / "capture" / "capture.json").read_text())
-    assert [entry["step"] for entry in manifest["steps"]] == list(range(manifest["steps"][0]["step"], 62))
+    steps = [entry["step"] for entry in manifest["steps"]]
+    # The rank dies at 62. Its part of 61 may still have been on its way to disk: a step is kept when all parts are whole.
+    assert steps == list(range(steps[0], steps[-1] + 1)) and steps[-1] in (60, 61), steps
     assert all((tmp_path / "dies" / "capture" / entry["file"]).is_file() for entry in manifest["steps"])
 
 
