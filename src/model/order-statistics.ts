@@ -253,6 +253,14 @@ export function middleInPlace(values: Float64Array, length: number, k: number, o
   return lower + (upper - lower) / 2;
 }
 
+/** The finite ones of values, in their order. `filter` of a typed array takes ten times as long. */
+export function finiteOf(values: Float64Array): Float64Array {
+  const finite = new Float64Array(values.length);
+  let found = 0;
+  for (let i = 0; i < values.length; i++) if (Number.isFinite(values[i]!)) finite[found++] = values[i]!;
+  return finite.subarray(0, found);
+}
+
 /** Median of any numbers; the non-finite ones are left out. NaN where none is finite. */
 export function medianOf(values: ArrayLike<number> | Column): number {
   if (!isArray(values)) return values.length > BLOCK ? medianOfColumn(values) : medianOf(copyOf(values));

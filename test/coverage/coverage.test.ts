@@ -132,6 +132,15 @@ test('where the text is cut into pieces changes nothing', () => {
   );
 });
 
+test('numbers of any length, with and without an exponent, in lines that repeat and in rows', () => {
+  const numbers = [0.1 + 0.2, 1 / 3, 1e22 / 3, 2.5e-7, 1e-310, 4, 0.25, -1 / 7];
+  const spelled = [...numbers.map(String), '1E+05', '12345678901234567890', '0.30000000000000004441'];
+  const lines = spelled.map((text) => `{"loss": ${text}, "lr": 1e-3}`).join('\n');
+  const rows = `step,loss,lr\n${spelled.map((text, k) => `${k},${text},1e-3`).join('\n')}`;
+  for (const text of [`${lines}\n`, lines, `${rows}\n`, rows])
+    expect(valuesOf(text)).toEqual(spelled.map(Number));
+});
+
 test('states of a bar share a line and are told as drawn over', () => {
   const { line, tag } = seenIn('\rloss=3\rloss=2\nepoch 1 loss=2\n');
   expect([...line]).toEqual([1, 1, 2]);

@@ -6,6 +6,7 @@ import { columnLeftOut } from '../../judge/incidents/columns-left-out.ts';
 import { isLostAgain, learntOf } from '../../judge/incidents/never-learned.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import { type JudgedRun, levelSaysLittle } from '../../judge/incidents/verdict.ts';
+import { arrayOf } from '../../model/column.ts';
 import type { Finding } from '../../model/finding.ts';
 import { counted, formatNumber } from '../../model/format-number.ts';
 import type { Proof } from '../../model/proofs.ts';
@@ -54,7 +55,7 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
     levelSaysLittle(run, loss.series)
   )
     return NOT_TESTED;
-  const values = Float64Array.from(loss.series.value);
+  const values = arrayOf(loss.series.value);
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
   const learnt = learntOf(
     values,

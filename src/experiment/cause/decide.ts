@@ -399,8 +399,8 @@ function mechanismOf(
   );
   if (!restored || held.size === 0) return 'overshoot';
   const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
-  const before = medianOf(observed.effectiveRate.slice(0, onset).filter(Number.isFinite));
-  const share = medianOf(rate.slice(-10).filter(Number.isFinite)) / before;
+  const before = medianOf(observed.effectiveRate.slice(0, onset));
+  const share = medianOf(rate.slice(-10)) / before;
   // Without a finite update on either side nobody knows how far one still goes.
   if (Number.isNaN(share)) return 'unknown';
   return share < POISONED ? 'poisoned-accumulators' : 'overshoot';
@@ -474,8 +474,8 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     );
   }
   const rates = observed.effectiveRate;
-  const calm = medianOf(rates.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
-  const end = medianOf(rates.slice(-10).filter(Number.isFinite));
+  const calm = medianOf(rates.slice(Math.max(0, until - USUAL), until));
+  const end = medianOf(rates.slice(-10));
   if (Number.isFinite(calm) && Number.isFinite(end) && rates.length - until > 10)
     add(
       'effective-rate',

@@ -28,7 +28,7 @@ export function strongDecay(
     const end = stretch.findLastIndex(Number.isFinite);
     const shares = stretch.map((size, k) => (product[from + k]! * size) / updateNorm[from + k]!);
     if (!(end > 0 && stretch[end]! > stretch[0]!)) continue;
-    if (!(medianOf(shares.slice(0, end).filter(Number.isFinite)) >= MOVES)) continue;
+    if (!(medianOf(shares.slice(0, end)) >= MOVES)) continue;
     const most = product[last]! / times[last]!;
     return {
       trigger: 'weight-decay',

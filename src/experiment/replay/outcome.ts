@@ -77,11 +77,11 @@ export const isFrozen = (
   unlike: References['unlike'],
   usualUpdate: number,
   from: number,
-): boolean => medianOf(cleanUpdates(trace, unlike, from).filter(Number.isFinite)) < FROZEN * usualUpdate;
+): boolean => medianOf(cleanUpdates(trace, unlike, from)) < FROZEN * usualUpdate;
 
 /** Median norm of the last updates before a position; NaN where none is finite. In a warm-up those long before are smaller. */
 export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
-  medianOf(updateNorm.slice(Math.max(0, until - USUAL), until).filter(Number.isFinite));
+  medianOf(updateNorm.slice(Math.max(0, until - USUAL), until));
 
 /** What a training that did not blow up is expected to do. */
 export interface Healthy {
@@ -116,7 +116,7 @@ export function healthyBeside(
   const best = ends.reduce((a, b) => (a.end <= b.end ? a : b));
   // Where the run as it was ends as well, nothing blew up.
   if (endLevel(baseline.referenceLoss) <= HURT * best.end) return before;
-  const own = medianOf(cleanUpdates(best.one, unlike, from).filter(Number.isFinite));
+  const own = medianOf(cleanUpdates(best.one, unlike, from));
   if (!(best.end < LEARNT * baseline.referenceLoss[0]!) || !(own > 0)) return before;
   return { level: best.end, usual: before.usual <= own ? before.usual : own };
 }

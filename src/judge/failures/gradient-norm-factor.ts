@@ -1,4 +1,4 @@
-import type { Column } from '../../model/column.ts';
+import { arrayOf, type Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
@@ -102,23 +102,33 @@ export const gradientNormFactor: KnownFailure = {
 };
 
 /** Position from which on the norms are k times as large to the end; null without one. */
-function changeIn(value: Column, end: number): number | null {
+function changeIn(column: Column, end: number): number | null {
+  const value = arrayOf(column);
   for (let at = LEVEL; at + LEVEL <= end; at++) {
-    const ratio = value.at(at)! / value.at(at - 1)!;
+    const ratio = value[at]! / value[at - 1]!;
     if (!(ratio >= LEAST / 1.4 || ratio <= 1.4 / LEAST)) continue;
-    const [before, after] = [value.subarray(at - LEVEL, at), value.subarray(at, at + LEVEL)];
-    const factor = medianOf(after) / medianOf(before);
+    // Few jumps of noise leave all that was before, and asking costs less than two medians.
+    if (!isApart(value, at, ratio > 1 ? 1 : -1)) continue;
+    const [before, after] = [
+      medianOf(value.subarray(at - LEVEL, at)),
+      medianOf(value.subarray(at, at + LEVEL)),
+    ];
+    const factor = after / before;
     if (!(factor >= LEAST || factor <= 1 / LEAST)) continue;
-    const sign = factor > 1 ? 1 : -1;
-    const edge = before.map((one) => sign * one).filter(Number.isFinite);
-    const highest = Math.max(...edge);
-    const apart = after.every((one) => sign * one > highest);
-    const last = levelBefore(value, end, LEVEL);
     // What was larger for a while and is as before is no lasting change.
-    const wasSo = Math.abs(levelBefore(value, at, 4 * LEVEL) / medianOf(before) - 1) <= EARLIER;
-    if (apart && wasSo && Math.abs(last / medianOf(after) - 1) <= STEADY) return at;
+    const wasSo = Math.abs(levelBefore(value, at, 4 * LEVEL) / before - 1) <= EARLIER;
+    if (wasSo && Math.abs(levelBefore(value, end, LEVEL) / after - 1) <= STEADY) return at;
   }
   return null;
+}
+
+/** Whether every norm of the level from a position on lies beyond every finite one of the level before it. */
+function isApart(value: Float64Array, at: number, sign: number): boolean {
+  let highest = Number.NEGATIVE_INFINITY;
+  for (let k = at - LEVEL; k < at; k++)
+    if (Number.isFinite(value[k]!)) highest = Math.max(highest, sign * value[k]!);
+  for (let k = at; k < at + LEVEL; k++) if (!(sign * value[k]! > highest)) return false;
+  return true;
 }
 
 /** Whether the loss around a step has the same level before and after it, by its noise. */

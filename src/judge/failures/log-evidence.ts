@@ -102,11 +102,11 @@ export const lastBefore = ({ step }: Pick<Points, 'step'>, at: number): number =
 
 /** Median of up to `count` finite values before a position; NaN without any. */
 export const levelBefore = (values: Column, index: number, count = USUAL): number =>
-  medianOf(values.subarray(Math.max(0, index - count), Math.max(0, index)).filter(Number.isFinite));
+  medianOf(values.subarray(Math.max(0, index - count), Math.max(0, index)));
 
 /** Median of up to `count` finite values from a position on; NaN without any. */
 export const levelFrom = (values: Column, index: number, count = USUAL): number =>
-  medianOf(values.subarray(index, index + count).filter(Number.isFinite));
+  medianOf(values.subarray(index, index + count));
 
 /** The rates of the attempt; those of the one that it goes on from, before its first step, come first. */
 export function ratesWithHistory({ run, attempt, rates }: LogEvidence): Points | null {

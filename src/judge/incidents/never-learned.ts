@@ -4,8 +4,9 @@
  * A flat loss alone is no proof that nothing is learnt: a net that goes on from good weights, labels that are noise, and a loss
  * near its floor are flat, too. Class `never-learned` needs further evidence (docs/detection.md).
  */
+import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import { MAD_TO_SIGMA, medianOf, usualDistance } from '../../model/order-statistics.ts';
+import { finiteOf, MAD_TO_SIGMA, medianOf, usualDistance } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { isWholeLoss, type JudgedSeries } from './attempts.ts';
 import type { SeriesIncident } from './judge.ts';
@@ -43,6 +44,10 @@ function bestLevel(finite: Float64Array): number {
   const middle = UNTRAINED / 2;
   let best = Number.POSITIVE_INFINITY;
   for (let start = 0; start + UNTRAINED <= finite.length; start += UNTRAINED) {
+    let below = 0;
+    for (let at = start; at < start + UNTRAINED; at++) if (finite[at]! < best) below++;
+    // A median below the best takes half of the points below it.
+    if (below < middle) continue;
     inOrder.set(finite.subarray(start, start + UNTRAINED));
     inOrder.sort();
     const lower = inOrder[middle - 1]!;
@@ -78,8 +83,8 @@ function levelError(values: Float64Array): number {
  * @param least points that the test takes
  */
 export function learntOf(values: Float64Array, onset: number, least: number): Learnt {
-  const finite = values.filter(Number.isFinite);
-  const first = values.subarray(0, Math.min(onset, UNTRAINED)).filter(Number.isFinite);
+  const finite = finiteOf(values);
+  const first = finiteOf(values.subarray(0, Math.min(onset, UNTRAINED)));
   const last = finite.subarray(finite.length - Math.max(BLOCKS, Math.floor(finite.length / 10)));
   const end = medianOf(last);
   if (finite.length < least || first.length === 0)
@@ -112,7 +117,7 @@ export function neverLearned(
   const { series } = judged;
   if (!isWholeLoss(run, series)) return null;
   const attempt = run.attempts.length - 1;
-  const values = Float64Array.from(attemptOf(series, attempt).value);
+  const values = arrayOf(attemptOf(series, attempt).value);
   const incidents = judged.attempts[attempt]?.incidents ?? [];
   const learnt = learntOf(values, incidents[0]?.onset ?? values.length, least);
   if (learnt.holds !== false || learnt.end === 0 || metricMoves(run, attempt)) return null;
@@ -230,7 +235,7 @@ function flatRestart(
   const before = attemptOf(series, attempt - 1);
   if (before.step.length < least || own.step.at(0)! > before.step.at(0)! + usualDistance(before.step))
     return null;
-  const earlier = Float64Array.from(before.value);
+  const earlier = arrayOf(before.value);
   const onset = attempts[attempt - 1]!.incidents[0]?.onset ?? earlier.length;
   const sameTime = learntOf(earlier.subarray(0, values.length), Math.min(earlier.length, onset), least);
   if (sameTime.holds !== true) return null;
@@ -248,7 +253,7 @@ function metricMoves(run: Run, attempt: number): boolean {
     if (series.role !== 'metric' || isNorm(series)) return false;
     if (!/acc|auc|f1|precision|recall|bleu|rouge|ndcg|hit|map|mrr|iou|dice|psnr|r2/i.test(series.name))
       return false;
-    const values = Float64Array.from(attemptOf(series, attempt).value).filter(Number.isFinite);
+    const values = finiteOf(arrayOf(attemptOf(series, attempt).value));
     if (values.length < 2 * BLOCKS)
       return values.length >= 2 && Math.abs(values.at(-1)! - values[0]!) > CHANCE.auc;
     const quarter = Math.max(BLOCKS, values.length >> 2);

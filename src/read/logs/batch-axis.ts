@@ -37,7 +37,7 @@ function countsAs(part: Part, first: Part, isLast: boolean): boolean {
 }
 
 const levelOf = (values: Column, from: number, to: number): number =>
-  medianOf(copyOf(values, Math.max(0, from), to).filter(Number.isFinite));
+  medianOf(copyOf(values, Math.max(0, from), to));
 
 /** Whether training goes on from each part to the next: by its levels, for a training anew begins where the first did. */
 function goesOn(parts: readonly Part[]): boolean {

@@ -77,8 +77,8 @@ const POWERS = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
 /** Where the last number that {@link plainNumber} took ends. */
 let numberEnd = 0;
 
-/** A decimal number of at most 15 digits at a place in bytes, exact; undefined for any other spelling. */
-function plainNumber(bytes: Uint8Array, from: number, to: number): number | undefined {
+/** A decimal number at a place in bytes, exact, with an exponent or without; undefined for any other spelling. */
+function plainNumber(bytes: Buffer, from: number, to: number): number | undefined {
   let at = from;
   const negative = bytes[at] === 45;
   if (negative) at++;
@@ -92,12 +92,26 @@ function plainNumber(bytes: Uint8Array, from: number, to: number): number | unde
     } else if (bytes[at] === 46 && decimals < 0) decimals = 0;
     else break;
   }
-  if (digits === 0 || digits > 15 || (at < to && ENDS_NUMBER[bytes[at]!] === 0)) return undefined;
+  if (digits === 0) return undefined;
+  const isShort = digits <= 15 && ((bytes[at] ?? 0) | 32) !== 101;
+  if (!isShort) at = afterExponent(bytes, at, to);
+  if (at < to && ENDS_NUMBER[bytes[at]!] === 0) return undefined;
   // `54,321` is one number.
   if (bytes[at] === 44 && at + 1 < to && bytes[at + 1]! >= 48 && bytes[at + 1]! <= 57) return undefined;
   numberEnd = at;
+  if (!isShort) return Number(text(bytes, from, at));
   const value = decimals > 0 ? whole / POWERS[decimals]! : whole;
   return negative ? -value : value;
+}
+
+/** Where an exponent that begins at a place ends: the place itself where there is none. */
+function afterExponent(bytes: Buffer, from: number, to: number): number {
+  if (from >= to || (bytes[from]! | 32) !== 101) return from;
+  let at = from + 1;
+  if (bytes[at] === 45 || bytes[at] === 43) at++;
+  const digits = at;
+  while (at < to && bytes[at]! >= 48 && bytes[at]! <= 57) at++;
+  return at > digits ? at : from;
 }
 
 /** What stood between the start of a name and its number in an earlier line: most lines repeat it at the same place. */
@@ -371,7 +385,7 @@ function isFirstRow(row: string, { separator, cells: wanted }: Table): boolean {
 }
 
 /** The number of a plain row: no quotes, as many cells as the header has. */
-function cellOfRow(bytes: Uint8Array, from: number, to: number, table: Table): number | undefined {
+function cellOfRow(bytes: Buffer, from: number, to: number, table: Table): number | undefined {
   if (table.separator === ' ') return undefined;
   const separator = table.separator.charCodeAt(0);
   let cell = 0;
