@@ -5,6 +5,7 @@
  * rhythm between judged points and agrees with them.
  */
 import { arrayOf, readerOf } from '../../model/column.ts';
+import { counted, formatCount } from '../../model/format-number.ts';
 import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../model/loss-records.ts';
 import type { Coverage, Proof } from '../../model/proofs.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
@@ -132,9 +133,6 @@ function coverageOfFile(run: Run, judged: readonly TimeSeries[], file: LossRecor
   };
 }
 
-const counted = (count: number, one: string, many: string): string =>
-  `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
-
 /** `600 of 600 loss records judged`, then what the others are. */
 export function statementOf({ judged, explained, unexplained, firstUnexplained }: Coverage): string {
   const { copies, ranks, runningMeans, evaluations } = explained;
@@ -150,7 +148,7 @@ export function statementOf({ judged, explained, unexplained, firstUnexplained }
     firstUnexplained === null
       ? ''
       : `; ${counted(unexplained, 'was', 'were')} not, the first at line ${firstUnexplained.line} of ${firstUnexplained.path}`;
-  return `${judged.toLocaleString('en-US')} of ${counted(told, 'loss record', 'loss records')} judged${missed}${rest}`;
+  return `${formatCount(judged)} of ${counted(told, 'loss record', 'loss records')} judged${missed}${rest}`;
 }
 
 const isClose = (a: number, b: number): boolean =>
