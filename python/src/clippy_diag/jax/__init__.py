@@ -1,11 +1,21 @@
-"""The recorder for optax loops, closed loops through the user's own loss and chain, and the preflight of a learning rate."""
+"""The recorder for optax loops, closed loops through the user's own loss and chain, the preflight of a learning rate, and a guard."""
 
 from ..loops import ClosedLoopMismatch
 from .closed_loop import closed_loop
 from .flight import flight
+from .guard import guard, guard_report
 from .preflight import preflight
 from .recorder import Recorder
 
 ClippyRecorder = Recorder
 
-__all__ = ["ClippyRecorder", "ClosedLoopMismatch", "Recorder", "closed_loop", "flight", "preflight"]
+__all__ = [
+    "ClippyRecorder",
+    "ClosedLoopMismatch",
+    "Recorder",
+    "closed_loop",
+    "flight",
+    "guard",
+    "guard_report",
+    "preflight",
+]
