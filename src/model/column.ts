@@ -287,6 +287,8 @@ export class ColumnBuilder {
   private held = 0;
   /** How many numbers the whole blocks have. */
   private before = 0;
+  /** Whether a finished column reads the numbers of `tail`. */
+  private isShared = false;
 
   get length(): number {
     return this.before + this.held;
@@ -302,11 +304,14 @@ export class ColumnBuilder {
       this.blocks.push(packed(this.tail));
       this.before += BLOCK;
       this.held = 0;
+      if (this.isShared) this.tail = new Float64Array(BLOCK);
+      this.isShared = false;
       return;
     }
     const wider = new Float64Array(Math.min(BLOCK, Math.max(FEW, 2 * this.held)));
     wider.set(this.tail);
     this.tail = wider;
+    this.isShared = false;
   }
 
   /** The last number; undefined where there is none. */
@@ -331,8 +336,9 @@ export class ColumnBuilder {
     this.held = BLOCK;
   }
 
-  /** The numbers so far; it may be read until the next one is pushed or taken back. */
+  /** The numbers so far; they stay as they are when more are pushed, until one of them is taken back. */
   finish(): Column {
+    this.isShared = true;
     const rest = this.tail.subarray(0, this.held);
     return this.blocks.length === 0
       ? rest

@@ -4,6 +4,7 @@ import { readThresholds } from '../../judge/findings/thresholds.ts';
 import type { RunComparison } from '../../model/comparison.ts';
 import { diagError } from '../../model/errors.ts';
 import type { Report, RunReport } from '../../model/report.ts';
+import type { Run } from '../../model/run.ts';
 import { auditOf } from './audit-run.ts';
 import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 import { gatherEvidence, inputsOf, type Limits, type RunEvidence } from './evidence.ts';
@@ -47,16 +48,17 @@ export async function analyze(paths: readonly string[], options: AnalyzeOptions)
   return withInputs(paths, options, (found) => reportOn(found, paths, limits, { ...options, budget }));
 }
 
-/** What the logs alone tell. */
+/** What the logs alone tell. @param diagnose makes the report of a run */
 export const reportOnLogs = (
   { logs, skipped, errors }: Pick<Inputs, 'logs' | 'skipped' | 'errors'>,
   options: JudgeOptions & Pick<AnalyzeOptions, 'toolVersion' | 'now'>,
+  diagnose = (run: Run): RunReport => diagnoseRun(run, options),
 ): Report =>
   assembleReport({
     toolVersion: options.toolVersion,
     createdAt: options.now().toISOString(),
     inputs: logs.flatMap(inputsOf),
-    runs: logs.flatMap(({ runs }) => runs.map((run) => diagnoseRun(run, options))),
+    runs: logs.flatMap(({ runs }) => runs.map(diagnose)),
     skipped,
     warnings: errors.map((error) => error.toRecord()),
   });

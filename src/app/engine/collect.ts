@@ -6,14 +6,16 @@ import { basename, dirname, relative, resolve } from 'node:path';
 import { DiagError, diagError } from '../../model/errors.ts';
 import type { Skipped } from '../../model/inspection.ts';
 import type { LogInput } from '../../model/log.ts';
+import { readChunks } from '../../read/bytes/chunks.ts';
 import { isBinary } from '../../read/bytes/encoding.ts';
 import type { PeekedSource } from '../../read/bytes/peeked-source.ts';
-import { kindOfPath, namesIn, stampOf } from '../../read/bytes/source.ts';
+import { kindOfPath, namesIn, partOfSource, stampOf } from '../../read/bytes/source.ts';
 import { RECORDER_STATUS, tellRecorder } from '../../read/captures/status.ts';
 import type { CheckpointFormat } from '../../read/checkpoints/format.ts';
 import type { CheckpointFile } from '../../read/checkpoints/registry.ts';
 import { finishRun, type RunPart } from '../../read/logs/finish-run.ts';
 import type { LogFormat, RunFiles } from '../../read/logs/format.ts';
+import { type GrowingBytes, GrowingLog } from '../../read/logs/growing-log.ts';
 import { NO_SIDECARS, type SidecarFile, type Sidecars } from '../../read/logs/hyperparameters.ts';
 import {
   filesOfRun,
@@ -63,6 +65,8 @@ export interface Remembered {
   readonly stamp: string;
   /** Undefined of a checkpoint, which whoever remembers has no use for. */
   readonly found: Omit<Part, 'order'> | Skipped | undefined;
+  /** Reads the file on once it has grown. */
+  readonly growing?: GrowingLog;
 }
 
 export interface CollectOptions extends Omit<ReadLogOptions, 'id' | 'sidecars'> {
@@ -251,6 +255,8 @@ interface Walk {
   /** Checkpoints that are remembered. */
   remembered: number;
   readonly waiting: Waiting[];
+  /** Reads the file that is met, where it was met before and has grown. */
+  readonly growing?: GrowingLog;
   /** Of what lies in an archive: what has to be open for long, or may go on without end, is not read there. */
   readonly isInArchive?: boolean;
 }
@@ -406,16 +412,24 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
   const known = memory.get(path);
   if (known !== undefined && known.stamp === stamp) return recall(known.found, order, walked);
   memory.delete(path);
+  // One that is met the first time may have ended: of those no reader is kept.
+  const growing =
+    known && 'raw' in (known.found ?? {}) ? (known.growing ?? new GrowingLog(walked.options)) : undefined;
   const { found, skipped, waiting } = walked;
   const [undecided, checkpoints, passed] = [
     found.errors.length + waiting.length,
     found.checkpoints.length,
     skipped.length,
   ];
-  const read = await readMet(path, order, walked);
+  const read = await readMet(path, order, growing === undefined ? walked : { ...walked, growing });
   // Errors are found again, and of files that wait it is not known yet.
   if (found.errors.length + waiting.length > undecided) return;
-  if (read !== undefined) memory.set(path, { stamp, found: read });
+  if (read !== undefined)
+    memory.set(path, {
+      stamp,
+      found: withoutHead(read, skipped.length > passed),
+      ...(growing && { growing }),
+    });
   else if (found.checkpoints.length > checkpoints) memory.set(path, { stamp, found: undefined });
   else if (skipped.length > passed) {
     const { order: _, ...one } = skipped.at(-1)!;
@@ -423,6 +437,12 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
     if (one.path === path) memory.set(path, { stamp, found: one });
   }
 }
+
+const NO_HEAD = Buffer.alloc(0);
+
+/** What is remembered of a log. Its first bytes are needed only to say why a file is skipped. */
+const withoutHead = (part: Part, isPassed: boolean): Part =>
+  isPassed || part.format.joined !== undefined ? part : { ...part, head: NO_HEAD };
 
 async function recall(known: Remembered['found'], order: number, walked: Walk): Promise<void> {
   if (known === undefined) walked.remembered++;
@@ -571,8 +591,16 @@ async function guarded(
   }
 }
 
+const growingBytes = (source: PeekedSource): GrowingBytes => ({
+  path: source.path,
+  byteLength: source.byteLength,
+  from: (start) => readChunks(partOfSource(source, start, source.byteLength, source.path)),
+});
+
 async function readPart(file: InputFile, format: LogFormat, order: number, walked: Walk): Promise<Part> {
-  const raw = await readRawLog(file.source, walked.options, format);
+  const raw =
+    (await walked.growing?.read(growingBytes(file.source))) ??
+    (await readRawLog(file.source, walked.options, format));
   const part: Part = { raw, format, order, head: file.head };
   await takePart(part, walked);
   return part;

@@ -2,11 +2,13 @@
 import { basename, dirname, join, relative } from 'node:path';
 import { DiagError } from '../../model/errors.ts';
 import type { LogInput } from '../../model/log.ts';
-import type { Report } from '../../model/report.ts';
+import type { Report, RunReport } from '../../model/report.ts';
+import type { Run } from '../../model/run.ts';
 import { type FileStamp, sizeOfPath, stampOf } from '../../read/bytes/source.ts';
 import type { RawLog } from '../../read/logs/read-log.ts';
 import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
 import { type Remembered, withInputs } from './collect.ts';
+import { RunReports } from './run-reports.ts';
 import { walk } from './walk.ts';
 import { Rotations } from './watch-rotations.ts';
 import { joinedLog, type Watcher, whileItGoesOn } from './watcher.ts';
@@ -75,11 +77,14 @@ class FolderWatch implements Watcher {
   /** The families that went on moving at the last looks, and for how many. */
   private moving: ReadonlyMap<string, number> = new Map();
   private shown: LogInput[] = [];
+  private readonly reports: RunReports;
 
   constructor(
     private readonly path: string,
     private readonly options: AnalyzeOptions,
-  ) {}
+  ) {
+    this.reports = new RunReports(whileItGoesOn(options));
+  }
 
   async look(): Promise<Report | undefined> {
     // Taken first: what is written while the logs are read shows at the next look.
@@ -87,11 +92,15 @@ class FolderWatch implements Watcher {
     const isSame = JSON.stringify([...listing]) === JSON.stringify([...this.before]);
     if (isSame && this.moving.size === 0) return undefined;
     this.before = listing;
-    return this.report(whileItGoesOn(this.options));
+    const report = await this.report(whileItGoesOn(this.options), this.reports.of);
+    this.reports.endLook();
+    return report;
   }
 
   async finish(): Promise<Report> {
     const { path, options } = this;
+    // In the end each file is read to its last byte.
+    for (const [file, { growing }] of this.memory) if (growing !== undefined) this.memory.delete(file);
     this.before = await this.list();
     return (this.isJoined ? await this.report(options) : undefined) ?? analyze([path], options);
   }
@@ -111,11 +120,13 @@ class FolderWatch implements Watcher {
     return listing;
   }
 
-  private report(judging: AnalyzeOptions): Promise<Report | undefined> {
+  private report(judging: AnalyzeOptions, diagnose?: (run: Run) => RunReport): Promise<Report | undefined> {
     const { path, options, memory } = this;
     return withInputs([path], { ...options, memory }, async (found) => {
       this.shown = await this.joinedLogs(found.logs, await this.readMoved());
-      return this.shown.length === 0 ? undefined : reportOnLogs({ ...found, logs: this.shown }, judging);
+      return this.shown.length === 0
+        ? undefined
+        : reportOnLogs({ ...found, logs: this.shown }, judging, diagnose);
     });
   }
 

@@ -3,6 +3,7 @@ import { DiagError } from '../../model/errors.ts';
 import type { Report } from '../../model/report.ts';
 import { kindOfPath } from '../../read/bytes/source.ts';
 import { type Follower, followFile, type Generation } from '../../read/bytes/tail.ts';
+import { GrowingLog } from '../../read/logs/growing-log.ts';
 import { formatById, type RawLog, readRawStream } from '../../read/logs/read-log.ts';
 import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
 import { watchFolder } from './watch-folder.ts';
@@ -40,21 +41,29 @@ const isDocument = (raw: RawLog | undefined): boolean =>
 /**
  * Watches a log file, which need not exist yet.
  *
- * Every look that finds new bytes reads the log from its start: one way of reading, so that the last look says what
- * `analyze` says of a run that goes on. What was read before a rotation or truncation is kept and goes before it.
+ * A look reads what was added where the format can be read on, else the log from its start; the last look always does. What was read
+ * before a rotation or truncation is kept and goes before it.
  */
 export function watchLog(path: string, options: AnalyzeOptions): Watcher {
   const follower: Follower = followFile(path);
-  const parsed = new Map<Generation, { size: number; raw: RawLog }>();
+  const parsed = new Map<Generation, { size: number; raw: RawLog; growing?: GrowingLog | undefined }>();
   let problem: unknown;
 
-  async function parse(): Promise<RawLog[]> {
+  /** @param goesOn whether the last line may be waited for */
+  async function parse(goesOn: boolean): Promise<RawLog[]> {
     for (const generation of follower.generations) {
       const known = parsed.get(generation);
-      if (generation.gone || known?.size === generation.size) continue;
+      const { size } = generation;
+      // What was moved away is read to its last byte, as all is in the end.
+      const mayGrow = goesOn && generation === follower.generations.at(-1);
+      const isKnown = known?.size === size && (mayGrow || known.growing === undefined);
+      if (generation.gone || isKnown) continue;
+      const growing = mayGrow && known !== undefined ? (known.growing ?? new GrowingLog(options)) : undefined;
       try {
-        const raw = await readRawStream(generation.read(), path, options);
-        parsed.set(generation, { size: generation.size, raw });
+        const raw =
+          (await growing?.read({ path, byteLength: size, from: (start) => generation.read(start) })) ??
+          (await readRawStream(generation.read(), path, options));
+        parsed.set(generation, { size, raw, growing });
       } catch (error) {
         // A head of a few bytes is in no known format yet.
         if (!(error instanceof DiagError)) throw error;
@@ -67,21 +76,19 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
   }
 
   async function reportOf(raws: readonly RawLog[], judging: AnalyzeOptions): Promise<Report> {
-    return reportOnLogs(
-      { logs: [await joinedLog(path, path, raws, options)], skipped: [], errors: [] },
-      judging,
-    );
+    const logs = [await joinedLog(path, path, raws, options)];
+    return reportOnLogs({ logs, skipped: [], errors: [] }, judging);
   }
 
   return {
     look: async () => {
       if (!(await follower.poll())) return undefined;
-      const raws = await parse();
+      const raws = await parse(true);
       return raws.length === 0 ? undefined : reportOf(raws, whileItGoesOn(options));
     },
     finish: async () => {
       await follower.poll();
-      const raws = await parse();
+      const raws = await parse(false);
       const whole = follower.generations.length <= 1 || isDocument(raws[0]);
       if (whole && !follower.missing) return analyze([path], options);
       if (raws.length === 0) {

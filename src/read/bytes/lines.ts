@@ -54,20 +54,38 @@ export interface ScannedLines {
   readonly errors: ErrorRecord[];
 }
 
+/** Cuts text that comes piece by piece into lines. */
+export interface LineScanner {
+  push(chunk: Uint8Array): void;
+  /** The account so far. More may be pushed after it where the last line had an end and no record goes on. */
+  end(): ScannedLines;
+}
+
+/** As {@link lineScanner}, over a stream. */
+export async function scanLines(
+  chunks: AsyncIterable<Uint8Array>,
+  path: string,
+  sink: LineSink,
+  options: LineOptions = {},
+): Promise<ScannedLines> {
+  const scanner = lineScanner(path, sink, options);
+  for await (const chunk of chunks) scanner.push(chunk);
+  return scanner.end();
+}
+
 /**
- * Cuts a stream into lines and accounts for each byte of it. Memory: one chunk and one line.
+ * Cuts text into lines and accounts for each byte of it. Memory: one chunk and one line.
  *
  * A line end counts as overhead, except between the lines of one record. A line that is too long, and one with zero
  * bytes in it, is lost and not handed over.
  *
  * @param path for messages
  */
-export async function scanLines(
-  chunks: AsyncIterable<Uint8Array>,
+export function lineScanner(
   path: string,
   sink: LineSink,
   { carriageReturns = false, encoding = 'utf-8' }: LineOptions = {},
-): Promise<ScannedLines> {
+): LineScanner {
   const ledger = openLedger();
   const errors: ErrorRecord[] = [];
   const holes = { lines: 0, first: 0, bytes: 0 };
@@ -156,7 +174,7 @@ export async function scanLines(
     enter('line-too-long', skipped, 0);
   };
 
-  for await (const chunk of chunks) {
+  const push = (chunk: Uint8Array): void => {
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const holed = buffer.includes(0);
     let from = 0;
@@ -189,27 +207,25 @@ export async function scanLines(
         restBytes += buffer.length - from;
       }
     }
-  }
-  if (skipped > 0) tooLong();
-  else if (restBytes > 0) {
-    const whole = Buffer.concat(rest);
-    emit(whole, 0, whole.length, false, whole.includes(0));
-  }
-  if (held.lines > 0) {
-    const fate = sink.heldAtEnd?.() ?? 'torn-record';
-    settle(fate === 'held' ? 'torn-record' : fate, held.bytes, held.at, held.lines);
-  }
-  for (const [{ bytes, lines, at: from }, fate] of sink.settle?.() ?? [])
-    if (lines > 0) settle(fate, bytes, from, lines);
-  if (holes.lines > 0)
-    errors.push(
-      diagError(
-        'log-hole',
-        { count: holes.lines, bytes: holes.bytes, line: holes.first },
-        { path, line: holes.first },
-      ).toRecord(),
-    );
-  return { account: ledger.account(), errors };
+  };
+  const end = (): ScannedLines => {
+    if (skipped > 0) tooLong();
+    else if (restBytes > 0) {
+      const whole = Buffer.concat(rest);
+      emit(whole, 0, whole.length, false, whole.includes(0));
+    }
+    if (held.lines > 0) {
+      const fate = sink.heldAtEnd?.() ?? 'torn-record';
+      settle(fate === 'held' ? 'torn-record' : fate, held.bytes, held.at, held.lines);
+    }
+    for (const [{ bytes, lines, at: from }, fate] of sink.settle?.() ?? [])
+      if (lines > 0) settle(fate, bytes, from, lines);
+    if (holes.lines === 0) return { account: ledger.account(), errors: [...errors] };
+    const { lines: count, bytes, first: line } = holes;
+    const hole = diagError('log-hole', { count, bytes, line }, { path, line }).toRecord();
+    return { account: ledger.account(), errors: [...errors, hole] };
+  };
+  return { push, end };
 }
 
 /** The record of a line that was skipped for its length. */

@@ -38,7 +38,7 @@ export interface JobSigns {
 export interface JobWatcher {
   /** Text as UTF-8, in order. */
   take(chunk: Uint8Array): void;
-  /** What was found; no more text follows. */
+  /** What was found. More text may follow only where the last line had an end. */
   end(): JobSigns;
 }
 
@@ -248,7 +248,7 @@ export function watchJob(): JobWatcher {
     end() {
       if (rest.length > 0) readLines(watching, rest);
       const { signs, resumed, firstRank, lineNumber } = watching;
-      return { signs, resumed, firstRank, lines: lineNumber };
+      return { signs: [...signs], resumed: [...resumed], firstRank, lines: lineNumber };
     },
   };
 }

@@ -46,6 +46,15 @@ export interface LogContent extends Pick<LogInput, 'kept' | 'readBy'> {
   readonly likeliest?: readonly { readonly line: number; readonly text: string }[];
 }
 
+/** A log that is being read piece by piece. */
+export interface LogReading {
+  push(chunk: Uint8Array): void;
+  /** What was found so far. More may be pushed after it where the last record was whole; it does not change what was returned. */
+  content(): LogContent;
+  /** Whether the bytes after the last line end are surely no whole record. */
+  isCut(rest: Buffer): boolean;
+}
+
 /** Files that a walk met and that are one run. */
 export interface RunFiles {
   /** What the input is called: the file, or the folder of several. */
@@ -100,6 +109,8 @@ export interface LogFormat {
    * Damage is recorded in the result, not thrown; only a file of which nothing can be used throws a DiagError.
    */
   read(bytes: AsyncIterable<Uint8Array>, path: string, options: LogReadOptions): Promise<LogContent>;
+  /** As {@link read}, of text that comes piece by piece: of a log that grows only what was added is read. */
+  readOn?(path: string, options: LogReadOptions): LogReading;
   /** The file is one document: a newer content replaces the older, it does not follow it. */
   readonly document?: true;
   /** The head tells little: parts of checkpoints look alike, so that the formats of those are asked too. */

@@ -4,10 +4,10 @@
  */
 
 import { diagError } from '../../model/errors.ts';
-import { scanLines } from '../bytes/lines.ts';
+import { lineScanner } from '../bytes/lines.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { logTable, runsOf } from './exported.ts';
-import type { LogFormat } from './format.ts';
+import type { LogFormat, LogReading, LogReadOptions } from './format.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
 
 const OPEN_BRACE = 0x7b;
@@ -56,36 +56,50 @@ export const jsonl: LogFormat = {
       ? 'a JSON document without series'
       : undefined,
   sniff: (head) => isRecordLines(head.toString('latin1')),
-  async read(chunks, path, { encoding }) {
-    const table = logTable();
-    const scan = objectScanner(table);
-    const bad = tally();
-    const { account, errors } = await scanLines(
-      chunks,
-      path,
-      {
-        line(bytes, start, end, lineNumber, terminated) {
-          const at = skipBlanks(bytes, start, end);
-          if (at === end) return 'overhead';
-          if (bytes[at] === OPEN_BRACE && scan.row(bytes, at, end, lineNumber)) return 'record';
-          if (!terminated) return 'torn-record';
-          countAt(bad, lineNumber);
-          return 'damaged';
-        },
-      },
-      encoding === undefined ? {} : { encoding },
-    );
-    if (bad.count > 0)
-      errors.push(
-        diagError(
-          'log-lines-bad',
-          { count: bad.count, what: 'JSON objects', one: 'a JSON object', lines: placesOf(bad) },
-          { path, line: bad.first[0]! },
-        ).toRecord(),
-      );
-    errors.push(...scan.errors(path));
-    const { series, ...rest } = table.finish();
-    const runs = runsOf(series, table.runs()).map((run) => ({ ...run, ...rest }));
-    return { kept: table.rows(), account, errors, runs };
+  async read(chunks, path, options) {
+    const reading = readOn(path, options);
+    for await (const chunk of chunks) reading.push(chunk);
+    return reading.content();
   },
+  readOn,
 };
+
+/** Reads what is pushed; the scanner and the table keep all that the next line is read by. */
+function readOn(path: string, { encoding }: LogReadOptions): LogReading {
+  const table = logTable();
+  const scan = objectScanner(table);
+  const bad = tally();
+  const lines = lineScanner(
+    path,
+    {
+      line(bytes, start, end, lineNumber, terminated) {
+        const at = skipBlanks(bytes, start, end);
+        if (at === end) return 'overhead';
+        if (bytes[at] === OPEN_BRACE && scan.row(bytes, at, end, lineNumber)) return 'record';
+        if (!terminated) return 'torn-record';
+        countAt(bad, lineNumber);
+        return 'damaged';
+      },
+    },
+    encoding === undefined ? {} : { encoding },
+  );
+  return {
+    push: lines.push,
+    isCut: (rest) => rest.toString('latin1').trimEnd().at(-1) !== '}',
+    content() {
+      const { account, errors } = lines.end();
+      if (bad.count > 0)
+        errors.push(
+          diagError(
+            'log-lines-bad',
+            { count: bad.count, what: 'JSON objects', one: 'a JSON object', lines: placesOf(bad) },
+            { path, line: bad.first[0]! },
+          ).toRecord(),
+        );
+      errors.push(...scan.errors(path));
+      const { series, ...rest } = table.finish();
+      const runs = runsOf(series, table.runs()).map((run) => ({ ...run, ...rest }));
+      return { kept: table.rows(), account, errors, runs };
+    },
+  };
+}

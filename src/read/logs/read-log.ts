@@ -259,20 +259,40 @@ export async function readRawStream(
     odd: encoding === 'utf-8' ? 0 : bytes % 2,
     torn: damage.torn,
   });
+  return rawLogOf(shown, format.id, content, {
+    account: sizes.isCompressed ? { ...account, compressedBytes: sizes.file } : account,
+    errors,
+    sha256: damage.torn === undefined ? hash.digest('hex') : null,
+    jobSigns,
+    lossRecords: second.end(shown),
+  });
+}
+
+/** What was read of a file, without the content that its format found in it. */
+interface ReadFile extends Pick<RawLog, 'account' | 'sha256'> {
+  /** Errors of the file, before those of its content. */
+  readonly errors?: readonly ErrorRecord[];
+  readonly jobSigns: JobSigns | undefined;
+  readonly lossRecords: LossRecords;
+}
+
+/** A log from what was read of it; an account that does not add up is an error of it. */
+export function rawLogOf(path: string, format: string, content: LogContent, file: ReadFile): RawLog {
+  const { account, errors = [], sha256, jobSigns, lossRecords } = file;
   const open = unaccounted(account);
-  if (open !== 0)
-    errors.push(diagError('log-account-open', { bytes: open, path: shown }, { path: shown }).toRecord());
+  const isOpen =
+    open !== 0 ? [diagError('log-account-open', { bytes: open, path }, { path }).toRecord()] : [];
   return {
     ...content,
-    path: shown,
-    format: format.id,
-    account: sizes.isCompressed ? { ...account, compressedBytes: sizes.file } : account,
+    path,
+    format,
+    account,
     lost: lostRecords(account),
     unreadBytes: unreadBytes(account),
-    errors: [...errors, ...content.errors],
-    sha256: damage.torn === undefined ? hash.digest('hex') : null,
+    errors: [...errors, ...isOpen, ...content.errors],
+    sha256,
     ...(jobSigns === undefined ? {} : { jobSigns }),
-    lossRecords: second.end(shown),
+    lossRecords,
   };
 }
 

@@ -61,7 +61,7 @@ export interface RowTable {
   /** Forgets the cells set since the last row ended. */
   dropRow(): void;
   rows(): number;
-  /** The columns as series, with the axis found among them. */
+  /** The columns so far as series, with the axis found among them. Rows may be added after it. */
   finish(): RowSeries;
 }
 
@@ -376,6 +376,8 @@ export function rowTable(indexColumn?: string): RowTable {
       const start = time?.value.finish().at(0) ?? Number.NaN;
       const wallTime = time !== undefined && start > 1e8 && start < 1e11 ? axis(time).values : undefined;
       const line = lines.finish();
+      const asSettings = new Set<TableColumn>();
+      const budget = { looks: MAX_LOOKS };
       // `{"loss": "mse", "lr": 0.1}` before the first step is how the run was set up, and no loss that is no number.
       for (const one of columns) {
         const { settingRows } = one;
@@ -392,8 +394,7 @@ export function rowTable(indexColumn?: string): RowTable {
         notes.push(
           `"${one.name}" is ${JSON.stringify(one.firstRefused!.text)} before the first ${column.name}: taken for a setting, not for a value`,
         );
-        one.refused = 0;
-        one.firstRefused = undefined;
+        asSettings.add(one);
       }
       const series = columns
         .filter((one) => one.count > 0 || one.refused > 0 || one.missing > 0)
@@ -401,10 +402,8 @@ export function rowTable(indexColumn?: string): RowTable {
           const value = one.value.finish();
           const cells = {
             missing: one.missing,
-            ...gapsOf(one, one.missing === 0 ? () => false : kinds.otherFor(columns.indexOf(one))),
-            refused: one.refused,
-            ...(one.firstRefused === undefined ? {} : { firstRefused: one.firstRefused }),
-            ...(one.refused === 0 ? {} : { refusedAt: one.refusedAt.subarray(0, one.refused) }),
+            ...gapsOf(one, one.missing === 0 ? () => false : kinds.otherFor(columns.indexOf(one), budget)),
+            ...refusedOf(one, asSettings.has(one)),
           };
           if (one.row === undefined && one.count === count)
             return {
@@ -460,7 +459,6 @@ function rowKinds() {
   /** The kind of each row; undefined while there is one kind. */
   let kindOf: Uint8Array | undefined;
   let rows = 0;
-  let looks = 0;
 
   /** Most rows are of the kind of the row before. */
   let lastHash = 0;
@@ -530,7 +528,7 @@ function rowKinds() {
   };
 
   /** Whether a row is of a kind that has columns which the given one never (or hardly ever) stands beside. */
-  const otherFor = (column: number): ((row: number) => boolean) => {
+  const otherFor = (column: number, budget: { looks: number }): ((row: number) => boolean) => {
     const none = (): boolean => false;
     if (kindOf === undefined || rows === 0) return none;
     const own = new Set<number>();
@@ -538,8 +536,8 @@ function rowKinds() {
     const beside = new Map<number, number>();
     let ownRows = 0;
     kinds.forEach(({ filled, rows: count }, kind) => {
-      looks += filled.length;
-      if (looks > MAX_LOOKS) return;
+      budget.looks -= filled.length;
+      if (budget.looks < 0) return;
       const has = filled.includes(column);
       if (has) {
         own.add(kind);
@@ -550,7 +548,7 @@ function rowKinds() {
         if (has) beside.set(index, (beside.get(index) ?? 0) + count);
       }
     });
-    if (looks > MAX_LOOKS) return none;
+    if (budget.looks < 0) return none;
     const isApart = (index: number): boolean =>
       (beside.get(index) ?? 0) <= APART * Math.min(ownRows, all.get(index)!);
     const other = kinds.map(({ filled }, kind) => !own.has(kind) && filled.some(isApart));
@@ -591,6 +589,15 @@ function rowKinds() {
   };
   return { add, addCells, otherFor };
 }
+
+/** What a column says of its cells that are no numbers; nothing where they are settings. */
+const refusedOf = (
+  { refused, firstRefused, refusedAt }: TableColumn,
+  isSetting: boolean,
+): Pick<LoggedSeries, 'refused' | 'firstRefused' | 'refusedAt'> =>
+  isSetting || refused === 0
+    ? { refused: 0 }
+    : { refused, ...(firstRefused && { firstRefused }), refusedAt: refusedAt.subarray(0, refused) };
 
 /** Whether the cell of the row that is being filled says that there is no value. */
 const isMissing = ({ missing, missingRows }: TableColumn, row: number): boolean =>

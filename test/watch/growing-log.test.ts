@@ -1,0 +1,197 @@
+/** A look at a log that grew reads what was added, and says what a look at the whole file says. */
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { type Watcher, watchPath } from '../../src/app/engine/watch.ts';
+import {
+  ALERT_CLASSES,
+  type AlertState,
+  NO_ALERTS,
+  updateAlerts,
+} from '../../src/app/engine/watch-alerts.ts';
+import { placeOfUrl } from '../../src/app/watch/place.ts';
+import type { Report } from '../../src/model/report.ts';
+import { isUrl } from '../../src/model/url.ts';
+import { GrowingLog } from '../../src/read/logs/growing-log.ts';
+import { FaultyServer } from '../support/http-server.ts';
+import { random as randomOf } from '../support/random.ts';
+import { scratchFolders } from '../support/scratch.ts';
+
+const newFolder = scratchFolders('growing-log');
+const options = { toolVersion: '0.1.0', now: () => new Date('2026-01-02T03:04:05Z') };
+const readOn = GrowingLog.prototype.read;
+
+afterEach(() => vi.restoreAllMocks());
+
+/** What a watcher looks at while `read` stands in for the reading of what was added. */
+async function looking(read: typeof readOn, work: () => Promise<Report | undefined>) {
+  const spy = vi.spyOn(GrowingLog.prototype, 'read').mockImplementation(read);
+  const report = await work();
+  spy.mockRestore();
+  return report;
+}
+
+/** A watcher that reads what was added, and one that reads everything at each look; how often the first did. */
+async function both(path: string) {
+  const watcher = async (): Promise<Pick<Watcher, 'look' | 'finish' | 'close'>> =>
+    isUrl(path) ? placeOfUrl(path, options, {}, async () => {}) : watchPath(path, options);
+  const [added, whole] = [await watcher(), await watcher()];
+  let readOnly = 0;
+  const alerts = [NO_ALERTS, NO_ALERTS];
+  const messages: string[][] = [[], []];
+  const tell = (k: 0 | 1, report: Report | undefined, now: number): void => {
+    const settings = { classes: ALERT_CLASSES, delayMs: 0, clearMs: 60_000 };
+    const next = updateAlerts(alerts[k] as AlertState, report?.runs ?? [], settings, now);
+    alerts[k] = next.state;
+    for (const { message } of next.raised) messages[k]!.push(`begin ${message}`);
+    for (const { message } of next.ended) messages[k]!.push(`end ${message}`);
+  };
+  let now = 0;
+  return {
+    readOnly: () => readOnly,
+    messages,
+    async look(): Promise<readonly [Report | undefined, Report | undefined]> {
+      now += 10_000;
+      const one = await looking(
+        async function (this: GrowingLog, file) {
+          const raw = await readOn.call(this, file);
+          if (raw !== undefined) readOnly++;
+          return raw;
+        },
+        () => added.look(),
+      );
+      const other = await looking(
+        async () => undefined,
+        () => whole.look(),
+      );
+      tell(0, one, now);
+      tell(1, other, now);
+      return [one, other];
+    },
+    finish: async () => [await added.finish(), await whole.finish()] as const,
+    close: () => Promise.all([added.close(), whole.close()]),
+  };
+}
+
+/** Verdict, findings, chart and all else of the runs and their files. */
+const told = (report: Report | undefined) =>
+  report && { runs: report.runs, inputs: report.inputs, skipped: report.skipped, warnings: report.warnings };
+
+const HEAD = 1200;
+const LOOKS = 14;
+const draw = randomOf(20261201);
+const evalEvery = 10;
+
+/** Records of training with an evaluation now and then, text that is no record, and from step `bad` to `good` a loss that is far above. */
+function records(from: number, to: number, bad = Infinity, good = Infinity): string {
+  let text = '';
+  for (let step = from; step < to; step++) {
+    const isBad = step >= bad && step < good;
+    const loss = (isBad ? 40 : 0.5) + 2 * Math.exp(-step / 60) + 0.02 * draw();
+    text += `{"step": ${step}, "loss": ${loss}, "lr": 0.001, "note": "warm"}\n`;
+    if (step % evalEvery === 0) text += `{"step": ${step}, "eval": {"loss": ${loss + 0.1}}}\n`;
+    if (step % 97 === 0) text += 'a line of something else\n\n';
+  }
+  return text;
+}
+
+const ROTATIONS: Record<string, ((path: string) => void) | undefined> = {
+  'that only grows': undefined,
+  'that is moved away': (path) => renameSync(path, `${path}.1`),
+  'that is copied and truncated': (path) => {
+    copyFileSync(path, `${path}.1`);
+    truncateSync(path, 0);
+  },
+  'that is truncated': (path) => truncateSync(path, 0),
+  'that is overwritten by a longer one': (path) => writeFileSync(path, records(0, 2 * HEAD)),
+};
+
+let server: FaultyServer | undefined;
+afterEach(async () => {
+  await server?.stop();
+  server = undefined;
+});
+
+describe.each(['file', 'folder', 'URL'])('a log of a watched %s', (kind) => {
+  it.each(Object.entries(ROTATIONS))('%s', async (_, rotate) => {
+    const folder = join(newFolder(), 'run');
+    mkdirSync(folder);
+    const path = join(folder, 'log.jsonl');
+    writeFileSync(path, records(0, HEAD));
+    if (kind === 'URL') server = await FaultyServer.start();
+    const places = { file: path, folder, URL: `${server?.url}/log.jsonl` };
+    const watch = await both(places[kind as keyof typeof places]);
+    let step = HEAD;
+    for (let look = 0; look < LOOKS; look++) {
+      server?.files.clear();
+      if (existsSync(path)) server?.files.set('/log.jsonl', { body: readFileSync(path) });
+      const [one, other] = await watch.look();
+      expect(told(one)).toEqual(told(other));
+      if (look === LOOKS / 2) rotate?.(path);
+      const more = look === LOOKS / 2 + 1 ? HEAD : 7 + Math.floor(20 * draw());
+      appendFileSync(path, records(step, step + more, HEAD + 60, HEAD + 90));
+      step += more;
+    }
+    expect(watch.messages[0]).toEqual(watch.messages[1]);
+    expect(watch.messages[0]!.join('\n')).toMatch(/begin .*\nend /);
+    expect(watch.readOnly()).toBeGreaterThanOrEqual(rotate === undefined ? LOOKS - 1 : LOOKS - 5);
+    const asked = server?.requests.map(({ headers }) => headers.range) ?? ['bytes=1-'];
+    expect(asked.filter((range) => range?.startsWith('bytes=')).length).toBeGreaterThan(0);
+    const [end, wholeEnd] = await watch.finish();
+    expect(told(end)).toEqual(told(wholeEnd));
+    await watch.close();
+  });
+});
+
+describe('a last line without an end', () => {
+  it('waits for its end; it is part of the last report', async () => {
+    const path = join(newFolder(), 'log.jsonl');
+    const pieces = records(0, HEAD + 200).match(/[\s\S]{1,40}/g)!;
+    writeFileSync(path, '');
+    const watch = await both(path);
+    let lines = '';
+    pieces.forEach((piece, k) => {
+      lines += piece;
+      if (k < 1800) appendFileSync(path, piece);
+    });
+    for (let k = 1800; k < pieces.length; k++) {
+      appendFileSync(path, pieces[k]!);
+      if (k % 40 !== 0) continue;
+      const [one] = await watch.look();
+      const written = lines.slice(0, 40 * (k + 1));
+      const isWhole = written.endsWith('}') && written.lastIndexOf('"lr"') > written.lastIndexOf('\n');
+      const points = (written.slice(0, written.lastIndexOf('\n')).match(/"lr"/g) ?? []).length;
+      const { series } = one!.runs[0]!;
+      expect(series.find(({ name }) => name === 'lr')!.points).toBe(points + (isWhole ? 1 : 0));
+    }
+    expect(watch.readOnly()).toBeGreaterThan(10);
+    appendFileSync(path, `{"step": ${HEAD + 200}, "loss": 0.4, "lr": 0.001`);
+    await watch.look();
+    const [end, other] = await watch.finish();
+    expect(told(end)).toEqual(told(other));
+    expect(end.inputs[0]!.account!.lost.map(({ reason }) => reason)).toContain('torn-record');
+    await watch.close();
+  });
+
+  it('that is a whole record is read at once', async () => {
+    const path = join(newFolder(), 'log.jsonl');
+    writeFileSync(path, records(0, HEAD));
+    const watch = await both(path);
+    for (let step = HEAD; step < HEAD + 5; step++) {
+      appendFileSync(path, `${step > HEAD ? '\n' : ''}{"step": ${step}, "loss": 0.5, "lr": 0.001}`);
+      const [one, other] = await watch.look();
+      expect(told(one)).toEqual(told(other));
+      expect(one!.runs[0]!.attemptList[0]!.lastStep).toBe(step);
+    }
+    await watch.close();
+  });
+});
