@@ -13,6 +13,7 @@ import { formatCount, formatNumber } from '../model/format-number.ts';
 import { incidentClause, incidentHeadline, isIncidentClass, NOT_BACK } from '../model/incident-words.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
+import { pathParts } from '../model/path-parts.ts';
 import { isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
@@ -111,7 +112,7 @@ const PATH_WIDTH = 48;
 
 /** The end of a path: names tell files of one tree apart. */
 function shortPath(path: string): string {
-  const parts = path.split('/');
+  const parts = pathParts(path);
   let end = parts.pop()!;
   while (parts.length > 0 && end.length + parts.at(-1)!.length < PATH_WIDTH) end = `${parts.pop()}/${end}`;
   return parts.length === 0 ? end : `…/${end}`;
@@ -213,7 +214,7 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
     shortPath(inertName(run.id)),
     ...(same.length === 0
       ? []
-      : [`also in ${listed(same.map(({ path }) => inertName(path.split('/').at(-1)!)))}`]),
+      : [`also in ${listed(same.map(({ path }) => inertName(pathParts(path).at(-1)!)))}`]),
     ...(series === undefined ? [] : [plural(series.points, 'point')]),
     ...(first === undefined || last === undefined || Number.isNaN(first + last)
       ? []

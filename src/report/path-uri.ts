@@ -6,10 +6,10 @@ import { inertName } from '../model/inert-text.ts';
  * scheme, a host, a query or a fragment. Control characters and lone surrogates are shown as their code points.
  */
 export function pathToUri(path: string): string {
-  const escaped = path
-    .replace(/\\/g, '/')
-    .split('/')
-    .map((part) => encodeURIComponent(inertName(part)))
-    .join('/');
+  const parts = path.split(/[\\/]/);
+  // A letter and a colon begin an absolute path of Windows, and no name of a folder there.
+  const drive = /^[A-Za-z]:$/.test(parts[0]!) && parts.length > 1 ? `file:///${parts.shift()}/` : '';
+  const escaped = parts.map((part) => encodeURIComponent(inertName(part))).join('/');
+  if (drive !== '') return drive + escaped.replace(/^\/+/, '');
   return path.startsWith('/') ? `file://${escaped.replace(/^\/+/, '/')}` : escaped;
 }

@@ -1,4 +1,5 @@
 /** Names of runs in few columns, such that no two read alike where their names differ and there is room to say so. */
+import { pathParts } from '../model/path-parts.ts';
 import { textWidth } from './text-width.ts';
 
 const MARK = '…';
@@ -14,7 +15,7 @@ export const cutMiddle = (text: string, width: number): string =>
  * different names, until all differ. In the order in which they stand in a path.
  */
 function tellingParts(paths: readonly string[]): string[][] {
-  const split = paths.map((path) => path.split('/'));
+  const split = paths.map((path) => pathParts(path));
   const depth = Math.max(...split.map(({ length }) => length));
   // Of different depths the last folders are held against each other: paths of one tool end alike.
   const padded = split.map((parts) => [...Array<string>(depth - parts.length).fill(''), ...parts]);
@@ -47,7 +48,7 @@ function joinWithin(parts: readonly string[], width: number): string {
 
 /** Paths without the folders that all begin with and the file that all end with: they distinguish none of them. */
 function withoutCommon(paths: readonly string[]): readonly string[] {
-  const split = paths.map((path) => path.split('/'));
+  const split = paths.map((path) => pathParts(path));
   const [first] = split;
   const least = Math.min(...split.map(({ length }) => length));
   if (first === undefined || split.length < 2) return paths;

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Union
@@ -119,8 +120,22 @@ def _write(path: str | Path, parts: Iterable[Any]) -> int:
                 size += file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(f"{path}.tmp", path)
+        replace_file(f"{path}.tmp", path)
     return size
+
+
+def replace_file(source: str | Path, target: str | Path) -> None:
+    """Puts a file in the place of another; raises OSError as `os.replace`.
+
+    Windows refuses while somebody (a reader, a virus scanner) has one of them open: there it is tried again for 1.3 s.
+    """
+    for wait in (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64) if os.name == "nt" else ():
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    os.replace(source, target)
 
 
 def sync_folder(path: str | Path) -> None:
@@ -151,13 +166,13 @@ def write_json(path: str | Path, document: Any, durable: bool = True, least: int
     than `least` bytes is followed by blanks: room for `overwrite_json`.
     """
     with _temporary(path):
-        with open(f"{path}.tmp", "w", encoding="utf8") as file:
+        with open(f"{path}.tmp", "w", encoding="utf8", newline="\n") as file:
             text = json.dumps(numbers_as_text(document), indent=1, allow_nan=False)
             file.write(text + " " * (least - len(text)))
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.replace(f"{path}.tmp", path)
+        replace_file(f"{path}.tmp", path)
     if durable:
         sync_folder(Path(path).parent)
 

@@ -98,6 +98,8 @@ export function processIo(): Io {
 
 const CTRL_C = '\u0003';
 const CTRL_Z = '\u001a';
+/** Windows stops no process for a while. */
+const HAS_STOP = process.platform !== 'win32';
 
 /** {@link Io.takeTerminal}; `end` is told of the signals that otherwise end the process without a word. */
 function takeTerminal(
@@ -121,7 +123,7 @@ function takeTerminal(
   const typed = (text: string): void => {
     // In raw mode the terminal makes no signals of keys.
     if (text.includes(CTRL_C)) end(EXIT.interrupted);
-    else if (text.includes(CTRL_Z)) {
+    else if (text.includes(CTRL_Z) && HAS_STOP) {
       giveBack();
       process.kill(process.pid, 'SIGTSTP');
     } else listener(text);

@@ -4,9 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { open, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type DiagError, diagError, tooManyOpenFiles } from '../../model/errors.ts';
+import { renameOver } from './rename-over.ts';
 
 const reasonOf = (error: unknown): string => {
   const code = (error as NodeJS.ErrnoException).code;
@@ -106,7 +107,7 @@ export async function writeFileAtomic(
     } finally {
       await handle.close();
     }
-    if (!special) await rename(temporary, target);
+    if (!special) await renameOver(temporary, target);
   } catch (error) {
     if (created) await rm(temporary, { force: true }).catch(() => {});
     // What is no failed system call came out of `content`.

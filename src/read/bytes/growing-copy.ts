@@ -1,5 +1,6 @@
 /** A copy of a file that grows elsewhere. */
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
+import { renameOver } from './rename-over.ts';
 
 /** Writes a new file that only this user can read. @returns how many bytes came */
 export async function writeStream(path: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
@@ -17,7 +18,7 @@ export async function writeStream(path: string, pieces: AsyncIterable<Uint8Array
 }
 
 /** Puts a file in the place of another: whoever has that one open keeps its content. */
-export const replaceFile = (path: string, by: string): Promise<void> => rename(by, path);
+export const replaceFile = (path: string, by: string): Promise<void> => renameOver(by, path);
 
 export const removeFile = (path: string): Promise<void> => rm(path, { force: true });
 

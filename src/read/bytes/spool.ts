@@ -52,10 +52,19 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const spools = new Set<string>();
 
 function removeAll(signal: NodeJS.Signals): void {
-  for (const folder of spools) rmSync(folder, { recursive: true, force: true });
+  for (const folder of spools) removeNow(folder);
   spools.clear();
   for (const one of SIGNALS) process.off(one, removeAll);
   if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+}
+
+/** Windows removes no file that somebody has open: what is left there lies among other temporary files. */
+function removeNow(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch {
+    // The signal counts.
+  }
 }
 
 const unwritable = (path: string, error: unknown): Error =>
@@ -99,7 +108,7 @@ export async function makeSpool({ whole = WHOLE, block = BLOCK }: SpoolLimits = 
     },
     close: async () => {
       for (const forget of forgets) forget();
-      await rm(folder, { recursive: true, force: true });
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
       spools.delete(folder);
       if (spools.size === 0) for (const signal of SIGNALS) process.off(signal, removeAll);
     },

@@ -2,7 +2,7 @@
  * Reads a capture: `capture.json`, `initial.safetensors` and one file for each step. Opening reads the manifest and the
  * headers of all files, so that damage is known before the first step; values are read one step at a time.
  */
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Checkpoint, TensorData, TensorInfo } from '../../model/checkpoint.ts';
 import { DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
 import type { Account, LossReason } from '../../model/log.ts';
@@ -114,7 +114,7 @@ export const isCapture = async (folder: string): Promise<boolean> =>
  *   capture-shape, capture-no-steps; what reading the manifest and `initial.safetensors` throws
  */
 export async function openCapture(path: string): Promise<Capture> {
-  const folder = path.endsWith(`/${MANIFEST}`) || path === MANIFEST ? join(path, '..') : path;
+  const folder = basename(path) === MANIFEST ? dirname(path) : path;
   const files = (await listFolder(folder)) ?? [];
   // What is missing or no folder is told apart by trying to open it.
   if (files.length === 0) await (await openFile(folder)).close();
