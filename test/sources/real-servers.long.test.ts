@@ -259,6 +259,22 @@ withServer(
         ]);
       }
     });
+    it('--tag sets a tag of the run, which a search finds', async () => {
+      const env = { HOME: newFolder(), MLFLOW_TRACKING_URI: mlflow };
+      const path = `mlflow://runs/${mlflowRun}`;
+      const args = ['gate', path, '--no-config', '--rule', 'full-divergence', '--tag'];
+      expect((await cli(args, { env })).code).toBe(1);
+      const answer = await fetch(`${mlflow}/api/2.0/mlflow/runs/search`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ experiment_ids: ['0'], filter: "tags.`clippy-diag` != 'healthy'" }),
+      });
+      const { runs } = (await answer.json()) as {
+        runs: { info: { run_id: string }; data: { tags: unknown[] } }[];
+      };
+      expect(runs.map(({ info }) => info.run_id)).toEqual([mlflowRun]);
+      expect(runs[0]!.data.tags).toContainEqual({ key: 'clippy-diag', value: 'full-divergence' });
+    });
     it('says what to set where no server is named', async () => {
       expect(await analyze(`mlflow://runs/${mlflowRun}`)).toMatchObject({
         code: 3,

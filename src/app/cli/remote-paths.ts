@@ -1,6 +1,6 @@
 /** URLs among the paths of a command: whether the network is allowed, and which local paths replace them while the command works. */
 import * as Flags from '@oclif/core/flags';
-import { diagError } from '../../model/errors.ts';
+import { type DiagError, diagError } from '../../model/errors.ts';
 import { isUrl, withoutSecrets } from '../../model/url.ts';
 import type { Mounted } from '../../read/sources/mount.ts';
 import { findConfig } from '../gate/config-file.ts';
@@ -13,6 +13,21 @@ export const offlineFlag = {
   }),
 };
 
+export const tagFlag = {
+  tag: Flags.boolean({
+    description:
+      'also write the class of verdict to the server, as a tag of each run: of W&B clippy-diag:CLASS, of MLflow clippy-diag with the class as value',
+    helpGroup: 'OUTPUT',
+  }),
+};
+
+/** The mistake of `--tag` where no run can have one. */
+export const nothingToTag = (): DiagError =>
+  diagError('usage', {
+    problem: '--tag writes to runs of W&B and MLflow, and no path is one of them',
+    hint: 'name one as wandb://ENTITY/PROJECT/RUN or mlflow://runs/RUN_ID, or leave --tag out',
+  });
+
 interface RemoteFlags {
   readonly offline: boolean;
   readonly config?: string | undefined;
@@ -20,7 +35,7 @@ interface RemoteFlags {
 }
 
 /** What a command works with in place of the paths that were named. */
-export type LocalPaths = Pick<Mounted, 'paths' | 'shown' | 'changed'>;
+export type LocalPaths = Pick<Mounted, 'paths' | 'shown' | 'changed' | 'tag'>;
 
 /** What forbids the network: a flag, the environment or the configuration; null where it is allowed. */
 export async function offlineBy(flags: RemoteFlags, env: Io['env']): Promise<string | null> {
@@ -48,7 +63,8 @@ export async function withLocalPaths<T>(
   use: (local: LocalPaths) => Promise<T>,
 ): Promise<T> {
   const url = paths.find(isUrl);
-  if (url === undefined) return use({ paths, shown: (value) => value, changed: async () => [] });
+  if (url === undefined)
+    return use({ paths, shown: (value) => value, changed: async () => [], tag: async () => 0 });
   const reason = await offlineBy(flags, env);
   const shownUrl = withoutSecrets(url);
   if (reason !== null) throw diagError('source-offline', { url: shownUrl, reason }, { path: shownUrl });

@@ -1,18 +1,21 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { EXIT } from '../../model/errors.ts';
+import { isUrl } from '../../model/url.ts';
 import { renderGate } from '../../report/gate-text.ts';
 import { json } from '../../report/json.ts';
 import { briefFlag, printBrief } from '../cli/brief-output.ts';
 import { command, makingOf } from '../cli/command.ts';
 import { configOf, gateFlags, readingByConfig, settleFlag, settleOf } from '../cli/gate-flags.ts';
 import { statusOn } from '../cli/progress.ts';
-import { withLocalPaths } from '../cli/remote-paths.ts';
+import { nothingToTag, tagFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { readGateEvidence } from '../gate/evidence.ts';
 import { judgeGate } from '../gate/judge.ts';
+
+const tagged = (written: number): unknown => (written === 0 ? nothingToTag() : undefined);
 
 export default command({
   summary: 'Judge logs or saved reports by a policy; the exit code decides, for CI.',
@@ -46,6 +49,7 @@ export default command({
       helpGroup: 'POLICY',
     }),
     brief: briefFlag,
+    ...tagFlag,
     'exit-zero': Flags.boolean({
       description: 'exit 0 where the gate fails or is inconclusive; errors keep their code',
       helpGroup: 'POLICY',
@@ -53,6 +57,7 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
+    if (flags.tag && !argv.some(isUrl)) throw nothingToTag();
     const found = await configOf(flags);
     const config = flags['accept-guess'] ? { ...found, acceptGuess: true } : found;
     const { targets } = await reportTargets(
@@ -71,13 +76,15 @@ export default command({
       ...makingOf(io),
       config,
     };
-    const evidence = await withLocalPaths(argv, flags, io, async ({ paths, shown, changed }) => {
+    const evidence = await withLocalPaths(argv, flags, io, async ({ paths, shown, changed, tag }) => {
       const read = await readGateEvidence(paths, { ...options, onProgress: (what) => status(shown(what)) });
       const { report, runs } = shown(read);
+      // The verdict is printed whether or not the server takes it.
+      const untagged = flags.tag ? await tag(read.report.runs).then(tagged, shown<unknown>) : undefined;
       const warnings = [...report.warnings, ...(await changed()).map((error) => error.toRecord())];
       const { comparisons } = read;
       const compared = comparisons === undefined ? {} : { comparisons };
-      return { report: { ...report, warnings }, runs, ...compared };
+      return { report: { ...report, warnings }, runs, untagged, ...compared };
     }).finally(() => status(''));
     const judgesBaseline = config.baseline !== null && config.baseline.severity !== 'off';
     // Its schema takes a library that no gate without a baseline is to wait for.
@@ -96,6 +103,7 @@ export default command({
         await io.print(flags.json ? json.render(report, options) : renderGate(gate, options, report.skipped));
     }
     await writeReports(report, targets, io);
+    if (evidence.untagged !== undefined) throw evidence.untagged;
     return forgiven ? EXIT.done : gate.exitCode;
   },
 });

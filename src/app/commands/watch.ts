@@ -13,7 +13,7 @@ import {
   readingByConfig,
   thresholdsByFlags,
 } from '../cli/gate-flags.ts';
-import { offlineBy } from '../cli/remote-paths.ts';
+import { nothingToTag, offlineBy, tagFlag } from '../cli/remote-paths.ts';
 import { refusalOf, refuseInputs } from '../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -100,6 +100,7 @@ export default command({
       helpValue: 'COMMAND',
       helpGroup: 'ALERT',
     }),
+    ...tagFlag,
     'exit-on': Flags.option({
       description: 'end with code 1 once a run is of this class (may be repeated)',
       options: ALERT_CLASSES.filter((name) => name !== 'inconclusive'),
@@ -136,7 +137,8 @@ export default command({
       const files = (flags.metrics ?? []).filter((one) => one !== 'otlp');
       await refuseInputs([{ path: stateFile }, ...files.map((one) => ({ path: one }))], inputs);
     }, io);
-    const place = await placeOf(path, options, offline, io);
+    if (flags.tag && !isUrl(path)) throw nothingToTag();
+    const place = await placeOf(path, options, offline, flags.tag, io);
     if (refused !== null) {
       await place.look().finally(() => place.close());
       throw refused;
@@ -228,10 +230,11 @@ async function placeOf(
   path: string,
   options: AnalyzeOptions,
   offline: string | null,
+  tags: boolean,
   io: CommandIo,
 ): Promise<Place> {
   if (!isUrl(path)) return placeOfPath(path, options);
   const url = withoutSecrets(path);
   if (offline !== null) throw diagError('source-offline', { url, reason: offline }, { path: url });
-  return placeOfUrl(path, options, io.env, (text) => io.remark(inertName(text)));
+  return placeOfUrl(path, { ...options, tags }, io.env, (text) => io.remark(inertName(text)));
 }

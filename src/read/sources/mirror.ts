@@ -7,6 +7,7 @@ import { withoutEndSlashes } from '../../model/url.ts';
 import { makeFolder } from '../bytes/folder.ts';
 import { appendNews, removeFile, replaceFile, writeStream } from '../bytes/growing-copy.ts';
 import { makeSpool } from '../bytes/spool.ts';
+import type { JudgedPaths } from './mount.ts';
 import { fileName, renamed, safeName } from './names.ts';
 import { sourceOf } from './registry.ts';
 import type { RemoteEntry, SourceOptions } from './source.ts';
@@ -24,6 +25,10 @@ export interface Mirror {
    * @throws source-…; what was fetched before stays
    */
   refresh(): Promise<void>;
+  /** Whether the server takes verdicts. */
+  readonly takesTags: boolean;
+  /** Writes the verdict on a run to the server, where it is another one than was written before. @throws source-… */
+  tag(run: JudgedPaths): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -37,6 +42,8 @@ interface Copy {
   readonly path: string;
   entry: RemoteEntry;
   bytes: number;
+  /** What was written of its run. */
+  verdict?: string | undefined;
 }
 
 const isAsBefore = (a: RemoteEntry, b: RemoteEntry): boolean =>
@@ -67,7 +74,7 @@ export async function makeMirror(text: string, options: SourceOptions): Promise<
       await makeFolder(dirname(path));
       await replaceFile(path, incoming);
     }
-    copies.set(entry.name, { path, entry, bytes });
+    copies.set(entry.name, { path, entry, bytes, verdict: known?.verdict });
   };
   const refreshOne = async (entry: RemoteEntry, path: string): Promise<void> => {
     const known = copies.get(entry.name);
@@ -78,11 +85,12 @@ export async function makeMirror(text: string, options: SourceOptions): Promise<
     const bytes = await fetchTo(entry, from);
     const grew = await appendNews(path, known.bytes, incoming, from);
     if (grew < 0) return fetchWhole(entry, path);
-    copies.set(entry.name, { path, entry, bytes: from + bytes });
+    copies.set(entry.name, { path, entry, bytes: from + bytes, verdict: known.verdict });
   };
   return {
     path: root,
     shown: source.shown,
+    takesTags: source.tag !== undefined,
     rename: <T>(value: T): T => renamed(value, names, spool.folder) as T,
     refresh: async () => {
       const { isFolder, entries } = await source.list();
@@ -97,6 +105,12 @@ export async function makeMirror(text: string, options: SourceOptions): Promise<
         await removeFile(copies.get(name)!.path);
         copies.delete(name);
       }
+    },
+    tag: async ({ paths, verdict }) => {
+      const copy = [...copies.values()].find(({ path }) => paths.includes(path));
+      if (copy === undefined || source.tag === undefined || copy.verdict === verdict.class) return;
+      await source.tag(copy.entry, verdict.class);
+      copy.verdict = verdict.class;
     },
     close: () => spool.close(),
   };

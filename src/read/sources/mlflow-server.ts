@@ -7,7 +7,7 @@ import { withoutEndSlashes, withoutSecrets } from '../../model/url.ts';
 import { type Api, askJson, basic, bytesOf, formError, listIn, partOf } from './api.ts';
 import { netrcOf } from './netrc.ts';
 import { checkEntryCount, lies } from './ranged.ts';
-import type { RemoteEntry, Source, SourceOptions } from './source.ts';
+import { type RemoteEntry, type Source, type SourceOptions, VERDICT_TAG } from './source.ts';
 
 const CREDENTIALS =
   'set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, or write the host into ~/.netrc';
@@ -166,5 +166,9 @@ export function mlflowSource(text: string, options: SourceOptions): Source {
       yield* bytesOf(key === undefined ? value : await historyOf(run, key), start);
     },
     again: async (entry) => (await list()).entries.find(({ name }) => name === entry.name) ?? entry,
+    tag: async ({ name }, verdict) => {
+      const { run } = metrics.get(name)!;
+      await askJson(api, address('runs/set-tag'), options, { run_id: run, key: VERDICT_TAG, value: verdict });
+    },
   };
 }

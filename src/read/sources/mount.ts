@@ -19,9 +19,17 @@ export interface Mounted {
   shown<T>(value: T): T;
   /** Objects that were read and have another size or version now, each as the error that says so. */
   changed(): Promise<readonly DiagError[]>;
+  /** Writes the verdict on each run to the server that it was read from. @returns how many were written @throws source-… */
+  tag(runs: readonly JudgedPaths[]): Promise<number>;
   /** Bytes that were fetched so far. */
   fetched(): number;
   close(): Promise<void>;
+}
+
+/** What a report says of a run and of the files that it was read from. */
+export interface JudgedPaths {
+  readonly paths: readonly string[];
+  readonly verdict: { readonly class: string };
 }
 
 interface Opened {
@@ -86,6 +94,16 @@ export async function mountSources(
     folder: spool.folder,
     paths: local,
     shown,
+    tag: async (runs) => {
+      let written = 0;
+      for (const { paths: own, verdict } of runs) {
+        const one = opened.find(({ file }) => own.includes(file.path));
+        if (one?.source.tag === undefined) continue;
+        await one.source.tag(one.entry, verdict.class);
+        written++;
+      }
+      return written;
+    },
     fetched: () => opened.reduce((sum, { file }) => sum + file.fetched(), 0),
     changed: async () => {
       const errors: DiagError[] = [];

@@ -29,7 +29,18 @@ export interface Source {
   open(entry: RemoteEntry, start: number, end: number | null): AsyncIterable<Uint8Array>;
   /** The entry as it is now: its size and version tell whether it grew or changed. @throws what `list` throws */
   again(entry: RemoteEntry): Promise<RemoteEntry>;
+  /**
+   * Writes a verdict to the run that a listed entry is of, in place of the one that was written before; left out where nothing can be
+   * written to.
+   *
+   * @param verdict a class of verdict
+   * @throws what `list` throws
+   */
+  tag?(entry: RemoteEntry, verdict: string): Promise<void>;
 }
+
+/** What a verdict is called where it is written. */
+export const VERDICT_TAG = 'clippy-diag';
 
 /** What a source may use of the world around it. */
 export interface SourceOptions {

@@ -7,7 +7,7 @@ import { withoutEndSlashes, withoutSecrets } from '../../model/url.ts';
 import { type Api, askJson, basic, formError, listIn, partOf } from './api.ts';
 import { netrcOf } from './netrc.ts';
 import { checkEntryCount, lies } from './ranged.ts';
-import type { RemoteEntry, Source, SourceOptions } from './source.ts';
+import { type RemoteEntry, type Source, type SourceOptions, VERDICT_TAG } from './source.ts';
 
 const SERVICE = 'https://api.wandb.ai';
 const CREDENTIALS =
@@ -21,6 +21,12 @@ const ONE = `query Run($entity: String!, $project: String!, $run: String!) { pro
 const ALL = `query Runs($entity: String!, $project: String!, $cursor: String) { project(name: $project, entityName: $entity) { runs(first: 100, after: $cursor) { edges { node { ${RUN} } } pageInfo { endCursor hasNextPage } } } }`;
 const HISTORY =
   'query HistoryPage($entity: String!, $project: String!, $run: String!, $minStep: Int64!, $maxStep: Int64!, $pageSize: Int!) { project(name: $project, entityName: $entity) { run(name: $run) { history(minStep: $minStep, maxStep: $maxStep, samples: $pageSize) } } }';
+
+const TAGS =
+  'query RunTags($entity: String!, $project: String!, $run: String!) { project(name: $project, entityName: $entity) { run(name: $run) { id tags } } }';
+/** Replaces all tags of a run: the interface has no other way. */
+const SET_TAGS =
+  'mutation UpsertBucket($id: String!, $tags: [String!]) { upsertBucket(input: { id: $id, tags: $tags }) { bucket { id } } }';
 
 /** The server's address: of a page of wandb.ai, or the one that the user set. */
 const baseOf = (env: SourceOptions['env']): string => withoutEndSlashes(env.WANDB_BASE_URL || SERVICE);
@@ -67,17 +73,15 @@ export function wandbSource(text: string, options: SourceOptions): Source {
       return key === undefined || key === '' ? {} : basic('api', key);
     },
   };
-  const ask = async (
-    query: string,
-    variables: Record<string, unknown>,
-  ): Promise<Readonly<Record<string, unknown>>> => {
-    const answer = await askJson(api, new URL(`${base}/graphql`), options, {
-      query,
-      variables: { entity, project, ...variables },
-    });
+  type Answer = Readonly<Record<string, unknown>>;
+  const send = async (query: string, variables: Record<string, unknown>): Promise<Answer> => {
+    const answer = await askJson(api, new URL(`${base}/graphql`), options, { query, variables });
     const [error] = listIn(answer, 'errors', shown);
     if (isJsonObject(error)) throw lies(shown, `it answers: ${String(error.message).slice(0, 200)}`);
-    const { project: found } = isJsonObject(answer.data) ? answer.data : {};
+    return isJsonObject(answer.data) ? answer.data : {};
+  };
+  const ask = async (query: string, variables: Record<string, unknown>): Promise<Answer> => {
+    const { project: found } = await send(query, { entity, project, ...variables });
     if (!isJsonObject(found)) throw lies(shown, 'it knows no such project, or the key may not see it');
     return found;
   };
@@ -122,5 +126,13 @@ export function wandbSource(text: string, options: SourceOptions): Source {
       }
     },
     again: async (entry) => (await list()).entries.find(({ name }) => name === entry.name) ?? entry,
+    tag: async ({ name }, verdict) => {
+      const { run } = await ask(TAGS, { run: facts.get(name)!.id });
+      if (!isJsonObject(run) || typeof run.id !== 'string')
+        throw lies(shown, 'it knows no such run any more');
+      const own = `${VERDICT_TAG}:`;
+      const others = listIn(run, 'tags', shown).filter((tag) => !String(tag).startsWith(own));
+      await send(SET_TAGS, { id: run.id, tags: [...others, own + verdict] });
+    },
   };
 }
