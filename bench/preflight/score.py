@@ -1,7 +1,7 @@
-"""What `preflight` says of the set-ups whose critical rate is in critical.jsonl. python score.py [run|report]
+"""What `preflight` says of the set-ups whose critical rate is in critical.jsonl. python score.py [run [SECONDS [HALF]]|report]
 
 `run` asks for each set-up at the rate from which the reruns began, and at 0.25 to 3 times its critical rate, and appends the
-ladders to ladders.jsonl; `report` prints the figures of docs/preflight.md from both files. The net and the order of the data are
+ladders to ladders.jsonl, until so many seconds of processor time are used; `report` prints the figures of docs/preflight.md from both files. The net and the order of the data are
 those of a seed that no rerun had.
 """
 
@@ -22,7 +22,7 @@ from families import FAMILIES, OPTIMIZERS
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "python" / "src"))
 from clippy_diag import preflight  # noqa: E402
-from clippy_diag.preflighting import ADAPTS  # noqa: E402
+from clippy_diag.preflighting import ADAPTS, BELOW  # noqa: E402
 
 torch.set_num_threads(1)
 TIMES = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
@@ -61,13 +61,18 @@ def asked(setup: tuple[str, str, int], rate: float) -> dict[str, object]:
     }
 
 
-def run(limit: float) -> None:
+def run(limit: float, half: str | None) -> None:
     path = HERE / "ladders.jsonl"
     done = {tuple(json.loads(line)["setup"]) for line in path.read_text().splitlines()} if path.exists() else set()
     for line in (HERE / "critical.jsonl").read_text().splitlines():
         row = json.loads(line)
         setup = tuple(row["setup"])
-        if row["critical"] is None or setup in done or time.process_time() > limit:
+        if (
+            row["critical"] is None
+            or setup in done
+            or half not in (None, half_of(setup))
+            or time.process_time() > limit
+        ):
             continue
         begun = time.process_time()
         answers = [asked(setup, OPTIMIZERS[setup[1]][0])]
@@ -114,7 +119,7 @@ def report() -> None:
         answers = [
             (a, critical[tuple(r["setup"])]["critical"], a.get("times"), r["setup"]) for r in rows for a in r["answers"]
         ]
-        found = [(math.sqrt(a["held"] * a["failed"] * raised(s)) / c, a["held"] / c, a["failed"] / c, s) for a, c, _, s in answers
+        found = [(math.sqrt(a["held"] / BELOW * a["failed"] * raised(s)) / c, a["held"] / c, a["failed"] / c, s) for a, c, _, s in answers
                  if a["verdict"] != "cannot-tell" and a["held"] and a["failed"]]  # fmt: skip
         ratios = np.array([f[0] for f in found])
         print(f"\n## {half}: {len(rows)} set-ups, {len(answers)} questions, answered {len(ratios)}")
@@ -123,6 +128,8 @@ def report() -> None:
         for name, wanted in (("within 2 x", (0.5, 2.0)), ("within 4 x", (0.25, 4.0))):
             print(name, interval(int(((ratios >= wanted[0]) & (ratios <= wanted[1])).sum()), len(ratios)))
         print("more than 2 x too high", interval(int((ratios > 2).sum()), len(ratios)))
+        inside = sum(h / BELOW <= 1 <= f * raised(s) for _, h, f, s in found)
+        print("critical rate inside of the band", interval(inside, len(found)))
         print("quantiles 10, 50, 90 % of critical over held:", np.round(np.quantile([1 / f[1] for f in found], [0.1, 0.5, 0.9]), 2),
               "over failed:", np.round(np.quantile([1 / f[2] for f in found], [0.1, 0.5, 0.9]), 2))  # fmt: skip
         by = {
@@ -151,12 +158,16 @@ def verdict_of(answer: dict[str, object], setup: list[object]) -> str:
     held, failed = answer["held"], answer["failed"]
     if answer["verdict"] == "cannot-tell" or held is None:
         return "cannot-tell"
-    if answer["asked"] < held:
+    if answer["asked"] < held / BELOW:
         return "well-within"
     if failed is None:
         return "cannot-tell"
     return "above" if answer["asked"] > failed * raised(setup) else "near"
 
 
+def _chosen(words: list[str]) -> tuple[float, str | None]:
+    return (float(words[0]) if words else 110.0), (words[1] if len(words) > 1 else None)
+
+
 if __name__ == "__main__":
-    report() if sys.argv[1:2] == ["report"] else run(float(sys.argv[2]) if len(sys.argv) > 2 else 110.0)
+    report() if sys.argv[1:2] == ["report"] else run(*_chosen(sys.argv[2:]))

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from clippy_diag.preflighting import ADAPTS, HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
+from clippy_diag.preflighting import ADAPTS, BELOW, HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
 from clippy_diag.rules import parse_rules
 
 
@@ -165,3 +165,37 @@ def test_the_band_reaches_further_where_the_state_adapts():
     trial.adapts = True
     raised = found(trial)["stableRate"]
     assert raised == {"low": plain["low"], "high": ADAPTS * plain["high"]}
+
+
+class Jump(Quadratic):
+    """A loss that falls with every step, and at rates above 0.2 lies above that by a share of what was learnt."""
+
+    def __init__(self, asked, share):
+        super().__init__(asked)
+        self.share, self.weights = share, np.zeros(2)
+
+    def train(self, rate, steps, first, how=How()):  # noqa: B008
+        self.gradients += steps
+        self.weights = np.array([min(0.5, self.weights[0] + 0.01 * steps), self.share if rate > 0.2 else 0.0])
+        return True
+
+    def losses(self):
+        learnt = self.weights[0] * (1 - self.weights[1])
+        return list((1 - learnt) * (1 + 0.001 * np.random.default_rng(3).normal(size=16)))
+
+    def moved(self, since):
+        return {"0": 1.0}
+
+
+def test_a_loss_that_jumps_by_less_than_half_of_what_was_learnt_is_held_and_one_that_loses_more_is_not():
+    assert found(Jump(0.1, 0.3))["stableRate"]["high"] == "Infinity"
+    lost = found(Jump(0.1, 0.7))["stableRate"]
+    assert lost["low"] == pytest.approx(0.2 / BELOW) and lost["high"] <= 0.2 * math.sqrt(2) * 1.001
+
+
+def test_the_band_reaches_below_the_highest_rate_that_is_held():
+    answer = found(Quadratic(0.02))
+    held = max(rung["rate"] for rung in answer["ladder"] if rung["held"])
+    assert answer["stableRate"]["low"] == pytest.approx(held / BELOW)
+    # A rate between the two is held in the ladder and all the same near the limit.
+    assert found(Quadratic(held / 1.1))["verdict"] == "near"

@@ -6,8 +6,8 @@ export type PreflightVerdict = (typeof PREFLIGHT_VERDICTS)[number];
 export const PREFLIGHT_LIMITS = ['curvature', 'noise', 'tensor', 'unknown'] as const;
 
 /**
- * Where the limit of a ladder of rates lies: from the highest rate that is held to the lowest that is not, and to twice that one under an
- * optimizer that divides by its past gradients. `high` is Infinity where every rate that was tried is held. The geometric middle is
+ * Where the limit of a ladder of rates lies: from the highest rate that is held, over √2, to the lowest that is not, and to twice that one
+ * under an optimizer that divides by its past gradients. `high` is Infinity where every rate that was tried is held. The geometric middle is
  * the single number. No confidence goes with it: docs/preflight.md says how often it held the critical rate of reruns.
  */
 export interface RateBand {

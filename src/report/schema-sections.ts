@@ -149,7 +149,7 @@ export const audit = objectOf<Audit>(
 
 const rateBand = objectOf<RateBand>(
   null,
-  'Where the limit of a ladder of rates lies: from the highest rate that is held to the lowest that is not, and to twice that one under an optimizer that divides by its past gradients. Its geometric middle is the single number. The upper end is Infinity where every rate that was tried is held. It is no confidence band: docs/preflight.md says how often it held the critical rate of reruns.',
+  'Where the limit of a ladder of rates lies: from the highest rate that is held, over √2, to the lowest that is not, and to twice that one under an optimizer that divides by its past gradients. Its geometric middle is the single number. The upper end is Infinity where every rate that was tried is held. It is no confidence band: docs/preflight.md says how often it held the critical rate of reruns.',
 )({ low: number('Lower end.'), high: number('Upper end.') });
 
 export const preflight = objectOf<Preflight>(

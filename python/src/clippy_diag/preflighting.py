@@ -24,17 +24,19 @@ LOWER, HIGHEST = 8.0, 64.0
 ROWS, LEAST_BATCHES, MOST_BATCHES = 1024, 8, 64
 #: A rate is not held where its loss is above that of the quiet rate by so many standard errors of the paired differences, and
 #: either by this share of what the quiet rate has learnt since the given state, or growing: between the middle of its steps and
-#: their end by more than this factor. Noise alone adds to a loss by as much in the second half as in the first.
-ERRORS, SHARE, GROWTH = 3.0, 0.1, 3.0
+#: their end by more than this factor. Noise alone adds to a loss by as much in the second half as in the first. Half is what a
+#: training must lose to count as failed in bench/preflight; with a tenth, 9 of 14 adaptive set-ups were more than twice too low,
+#: since their state adapts and a loss that jumps in a few steps comes back.
+ERRORS, SHARE, GROWTH = 3.0, 0.5, 3.0
 #: The loss is learnt where it lies so many errors below that of the given state: twice ERRORS, so that a rate that takes the loss
 #: back to where it began is seen.
 LEARNT = 2 * ERRORS
 #: The most quiet steps before the answer is `cannot-tell`, and the most times that a quiet rate which is not held is lowered.
 MOST_QUIET, MOST_LOWERED = 320, 5
-#: The band reaches from the highest rate held to the lowest not held, and is no confidence band. Under an optimizer that divides by
-#: its past gradients a ladder is often too low, as that state adapts after its steps: there the upper end is multiplied by this. It
-#: is the largest power of √2 in the tuned half of bench/preflight with which no middle of a band is more than twice too high.
-ADAPTS = 2.0
+#: The band reaches from the highest rate held over BELOW to the lowest not held, which is multiplied by ADAPTS under an optimizer
+#: that divides by its past gradients: that state adapts after the steps of a ladder. Chosen on the tuned half of bench/preflight as
+#: the powers of √2 whose band has four of five critical rates in it.
+BELOW, ADAPTS = math.sqrt(2), 2.0
 
 
 class How(NamedTuple):
@@ -319,7 +321,7 @@ def _verdict(asked: float, answer: _Answer, adapts: bool) -> tuple[str, Band | N
     ladder = answer.ladder
     if ladder.held is None or answer.unknown is not None:
         return "cannot-tell", None
-    low = ladder.held
+    low = ladder.held / BELOW
     high = math.inf if ladder.failed is None else ladder.failed * (ADAPTS if adapts else 1.0)
     if asked < low:
         return "well-within", (low, high)

@@ -13,13 +13,14 @@ const LOWER = 8;
 const HIGHEST = 64;
 /** A rate is not held where its loss is above that of the quiet rate by ERRORS paired errors, and by SHARE of what was learnt or growing by GROWTH. */
 const ERRORS = 3;
-const SHARE = 0.1;
+const SHARE = 0.5;
 const GROWTH = 3;
 /** The loss is learnt where it is so many errors below that of the untrained net. */
 const LEARNT = 2 * ERRORS;
 const MOST_QUIET = 320;
 const MOST_LOWERED = 5;
-/** Times the upper end of the band under an optimizer that divides by its past gradients, whose state adapts after the steps of a ladder; fitted by bench/preflight. */
+/** The lower end of the band is the highest rate held over BELOW; the upper end is multiplied by ADAPTS under an optimizer that divides by its past gradients, whose state adapts after the steps of a ladder. Fitted by bench/preflight. */
+const BELOW = Math.SQRT2;
 const ADAPTS = 2;
 
 type Rung = Preflight['ladder'][number];
@@ -90,7 +91,7 @@ class Climb<State> {
     readonly state: State,
     readonly first: number,
     readonly over: () => boolean,
-    readonly untrained: number,
+    readonly given: number,
     readonly before: readonly number[],
   ) {
     this.#quiet = before;
@@ -147,9 +148,9 @@ class Climb<State> {
     return finite ? await this.trial.losses() : this.before.map(() => Number.NaN);
   }
 
-  /** The share of what the quiet rate has learnt since the untrained net that these losses lack. */
+  /** The share of what the quiet rate has learnt since the given state that these losses lack: of what a whole run learnt before, half is a lost run. */
   #lost(after: readonly number[]): number {
-    const learnt = this.untrained - mean(this.#quiet);
+    const learnt = this.given - mean(this.#quiet);
     const above = mean(after) - mean(this.#quiet);
     return learnt > 0 && Number.isFinite(above) ? above / learnt : Number.POSITIVE_INFINITY;
   }
@@ -237,7 +238,7 @@ async function find<State>(
     const state = trial.keep();
     const now = await trial.losses();
     const learnt = errorsAbove(untrained, now) >= LEARNT;
-    const climb = new Climb(trial, state, steps, over, mean(untrained), now);
+    const climb = new Climb(trial, state, steps, over, mean(given), now);
     const reference = await climb.start(quiet);
     if (reference === null)
       return {
@@ -282,7 +283,7 @@ function judged<State>(
   { ladder, unknown }: Answer<State>,
 ): { verdict: Preflight['verdict']; band: RateBand | null } {
   if (ladder.held === null || unknown !== null) return { verdict: 'cannot-tell', band: null };
-  const low = ladder.held;
+  const low = ladder.held / BELOW;
   const high = ladder.failed === null ? Number.POSITIVE_INFINITY : ladder.failed * (adapts ? ADAPTS : 1);
   if (asked < low) return { verdict: 'well-within', band: { low, high } };
   if (!Number.isFinite(high)) return { verdict: 'cannot-tell', band: null };
