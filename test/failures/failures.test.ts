@@ -82,6 +82,21 @@ function resumed(first: readonly number[], from: number, second: readonly number
   return { ...makeRun('log.csv', [series]), attempts };
 }
 
+/** One attempt whose text says that training was resumed before a step. */
+function toldResumed(loss: readonly number[], step: number): Run {
+  const resumes = [{ step, from: 'step_300.pt', lostSteps: 0 }];
+  const job = {
+    ended: 'unknown',
+    reason: null,
+    at: null,
+    rank: null,
+    message: null,
+    gaps: [],
+    resumes,
+  } as const;
+  return { ...runOf({ loss }), job };
+}
+
 const nanFrom = (values: readonly number[], at: number): number[] =>
   values.map((value, i) => (i >= at ? Number.NaN : value));
 const grows = (values: readonly number[], at: number, by = 1.8): number[] =>
@@ -210,8 +225,21 @@ const CASES: Readonly<
         401,
         noisy(300, () => 9, 7),
       ),
+      'a jump where the text alone tells of the resume': toldResumed(
+        noisy(400, (i) => (i < 300 ? learning(i) : 9)),
+        301,
+      ),
     },
     not: {
+      'a resume that the text tells, and the loss goes on': toldResumed(calm, 301),
+      'a jump long after a resume that the text tells': toldResumed(
+        noisy(400, (i) => (i < 300 ? learning(i) : 9)),
+        201,
+      ),
+      'a jump before a resume that the text tells': toldResumed(
+        noisy(400, (i) => (i < 300 ? learning(i) : 9)),
+        311,
+      ),
       'a resume that goes on': resumed(
         calm,
         301,

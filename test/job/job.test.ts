@@ -54,6 +54,24 @@ it('a crash that training survived ended nothing, and one after the last record 
     'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\nValueError: bad row\n';
   expect(await jobOfText(losses(0, 30) + crash + losses(30, 60))).toBeUndefined();
   expect((await jobOfText(losses(0, 60) + crash))?.ended).toBe('crashed');
+  // A checkpoint of the last step: the text alone tells of the resume.
+  const seamless = (words: string): Promise<Job | undefined> =>
+    jobOfText(`${losses(0, 30)}${words}\n${losses(30, 60)}`);
+  for (const words of [
+    'Resuming from checkpoint ckpt/step-20.pt',
+    '[rank0] INFO Resumed training from ckpt/step-20.pt',
+    'Continuing training from checkpoint ckpt/step-20.pt',
+  ])
+    expect(await seamless(words)).toMatchObject({
+      ended: 'unknown',
+      resumes: [{ step: 30, from: 'ckpt/step-20.pt', lostSteps: 0 }],
+    });
+  // Weights that are loaded for an evaluation, and words about a resume that is none.
+  for (const words of [
+    'Loaded the best checkpoint from ckpt/best.pt',
+    'Training resumes after the evaluation',
+  ])
+    expect(await seamless(words)).toBeUndefined();
   const resumed = await jobOfText(
     `${losses(0, 30)}${crash}Resuming training from checkpoint ckpt/step-20.pt\n${losses(20, 60)}`,
   );

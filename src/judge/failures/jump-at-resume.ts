@@ -1,8 +1,8 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { attemptOf } from '../../model/run.ts';
-import { isRaised, usualRange } from '../incidents/unlike.ts';
+import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
-import { type LogEvidence, levelBefore, levelFrom } from './log-evidence.ts';
+import { type LogEvidence, levelBefore, levelFrom, type Points } from './log-evidence.ts';
 
 /** Logged points after a resume in which a loss that leaves its range is laid to it. */
 const WINDOW = 10;
@@ -25,7 +25,7 @@ export const jumpAtResume: KnownFailure = {
   docs: {
     summary:
       'The loss leaves its range within ten logged points of a resume, or is higher at steps that were trained twice.',
-    evidence: `An attempt that is not the first begins at most ten logged points before the onset. Or ${TWICE} steps or more were trained twice, and their second level is ${HIGHER} times the first one or more.`,
+    evidence: `An attempt that is not the first begins at most ten logged points before the onset, or the text says there that training is resumed from a checkpoint. Or ${TWICE} steps or more were trained twice, and their second level is ${HIGHER} times the first one or more.`,
     notThis: 'A resume after which the loss goes on where it was.',
     whatToDo:
       'The first loss after the resume says what is wrong. Where it is as before and the next ones rise, the weights are right and the steps are not: the optimizer state or the learning rate was not loaded. Where it is high at once, other weights were loaded, or the data or the mode of the model is another. Print the rate, the number of optimizer steps and the index of the batch before and after the resume to confirm it.',
@@ -34,14 +34,34 @@ export const jumpAtResume: KnownFailure = {
     const { run, attempt, onsetStep, loss } = log;
     if (loss === null) return null;
     if (onsetStep === null) return trainedTwice(log);
-    const start = run.attempts[attempt];
-    if (start === undefined || start.index === 0) return null;
-    const points = loss.step.filter((step) => step <= onsetStep).length;
+    const start = resumeBefore(log, onsetStep);
+    if (start === null) return null;
+    const points = loss.step.filter((step) => step >= start.step && step <= onsetStep).length;
     if (points > WINDOW) return null;
-    const fact = `training was resumed at ${run.stepUnit} ${start.firstStep}, and the ${ORDINALS[Math.max(0, points - 1)]} loss after that is out of the usual range`;
-    return resumeFailure(log, start.firstStep, fact, firstIsUsual(log, attempt), points);
+    const fact = `training was resumed at ${run.stepUnit} ${start.step}, and the ${ORDINALS[Math.max(0, points - 1)]} loss after that is out of the usual range`;
+    const usual = start.told ? firstIsAsBefore(loss, start.step) : firstIsUsual(log, attempt);
+    return resumeFailure(log, start.step, fact, usual, points);
   },
 };
+
+/** The last resume up to a step, in the attempt of the incident; `told` where the text alone tells it. */
+function resumeBefore(
+  { run, attempt }: LogEvidence,
+  onsetStep: number,
+): { step: number; told: boolean } | null {
+  const start = run.attempts[attempt];
+  if (start === undefined) return null;
+  const told = run.job?.resumes.findLast(({ step }) => step > start.firstStep && step <= onsetStep);
+  if (told !== undefined) return { step: told.step, told: true };
+  return start.index === 0 ? null : { step: start.firstStep, told: false };
+}
+
+/** Whether the first loss from a step on is in the range of those before it, in one attempt. */
+function firstIsAsBefore({ step, value }: Points, from: number): boolean | null {
+  const at = step.findIndex((one) => one >= from);
+  const usual = usualRange(value.subarray(Math.max(0, at - USUAL), at));
+  return usual === null ? null : !isRaised(value.at(at)!, usual);
+}
 
 /** Whether the first loss after a resume is in the range of those before it; null where none is known. */
 function firstIsUsual({ run, judged, loss }: LogEvidence, attempt: number): boolean | null {

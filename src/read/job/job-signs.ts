@@ -29,7 +29,12 @@ export interface JobSign {
 export interface JobSigns {
   readonly signs: readonly JobSign[];
   /** Lines that say from which checkpoint training goes on. */
-  readonly resumed: readonly { readonly line: number; readonly from: string }[];
+  readonly resumed: readonly {
+    readonly line: number;
+    readonly from: string;
+    /** Whether the line says that training goes on, and not that weights were loaded for any purpose. */
+    readonly goesOn: boolean;
+  }[];
   /** The rank that a launcher names as the first to fail. */
   readonly firstRank: number | null;
   readonly lines: number;
@@ -169,7 +174,7 @@ function readResume({ resumed, lineNumber }: Watching, line: string): void {
   if (!RESUMED_FROM.keywords.some((keyword) => line.includes(keyword)) || resumed.length >= MOST_SIGNS)
     return;
   const from = RESUMED_FROM.pattern.exec(line)?.[1];
-  if (from !== undefined) resumed.push({ line: lineNumber, from });
+  if (from !== undefined) resumed.push({ line: lineNumber, from, goesOn: RESUMED_FROM.goesOn.test(line) });
 }
 
 /** Whole lines. Where a message spans lines each of them is read; else those from the first keyword on. */

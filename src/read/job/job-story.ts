@@ -78,8 +78,32 @@ export function pausesOf(series: TimeSeries): Job['gaps'] {
   return found.length <= LONG_PAUSE.most ? found : [];
 }
 
-/** The attempts after the first one: where each goes on, and how many steps were trained twice. */
+/** Where training went on: the attempts after the first one, and what the text says between two steps that follow each other. */
 function resumesOf(run: Run, loss: TimeSeries | undefined, signs: JobSigns | undefined): Job['resumes'] {
+  return [...attemptsResumed(run, loss, signs), ...resumedWithoutLoss(loss, signs)].sort(
+    (a, b) => a.step - b.step,
+  );
+}
+
+/** Resumes from a checkpoint of the very last step: no step is trained twice, the text alone tells them. */
+function resumedWithoutLoss(loss: TimeSeries | undefined, signs: JobSigns | undefined): Job['resumes'] {
+  const lines = loss?.line;
+  if (loss === undefined || lines === undefined) return [];
+  const found = new Map<number, Job['resumes'][number]>();
+  for (const { line, from, goesOn } of signs?.resumed ?? []) {
+    const next = goesOn ? lines.findIndex((one) => one > line) : -1;
+    if (next > 0 && !loss.attemptOffsets.includes(next))
+      found.set(next, { step: loss.step.at(next)!, from, lostSteps: 0 });
+  }
+  return [...found.values()];
+}
+
+/** The attempts after the first one: where each goes on, and how many steps were trained twice. */
+function attemptsResumed(
+  run: Run,
+  loss: TimeSeries | undefined,
+  signs: JobSigns | undefined,
+): Job['resumes'] {
   return run.attempts.slice(1).map((attempt, k) => {
     const before = run.attempts[k]!;
     const lines = loss?.line;
