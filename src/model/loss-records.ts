@@ -22,4 +22,9 @@ export interface LossRecords {
   readonly value: Column;
   /** Sum of {@link RECORD_FLAG}, plus {@link TAG_FLAGS} times the index of the name. */
   readonly tag: Column;
+  /**
+   * Seconds that the line of the record prints: since 1970, or since an unknown day where it prints no year. NaN where it prints
+   * none; absent where no line prints any. Only distances count: the zone is not known.
+   */
+  readonly time?: Column;
 }

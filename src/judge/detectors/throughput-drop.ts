@@ -1,6 +1,7 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { COUNT, SHARE } from '../../model/options.ts';
 import { medianOf } from '../../model/order-statistics.ts';
+import { withTimes } from '../../model/printed-times.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import type { JudgedRun } from '../incidents/verdict.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
@@ -62,8 +63,19 @@ function ratedSeries(run: Run, judged: Pick<JudgedRun, 'loss'>): readonly TimeSe
   if (logged.length > 0) return logged;
   return [judged.loss?.series, ...seriesOf(run, 'grad_norm')]
     .filter((series) => series !== undefined)
+    .map((series) => (series.wallTime === undefined ? evenEnough(withTimes(run, series)) : series))
     .filter(({ wallTime }) => wallTime !== undefined)
     .slice(0, 1);
+}
+
+/** Printed times are whole seconds: closer together they give no rate. */
+const LEAST_SECONDS = 10;
+
+function evenEnough(series: TimeSeries): TimeSeries {
+  const { wallTime, ...untimed } = series;
+  if (wallTime === undefined) return series;
+  const distances = wallTime.subarray(1).map((time, k) => time - wallTime.at(k)!);
+  return medianOf(distances) >= LEAST_SECONDS ? series : untimed;
 }
 
 /** Whether a series is a throughput of the training; an evaluation has one of its own. */

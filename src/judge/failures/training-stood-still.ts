@@ -1,6 +1,9 @@
+import { arrayOf } from '../../model/column.ts';
 import { durationText } from '../../model/duration.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import { attemptOf } from '../../model/run.ts';
+import { medianOf } from '../../model/order-statistics.ts';
+import { withTimes } from '../../model/printed-times.ts';
+import { attemptOf, type TimeSeries } from '../../model/run.ts';
 import { pausesOf } from '../../read/job/job-story.ts';
 import type { KnownFailure } from './failure.ts';
 
@@ -24,15 +27,17 @@ export const trainingStoodStill: KnownFailure = {
     evidence:
       'A pause between two logged points of an attempt of ten minutes or more, and of 20 times the usual distance of two points or more. More than five such pauses are how this training runs (long evaluations), and no stall.',
     notThis:
-      'The time between a crash and a resume: that is the queue. A training that is slower at every step (`training-slowed`).',
+      'The time between a crash and a resume: that is the queue. A pause in which the log prints other lines: an evaluation, a checkpoint. A training that is slower at every step (`training-slowed`).',
     whatToDo:
       'Compare the time with the log of the scheduler (a suspended job), of the storage and of the other ranks. `clippy-diag watch --stall 10m` reports the next one while it lasts; `py-spy dump --pid PID` then shows where the process waits.',
   },
   look({ run, judged, onsetStep, attempt }) {
     const series = judged?.decides?.series;
     if (series === undefined || onsetStep !== null) return null;
-    const points = { ...series, ...attemptOf(series, attempt) };
-    const gap = [...pausesOf(points)].sort((a, b) => b.seconds - a.seconds)[0];
+    const points = { ...series, ...attemptOf(withTimes(run, series), attempt) };
+    const gap = [...pausesOf(points)]
+      .filter(({ fromStep }) => isSilent(points, fromStep))
+      .sort((a, b) => b.seconds - a.seconds)[0];
     if (gap === undefined) return null;
     const { fromStep: step, seconds } = gap;
     const long = durationText(1000 * seconds);
@@ -60,3 +65,11 @@ export const trainingStoodStill: KnownFailure = {
     };
   },
 };
+
+/** Whether no more lines than usual lie between a point and the next one: what is printed meanwhile says what it waits for. */
+function isSilent({ line, step }: Pick<TimeSeries, 'line' | 'step'>, fromStep: number): boolean {
+  if (line === undefined) return true;
+  const at = arrayOf(step).lastIndexOf(fromStep);
+  const between = line.subarray(1).map((one, k) => one - line.at(k)!);
+  return between.at(at)! <= medianOf(between);
+}

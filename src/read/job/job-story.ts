@@ -1,6 +1,7 @@
 /** What became of the process of a run: what ended it, where it paused, and from where it went on. */
 import type { Job } from '../../model/job.ts';
 import { medianOf } from '../../model/order-statistics.ts';
+import { withTimes } from '../../model/printed-times.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
 import type { JobSign, JobSigns } from './job-signs.ts';
 
@@ -132,7 +133,7 @@ function attemptsResumed(
 export function jobOf(run: Run, signs: JobSigns | undefined): Job | undefined {
   const loss =
     run.series.find(({ role }) => role === 'loss') ?? run.series.find(({ role }) => role === 'task_loss');
-  const gaps = loss === undefined ? [] : pausesOf(loss);
+  const gaps = loss === undefined ? [] : pausesOf(withTimes(run, loss));
   const resumes = resumesOf(run, loss, signs);
   const after = endingSigns(run, loss, signs?.signs ?? []);
   const cause = firstCause(after);

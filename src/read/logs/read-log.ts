@@ -560,9 +560,8 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
     path,
     ...rest,
     errors: told([...raw.errors, ...finished.flatMap(refusedErrors)], raw, finished),
-    runs: withRecords(
-      finished.map((run, k) => (k === finished.length - 1 ? withJob(run, jobSigns) : run)),
-      lossRecords === undefined ? [] : [lossRecords],
+    runs: withRecords(finished, lossRecords === undefined ? [] : [lossRecords]).map((run, k) =>
+      k === finished.length - 1 ? withJob(run, jobSigns) : run,
     ),
   };
 }

@@ -5,6 +5,7 @@
  */
 import { ColumnBuilder } from '../../model/column.ts';
 import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../model/loss-records.ts';
+import { LineClock } from './line-clock.ts';
 import { ENDS, kindOfName, lossWordBefore, type NameKind } from './loss-words.ts';
 
 /** Lines longer than this are looked at up to here. */
@@ -153,6 +154,14 @@ export class LossReader {
   private readonly line = new ColumnBuilder();
   private readonly value = new ColumnBuilder();
   private readonly tag = new ColumnBuilder();
+  private readonly time = new ColumnBuilder();
+  private readonly clock = new LineClock();
+  private records = 0;
+  private times = 0;
+  /** The line that is looked at. */
+  private bytes: Buffer = Buffer.alloc(0);
+  private from = 0;
+  private to = 0;
   private readonly names = new Map<string, NameState>();
   private rest: Buffer = Buffer.alloc(0);
   private lineNumber = 1;
@@ -198,7 +207,13 @@ export class LossReader {
   /** @param path of the file, for the records */
   end(path: string): LossRecords {
     if (!this.skipping) this.scan(this.rest, 0, true);
-    return { path, line: this.line.finish(), value: this.value.finish(), tag: this.tag.finish() };
+    return {
+      path,
+      line: this.line.finish(),
+      value: this.value.finish(),
+      tag: this.tag.finish(),
+      ...(this.times > 0 ? { time: this.time.finish() } : {}),
+    };
   }
 
   /** Takes the whole lines from a place on. @returns where the last line, which may go on, begins */
@@ -251,6 +266,7 @@ export class LossReader {
       template.state.numbers++;
       if (template.isTold) this.lines++;
       this.drawn = 0;
+      this.setLine(bytes, start, next);
       this.record(template.state, sameValue, false);
       this.lineNumber++;
       return next;
@@ -260,6 +276,7 @@ export class LossReader {
     const value = feed < 0 ? undefined : cellOfRow(bytes, start, feed, table);
     if (value === undefined) return 0;
     this.drawn = 0;
+    this.setLine(bytes, start, feed);
     this.record(table.name, value, false);
     this.lineNumber++;
     return feed + 1;
@@ -268,6 +285,7 @@ export class LossReader {
   private takeLine(bytes: Buffer, from: number, to: number, hasWord: boolean, redrawn: boolean): void {
     if (to <= from) return;
     this.drawn = redrawn ? RECORD_FLAG.redrawn : 0;
+    this.setLine(bytes, from, to);
     if (hasWord && !this.isTold)
       this.isTold = TELLS_LOSS.test(text(bytes, from, Math.min(to, from + LONGEST_TOLD)));
     if (hasWord && this.takeNamed(bytes, from, Math.min(to, from + LONGEST))) return;
@@ -318,9 +336,25 @@ export class LossReader {
     if (this.templates.length > MOST_TEMPLATES) this.templates.pop();
   }
 
+  /** Most texts print no time, and keep no column of it. */
+  private tellTime(time: number): void {
+    if (this.times === 0 && Number.isNaN(time)) return;
+    for (; this.times < this.records - 1; this.times++) this.time.push(Number.NaN);
+    this.time.push(time);
+    this.times++;
+  }
+
+  private setLine(bytes: Buffer, from: number, to: number): void {
+    this.bytes = bytes;
+    this.from = from;
+    this.to = to;
+  }
+
   private record(state: NameState, value: number, refused: boolean): void {
     this.line.push(this.lineNumber);
     this.value.push(value);
+    this.records++;
+    this.tellTime(this.clock.read(this.bytes, this.from, this.to));
     const flags =
       this.drawn |
       (state.kind === 'evaluation' ? RECORD_FLAG.evaluation : 0) |

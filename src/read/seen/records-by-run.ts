@@ -25,6 +25,7 @@ export function recordsByRun(records: LossRecords, runs: readonly Run[]): LossRe
   let next = 0;
   let owner = owners.get(lines[0] ?? -1) ?? 0;
   const [line, value, tag] = [arrayOf(records.line), arrayOf(records.value), arrayOf(records.tag)];
+  const time = records.time === undefined ? undefined : arrayOf(records.time);
   for (let k = 0; k < line.length; k++) {
     while (next < lines.length && lines[next]! <= line[k]!) owner = owners.get(lines[next++]!)!;
     parts[owner]!.push(k);
@@ -34,5 +35,6 @@ export function recordsByRun(records: LossRecords, runs: readonly Run[]): LossRe
     line: Float64Array.from(own, (k) => line[k]!),
     value: Float64Array.from(own, (k) => value[k]!),
     tag: Float64Array.from(own, (k) => tag[k]!),
+    ...(time === undefined ? {} : { time: Float64Array.from(own, (k) => time[k]!) }),
   }));
 }
