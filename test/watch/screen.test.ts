@@ -104,6 +104,25 @@ describe('the screen', () => {
     },
   );
 
+  test.each([60, 80, 120, 200])('of several kinds of bad runs on %d columns looks as it did', (width) => {
+    const [, second] = report.runs;
+    const spike = { ...second!, id: 'sweep/spike/log.jsonl' };
+    const runs = [
+      healthy('sweep/good/log.jsonl'),
+      spike,
+      { ...first!, id: 'sweep/lr-0.1-wd-0.01-seed-3-a-name-that-is-long/log.jsonl' },
+      healthy('sweep/fine/log.jsonl'),
+      { ...first!, id: 'sweep/wide/log.jsonl' },
+    ];
+    const silent = [{ run: 'sweep/fine/log.jsonl', stepUnit: 'step', step: 99, since: '12 min' }] as const;
+    const { lines } = watchScreen({ ...view, report: makeReport(runs), stalls: silent }, 22, {
+      ...options,
+      ascii: false,
+      width,
+    });
+    expect(lines.map((line) => line.trimEnd()).join('\n')).toMatchSnapshot();
+  });
+
   test('the run of the newest record stands for runs that are all well', () => {
     const well = makeReport([healthy('a'), healthy('b'), healthy('c')]);
     const { lines } = watchScreen(

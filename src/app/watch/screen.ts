@@ -160,6 +160,16 @@ function headOfOne(run: RunReport, { pace, now, stalls }: WatchView, width: numb
   };
 }
 
+/** A line and as many of the parts of a state as have room: half a part says nothing. */
+function fitting(start: string, state: string, width: number): string {
+  let line = start;
+  for (const part of state.split('  ')) {
+    if (textWidth(line) + textWidth(part) + 2 > width) break;
+    line += `  ${part}`;
+  }
+  return startOf(line, width);
+}
+
 /** Rows of a screen that lines of bad runs may take. */
 const BAD_SHARE = 0.3;
 
@@ -187,7 +197,7 @@ function headOfMany(view: WatchView, rows: number, options: RenderOptions, paint
   const shortened = shortNames(names, nameWidth);
   const texts = named.map(({ mood, words, state }, i) => {
     const name = `${shortened[i]!}${' '.repeat(Math.max(0, nameWidth - textWidth(shortened[i]!)))}`;
-    return moodPaint(paint, mood)(startOf(`${markOf(mood, options)} ${name}  ${words}  ${state}`, width));
+    return moodPaint(paint, mood)(fitting(`${markOf(mood, options)} ${name}  ${words}`, state, width));
   });
   const most = Math.max(1, Math.floor(BAD_SHARE * rows));
   const kept = texts.length <= most ? texts.length : Math.max(1, most - 1);
