@@ -198,6 +198,32 @@ def test_a_large_tensor_is_measured_in_parts_as_it_is_whole(monkeypatch):
         assert a[0] == b[0] and a[1:] == pytest.approx(b[1:], rel=1e-5, nan_ok=True)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("broken", [False, True])
+def test_small_tensors_are_measured_together_as_each_is_alone(name, broken, monkeypatch):
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 4), torch.nn.Linear(4, 1))
+    # A tensor that has taken fewer steps than the others has other bias corrections.
+    late = net[1].bias
+    optimizer = OPTIMIZERS[name](list(net.parameters()))
+    for step in range(3):
+        optimizer.zero_grad()
+        net(torch.randn(8, 6)).square().mean().backward()
+        if not step:
+            late.grad = None
+        optimizer.step()
+    if broken:
+        net[0].weight.grad[2, 3] = math.nan
+    named = [(n, p, optimizer, optimizer.param_groups[0]) for n, p in net.named_parameters()]
+    together = measure(named, torch.tensor(1.0)).tensors
+    monkeypatch.setattr("clippy_diag.torch.measures.SMALL", 0)
+    alone = measure(named, torch.tensor(1.0)).tensors
+    assert [one.name for one in together] == [one.name for one in alone] == [n for n, _ in net.named_parameters()]
+    for a, b in zip(together, alone):
+        assert a[1:] == pytest.approx(b[1:], rel=1e-5, nan_ok=True)
+    assert [not math.isfinite(one.square) for one in together] == [broken, *[False] * 5]
+
+
 def test_a_gradient_that_is_not_finite_reaches_no_parameter():
     def spoil(step, net, optimizer):
         if step == 20:

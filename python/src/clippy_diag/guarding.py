@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,14 +17,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .captures import number
-from .judge import MEDIAN_TO_SIGMA
 from .messages import tell, warn
 from .rules import RULES
 
 #: Steps that a history keeps, steps before it says anything, and how often its center is computed again.
 HISTORY, WARM_UP, STRIDE = 100, 10, 4
-#: The least spread of a history, as a difference of logarithms: what moves less is at rest.
-LEAST_SPREAD = 0.1
 #: Factors on the gradients that the look-ahead tries, largest first.
 SCALES = (0.5, 0.2, 0.05, 0.01)
 #: Steps between two look-aheads of a run in which nothing is unusual, and between two batches kept as references.
@@ -122,13 +118,12 @@ def alarm_text(advice: Advice) -> str:
 
 
 class History:
-    """The last values of several quantities, as logarithms, with their medians and robust spreads."""
+    """The last values of several quantities, as logarithms, with their medians."""
 
     def __init__(self, width: int) -> None:
         self._values = np.full((HISTORY, width), np.nan)
         self._count = 0
         self.center = np.full(width, np.nan)
-        self.spread = np.full(width, np.nan)
 
     def add(self, values: np.ndarray) -> None:
         """Takes the values of a step."""
@@ -139,11 +134,7 @@ class History:
         self._summarise()
 
     def _summarise(self) -> None:
-        kept = self._values[: min(self._count, HISTORY)]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a tensor that never had a gradient has no median
-            self.center = np.nanmedian(kept, axis=0)
-            self.spread = np.maximum(MEDIAN_TO_SIGMA * np.nanmedian(np.abs(kept - self.center), axis=0), LEAST_SPREAD)
+        self.center = _medians(self._values[: min(self._count, HISTORY)])
 
     def state(self) -> dict[str, Any]:
         """Plain numbers and lists; `restored` takes them."""
@@ -160,6 +151,14 @@ class History:
         if history._count >= WARM_UP:
             history._summarise()
         return history
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """The median of each column without its NaN; NaN of a column that has nothing else. A tenth of the time of numpy's nanmedian."""
+    known = (values == values).sum(axis=0)
+    ordered = np.sort(values, axis=0)  # NaN comes last
+    columns = np.arange(values.shape[1])
+    return np.asarray((ordered[np.maximum(known - 1, 0) // 2, columns] + ordered[known // 2, columns]) / 2)
 
 
 class Logs(NamedTuple):

@@ -18,6 +18,8 @@ from . import words as names
 
 #: Entries that are worked on at a time: temporaries of them stay in a processor's cache; on a GPU fewer calls count more.
 ON_CPU, ON_GPU = 2**18, 2**24
+#: Entries up to which tensors are measured together.
+SMALL = 2**14
 #: What is measured of a part: Σg², max |g| (0 where the optimizer divides by its state), Σu², max |u|/(|w| + _NEAR) or a larger
 #: value where that bounds nothing, max |g|/√(the state with g² in it); u is the update without its learning rate.
 _VALUES = 5
@@ -58,33 +60,67 @@ class Found(NamedTuple):
     loss: float
 
 
+class _Entry(NamedTuple):
+    """A parameter that has a gradient."""
+
+    name: str
+    parameter: torch.nn.Parameter
+    group: Mapping[str, Any]
+    state: dict[str, Any]
+    #: The optimizer's class where its formula is known.
+    kind: str | None
+    #: What the update is multiplied by; NaN where its formula is not known.
+    rate: float
+
+
+class _Part(NamedTuple):
+    """Entries that are worked on at once: a part of one tensor, or several small tensors one after the other."""
+
+    entries: list[_Entry]
+    gradient: torch.Tensor
+    weight: torch.Tensor
+    slots: dict[str, torch.Tensor]
+    #: How many entries each tensor has; None for a part of one.
+    lengths: torch.Tensor | None
+
+
 def measure(named: Named, loss: torch.Tensor, clipping: Rules = ()) -> Found:
     """Measures every parameter that has a gradient, of a sharded one what this rank holds. The values come to the host in one
     copy, with the loss; counts of steps that an optimizer keeps on a GPU (`fused`, `capturable`) in one before it.
 
     clipping  the loop's own: one rule "global-norm" or "value" is applied to the gradient of the update, others are not"""
-    scalars: list[torch.Tensor] = []
-    counts: list[int] = []
-    present = [entry for entry in named if entry[1].grad is not None]
-    states = _states(present)
-    kinds = [type(o).__name__ if names.has_formula(o) else None for _, _, o, _ in present]
+    present = _present(named)
     with torch.no_grad():
-        clipped = _clipped_by(clipping, [parameter.grad for _, parameter, _, _ in present])
-        for (_, parameter, _, group), state, kind in zip(present, states, kinds):
-            before = len(scalars)
-            rate = math.nan if kind is None else _rate(kind, group, state)
-            for gradient, weight, slots in _parts(parameter, state):
-                scalars += _of_part(kind, group, gradient, weight, {**state, **slots}, rate, clipped)
-            counts.append((len(scalars) - before) // _VALUES)
-    scalars.append(loss.detach().reshape(()))
-    device = scalars[0].device
-    *flat, value = torch.stack([scalar.to(device, torch.float32) for scalar in scalars]).tolist()
-    tensors, at = [], 0
-    for (name, parameter, _, group), state, kind, count in zip(present, states, kinds, counts):
-        rows = [flat[at + _VALUES * k : at + _VALUES * (k + 1)] for k in range(count)]
-        at += _VALUES * count
-        tensors.append(_of_tensor(name, parameter, kind, state, group, rows))
-    return Found(tensors, value)
+        clipped = _clipped_by(clipping, [entry.parameter.grad for entry in present])
+        parts = list(_parts_of(present))
+        values = [value.reshape(-1) for part in parts for value in _of_part(part, clipped)]
+    device = values[0].device if values else loss.device
+    flat = torch.cat(
+        [*(value.to(device, torch.float32) for value in values), loss.detach().reshape(1).to(device, torch.float32)]
+    )
+    *found, own_loss = flat.tolist()
+    rows: dict[int, list[list[float]]] = {id(entry): [] for entry in present}
+    at = 0
+    for part in parts:
+        count = len(part.entries)
+        for k, entry in enumerate(part.entries):
+            rows[id(entry)].append(found[at + k : at + count * _VALUES : count])
+        at += count * _VALUES
+    return Found([_of_tensor(entry, rows[id(entry)]) for entry in present], own_loss)
+
+
+def _present(named: Named) -> list[_Entry]:
+    """The parameters that have a gradient, with their optimizer's state and its count of steps on the host."""
+    has_formula = {
+        id(optimizer): names.has_formula(optimizer) for optimizer in {id(o): o for _, _, o, _ in named}.values()
+    }
+    given = [entry for entry in named if entry[1].grad is not None]
+    states = _states(given)
+    kinds = [type(optimizer).__name__ if has_formula[id(optimizer)] else None for _, _, optimizer, _ in given]
+    return [
+        _Entry(name, parameter, group, state, kind, math.nan if kind is None else _rate(kind, group, state))
+        for (name, parameter, _, group), state, kind in zip(given, states, kinds)
+    ]
 
 
 def _clipped_by(
@@ -96,8 +132,10 @@ def _clipped_by(
     if rule == "value":
         limit = float(options["clipValue"])
         return lambda gradient: gradient.clamp(-limit, limit)
+    if rule != "global-norm":
+        return None
     whole = [names.local(g._values() if g.is_sparse else g).float().norm() for g in gradients if g is not None]
-    if rule != "global-norm" or not whole:
+    if not whole:
         return None
     norm = torch.stack([one.to(whole[0].device) for one in whole]).norm()
     factor = (options["maxNorm"] / (norm + 1e-6)).clamp(max=1.0)
@@ -107,7 +145,10 @@ def _clipped_by(
 def _states(present: Named) -> list[dict[str, Any]]:
     """The optimizer's state of each parameter, with its count of steps on the host."""
     states = [dict(optimizer.state.get(parameter, {})) for _, parameter, optimizer, _ in present]
-    away = [s for s in states if isinstance(s.get("step"), torch.Tensor) and s["step"].device.type != "cpu"]
+    for state in states:
+        if isinstance(state.get("step"), torch.Tensor) and state["step"].device.type == "cpu":
+            state["step"] = float(state["step"])
+    away = [s for s in states if isinstance(s.get("step"), torch.Tensor)]
     if away:
         steps = torch.stack([state["step"].reshape(()).float() for state in away]).tolist()
         for state, step in zip(away, steps):
@@ -149,28 +190,21 @@ def _copies(parameter: torch.Tensor) -> float:
     )
 
 
-def _of_tensor(
-    name: str,
-    parameter: torch.nn.Parameter,
-    kind: str | None,
-    state: Mapping[str, Any],
-    group: Mapping[str, Any],
-    rows: list[list[float]],
-) -> Measures:
-    assert parameter.grad is not None
-    entries = parameter.grad._values().numel() if parameter.grad.is_sparse else names.local(parameter).numel()
-    rate = math.nan if kind is None else _rate(kind, group, state)
-    most = rate * _most(row[3] for row in rows)
+def _of_tensor(entry: _Entry, rows: list[list[float]]) -> Measures:
+    gradient = entry.parameter.grad
+    assert gradient is not None
+    entries = gradient._values().numel() if gradient.is_sparse else names.local(entry.parameter).numel()
+    most = entry.rate * _most(row[3] for row in rows)
     return Measures(
-        name,
+        entry.name,
         sum(row[0] for row in rows),
         _most(row[1] for row in rows),
         entries,
-        rate * rate * sum(row[2] for row in rows),
+        entry.rate * entry.rate * sum(row[2] for row in rows),
         math.nan if math.isnan(most) else min(1.0, RELATIVE / most) if most > 0 else 1.0,
         math.nan
-        if kind is None or SQUARES.get(kind) not in state
-        else _surprise(kind, group, state, _most(row[4] for row in rows)),
+        if entry.kind is None or SQUARES.get(entry.kind) not in entry.state
+        else _surprise(entry.kind, entry.group, entry.state, _most(row[4] for row in rows)),
     )
 
 
@@ -215,17 +249,51 @@ def _surprise(kind: str, group: Mapping[str, Any], state: Mapping[str, Any], roo
     return min(LARGEST_SURPRISE, math.sqrt(squared / left)) if left > 0 else LARGEST_SURPRISE
 
 
-def _parts(
-    parameter: torch.nn.Parameter, state: Mapping[str, Any]
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
-    """Gradient, weight and slots, flat, a part at a time; of a sparse gradient the rows that it has."""
-    assert parameter.grad is not None
-    gradient, weight = names.local(parameter.grad), names.local(parameter.detach())
-    slots = {
+def _slots(entry: _Entry) -> dict[str, torch.Tensor]:
+    """The optimizer's state that has the shape of the parameter."""
+    shape = entry.parameter.shape
+    return {
         k: names.local(v)
-        for k, v in state.items()
-        if isinstance(v, torch.Tensor) and v.dim() and v.shape == parameter.shape
+        for k, v in entry.state.items()
+        if isinstance(v, torch.Tensor) and v.dim() and v.shape == shape
     }
+
+
+def _parts_of(present: list[_Entry]) -> Iterator[_Part]:
+    """Small dense tensors whose steps have the same options and counts together, since a call for each would take longer than its
+    work; every other tensor in parts of its own."""
+    together: dict[Any, list[tuple[_Entry, list[torch.Tensor]]]] = {}
+    for entry in present:
+        gradient = entry.parameter.grad
+        assert gradient is not None
+        if gradient.is_sparse or entry.parameter.numel() > SMALL or not entry.parameter.dim():
+            yield from _parts_alone(entry)
+            continue
+        slots = _slots(entry)
+        own = [names.local(gradient), names.local(entry.parameter.detach()), *slots.values()]
+        kinds = tuple(tensor.dtype for tensor in own)
+        key = (id(entry.group), entry.kind, entry.rate, entry.state.get("step"), tuple(slots), kinds, own[0].device)
+        together.setdefault(key, []).append((entry, own))
+    for (_, _, _, _, slot_names, _, device), members in together.items():
+        entries = [entry for entry, _ in members]
+        if len(entries) == 1:
+            yield from _parts_alone(entries[0])
+            continue
+        kind = _worked_in(members[0][1][0])
+        flat = [torch.cat([own[k].reshape(-1) for _, own in members]).to(kind) for k in range(len(members[0][1]))]
+        lengths = torch.tensor([own[0].numel() for _, own in members], device=device)
+        yield _Part(entries, flat[0], flat[1], dict(zip(slot_names, flat[2:])), lengths)
+
+
+def _worked_in(gradient: torch.Tensor) -> torch.dtype:
+    return gradient.dtype if gradient.dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def _parts_alone(entry: _Entry) -> Iterator[_Part]:
+    """Gradient, weight and slots of a tensor, flat, a part at a time; of a sparse gradient the rows that it has."""
+    assert entry.parameter.grad is not None
+    gradient, weight = names.local(entry.parameter.grad), names.local(entry.parameter.detach())
+    slots = _slots(entry)
     if gradient.is_sparse:
         gradient = gradient.coalesce()
         if gradient.sparse_dim() == 1:
@@ -234,28 +302,24 @@ def _parts(
             gradient = gradient.values()
         else:
             gradient = gradient.to_dense()
-    kind = gradient.dtype if gradient.dtype in (torch.float32, torch.float64) else torch.float32
+    kind = _worked_in(gradient)
     flat = [tensor.reshape(-1) for tensor in (gradient, weight, *slots.values())]
     size = ON_GPU if weight.is_cuda else ON_CPU
     for at in range(0, flat[0].numel(), size):
         own, near, *others = (tensor[at : at + size].to(kind) for tensor in flat)
-        yield own, near, dict(zip(slots, others))
+        yield _Part([entry], own, near, dict(zip(slots, others)), None)
 
 
-def _of_part(
-    kind: str | None,
-    group: Mapping[str, Any],
-    gradient: torch.Tensor,
-    weight: torch.Tensor,
-    state: Mapping[str, Any],
-    rate: float,
-    clipped: Callable[[torch.Tensor], torch.Tensor] | None,
-) -> list[torch.Tensor]:
-    """The _VALUES of a part."""
-    square, nothing = torch.dot(gradient, gradient), gradient.new_zeros(())
-    largest = nothing if SQUARES.get(kind or "") in state else _largest(gradient)
+def _of_part(part: _Part, clipped: Callable[[torch.Tensor], torch.Tensor] | None) -> list[torch.Tensor]:
+    """The _VALUES of a part, each for every tensor in it."""
+    first = part.entries[0]
+    kind, group, rate, lengths = first.kind, first.group, first.rate, part.lengths
+    state, gradient, weight = {**first.state, **part.slots}, part.gradient, part.weight
+    square = _square(gradient, lengths)
+    nothing = torch.zeros_like(square)
+    largest = nothing if SQUARES.get(kind or "") in state else _largest(gradient, lengths)
     if kind is None:
-        unknown = square.new_full((), math.nan)
+        unknown = torch.full_like(square, math.nan)
         return [square, largest, unknown, unknown, unknown]
     raw = gradient
     if clipped is not None:
@@ -264,24 +328,34 @@ def _of_part(
     decoupled = kind == "AdamW" or bool(group.get("decoupled_weight_decay"))
     if decay and not decoupled:
         gradient = torch.add(gradient, weight, alpha=decay)
-    update, ratio = _update(kind, group, gradient, state)
+    update, over_root = _update(kind, group, gradient, state)
     if decay and decoupled and rate:
         # The decay takes lr·decay·w off; `rate`, by which the update is multiplied later, has the bias corrections in it.
-        moved = torch.add(update, weight, alpha=float(group["lr"]) * decay / rate)
-        total = torch.dot(moved, moved)
+        total = _square(torch.add(update, weight, alpha=float(group["lr"]) * decay / rate), lengths)
     else:
-        total = square if update is raw else torch.dot(update, update)
-    most = _largest(update)
+        total = square if update is raw else _square(update, lengths)
+    most = largest if update is raw and largest is not nothing else _largest(update, lengths)
     bound = most / _NEAR
     # Where the largest update is below the bound of a weight of 0 no weight has to be read. A GPU would have to wait for that.
-    if weight.is_cuda or not rate * float(bound) <= RELATIVE:
+    if weight.is_cuda or not rate * float(bound.max()) <= RELATIVE:
         near = weight.abs().add_(_NEAR)
-        bound = _largest(torch.div(update, near, out=near))
-    return [square, largest, total, bound, most if ratio is None else ratio]
+        bound = _largest(torch.div(update, near, out=near), lengths)
+    ratio = nothing if kind == "SGD" else most if over_root is None else _largest(over_root, lengths)
+    return [square, largest, total, bound, ratio]
 
 
-def _largest(values: torch.Tensor) -> torch.Tensor:
-    """The largest absolute value; NaN where one is. In one pass; a norm of infinite order takes ten times as long."""
+def _square(values: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """The sum of squares, of each tensor where there are several."""
+    return (
+        torch.dot(values, values) if lengths is None else torch.segment_reduce(values * values, "sum", lengths=lengths)
+    )
+
+
+def _largest(values: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    """The largest absolute value, of each tensor where there are several; NaN where one is. In one pass; a norm of infinite order
+    takes ten times as long."""
+    if lengths is not None:
+        return torch.segment_reduce(values.abs(), "max", lengths=lengths)
     low, high = torch.aminmax(values)
     return torch.maximum(high, -low)
 
@@ -289,17 +363,17 @@ def _largest(values: torch.Tensor) -> torch.Tensor:
 def _update(
     kind: str, group: Mapping[str, Any], gradient: torch.Tensor, state: Mapping[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The next update over its rate, and the largest |g| over the root of the state that has g² in it; None where that is the
-    largest entry of the update."""
+    """The next update over its rate, and g over the root of the state that has g² in it; None where that is the update, or where
+    the optimizer divides by nothing."""
     if kind == "SGD":
-        nothing, momentum = gradient.new_zeros(()), float(group.get("momentum", 0))
+        momentum = float(group.get("momentum", 0))
         if not momentum:
-            return gradient, nothing
+            return gradient, None
         buffer = state.get("momentum_buffer")
         new = gradient
         if buffer is not None:
             new = torch.add(buffer * momentum, gradient, alpha=1 - float(group.get("dampening", 0)))
-        return torch.add(gradient, new, alpha=momentum) if group.get("nesterov") else new, nothing
+        return torch.add(gradient, new, alpha=momentum) if group.get("nesterov") else new, None
     slot, share, kept = SQUARES[kind], 1.0, 1.0
     if kind != "Adagrad":
         kept = float(group["alpha"] if kind == "RMSprop" else group["betas"][1])
@@ -309,10 +383,10 @@ def _update(
     elif kind == "Adagrad":
         second = torch.addcmul(state[slot], gradient, gradient)
     else:
-        second = torch.mul(state[slot], kept).addcmul_(gradient, gradient, value=share)
-    epsilon, ratio = float(group["eps"]), None
+        second = torch.addcmul(state[slot], gradient, gradient, value=share / kept).mul_(kept)
+    epsilon, over_root = float(group["eps"]), None
     if group.get("amsgrad") or group.get("centered"):
-        ratio = _largest(torch.div(gradient, second.sqrt().add_(epsilon)))
+        over_root = torch.div(gradient, second.sqrt().add_(epsilon))
     if group.get("amsgrad") and "max_exp_avg_sq" in state:
         second = torch.maximum(second, state["max_exp_avg_sq"])
     elif group.get("centered"):
@@ -325,15 +399,15 @@ def _update(
         update = torch.div(gradient, divisor.add_(epsilon), out=divisor)
         momentum = float(group.get("momentum", 0))
         if momentum and "momentum_buffer" in state:
-            ratio = _largest(update) if ratio is None else ratio
-            update = update.add_(state["momentum_buffer"], alpha=momentum)
-        return update, ratio
+            over_root = update if over_root is None else over_root
+            update = torch.add(update, state["momentum_buffer"], alpha=momentum)
+        return update, over_root
     divisor = divisor.add_(epsilon * _bias(group, state))
-    if ratio is None:
-        ratio = _largest(torch.div(gradient, divisor))
+    if over_root is None:
+        over_root = torch.div(gradient, divisor)
     beta = float(group["betas"][0])
     first = torch.lerp(state["exp_avg"], gradient, 1 - beta) if "exp_avg" in state else gradient * (1 - beta)
-    return first.div_(divisor), ratio
+    return first.div_(divisor), over_root
 
 
 def _bias(group: Mapping[str, Any], state: Mapping[str, Any]) -> float:

@@ -385,7 +385,7 @@ class Recorder(Controls):
             return
         if ranks is not None and not self._agree(ranks):
             return
-        if not self._scaler_checked and scaler is None and any(_is_active_scaler(o) for o in gc.get_objects()):
+        if not self._scaler_checked and scaler is None and _has_active_scaler():
             own.stop(
                 "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient;"
                 " one of another training has to be deleted first"
@@ -988,6 +988,14 @@ def _batch_array(leaf: Any) -> Array:
         leaf = names.local(leaf)
         return names.array_of(leaf.to_dense() if leaf.layout != torch.strided else leaf)
     return np.array(leaf)
+
+
+def _has_active_scaler() -> bool:
+    """Whether any GradScaler of the process is active. One of a training that is over may be kept by a cycle until it is collected."""
+    if not any(_is_active_scaler(o) for o in gc.get_objects()):
+        return False
+    gc.collect()
+    return any(_is_active_scaler(o) for o in gc.get_objects())
 
 
 def _is_active_scaler(thing: Any) -> bool:
