@@ -319,6 +319,7 @@ withServer(
 let ssh: Record<string, string> = {};
 let sshFolder = '';
 let sshPort = 0;
+const sshServer = { start: async () => {}, stop: async () => {} };
 withServer(
   'sshd',
   async (program) => {
@@ -339,26 +340,25 @@ withServer(
     const real = execFileSync('sh', ['-c', 'command -v ssh'], { encoding: 'utf8' }).trim();
     writeFileSync(
       join(folder, 'bin/ssh'),
-      `#!/bin/sh\nexec ${real} -F none -i '${join(folder, 'user')}' -o UserKnownHostsFile='${join(folder, 'known_hosts')}' -o StrictHostKeyChecking=yes "$@"\n`,
+      `#!/bin/sh\nfor last; do :; done; printf '%s\\n' "$last" >> '${join(folder, 'commands')}'\nexec ${real} -F none -i '${join(folder, 'user')}' -o UserKnownHostsFile='${join(folder, 'known_hosts')}' -o StrictHostKeyChecking=yes "$@"\n`,
     );
     chmodSync(join(folder, 'bin/ssh'), 0o755);
     ssh = { PATH: `${join(folder, 'bin')}:${process.env.PATH}` };
     mkdirSync(join(folder, "it's a run"));
     writeFileSync(join(folder, "it's a run", 'log $(touch pwned).jsonl'), log);
-    return startServer(program, ['-D', '-e', '-f', join(folder, 'sshd_config')], {
-      cwd: folder,
-      ready: async () => {
-        execFileSync(join(folder, 'bin/ssh'), [
-          '-o',
-          'BatchMode=yes',
-          '-p',
-          String(sshPort),
-          '127.0.0.1',
-          'true',
-        ]);
-        return true;
-      },
-    });
+    const ready = async (): Promise<boolean> => {
+      const args = ['-o', 'BatchMode=yes', '-p', String(sshPort), '127.0.0.1', 'true'];
+      execFileSync(join(folder, 'bin/ssh'), args, { stdio: 'ignore' });
+      return true;
+    };
+    // It has no subsystem: files are read by commands of a shell, not by sftp.
+    const start = () =>
+      startServer(program, ['-D', '-e', '-f', join(folder, 'sshd_config')], { cwd: folder, ready });
+    sshServer.start = async () => {
+      sshServer.stop = await start();
+    };
+    await sshServer.start();
+    return () => sshServer.stop();
   },
   () => {
     it('a folder and a file, whatever they are called', async () => {
@@ -368,17 +368,46 @@ withServer(
       const { code, err } = await analyze(`${at}/none`, ssh);
       expect([code, err]).toEqual([3, expect.stringContaining('source-missing')]);
     });
-    it('a file that grows is watched by its new bytes alone', async () => {
+    it('a file that grows is watched by its new bytes alone, over an outage and a new start of the server', async () => {
       const path = join(sshFolder, 'grow.jsonl');
       writeFileSync(path, log.subarray(0, 50_000));
-      const mirror = await makeMirror(`ssh://127.0.0.1:${sshPort}${path}`, {
-        env: { ...process.env, ...ssh },
-      });
+      const url = `ssh://127.0.0.1:${sshPort}${path}`;
+      const mirror = await makeMirror(url, { env: { ...process.env, ...ssh } });
       await mirror.refresh();
-      appendFileSync(path, log.subarray(50_000));
+      appendFileSync(path, log.subarray(50_000, 60_000));
+      await mirror.refresh();
+      expect(readFileSync(mirror.path).equals(log.subarray(0, 60_000))).toBe(true);
+      // The last command asked for what is new and the 4 KiB before it.
+      const commands = readFileSync(join(sshFolder, 'commands'), 'utf8').trim().split('\n');
+      expect(commands.at(-1)).toContain(`tail -c +${50_000 - 4096 + 1} `);
+      await sshServer.stop();
+      appendFileSync(path, log.subarray(60_000));
+      await expect(mirror.refresh()).rejects.toMatchObject({ code: 'source-unreachable' });
+      expect(readFileSync(mirror.path).length).toBe(60_000);
+      await sshServer.start();
       await mirror.refresh();
       expect(readFileSync(mirror.path).equals(log)).toBe(true);
       await mirror.close();
+    });
+    it('a host key that is another one, and a key that the server does not know, are refused with what to try', async () => {
+      const url = `ssh://127.0.0.1:${sshPort}${sshFolder}/it's a run`;
+      const refused = async (): Promise<void> => {
+        const { code, err } = await analyze(url, ssh);
+        expect([code, err]).toEqual([3, expect.stringMatching(/source-denied[\s\S]*known_hosts/)]);
+      };
+      for (const [file, other] of [
+        ['known_hosts', `[127.0.0.1]:${sshPort} ${readFileSync(join(sshFolder, 'user.pub'), 'utf8')}`],
+        ['known_hosts', ''],
+        ['authorized', ''],
+      ] as const) {
+        const before = readFileSync(join(sshFolder, file));
+        writeFileSync(join(sshFolder, file), other);
+        await refused();
+        // No key is learnt from a refused host.
+        expect(readFileSync(join(sshFolder, file), 'utf8')).toBe(other);
+        writeFileSync(join(sshFolder, file), before);
+      }
+      expect(await verdictOf(url, ssh)).toMatchObject(DIVERGED);
     });
   },
 );
