@@ -19,7 +19,9 @@ const CREDENTIALS =
   'try `ssh HOST true` by hand: ssh must log in without a question (a key in the agent, the host in known_hosts)';
 const FORM = 'write ssh://USER@HOST/PATH, or ssh://HOST/~/PATH below the home folder';
 
-/** A word of a POSIX shell that means itself. */
+/** A path as a word of a POSIX shell; the shell puts the home folder in the place of `/~/`, so that all of them are absolute. */
+const pathWord = (path: string): string =>
+  path.startsWith('/~/') ? `~/${quoted(path.slice(3))}` : quoted(path);
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** The status by which ssh says that it failed itself. */
@@ -54,7 +56,7 @@ function remoteOf(text: string): Remote {
     '-T',
   ];
   if (port !== undefined) args.push('-p', port);
-  return { args: [...args, '--', target], path: path.startsWith('/~/') ? `.${path.slice(2)}` : path, shown };
+  return { args: [...args, '--', target], path, shown };
 }
 
 /** The output of a command of the other machine. @throws source-missing, source-denied, source-unreachable */
@@ -93,7 +95,7 @@ async function* outputOf(
 
 /** Every file below a path, `bytes seconds name` with a zero byte after each: with the options of GNU and of BSD. */
 const listCommand = (path: string): string => {
-  const p = quoted(path);
+  const p = pathWord(path);
   return (
     `[ -e ${p} ] || exit ${NO_FILE}; ` +
     `if stat -c %s / >/dev/null 2>&1; then f='%s %Y %n'; o=-c; else f='%z %m %N'; o=-f; fi; ` +
@@ -128,7 +130,7 @@ export function sshSource(text: string, options: SourceOptions): Source {
     if (entries.length === 0) throw lies(shown, 'the folder holds no file');
     return { isFolder, entries };
   };
-  const pathOf = (name: string): string => quoted(name === '' ? path : `${folderName(path)}/${name}`);
+  const pathOf = (name: string): string => pathWord(name === '' ? path : `${folderName(path)}/${name}`);
   return {
     shown,
     list,
