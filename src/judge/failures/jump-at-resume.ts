@@ -44,7 +44,7 @@ export const jumpAtResume: KnownFailure = {
   },
 };
 
-/** The last resume up to a step, in the attempt of the incident; `told` where the text alone tells it. */
+/** The last resume up to a step, in the attempt of the incident; `told` where the text alone says so. */
 function resumeBefore(
   { run, attempt }: LogEvidence,
   onsetStep: number,

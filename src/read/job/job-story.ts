@@ -86,7 +86,7 @@ function resumesOf(run: Run, loss: TimeSeries | undefined, signs: JobSigns | und
   );
 }
 
-/** Resumes from a checkpoint of the very last step: no step is trained twice, the text alone tells them. */
+/** Resumes from a checkpoint of the very last step: no step is trained twice, and only the text shows them. */
 function resumedWithoutLoss(loss: TimeSeries | undefined, signs: JobSigns | undefined): Job['resumes'] {
   const lines = loss?.line;
   if (loss === undefined || lines === undefined) return [];
