@@ -1,8 +1,10 @@
-"""Processor time of the ledger per step, beside the same loop without it: PYTHONPATH=python/src python bench/compare/cost.py
+"""Processor time of the ledger in a step of PyTorch: PYTHONPATH=python/src python bench/compare/cost.py [SIZE …]
 
-Loops without recorder, with a recorder and with recorder and ledger take turns in blocks of 128 steps (one period of N),
-one thread; the median of the blocks is printed. The ledger's own calls are also made 128 times in a row on the gradients
-that are there, between two readings of the clock: reading it takes longer than a call.
+A loop without a recorder, one with a recorder and one with recorder and ledger take single steps in turn, in one process,
+on one thread. The ledger's own calls are timed where they stand in the loop; what the recorder no longer does with a ledger
+(its look for gradients that are not finite) is taken off. Every EIGHT-th step has its tensors here, so
+that many are seen; what such a step takes beyond an ordinary one is then divided by N, the steps from one to the next in
+a training. Printed are medians and, in brackets, the middle half.
 """
 
 import statistics
@@ -13,14 +15,21 @@ import warnings
 
 import torch
 
+from clippy_diag.ledger import every_of
 from clippy_diag.torch import Recorder
+from clippy_diag.torch import recorder as recorders
+from clippy_diag.torch.ledger import TorchLedger
 
 torch.set_num_threads(1)
 
-SIZES = {"17k": (32, 112, 64, 12), "300k": (64, 500, 1024, 6), "5M": (512, 2000, 1024, 1), "10M": (512, 2900, 1024, 1)}
+#: By name: inputs, width, rows of a batch, steps of each loop.
+SIZES = {"17k": (32, 112, 64, 400), "300k": (64, 500, 1024, 160), "5M": (512, 2000, 1024, 24), "10M": (512, 2900, 1024, 24)}
+EIGHT = 8
 
 
 class Loop:
+    """A training of three layers, and the processor time that its ledger takes."""
+
     def __init__(self, kind, inputs, width, batch, folder):
         torch.manual_seed(0)
         self.model = torch.nn.Sequential(
@@ -30,58 +39,86 @@ class Loop:
         self.data, self.step, self.batch = torch.randn(4 * batch, inputs), 0, batch
         self.recorder = None
         if kind != "without":
-            self.recorder = Recorder(self.model, self.optimizer, f"{folder}/{kind}/capture", ledger=kind == "ledger")
-
-    def block(self, steps):
-        begun = time.process_time()
-        for _ in range(steps):
-            x = self.data[torch.randint(0, len(self.data), (self.batch,))]
-            y = x[:, :10].argmax(1)
-            self.optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(self.model(x), y)
-            loss.backward()
-            if self.recorder is not None:
-                self.recorder.record(self.step, loss, batch=(x, y))
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.step += 1
-            self.last = x, y, loss.detach()
-        return (time.process_time() - begun) / steps * 1e3
-
-    def ledger_block(self, steps):
-        """The same calls of the ledger without the training around them."""
-        ledger, (x, y, loss) = self.recorder.ledger, self.last
-        begun = time.process_time()
-        for _ in range(steps):
-            ledger.take(self.step, loss, (x, y), None, None, None)
-            ledger.after()
-            self.step += 1
-        return (time.process_time() - begun) / steps * 1e3
-
-
-def main():
-    warnings.simplefilter("ignore")
-    for name in sys.argv[1:] or SIZES:
-        inputs, width, batch, blocks = SIZES[name]
-        with tempfile.TemporaryDirectory() as folder:
-            loops = {kind: Loop(kind, inputs, width, batch, folder) for kind in ("without", "recorder", "ledger")}
-            count = sum(p.numel() for p in loops["ledger"].model.parameters())
-            times = {kind: [] for kind in (*loops, "alone")}
-            for loop in loops.values():
-                loop.block(8 if name[-1] == "M" else 128)
-            for _ in range(blocks):
-                for kind, loop in loops.items():
-                    times[kind].append(loop.block(128))
-                times["alone"].append(loops["ledger"].ledger_block(128))
-            middle = {kind: statistics.median(found) for kind, found in times.items()}
-            inside = middle["alone"]
-            print(
-                f"{name}: {count} parameters, batch {batch}: without {middle['without']:.3f} ms, recorder {middle['recorder']:.3f},"
-                f" with ledger {middle['ledger']:.3f}; the ledger's own calls {inside:.3f} ms"
-                f" = {100 * inside / middle['without']:.1f} % of the step; N = {loops['ledger'].recorder.ledger.own.every}",
-                flush=True,
+            self.recorder = Recorder(
+                self.model, self.optimizer, f"{folder}/{kind}/capture", ledger=kind == "ledger", ledger_every=EIGHT
             )
+        self.inside = 0
+        if kind == "ledger":
+            for name in ("look", "take", "about", "after"):
+                self.clocked(TorchLedger, name)
+        elif kind == "recorder":
+            self.clocked(recorders, "not_finite")
+
+    def clocked(self, owner, name):
+        """Has the time of a method counted."""
+        call = getattr(owner, name)
+
+        def timed(*arguments):
+            begun = time.process_time_ns()
+            found = call(*arguments)
+            self.inside += time.process_time_ns() - begun
+            return found
+
+        setattr(owner, name, timed)
+
+    def take(self):
+        """One step: milliseconds of it all, and of the ledger's calls in it."""
+        self.inside, begun = 0, time.process_time_ns()
+        x = self.data[torch.randint(0, len(self.data), (self.batch,))]
+        y = x[:, :10].argmax(1)
+        self.optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(self.model(x), y)
+        loss.backward()
+        if self.recorder is not None:
+            self.recorder.record(self.step, loss, batch=(x, y))
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return (time.process_time_ns() - begun) / 1e6, self.inside / 1e6
+
+
+def of(times):
+    """Median and middle half."""
+    low, middle, high = statistics.quantiles(times, n=4)
+    return middle, f"{middle:.3f} ms ({low:.3f} to {high:.3f})"
+
+
+def measure(name):
+    """Prints a line of a size."""
+    inputs, width, batch, steps = SIZES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        loops = {kind: Loop(kind, inputs, width, batch, folder) for kind in ("without", "recorder", "ledger")}
+        count = sum(p.numel() for p in loops["ledger"].model.parameters())
+        times = {kind: [] for kind in loops}
+        ordinary, taken, spared = [], [], []
+        for step in range(EIGHT + steps):
+            for kind, loop in loops.items():
+                whole, inside = loop.take()
+                if step < EIGHT:  # the first steps all have their tensors
+                    continue
+                times[kind].append(whole)
+                if kind == "recorder":
+                    spared.append(inside)
+                if kind == "ledger" and 2 <= step % EIGHT:
+                    ordinary.append(inside)
+                elif kind == "ledger" and step % EIGHT == 0:
+                    taken.append(inside)
+                elif kind == "ledger":
+                    taken[-1] += inside  # the checksums before the next step
+        without, said = of(times["without"])
+        each, each_said = of(ordinary)
+        more, more_said = of([one - 2 * each for one in taken])
+        less, less_said = of(spared)
+        cost = each - less + more / every_of(count)
+        print(
+            f"{name}: {count} parameters, batch {batch}: a step without {said}, with a recorder {of(times['recorder'])[1]};"
+            f" ledger: each step {each_said}, the recorder spares {less_said}, one with tensors {more_said} more, every {every_of(count)} steps:"
+            f" {cost:.3f} ms = {100 * cost / without:.1f} % of a step",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    for size in sys.argv[1:] or SIZES:
+        measure(size)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from .captures import Array, words
+from .ledger import hash_of as hash_of_words
 
 
 def changed_only(entry: Mapping[str, Any], last: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -26,10 +24,6 @@ def changed_only(entry: Mapping[str, Any], last: Mapping[str, Any] | None) -> di
 
 
 def hash_of(arrays: Mapping[str, Array]) -> str:
-    """64 bits of a hash of named arrays, with their types and shapes, as 16 hexadecimal digits."""
-    made = hashlib.blake2b(digest_size=8)
-    for name in sorted(arrays):
-        kind, values = words(arrays[name])
-        made.update(f"{name} {kind} {values.shape} ".encode())
-        made.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
-    return made.hexdigest()
+    """64 bits of a hash of named arrays, with their types and shapes, as 16 hexadecimal digits: that of the ledger."""
+    typed = {name: words(array) for name, array in arrays.items()}
+    return hash_of_words({f"{name} {kind}": values for name, (kind, values) in typed.items()})

@@ -24,14 +24,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .captures import replace_file
 from .sketch import SIZE
 
 VERSION = 1
 #: Up to so many parameters every step has its tensors.
 EVERY_STEP_UP_TO = 5_000
-#: Beyond that every so-manieth: its sketches and checksums cost some 80 ns a parameter, a dense step of
-#: batch 1,024 some 60 ns.
-EVERY = 128
+#: Beyond that every so-manieth: its sketches and checksums take some 75 ns of a parameter, a dense step of batch 1,024
+#: some 50 to 70 ns, and what is kept of every step takes 2 % of that.
+EVERY = 256
 #: The first steps of a session have their tensors however large the model is: most differences are there already.
 FIRST_STEPS = 4
 #: Bytes of steps.jsonl at which a new file begins.
@@ -49,6 +50,8 @@ ROLES = ("gradient", "weights", "state", "weightsAfter", "stateAfter", "weightsN
 ENTRY = 8 * SIZE + 8
 #: Kinds of records of ids.
 RANGES, ROWS, TEXT = 0, 1, 2
+#: Windows would turn every line's end into two bytes.
+_APPEND = os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _SECRET = ("key", "token", "secret", "password", "passwd", "credential", "auth")
 
 
@@ -119,7 +122,7 @@ class _Blocks:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._number += 1
             self._path = self.folder / f"{self._number:06d}.bin"
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_EXCL | _APPEND, 0o644)
             self._in_file, self.steps[self._path] = 0, []
         data = record_of(session, step, kind, payload)
         os.write(self._file, data)
@@ -145,7 +148,7 @@ class _Blocks:
                 continue
             temporary = path.with_suffix(".tmp")
             temporary.write_bytes(b"".join(data for _, data in kept))
-            os.replace(temporary, path)
+            replace_file(temporary, path)
             self.size += sum(len(data) for _, data in kept)
             self.steps[path] = [step for step, _ in kept]
 
@@ -270,7 +273,7 @@ class Ledger:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "steps.jsonl"
-        self._lines = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._lines = os.open(path, os.O_RDWR | _APPEND, 0o644)
         self._written = os.fstat(self._lines).st_size
         self._older = sum(other.stat().st_size for other in self.folder.glob("steps-*.jsonl"))
         if self._written:
@@ -289,7 +292,7 @@ class Ledger:
         numbers = [int(path.stem[6:]) for path in self.folder.glob("steps-*.jsonl") if path.stem[6:].isdigit()]
         os.close(self._lines)
         self._lines = None
-        os.replace(self.folder / "steps.jsonl", self.folder / f"steps-{max(numbers, default=0) + 1:06d}.jsonl")
+        replace_file(self.folder / "steps.jsonl", self.folder / f"steps-{max(numbers, default=0) + 1:06d}.jsonl")
         self._open()
         self._write(self._head)
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from .ledger import Ledger, Summary, bits_of, guarded, hash_of, settings_now
 from .options import bytes_of
-from .sketch import checksum, codes, seed_of, sketch
+from .sketch import Place, checksum, codes, seed_of, sketch
 
 #: Entries of all tensors whose hash codes are kept in memory, two bytes each; those of larger models are made again.
 CODES_UP_TO = 32_000_000
 #: Bytes of a ledger where no budget is given.
 BUDGET = 200_000_000
+#: Parameters from which on PyTorch's recorders keep a ledger unasked: there it takes at most 3 % of a step.
+DEFAULT_FROM = 100_000
 #: Entries of a vector that are squared and summed at a time: numpy's product stays on one thread, in one order of sums.
 _PIECE = 8_192
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -29,18 +31,21 @@ Tensors = Mapping[str, "np.ndarray | None"]
 States = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def ledger_of(choice: bool | int | str | None, every: int | None, capture: Path) -> Ledger | None:
+def ledger_of(
+    choice: bool | int | str | None, every: int | None, capture: Path, make: type[Ledger] = Ledger
+) -> Ledger | None:
     """The ledger in the folder of a capture, or None.
 
     choice  True, a budget such as "200MB" or bytes; False or None: none
     every   steps from one whose tensors are summarised to the next; None: by the number of parameters
+    make    what writes it
 
     Raises ValueError for a text that is no size, or `every` below 1.
     """
     if choice is False or choice is None:
         return None
     folder = "ledger" if capture.name == "capture" else f"{capture.name}-ledger"
-    return Ledger(capture.with_name(folder), BUDGET if choice is True else bytes_of(choice), every)
+    return make(capture.with_name(folder), BUDGET if choice is True else bytes_of(choice), every)
 
 
 class LedgerSteps:
@@ -84,11 +89,16 @@ class LedgerSteps:
             self._taken, self._taken_at = {"gradient": gradients(), **self._now}, step
         self.own.ids(step, ids)
 
-    def after(self, clipped: Any = None) -> None:
-        """The optimizer has stepped. `clipped` is the norm of the gradient that it took, a number or a scalar tensor."""
+    def clipped(self, norm: Any) -> None:
+        """The norm of the gradient that the optimizer is about to take, a number or a scalar tensor."""
+        self._clipped = norm
+
+    def after(self) -> None:
+        """The optimizer has stepped."""
         if self._line is None:
             return
-        self._clipped = self._line.get("gradientNorm") if clipped is None else clipped
+        if self._clipped is None:
+            self._clipped = self._line.get("gradientNorm")
         if self._taken is not None and self._taken_at == self._line["step"]:
             self._taken.update(self._moment("After"))
 
@@ -235,9 +245,13 @@ class ArrayLedger:
 
 
 class Summaries:
-    """Sketches and checksums of arrays in main memory. Hash codes are kept from one time to the next."""
+    """Sketches and checksums of arrays in main memory. Hash codes are kept from one time to the next.
 
-    def __init__(self) -> None:
+    places  where an array lies in the whole tensor, by the tensor's name; without one it is the whole
+    """
+
+    def __init__(self, places: Mapping[str, Place] | None = None) -> None:
+        self._places = {} if places is None else places
         self._codes: dict[str, np.ndarray] | None = {}
 
     def keep_codes(self, parameters: int) -> None:
@@ -250,11 +264,12 @@ class Summaries:
         found = Summary(np.zeros((len(arrays), 64)), np.zeros(len(arrays), np.uint64))
         for row, (name, array) in enumerate(arrays.items()):
             if array is not None:
-                found.checksums[row] = self.checksum_of(array)
+                place = self._places.get(name, 0)
+                found.checksums[row] = self.checksum_of(array, place)
                 if known is not None and known.checksums[row] == found.checksums[row]:
                     found.sketches[row] = known.sketches[row]
                 else:
-                    found.sketches[row] = self.sketch_of(name, array)
+                    found.sketches[row] = self.sketch_of(name, array, place)
         return found
 
     def of_state(self, states: States, shapes: Mapping[str, Sequence[int]], known: Summary | None = None) -> Summary:
@@ -263,34 +278,38 @@ class Summaries:
         found = Summary(np.zeros((len(shapes), 64)), np.zeros(len(shapes), np.uint64))
         for row, (name, shape) in enumerate(shapes.items()):
             slots = states.get(name, {})
-            total = sum(self.checksum_of(array) * (2 * seed_of(slot) + 1) for slot, array in slots.items())
+            place = self._places.get(name, 0)
+            places = {slot: place if np.shape(array) == tuple(shape) else 0 for slot, array in slots.items()}
+            total = sum(
+                self.checksum_of(array, places[slot]) * (2 * seed_of(slot) + 1) for slot, array in slots.items()
+            )
             found.checksums[row] = total & _MASK
             if known is not None and known.checksums[row] == found.checksums[row]:
                 found.sketches[row] = known.sketches[row]
                 continue
             for slot, array in slots.items():
                 if np.shape(array) == tuple(shape):
-                    found.sketches[row] += self.sketch_of(f"{name}/{slot}", array)
+                    found.sketches[row] += self.sketch_of(f"{name}/{slot}", array, place)
         return found
 
-    def sketch_of(self, name: str, array: np.ndarray) -> np.ndarray:
+    def sketch_of(self, name: str, array: np.ndarray, place: Place = 0) -> np.ndarray:
         """Sketch of one array under a name."""
         array = np.asarray(array)
         values = array.astype(np.float32) if array.dtype.kind == "V" else array
-        return sketch(values, name, 0, self.codes_of(name, values))
+        return sketch(values, name, place, self.codes_of(name, values, place))
 
-    def checksum_of(self, array: np.ndarray) -> int:
+    def checksum_of(self, array: np.ndarray, place: Place = 0) -> int:
         """Checksum of one array; bfloat16 and other types that numpy lacks by their words."""
         array = np.asarray(array)
-        return checksum(array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array)
+        return checksum(array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array, place)
 
-    def codes_of(self, name: str, array: np.ndarray) -> np.ndarray | None:
+    def codes_of(self, name: str, array: np.ndarray, place: Place = 0) -> np.ndarray | None:
         """Hash codes of a tensor, kept; None where they are not."""
         if self._codes is None or array.dtype.kind == "c":
             return None
         kept = self._codes.get(name)
         if kept is None or len(kept) != array.size:
-            kept = self._codes[name] = codes(name, array.shape)
+            kept = self._codes[name] = codes(name, array.shape, place)
         return kept
 
 

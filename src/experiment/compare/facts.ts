@@ -14,7 +14,8 @@ export interface ReadTensor {
 
 export type Fact =
   /** Something that is equal or not. */
-  | { readonly kind: 'hash'; readonly hash: string }
+  /** `ranks`: of how many ranks' batches or random states; hashes of other numbers of ranks say nothing. */
+  | { readonly kind: 'hash'; readonly hash: string; readonly ranks: number }
   | { readonly kind: 'cells'; readonly cells: ReadonlyMap<string, Cell> }
   /** Logged numbers by name: a loss, a norm. */
   | { readonly kind: 'numbers'; readonly numbers: ReadonlyMap<string, number> }
@@ -49,7 +50,10 @@ export async function differenceOf(
 }
 
 async function between(a: Fact, b: Fact): Promise<FactDifference | null | undefined> {
-  if (a.kind === 'hash' && b.kind === 'hash') return a.hash === b.hash ? null : { tensor: null, size: null };
+  if (a.kind === 'hash' && b.kind === 'hash') {
+    if (a.ranks !== b.ranks && a.hash !== b.hash) return undefined;
+    return a.hash === b.hash ? null : { tensor: null, size: null };
+  }
   if (a.kind === 'cells' && b.kind === 'cells') return ofCells(a.cells, b.cells);
   if (a.kind === 'numbers' && b.kind === 'numbers') return ofNumbers(a.numbers, b.numbers);
   if (a.kind === 'summaries' && b.kind === 'summaries')

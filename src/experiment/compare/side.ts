@@ -141,8 +141,10 @@ function ofLedger(ledger: Ledger): Source {
   return async (step, add) => {
     const one = ledger.steps.get(step);
     if (one === undefined) return;
-    if (one.batch !== null) add('batch', { kind: 'hash', hash: one.batch });
-    if (one.rng !== null) add('rng', { kind: 'hash', hash: one.rng });
+    const world = one.session.settings.get('world');
+    const ranks = typeof world === 'number' ? world : 1;
+    if (one.batch !== null) add('batch', { kind: 'hash', hash: one.batch, ranks });
+    if (one.rng !== null) add('rng', { kind: 'hash', hash: one.rng, ranks });
     add('options', { kind: 'cells', cells: options.get(step)! });
     if (one.weightNorm !== null) add('weights', number(one.weightNorm));
     add('loss', number(one.loss));

@@ -19,7 +19,7 @@ import { numberOf } from './number-of.ts';
 
 /** Up to so many parameters every step has its tensors; beyond that every N-th. */
 const EVERY_STEP_UP_TO = 5_000;
-const EVERY = 128;
+const EVERY = 256;
 /** The first steps have their tensors however large the model is: most differences are there already. */
 const FIRST_STEPS = 4;
 /** Records in a file; steps at the beginning and at the end that are all kept; of those between, every so-manieth. */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +13,136 @@ import numpy as np
 import torch
 
 from ..captures import flatten
-from ..ledger import Ledger, Summary, guarded, hash_of, settings_now
-from ..ledger_steps import LedgerSteps, Summaries, changed, ledger_of, number_of
-from ..sketch import checksum_on_device, sketch_on_device
+from ..entries import hash_of
+from ..ledger import Ledger, Summary, guarded, settings_now
+from ..ledger_steps import DEFAULT_FROM, LedgerSteps, Summaries, changed, ledger_of, number_of
+from ..sketch import Place, checksum_on_device, sketch_on_device
 from . import words as names
+from .ledger_ranks import RanksLedger, Shards
+from .ranks import News, Ranks
 
 #: Steps from one look for added parameters to the next.
 LOOK_EVERY = 16
 #: Entries up to which numpy's product of two vectors stays on one thread.
 ONE_THREAD_UP_TO = 10_000
+#: Entries of all gradients, and of one on average, from which on the factor of a clipping is looked for in a sample.
+SAMPLED_FROM, SAMPLED_EACH = 1_000_000, 30_000
+#: Entries of a gradient in the sample.
+SAMPLE = 64
+#: Rounding of a product in float32, four times.
+_ROUNDING = 4 * 2.0**-24
 _NO_OPTIONS = ("params", "initial_lr", "param_names")
 _MASK = 0xFFFFFFFFFFFFFFFF
 
 
-def chosen(choice: Any, every: int | None, capture: Path, model: torch.nn.Module, optimizers: Sequence[Any]) -> Any:
-    """The ledger of a recorder, or None, see `ledger_of`."""
-    ledger = ledger_of(choice, every, capture)
-    return None if ledger is None else TorchLedger(ledger, model, optimizers)
+def chosen(
+    choice: Any,
+    every: int | None,
+    capture: Path,
+    model: torch.nn.Module,
+    optimizers: Sequence[Any],
+    ranks: Ranks | None,
+) -> TorchLedger | None:
+    """The ledger of a recorder, or None, see `ledger_of`; without a choice, models from DEFAULT_FROM parameters on have one.
+
+    ranks  those that each hold a shard of the model, which write one ledger together; None for whole tensors
+
+    Raises ValueError as `ledger_of` does, and where shards are held in a way that one ledger cannot join.
+    """
+    shards = None if ranks is None else Shards(ranks, model)
+    if choice is None:
+        count = sum(math.prod(p.shape if shards is None else shards.shape(p)) for p in model.parameters())
+        choice = count >= DEFAULT_FROM
+    if shards is None or ranks is None:
+        ledger = ledger_of(choice, every, capture)
+        return None if ledger is None else TorchLedger(ledger, model, optimizers, None)
+    joined = ledger_of(choice, every, capture, RanksLedger.of(ranks))
+    return None if joined is None else TorchLedger(joined, model, optimizers, shards)
 
 
 class TorchLedger:
-    """The ledger of one model and its optimizers. `take` is called after backward(), `after` once an optimizer has
-    stepped; neither changes anything of the training, nor raises into it."""
+    """The ledger of one model and its optimizers. `look` and `take` are called after backward(), `about` and `after` around
+    an optimizer's step; none of them changes anything of the training, nor raises into it.
 
-    def __init__(self, ledger: Ledger, model: torch.nn.Module, optimizers: Sequence[Any]) -> None:
+    shards  where this rank's parts of the tensors lie; None for whole tensors
+    """
+
+    def __init__(
+        self, ledger: Ledger, model: torch.nn.Module, optimizers: Sequence[Any], shards: Shards | None
+    ) -> None:
         self.own = ledger
-        self._model, self._optimizers = weakref.ref(model), list(optimizers)
+        self._model, self._optimizers, self._shards = weakref.ref(model), list(optimizers), shards
         self._tensors: dict[str, torch.nn.Parameter] = {}
-        self._summaries = _Summaries()
+        self._places: dict[str, Place] = {}
+        self._summaries = _Summaries(self._places)
         self._options: dict[str, Any] = {}
         #: Groups and `requires_grad` as they were at the last step: options are put into words only where one changed.
         self._seen: list[dict[str, Any]] = []
         self._trained: list[bool] = []
         self._until_look = 0
+        self._norms = math.nan, math.nan
+        self._known: set[int] = set()
+        self._sample: _Sample | None = None
         #: Whether it is heard when an optimizer has stepped: torch 1 has no such hook.
         hooked = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self._optimizers)
         self._steps = LedgerSteps(ledger, lambda known: self._of(self._weights(), known), self._state, hooked)
         for optimizer in self._optimizers if hooked else ():
-            optimizer.register_step_post_hook(_after(weakref.ref(self)))
+            optimizer.register_step_pre_hook(_hook(weakref.ref(self), TorchLedger.about))
+            optimizer.register_step_post_hook(_hook(weakref.ref(self), TorchLedger.after))
 
     # ---- what the recorder calls
 
-    def take(self, step: int, loss: Any, batch: Any, batch_id: Any, scaler: Any, random_state: Any) -> None:
-        """A step whose gradients are there and whose weights have not moved yet.
+    def look(self, step: Any, scaler: Any) -> None:
+        """A step whose gradients are there and whose weights have not moved yet: what is known before ranks have met.
 
-        scaler        the GradScaler, whose factor is divided out of the gradients unless it has unscaled them
-        random_state  from before the forward pass, where it was seen: by name, `rng/cpu`
+        scaler  the GradScaler, whose factor is divided out of the gradients unless it has unscaled them
         """
         with torch.no_grad():
-            guarded(self.own, self._take, step, loss, batch, batch_id, scaler, random_state)
+            guarded(self.own, self._look, step, scaler)
+
+    def gradients_are_finite(self, parameters: Sequence[torch.Tensor]) -> bool:
+        """Whether `look` has shown that the whole gradients of these parameters hold neither NaN nor infinity."""
+        known = self._shards is None and self.own.stopped is None and math.isfinite(self._norms[0])
+        return known and self._known.issuperset(map(id, parameters))
+
+    def news(self, news: News, batch: Any) -> News:
+        """What a rank with a shard sends the others at this step, added to `news`."""
+        own, found = self.own, [news]
+        if isinstance(own, RanksLedger):
+            guarded(own, lambda: found.append(own.news(news, self._norms, batch_hash_of(batch))))
+        return found[-1]
+
+    def join(self) -> None:
+        """The ranks have met; what they said of the ledger is taken up."""
+        if isinstance(self.own, RanksLedger):
+            guarded(self.own, self.own.join)
+
+    def leave(self, error: Exception) -> None:
+        """The ranks could not meet: no line from here on would be one of all of them."""
+        if isinstance(self.own, RanksLedger) and self.own.stopped is None:
+            self.own.stopped = f"the ranks could not be joined: {type(error).__name__}"
+            self.own.close()
+
+    def take(
+        self, step: int, loss: Any, batch: Any, batch_id: Any, scaler: Any, random_state: Any, batch_hash: str | None
+    ) -> None:
+        """The step that `look` was called for.
+
+        random_state  from before the forward pass, where it was seen: by name, `rng/cpu`
+        batch_hash    of `batch_hash_of`, where it is known; None: it is made from `batch`
+        """
+        with torch.no_grad():
+            guarded(self.own, self._take, step, loss, batch, batch_id, scaler, random_state, batch_hash)
+
+    def about(self) -> None:
+        """An optimizer is about to step, on the gradients as they are now."""
+        with torch.no_grad():
+            guarded(self.own, self._about)
 
     def after(self) -> None:
         """An optimizer has stepped."""
         with torch.no_grad():
-            guarded(self.own, self._after)
+            guarded(self.own, self._steps.after)
 
     def close(self) -> None:
         """Writes what waits."""
@@ -75,22 +151,38 @@ class TorchLedger:
 
     # ---- a step
 
-    def _take(self, step: Any, loss: Any, batch: Any, batch_id: Any, scaler: Any, random_state: Any) -> None:
-        step, value = int(step), float(torch.as_tensor(loss).detach())
-        scale = self._scale(scaler)
+    def _look(self, step: Any, scaler: Any) -> None:
+        self._norms = math.nan, math.nan
         if self._session_due():
             self._begin()
-        norms = float(_norm([p.grad for p in self._tensors.values()])), float(_norm(list(self._tensors.values())))
-        self._steps.before(step)
+        gradients = [self._held(p.grad, p) for p in self._tensors.values()]
+        weights = [self._held(p, p) for p in self._tensors.values()]
+        self._norms = float(norm(gradients)) / self._scale(scaler), float(norm(weights))
+        self._steps.before(int(step))
+        self._sample = None if self.own.due(int(step)) else _Sample.of(gradients)
+
+    def _take(
+        self, step: Any, loss: Any, batch: Any, batch_id: Any, scaler: Any, random_state: Any, batch_hash: str | None
+    ) -> None:
+        if isinstance(self.own, RanksLedger):
+            self._norms, batch_hash = self.own.joined_norms, self.own.joined_batch
+        elif batch_hash is None:
+            batch_hash = batch_hash_of(batch)
         entry = {
-            "batch": _batch_hash(batch),
+            "batch": batch_hash,
             "rng": _random_hash(random_state or {"rng/cpu": torch.get_rng_state().numpy()}),
             "options": self._changed_options(),
-            "gradientNorm": number_of(norms[0] / scale),
-            "weightNorm": number_of(norms[1]),
+            "gradientNorm": number_of(self._norms[0]),
+            "weightNorm": number_of(self._norms[1]),
         }
-        gradients = {name: p.grad for name, p in self._tensors.items()}
-        self._steps.take(step, value, lambda: self._of(gradients, None, 1 / scale), entry, batch_id)
+        gradients, scale = {name: p.grad for name, p in self._tensors.items()}, self._scale(scaler)
+        value = float(torch.as_tensor(loss).detach())
+        self._steps.take(int(step), value, lambda: self._of(gradients, None, 1 / scale), entry, batch_id)
+
+    def _about(self) -> None:
+        gradients = [self._held(p.grad, p) for p in self._tensors.values()]
+        factor = None if self._sample is None else self._sample.factor(gradients)
+        self._steps.clipped(norm(gradients) if factor is None else factor * self._norms[0])
 
     def _scale(self, scaler: Any) -> float:
         """What gradients are multiplied by."""
@@ -98,9 +190,6 @@ class TorchLedger:
             return 1.0
         unscaled = any(names.scaler_stage(scaler, optimizer) == "UNSCALED" for optimizer in self._optimizers)
         return 1.0 if unscaled else float(scaler.get_scale())
-
-    def _after(self) -> None:
-        self._steps.after(_norm([p.grad for p in self._tensors.values()]))
 
     # ---- a session
 
@@ -114,15 +203,23 @@ class TorchLedger:
         if self._until_look > 0:
             return False
         self._until_look = LOOK_EVERY
-        return list(self._tensors) != [name for name, _ in model.named_parameters()]
+        return list(self._tensors) != [names.plain_name(name) for name, _ in model.named_parameters()]
 
     def _begin(self) -> None:
         model = self._model()
         assert model is not None
         self._steps.finish(None)
-        self._tensors = dict(model.named_parameters())
-        count = sum(p.numel() for p in self._tensors.values())
+        self._tensors = {names.plain_name(name): p for name, p in model.named_parameters()}
+        self._known = set(map(id, self._tensors.values()))
+        shapes = {name: list(p.shape) for name, p in self._tensors.items()}
+        if self._shards is not None:
+            shapes = {name: self._shards.shape(p) for name, p in self._tensors.items()}
+            self._places.update((name, self._shards.place(p)) for name, p in self._tensors.items())
+        count = sum(map(math.prod, shapes.values()))
         self._summaries.keep_codes(count)
+        if isinstance(self.own, RanksLedger):
+            mine = (self._held(p, p) for p in self._tensors.values())
+            self.own.count(count, sum(p.numel() for p in mine if p is not None))
         self._trained = [p.requires_grad for p in self._tensors.values()]
         first = next(iter(self._tensors.values()), None)
         settings = settings_now()
@@ -134,7 +231,7 @@ class TorchLedger:
                 "parameters": count,
                 "optimizers": [names.class_path(optimizer) for optimizer in self._optimizers],
                 "options": self._options,
-                "tensors": [[n, list(p.shape), str(p.dtype).replace("torch.", "")] for n, p in self._tensors.items()],
+                "tensors": [[n, shapes[n], str(p.dtype).replace("torch.", "")] for n, p in self._tensors.items()],
                 "device": "none" if first is None else first.device.type,
                 "threads": torch.get_num_threads(),
                 "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -177,53 +274,104 @@ class TorchLedger:
     def _weights(self) -> dict[str, torch.Tensor | None]:
         return {name: p.detach() for name, p in self._tensors.items()}
 
+    def _held(self, tensor: torch.Tensor | None, parameter: torch.Tensor) -> torch.Tensor | None:
+        """What this rank adds to a tensor of the shape of `parameter`."""
+        return tensor if self._shards is None or tensor is None else self._shards.held(tensor, parameter)
+
     def _state(self, known: Summary | None) -> Summary:
         """The state of each tensor, see `Summaries.of_state`."""
-        states = {
-            name: {
+        states: dict[str, dict[str, torch.Tensor]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, parameter in self._tensors.items():
+            mine = self._held(parameter, parameter)
+            shapes[name] = tuple(parameter.shape if mine is None else mine.shape)
+            slots = {
                 slot: value if isinstance(value, torch.Tensor) else torch.as_tensor(_number(value))
                 for optimizer in self._optimizers
                 for slot, value in optimizer.state.get(parameter, {}).items()
             }
-            for name, parameter in self._tensors.items()
-        }
-        shapes = {name: tuple(parameter.shape) for name, parameter in self._tensors.items()}
+            states[name] = slots if self._shards is None else self._shards.held_state(slots, parameter)
         return self._summaries.of_state(states, shapes, known)
 
     def _of(
         self, tensors: Mapping[str, torch.Tensor | None], known: Summary | None = None, factor: float = 1.0
     ) -> Summary:
         """Sketches and checksums of all tensors; zeros where there is none."""
-        dense = {n: t.to_dense() if t is not None and t.layout != torch.strided else t for n, t in tensors.items()}
+        mine = {name: self._held(t, self._tensors[name]) for name, t in tensors.items()}
+        dense = {n: t.to_dense() if t is not None and t.layout != torch.strided else t for n, t in mine.items()}
         waiting = [(row, name, t) for row, (name, t) in enumerate(dense.items()) if t is not None and not t.is_cpu]
         found = self._summaries.of({n: t if t is not None and t.is_cpu else None for n, t in dense.items()}, known)
         if waiting:
             rows = [row for row, _, _ in waiting]
-            sums = [(sketch_on_device(t, name), checksum_on_device(t)) for _, name, t in waiting]
+            places = self._places
+            sums = [
+                (sketch_on_device(t, name, places.get(name, 0)), checksum_on_device(t, places.get(name, 0)))
+                for _, name, t in waiting
+            ]
             found.sketches[rows] = torch.stack([own for own, _ in sums]).cpu().numpy()
             found.checksums[rows] = torch.stack([total for _, total in sums]).cpu().numpy().view(np.uint64)
         return Summary(found.sketches * factor, found.checksums) if factor != 1 else found
 
 
+class _Sample:
+    """Some entries of each gradient as they are after backward(). A clipping by the norm of all gradients multiplies every
+    entry by one factor, so the norm that it leaves is known without a look at all entries."""
+
+    def __init__(self, entries: torch.Tensor, counts: list[int], versions: list[int]) -> None:
+        self._entries, self._counts, self._versions = entries, counts, versions
+
+    @classmethod
+    def of(cls, gradients: Sequence[torch.Tensor | None]) -> _Sample | None:
+        """A sample of gradients; None where they are not many numbers of float32 in main memory."""
+        there = [g for g in gradients if g is not None and g.numel()]
+        entries = sum(g.numel() for g in there)
+        plain = all(g.is_cpu and g.dtype is torch.float32 and g.is_contiguous() for g in there)
+        if not plain or entries < SAMPLED_FROM or entries < SAMPLED_EACH * len(there):
+            return None
+        parts = _some(there)
+        return cls(torch.cat(parts).double(), [len(part) for part in parts], [g._version for g in there])
+
+    def factor(self, gradients: Sequence[torch.Tensor | None]) -> float | None:
+        """What all gradients were multiplied by; None where a sample cannot tell: entries that were changed otherwise, or
+        tensors that were written to while no entry of the sample changed."""
+        there = [g for g in gradients if g is not None and g.numel()]
+        parts = _some(there) if all(g.layout is torch.strided and g.is_contiguous() for g in there) else []
+        if [len(part) for part in parts] != self._counts:
+            return None
+        now, before = torch.cat(parts).double(), self._entries
+        if torch.equal(now, before):
+            return 1.0 if [g._version for g in there] == self._versions else None
+        factor = float(now.dot(before) / before.dot(before))
+        told = all(bool(part.any()) for part in before.split(self._counts))
+        same = bool(((now - factor * before).abs() <= _ROUNDING * factor * before.abs()).all())
+        return factor if told and same else None
+
+
+def _some(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Entries at equal distances of each tensor."""
+    return [g.detach().view(-1)[:: max(1, g.numel() // SAMPLE)].clone() for g in gradients]
+
+
 class _Summaries(Summaries):
     """Of torch's tensors: those of another device are summed up there."""
 
-    def sketch_of(self, name: str, array: Any) -> np.ndarray:
+    def sketch_of(self, name: str, array: Any, place: Place = 0) -> np.ndarray:
         if not array.is_cpu:
-            return np.asarray(sketch_on_device(array, name).cpu())
-        return super().sketch_of(name, (array.float() if array.dtype == torch.bfloat16 else array).numpy())
+            return np.asarray(sketch_on_device(array, name, place).cpu())
+        return super().sketch_of(name, (array.float() if array.dtype == torch.bfloat16 else array).numpy(), place)
 
-    def checksum_of(self, array: Any) -> int:
+    def checksum_of(self, array: Any, place: Place = 0) -> int:
         if not array.is_cpu:
-            return int(checksum_on_device(array)) & _MASK
-        return super().checksum_of((array.view(torch.int16) if array.dtype == torch.bfloat16 else array).numpy())
+            return int(checksum_on_device(array, place)) & _MASK
+        words = array.view(torch.int16) if array.dtype == torch.bfloat16 else array
+        return super().checksum_of(words.numpy(), place)
 
 
-def _after(reference: weakref.ref[TorchLedger]) -> Any:
+def _hook(reference: weakref.ref[TorchLedger], call: Callable[[TorchLedger], None]) -> Callable[..., None]:
     def hook(*_: Any) -> None:
         ledger = reference()
         if ledger is not None:
-            ledger.after()
+            call(ledger)
 
     return hook
 
@@ -239,7 +387,7 @@ def _same(group: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return True
 
 
-def _norm(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
+def norm(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
     """Norm of all tensors together; on a device it is not waited for."""
     total = 0.0
     for tensor in tensors:
@@ -283,21 +431,20 @@ def _random_hash(state: Mapping[str, Any]) -> str:
     return f"{crc:08x}{adler:08x}"
 
 
-def _batch_hash(batch: Any) -> str | None:
-    if batch is None:
-        return None
+def batch_hash_of(batch: Any) -> str | None:
+    """The hash of the tensors of a batch, the one that an entry of capture.json has; None where there are none."""
     leaves, _ = flatten(batch, lambda value: isinstance(value, (torch.Tensor, np.ndarray)))
-    if not leaves:
-        return None
-    return hash_of({name: _words(leaf) for name, leaf in leaves.items()})
+    arrays = ((f"batch/{name}", _array(leaf)) for name, leaf in leaves.items())
+    known = {name: array for name, array in arrays if array is not None}
+    return hash_of(known) if known else None
 
 
-def _words(leaf: Any) -> np.ndarray:
+def _array(leaf: Any) -> Any:
+    """A leaf as a capture has it; text and dates by their bytes, None for objects."""
     if not isinstance(leaf, torch.Tensor):
-        return np.asarray(leaf)
-    tensor = (leaf.to_dense() if leaf.layout != torch.strided else leaf).detach().cpu().contiguous()
-    sized = {2: torch.int16, 1: torch.uint8}.get(tensor.element_size())
-    return np.asarray(tensor if sized is None else tensor.view(sized))
+        return leaf if leaf.dtype.kind in "fiub" else None if leaf.dtype.hasobject else np.frombuffer(leaf, np.uint8)
+    tensor = names.local(leaf.to_dense() if leaf.layout != torch.strided else leaf)
+    return names.array_of(torch.view_as_real(tensor) if tensor.is_complex() else tensor)
 
 
 def _number(value: Any) -> float:

@@ -40,6 +40,15 @@ class News(NamedTuple):
     beside: float = 0
     batch: float = 0
     snapshot: float = 0
+    #: Of the ledger of shards, see `RanksLedger`: whether the rank keeps one, and what its line and its tensors need.
+    ledger: float = 0
+    counted: float = 0
+    gradient_squares: float = 0
+    weight_squares: float = 0
+    clipped_squares: float = 0
+    batch_high: float = 0
+    batch_low: float = 0
+    tensors: float = 0
 
 
 class Ranks:
@@ -148,6 +157,10 @@ class Ranks:
         piece = self._of_flat.get(id(parameter))
         return list(parameter.shape if piece is None else piece.shape)
 
+    def flat_piece(self, parameter: torch.Tensor) -> Piece | None:
+        """Where this rank's range of a parameter of FullyShardedDataParallel lies; None for any other."""
+        return self._of_flat.get(id(parameter))
+
     def part_of(self, name: str, tensor: torch.Tensor, parameter: torch.Tensor | None = None) -> torch.Tensor:
         """The array of this rank under `name`, whose place in the whole is noted.
 
@@ -155,7 +168,7 @@ class Ranks:
         """
         if hasattr(tensor, "to_local"):
             local: torch.Tensor = tensor.to_local()
-            self.pieces[name] = _piece_of(tensor)
+            self.pieces[name] = piece_of(tensor)
             return local
         flat = None if parameter is None else self._of_flat.get(id(parameter))
         if flat is not None and parameter is not None and tensor.shape == parameter.shape:
@@ -164,7 +177,7 @@ class Ranks:
         return tensor
 
 
-def _piece_of(tensor: Any) -> Piece:
+def piece_of(tensor: Any) -> Piece:
     """Where the local part of a DTensor lies. A rank after the first along an axis of the mesh that only copies holds the same."""
     try:
         from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
