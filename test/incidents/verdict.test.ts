@@ -759,3 +759,23 @@ describe('a loss that grows from zero, as that of GRPO does, without a reward be
     expect(judgeRun(makeRun([{ name: 'loss', values }])).verdict.class).toBe('healthy');
   });
 });
+
+describe('a value loss without a reward beside it', () => {
+  const judged = (level: (i: number) => number) => {
+    const next = random(7);
+    const values = Array.from({ length: 300 }, (_, i) => 0.2 * level(i) * (0.9 + 0.2 * next()));
+    return judgeRun(makeRun([{ name: 'value_loss', role: 'task_loss', values }])).verdict;
+  };
+  it('cannot be told by its growth, and says so', () => {
+    const verdict = judged((i) => 1 + (i / 60) ** 2);
+    expect(verdict).toMatchObject({ class: 'inconclusive', onsetStep: null, incidents: [] });
+    expect(verdict.why).toContain('no reward tells how the run goes over 300 points.');
+  });
+  it('is well where it falls, and lost where it is no number', () => {
+    expect(judged((i) => 0.2 + Math.exp(-i / 40)).class).toBe('healthy');
+    expect(judged((i) => (i < 200 ? 1 + i / 60 : Number.NaN))).toMatchObject({
+      class: 'non-finite',
+      onsetStep: 200,
+    });
+  });
+});

@@ -56,14 +56,17 @@ function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value
   );
 }
 
+/** A name that says so by itself: "loss_v2" is a second version of a loss. */
+const NAMES_VALUE = /(?<![a-z])(?:value|vf)[ _/-]?loss(?![a-z])/i;
+
 /**
- * Whether a loss grows with what is learnt, in a run whose rewards rise: that of what predicts the returns, with their square;
- * one that begins at zero (GRPO's), since it measures how far the policy is from where it began. Its level says nothing of the policy.
+ * Whether a loss grows with what is learnt, in a run whose rewards rise: that of what predicts the returns, with their square, also
+ * where no reward is logged; one that begins at zero (GRPO's), since it measures how far the policy is from where it began. Its level says nothing of the policy.
  */
 export function growsWithRewards(run: Run, series: Pick<TimeSeries, 'name' | 'value'>): boolean {
-  if (series.value.at(0) !== 0 && !isValueLoss(run, series)) return false;
   const rewards = rewardsOf(run);
-  return rewards.length > 0 && rewards.every(rises);
+  if (rewards.length === 0) return NAMES_VALUE.test(series.name);
+  return (series.value.at(0) === 0 || isValueLoss(run, series)) && rewards.every(rises);
 }
 
 /** Whether the last third of a series is above its first. */

@@ -66,8 +66,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
         rewardsOf(run).length === 0
         ? { ...own, class: 'inconclusive' }
         : own;
-    if (growsWithRewards(run, series))
-      return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
+    if (growsWithRewards(run, series)) return grown(own, rewardsOf(run).length > 0);
     if (isRegularizer(series))
       return only(
         own,
@@ -212,6 +211,23 @@ function only(
   return had || grows ? { ...judged, attempts, class: 'healthy', instead } : { ...judged, attempts };
 }
 
+/** A loss that grows with rewards: where none is logged, nothing tells whether it does. */
+function grown(own: JudgedSeries, hasRewards: boolean): JudgedSeries {
+  if (hasRewards)
+    return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
+  const rest = only(
+    own,
+    isNonFinite,
+    'grows, as a loss does that predicts returns that grow, and no reward tells how the run goes',
+  );
+  if (own.class === 'healthy') return own;
+  return rest.class === 'healthy' ? { ...rest, class: 'inconclusive' } : rest;
+}
+
+/** What is told of a series without an incident where the judge of its values is not all. */
+const insteadOf = ({ class: found, instead }: JudgedSeries): string | null =>
+  found === 'healthy' || instead !== undefined ? (instead ?? 'stays in its band') : null;
+
 /** Whether a loss is exactly zero at every point: printed with too few digits, or of nothing. */
 const isZero = ({ value }: TimeSeries): boolean => value.every((one) => one === 0);
 
@@ -240,8 +256,8 @@ function verdictOf(
       : ` A further incident begins at ${run.stepUnit} ${open.incident.onsetStep}, and the log ends before it could come back.`;
   const why =
     worst === undefined
-      ? judged.class === 'healthy'
-        ? `"${judged.series.name}" ${judged.instead ?? 'stays in its band'} over ${points} points.`
+      ? insteadOf(judged) !== null
+        ? `"${judged.series.name}" ${insteadOf(judged)} over ${points} points.`
         : judged.shortEnd !== null && judged.attempts.some((one) => one.class === 'healthy')
           ? shortEndOf(judged, judged.shortEnd, run.stepUnit, settings)
           : columnStop(run, judged.series, settings) === null
