@@ -2,8 +2,9 @@
  * The longest lines that a printed log is searched in, 64 KiB, made to cost as much as they can: processor time of reading
  * each, the worst five. `npx tsx bench/worst-lines.ts` ends with 1 where one takes 50 ms or more.
  */
+import { KERAS_BAR } from '../src/read/logs/keras-bars.ts';
+import { LAYOUTS } from '../src/read/logs/printed-layouts.ts';
 import { stdout } from '../src/read/logs/stdout.ts';
-import { DIALECTS, KERAS_BAR } from '../src/read/logs/stdout-patterns.ts';
 import { textOf, type WorstCase, worstCases } from '../test/support/regexp-steps.ts';
 
 const LENGTH = 64 << 10;
@@ -21,7 +22,7 @@ const KNOWN: WorstCase[] = [
 
 const cases = [
   ...KNOWN,
-  ...DIALECTS.flatMap(({ line, marker }) =>
+  ...LAYOUTS.flatMap(({ line, marker }) =>
     worstCases(line).flatMap((one) => [one, { ...one, end: `${one.end} ${marker}` }]),
   ),
   ...worstCases(KERAS_BAR),

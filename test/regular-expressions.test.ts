@@ -4,7 +4,7 @@
  * all files, in the short one of those that read logs.
  */
 import { describe, expect, it } from 'vitest';
-import { DIALECTS } from '../src/read/logs/stdout-patterns.ts';
+import { LAYOUTS } from '../src/read/logs/printed-layouts.ts';
 import {
   type FoundPattern,
   literalPatterns,
@@ -73,11 +73,9 @@ describe('regular expressions of the sources', () => {
   it('are found: literals, and those that modules make', async () => {
     const all = await found();
     const sources = new Set(all.map(({ pattern }) => pattern.source));
-    for (const { line } of DIALECTS) expect(sources).toContain(line.source);
-    // The five layouts of pairs are put together of parts.
-    expect(
-      all.filter(({ file, line }) => file === 'read/logs/stdout-patterns.ts' && line === 0),
-    ).toHaveLength(5);
+    for (const { line } of LAYOUTS) expect(sources).toContain(line.source);
+    // The pairs of Keras are put together of parts.
+    expect(all.filter(({ file, line }) => file === 'read/logs/keras-bars.ts' && line === 0)).toHaveLength(1);
     expect(all.length).toBeGreaterThan(long ? 290 : 100);
   });
 

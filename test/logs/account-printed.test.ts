@@ -64,7 +64,7 @@ const PARTED_BY_BLANKS = 'a cell without a character is no cell where blanks par
 const UNTOLD: Readonly<Record<string, { readonly said: readonly string[]; readonly why: string }>> = {
   caffe: { said: [''], why: ENDS_LINE },
   'stdout-fairseq': { said: ANY, why: 'its only value: a note says that the column has none' },
-  'stdout-llm-c': { said: [''], why: PARTED_BY_BLANKS },
+  'stdout-llm-c': { said: ['', 'overflow'], why: PARTED_BY_BLANKS },
   'ranks-side-by-side': { said: [''], why: ENDS_LINE },
   darknet: { said: ['', '1,234.5'], why: 'commas part its cells, which have places and no names' },
   fastai: { said: [''], why: PARTED_BY_BLANKS },

@@ -437,9 +437,9 @@ describe('other texts', () => {
       `step 1: train loss 3.5, val loss 3.6\n${'x'.repeat(65 << 10)}\nstep 2: train loss 3.4, val loss 3.5\n`,
     );
     expect(log.lost).toBe(0);
-    expect(log.runs[0]!.notes).toEqual([
+    expect(log.runs[0]!.notes).toContainEqual(
       expect.stringMatching(/^1 line of more than 64 KiB was taken .* \(first in line 2\)$/),
-    ]);
+    );
   });
   it('a printed log with a hole in its head, at its start or at its end keeps its lines', async () => {
     const lines = Array.from({ length: 40 }, (_, k) => `step ${k} loss ${(2 / (k + 1)).toFixed(4)} lr 0.1\n`);

@@ -32,10 +32,20 @@ export function recordStart(bytes: Buffer, from: number, to: number): number {
   prefixRank[0] = Number.NaN;
   let at = blanks(bytes, from, to);
   at = afterRank(bytes, at, to);
+  at = afterSyslog(bytes, at, to);
   const glog = afterGlog(bytes, at, to);
   if (glog > at) return glog;
   const level = afterLevel(bytes, at, to);
   return level > at ? level : afterStamp(bytes, at, to);
+}
+
+/** `Jan 31 10:00:00 gpu-box trainer[812]: `, as syslog writes it. */
+const SYSLOG = /^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,64} [^\s[:]{1,48}(?:\[\d{1,9}\])?: /;
+
+function afterSyslog(bytes: Buffer, from: number, to: number): number {
+  if (bytes[from + 3] !== 32 || bytes[from + 6] !== 32 || bytes[from + 9] !== 0x3a) return from;
+  const found = SYSLOG.exec(bytes.toString('latin1', from, Math.min(to, from + WITHIN + 40)));
+  return found === null ? from : blanks(bytes, from + found[0].length, to);
 }
 
 /** A clock in a bracket, with a date before it and a place behind it: tensorpack's `[0513 09:01:00 @monitor.py:467]`. */

@@ -166,6 +166,59 @@ export interface LineScanner {
   scan(bytes: Buffer, from: number, to: number): void;
 }
 
+/** A quote that closes is not part of a word, and a dash at its end is not. */
+function endsWord(bytes: Buffer, at: number, to: number): boolean {
+  const next = at + 1 < to ? kindOf[bytes[at + 1]!]! : BLANK;
+  return (bytes[at] === QUOTE && next !== LETTER) || (bytes[at] === MINUS && next === BLANK);
+}
+
+/** What {@link scanWord} leaves of a word: the hash of the words so far, and what its parts are about. */
+let wordHash = 0;
+let wordAbout = 0;
+
+/** The end of the word that begins at a place; its parts are asked for what they are about. */
+function scanWord(bytes: Buffer, at: number, to: number, before: number): number {
+  let hash = before;
+  let part = BASIS;
+  /** The part since a capital in it: `Loss` of `trainLoss`. */
+  let hump = BASIS;
+  let flags = 0;
+  let end = at;
+  for (; end < to; end++) {
+    const here = bytes[end]!;
+    const there = kindOf[here]!;
+    if (there === LETTER) {
+      if (here === BOX_FIRST && isBox(bytes, end)) break;
+      if (here === 0x5f) {
+        flags |= aboutOf(part) | aboutOf(hump);
+        part = BASIS;
+        hump = BASIS;
+      } else {
+        part = Math.imul(part ^ (here | 0x20), PRIME);
+        if (isCapital(here) && end > at && !isCapital(bytes[end - 1]!)) {
+          flags |= aboutOf(hump);
+          hump = BASIS;
+        }
+        hump = Math.imul(hump ^ (here | 0x20), PRIME);
+      }
+    } else if (there === DIGIT) {
+      if ((aboutOf(part) & ABOUT.axis) !== 0 && isGluedAxis(bytes, at, end, to)) break;
+      if (part !== BASIS) flags |= aboutOf(part) | aboutOf(hump);
+      part = BASIS;
+      hump = BASIS;
+    } else if (there === JOINT) {
+      if (endsWord(bytes, end, to)) break;
+      flags |= aboutOf(part) | aboutOf(hump);
+      part = BASIS;
+      hump = BASIS;
+    } else break;
+    hash = Math.imul(hash ^ here, PRIME);
+  }
+  wordHash = hash;
+  wordAbout = flags | aboutOf(part) | aboutOf(hump);
+  return end;
+}
+
 export function lineScanner(): LineScanner {
   const kind = new Uint8Array(MOST_SLOTS);
   const nameFrom = new Int32Array(MOST_SLOTS);
@@ -323,7 +376,8 @@ export function lineScanner(): LineScanner {
       }
       const signed = (byte === MINUS || byte === PLUS || byte === DOT) && at + 1 < to;
       let stop = -1;
-      if (kindHere === DIGIT || signed || mayBeWord(bytes, at, to)) stop = scanNumber(bytes, at, to);
+      const isWritten = mayBeWord(bytes, at, to) && !(wordsFrom >= 0 && isCountOf(bytes, at));
+      if (kindHere === DIGIT || signed || isWritten) stop = scanNumber(bytes, at, to);
       if (stop > 0) {
         let number = scanned[0]!;
         let whole = true;
@@ -364,9 +418,13 @@ export function lineScanner(): LineScanner {
             scanner.fixed = false;
             stop++;
           } else {
-            // `step: 12th step`
-            whole = isCounterWord(wordsAbout) && isOrdinal(bytes, stop, to);
-            if (whole) stop += 2;
+            // `step: 12th step`, `time 245.26ms`
+            const isMeasured = wordsFrom >= 0 && (wordsAbout & (ABOUT.loss | ABOUT.axis)) === 0;
+            const end = isMeasured ? endOfUnit(bytes, stop, to) : endOfOrdinal(bytes, stop, to);
+            whole = end > 0 && (isMeasured || isCounterWord(wordsAbout));
+            if (whole) stop = end;
+            // A time and a size are no part of the record.
+            if (isMeasured) spare++;
           }
         } else if (after === MINUS && opensSquare(bytes, from, at) && isRange(bytes, stop, to)) {
           // `Batch [0-50]`, `Minibatch[   1- 100]`: what was reached.
@@ -422,7 +480,7 @@ export function lineScanner(): LineScanner {
               stop = end;
               // A third part makes it a date.
               whole = !(bytes[end] === SLASH && kindOf[bytes[end + 1]!] === DIGIT);
-            } else if (bytes[stop] === SLASH) whole = false;
+            } else if (bytes[stop] === SLASH) whole = beginsPair(bytes, stop + 1, to);
           }
         }
         if (whole && stop < to && bytes[stop] === PERCENT) {
@@ -471,47 +529,18 @@ export function lineScanner(): LineScanner {
         numberEnd = stop;
         continue;
       }
-      if (kindHere === LETTER && !isBox(bytes, at)) {
-        // A word, its parts asked for what they are about.
-        let hash = wordsHash;
-        let part = BASIS;
-        /** The part since a capital in it: `Loss` of `trainLoss`. */
-        let hump = BASIS;
-        let flags = 0;
-        let end = at;
-        for (; end < to; end++) {
-          const here = bytes[end]!;
-          const there = kindOf[here]!;
-          if (there === LETTER) {
-            if (here === BOX_FIRST && isBox(bytes, end)) break;
-            if (here === 0x5f) {
-              flags |= aboutOf(part) | aboutOf(hump);
-              part = BASIS;
-              hump = BASIS;
-            } else {
-              part = Math.imul(part ^ (here | 0x20), PRIME);
-              if (isCapital(here) && end > at && !isCapital(bytes[end - 1]!)) {
-                flags |= aboutOf(hump);
-                hump = BASIS;
-              }
-              hump = Math.imul(hump ^ (here | 0x20), PRIME);
-            }
-          } else if (there === DIGIT) {
-            if ((aboutOf(part) & ABOUT.axis) !== 0 && isGluedAxis(bytes, at, end, to)) break;
-            if (part !== BASIS) flags |= aboutOf(part) | aboutOf(hump);
-            part = BASIS;
-            hump = BASIS;
-          } else if (there === JOINT) {
-            // A quote that closes is none of the word; nor is a mark at its end.
-            if (here === QUOTE && (end + 1 >= to || kindOf[bytes[end + 1]!] !== LETTER)) break;
-            if (here === MINUS && (end + 1 >= to || kindOf[bytes[end + 1]!] === BLANK)) break;
-            flags |= aboutOf(part) | aboutOf(hump);
-            part = BASIS;
-            hump = BASIS;
-          } else break;
-          hash = Math.imul(hash ^ here, PRIME);
+      if (wordsFrom >= 0 && !marked && (wordsAbout & ABOUT.loss) !== 0) {
+        const end = endOfNoValue(bytes, at, to, isBlank(bytes, from, wordsFrom));
+        if (end > 0) {
+          noNumber(isMark(byte) && byte !== MINUS ? CELL.refused : CELL.missing, at, end);
+          at = end;
+          continue;
         }
-        flags |= aboutOf(part) | aboutOf(hump);
+      }
+      if (kindHere === LETTER && !isBox(bytes, at)) {
+        const end = scanWord(bytes, at, to, wordsHash);
+        let hash = wordHash;
+        const flags = wordAbout;
         words |= flags;
         const length = end - at;
         const next = end < to ? bytes[end]! : 0;
@@ -689,6 +718,14 @@ function isGluedAxis(bytes: Buffer, from: number, digits: number, to: number): b
   return next === CLOSE_SQUARE || next === CLOSE_ROUND || next === COLON || next === COMMA || next === BAR;
 }
 
+/** Units of times and sizes that stand right behind their number. */
+const UNITS = /^(?:[mun]?s|secs?|min|[KMG]i?B)(?![\w/.-])/;
+/** Where the unit behind a number ends; -1 where none does. */
+function endOfUnit(bytes: Buffer, from: number, to: number): number {
+  const found = UNITS.exec(bytes.toString('latin1', from, Math.min(to, from + 5)));
+  return found === null ? -1 : from + found[0].length;
+}
+
 const ITERATIONS = 'it';
 const ITERATIONS_HASH = hashOf(ITERATIONS);
 /** What tqdm's `unit_scale` puts before its unit. */
@@ -798,9 +835,9 @@ function endOfGroups(bytes: Buffer, from: number, comma: number, to: number): nu
 }
 
 /** Whether `st`, `nd`, `rd` or `th` ends a number. */
-function isOrdinal(bytes: Buffer, at: number, to: number): boolean {
-  if (at + 2 < to && kindOf[bytes[at + 2]!] !== BLANK) return false;
-  return /^(?:st|nd|rd|th)$/.test(bytes.toString('latin1', at, Math.min(at + 2, to)));
+function endOfOrdinal(bytes: Buffer, at: number, to: number): number {
+  if (at + 2 < to && kindOf[bytes[at + 2]!] !== BLANK) return -1;
+  return /^(?:st|nd|rd|th)$/.test(bytes.toString('latin1', at, Math.min(at + 2, to))) ? at + 2 : -1;
 }
 
 const isDigits = (bytes: Buffer, from: number, to: number): boolean => {
@@ -823,6 +860,16 @@ function isSource(bytes: Buffer, from: number, to: number): boolean {
 }
 
 /** Whether a word may be one that stands for a number: `nan`, `inf`. */
+/** `epoch=0/micro_step=0/global_step=0`: behind the slash a name and its number begin. */
+function beginsPair(bytes: Buffer, from: number, to: number): boolean {
+  let at = from;
+  while (at < to && kindOf[bytes[at]!] === LETTER) at++;
+  return at > from && bytes[at] === EQUALS;
+}
+
+/** Megatron's `number of nan iterations: 0`: what is counted is no value. */
+const isCountOf = (bytes: Buffer, at: number): boolean =>
+  bytes.toString('latin1', at - 10, at) === 'number of ';
 const mayBeWord = (bytes: Buffer, at: number, to: number): boolean => {
   if (at + 2 >= to) return false;
   const first = bytes[at]! | 0x20;
@@ -834,6 +881,26 @@ const isBlank = (bytes: Buffer, from: number, to: number): boolean => {
   for (let at = from; at < to; at++) if (kindOf[bytes[at]!] !== BLANK) return false;
   return true;
 };
+
+/**
+ * Where a cell ends that has no number and that nothing parts from the name of its loss: `val loss -`, `train loss None, val loss`,
+ * `loss , time`, and `val loss ???` in a line of its own; -1 elsewhere.
+ */
+function endOfNoValue(bytes: Buffer, from: number, to: number, isAlone: boolean): number {
+  const byte = bytes[from]!;
+  if (byte === COMMA) return kindOf[bytes[from - 1]!] === BLANK && !isAlone ? from : -1;
+  if (byte !== MINUS && isMark(byte)) {
+    const end = isAlone ? endOfCell(bytes, from + 1, to) : to;
+    return isAlone && isBlank(bytes, end, to) ? end : -1;
+  }
+  let end = from;
+  if (byte === MINUS) end += bytes[from + 1] === MINUS ? 2 : 1;
+  else if (kindOf[byte] === LETTER) {
+    while (end < to && end <= from + 4 && kindOf[bytes[end]!] !== BLANK && bytes[end] !== COMMA) end++;
+    if (!NO_VALUE.test(bytes.toString('latin1', from, end))) return -1;
+  } else return -1;
+  return bytes[end] === COMMA || isBlank(bytes, end, to) ? end : -1;
+}
 
 /** Whether `[` stands before a place, or blanks after it. */
 function opensSquare(bytes: Buffer, from: number, at: number): boolean {

@@ -203,15 +203,12 @@ function joinEpochs(printed: Cells, of: Cells, epoch: Cells | undefined, name: s
   if (falls === 0 || explained * 2 <= falls || falls * 2 < changes) return undefined;
   const epochs = epoch ?? wraps;
   if (!epochs.every((one) => Number.isInteger(one))) return undefined;
-  let most = 0;
-  let least = Number.POSITIVE_INFINITY;
-  let first = Number.POSITIVE_INFINITY;
-  for (let k = 0; k < batch.length; k++) {
-    if (batch[k]! > most) most = batch[k]!;
-    if (batch[k]! < least) least = batch[k]!;
-    if (epochs[k]! < first) first = epochs[k]!;
-  }
+  const most = batch.reduce((a, b) => Math.max(a, b), 0);
+  const least = batch.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const first = epochs.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
   const told = of.find((one) => one >= most);
+  // What counts from 0 to its end and begins again is a run: batches of an epoch are counted from 0 or from 1.
+  if (epoch === undefined && least === 0 && most === told) return undefined;
   const size = told ?? most + (least === 0 ? 1 : 0);
   if (!(size > 0)) return undefined;
   const base = first === 0 ? 0 : 1;
@@ -438,7 +435,7 @@ export function placeGroup(
   if (clock === undefined) {
     if (!goesOn(axis, members, parallel, lines)) return undefined;
   } else axis = onClock(axis, members, order, clock);
-  if (!parallel && clock === undefined && isRounded(axis)) {
+  if (!parallel && clock === undefined && hasRoundedSteps(axis)) {
     const { step, unit, name } = axis;
     const spread = withPlaces({ step, unit, name, notes: axis.notes });
     axis = { ...axis, step: spread.step, notes: [...spread.notes] };
@@ -465,7 +462,15 @@ export function placeGroup(
     const has = hasCell(members, name, sorted, rows);
     const undone = within === undefined ? null : undoneOf(name, cells, has, within);
     if (undone !== null) means.push(undone);
-    const found = toSeries(name, undone?.cells ?? cells, undone?.has ?? has, axis.step, line, merged);
+    const found = toSeries(
+      name,
+      undone?.cells ?? cells,
+      undone?.has ?? has,
+      axis.step,
+      line,
+      merged,
+      !parallel,
+    );
     return { ...found, ...emptyCells(members, name, Uint32Array.from(found.line!)) };
   });
   if (means.length > 0) notes.push(meansNote(means));
@@ -584,12 +589,11 @@ const isAxis = (use: string | undefined): boolean => use === 'step' || use === '
 
 /** Rows of another kind on the axis of the log: by the counter that both print, or that lines before both announce, else at the last step before them. */
 function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, clock: Placed): Axis {
+  const own = axis.unit === clock.stepUnit && axis.unit !== 'row' && axis.notes.length === 0;
   const same =
+    own &&
     !members.some(({ evaluation }) => evaluation === true) &&
-    axis.unit === clock.stepUnit &&
-    axis.unit !== 'row' &&
-    axis.name.toLowerCase() === clock.axisName.toLowerCase() &&
-    axis.notes.length === 0 &&
+    (axis.name.toLowerCase() === clock.axisName.toLowerCase() || liesWithin(axis.step, order, clock)) &&
     members.every(({ slots }) =>
       slots.some(({ use }) => use === 'step' || (use === 'epoch' && axis.unit === 'epoch')),
     );
@@ -599,12 +603,30 @@ function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, 
   const step = comesBefore(order, clock.order)
     ? toldAfter(order, told)
     : lastBefore(order, clock.order, clock.step);
+  // An evaluation of what was not trained yet is before the first step.
+  const isBefore = clock.step[0] === 1 && clock.stepUnit === 'step' && members.every(evaluates);
+  const first = isBefore ? 0 : clock.step[0]!;
   return {
-    step: step.map((one) => (Number.isNaN(one) ? clock.step[0]! : one)),
+    step: step.map((one) => (Number.isNaN(one) ? first : one)),
     unit: clock.stepUnit,
     name: clock.axisName,
     notes: [],
   };
+}
+
+const evaluates = ({ slots }: Skeleton): boolean =>
+  slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'eval_loss');
+
+/** Whether the steps of rows are those of the log under another name: each lies between the steps around its line. */
+function liesWithin(step: Cells, order: Float64Array, clock: Placed): boolean {
+  const told = { order: clock.order, value: clock.step };
+  const before = lastBefore(order, told.order, told.value);
+  const after = toldAfter(order, told);
+  return step.every((one, k) => {
+    const [least, most] = [before[k]!, after[k]!];
+    // Where the log begins again, before or after that.
+    return least > most ? one >= least || one <= most : !(one < least || one > most);
+  });
 }
 
 /** Whether rows and those of the log take turns, a row first: each is of the line behind it (PySOT's rate, before the losses of its step). */
@@ -619,7 +641,7 @@ const LEAST_ROUNDED = 3;
 const SIGNIFICANT = 3;
 
 /** Whether steps are printed with a few digits only, so that records one after the other print the same. */
-function isRounded({ step, unit }: Axis): boolean {
+function hasRoundedSteps({ step, unit }: Axis): boolean {
   if (unit === 'row') return false;
   let several = 0;
   for (let k = 1; k < step.length; k++) {
@@ -693,6 +715,18 @@ function mergeRows(
   return { target, kept: Uint32Array.from(kept), merged: several > 0, note };
 }
 
+/** So many digits show that one number is another one rounded. */
+const LEAST_DIGITS = 2;
+const digitsOf = (number: number): number => number.toExponential().replace(/e.*|\D/g, '').length;
+/** Whether two numbers are one, which a line says with fewer digits than another. */
+function isSame(a: number, b: number): boolean {
+  if (!Number.isFinite(a) || !Number.isFinite(b) || a === b) return false;
+  const [digits, others] = [digitsOf(a), digitsOf(b)];
+  const [short, exact] = digits < others ? [a, b] : [b, a];
+  const least = Math.min(digits, others);
+  return least >= LEAST_DIGITS && Number(exact.toPrecision(least)) === short;
+}
+
 function toSeries(
   name: string,
   cells: Cells,
@@ -700,6 +734,7 @@ function toSeries(
   step: Cells,
   line: Cells,
   { target, kept, merged }: Merged,
+  isOnce: boolean,
 ): LoggedSeries {
   const points = kept.length;
   const value = new Float64Array(points);
@@ -709,11 +744,13 @@ function toSeries(
   for (let row = 0; row < cells.length; row++) {
     const to = target[row]!;
     if (to < 0 || has[row] === 0) continue;
+    const cell = cells[row]!;
+    if (isOnce && count[to] === 1 && isSame(value[to]!, cell)) continue;
     if (count[to]!++ === 0) {
-      value[to] = cells[row]!;
+      value[to] = cell;
       steps[to] = step[row]!;
       lines[to] = line[row]!;
-    } else value[to]! += cells[row]!;
+    } else value[to]! += cell;
   }
   if (merged) for (let k = 0; k < points; k++) if (count[k]! > 1) value[k]! /= count[k]!;
   const none = { missing: 0, refused: 0 };

@@ -66,9 +66,25 @@ function align(
   return k === whole.raw.length && loss >= 0 ? { loss, to } : undefined;
 }
 
-/** The place of each row on all axes that its line prints, as one text. */
-function places({ slots, table }: Skeleton): string[] {
-  const all = Array.from({ length: table.rows() }, () => '');
+/** After which lines a counter of the kind with the most lines has fallen: a run or an epoch began again. */
+function restartsOf(members: readonly Skeleton[]): number[] {
+  const { slots, table } = members.reduce((most, one) => (one.table.rows() > most.table.rows() ? one : most));
+  const slot = slots.find((one) => isAxis(one) && one.column >= 0);
+  const cells = slot && table.columns[slot.column]!.value.finish();
+  if (cells === undefined || cells.length !== table.rows()) return [];
+  const order = table.columns[0]!.value.finish();
+  const found: number[] = [];
+  for (let k = 1; k < cells.length; k++) if (cells.at(k)! < cells.at(k - 1)!) found.push(order.at(k)!);
+  return found;
+}
+
+/** The place of each row on all axes that its line prints, as one text, with how often they began again before it. */
+function places({ slots, table }: Skeleton, restarts: readonly number[]): string[] {
+  let begun = 0;
+  const all = Array.from(table.columns[0]!.value.finish(), (order) => {
+    while (begun < restarts.length && restarts[begun]! <= order) begun++;
+    return `${begun} `;
+  });
   const columns = AXES.flatMap((use) => {
     const slot = slots.find((one) => one.use === use && one.column >= 0);
     // What stands behind a counter may be what counts (WeNet's `Batch 3/1200`).
@@ -101,6 +117,7 @@ export function brokenLines(
   isLoss: (name: string) => boolean,
 ): Map<Skeleton, Skeleton & { readonly broken: Broken }> {
   const found = new Map<Skeleton, Skeleton & { readonly broken: Broken }>();
+  const restarts = restartsOf(members);
   for (const other of others)
     for (const whole of members) {
       if (whole === other || found.has(whole) || whole.table.rows() < other.table.rows()) continue;
@@ -122,8 +139,8 @@ export function brokenLines(
       const broken = { name: whole.slots[loss]!.name, missing, text };
       const line = { ...other, slots, broken };
       if (whole.slots.some(isAxis)) {
-        const told = new Set(members.flatMap((one) => (one === other ? [] : places(one))));
-        const here = places(line);
+        const told = new Set(members.flatMap((one) => (one === other ? [] : places(one, restarts))));
+        const here = places(line, restarts);
         if (here.filter((place) => told.has(place)).length * 2 >= here.length) continue;
       } else if (text === '' || !other.raw.some(({ name }) => name === whole.raw[loss]!.name)) continue;
       found.set(other, line);

@@ -34,12 +34,46 @@ const YOLO_RESULTS = [
   ...['mAP_50', 'mAP_50-95', 'val box_loss', 'val obj_loss', 'val cls_loss'],
 ];
 
-const LAYOUTS: readonly Layout[] = [
+/** Each is tried in the lines that hold its marker. */
+export const LAYOUTS: readonly Layout[] = [
   {
     // ESPnet: 1epoch:train:101-200batch: iter_time=1.2e-04, loss=80.1
     marker: 'epoch:train:',
     line: /(?<!\d)(?<epoch>\d{1,9})epoch:train:\d{1,12}-(?<batch>\d{1,12})batch: /,
     as: 'epoch $<epoch>, batch $<batch>, ',
+  },
+  {
+    // llm.c, main.log: s:10 trl:9.3 lr:6e-7 norm:3.8
+    marker: 's:',
+    line: /(?<!\w)s:(?<step>\d{1,15}) (?=(?:tel|trl|eval):)/,
+    as: 'step:$<step> ',
+  },
+  {
+    // fairseq, of an epoch: | epoch 001 | loss 8.4 | num_updates 1000 | lr 0.0001; of an evaluation: … | valid on 'valid' subset | loss 5.9 | …
+    marker: '| num_updates ',
+    line: /^(?<head>.{0,200}?epoch \d{1,9} \|)(?<valid> valid on '[^']{1,80}' subset \|)?(?<cells> .{0,4000})$/s,
+    as: ({ head = '', valid, cells = '' }) =>
+      `${head}${valid ?? ''}${cells
+        .replace(/(?<=^ |\| )(?=[a-z])/g, valid === undefined ? 'train_' : 'valid_')
+        .replace(/(?:train|valid)_num_updates /, 'updates ')}`,
+  },
+  {
+    // fairseq, within an epoch: | epoch 001:  100 / 1000 loss=8.4, ppl=250, num_updates=100, lr=1.2e-05
+    marker: 'num_updates=',
+    line: /\bnum_updates(?==\d)/,
+    as: 'updates',
+  },
+  {
+    // DLRM: Testing at - 4096/4096 of epoch 0, loss 0.45, accuracy 78.9 %, best 78.9 %
+    marker: 'Testing at - ',
+    line: /Testing at - (?=\d{1,12}\/\d{1,12} of epoch \d)/,
+    as: 'test it ',
+  },
+  {
+    // DLRM prints the result of a test in the line after, too:  accuracy 77.430 %, best 77.430 %
+    marker: ' %, best ',
+    line: /^\s{0,8}(?=accuracy )(?<accuracy>accuracy [\d.]{1,20} %), (?=best )/,
+    as: 'test $<accuracy>, test ',
   },
   {
     // torchtune: 1|25|Loss: 2.301:  10%|█  | 25/250

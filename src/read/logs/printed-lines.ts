@@ -475,6 +475,15 @@ const asTrained = (one: LoggedSeries): LoggedSeries =>
     : isTotal(one.name) !== undefined
       ? { ...one, quantity: 'total loss' }
       : one;
+const isRate: Tells = (name) => (roleByName(name) === 'learning_rate' ? 'train' : undefined);
+const reportsSkips = ({ group, placed }: { readonly group: Group; readonly placed: Placed }): boolean =>
+  placed.rows >= ENOUGH_ROWS &&
+  group.members.every(({ slots }) =>
+    slots.some(({ use, name }) => use === 'value' && /^skipped$/i.test(name)),
+  );
+/** Of so few points nobody judges a run, of so many one does. */
+const FEW_ROWS = 3;
+const ENOUGH_ROWS = 10;
 const isOfRanking: Tells = (name) => (isRankingMeasure(name) ? 'eval' : undefined);
 /** And some agents print their rewards alone. */
 const REWARD =
@@ -576,6 +585,10 @@ function tellsLossLost({ slots, table }: Skeleton, clock: Placed): boolean {
   );
 }
 
+/** Whether a line that comes once, before the log begins, is of the source that some trainers print first. */
+const isSource = ({ table, text }: Skeleton, { order }: Placed): boolean =>
+  table.rows() === 1 && table.columns[0]!.value.finish().at(0)! < order[0]! && isProgram(text);
+
 /** The series with a point after its last that is no number, at a line. */
 function withEnd(series: LoggedSeries, line: number): LoggedSeries {
   const { step, value, line: lines, gaps } = series;
@@ -588,23 +601,37 @@ function withEnd(series: LoggedSeries, line: number): LoggedSeries {
   };
 }
 
-function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
+/** The groups of lines that may be the log, by the best kind of measure that any of them reports. */
+function acceptedGroups(all: readonly Skeleton[], lines: number) {
   const byLoss = acceptGroups(all, lines, isLossRole);
   const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
     acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
   const byError = byLoss.length > 0 ? [] : byStep(isError).filter(isOfTraining);
+  // DeepSpeed prints which steps it skipped, and the loss at the end or not at all: `step=10, skipped=1, lr=[1e-4, 1e-4]`.
+  const few = byLoss.every(({ placed }) => placed.rows < FEW_ROWS);
+  const bySkips = few ? byStep(isRate).filter(reportsSkips) : [];
   const byTotal = byLoss.length + byError.length > 0 ? [] : byStep(isTotal).filter(isTotalOfLosses);
   const isLossHere = (name: string): boolean =>
     isLossRole(name) !== undefined ||
     (byError.length > 0 && isError(name) !== undefined) ||
     (byTotal.length > 0 && isTotal(name) !== undefined);
-  const accepted = [
-    () => byLoss,
+  const kinds = [
+    () => [...bySkips, ...byLoss],
     () => byError,
     () => byTotal,
     () => byStep(isOfRanking),
     () => byStep(isReward),
-  ].reduce<typeof byLoss>((found, next) => (found.length > 0 ? found : next()), []);
+  ];
+  return {
+    accepted: kinds.reduce<typeof byLoss>((found, next) => (found.length > 0 ? found : next()), []),
+    isLossHere,
+    isNamedByPlace: byError.length + byTotal.length > 0,
+    reportsSteps: bySkips.length > 0,
+  };
+}
+
+function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
+  const { accepted, isLossHere, isNamedByPlace, reportsSteps } = acceptedGroups(all, lines);
   // The clock of the log: training before evaluation, then what has the most rows. Lines between those that tell where
   // they are may be of training and of its evaluations.
   const weight = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
@@ -670,9 +697,12 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   }
   // Metrics, learning rates and gradient norms that are printed in lines of their own.
   for (const skeleton of all) {
-    if (used.has(skeleton)) continue;
-    const told = skeleton.slots.filter(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
-    if (told.length === 0) continue;
+    if (used.has(skeleton) || isSource(skeleton, clock)) continue;
+    const told = skeleton.slots.some(
+      ({ use, name }) =>
+        (use === 'value' && roleByName(name) !== 'other') || (use === 'step' && reportsSteps),
+    );
+    if (!told) continue;
     const placed = placeGroup([skeleton], all, lines, clock);
     if (placed === undefined) continue;
     used.add(skeleton);
@@ -682,7 +712,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
   notes.unshift(
     `read as text: "${main.name}" by ${clock.axisName === '' ? 'line' : `"${clock.axisName}"`}, ${counted(clock.rows, 'point')} (line ${formatCount(sample.line)}: ${sample.shown.trim().slice(0, 160)})`,
   );
-  const trained = byError.length + byTotal.length > 0 ? series.map(asTrained) : series;
+  const trained = isNamedByPlace ? series.map(asTrained) : series;
   const { roles: finalRoles } = assignRoles(trained, new Map());
   return {
     series: trained,

@@ -54,6 +54,8 @@ export function cleanName(text: string): string {
   let name = text
     // Which one of several is part of the name: `loss[2]`.
     .replace(/(?<=\w)[([](\d{1,4})[)\]]/g, '#$1')
+    // `training [time: 12.1s, …`: in the bracket another name begins.
+    .replace(/^[^([]*\s\[(?=[A-Za-z][\w ]*$)/, '')
     .replace(/(?<!\s)\s*[([][^()[\]]*[)\]]?/g, ' ')
     .replace(/\s+/g, ' ')
     .replace(/^[\s\-*>|:=.,•·▶]+|[\s\-*>|:=,]+$/g, '');

@@ -1,5 +1,5 @@
 /**
- * What a trainer printed: lines of a few well-known layouts among any other text (stdout-patterns.ts), objects in JSON
+ * What a trainer printed: lines that repeat among any other text (printed-lines.ts), the bars of Keras, objects in JSON
  * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
@@ -12,19 +12,10 @@ import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/l
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
-import { type Match, matchLine, RepeatedRows } from './dialect-rows.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
 import { objectScanner } from './json-line.ts';
-import { linePattern } from './line-pattern.ts';
-import { isLossName, roleByName } from './metric-roles.ts';
-import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
-import { isMissingText, numberOfText } from './number-text.ts';
-import { asPairs } from './printed-layouts.ts';
-import type { PrintedLog, Skeleton } from './printed-lines.ts';
-import { tableReader } from './printed-tables.ts';
-import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import {
   DRAWING,
   KERAS_BAR,
@@ -36,7 +27,15 @@ import {
   KERAS_REST,
   kerasPairs,
   type Pair,
-} from './stdout-patterns.ts';
+} from './keras-bars.ts';
+import { linePattern } from './line-pattern.ts';
+import { isLossName, roleByName } from './metric-roles.ts';
+import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
+import { isMissingText, numberOfText } from './number-text.ts';
+import { asPairs } from './printed-layouts.ts';
+import type { PrintedLog, Skeleton } from './printed-lines.ts';
+import { tableReader } from './printed-tables.ts';
+import { isAxisName, type RowTable, rowTable } from './row-table.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
 /** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */
@@ -185,7 +184,6 @@ export const stdout: LogFormat = {
     return lines.some(
       (line) =>
         line.includes(MLLOG_MARK) ||
-        matchLine(line, () => false) !== undefined ||
         KERAS_BAR.test(line) ||
         isResultHead(line) ||
         /\]\[INFO\] - \{"/.test(line),
@@ -211,13 +209,10 @@ export const stdout: LogFormat = {
     let fits = 0;
     /** A bar whose values are to follow in the next line. */
     let bareBar = '';
-    /** The last step, and the line of a known layout that was read last. */
-    const last: { step: number; match?: Match | undefined } = { step: 0 };
+    /** The last step or epoch in the lines of the logger of MLPerf. */
+    let lastEventAt = 0;
     /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
-    let kerasBar: { match: Match; line: number; text: string } | undefined;
-    const keepKerasBar = (at: number, pairs: Pair[], line: number, text: string): void => {
-      kerasBar = { match: { table: 'keras', axis: 'epoch', at, pairs }, line, text };
-    };
+    let kerasBar: { at: number; pairs: readonly Pair[]; line: number; text: string } | undefined;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
       let found = dialects.get(id);
@@ -227,12 +222,11 @@ export const stdout: LogFormat = {
       }
       return found.table;
     };
-    const repeated = new RepeatedRows();
-    const addRow = (match: Match, lineNumber: number, line: string): void => {
-      const { table: id, axis, at, pairs, prefix = '' } = match;
-      const table = tableOf(id, axis);
-      const step = at ?? last.step;
-      if (axis === 'step' && Number.isFinite(step)) last.step = step;
+    const endKerasEpoch = (): void => {
+      if (kerasBar === undefined) return;
+      const { at, pairs, line: lineNumber, text: line } = kerasBar;
+      kerasBar = undefined;
+      const table = tableOf('keras', 'epoch');
       // Of a line that says a name twice (`time`, `time`) the table takes the first.
       for (const [name, text] of pairs) {
         const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
@@ -243,14 +237,14 @@ export const stdout: LogFormat = {
       // A loss whose name the line says, with what is no number behind it.
       for (const [column, { name }] of table.columns.entries()) {
         if (!isLossName(name) || table.cell(column) !== undefined) continue;
-        const cell = cellAfter(line, name.slice(prefix.length));
+        const cell = cellAfter(line, name);
         if (cell === undefined) continue;
         const value = numberOfText(cell);
         if (value !== undefined) table.set(column, value);
         else if (isMissingText(cell)) table.miss(column);
         else table.refuse(column, cell, lineNumber);
       }
-      if (Number.isFinite(step)) table.set(table.column(axis), step);
+      table.set(table.column('epoch'), at);
       table.endRow(lineNumber);
     };
     const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
@@ -268,7 +262,7 @@ export const stdout: LogFormat = {
       // An evaluation is told by its epoch: beside steps it stands at the last one.
       const stepped = at?.axis === 'step' || begun === 'step';
       const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
-      if (at !== undefined && (!stepped || at.axis === 'step')) last.step = at.value;
+      if (at !== undefined && (!stepped || at.axis === 'step')) lastEventAt = at.value;
       let told = false;
       for (const [name, cell] of values) {
         const value = typeof cell === 'string' ? numberOfText(cell) : cell;
@@ -282,13 +276,9 @@ export const stdout: LogFormat = {
         table.dropRow();
         return 'passed-over';
       }
-      table.set(table.column(stepped ? 'step' : 'epoch'), last.step);
+      table.set(table.column(stepped ? 'step' : 'epoch'), lastEventAt);
       table.endRow(lineNumber);
       return 'record';
-    };
-    const endKerasEpoch = (): void => {
-      if (kerasBar !== undefined) addRow(kerasBar.match, kerasBar.line, kerasBar.text);
-      kerasBar = undefined;
     };
     const read = (text: string, lineNumber: number): LineFate | undefined => {
       if (pattern !== undefined) {
@@ -322,28 +312,21 @@ export const stdout: LogFormat = {
         // `fit` for one epoch, again and again: each is one more.
         kerasEpoch = epoch[2] === '1' ? kerasEpoch + 1 : Number(epoch[1]);
       }
-      const match = matchLine(text, (table) => dialects.has(table));
-      if (match !== undefined) {
-        addRow(match, lineNumber, text);
-        last.match = match;
-        return 'record';
-      }
       if (kerasEpoch > 0 && (KERAS_BAR.test(whole) || KERAS_LOST.test(whole))) {
-        keepKerasBar(kerasEpoch, kerasPairs(whole), lineNumber, whole);
+        kerasBar = { at: kerasEpoch, pairs: kerasPairs(whole), line: lineNumber, text: whole };
         return 'record';
       }
       // Without a line that names the epoch each bar is one, unless it is drawn again with more behind it.
       if (kerasEpoch === 0 && KERAS_DRAWN.test(whole) && KERAS_BAR.test(whole)) {
         const pairs = kerasPairs(whole);
         const isAgain =
-          kerasBar?.match.pairs.every(
-            ([name, value], k) => pairs[k]?.[0] === name && pairs[k][1] === value,
-          ) === true;
+          kerasBar?.pairs.every(([name, value], k) => pairs[k]?.[0] === name && pairs[k][1] === value) ===
+          true;
         if (!isAgain) {
           endKerasEpoch();
           fits++;
         }
-        keepKerasBar(fits, pairs, lineNumber, whole);
+        kerasBar = { at: fits, pairs, line: lineNumber, text: whole };
         return 'record';
       }
       const json = text.includes('{"') && !COUNTER_IN_OBJECT.test(text) ? jsonTail(text) : undefined;
@@ -412,7 +395,6 @@ export const stdout: LogFormat = {
             !tables.isOpen() &&
             !results.isOpen() &&
             terminated;
-          if (plainText && repeated.take(bytes, start, end, lineNumber, last)) return 'record';
           const known = plainText && lines.again(bytes, start, end, lineNumber);
           if (known) return known.taken?.waits ?? 'passed-over';
           const to = terminated ? end : endOfWhole(bytes, start, end);
@@ -425,9 +407,7 @@ export const stdout: LogFormat = {
             const result = results.take(text, lineNumber);
             if (result !== undefined) return terminated ? result : 'torn-record';
           }
-          last.match = undefined;
           const fate = read(text, lineNumber);
-          if (plainText && text === raw) repeated.remember(last.match, tableOf, bytes, start, end);
           if (fate === 'damaged') {
             if (!terminated) return 'torn-record';
             countAt(broken, lineNumber);
