@@ -11,6 +11,7 @@ import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
 import { configFlags, thresholdsByFlags } from '../cli/gate-flags.ts';
 import { knowing } from '../cli/known-values.ts';
+import { withLocalPaths } from '../cli/remote-paths.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { collectInputs } from '../engine/collect.ts';
@@ -52,7 +53,9 @@ export default command({
 
   async run({ argv, flags }, io) {
     const thresholds = await thresholdsByFlags(flags);
-    const { logs, errors } = await collectInputs(argv, readOptionsOf(flags, io));
+    const { logs, errors } = await withLocalPaths(argv, flags, io, async ({ paths, shown }) =>
+      shown(await collectInputs(paths, readOptionsOf(flags, io))),
+    );
     const runs = logs.flatMap((log) => log.runs);
     const from = flags.from ?? Number.NEGATIVE_INFINITY;
     const to = flags.to ?? Number.POSITIVE_INFINITY;

@@ -12,6 +12,7 @@ import { DEFAULT_RULES } from '../../step/rules/registry.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
 import { limitsOf, modelLimitFlags } from '../cli/model-limits.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 
 export default command({
@@ -26,6 +27,7 @@ export default command({
     capture: Args.string({ required: true, description: 'folder of a capture' }),
   },
   flags: {
+    ...offlineFlag,
     model: Flags.string({
       helpGroup: 'INPUT',
       description: 'model file, instead of the one that the capture names',
@@ -62,8 +64,7 @@ export default command({
     const rate = flags.rate === undefined ? undefined : positive('rate', flags.rate, '0.1');
     const seconds = positive('seconds', flags.seconds, '60');
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule).filter(({ label }) => label !== 'none');
-    const capture = await openCapture(args.capture);
-    const preflight = await preflightCapture(capture, {
+    const options = {
       seconds,
       rules,
       clock: io.now,
@@ -71,11 +72,20 @@ export default command({
       ...(rate === undefined ? {} : { rate }),
       ...(flags.model === undefined ? {} : { model: flags.model }),
       ...(flags.backend === undefined ? {} : { backend: flags.backend }),
-    });
+    };
+    const { preflight, errors } = await withLocalPaths(
+      [args.capture],
+      flags,
+      io,
+      async ({ paths: [path], shown }) => {
+        const capture = await openCapture(path!);
+        return shown({ preflight: await preflightCapture(capture, options), errors: capture.errors });
+      },
+    );
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, preflight });
     else await io.print(renderPreflight(preflight, terminalOptions(io.stdout, io.env, flags.ascii)));
-    for (const error of capture.errors) await io.remark(formatErrorRecord(error));
-    return capture.errors.length > 0 ? EXIT.input : codeOf(preflight);
+    for (const error of errors) await io.remark(formatErrorRecord(error));
+    return errors.length > 0 ? EXIT.input : codeOf(preflight);
   },
 });
 

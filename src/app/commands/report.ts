@@ -1,6 +1,7 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { EXIT } from '../../model/errors.ts';
+import { isUrl, withoutSecrets } from '../../model/url.ts';
 import { readText } from '../../read/bytes/source.ts';
 import { PLAIN } from '../../report/format.ts';
 import { renderGate } from '../../report/gate-text.ts';
@@ -9,6 +10,7 @@ import { REPORT_FORMATS, type ReportFormatId } from '../../report/registry.ts';
 import { printBrief } from '../cli/brief-output.ts';
 import { command } from '../cli/command.ts';
 import { page, pageFlags } from '../cli/page.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { reportFlag, reportTargets, writeReports } from '../cli/report-files.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { chosen } from '../engine/choose-runs.ts';
@@ -26,6 +28,7 @@ export default command({
   args: { path: Args.string({ required: true, description: 'a saved report (JSON)' }) },
   flags: {
     ...pageFlags,
+    ...offlineFlag,
     to: Flags.option({
       description: 'the format to print',
       helpValue: 'FORMAT',
@@ -37,7 +40,8 @@ export default command({
 
   async run({ args, flags }, io) {
     const { targets, refused } = await reportTargets(flags.report, [args.path], io);
-    const report = chosen(parseReport(await readText(args.path), args.path), flags);
+    const text = await withLocalPaths([args.path], flags, io, ({ paths: [path] }) => readText(path!));
+    const report = chosen(parseReport(text, isUrl(args.path) ? withoutSecrets(args.path) : args.path), flags);
     if (refused !== null) throw refused;
     const format = flags.to ?? (flags.json ? 'json' : undefined);
     if (flags.brief && flags.to === undefined) await printBrief(report, flags.json, io);

@@ -4,6 +4,7 @@ import { EXIT } from '../../model/errors.ts';
 import { SCHEMA_VERSION } from '../../model/report.ts';
 import { renderResume } from '../../report/resume-text.ts';
 import { command } from '../cli/command.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { toolVersion } from '../cli/tool-version.ts';
 import { resumeOf } from '../engine/resume.ts';
@@ -23,16 +24,17 @@ export default command({
     }),
   },
   flags: {
+    ...offlineFlag,
     log: Flags.string({ helpGroup: 'INPUT', helpValue: 'LOG', description: 'the log of the run' }),
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
   },
 
   async run({ args, flags }, io) {
-    const resume = await resumeOf(args.checkpoint!, {
-      log: flags.log,
-      toolVersion: toolVersion(),
-      now: () => new Date(),
-    });
+    const named = [args.checkpoint!, ...(flags.log === undefined ? [] : [flags.log])];
+    const making = { toolVersion: toolVersion(), now: () => new Date() };
+    const resume = await withLocalPaths(named, flags, io, async ({ paths: [checkpoint, log], shown }) =>
+      shown(await resumeOf(checkpoint!, { log, ...making })),
+    );
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, resume });
     else await io.print(renderResume(resume, terminalOptions(io.stdout, io.env, flags.ascii)));
     return resume.ok === null ? EXIT.inconclusive : resume.ok ? EXIT.done : EXIT.gateFailed;

@@ -3,6 +3,7 @@ import { diagError, EXIT } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 import { SCHEMA_VERSION } from '../../model/report.ts';
 import { command } from '../cli/command.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { batchAt } from '../engine/batch-at.ts';
 
 export default command({
@@ -17,10 +18,13 @@ export default command({
     step: Args.string({ required: true, description: 'number of a step, as it was recorded' }),
     run: Args.string({ required: true, description: 'a ledger, or a folder that holds one' }),
   },
-  flags: {},
+  flags: offlineFlag,
 
   async run({ args, flags }, io) {
-    const batch = await batchAt(args.run!, stepOf(args.step!));
+    const step = stepOf(args.step!);
+    const batch = await withLocalPaths([args.run!], flags, io, async ({ paths: [run], shown }) =>
+      shown(await batchAt(run!, step)),
+    );
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, batch });
     else await io.print(inertName(batch.statement));
     return batch.recorded ? EXIT.done : EXIT.inconclusive;

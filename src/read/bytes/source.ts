@@ -256,7 +256,7 @@ async function missing(path: string): Promise<DiagError> {
       {
         url: withoutSecrets(path),
         what: 'a URL in this place',
-        instead: 'analyze, gate, inspect, compare and audit read URLs; download it first for another command',
+        instead: 'download it first; docs/sources.md lists the commands that read URLs',
       },
       undefined,
     );
