@@ -90,9 +90,20 @@ def test_a_check_leaves_every_variable_bitwise_as_it_was(name):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+#: What Keras itself does with gradients before the update, and with weights after it.
+UPDATES = {
+    **OPTIMIZERS,
+    "strong decay": lambda: keras.optimizers.SGD(0.05, weight_decay=5.0),
+    "average": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=2),
+    "norm": lambda: keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=0.1),
+    "global norm": lambda: keras.optimizers.SGD(0.05, global_clipnorm=0.1, weight_decay=0.1),
+    "value": lambda: keras.optimizers.SGD(0.05, clipvalue=0.02),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
 def test_the_update_is_the_one_that_the_optimizer_then_takes(name, tmp_path):
-    model, optimizer = build(plain=True), OPTIMIZERS[name]()
+    model, optimizer = build(plain=True), UPDATES[name]()
     optimizer.build(model.trainable_variables)
     guard = Guard(model, optimizer, pulse=tmp_path / "pulse.jsonl")
     moves = []
@@ -102,15 +113,40 @@ def test_the_update_is_the_one_that_the_optimizer_then_takes(name, tmp_path):
         guard.check(step, batch, loss, gradients)
         before = [array(v.value).astype(np.float64) for v in model.trainable_variables]
         optimizer.apply(gradients, model.trainable_variables)
-        kept = 1 - 0.01 * 0.1 if name == "adamw" else 1.0
-        moved = [kept * b - array(v.value) for b, v in zip(before, model.trainable_variables)]
-        bound = min(((0.5 * abs(b) + 0.01) / np.maximum(abs(m), 1e-30)).min() for b, m in zip(before, moved))
+        moved = [b - array(v.value) for b, v in zip(before, model.trainable_variables)]
+        # Clippy bounds the update without the decay.
+        decay = float(array(optimizer.learning_rate)) * (optimizer.weight_decay or 0)
+        bound = min(
+            ((0.5 * abs(b) + 0.01) / np.maximum(abs(m - decay * b), 1e-30)).min() for b, m in zip(before, moved)
+        )
         moves.append((math.sqrt(sum((m**2).sum() for m in moved)), min(1.0, bound)))
     guard.close()
     lines = [json.loads(line) for line in (tmp_path / "pulse.jsonl").read_text().splitlines()]
     for line, (norm, factor) in zip(lines, moves):
         assert line["update_norm"] == pytest.approx(norm, rel=5e-4)
-        assert line["clippy_factor"] == pytest.approx(factor, rel=2e-3)
+        assert name == "average" or line["clippy_factor"] == pytest.approx(factor, rel=2e-3)
+
+
+def test_a_mistyped_decay_is_refused_before_it_acts():
+    """A decay of 250 in place of 0.01 takes more than the weights off in one step."""
+
+    def advices(decay):
+        model, optimizer = build(True), keras.optimizers.AdamW(0.01, weight_decay=0.01)
+        optimizer.build(model.trainable_variables)
+        guard = Guard(model, optimizer, loss_fn)
+        found = []
+        for step in range(40):
+            optimizer.weight_decay = decay if step == 30 else 0.01
+            batch = batch_at(step)
+            loss, gradients = gradients_of(model, batch)
+            found.append(guard.check(step, batch, loss, gradients).action)
+            optimizer.weight_decay = 0.01
+            optimizer.apply(gradients, model.trainable_variables)
+        return found
+
+    assert set(advices(0.01)) == {"apply"}
+    held = advices(250.0)
+    assert held[30] == "skip" and set(held[:30]) == {"apply"}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad"])
@@ -131,6 +167,53 @@ def test_a_run_that_a_surge_destroys_is_held_and_its_healthy_twin_is_left_alone(
     assert all(a.action == "apply" for a in calm)
     for a, b in zip(twin, train(65, OPTIMIZERS[name], model=build(True), guarded=False)[1]):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_rate_that_stays_wrong_is_lowered_and_the_run_goes_on_learning():
+    def run(guarded, wrong):
+        model, optimizer = build(True), OPTIMIZERS["adam"]()
+        optimizer.build(model.trainable_variables)
+        guard = Guard(model, optimizer, loss_fn)
+        own = float(array(optimizer.learning_rate))
+        for step in range(60):
+            rate = own * (200 if wrong and step >= 35 else 1)
+            optimizer.learning_rate = rate
+            batch = batch_at(step)
+            loss, gradients = gradients_of(model, batch)
+            if guarded:
+                advice = guard.check(step, batch, loss, gradients)
+                # The check itself leaves the loop's own rate.
+                assert float(array(optimizer.learning_rate)) == pytest.approx(rate)
+                gradients = guard.apply(advice, gradients)
+            if gradients is not None:
+                optimizer.apply(gradients, model.trainable_variables)
+            guard.restore_rate()
+            assert float(array(optimizer.learning_rate)) == pytest.approx(rate)
+        return float(array(loss_fn(model, batch_at(10**6, rows=256)))), guard.taken
+
+    (lost, _), (held, taken), (well, calm) = run(False, True), run(True, True), run(True, False)
+    assert calm == {"apply": 60, "clip": 0, "skip": 0, "lower-rate": 0}
+    assert taken["lower-rate"] >= 15 and taken["skip"] <= 10
+    assert not lost <= 1.45 * well and held <= 1.25 * well
+
+
+def test_a_rate_that_the_loop_sets_while_it_is_lowered_stays_and_a_schedule_is_never_set():
+    from clippy_diag.keras.guard import _LoweredRate
+
+    optimizer = keras.optimizers.Adam(0.5)
+    rate = _LoweredRate(optimizer)
+    rate.lower(0.1)
+    assert rate.now() == pytest.approx(0.05)
+    optimizer.learning_rate = 0.25
+    rate.restore()
+    assert rate.now() == pytest.approx(0.25)
+    rate.lower(0.1)
+    rate.restore()
+    assert rate.now() == pytest.approx(0.25)
+    scheduled = _LoweredRate(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.9)))
+    assert not scheduled.can_be_set
+    scheduled.lower(0.1)
+    assert scheduled.now() == pytest.approx(0.5)
 
 
 def test_a_gradient_that_is_not_finite_is_not_to_be_applied():
@@ -171,7 +254,8 @@ def fitted(tmp_path, make, times=lambda step: 1.0, steps=65, model=None, eager=F
     from clippy_diag.keras import ClippyCallback
 
     model = model or build(True)
-    model.compile(optimizer=make(), loss="mse", metrics=["mae"], run_eagerly=eager)
+    if make is not None:  # else the training goes on
+        model.compile(optimizer=make(), loss="mse", metrics=["mae"], run_eagerly=eager)
     batches = [batch_at(step, times(step)) for step in range(steps)]
     x, y = (np.concatenate([array(batch[part]) for batch in batches]) for part in ("x", "y"))
     callback = ClippyCallback(tmp_path, every=5, after=3, **options) if options else None
@@ -222,3 +306,34 @@ def test_what_a_guard_in_fit_does_not_follow_is_said(tmp_path, status):
     accumulating = lambda: keras.optimizers.SGD(0.05, gradient_accumulation_steps=2)  # noqa: E731
     fitted(tmp_path, accumulating, steps=4, guard=True)
     assert "the guard checks nothing: the optimizer accumulates" in status(tmp_path)["problems"][0]
+
+
+def test_a_fit_that_goes_on_knows_what_the_guard_knew(tmp_path):
+    path = tmp_path / "guard.json"
+    surge = lambda step: 40.0 if step >= 5 else 1.0  # noqa: E731
+
+    def resumed(model, **options):
+        pulse = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        fitted(tmp_path / "again", None, surge, steps=8, model=model, guard=True, pulse=pulse, **options)
+        return [json.loads(line)["action"] for line in pulse.read_text().splitlines()]
+
+    model, _ = fitted(tmp_path / "first", OPTIMIZERS["adagrad"], steps=30, guard=True, guard_state=path)
+    assert json.loads(path.read_text())["checks"]["watch"]["steps"] == 30
+    weights, config = model.get_weights(), model.optimizer.get_config()
+    with_it = resumed(model, guard_state=path)
+    model.set_weights(weights)
+    blind = resumed(model)
+    assert len(with_it) == len(blind) == 8 and config
+    assert set(with_it[:5]) == {"apply"} and with_it[5] != "apply" and blind[5] == "apply"
+
+
+def test_a_new_fit_begins_anew_and_a_state_that_cannot_be_read_is_said(tmp_path):
+    path = tmp_path / "guard.json"
+    path.write_text("{")
+    model, _ = fitted(tmp_path / "first", OPTIMIZERS["adagrad"], steps=3, guard=True, guard_state=path)
+    assert json.loads(path.read_text())["checks"]["watch"]["steps"] == 3
+    fitted(tmp_path / "new", OPTIMIZERS["adagrad"], steps=2, guard=True, guard_state=path)
+    assert json.loads(path.read_text())["checks"]["watch"]["steps"] == 2
+    path.write_text("{")
+    with pytest.warns(UserWarning, match="begins anew"):
+        fitted(tmp_path / "broken", None, steps=2, model=model, guard=True, guard_state=path)

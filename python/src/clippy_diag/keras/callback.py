@@ -12,6 +12,7 @@ callback's own, which are read after the batch. `on_train_end` puts all back.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..captures import replace_file
 from ..guarding import Advice, advice_entry, alarm_text
 from ..ledger import guarded
 from ..ledger_steps import ledger_of
@@ -51,7 +53,9 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     guard         whether a `Guard` checks every step and its advice is followed. The fit then runs eagerly. Accumulation, loss_scale_factor
                   and several replicas are not guarded, which is said
     loss_fn       (model, batch) -> loss with which the guard tries a step, batch as of `train_step`; by default the compiled loss
-    pulse         a file for the guard's line of JSON a step
+    pulse         a file for the guard's line of JSON a step.
+    guard_state   a file for what the guard knows of the run, written at the end of every epoch. A fit whose optimizer has taken steps
+                  before reads it. List the callback after BackupAndRestore.
     preflight     batches on which to find, before the first step and on copies, the largest learning rate that the training is stable
                   at: docs/preflight.md. Keras gives a callback none of the batches to come. Takes up to a minute, on every
                   backend; the answer is in `preflight_answer`
@@ -74,6 +78,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         guard: bool = False,
         loss_fn: Callable[[Any, Any], Any] | None = None,
         pulse: None | str | Path = None,
+        guard_state: None | str | Path = None,
         preflight: None | bool | Iterable[Any] = None,
         clipping: Clipping = None,
         memory: Budget = "2GB",
@@ -96,6 +101,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._path, self._batches, self._model_file = path_of(path, old), batches, model_file
         self._clipping = None if clipping is None else clipping_words(clipping)
         self._with_guard, self._loss_fn, self._pulse = guard, loss_fn, pulse
+        self._guard_state = None if guard_state is None else Path(guard_state)
         if preflight is True:
             raise ValueError(
                 "clippy-diag: Keras gives a callback none of the batches to come; give them as preflight=batches"
@@ -242,6 +248,34 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._rate = 0.0
         if self._tried_on is not None:
             self._try_rates(self._tried_on)
+        self._load_guard()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keeps what the guard knows."""
+        if self.guard is None or self._guard_state is None:
+            return
+        try:
+            whole = self._guard_state.with_name(self._guard_state.name + ".part")
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            whole.write_text(json.dumps(self.guard.state_dict(batches=False)), encoding="utf8")
+            replace_file(whole, self._guard_state)
+        except Exception as error:
+            self._note(f"the guard's state was not written: {describe(error)}")
+
+    def _load_guard(self) -> None:
+        """A fit that goes on from trained weights goes on with what the guard knew. Never raises: what cannot be read is said."""
+        path, guard = self._guard_state, self.guard
+        if guard is None or path is None or not path.exists():
+            return
+        try:
+            if int(names.array_of(self.model.optimizer.iterations)):
+                guard.load_state_dict(json.loads(path.read_text(encoding="utf8")))
+        except Exception as error:
+            self._note(f"the guard begins anew: {describe(error)}")
+
+    def _note(self, what: str) -> None:
+        if self._own is not None:
+            self._own.note(what)
 
     def _try_rates(self, batches: Iterable[Any]) -> None:
         """The preflight that was asked for. Never raises: why there is none is said."""
@@ -415,7 +449,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             for k, gradient in zip(trained, taken):
                 if k is not None:
                     gradients[k] = gradient
-            return apply(gradients, variables)
+            try:
+                return apply(gradients, variables)
+            finally:
+                guard.restore_rate()  # callbacks of the fit read it and set it
 
         self._wrapped.put(optimizer, "apply", guarded)
 

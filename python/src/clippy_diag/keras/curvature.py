@@ -136,9 +136,14 @@ def divisor(optimizer: Any, variable: Any, gradient: np.ndarray) -> Any:
     Adagrad √(G+g²+ε); Adam and AdamW (√v+ε)/√(1−β₂ᵗ) with v ← β₂v + (1−β₂)g², the largest v under amsgrad; RMSprop √(v+ε),
     less the square of the mean where it is centered.
     """
-    kind = type(optimizer).__name__
-    if not names.has_formula(optimizer) or kind == "SGD":
+    if not names.has_formula(optimizer) or type(optimizer).__name__ == "SGD":
         return None
+    return divisor_of(optimizer, variable, gradient)
+
+
+def divisor_of(optimizer: Any, variable: Any, gradient: np.ndarray) -> Any:
+    """The same of an Adagrad, RMSprop, Adam or AdamW of Keras, whatever Keras does with the weights after the update."""
+    kind = type(optimizer).__name__
     index = names.index_of(optimizer, variable)
 
     def slot(name: str) -> np.ndarray:

@@ -29,7 +29,7 @@ import numpy as np
 
 from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE, STEPS, Advice, Ahead, BaseGuard, Measured
 from . import words as names
-from .curvature import divisor
+from .curvature import divisor, divisor_of
 from .gradients import loss_scale
 
 
@@ -62,6 +62,7 @@ class Guard(BaseGuard):
         if loss_fn is not None and keras.backend.backend() not in ("tensorflow", "torch"):
             self._say(f"steps are not tried on the backend of {keras.backend.backend()}: signs alone decide")
             self.loss_fn = None
+        self._rate = _LoweredRate(names.inner(optimizer))
 
     # ---- what a loop calls
 
@@ -79,8 +80,15 @@ class Guard(BaseGuard):
         )
 
     def apply(self, advice: Advice, gradients: Sequence[Any]) -> list[Any] | None:
-        """The gradients to give to `optimizer.apply`: as they are, times `advice.scale`, or None where it is not to be called."""
+        """The gradients to give to `optimizer.apply`: unchanged, times `advice.scale`, or None where it is not to be called.
+
+        "lower-rate" sets the optimizer's learning rate until the next check, which sets it back to the loop's own first. A rate that
+        the loop has set in between stays. It is never advised where a schedule of Keras gives the rate."""
         if self.advice_only or advice.action == "apply":
+            return list(gradients)
+        if advice.action == "lower-rate":
+            self._checks.follow(advice, self._rate.now())
+            self._rate.lower(self._checks.lowered)
             return list(gradients)
         if advice.action == "skip":
             return None
@@ -89,17 +97,32 @@ class Guard(BaseGuard):
     # ---- a step
 
     def _check(self, step: int, batch: Any, loss: float, gradients: list[Any]) -> Advice:
-        seen = self._measure(loss, gradients)
         tries = self.loss_fn is not None and batch is not None
-        signs, advice = self._checks.advise(
-            step,
-            seen,
-            (lambda references, scale, _rate: self._look(batch, references, scale, gradients)) if tries else None,
-            (lambda: copy.deepcopy(batch)) if tries else None,
-        )
+        self._rate.restore()
+        self._checks.released(self._rate.now())
+        self._rate.lower(1.0 if self.advice_only else self._checks.lowered)
+        try:
+            seen = self._measure(loss, gradients)
+            signs, advice = self._checks.advise(
+                step,
+                seen,
+                (lambda references, scale, rate: self._look(batch, references, scale, gradients, rate))
+                if tries
+                else None,
+                (lambda: copy.deepcopy(batch)) if tries else None,
+                lowers=tries and self._rate.can_be_set,
+            )
+        finally:
+            self._rate.restore()
         if self._pulse is not None:
-            self._pulse.write(seen, signs, advice, not self.advice_only)
+            base = self._rate.now()
+            lowered = 1.0 if advice.learning_rate is None or not base > 0 else advice.learning_rate / base
+            self._pulse.write(seen, signs, advice, not self.advice_only, lowered)
         return advice
+
+    def restore_rate(self) -> None:
+        """Sets a lowered learning rate back to the loop's own; for loops that read it between two checks."""
+        self._rate.restore()
 
     def _measure(self, loss: float, gradients: list[Any]) -> Measured:
         optimizer = names.inner(self.optimizer)
@@ -112,10 +135,11 @@ class Guard(BaseGuard):
         square = moved = 0.0
         factor = 1.0
         with np.errstate(all="ignore"):
-            for name, variable, gradient in zip(names.names_of(variables), variables, gradients):
-                if gradient is None:
+            values = [None if g is None else names.array_of(g).astype(np.float64) / scale for g in gradients]
+            clipped = _clipped(optimizer, values)
+            for name, variable, g, own_clipped in zip(names.names_of(variables), variables, values, clipped):
+                if g is None:
                     continue
-                g = names.array_of(gradient).astype(np.float64) / scale
                 found.append(name)
                 own = float((g * g).sum())
                 square += own
@@ -127,17 +151,18 @@ class Guard(BaseGuard):
                 surprises.append(
                     usual if root is None else float(min(LARGEST_SURPRISE, np.abs(g / np.maximum(root, 1e-30)).max()))
                 )
-                update = _update(optimizer, variable, g, rate)
+                update = None if own_clipped is None else _update(optimizer, variable, own_clipped, rate)
                 if update is None:
                     moved = factor = math.nan
                     continue
-                moved += float((update * update).sum())
+                taken = _moved(optimizer, variable, update, rate)
+                moved += float((taken * taken).sum())
                 bound = RELATIVE * np.abs(names.array_of(variable)) + ABSOLUTE
                 factor = min(factor, 1 / max(1.0, float((np.abs(update) / bound).max())))
         return Measured(loss, rate, math.sqrt(square), math.sqrt(moved), factor, found, surprises, broken)
 
-    def _look(self, batch: Any, references: Sequence[Any], scale: float, gradients: list[Any]) -> Ahead:
-        """Losses before, after one and after STEPS steps on the batch."""
+    def _look(self, batch: Any, references: Sequence[Any], scale: float, gradients: list[Any], rate: float) -> Ahead:
+        """Losses before, after one and after STEPS steps on the batch, at a rate that many times the one in force."""
         own: list[float] = []
         kept: list[list[float]] = [[] for _ in references]
         trained = list(self.model.trainable_variables)
@@ -149,6 +174,9 @@ class Guard(BaseGuard):
                     losses.append(self._loss(data, seeds))
 
             look()
+            if rate != 1:  # a variable of the optimizer, put back like all others
+                inner = names.inner(self.optimizer)
+                inner.learning_rate = names.rate_of(inner) * rate
             for k in range(STEPS):
                 taken = gradients if k == 0 else self._gradients(batch, trained, seeds)
                 self.optimizer.apply([g if g is None else _scaled(g, scale) for g in taken], trained)
@@ -201,9 +229,70 @@ class Guard(BaseGuard):
             names.put_back(kept, random)
 
 
+class _LoweredRate:
+    """The learning rate of an optimizer, lowered for one step and then again what the loop has set."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self._optimizer = optimizer
+        #: The loop's own rate, and the lowered one that is in force; None where none is.
+        self._kept: tuple[float, float] | None = None
+        #: False where a schedule gives the rate.
+        self.can_be_set = hasattr(optimizer, "_learning_rate") and hasattr(optimizer._learning_rate, "assign")
+
+    def now(self) -> float:
+        """The rate of the step that comes next."""
+        return names.rate_of(self._optimizer)
+
+    def lower(self, factor: float) -> None:
+        """Multiplies the rate until `restore` is called."""
+        if factor == 1 or not self.can_be_set:
+            return
+        base = self.now()
+        self._optimizer.learning_rate = base * factor
+        self._kept = base, self.now()
+
+    def restore(self) -> None:
+        """The loop's own rate. One that was set since `lower` is the loop's own."""
+        if self._kept is not None and self.now() == self._kept[1]:
+            self._optimizer.learning_rate = self._kept[0]
+        self._kept = None
+
+
+def _clipped(optimizer: Any, gradients: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    """What the optimizer's own clipping makes of the gradients of all variables."""
+    clipping = names.clipping_of(optimizer)
+    if clipping["rule"] == "value":
+        limit = clipping["clipValue"]
+        return [None if g is None else np.clip(g, -limit, limit) for g in gradients]
+    if clipping["rule"] == "none":
+        return list(gradients)
+    squares = [0.0 if g is None else float((g * g).sum()) for g in gradients]
+    own = [sum(squares)] * len(squares) if clipping["rule"] == "global-norm" else squares
+    factors = [min(1.0, clipping["maxNorm"] / math.sqrt(square)) if square > 0 else 1.0 for square in own]
+    return [None if g is None else g * factor for g, factor in zip(gradients, factors)]
+
+
+def _moved(optimizer: Any, variable: Any, update: np.ndarray, rate: float) -> np.ndarray:
+    """What the step takes off a variable: the update, the weight decay, and where an average of the weights overwrites them what that
+    leaves."""
+    weights = names.array_of(variable).astype(np.float64)
+    taken, decay = update, getattr(optimizer, "weight_decay", None)
+    # Keras takes the decay of every optimizer off the weights, before the update.
+    if decay and optimizer._use_weight_decay(variable):
+        taken = taken + rate * decay * weights
+    every = getattr(optimizer, "ema_overwrite_frequency", None)
+    if getattr(optimizer, "use_ema", False) and every and (int(names.array_of(optimizer.iterations)) + 1) % every == 0:
+        average = names.array_of(optimizer._model_variables_moving_average[names.index_of(optimizer, variable)])
+        # Before the first step the average is set to the weights.
+        old = average.astype(np.float64) if int(names.array_of(optimizer.iterations)) else weights - taken
+        momentum = optimizer.ema_momentum
+        taken = weights - (momentum * old + (1 - momentum) * (weights - taken))
+    return taken
+
+
 def _update(optimizer: Any, variable: Any, gradient: np.ndarray, rate: float) -> np.ndarray | None:
-    """The update that the optimizer is about to take, without decoupled decay; None where its formula is not known."""
-    if not names.has_formula(optimizer) or not optimizer.built:
+    """The update that the optimizer is about to make, without weight decay; None where its formula is not known."""
+    if not names.has_plain_formula(optimizer) or not optimizer.built:
         return None
     kind, index = type(optimizer).__name__, names.index_of(optimizer, variable)
 
@@ -215,7 +304,7 @@ def _update(optimizer: Any, variable: Any, gradient: np.ndarray, rate: float) ->
             return rate * gradient
         new = optimizer.momentum * slot("momentums") - rate * gradient
         return np.asarray(optimizer.momentum * new - rate * gradient if optimizer.nesterov else new)
-    root = divisor(optimizer, variable, gradient)
+    root = divisor_of(optimizer, variable, gradient)
     if kind in ("Adam", "AdamW"):
         beta = optimizer.beta_1
         taken = int(names.array_of(optimizer.iterations)) + 1

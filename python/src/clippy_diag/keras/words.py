@@ -51,14 +51,18 @@ def inner(optimizer: Any) -> Any:
 def has_formula(optimizer: Any) -> bool:
     """Whether the CLI can compute the optimizer's steps: an Adagrad, SGD, Adam, AdamW or RMSprop of Keras itself, without what
     Keras adds to any optimizer: variables that decay leaves out, averages that overwrite the weights."""
-    kind = type(optimizer)
-    plain = kind.__name__ in SLOTS and kind.__module__.split(".")[0] == "keras"
     decays = bool(getattr(optimizer, "weight_decay", None))
     excluded = getattr(optimizer, "_exclude_from_weight_decay", None) or getattr(
         optimizer, "_exclude_from_weight_decay_pattern", None
     )
     overwrites = bool(getattr(optimizer, "use_ema", False) and getattr(optimizer, "ema_overwrite_frequency", None))
-    return plain and not (decays and excluded) and not overwrites
+    return has_plain_formula(optimizer) and not (decays and excluded) and not overwrites
+
+
+def has_plain_formula(optimizer: Any) -> bool:
+    """Whether the optimizer's update has a formula here, apart from what Keras does with the weights after it."""
+    kind = type(optimizer)
+    return kind.__name__ in SLOTS and kind.__module__.split(".")[0] == "keras"
 
 
 def squares_parts(optimizer: Any) -> bool:
