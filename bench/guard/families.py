@@ -1,7 +1,7 @@
 """Families of runs for the benchmark of the guard: a seed gives a run, its trouble and how strong it is drawn at random.
 
 Nobody chooses runs by how they end: what is lost is found by training them. Families in TUNED gave the guard its numbers, those
-in REPORTED give the figures of docs/guard.md.
+in REPORTED gave the figures of docs/guard.md in 0.2, and those in FRESH, which nothing was chosen on or looked at, give them now.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ TUNED = ("surge", "rate-jump", "labels", "odd-batch", "state-lost", "calm")
 REPORTED = (
     "shift-dcn", "new-ids", "attention-rate", "attention-noise", "ramp", "odd-batch-dcn", "drift", "overflow",
     "calm-embedding", "calm-attention", "calm-dcn", "calm-schedule",
+)  # fmt: skip
+#: Other nets, other troubles: a GRU with bad targets, LayerNorm under a rate that jumps, large batches under Adam, a weight decay that is
+#: mistyped, rows that are swapped with other labels, inputs that are all equal, and calm twins.
+FRESH = (
+    "gru-targets", "norm-rate", "large-batch", "decay", "rows", "constant", "calm-gru", "calm-norm", "calm-large", "calm-decay",
 )  # fmt: skip
 RATES = {
     "sgd": (0.02, 0.1), "momentum": (0.003, 0.02), "adam": (0.002, 0.01), "adamw": (0.002, 0.01), "adagrad": (0.03, 0.2),
@@ -73,6 +78,39 @@ class Attention(torch.nn.Module):
         return torch.nn.functional.cross_entropy(self.head(x).flatten(0, 1), tokens[:, 1:].flatten())
 
 
+class Recurrent(torch.nn.Module):
+    """A GRU over a sequence of features; the loss is a mean square at its end."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.cells = torch.nn.GRU(size, width, batch_first=True)
+        self.head = torch.nn.Linear(width, 1)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch; its rows are cut into a sequence of three."""
+        x = batch["x"].reshape(len(batch["x"]), 3, -1)
+        return ((self.head(self.cells(x)[0][:, -1])[:, 0] - batch["y"]) ** 2).mean()
+
+
+class Normed(torch.nn.Module):
+    """Two hidden layers with LayerNorm and GELU; the loss is a cross entropy of whether y is positive."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        sizes = [(size, width), (width, width)]
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(a, b), torch.nn.LayerNorm(b), torch.nn.GELU()) for a, b in sizes
+        )
+        self.head = torch.nn.Linear(width, 1)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The loss of a batch."""
+        x = batch["x"]
+        for layer in self.layers:
+            x = layer(x)
+        return torch.nn.functional.binary_cross_entropy_with_logits(self.head(x)[:, 0], (batch["y"] > 0).float())
+
+
 @dataclass
 class Run:
     """A training with its trouble."""
@@ -92,12 +130,14 @@ class Run:
     scale: Callable[[int], float] | None = None
     #: Loses the optimizer's state before the step `start`.
     forget: bool = False
+    #: The weight decay of a step.
+    decay: Callable[[int], float] | None = None
     strength: dict[str, float] = field(default_factory=dict)
 
 
 def run_of(family: str, number: int) -> Run:
     """The run of a number in a family."""
-    seed = 1000 * (TUNED + REPORTED).index(family) + number
+    seed = 1000 * (TUNED + REPORTED + FRESH).index(family) + number
     rng = np.random.default_rng([seed, 1])
     attention = "attention" in family
 
@@ -108,9 +148,15 @@ def run_of(family: str, number: int) -> Run:
     optimizer = str(rng.choice(["adam", "adamw"] if attention else list(RATES)))
     if family in ("new-ids", "state-lost"):
         optimizer = str(rng.choice(["adagrad", "adam", "rmsprop"]))
+    if family in ("large-batch", "calm-large"):
+        optimizer = str(rng.choice(["adam", "adamw"]))
+    if family in ("decay", "calm-decay"):
+        optimizer = "adamw"
     rate = log_uniform(*((0.001, 0.004) if attention else RATES[optimizer]))
     if attention:
         make, draw = _text(seed, rng)
+    elif family in FRESH:
+        make, draw = _fresh(seed, rng, family)
     else:
         make, draw = _table(seed, rng, family)
     run = Run(family, seed, make, lambda step: draw(step), draw(10**6, rows=48 if attention else 256), optimizer, rate, start)
@@ -159,6 +205,51 @@ def trouble(run: Run, draw: Callable[..., Batch], rng: np.random.Generator, log_
         shift = float(rng.uniform(0.3, 5))
         run.strength = {"shift": shift}
         run.batch = lambda step: draw(step, shift=shift if step >= start else 0.0)
+    elif family in ("gru-targets", "large-batch"):
+        size, length = log_uniform(3, 100), int(rng.choice([1, 4, 1000]))
+        run.rate *= log_uniform(1, 3)
+        run.strength = {"times": size, "batches": length}
+
+        def grown(step: int) -> Batch:
+            batch = draw(step)
+            if start <= step < start + length:
+                batch["y"], batch["x"] = size * batch["y"], batch["x"] * (size**0.5 if family == "large-batch" else 1)
+            return batch
+
+        run.batch = grown
+    elif family == "norm-rate":
+        size, length = log_uniform(3, 300), int(rng.choice([1, 10, 1000]))
+        run.strength = {"times": size, "steps": length}
+        run.times = lambda step: size if start <= step < start + length else 1.0
+    elif family in ("decay", "calm-decay"):
+        usual, typed = log_uniform(0.001, 0.1), log_uniform(3, 300)
+        run.strength = {"decay": typed if family == "decay" else usual}
+        run.decay = lambda step: typed if family == "decay" and step >= start else usual
+    elif family == "rows":
+        share, size = float(rng.uniform(0.02, 0.3)), log_uniform(10, 1000)
+        length = int(rng.choice([1, 4, 1000]))
+        run.strength = {"share": share, "times": size, "batches": length}
+
+        def swapped(step: int) -> Batch:
+            batch = draw(step)
+            if start <= step < start + length:
+                bad = torch.from_numpy(np.random.default_rng([run.seed, 9, step]).random(len(batch["y"])) < share)
+                batch["y"] = torch.where(bad, -size * batch["y"], batch["y"])
+            return batch
+
+        run.batch = swapped
+    elif family == "constant":
+        size, length = log_uniform(1, 30), int(rng.choice([1, 10, 1000]))
+        run.rate *= log_uniform(1, 5)
+        run.strength = {"times": size, "batches": length}
+
+        def equal(step: int) -> Batch:
+            batch = draw(step)
+            if start <= step < start + length:
+                batch["x"] = size * batch["x"][:1].expand_as(batch["x"])
+            return batch
+
+        run.batch = equal
     elif family == "drift":
         slope = log_uniform(0.0005, 0.02)
         run.strength = {"slope": slope}
@@ -216,6 +307,23 @@ def _table(seed: int, rng: np.random.Generator, family: str) -> tuple[Any, Calla
         return batch
 
     return lambda: Mlp(size, width, ids, cross), draw
+
+
+def _fresh(seed: int, rng: np.random.Generator, family: str) -> tuple[Any, Callable[..., Batch]]:
+    """Nets and data of the families in FRESH: y is a product of two sums of the features, with noise that has heavy tails."""
+    size, width = int(rng.choice([9, 12])), int(rng.choice([16, 24]))
+    rows = int(rng.choice([512, 1024])) if "large" in family else int(rng.choice([24, 48]))
+    first, last = rng.normal(0, size**-0.5, size), rng.normal(0, size**-0.5, size)
+
+    def draw(key: int, rows: int = rows) -> Batch:
+        own = np.random.default_rng([seed, 2, key])
+        x = own.normal(0, 1, (rows, size))
+        y = (x @ first) * (1 + x @ last) + 0.2 * own.standard_t(4, rows)
+        return {"x": torch.tensor(x, dtype=torch.float32), "y": torch.tensor(y, dtype=torch.float32)}
+
+    if "gru" in family:
+        return lambda: Recurrent(size // 3, width), draw
+    return lambda: Normed(size, width) if "norm" in family else Mlp(size, width), draw
 
 
 def _text(seed: int, rng: np.random.Generator) -> tuple[Any, Callable[..., Batch]]:
@@ -280,6 +388,8 @@ def train(run: Run, before: Before | None = None, prepare: Callable[..., None] |
                     value.fill_(0.1 if slot == "sum" else 0)
         for group in optimizer.param_groups:
             group["lr"] = run.rate * run.times(step)
+            if run.decay is not None:
+                group["weight_decay"] = run.decay(step)
         batch = run.batch(step)
         optimizer.zero_grad()
         loss = net(batch)

@@ -1,10 +1,10 @@
 """The guard against simple rivals, on runs that nobody chose by how they end.
 
-    python bench/guard/run.py FIRST COUNT [FAMILY …]      adds to bench/guard/runs.jsonl; what is there already stays
+    python bench/guard/run.py [--guard] FIRST COUNT [FAMILY …]   adds to bench/guard/runs.jsonl; what is there already stays
     python bench/guard/score.py                           writes results.md
 
 Each run is trained three times or more: as it is, with the guard's advice written down only, with the guard obeyed, and with
-each rival that acts. What is lost or harmed is read from clean rows that no step trains on (families.py).
+each rival that acts; with --guard without the rivals. What is lost or harmed is read from clean rows that no step trains on (families.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python" / "src"))
 from clippy_diag.torch import Guard, curvature  # noqa: E402
-from families import REPORTED, TUNED, Before, Run, Trace, harm_of, lost, run_of, train, usual  # noqa: E402
+from families import FRESH, REPORTED, TUNED, Before, Run, Trace, harm_of, lost, run_of, train, usual  # noqa: E402
 
 RUNS = Path(__file__).with_name("runs.jsonl")
 #: Steps that curvature is measured at, at most.
@@ -141,15 +141,15 @@ def loss_of(net: torch.nn.Module, batch: Any) -> torch.Tensor:
     return net(batch)
 
 
-def told(run: Run, harm: int | None) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def told(run: Run, harm: int | None, rivals_too: bool) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Trains with the guard's advice only; what every rule said of every step, and the seconds that it took to say it once."""
     rows: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
-    rivals = {name: make() for name, make in RIVALS.items()}
+    rivals = {name: make() for name, make in RIVALS.items() if rivals_too}
     last_batch: list[Any] = []
     seconds: dict[str, list[float]] = {}
     until = run.start + 10 if harm is None else min(harm, run.start + 40)
-    wanted = set(np.linspace(max(20, run.start - 20), max(until, run.start), CURVED).astype(int).tolist())
+    wanted = set(np.linspace(max(20, run.start - 20), max(until, run.start), CURVED if rivals_too else 0).astype(int).tolist())
 
     def prepare(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         made["guard"] = Guard(net, optimizer, loss_of, advice_only=True)
@@ -164,10 +164,12 @@ def told(run: Run, harm: int | None) -> tuple[list[dict[str, Any]], dict[str, fl
     def before(step: int, batch: Any, loss: torch.Tensor, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         advice = made["guard"].check(step, batch, loss)
         seconds.setdefault("guard", []).append(advice.seconds)
-        signs = made["signs"].check(step, None, loss)
-        seconds.setdefault("guard without loss_fn", []).append(signs.seconds)
         rate = rate_of(optimizer)
-        scores = {"guard": advice.risk, "guard without loss_fn": signs.risk}
+        scores = {"guard": advice.risk}
+        if rivals_too:
+            signs = made["signs"].check(step, None, loss)
+            seconds.setdefault("guard without loss_fn", []).append(signs.seconds)
+            scores["guard without loss_fn"] = signs.risk
         for name, rival in rivals.items():
             scores[name] = timed(name, lambda rival=rival: rival.judge(float(loss), norm_of(net), rate)[0])
         if step in wanted and last_batch:
@@ -197,7 +199,25 @@ def obeyed(run: Run, make: Callable[[torch.nn.Module, torch.optim.Optimizer], Be
 
 def guarded(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Before:
     guard = Guard(net, optimizer, loss_of)
-    return lambda step, batch, loss, *_: guard.apply(guard.check(step, batch, loss))
+    actions.clear()
+
+    def act(step: int, batch: Any, loss: torch.Tensor, *_: Any) -> None:
+        advice = guard.check(step, batch, loss)
+        actions.append(advice.action)
+        guard.apply(advice)
+
+    return act
+
+
+#: What the guard did at each step of the last run that obeyed it.
+actions: list[str] = []
+
+
+def goes_on(trace: Trace, level: float, start: int) -> bool:
+    """Whether a run that the guard held goes on learning: no more than half of its steps from the trouble on are left out, and clean
+    rows end no higher than before the trouble."""
+    after = actions[start:]
+    return 2 * after.count("skip") <= len(after) and float(np.median(trace.reference[-10:])) <= 1.05 * level
 
 
 def follows(name: str) -> Callable[[torch.nn.Module, torch.optim.Optimizer], Before]:
@@ -225,7 +245,9 @@ ACTING = {"guard": guarded, **{name: follows(name) for name in ("ZClip", "skip-s
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    first, count, families = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or [*TUNED, *REPORTED]
+    rivals_too = "--guard" not in sys.argv
+    given = [word for word in sys.argv[1:] if word != "--guard"]
+    first, count, families = int(given[0]), int(given[1]), given[2:] or [*TUNED, *REPORTED, *FRESH]
     done = {(r["family"], r["number"]) for r in map(json.loads, RUNS.open())} if RUNS.exists() else set()
     for number in range(first, first + count):
         for family in families:
@@ -238,11 +260,13 @@ def main() -> None:
             level = usual(plain, run.start)
             ends = lost(plain, level)
             harm = harm_of(plain, level) if ends else None
-            rows, costs = told(run, harm)
+            rows, costs = told(run, harm, rivals_too)
             acted = {}
-            for name, make in ACTING.items():
+            for name, make in ACTING.items() if rivals_too else [("guard", guarded)]:
                 trace = obeyed(run, make)
                 acted[name] = {"lost": lost(trace, level), "end": float(np.median(trace.reference[-10:]))}
+                if name == "guard":
+                    acted[name] |= {"goesOn": goes_on(trace, level, run.start), "skipped": actions.count("skip")}
             line = {
                 "family": family, "number": number, "optimizer": run.optimizer, "strength": run.strength, "start": run.start,
                 "lost": ends, "harm": harm, "level": level, "end": float(np.median(plain.reference[-10:])),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from families import REPORTED, TUNED
+from families import FRESH, REPORTED, TUNED
 from run import ACTING, RUNS
 
 HERE = Path(__file__).parent
@@ -74,11 +74,12 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
         first = next((row["step"] for row in run["rows"] if row["step"] >= FIRST and row["action"] != "apply"), None)
         leads.append(None if first is None or first > max(run["harm"], run["start"]) else max(0, run["harm"] - first))
     held: dict[str, Any] = {}
-    for name in ACTING:
+    for name in (name for name in ACTING if all(name in run["acted"] for run in runs)):
         saved = sum(not run["acted"][name]["lost"] for run in lost)
         harm = sorted(run["acted"][name]["end"] / run["end"] - 1 for run in well)
         held[name] = {
-            "saved": saved, "of": len(lost), "interval": [round(v, 3) for v in interval(saved, len(lost))] if lost else None,
+            "saved": saved, "of": len(lost),
+            "goOn": sum(run["acted"][name].get("goesOn", False) for run in lost if not run["acted"][name]["lost"]), "interval": [round(v, 3) for v in interval(saved, len(lost))] if lost else None,
             "wellLost": sum(run["acted"][name]["lost"] for run in well), "well": len(well),
             "harmMedian": round(statistics.median(harm), 4) if harm else None,
             "harmWorstTenth": round(harm[math.ceil(0.9 * (len(harm) - 1))], 4) if harm else None,
@@ -131,18 +132,22 @@ def table(found: dict[str, Any]) -> str:
 def main() -> None:
     runs = [json.loads(line) for line in RUNS.open()]
     halves = {
+        "fresh": figures([run for run in runs if run["family"] in FRESH]),
         "reported": figures([run for run in runs if run["family"] in REPORTED]),
         "tuned": figures([run for run in runs if run["family"] in TUNED]),
     }
     text = ["# Results of bench/guard", "", "Written by `python bench/guard/score.py`; docs/guard.md says what the columns mean.", ""]
     for name, found in halves.items():
+        if not found["runs"]:
+            continue
         text += [
             f"## Families {name}",
             "",
             f"{found['runs']} runs: {found['lost']} lost, {found['harmed']} harmed for a while, {found['well']} well. Alarmed"
             f" before it was too late: {found['alarmedBefore']} of {found['lost']}, {found['leadMedian']} steps ahead in the"
             f" median. Alarms in well runs: {found['alarmsInWell']} of {found['stepsOfWell']} steps, in"
-            f" {found['wellAlarmed']} runs.",
+            f" {found['wellAlarmed']} runs. Of {found['acting']['guard']['saved']} runs that the guard saved"
+            f" {found['acting']['guard']['goOn']} go on learning.",
             "",
             table(found),
             "",
