@@ -4,7 +4,7 @@
  * alone, whatever it holds.
  */
 import { scanNumber, scanned } from './number-text.ts';
-import { wordsFor } from './text/words.ts';
+import { NO_LOSS_UNIT, wordsFor } from './text/words.ts';
 
 /** What a slot is. */
 export const SLOT = {
@@ -484,24 +484,24 @@ export function lineScanner(): LineScanner {
           }
         }
         if (whole && stop < to && bytes[stop] === PERCENT) {
-          stop++;
-          if (bytes[stop] === BAR || isBox(bytes, stop)) {
+          if (bytes[stop + 1] === BAR || isBox(bytes, stop + 1)) {
             // `Training: 10%|█  | 10/100`: how far a bar is.
             lead();
             scanner.bar = true;
             begun = true;
-            at = stop;
-            continue;
-          }
-          // A share that was lost: packets, premiums, heat.
-          if ((wordsAbout & ABOUT.loss) !== 0) {
-            spare++;
-            forget();
-            begun = true;
-            at = stop;
+            at = stop + 1;
             continue;
           }
         }
+        // A share, a weight or a power that was lost: packets, premiums, heat.
+        if (whole && (wordsAbout & ABOUT.loss) !== 0 && isPhysical(bytes, stop, to)) {
+          spare++;
+          forget();
+          begun = true;
+          at = stop;
+          continue;
+        }
+        if (whole && bytes[stop] === PERCENT) stop++;
         if (!whole) {
           // A time, a date, a version, a number with a unit: no value, to its end.
           stop = endOfOther(bytes, stop, to);
@@ -717,6 +717,10 @@ function isGluedAxis(bytes: Buffer, from: number, digits: number, to: number): b
   if (kindOf[next] === BLANK) return next === 0 || /^epoch$/i.test(bytes.toString('latin1', from, digits));
   return next === CLOSE_SQUARE || next === CLOSE_ROUND || next === COLON || next === COMMA || next === BAR;
 }
+
+/** Whether the unit behind a number is one of a quantity that is not the loss of a model. */
+const isPhysical = (bytes: Buffer, from: number, to: number): boolean =>
+  NO_LOSS_UNIT.test(bytes.toString('latin1', from, Math.min(to, from + 8)));
 
 /** Units of times and sizes that stand right behind their number. */
 const UNITS = /^(?:[mun]?s|secs?|min|[KMG]i?B)(?![\w/.-])/;

@@ -8,7 +8,7 @@ import { roleByName } from '../metric-roles.ts';
 import { freeName } from '../slot-names.ts';
 import type { Template } from './templates.ts';
 import { SLOT } from './tokens.ts';
-import { means, type WordMeaning } from './words.ts';
+import { means, NO_LOSS_UNIT, type WordMeaning } from './words.ts';
 
 /** What a slot of a table is for. */
 export type Use = 'value' | 'step' | 'epoch' | 'batch' | 'rank' | 'total' | 'none';
@@ -41,9 +41,6 @@ const FILE = /\.(?:py|cc|cpp|cu|c|h|go|rs|js|ts|lua|java|scala|jl|log|txt|sh|yam
 
 /** What a container's runtime puts before each line: the stream and whether the line is whole. */
 const STREAM = /\bstd(?:out|err) [FP] /;
-
-/** Units of quantities that are not a loss of a model. */
-const NO_LOSS_UNIT = /^\s?(?:%|kg\b|g\b|lbs?\b|dB\b|k?W\b|USD\b|EUR\b|\$)/;
 
 const isWord = (text: string): boolean => /[A-Za-z\u00c0-\u1fff\u3040-\ufdff]/.test(text);
 

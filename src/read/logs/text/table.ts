@@ -442,6 +442,7 @@ function byNumbers(all: readonly Described[], lines: number): TextLog | undefine
   let best: { placed: PlacedGroup; slot: SlotOf; score: number } | undefined;
   for (const members of families(all, lines)) {
     const [base] = members as [Described];
+    if (members.some(isOfThings)) continue;
     const group: Group = { name: '', of: 'train', members, rows: 0 };
     const placed = place(group, all, fromEnd(base, base.named.length - 1));
     if (placed === undefined || placed.axis.unit === 'row' || placed.axis.announced === true) continue;

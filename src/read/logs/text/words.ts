@@ -55,7 +55,7 @@ const TABLE: Readonly<Record<WordMeaning, string>> = {
     temperature power cpu ram disk io port line lines width height x y z lat lon latitude longitude price amount id
     year month date version seed num number qps rps hz fps packets weight ttl rtt load`,
   thing: `item items trial trials week day month year case player team place candidate user customer order row page
-    request connection thread residual fitness`,
+    request connection thread residual fitness hand lap hop pipe peak cable splice`,
   level: 'info warning warn debug error notice critical success fatal trace verbose',
 };
 
@@ -87,3 +87,6 @@ export const means = (word: string, meaning: WordMeaning): boolean => meaningsOf
 /** Every word with a meaning, for tables that are made from this one. */
 export const wordsFor = (meaning: WordMeaning): string[] =>
   [...words].flatMap(([word, found]) => (found.includes(meaning) ? [word] : []));
+
+/** Units behind numbers that are not the loss of a model: shares, weights, powers, money. */
+export const NO_LOSS_UNIT = /^\s?(?:%|kg\b|g\b|lbs?\b|dBm?\b|k?Wh?\b|USD\b|EUR\b|\$(?!\d))/;
