@@ -31,7 +31,7 @@ interface Mark {
   readonly text: string;
 }
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 220, 58, 24, 18] as const;
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 224, 66, 24, 22] as const;
 /** Grid lines of a chart. */
 const TICKS = 4;
 /** Decades of a logarithmic axis, at most: what lies below is drawn at its foot. */
@@ -97,12 +97,12 @@ function chart(
   const shown = marks.filter(({ step }) => step >= from && step <= to);
   const label = `${title}, steps ${formatCount(from)} to ${formatCount(to)}: ${lines.map(({ name }) => name).join('; ')}`;
   return h`<figure><figcaption>${title}</figcaption>
-<div class="wide-figure" tabindex="0" role="group" aria-label="${title}"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">
+<svg class="lines" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${label}">
 ${scale.ticks.map((tick) => h`<line x1="${LEFT}" x2="${WIDTH}" y1="${scale.y(tick).toFixed(1)}" y2="${scale.y(tick).toFixed(1)}"></line><text x="${LEFT - 6}" y="${(scale.y(tick) + 3.5).toFixed(1)}" class="end">${formatNumber(tick, 'rough')}</text>`)}
 <text x="${LEFT}" y="${HEIGHT - 6}">step ${formatCount(from)}</text><text x="${WIDTH - 4}" y="${HEIGHT - 6}" class="end">${formatCount(to)}</text>
-${shown.map(({ step, text }, k) => h`<line class="mark" x1="${x(step).toFixed(1)}" x2="${x(step).toFixed(1)}" y1="${TOP - 8}" y2="${HEIGHT - BOTTOM}"><title>${text}</title></line><text class="${x(step) > WIDTH / 2 ? 'end' : ''}" x="${(x(step) + (x(step) > WIDTH / 2 ? -4 : 4)).toFixed(1)}" y="${TOP - 6 + 11 * k}">${text}</text>`)}
+${shown.map(({ step, text }, k) => h`<line class="mark" x1="${x(step).toFixed(1)}" x2="${x(step).toFixed(1)}" y1="${TOP - 8}" y2="${HEIGHT - BOTTOM}"><title>${text}</title></line><text class="${x(step) > WIDTH / 2 ? 'end' : ''}" x="${(x(step) + (x(step) > WIDTH / 2 ? -4 : 4)).toFixed(1)}" y="${TOP - 6}" dy="${k}em">${text}</text>`)}
 ${lines.map(({ colour, values, dashed }) => h`<path class="s${colour}${dashed === true ? ' dashed' : ''}" d="${path(values)}"></path>`)}
-</svg></div>
+</svg>
 <ul class="keys">${lines.map(({ name, colour, dashed }) => h`<li><b class="k${colour}">${dashed === true ? '┄' : '━'} ${name}</b></li>`)}</ul></figure>`;
 }
 
@@ -151,9 +151,10 @@ function charts(comparison: RunComparison, { losses }: ComparisonPicture): reado
 /** Upper ends of the shades: below each a difference has that shade. */
 const SHADE_ENDS = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, Number.POSITIVE_INFINITY] as const;
 const CELL = 14;
-const NAME_WIDTH = 190;
-/** Characters of a name that fit. */
-const NAME_LENGTH = 30;
+/** Characters of a name that fit into NAME_SHARE of the page's width, on a phone too. */
+const NAME_LENGTH = 22;
+/** Per cent of the width that names of a length take. */
+const nameShare = (longest: number): number => Math.min(45, 8 + 2 * longest);
 
 const shadeOf = (size: number): string =>
   size === 0 ? 'equal' : `h${SHADE_ENDS.findIndex((end) => size < end || end === Number.POSITIVE_INFINITY)}`;
@@ -164,12 +165,12 @@ const sizeText = (size: number): string =>
 const shortName = (name: string): string =>
   name.length <= NAME_LENGTH ? name : `…${name.slice(1 - NAME_LENGTH)}`;
 
-/** Cells of a row, neighbours of one shade joined. */
+/** Cells of a row, neighbours of one shade joined; one step is one unit wide. */
 function rowOf(
   { name, sizes }: TensorPicture['tensors'][number],
   row: number,
   steps: readonly number[],
-): Html {
+): readonly Html[] {
   const cells: Html[] = [];
   for (let from = 0; from < steps.length; ) {
     const size = sizes[from] ?? null;
@@ -181,12 +182,12 @@ function rowOf(
           ? `step ${formatCount(steps[from]!)}`
           : `steps ${formatCount(steps[from]!)} to ${formatCount(steps[to - 1]!)}`;
       cells.push(
-        h`<rect class="${shadeOf(size)}" x="${NAME_WIDTH + CELL * from}" y="${CELL * row}" width="${CELL * (to - from) - 1}" height="${CELL - 1}"><title>${name}, ${where}: ${sizeText(size)}</title></rect>`,
+        h`<rect class="${shadeOf(size)}" x="${from}" y="${CELL * row}" width="${to - from}" height="${CELL - 1}"><title>${name}, ${where}: ${sizeText(size)}</title></rect>`,
       );
     }
     from = to;
   }
-  return h`<text class="end" x="${NAME_WIDTH - 6}" y="${CELL * row + 10}">${shortName(name)}</text>${cells}\n`;
+  return cells;
 }
 
 const sameShade = (size: number, other: number | null): boolean =>
@@ -227,14 +228,19 @@ function heatMap({ link, steps, tensors, left }: TensorPicture): Html | false {
   const differing = tensors.filter(({ sizes }) => sizes.some((size) => size !== null && size !== 0));
   if (differing.length === 0)
     return h`<p>${title}: all ${formatCount(tensors.length)} tensors are equal to the bit at ${formatCount(steps.length)} ${steps.length === 1 ? 'step' : 'steps'}.</p>`;
-  const width = NAME_WIDTH + CELL * steps.length + 40;
-  const height = CELL * tensors.length + 18;
-  const foot = CELL * tensors.length + 13;
+  const height = CELL * tensors.length;
+  const share = nameShare(Math.max(...tensors.map(({ name }) => shortName(name).length)));
+  const names = tensors.map(
+    ({ name }, row) =>
+      h`<text class="end" x="${share}%" dx="-6" y="${CELL * row + 10}">${shortName(name)}</text>\n`,
+  );
   return h`<figure><figcaption>${title}: size of the difference by tensor and step</figcaption>
-<div class="wide-figure" tabindex="0" role="group" aria-label="${title}, tensors by steps"><svg class="heat-map" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${title}: ${formatCount(differing.length)} of ${formatCount(tensors.length)} tensors differ. The table below has the numbers.">
+<svg class="heat-map" width="100%" height="${height + 18}" role="img" aria-label="${title}: ${formatCount(differing.length)} of ${formatCount(tensors.length)} tensors differ. The table below has the numbers.">
+${names}<svg x="${share}%" width="${100 - share}%" height="${height}" viewBox="0 0 ${steps.length} ${height}" preserveAspectRatio="none">
 ${tensors.map((tensor, row) => rowOf(tensor, row, steps))}
-<text x="${NAME_WIDTH}" y="${foot}">step ${formatCount(steps[0]!)}</text>${steps.length > 12 && h`<text class="end" x="${NAME_WIDTH + CELL * steps.length}" y="${foot}">${formatCount(steps.at(-1)!)}</text>`}
-</svg></div>
+</svg>
+<text x="${share}%" y="${height + 13}">step ${formatCount(steps[0]!)}</text>${steps.length > 1 && h`<text class="end" x="100%" y="${height + 13}">${formatCount(steps.at(-1)!)}</text>`}
+</svg>
 ${left > 0 && h`<p class="meta">${formatCount(left)} more tensors, with smaller differences, are not drawn.</p>`}
 <details><summary>Table</summary>${table(title, TENSOR_COLUMNS(steps), tensors)}</details></figure>`;
 }
