@@ -211,7 +211,7 @@ function only(
   return had || grows ? { ...judged, attempts, class: 'healthy', instead } : { ...judged, attempts };
 }
 
-/** A loss that grows with rewards: where none is logged, nothing tells whether it does. */
+/** A loss that grows with rewards: where none is logged, nothing shows whether it does. */
 function grown(own: JudgedSeries, hasRewards: boolean): JudgedSeries {
   if (hasRewards)
     return only(own, isNonFinite, 'grows with the rewards that it predicts, and all its values are finite');
@@ -224,7 +224,7 @@ function grown(own: JudgedSeries, hasRewards: boolean): JudgedSeries {
   return rest.class === 'healthy' ? { ...rest, class: 'inconclusive' } : rest;
 }
 
-/** What is told of a series without an incident where the judge of its values is not all. */
+/** What is said of a series without an incident where the judge of its values is not all. */
 const insteadOf = ({ class: found, instead }: JudgedSeries): string | null =>
   found === 'healthy' || instead !== undefined ? (instead ?? 'stays in its band') : null;
 
