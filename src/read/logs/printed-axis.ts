@@ -10,7 +10,7 @@ import { isLossName, roleByName } from './metric-roles.ts';
 import type { Skeleton } from './printed-lines.ts';
 import { ranksAmong } from './ranks-among.ts';
 import { undoRunningMeans } from './running-means.ts';
-import { withPlaces } from './text/axis.ts';
+import { firstAfter, lastBefore, repeats, rowAxis, withPlaces } from './text/axis.ts';
 
 /** A counter that never moves in so many lines is a size, where the lines have another. */
 const LEAST_OF_SIZE = 3;
@@ -129,28 +129,10 @@ function announced(
   };
 }
 
-/** For each place the last value that stands before it; NaN before the first. Both are ascending. */
-function lastBefore(at: Float64Array, order: Float64Array, value: Float64Array): Cells {
-  let k = 0;
-  return at.map((here) => {
-    while (k < order.length && order[k]! <= here) k++;
-    return k === 0 ? Number.NaN : value[k - 1]!;
-  });
-}
-
 const namedStep = (one: Skeleton): Skeleton['slots'][number] | undefined => {
   const slot = stepSlot(one);
   return slot?.use === 'step' ? slot : undefined;
 };
-
-/** Where each row is followed by the line that says which one it was: the first value after it; NaN after the last. */
-function toldAfter(at: Float64Array, { order, value }: ReturnType<typeof announced>): Cells {
-  let k = 0;
-  return at.map((here) => {
-    while (k < order.length && order[k]! <= here) k++;
-    return value[k] ?? Number.NaN;
-  });
-}
 
 const isWhole = (cells: Cells): boolean => cells.every((cell) => !Number.isNaN(cell));
 
@@ -163,7 +145,7 @@ interface Axis {
   readonly epochs?: Cells;
   /** Of a counter that starts again in every epoch: what is printed, and the epoch. */
   readonly within?: { readonly batch: Cells; readonly epoch: Cells };
-  readonly notes: string[];
+  readonly notes: readonly string[];
 }
 
 /**
@@ -249,13 +231,6 @@ function countsBehind(epoch: Cells, batch: Cells): boolean {
   return rows > 2 && repeats(batch) === 0 && repeats(epoch) * 2 >= rows;
 }
 
-const rowAxis = (rows: number, notes: string[] = []): Axis => ({
-  step: Float64Array.from({ length: rows }, (_, row) => row),
-  unit: 'row',
-  name: '',
-  notes,
-});
-
 /** A bar that goes over epochs: by its rate (`1.62epoch/s`, `3.1s/epoch`), or by the name before its share (`Epoch: 10%|`). */
 const BAR_OF_EPOCHS = /\d(?:epochs?\/s|s\/epoch)\b|^[^|%:]{0,40}\bepochs?:? {1,4}\d{1,3}%\|/i;
 const countsEpochs = (one: Skeleton): boolean =>
@@ -312,7 +287,7 @@ function axisOf(
   let epoch: Cells | undefined = isWhole(ownEpoch) ? ownEpoch : undefined;
   if (epoch === undefined) {
     const before = announced(all, members, epochSlot);
-    const told = before.order.length === 0 ? undefined : lastBefore(order, before.order, before.value);
+    const told = before.order.length === 0 ? undefined : lastBefore(order, before);
     if (told !== undefined && isWhole(told)) epoch = told;
   }
   if (isWhole(step)) {
@@ -341,8 +316,8 @@ function axisOf(
   }
   const before = announced(all, members, stepSlot);
   if (before.order.length > 0) {
-    const earlier = lastBefore(order, before.order, before.value);
-    const told = isWhole(earlier) ? earlier : toldAfter(order, announced(all, members, namedStep));
+    const earlier = lastBefore(order, before);
+    const told = isWhole(earlier) ? earlier : firstAfter(order, announced(all, members, namedStep));
     if (isWhole(told) && repeats(told) * 2 < rows) {
       const none = new Float64Array(rows).fill(Number.NaN);
       const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');
@@ -369,13 +344,6 @@ function isRetold(
       (cell, k, cells) => k === 0 || epoch[k] !== epoch[k - 1] || Object.is(cell, cells[k - 1]),
     ),
   );
-}
-
-/** How many cells are the same as the one before. */
-function repeats(cells: Cells): number {
-  let count = 0;
-  for (let k = 1; k < cells.length; k++) if (cells[k] === cells[k - 1]) count++;
-  return count;
 }
 
 /**
@@ -600,9 +568,7 @@ function onClock(axis: Axis, members: readonly Skeleton[], order: Float64Array, 
   if (same || (axis.announced === true && clock.announced && axis.unit === clock.stepUnit))
     return { ...axis, notes: [] };
   const told = { order: clock.order, value: clock.step };
-  const step = comesBefore(order, clock.order)
-    ? toldAfter(order, told)
-    : lastBefore(order, clock.order, clock.step);
+  const step = comesBefore(order, clock.order) ? firstAfter(order, told) : lastBefore(order, told);
   // An evaluation of what was not trained yet is before the first step.
   const isBefore = clock.step[0] === 1 && clock.stepUnit === 'step' && members.every(evaluates);
   const first = isBefore ? 0 : clock.step[0]!;
@@ -620,8 +586,8 @@ const evaluates = ({ slots }: Skeleton): boolean =>
 /** Whether the steps of rows are those of the log under another name: each lies between the steps around its line. */
 function liesWithin(step: Cells, order: Float64Array, clock: Placed): boolean {
   const told = { order: clock.order, value: clock.step };
-  const before = lastBefore(order, told.order, told.value);
-  const after = toldAfter(order, told);
+  const before = lastBefore(order, told);
+  const after = firstAfter(order, told);
   return step.every((one, k) => {
     const [least, most] = [before[k]!, after[k]!];
     // Where the log begins again, before or after that.

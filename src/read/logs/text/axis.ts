@@ -50,7 +50,7 @@ const epochSlot = slotOfUse('epoch');
 const isWhole = (cells: Float64Array): boolean => cells.every((cell) => Number.isFinite(cell));
 
 /** How many cells are the same as the one before. */
-function repeats(cells: Float64Array): number {
+export function repeats(cells: Float64Array): number {
   let count = 0;
   for (let k = 1; k < cells.length; k++) if (cells[k] === cells[k - 1]) count++;
   return count;
