@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { comparePaths } from '../../src/app/engine/compare-inputs.ts';
+import { differenceOf } from '../../src/experiment/compare/facts.ts';
 import type { RunComparison } from '../../src/model/comparison.ts';
 import { openLedger } from '../../src/read/ledger/read.ts';
 import { cli } from '../support/cli.ts';
@@ -296,4 +297,11 @@ describe('clippy-diag compare', () => {
     expect(picture.losses.steps.length).toBeGreaterThan(0);
     expect((await cli(['analyze', a, b, '--compare'])).out).toMatch(/differ\s+from step 100 on/);
   });
+});
+
+it('hashes of batches say nothing between different numbers of ranks', async () => {
+  const hash = (text: string, ranks: number) => [{ kind: 'hash', hash: text, ranks }] as const;
+  expect(await differenceOf(hash('a', 1), hash('b', 2))).toBeUndefined();
+  expect(await differenceOf(hash('a', 2), hash('a', 2))).toBeNull();
+  expect(await differenceOf(hash('a', 2), hash('b', 2))).toEqual({ tensor: null, size: null });
 });
