@@ -90,7 +90,10 @@ function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {
   return gaps;
 }
 
-/** Which series tells the restarts: the loss, else the longest of training, else the longest. */
+/** A series of training with less than this share of the points of the longest one is a setting, or was begun late. */
+const FEW = 0.1;
+
+/** Which series shows the restarts: the loss, else the longest of training, else the longest. */
 function axisSeries<One extends Joined & { role: Role }>(series: readonly One[]): One | undefined {
   const longest = (among: readonly One[]): One | undefined =>
     among.reduce<One | undefined>(
@@ -98,9 +101,10 @@ function axisSeries<One extends Joined & { role: Role }>(series: readonly One[])
       undefined,
     );
   const training: readonly Role[] = ['task_loss', 'grad_norm', 'learning_rate', 'param_norm', 'update_norm'];
+  const most = longest(series)?.step.length ?? 0;
   return (
     longest(series.filter((one) => one.role === 'loss')) ??
-    longest(series.filter((one) => training.includes(one.role))) ??
+    longest(series.filter((one) => training.includes(one.role) && one.step.length >= FEW * most)) ??
     longest(series.filter((one) => one.role === 'eval_loss')) ??
     longest(series)
   );
