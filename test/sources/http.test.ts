@@ -307,7 +307,7 @@ it.each([
 });
 
 it('a command that reads no URL says so', async () => {
-  const { code, err } = await cli(['report', `${url()}?s3cret`], { env });
+  const { code, err } = await cli(['replay', `${url()}?s3cret`], { env });
   expect([code, err]).toEqual([3, expect.stringContaining('source-unsupported')]);
   expect(err).not.toContain('s3cret');
 });
