@@ -419,6 +419,9 @@ export function placeGroup(
   const names = new Set(
     members.flatMap(({ slots }) => slots.flatMap((one) => (one.use === 'value' ? [one.name] : []))),
   );
+  // Most logs print every number in every line: their series share one step and one line.
+  const shared =
+    merged.merged || merged.kept.length < rows ? undefined : { step: axis.step, line: new Uint32Array(line) };
   const means: UndoneCells[] = [];
   const within = clock === undefined && !parallel && !merged.merged ? axis.within : undefined;
   const series = [...names].map((name): LoggedSeries => {
@@ -430,16 +433,12 @@ export function placeGroup(
     const has = hasCell(members, name, sorted, rows);
     const undone = within === undefined ? null : undoneOf(name, cells, has, within);
     if (undone !== null) means.push(undone);
-    const found = toSeries(
-      name,
-      undone?.cells ?? cells,
-      undone?.has ?? has,
-      axis.step,
-      line,
-      merged,
-      !parallel,
-    );
-    return { ...found, ...emptyCells(members, name, Uint32Array.from(found.line!)) };
+    const own = { cells: undone?.cells ?? cells, has: undone?.has ?? has };
+    const found =
+      shared !== undefined && own.has.every((one) => one === 1)
+        ? { ...shared, name, value: own.cells, missing: 0, refused: 0 }
+        : toSeries(name, own.cells, own.has, axis.step, line, merged, !parallel);
+    return { ...found, ...emptyCells(members, name, found.line) };
   });
   if (means.length > 0) notes.push(meansNote(means));
   return {
@@ -701,7 +700,7 @@ function toSeries(
   line: Cells,
   { target, kept, merged }: Merged,
   isOnce: boolean,
-): LoggedSeries {
+): LoggedSeries & { readonly line: Uint32Array } {
   const points = kept.length;
   const value = new Float64Array(points);
   const steps = new Float64Array(points);
@@ -741,13 +740,13 @@ function emptyCells(
   let missing = 0;
   let refused = 0;
   let first: LoggedSeries['firstRefused'];
-  const gaps = new Uint32Array(lines.length + 1);
+  const missingBefore: number[] = [];
   for (const { slots, table, broken, line } of members) {
     if (broken?.name === name && !slots.some(({ use, name: own }) => use === 'value' && own === name)) {
       if (broken.missing) {
         missing += table.rows();
         for (const at of table.columns[LINE_COLUMN]!.value.finish().subarray(0, table.rows()))
-          gaps[placeIn(lines, at)]!++;
+          missingBefore.push(placeIn(lines, at));
       } else {
         refused += table.rows();
         first ??= { text: broken.text, line };
@@ -768,7 +767,8 @@ function emptyCells(
         const row = before === 0 ? undefined : (rows?.at(before - 1) ?? before - 1);
         refusedAt.push(row === undefined ? 0 : placeIn(lines, lineOf(row) + 1));
       }
-      for (let k = 0; k < column.missing; k++) gaps[placeIn(lines, lineOf(column.missingRows[k]!))]!++;
+      for (let k = 0; k < column.missing; k++)
+        missingBefore.push(placeIn(lines, lineOf(column.missingRows[k]!)));
     }
   }
   return {
@@ -776,8 +776,15 @@ function emptyCells(
     refused,
     ...(refused === 0 ? {} : { refusedAt: Uint32Array.from(refusedAt).sort() }),
     ...(first === undefined ? {} : { firstRefused: first }),
-    ...(missing === 0 ? {} : { gaps }),
+    ...(missing === 0 ? {} : { gaps: countedIn(missingBefore, lines.length + 1) }),
   };
+}
+
+/** How often each number below `length` is among places. */
+function countedIn(places: readonly number[], length: number): Uint32Array {
+  const counts = new Uint32Array(length);
+  for (const place of places) counts[place]!++;
+  return counts;
 }
 
 /** The column of a skeleton's table that has the line of each row. */
