@@ -60,11 +60,13 @@ describe('log formats', () => {
     }
   });
 
-  it.each(fixtures)('$name is claimed by $format alone', ({ path, format }) => {
-    const head = readFileSync(path).subarray(0, 64 << 10);
-    expect(formats.filter((one) => one.sniff(head, path)).map((one) => one.id)).toEqual(
-      format === undefined ? [] : [format],
-    );
+  it.each(fixtures)('$name is claimed by $format alone', async ({ path, format }) => {
+    const bytes = readFileSync(path);
+    const claims = formats.filter((one) => one.sniff(bytes.subarray(0, 64 << 10), path)).map((one) => one.id);
+    // Printed lines have no sign of their own: a text that nobody claims is read by its words.
+    if (claims.length === 0 && format === 'stdout')
+      expect((await readRawStream(chunked(bytes, 1 << 20), path)).format).toBe(format);
+    else expect(claims).toEqual(format === undefined ? [] : [format]);
   });
 
   it('every format has a fixture', () => {
