@@ -77,6 +77,15 @@ function gather(
   return inOrder;
 }
 
+/** The rank that printed each row, NaN where it is not known; undefined where no row has one. */
+function ranksOf(members: readonly Skeleton[], sorted: Uint32Array | undefined): Cells | undefined {
+  if (members.some((one) => rankColumn(one) !== undefined)) {
+    const printed = gather(members, (one) => rankColumn(one), sorted);
+    if (printed.some((one) => !Number.isNaN(one))) return printed;
+  }
+  return ranksAmong(gather(members, stepSlot, sorted), gather(members, epochSlot, sorted));
+}
+
 /** The counter of a skeleton that says most of where training is. */
 function stepSlot({ slots, table }: Skeleton): Skeleton['slots'][number] | undefined {
   // `Batch (t): 0.312` is a time, and `batch 16` in every line a size.
@@ -370,15 +379,12 @@ export function placeGroup(
   }
   const order = gather(members, () => ({ column: 0 }), sorted);
   const line = gather(members, () => ({ column: 1 }), sorted);
-  const printedRank = gather(members, (one) => rankColumn(one), sorted);
-  const rank = printedRank.some((one) => !Number.isNaN(one))
-    ? printedRank
-    : (ranksAmong(gather(members, stepSlot, sorted), gather(members, epochSlot, sorted)) ?? printedRank);
+  const rank = ranksOf(members, sorted);
   const notes: string[] = [];
 
   // The step of every row, by itself for each rank: their lines interleave.
-  const ranks = [...new Set(rank)].filter((one) => !Number.isNaN(one));
-  const parallel = ranks.length > 1 && isWhole(rank);
+  const ranks = rank === undefined ? [] : [...new Set(rank)].filter((one) => !Number.isNaN(one));
+  const parallel = rank !== undefined && ranks.length > 1 && isWhole(rank);
   let axis: Axis;
   if (parallel) {
     const step = new Float64Array(rows);
@@ -637,10 +643,11 @@ function mergeRows(
   const { step, unit } = axis;
   const rows = step.length;
   const target = new Int32Array(rows);
-  const kept: number[] = [];
+  const kept = new Uint32Array(rows);
+  let points = 0;
   let several = 0;
   let most = 1;
-  const counts: number[] = [];
+  const counts = new Uint32Array(rows);
   const point = new Map<number, number>();
   let last = Number.NaN;
   for (let row = 0; row < rows; row++) {
@@ -649,7 +656,7 @@ function mergeRows(
     if (unit !== 'row' && row > 0) {
       if (parallel) to = point.get(here) ?? -1;
       else if (here === last) {
-        to = kept.length - 1;
+        to = points - 1;
         if (bars || line[row] === line[kept[to]!]) {
           // Drawn again; in the same line, unless other bars were drawn in between.
           target.fill(-1, kept[to]!, row);
@@ -661,12 +668,11 @@ function mergeRows(
     }
     last = here;
     if (to < 0) {
-      to = kept.length;
-      kept.push(row);
-      counts.push(0);
+      to = points++;
+      kept[to] = row;
       if (parallel) point.set(here, to);
     }
-    counts[to] = (counts[to] ?? 0) + 1;
+    counts[to]!++;
     if (counts[to] === 2) several++;
     if (counts[to]! > most) most = counts[to]!;
     target[row] = to;
@@ -677,7 +683,7 @@ function mergeRows(
       : evaluation
         ? `up to ${most} lines of an evaluation tell the same step; their mean is shown`
         : `up to ${most} lines tell the same step (ranks that print side by side, or lines written twice); their mean is taken`;
-  return { target, kept: Uint32Array.from(kept), merged: several > 0, note };
+  return { target, kept: kept.subarray(0, points), merged: several > 0, note };
 }
 
 /** So many digits show that one number is another one rounded. */

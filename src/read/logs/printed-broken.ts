@@ -2,6 +2,7 @@
  * Lines of a log that its loss makes another kind of: `step 3 loss overflow lr 0.1`, `step 3: loss=, lr=0.1`. Beside the
  * lines of their log they have the same names in the same order, and in the place of the loss what is no number.
  */
+import { arrayOf } from '../../model/column.ts';
 import { cellsAfter } from './cell-after.ts';
 import { SLOT } from './line-scanner.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
@@ -70,11 +71,11 @@ function align(
 function restartsOf(members: readonly Skeleton[]): number[] {
   const { slots, table } = members.reduce((most, one) => (one.table.rows() > most.table.rows() ? one : most));
   const slot = slots.find((one) => isAxis(one) && one.column >= 0);
-  const cells = slot && table.columns[slot.column]!.value.finish();
+  const cells = slot && arrayOf(table.columns[slot.column]!.value.finish());
   if (cells === undefined || cells.length !== table.rows()) return [];
   const order = table.columns[0]!.value.finish();
   const found: number[] = [];
-  for (let k = 1; k < cells.length; k++) if (cells.at(k)! < cells.at(k - 1)!) found.push(order.at(k)!);
+  for (let k = 1; k < cells.length; k++) if (cells[k]! < cells[k - 1]!) found.push(order.at(k)!);
   return found;
 }
 
