@@ -1,3 +1,4 @@
+import type { Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { attemptOf } from '../../model/run.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
@@ -59,8 +60,13 @@ function resumeBefore(
 /** Whether the first loss from a step on is in the range of those before it, in one attempt. */
 function firstIsAsBefore({ step, value }: Points, from: number): boolean | null {
   const at = step.findIndex((one) => one >= from);
-  const usual = usualRange(value.subarray(Math.max(0, at - USUAL), at));
-  return usual === null ? null : !isRaised(value.at(at)!, usual);
+  return isAsBefore(value.subarray(0, at), value.at(at)!);
+}
+
+/** Whether a loss is in the range of the last ones before it; null where that is not known. */
+function isAsBefore(before: Column, loss: number): boolean | null {
+  const usual = usualRange(before.subarray(Math.max(0, before.length - USUAL)));
+  return usual === null ? null : !isRaised(loss, usual);
 }
 
 /** Whether the first loss after a resume is in the range of those before it; null where none is known. */
@@ -70,8 +76,7 @@ function firstIsUsual({ run, judged, loss }: LogEvidence, attempt: number): bool
   if (series === undefined || attempt === 0 || first === undefined) return null;
   const before = attemptOf(series, attempt - 1);
   const until = before.step.findLastIndex((step) => step < run.attempts[attempt]!.firstStep) + 1;
-  const usual = usualRange(before.value.subarray(Math.max(0, until - 20), until));
-  return usual === null ? null : !isRaised(first, usual);
+  return isAsBefore(before.value.subarray(0, until), first);
 }
 
 function resumeFailure(

@@ -1,4 +1,5 @@
 /** What became of the process of a run: what ended it, where it paused, and from where it went on. */
+import { upperBound } from '../../model/column.ts';
 import type { Job } from '../../model/job.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { withTimes } from '../../model/printed-times.ts';
@@ -92,8 +93,8 @@ function resumedWithoutLoss(loss: TimeSeries | undefined, signs: JobSigns | unde
   if (loss === undefined || lines === undefined) return [];
   const found = new Map<number, Job['resumes'][number]>();
   for (const { line, from, goesOn } of signs?.resumed ?? []) {
-    const next = goesOn ? lines.findIndex((one) => one > line) : -1;
-    if (next > 0 && !loss.attemptOffsets.includes(next))
+    const next = goesOn ? upperBound(lines, line) : 0;
+    if (next > 0 && next < lines.length && !loss.attemptOffsets.includes(next))
       found.set(next, { step: loss.step.at(next)!, from, lostSteps: 0 });
   }
   return [...found.values()];
