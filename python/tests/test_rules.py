@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from clippy_diag.loops import _unlike, least, whole_block
+from clippy_diag.loops import _unlike, _usual, least, whole_block
 from clippy_diag.rules import NONE, clipping_words, label_of, parse_rules, recorded_rules, rule_members, rules_of
 
 NORM, AGC = ("global-norm", {"maxNorm": 1.0}), ("agc", {"clipping": 0.01})
@@ -159,5 +159,6 @@ def test_a_batch_is_unlike_where_its_loss_is_far_above_or_far_below_the_usual(od
     losses = [1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.1, 0.9, 1.0, 1.1]
     steps = [{"step": step, "loss": repr(loss)} for step, loss in enumerate(losses)]
     capture = SimpleNamespace(steps=steps, manifest={})
-    assert _unlike(capture, losses, 6) == []
-    assert _unlike(capture, [*losses[:7], odd, *losses[8:]], 6) == [7]
+    usual = _usual(capture, losses, 6)
+    assert _unlike(capture, losses, 6, usual) == []
+    assert _unlike(capture, [*losses[:7], odd, *losses[8:]], 6, usual) == [7]

@@ -232,6 +232,16 @@ describe('closed loops that store their trace alone', () => {
     expect(verdictsOf(loops)).toEqual(['not-prevented', 'prevented', 'cannot-tell']);
   });
 
+  it('rows that were left out of batches are judged on all steps, for what is left of a batch is clean', () => {
+    const rows = BAD.map((i) => ({ step: 100 + i, rows: [3, 7], ids: ['a', i] }));
+    const arm = { kind: 'skip-rows', steps: rows.map(({ step }) => step), rows };
+    expect(verdictsOf([plain, { arm, loss: calm, on: calm }])).toEqual(['not-prevented', 'prevented']);
+    expect(verdictsOf([plain, { arm, loss: spoilt, on: heldOut }])).toEqual([
+      'not-prevented',
+      'not-prevented',
+    ]);
+  });
+
   it('of a run that is well nothing is to prevent', () => {
     const healthy = { loss: calm, on: calm };
     expect(verdictsOf([healthy, guard(calm, calm)], { recorded: calm })).toEqual([

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Protocol, TypedDict
 
+from .bad_rows import find_bad_rows, without_rows
 from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
 from .judge import judge_losses, worst
 from .messages import describe, tell
@@ -122,6 +123,10 @@ class Trainer(Protocol):
     def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
         """One step of the training on this batch, with each group's learning rate multiplied by `rate_factor`."""
 
+    def loss_and_size(self, entry: Mapping[str, Any]) -> tuple[float, float]:
+        """Loss of a step's batch and norm of its gradient at the parameters as they are, in evaluation mode: there a row has
+        the same loss alone as in its batch. Changes nothing."""
+
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step before clipping, as tensors of its file."""
 
@@ -142,8 +147,9 @@ class Trainer(Protocol):
 
 
 class Arm:
-    """One thing changed: batches left out or earlier ones in their place, another learning rate, the old optimizer state put
-    back, or a guard obeyed. `places` has, by step, the recorded step whose batch is taken instead of its own."""
+    """One thing changed: batches or rows of them left out, or earlier batches in their place, another learning rate, the old
+    optimizer state put back, or a guard obeyed. `places` has, by step, the recorded step whose batch is taken instead of its own,
+    `bad_rows` what `find_bad_rows` gave."""
 
     def __init__(
         self,
@@ -153,13 +159,18 @@ class Arm:
         restore_at: int | None = None,
         guarded: bool = False,
         places: Mapping[int, Mapping[str, Any]] | None = None,
+        bad_rows: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.described, self.skip, self.rate, self.restore_at = described, set(skip), rate, restore_at
         self.guarded = guarded
         self.places = places or {}
+        self.bad_rows = {one["step"]: one for one in bad_rows}
 
     def taken(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The step with the batch that it takes here, at its own learning rate."""
+        """The step with the batch that it takes here, or with the rows of its own, at its own learning rate."""
+        bad = self.bad_rows.get(entry["step"])
+        if bad is not None:
+            return without_rows(entry, bad["rows"], bad["of"])
         other = self.places.get(entry["step"])
         own = ("step", "learningRate", "groupLearningRates", "scale")
         return entry if other is None else {**other, **{name: entry[name] for name in own if name in entry}}
@@ -188,12 +199,14 @@ def run_loops(
         _complete(capture, trainer, recorded)
     onset = onset_of(capture)
     at_start = _batch_losses(capture, trainer) if onset is not None else []
-    unlike = _unlike(capture, at_start, onset)
+    usual = _usual(capture, at_start, onset) if onset is not None else None
+    unlike = _unlike(capture, at_start, onset, usual)
     references = _references(capture, onset, unlike)
+    bad_rows = _bad_rows(capture, trainer, unlike, references, usual) if "skip-rows" in _wanted(arms) else []
     loops: list[tuple[Rules, Arm | None]] = [(one, None) for one in chosen]
     if recorded not in chosen:
         loops.append((recorded, None))
-    loops += [(recorded, arm) for arm in choose_arms(capture, onset, unlike, arms, trainer)]
+    loops += [(recorded, arm) for arm in choose_arms(capture, onset, unlike, arms, trainer, bad_rows)]
     progress = _Progress(len(loops), a_step * len(capture.steps))
     entries = []
     for one, arm in loops:
@@ -358,18 +371,41 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
     }
 
 
+#: Arms that can be asked for.
+KNOWN_ARMS = ("skip-batches", "skip-rows", "earlier-batches", "learning-rate", "restore-optimizer-state", "guard")
+
+
+def _wanted(arms: str | None | Sequence[str]) -> tuple[str, ...]:
+    """Kinds of arms that are asked for. Raises ValueError for one that there is not."""
+    if arms is None:
+        return ()
+    wanted = KNOWN_ARMS if arms == "all" else tuple([arms] if isinstance(arms, str) else arms)
+    for kind in wanted:
+        if kind not in KNOWN_ARMS:
+            raise ValueError(f'clippy-diag: no arm "{kind}"; known are all, {", ".join(KNOWN_ARMS)}')
+    return wanted
+
+
 def choose_arms(
-    capture: Capture, onset: int | None, unlike: Sequence[int], arms: str | None | Sequence[str], trainer: Trainer
+    capture: Capture,
+    onset: int | None,
+    unlike: Sequence[int],
+    arms: str | None | Sequence[str],
+    trainer: Trainer,
+    bad_rows: Sequence[Mapping[str, Any]] = (),
 ) -> list[Arm]:
-    """The arms of an incident: each changes one thing. None where the capture shows no incident."""
+    """The arms of an incident: each changes one thing. None where the capture shows no incident.
+
+    bad_rows   rows that stand out in the unlike batches, as `find_bad_rows` gives them
+    """
     if arms is None or onset is None:
         return []
-    known = ("skip-batches", "earlier-batches", "learning-rate", "restore-optimizer-state", "guard")
-    wanted = known if arms == "all" else tuple([arms] if isinstance(arms, str) else arms)
-    for kind in wanted:
-        if kind not in known:
-            raise ValueError(f'clippy-diag: no arm "{kind}"; known are all, {", ".join(known)}')
+    wanted = _wanted(arms)
     found: list[Arm] = []
+    if bad_rows:
+        named = [{name: one[name] for name in ("step", "rows", "ids")} for one in bad_rows]
+        steps = [one["step"] for one in bad_rows]
+        found.append(Arm({"kind": "skip-rows", "steps": steps, "rows": named}, bad_rows=bad_rows))
     if "earlier-batches" in wanted and _lasts(capture, unlike):
         found.append(_earlier_batches(capture, unlike))
     elif "skip-batches" in wanted and unlike:
@@ -393,6 +429,22 @@ def choose_arms(
     if "guard" in wanted and not any("guard" in entry for entry in capture.steps) and trainer.watch():
         found.append(Arm({"kind": "guard"}, guarded=True))
     return found
+
+
+def _bad_rows(
+    capture: Capture,
+    trainer: Trainer,
+    unlike: Sequence[int],
+    references: Sequence[int],
+    usual: tuple[float, float] | None,
+) -> list[dict[str, Any]]:
+    """Rows that stand out in the unlike batches; those that last to the end are the data as it is by then."""
+    if usual is None or not unlike or _lasts(capture, unlike):
+        return []
+    low, high = usual
+    steps = {entry["step"]: entry for entry in capture.steps}
+    earlier = [steps[step] for step in references if step in steps and step < unlike[0]]
+    return find_bad_rows(capture, trainer, [steps[step] for step in unlike], earlier, lambda loss: low <= loss <= high)
 
 
 def _lasts(capture: Capture, unlike: Sequence[int]) -> bool:
@@ -454,19 +506,28 @@ def _batch_losses(capture: Capture, trainer: Trainer) -> list[float]:
     return [trainer.loss(entry) for entry in capture.steps]
 
 
-def _unlike(capture: Capture, at_start: Sequence[float], onset: int | None) -> list[int]:
-    """Steps from near the onset on whose batch has, at the parameters from before, a loss above or below what is usual: the range
-    of those before and of the run's own last losses, widened by half of it. A gap between two stretches that are no shorter is filled."""
-    if onset is None:
-        return []
-    steps = [entry["step"] for entry in capture.steps]
-    own = [number_back(entry["loss"]) for entry in capture.steps if entry["step"] < onset - 1]
-    known = [loss for step, loss in zip(steps, at_start) if step < onset - 1] + (losses_before(capture) + own)[-USUAL:]
+def _usual(capture: Capture, at_start: Sequence[float], onset: int) -> tuple[float, float] | None:
+    """Losses that are usual of a batch at the parameters from before: the range of the batches before the onset and of the run's
+    own last losses, widened by half of it. None where fewer than four are known."""
+    before = [k for k, entry in enumerate(capture.steps) if entry["step"] < onset - 1]
+    own = [number_back(capture.steps[k]["loss"]) for k in before]
+    known = [at_start[k] for k in before] + (losses_before(capture) + own)[-USUAL:]
     usual = [loss for loss in known if math.isfinite(loss)]
     if len(usual) < 4:
-        return []
+        return None
     margin = (max(usual) - min(usual)) / 2
-    low, high = min(usual) - margin, max(usual) + margin
+    return min(usual) - margin, max(usual) + margin
+
+
+def _unlike(
+    capture: Capture, at_start: Sequence[float], onset: int | None, usual: tuple[float, float] | None
+) -> list[int]:
+    """Steps from near the onset on whose batch has an unusual loss at the parameters from before. A gap between two stretches
+    that are no shorter is filled."""
+    if onset is None or usual is None:
+        return []
+    low, high = usual
+    steps = [entry["step"] for entry in capture.steps]
     found = [k for k, (step, loss) in enumerate(zip(steps, at_start)) if step >= onset - 1 and not low <= loss <= high]
     return [steps[k] for k in whole_block(found)]
 

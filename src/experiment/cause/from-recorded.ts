@@ -93,6 +93,7 @@ function plannedOf(arm: ReplayArm, changes: readonly Change[]): Omit<PlannedArm,
   });
   if (arm.kind === 'skip-batches' && arm.steps !== undefined && arm.steps.length > 0)
     return made('data', { skipSteps: [arm.steps[0]!, arm.steps.at(-1)!] });
+  if (arm.kind === 'skip-rows' && arm.rows !== undefined) return made('data');
   if (arm.kind === 'earlier-batches' && arm.steps !== undefined && arm.steps.length > 0) return made('data');
   if (arm.kind === 'restore-optimizer-state' && arm.at !== undefined) return made('optimizer-state');
   if (arm.kind !== 'learning-rate') return null;

@@ -128,7 +128,8 @@ export function endOfArm<T extends Stored>(
   return endOf(
     loop,
     kind === 'skip-batches' ? unlike : undefined,
-    kind === 'earlier-batches' ? new Set() : unlike,
+    // These took none of what is unlike: they were clean all along.
+    kind === 'earlier-batches' || kind === 'skip-rows' ? new Set() : unlike,
   );
 }
 

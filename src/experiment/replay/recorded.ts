@@ -9,7 +9,6 @@ import {
   NO_RULE,
   REPLAY_MODES,
   REPLAY_VERDICTS,
-  type ReplayArm,
   type ReplayEntry,
   type RuleOptions,
 } from '../../model/replay.ts';
@@ -20,6 +19,7 @@ import { chooseRules, ruleMembers } from '../../step/rules/choice.ts';
 import { armLabel, batchesOf, endsBeside, judgeArm } from './arm-end.ts';
 import { incidentOf } from './capture-incident.ts';
 import { harmFrom, healthyBeside } from './outcome.ts';
+import { readArm } from './read-arm.ts';
 import { baselineOf, endOfArm, judgedLoops, knownRule } from './recorded-loops.ts';
 import { notShown, whyNotShown } from './shown-incident.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
@@ -180,20 +180,6 @@ function endOf(value: unknown): ReplayEntry['ended'] | null {
   const { reason } = value;
   const step = finiteOf(value.step);
   return step !== null && (reason === 'completed' || reason === 'non-finite') ? { reason, step } : null;
-}
-
-/** What an arm changed, as the Python package stores it; null for anything else. */
-function readArm(value: unknown): ReplayArm | null {
-  if (!isJsonObject(value) || typeof value.kind !== 'string') return null;
-  const { kind, steps = [], ...rest } = value;
-  const numbers = (['factor', 'learningRate', 'at'] as const).filter((name) => rest[name] !== undefined);
-  if (!Array.isArray(steps) || ![...steps, ...numbers.map((name) => rest[name])].every(Number.isFinite))
-    return null;
-  return {
-    kind,
-    ...(value.steps === undefined ? {} : { steps: steps as number[] }),
-    ...Object.fromEntries(numbers.map((name) => [name, rest[name] as number])),
-  };
 }
 
 type RuleOfTrace = Parameters<typeof chooseRules>[0][number];

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 import optax
 
+from ..bad_rows import taken_rows
 from ..captures import INITIAL, Capture, open_capture, read_raw, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
@@ -115,7 +117,8 @@ class _OptaxTrainer:
 
     def _batch(self, entry: Mapping[str, Any]) -> Any:
         found = self.capture.tensors(entry, "batch/")
-        leaves = {name[len("batch/") :]: jax.numpy.asarray(value) for name, value in found.items()}
+        stored = {name[len("batch/") :]: value for name, value in found.items()}
+        leaves = {name: jax.numpy.asarray(value) for name, value in taken_rows(entry, stored).items()}
         tree = entry.get("batch", self.capture.manifest.get("batch"))
         return leaves if tree is None else unflatten(tree, leaves)
 
@@ -127,6 +130,12 @@ class _OptaxTrainer:
         """Loss of a step's batch at the parameters as they are."""
         batch = self._batch(entry)
         return float(called_loss(self.value, (self._tree(self.arrays), batch), entry["step"], batch))
+
+    def loss_and_size(self, entry: Mapping[str, Any]) -> tuple[float, float]:
+        """Loss of a step's batch and norm of its gradient; a function of parameters and batch has no modes."""
+        loss, slopes = self.value_and_gradient(self._tree(self.arrays), self._batch(entry))
+        values = [_numbers(leaf).astype(np.float64) for leaf in jax.tree_util.tree_leaves(slopes)]
+        return float(loss), math.sqrt(sum(float((value**2).sum()) for value in values))
 
     def suspects(self, entry: Mapping[str, Any]) -> list[str]:
         """Parameters of another type."""

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..bad_rows import taken_rows
 from ..captures import INITIAL, Capture, open_capture, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..guarding import advice_entry
@@ -194,8 +196,8 @@ class _KerasTrainer:
         return optimizer
 
     def _batch(self, entry: Mapping[str, Any]) -> Any:
-        leaves = {name[len("batch/") :]: value for name, value in self.capture.tensors(entry, "batch/").items()}
-        tensors = {name: keras.ops.convert_to_tensor(value) for name, value in leaves.items()}
+        stored = {name[len("batch/") :]: value for name, value in self.capture.tensors(entry, "batch/").items()}
+        tensors = {name: keras.ops.convert_to_tensor(value) for name, value in taken_rows(entry, stored).items()}
         tree = entry.get("batch", self.capture.manifest.get("batch"))
         return tensors if tree is None else unflatten(tree, tensors)
 
@@ -249,6 +251,27 @@ class _KerasTrainer:
         except Exception:
             self._traces = False
             return work(batch)
+
+    def loss_and_size(self, entry: Mapping[str, Any]) -> tuple[float, float]:
+        """Loss of a step's batch and norm of its gradient, in evaluation mode: a row alone leaves BatchNorm and dropout out."""
+        kept = [(variable, names.array_of(variable)) for variable in self.others.values()]
+        traces = self._traces
+        try:
+            loss, gradients = self._in_graph(self._evaluated_loss_and_gradients, entry, self._batch(entry))
+        finally:
+            # That a row alone cannot be traced says nothing of whole batches.
+            self._traces = traces
+            for variable, before in kept:
+                variable.assign(before)
+        sizes = [float((np.asarray(value, np.float64) ** 2).sum()) for value in self._arrays(gradients).values()]
+        return float(np.asarray(names.array_of(loss))), math.sqrt(sum(sizes))
+
+    def _evaluated_loss_and_gradients(self, batch: Any) -> tuple[Any, list[Any]]:
+        called, self.called = self.called, _Evaluated(self.model)
+        try:
+            return self._loss_and_gradients(batch)
+        finally:
+            self.called = called
 
     def _loss_and_gradients(self, batch: Any) -> tuple[Any, list[Any]]:
         variables = [variable for _, variable in self.parameters]

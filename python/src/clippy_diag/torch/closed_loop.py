@@ -20,6 +20,7 @@ from typing import Any, Callable
 import numpy as np
 import torch
 
+from ..bad_rows import taken_rows
 from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
 from ..guarding import advice_entry
 from ..loops import ClosedLoopMismatch, ClosedLoops, Found, LossFunctionError, Taken, called_loss, least, run_loops
@@ -51,9 +52,11 @@ def closed_loop(
     loss_fn    (model, batch) -> loss, a scalar, with the batch as it was given to `record`
     rules      texts as `--rule` takes them, or options by rule: {"global-norm": {"maxNorm": 1.0}}. Default: none,
                global-norm:1, agc:0.01, clippy:paper
-    arms       "all", None, or some of "skip-batches", "earlier-batches", "learning-rate", "restore-optimizer-state", "guard":
-               the run with one thing changed, where the capture shows an incident; "earlier-batches" stand in for unlike ones
-               that last to the end, "guard" obeys a `Guard` that begins at the first recorded step
+    arms       "all", None, or some of "skip-batches", "skip-rows", "earlier-batches", "learning-rate",
+               "restore-optimizer-state", "guard": the run with one thing changed, where the capture shows an incident;
+               "skip-rows" leaves out rows of unlike batches whose own gradient is above twice that of every row of four earlier
+               batches, at most 8 % of them, and none of more than 8,192 is looked at; "earlier-batches" stand in for unlike ones
+               that last to the end; "guard" obeys a `Guard` that begins at the first recorded step
     train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
                state, under the recorded autocast and loss scale; False for evaluation mode
     optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
@@ -200,7 +203,8 @@ class _TorchTrainer:
 
     def _batch(self, entry: Mapping[str, Any], file: dict[str, torch.Tensor]) -> Any:
         device = self.parameters[0][1].device
-        leaves = {name[len("batch/") :]: t.to(device) for name, t in file.items() if name.startswith("batch/")}
+        stored = {name[len("batch/") :]: t for name, t in file.items() if name.startswith("batch/")}
+        leaves = {name: t.to(device) for name, t in taken_rows(entry, stored).items()}
         tree = entry.get("batch", self.capture.manifest.get("batch"))
         return leaves if tree is None else unflatten(tree, leaves)
 
@@ -232,6 +236,24 @@ class _TorchTrainer:
             for buffer, before in buffers:
                 buffer.copy_(before)
         return value
+
+    def loss_and_size(self, entry: Mapping[str, Any]) -> tuple[float, float]:
+        """Loss of a step's batch and norm of its gradient, in evaluation mode: a row alone leaves BatchNorm and dropout out."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        called, self.called = self.called, self.model  # compiled code would be made anew for each length
+        self.model.eval()
+        self.model.zero_grad(set_to_none=True)
+        try:
+            (loss,) = self._losses(entry, _tensors(self.capture.folder / entry["file"]))
+            loss.backward()
+            gradients = [p.grad for _, p in self.parameters if p.grad is not None]
+            values = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+            return float(loss.detach()), math.sqrt(sum((v.double() ** 2).sum().item() for v in values))
+        finally:
+            self.called = called
+            self.model.zero_grad(set_to_none=True)
+            for module, training in modes:
+                module.training = training
 
     def noise(self, entry: Mapping[str, Any]) -> float:
         """Spread of the loss over seeds, where the step has no random state."""
