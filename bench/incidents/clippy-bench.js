@@ -19,7 +19,7 @@ const HELP = `clippy-bench list  [--cases FOLDER] [--json]
 clippy-bench show  CASE [--cases FOLDER]
 clippy-bench score --tool 'CMD {case}' [--cases FOLDER] [--only TEXT,TEXT] [--evidence ${EVIDENCE.join('|')}]
                    [--no-twins] [--timeout SECONDS] [--jobs N] [--floor FILE] [--out FILE] [--json]
-clippy-bench make  FOLDER [--only TEXT] [--half open|hidden] [--secret-file FILE] [--python PYTHON] (PyTorch is needed)
+clippy-bench make  FOLDER [--only TEXT] [--half open|hidden] [--secret-file FILE] [--python PYTHON] (PyTorch 2.1 or newer)
 
 FOLDER is \`cases\` beside where you are, unless it is named.
 score ends with 1 where a measure fell below --floor, and with 2 where the command line is wrong.`;

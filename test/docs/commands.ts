@@ -40,6 +40,9 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
     'needs a repository; test/experiment/bisect.test.ts makes one',
   'PYTHONPATH=python/src python3 bench/compare/pairs.py FOLDER': 'trains 240 networks for minutes',
   'npx tsx bench/compare/score.ts FOLDER': 'needs the pairs that pairs.py trains',
+  'node bench/incidents/clippy-bench.js make cases': 'makes 129 trainings for 12 minutes',
+  "node bench/incidents/clippy-bench.js score --cases cases --evidence log --tool 'node bench/incidents/adapters/clippy-diag.js {case}'":
+    'needs the cases',
   'npm audit signatures': 'needs a release that is published',
   'npm run release -- --prepare 0.3.0 --owner some-lab': 'test/release/prepare.test.ts runs it in a copy',
   'npm install --package-lock-only && npm run docs': 'writes into this checkout',

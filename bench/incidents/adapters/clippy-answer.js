@@ -45,18 +45,19 @@ export function answerOf(report) {
   if (run === undefined) return { protocol: 1, alarm: null };
   const link = brokenLink(run);
   const lossIsIll = !['healthy', 'inconclusive'].includes(run.verdict.class);
-  const isSilent = !lossIsIll && (link !== undefined || run.findings.some(isFault));
+  const cause = [undefined, 'none-found'].includes(run.cause?.trigger) ? undefined : run.cause;
+  // A log may show what was done wrong where the loss does not: a gradient norm that becomes k times as large, a rate that is 0.
+  const isSilent = !lossIsIll && (link !== undefined || cause !== undefined || run.findings.some(isFault));
   const undecided = run.verdict.class === 'inconclusive' ? null : false;
-  const trigger = run.cause?.trigger;
   return {
     protocol: 1,
     alarm: lossIsIll || isSilent ? true : undecided,
     class: isSilent ? 'silent' : classOf(run.verdict),
     onset: run.verdict.onsetStep,
     link: link?.link ?? (run.audit && lossIsIll && run.audit.checks > 0 ? 'none' : null),
-    trigger: trigger === undefined || trigger === 'none-found' ? null : trigger,
+    trigger: cause?.trigger ?? null,
     tensor: link?.tensor ?? null,
-    factor: link?.factor ?? null,
+    factor: link?.factor ?? cause?.factor ?? null,
     remedies: (run.remedies ?? []).flatMap(({ action }) => ACTIONS[action] ?? [action]),
   };
 }

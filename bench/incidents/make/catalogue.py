@@ -27,8 +27,6 @@ RANKING_AGAIN = (
     "data-scale", "data-labels", "data-rows", "data-shift", "rate-jump", "rate-ramp", "sharp", "clip-removed", "overflow",
     "state-fresh", "loss-changed", "weights-replaced",
 )  # fmt: skip
-#: Cases that somebody looked at while mending a tool of this project.
-LOOKED_AT: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from training import Fault, Setup, World, make_optimizer, total_of
 
 Maker = Callable[[Setup, int, np.random.Generator], Fault]
 AUDIT = ("checkpoints", "capture")
+#: What a logged gradient norm tells that becomes k times as large from one step to the next while the loss goes on.
+NORM_TELLS = ("trigger", "factor")
 FAULTS: dict[str, Maker] = {}
 #: Of a fault: what its setup must declare.
 NEEDS: dict[str, dict[str, Any]] = {}
@@ -187,7 +189,7 @@ def loss_changed(setup: Setup, start: int, rng: np.random.Generator) -> Fault:
     """The loss is summed over the rows from a step on, and printed as before."""
     rows = setup.rows // setup.accumulation
     return Fault(
-        "loss-changed", start, "code", ("loss", "gradient"), "loss-changed", ("code",), factor=float(rows), shown_in=("capture",),
+        "loss-changed", start, "code", ("loss", "gradient"), "loss-changed", ("code",), known_from_log=NORM_TELLS, factor=float(rows), shown_in=("log", "capture"),
         unknown=_without_model(setup, "factor", "link", "trigger"), loss=lambda w, s, parts, total: total * rows,
     )  # fmt: skip
 
@@ -259,7 +261,7 @@ def lone_gradient(setup: Setup, start: int, rng: np.random.Generator) -> Fault:
 def not_divided(setup: Setup, start: int, rng: np.random.Generator) -> Fault:
     parts = setup.accumulation
     return Fault(
-        "not-divided", start, "code", ("accumulation", "gradient"), "not-divided", ("code",), factor=float(parts), shown_in=("capture",),
+        "not-divided", start, "code", ("accumulation", "gradient"), "not-divided", ("code",), known_from_log=NORM_TELLS, factor=float(parts), shown_in=("log", "capture"),
         unknown=_without_model(setup, "link", "factor", "trigger"), divisor=lambda w, s, n: 1.0,
     )  # fmt: skip
 
@@ -268,7 +270,7 @@ def not_divided(setup: Setup, start: int, rng: np.random.Generator) -> Fault:
 def divided_twice(setup: Setup, start: int, rng: np.random.Generator) -> Fault:
     parts = setup.accumulation
     return Fault(
-        "divided-twice", start, "code", ("accumulation", "gradient"), "divided-twice", ("code",), factor=1 / parts, shown_in=("capture",),
+        "divided-twice", start, "code", ("accumulation", "gradient"), "divided-twice", ("code",), known_from_log=NORM_TELLS, factor=1 / parts, shown_in=("log", "capture"),
         unknown=_without_model(setup, "link", "factor", "trigger"), divisor=lambda w, s, n: float(n * n),
     )  # fmt: skip
 

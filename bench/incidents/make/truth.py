@@ -20,6 +20,8 @@ HOLDS = 0.1
 SPIKE_LEFT = 0.25
 #: Points of a level of the printed loss.
 LEVEL = 9
+#: A fault that begins by this step leaves no level of before.
+EARLY = 20
 REMEDIES = (
     "clip", "skip-batches", "skip-rows", "lower-learning-rate", "restore-schedule", "lower-weight-decay", "restore-optimizer-state",
     "reload-weights", "raise-precision", "fix-data", "fix-code", "fix-evaluation",
@@ -52,36 +54,48 @@ def judged_by_twin(run: list[float], twin: list[float], start: int) -> dict[str,
 
     Gives `classes`, `visible` and `last`, the first step whose loss is away from the twin's by more than noise (None where no step is).
     """
-    finite = next((k for k, v in enumerate(run) if not math.isfinite(v)), None)
-    upto = len(run) if finite is None else finite
+    broken = [k for k, v in enumerate(run) if not math.isfinite(v)]
+    lost_for_good = bool(broken) and not all(map(math.isfinite, run[-5:]))
+    run = _filled(run[: broken[0]] if lost_for_good else run)
     noise = _noise(twin)
     end, first = median(twin[-20:]), median(twin[:5])
     learnt = max(first - end, 8 * noise)
-    excess = [a - b for a, b in zip(run[:upto], twin)]
-    level = [a - b for a, b in zip(_levels(run[:upto]), _levels(twin))] if upto else []
-    bar = max(2 * noise, 0.08 * learnt)
-    point_bar = max(8 * noise, 0.3 * learnt)
-    # Worse than the twin is not enough: nobody has the twin. The run must be worse than it was itself, or never have learnt.
-    best = list(itertools.accumulate(_levels(run[:upto]), min))
-    rises = [a - b for a, b in zip(_levels(run[:upto]), best)]
-    flat = start <= 20 and (finite is not None or median(run[-20:]) > first - 0.1 * learnt)
-    shown = [k for k in range(start, upto) if (level[k] > bar and (rises[k] > bar or flat)) or excess[k] > point_bar]
-    visible = bool(shown) or finite is not None
-    single = [k for k in range(start, upto) if excess[k] > max(6 * noise, 0.1 * learnt)] if shown else []
-    candidates = [*shown[:1], *single[:1], *([finite] if finite is not None else [])]
-    last = min(candidates) if visible else None
-    return {"visible": visible, "last": last, "classes": _classes(run, finite, level, visible, learnt, first, start)}
-
-
-def _classes(
-    run: list[float], finite: int | None, level: list[float], visible: bool, learnt: float, first: float, start: int
-) -> list[str]:
-    if finite is not None and not all(math.isfinite(v) for v in run[-5:]):
-        return ["non-finite", "diverged"]
+    excess = [a - b for a, b in zip(run, twin)]
+    own = _levels(run)
+    level = [a - b for a, b in zip(own, _levels(twin))]
+    # Worse than the twin is not enough: nobody has the twin. The run must be worse than it was itself, or end where it began.
+    best = list(itertools.accumulate(own, min))
+    early = start <= EARLY
+    # Two errors of the difference of two such medians are the noise of one point.
+    flat = early and (lost_for_good or median(run[-20:]) > median(run[:10]) - max(0.1 * learnt, noise, _noise(run)))
+    bar, point_bar = max(2 * noise, 0.08 * learnt), max(8 * noise, 0.3 * learnt)
+    # A run that is ill from its first steps has no level of before: its own noise alone lifts it above its best.
+    rise_bar = max(4 * noise, 4 * _noise(run), 0.15 * learnt) if early else bar
+    shown = [
+        k
+        for k in range(start, len(run))
+        if (level[k] > bar and (own[k] - best[k] > rise_bar or flat)) or min(excess[k], run[k] - best[k]) > (max(point_bar, 2 * rise_bar) if early else point_bar)
+    ]
+    visible = bool(shown) or bool(broken)
+    single = [k for k in range(start, len(run)) if excess[k] > max(6 * noise, 0.1 * learnt)] if shown else []
+    last = min([*shown[:1], *single[:1], *broken[:1]]) if visible else None
     if not visible:
-        return ["silent"]
-    lost = median(level[-15:]) / learnt if finite is None else math.inf
-    flat = start <= 20 and median(run[-20:]) > first - 0.1 * learnt
+        classes = ["silent"]
+    elif lost_for_good:
+        classes = ["non-finite", "diverged"]
+    else:
+        # A step that is not finite, and steps that are well after it: both names are right.
+        classes = [*_classes(median(level[-15:]) / learnt, flat), *(["non-finite"] if broken else [])]
+    return {"visible": visible, "last": last, "classes": classes}
+
+
+def _filled(values: list[float]) -> list[float]:
+    """The values, with the last finite one in place of each that is not."""
+    return list(itertools.accumulate(values, lambda before, v: v if math.isfinite(v) else before))
+
+
+def _classes(lost: float, flat: bool) -> list[str]:
+    """The names of a visible, finite run by the share of what was learnt that it has lost at its end."""
     if flat:
         return ["never-learned", "diverged"]
     if lost >= 0.5:
@@ -231,7 +245,7 @@ def _cannot_be_known(fault: Fault, shows_rate: bool, shows_evaluation: bool) -> 
         "printed": in_log if shown else set(),
         "log": in_log,
         "checkpoints": in_log,
-        "capture": set(questions) - set(fault.unknown),
+        "capture": (set(questions) - set(fault.unknown)) | in_log,
     }
     return {level: [q for q in questions if q not in known[level]] for level in EVIDENCE}
 

@@ -1,0 +1,81 @@
+/** Cases of the incident bench are made from their seeds alone, and are what their checksums and metadata say. */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { pythonWith } from '../support/python.ts';
+import { scratchFolders } from '../support/scratch.ts';
+import { projectRoot } from '../support/shared-data.ts';
+
+const folder = scratchFolders('bench-made');
+// Of PyTorch 2.1 or newer: an older one has no torch.compiler.
+const python = pythonWith('torch.compiler', 'numpy');
+const BENCH = join(projectRoot, 'bench', 'incidents', 'clippy-bench.js');
+/** A fault of a step, and a healthy run that dies and is resumed. */
+const INJECTED = 'injected-clip-norm-factor-mmoe-ranker';
+const CASES = [INJECTED, 'healthy-resumed-rightly-cnn-3'];
+/** A printed loss may differ by this share on kernels that the cases were not pinned to. */
+const TOLERANCE = 0.02;
+
+/** Makes cases into a new folder, and says how many seconds of a processor a case took at most. */
+function made(only: string, more: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
+  const out = join(folder(), 'cases');
+  const args = ['make', out, '--only', only, '--no-remedies', '--python', python ?? '', ...more];
+  const done = spawnSync(process.execPath, [BENCH, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
+  expect(done.status, done.stderr).toBe(0);
+  const took = [...done.stdout.matchAll(/ ([\d.]+) s$/gm)].map(([, seconds]) => Number(seconds));
+  return { out, slowest: Math.max(...took), n: took.length };
+}
+
+const read = (...path: string[]): string => readFileSync(join(...path), 'utf8');
+const lossesOf = (...path: string[]): number[] =>
+  read(...path)
+    .trim()
+    .split('\n')
+    .map((line) => Number(JSON.parse(line).loss));
+
+describe.skipIf(python === undefined)('cases that are made', () => {
+  let first: ReturnType<typeof made>;
+  beforeAll(() => {
+    first = made(CASES.join());
+  });
+
+  it('have the same bytes in another folder, and each takes less than two minutes', () => {
+    const again = made(CASES.join());
+    expect(first.n).toBe(2);
+    for (const file of ['checksums.txt', 'cases.jsonl', 'croissant.json'])
+      expect(read(again.out, file)).toBe(read(first.out, file));
+    expect(first.slowest).toBeLessThan(120);
+  });
+
+  it('have the checksums of their list, and metadata with the hashes of both tables', () => {
+    const hashOf = (path: string): string =>
+      createHash('sha256')
+        .update(readFileSync(join(first.out, path)))
+        .digest('hex');
+    const lines = read(first.out, 'checksums.txt').trim().split('\n');
+    expect(lines.length).toBeGreaterThan(20);
+    for (const line of lines) expect(line).toBe(`${hashOf(line.slice(66))}  ${line.slice(66)}`);
+    const { distribution, recordSet, license } = JSON.parse(read(first.out, 'croissant.json'));
+    expect(license).toContain('creativecommons.org/licenses/by/4.0');
+    expect(distribution.map((one: { sha256: string }) => one.sha256)).toEqual(
+      ['cases.jsonl', 'checksums.txt'].map(hashOf),
+    );
+    const columns = recordSet[0].field.map((one: { name: string }) => one.name);
+    expect(Object.keys(JSON.parse(read(first.out, 'cases.jsonl').split('\n')[0]!))).toEqual(columns);
+  });
+
+  it('have the same truth and nearly the same losses with other kernels', () => {
+    const native = made(INJECTED, ['--kernels', 'native'], { ATEN_CPU_CAPABILITY: 'avx2' });
+    expect(read(native.out, INJECTED, 'truth.json')).toBe(read(first.out, INJECTED, 'truth.json'));
+    const expected = lossesOf(first.out, INJECTED, 'evidence', 'metrics.jsonl');
+    const losses = lossesOf(native.out, INJECTED, 'evidence', 'metrics.jsonl');
+    expect(losses.length).toBe(expected.length);
+    const apart = losses.map((loss, k) => Math.abs(loss / expected[k]! - 1));
+    expect(Math.max(...apart)).toBeLessThan(TOLERANCE);
+  });
+});

@@ -1,0 +1,38 @@
+/** What the incident bench measured: docs/bench.md and the README quote the counts of bench/incidents/results.json. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type Result, tableRow } from '../../bench/incidents/lib/results.js';
+import { projectRoot } from '../support/shared-data.ts';
+
+const read = (path: string): string => readFileSync(join(projectRoot, path), 'utf8');
+const { rows } = JSON.parse(read('bench/incidents/results.json')) as { rows: readonly Result[] };
+const page = read('docs/bench.md');
+/** A table in Markdown without the blanks that align it. */
+const tight = (text: string): string => text.replaceAll(/ {2,}/g, ' ');
+
+const COLUMNS: Readonly<Record<string, readonly string[]>> = {
+  log: ['detection', 'falseAlarm', 'class', 'onsetNear', 'trigger'],
+  capture: ['detection', 'falseAlarm', 'class', 'link', 'tensor', 'trigger'],
+};
+
+describe('docs/bench.md', () => {
+  it.each(rows.map((row) => [`${row.tool}, ${row.half} half, by ${row.evidence}`, row] as const))(
+    'has the counts of %s',
+    (_, row) => expect(tight(page)).toContain(tableRow(row, COLUMNS[row.evidence]!)),
+  );
+
+  it('has a row for every row, and no other', () => {
+    expect(page.match(/^\|.* of \d+ \(\d+–\d+ %\).*\|$/gm)).toHaveLength(rows.length);
+  });
+});
+
+it('the README quotes what clippy-diag finds by the logs of the open half', () => {
+  const own = rows.find(
+    (row) => row.tool === 'clippy-diag' && row.half === 'open' && row.evidence === 'log',
+  )!;
+  const [[found, incidents], [alarms, healthy]] = [own.detection, own.falseAlarm];
+  expect(tight(read('README.md'))).toContain(
+    `**${found} of ${incidents}** found, ${alarms} of ${healthy} healthy runs alarmed`,
+  );
+});
