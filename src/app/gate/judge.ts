@@ -43,70 +43,105 @@ export interface GateEvidence {
  */
 export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResult {
   const { report } = evidence;
-  const problems = reportProblems(report, config);
-  const rules: GateRule[] = [];
-  const skipped: GateResult['skipped'][number][] = [];
-  for (const group of groupsOf(report.runs, config)) {
-    const incomplete = new Map<string, boolean>();
-    const madeWithOthers = new Map<RunReport, string | null>();
-    for (const run of group.runs) {
-      madeWithOthers.set(run, otherThresholds(run, config));
-      skipped.push(...unreadOf(run));
-      const own = runProblems(run, config, !evidence.runs.has(run.id));
-      problems.push(...own);
-      incomplete.set(run.id, own.length > 0 || problems.some((problem) => problem.run === null));
-    }
-    for (const rule of rulesFor(group.runs[0]!, config)) {
-      if (rule.severity === 'off') continue;
-      if (rule.threshold !== null)
-        for (const run of group.runs) problems.push(...refusedProblems(rule.threshold, run, problems));
-      const judged = group.runs.map((run) => judgeRule(rule, run, evidence, madeWithOthers.get(run)!));
-      const absent = judged.find((judgement) => 'missing' in judgement);
-      if (absent !== undefined && 'missing' in absent && rule.missing !== 'error') {
-        skipped.push({
-          id: rule.id,
-          run: group.id,
-          severity: rule.missing === 'warn' ? 'warning' : 'note',
-          reason: absent.missing,
-        });
-        continue;
-      }
-      const present = judged.map((judgement) => asJudged(judgement, rule));
-      const joined = joinSeeds(present, rule, config.aggregate, group.runs);
-      const open =
-        joined.status === 'fail' &&
-        group.runs.some((run) => incomplete.get(run.id)) &&
-        rule.threshold !== null &&
-        !failsForGood(rule.threshold);
-      rules.push(
-        asRule(rule.id, group.id, rule.severity, {
-          ...joined,
-          ...(open
-            ? {
-                status: 'inconclusive' as const,
-                message: `${joined.message}; the run is not complete, so this may change`,
-              }
-            : {}),
-        }),
-      );
-    }
-    if (config.baseline !== null && config.baseline.severity !== 'off' && evidence.baseline !== null) {
-      for (const run of group.runs)
-        for (const judged of judgeBaseline(
-          run,
-          evidence.baseline,
-          config.baseline.tolerance,
-          madeWithOthers.get(run)!,
-        ))
-          rules.push(asRule('baseline', run.id, config.baseline.severity, judged));
-    }
+  const found: Found = { problems: reportProblems(report, config), rules: [], skipped: [] };
+  for (const runs of groupsOf(report.runs, config)) {
+    const group = readRuns(runs, evidence, config, found);
+    for (const rule of rulesFor(group.runs[0], config)) judgeOnGroup(rule, group, evidence, config, found);
+    judgeOnBaseline(group, evidence, config, found);
   }
+  const { problems, rules, skipped } = found;
   if (config.baseline !== null && config.baseline.severity !== 'off' && evidence.baseline === null)
     problems.push({ exitCode: 3, id: 'baseline-missing', run: null, message: 'the baseline was not read' });
   if (rules.length === 0)
     problems.push({ exitCode: 4, id: 'nothing-judged', run: null, message: 'no rule was judged' });
   const exitCode = codeOf(rules, problems);
   return { passed: exitCode === 0, exitCode, rules, problems, skipped };
+}
+
+/** What a gate has found so far. */
+interface Found {
+  readonly problems: GateProblem[];
+  readonly rules: GateRule[];
+  readonly skipped: GateResult['skipped'][number][];
+}
+
+/** Runs that differ in their seed alone, or one run. */
+interface Group {
+  readonly id: string;
+  readonly runs: readonly [RunReport, ...RunReport[]];
+}
+
+/** A group whose runs were looked at for damage and gaps. */
+interface ReadGroup extends Group {
+  /** Whether something of a run is missing, so that what fails now may still change. */
+  readonly isIncomplete: boolean;
+  /** Of each run, with what other thresholds its report was made; null where with the config's. */
+  readonly madeWithOthers: ReadonlyMap<RunReport, string | null>;
+}
+
+/** Adds the damage and the gaps of the runs of a group to what was found. */
+function readRuns(group: Group, evidence: GateEvidence, config: GateConfig, found: Found): ReadGroup {
+  const madeWithOthers = new Map<RunReport, string | null>();
+  let isIncomplete = found.problems.some((problem) => problem.run === null);
+  for (const run of group.runs) {
+    madeWithOthers.set(run, otherThresholds(run, config));
+    found.skipped.push(...unreadOf(run));
+    const own = runProblems(run, config, !evidence.runs.has(run.id));
+    found.problems.push(...own);
+    isIncomplete ||= own.length > 0;
+  }
+  return { ...group, isIncomplete, madeWithOthers };
+}
+
+/** Judges one rule on one group, unless it is off. */
+function judgeOnGroup(
+  rule: RuleConfig,
+  { id, runs, isIncomplete, madeWithOthers }: ReadGroup,
+  evidence: GateEvidence,
+  config: GateConfig,
+  { problems, rules, skipped }: Found,
+): void {
+  const { severity } = rule;
+  if (severity === 'off') return;
+  if (rule.threshold !== null)
+    for (const run of runs) problems.push(...refusedProblems(rule.threshold, run, problems));
+  const judged = runs.map((run) => judgeRule(rule, run, evidence, madeWithOthers.get(run)!));
+  const absent = judged.find((judgement) => 'missing' in judgement);
+  if (absent !== undefined && rule.missing !== 'error') {
+    const told = rule.missing === 'warn' ? 'warning' : 'note';
+    skipped.push({ id: rule.id, run: id, severity: told, reason: absent.missing });
+    return;
+  }
+  const joined = joinSeeds(
+    judged.map((judgement) => asJudged(judgement, rule)),
+    rule,
+    config.aggregate,
+    runs,
+  );
+  const mayChange =
+    joined.status === 'fail' && isIncomplete && rule.threshold !== null && !failsForGood(rule.threshold);
+  const told: Judged = mayChange
+    ? {
+        ...joined,
+        status: 'inconclusive',
+        message: `${joined.message}; the run is not complete, so this may change`,
+      }
+    : joined;
+  rules.push(asRule(rule.id, id, severity, told));
+}
+
+/** Judges each run of a group on the baseline, where there is one. */
+function judgeOnBaseline(
+  { runs, madeWithOthers }: ReadGroup,
+  { baseline }: GateEvidence,
+  config: GateConfig,
+  { rules }: Found,
+): void {
+  if (config.baseline === null || config.baseline.severity === 'off' || baseline === null) return;
+  const { severity, tolerance } = config.baseline;
+  for (const run of runs)
+    for (const judged of judgeBaseline(run, baseline, tolerance, madeWithOthers.get(run)!))
+      rules.push(asRule('baseline', run.id, severity, judged));
 }
 
 /** Text where a rule reads numbers: values that it does not see. Each series is told once. */
@@ -162,10 +197,7 @@ function judgeRule(
 /** `lr-0.1/seed-3/log.csv` and `lr-0.1/seed-4/log.csv` are one setting; `prep1` and `prep2` are two. */
 const SEED = /(?<![a-z])(seed|rep|trial)([-_=.]?)\d+/gi;
 
-function groupsOf(
-  runs: readonly RunReport[],
-  config: GateConfig,
-): { id: string; runs: [RunReport, ...RunReport[]] }[] {
+function groupsOf(runs: readonly RunReport[], config: GateConfig): Group[] {
   const groups = new Map<string, [RunReport, ...RunReport[]]>();
   runs.forEach((run, index) => {
     // Two runs of one id are two runs; with the worst of each every run is its own group.

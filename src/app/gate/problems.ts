@@ -17,13 +17,63 @@ import { isComplete, stepsDone } from './thresholds.ts';
 const UNREAD_SHOWN = 20;
 
 /** What a gate says of a log whose loss was found by its numbers alone, unless it accepts guesses. */
-function guessIn(
-  { path, readBy }: Report['inputs'][number],
-  { acceptGuess }: Pick<GateConfig, 'acceptGuess'>,
-): GateProblem[] {
+function guessIn({ path, readBy }: Input, { acceptGuess }: Pick<GateConfig, 'acceptGuess'>): GateProblem[] {
   if (readBy?.how !== 'guess' || acceptGuess) return [];
   const message = `${path}: ${readBy.statement} (--accept-guess judges it)`;
   return [{ exitCode: 4, id: 'read-by-guess', run: null, message }];
+}
+
+type Input = Report['inputs'][number];
+
+/** What is damaged in an input (exit code 3) or not known of it (exit code 4). */
+function inputProblems(input: Input, report: Report, config: Pick<GateConfig, 'acceptGuess'>): GateProblem[] {
+  const of = (exitCode: 3 | 4, id: string, what: string): GateProblem => ({
+    exitCode,
+    id,
+    run: null,
+    message: `${input.path}: ${what}`,
+  });
+  const { lost = 0, unreadBytes = 0, grownBytes = 0, errors = [] } = input;
+  const problems = errors.map(({ id, message }) => of(3, id, message));
+  if (lost > 0) problems.push(of(3, 'records-lost', lostRecords(lost, input.kept)));
+  if (unreadBytes > 0)
+    problems.push(
+      of(4, 'truncated', `its last ${counted(unreadBytes, 'byte is', 'bytes are')} no whole record`),
+    );
+  if (grownBytes > 0)
+    problems.push(of(4, 'still-growing', `grew by ${counted(grownBytes, 'byte')} while it was read`));
+  // A file has a hash exactly when it was read to its end; a folder of several files has none.
+  const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
+  if (input.sha256 === null && input.kept !== undefined && isFile)
+    problems.push(of(4, 'not-read', 'was not read to its end'));
+  problems.push(...accountProblems(input, of), ...guessIn(input, config));
+  if (input.kept === 0) problems.push(of(4, 'no-records', 'has no record'));
+  return problems;
+}
+
+const lostRecords = (lost: number, kept: number | undefined): string =>
+  kept === undefined
+    ? `${counted(lost, 'step is', 'steps are')} lost`
+    : `${lost} of ${counted(lost + kept, 'record')} lost`;
+
+/** Bytes of an input of which nobody knows what became of them. */
+function accountProblems(
+  { account, errors = [], lost = 0, kept }: Input,
+  of: (exitCode: 4, id: string, what: string) => GateProblem,
+): GateProblem[] {
+  if (account === undefined)
+    return kept === undefined
+      ? []
+      : [of(4, 'account-missing', 'the report has no `account` of it: analyze it again')];
+  const open = unaccounted(account);
+  const problems =
+    open === 0 ? [] : [of(4, 'account-open', `what became of ${open} of its bytes is not told`)];
+  // Those with an error of their own are told by it.
+  if (errors.length > 0 || lost > 0) return problems;
+  for (const { reason, bytes, at } of account.lost)
+    if (reason !== 'torn-record')
+      problems.push(of(4, 'lost', `${bytes} bytes from byte ${at} on are lost (${reason})`));
+  return problems;
 }
 
 /** Of the inputs as a whole. */
@@ -33,52 +83,13 @@ export function reportProblems(
     readonly expect: Pick<GateConfig['expect'], 'runs'>;
   },
 ): GateProblem[] {
-  const problems: GateProblem[] = [];
+  const problems = report.inputs.flatMap((input) => inputProblems(input, report, config));
   const add = (exitCode: 3 | 4, id: string, message: string): void => {
     problems.push({ exitCode, id, run: null, message });
   };
-  for (const input of report.inputs) {
-    for (const error of input.errors ?? []) add(3, error.id, `${input.path}: ${error.message}`);
-    if ((input.lost ?? 0) > 0)
-      add(
-        3,
-        'records-lost',
-        input.kept === undefined
-          ? `${input.path}: ${counted(input.lost!, 'step is', 'steps are')} lost`
-          : `${input.path}: ${input.lost} of ${counted(input.lost! + input.kept, 'record')} lost`,
-      );
-    if ((input.unreadBytes ?? 0) > 0)
-      add(
-        4,
-        'truncated',
-        `${input.path}: its last ${counted(input.unreadBytes!, 'byte is', 'bytes are')} no whole record`,
-      );
-    if ((input.grownBytes ?? 0) > 0)
-      add(
-        4,
-        'still-growing',
-        `${input.path}: grew by ${counted(input.grownBytes!, 'byte')} while it was read`,
-      );
-    // A file has a hash exactly when it was read to its end; a folder of several files has none.
-    const isFile = report.runs.some(({ paths }) => paths.includes(input.path));
-    if (input.sha256 === null && input.kept !== undefined && isFile)
-      add(4, 'not-read', `${input.path}: was not read to its end`);
-    if (input.account !== undefined) {
-      const open = unaccounted(input.account);
-      if (open !== 0)
-        add(4, 'account-open', `${input.path}: what became of ${open} of its bytes is not told`);
-      // Those with an error of their own were told above.
-      for (const { reason, bytes, at } of input.account.lost)
-        if (reason !== 'torn-record' && (input.errors ?? []).length === 0 && (input.lost ?? 0) === 0)
-          add(4, 'lost', `${input.path}: ${bytes} bytes from byte ${at} on are lost (${reason})`);
-    } else if (input.kept !== undefined)
-      add(4, 'account-missing', `${input.path}: the report has no \`account\` of it: analyze it again`);
-    problems.push(...guessIn(input, config));
-    if (input.kept === 0) add(4, 'no-records', `${input.path}: has no record`);
-  }
-  for (const warning of report.warnings) {
-    const code = ERROR_TEXTS[warning.id]?.exitCode;
-    add(code === 4 || code === undefined ? 4 : 3, warning.id, warning.message);
+  for (const { id, message } of report.warnings) {
+    const code = ERROR_TEXTS[id]?.exitCode;
+    add(code === 4 || code === undefined ? 4 : 3, id, message);
   }
   const unread = report.skipped.filter(
     ({ path, saysLog }) => saysLog !== undefined && !mayBeUnread(path, config),
