@@ -41,31 +41,39 @@ export function wrapMarkdown(page: string, width = PAGE_WIDTH): string {
       i++;
       continue;
     }
-    const first = marker ?? /^\s*/.exec(line)![0];
-    const next = ' '.repeat(first.length);
-    const block = [line];
-    while (++i < lines.length) {
-      const more = lines[i]!;
-      const indent = /^\s*/.exec(more)![0].length;
-      if (more.trim() === '' || FENCE.test(more) || MARKER.test(more) || indent !== next.length) break;
-      if (KEPT.test(more.slice(indent))) break;
-      block.push(more);
-    }
+    const lead = marker ?? /^\s*/.exec(line)![0];
+    const block = blockAt(lines, i, lead.length);
+    i += block.length;
     const breaks = block.some((one) => / {2}$|\\$/.test(one));
-    if (breaks || block.every((one) => one.length <= width)) {
-      out.push(...block);
-      continue;
-    }
-    let lead = first;
-    let filled = '';
-    for (const word of wordsOf(block.join(' ').slice(first.length))) {
-      if (filled !== '' && lead.length + filled.length + 1 + word.length > width) {
-        out.push(lead + filled);
-        lead = next;
-        filled = word;
-      } else filled += filled === '' ? word : ` ${word}`;
-    }
-    out.push(lead + filled);
+    if (breaks || block.every((one) => one.length <= width)) out.push(...block);
+    else out.push(...filledTo(width, lead, wordsOf(block.join(' ').slice(lead.length))));
   }
   return out.join('\n');
+}
+
+/** The lines of a paragraph or an item that begins at one, of which those that follow are indented by so many columns. */
+function blockAt(lines: readonly string[], start: number, indentation: number): string[] {
+  const block = [lines[start]!];
+  for (const line of lines.slice(start + 1)) {
+    const indent = /^\s*/.exec(line)![0].length;
+    if (line.trim() === '' || FENCE.test(line) || MARKER.test(line) || indent !== indentation) break;
+    if (KEPT.test(line.slice(indent))) break;
+    block.push(line);
+  }
+  return block;
+}
+
+/** Lines of at most so many columns; the first begins with the lead, those that follow with as many blanks. */
+function filledTo(width: number, lead: string, words: readonly string[]): string[] {
+  const lines: string[] = [];
+  let start = lead;
+  let filled = '';
+  for (const word of words) {
+    if (filled !== '' && start.length + filled.length + 1 + word.length > width) {
+      lines.push(start + filled);
+      start = ' '.repeat(lead.length);
+      filled = word;
+    } else filled += filled === '' ? word : ` ${word}`;
+  }
+  return [...lines, start + filled];
 }

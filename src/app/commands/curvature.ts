@@ -171,113 +171,12 @@ export default command({
   },
 
   async run({ args, flags }, io) {
-    const tolerance = Number(flags.tolerance);
-    if (!(tolerance > 0 && tolerance < 1))
-      throw diagError('usage', {
-        problem: `--tolerance ${flags.tolerance} is not between 0 and 1`,
-        hint: 'e.g. 1e-3',
-      });
-    const options: CurvatureOptions = {
-      method: flags.method,
-      count: flags.top,
-      tolerance,
-      seed: flags.seed,
-      maxProducts: flags['max-products'],
-      thorough: flags.thorough,
-      warm: new Map(),
-      density: flags.density,
-      ...(flags.starts === undefined ? {} : { starts: flags.starts }),
-      ...(flags.operator === undefined ? {} : { operator: flags.operator }),
-      ...(flags.block === undefined ? {} : { block: flags.block }),
-      ...(flags.task === undefined ? {} : { task: flags.task }),
-    };
-    const open = {
-      limits: limitsOf(flags),
-      ...(flags.backend === undefined ? {} : { backend: flags.backend }),
-      ...(flags['fast-math'] ? { fastMath: true } : {}),
-      ...(flags['rows-per-pass'] === undefined ? {} : { rowsPerPass: flags['rows-per-pass'] }),
-    };
-
-    let code: ExitCode = EXIT.done;
-    const entries: CurvatureEntry[] = [];
-    const notes: string[] = [];
-    let density: LabelledDensity | null = null;
     const progress = productsOn(io.stderr, io.now);
-    const measure = async (point: CurvaturePoint, place = 0, places = 1): Promise<void> => {
-      try {
-        const measured = await measureCurvature(point, {
-          ...options,
-          ...progress.next(place, places),
-        });
-        entries.push(...measured.entries);
-        if (measured.strayed !== null) code = EXIT.inconclusive;
-        density = measured.density;
-      } finally {
-        progress.end();
-        await point.model.objective.close();
-      }
-    };
-    if (args.capture !== undefined) {
-      const foreign = (['checkpoint', 'batch', 'map', 'optimizer'] as const).filter(
-        (name) => flags[name] !== undefined,
-      );
-      if (foreign.length > 0)
-        throw diagError('usage', {
-          problem: 'a capture brings its own parameters, batches and optimizer',
-          hint: `leave --${foreign.join(', --')} out, or the capture`,
-        });
-      const capture = await openCapture(args.capture);
-      const recorded = recordedCurvature(capture.manifest);
-      if (flags.model !== undefined || capture.manifest.model !== null || recorded.entries.length === 0)
-        await measure(
-          await capturePoint(capture, {
-            ...open,
-            ...(flags.model === undefined ? {} : { model: flags.model }),
-            ...(flags.at === undefined ? {} : { at: flags.at }),
-            ...(flags.batches === undefined ? {} : { batches: flags.batches }),
-          }),
-        );
-      entries.push(...recorded.entries);
-      notes.push(...recorded.notes);
-    } else {
-      const { model, checkpoint, batch } = flags;
-      if (model === undefined || checkpoint === undefined || batch === undefined)
-        throw diagError('usage', {
-          problem: 'neither a capture nor --model, --checkpoint and --batch',
-          hint: 'name a capture, or all three',
-        });
-      if (flags.at !== undefined || flags.batches !== undefined)
-        throw diagError('usage', {
-          problem: '--at and --batches choose steps of a capture, and there is none',
-          hint: 'name several files with --batch to average over them',
-        });
-      if (await isCapture(checkpoint))
-        throw diagError('usage', {
-          problem: `${checkpoint} is a capture`,
-          hint: 'name it without --checkpoint',
-        });
-      const optimizer = flags.optimizer === undefined ? {} : parseOptimizer(flags.optimizer);
-      const files = { ...open, model, batch, map: columnMap(flags.map ?? []), ...optimizer };
-      const checkpoints = await checkpointsAt(checkpoint);
-      let failed: DiagError | undefined;
-      try {
-        for (const [i, one] of checkpoints.entries())
-          try {
-            await measure(await checkpointPoint(one, files), i, checkpoints.length);
-          } catch (error) {
-            // A run that blew up leaves checkpoints without a finite loss; those before are what is asked about.
-            if (!(error instanceof DiagError) || checkpoints.length === 1) throw error;
-            failed ??= error;
-            notes.push(`${one.path} was not measured: ${error.code}: ${error.message}`);
-            code = worstExitCode(code, error.exitCode);
-          }
-      } finally {
-        for (const one of checkpoints) await one.close();
-      }
-      if (entries.length === 0 && failed !== undefined) throw failed;
-    }
-    if (entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged)))
-      code = worstExitCode(code, EXIT.inconclusive);
+    const gathered = new Measured(searchOptions(flags), progress);
+    if (args.capture === undefined) await measureCheckpoints(gathered, flags);
+    else await measureCapture(gathered, args.capture, flags);
+    const { entries, density, notes } = gathered;
+    const code = gathered.exitCode();
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
     else {
       const terminal = terminalOptions(io.stdout, io.env, flags.ascii);
@@ -291,6 +190,166 @@ export default command({
     return code;
   },
 });
+
+/** What of the flags says which search is made. */
+interface SearchFlags {
+  readonly tolerance: string;
+  readonly method: CurvatureOptions['method'];
+  readonly top: number;
+  readonly seed: number;
+  readonly 'max-products': number;
+  readonly thorough: boolean;
+  readonly density: boolean;
+  readonly starts?: number | undefined;
+  readonly operator?: CurvatureOptions['operator'] | undefined;
+  readonly block?: string | undefined;
+  readonly task?: string | undefined;
+}
+
+/** @throws usage */
+function searchOptions(flags: SearchFlags): CurvatureOptions {
+  const tolerance = Number(flags.tolerance);
+  if (!(tolerance > 0 && tolerance < 1))
+    throw diagError('usage', {
+      problem: `--tolerance ${flags.tolerance} is not between 0 and 1`,
+      hint: 'e.g. 1e-3',
+    });
+  const { method, top, seed, thorough, density } = flags;
+  const maxProducts = flags['max-products'];
+  return {
+    ...{ method, count: top, tolerance, seed, maxProducts, thorough, density, warm: new Map() },
+    ...given(flags, 'starts', 'operator', 'block', 'task'),
+  };
+}
+
+/** What was measured, point by point. */
+class Measured {
+  readonly entries: CurvatureEntry[] = [];
+  readonly notes: string[] = [];
+  density: LabelledDensity | null = null;
+  /** The worst of what happened on the way. */
+  code: ExitCode = EXIT.done;
+  readonly #options: CurvatureOptions;
+  readonly #progress: ReturnType<typeof productsOn>;
+
+  constructor(options: CurvatureOptions, progress: ReturnType<typeof productsOn>) {
+    this.#options = options;
+    this.#progress = progress;
+  }
+
+  /** Measures at a point, and closes its model. @throws what `measureCurvature` throws */
+  async add(point: CurvaturePoint, place = 0, places = 1): Promise<void> {
+    try {
+      const { entries, strayed, density } = await measureCurvature(point, {
+        ...this.#options,
+        ...this.#progress.next(place, places),
+      });
+      this.entries.push(...entries);
+      if (strayed !== null) this.code = EXIT.inconclusive;
+      this.density = density;
+    } finally {
+      this.#progress.end();
+      await point.model.objective.close();
+    }
+  }
+
+  exitCode(): ExitCode {
+    const open = this.entries.some((entry) => entry.eigenvalues.some((pair) => !pair.converged));
+    return open ? worstExitCode(this.code, EXIT.inconclusive) : this.code;
+  }
+}
+
+type LimitFlags = Parameters<typeof limitsOf>[0];
+
+/** What of the flags says where curvature is measured. */
+interface PlaceFlags extends LimitFlags {
+  readonly model?: string | undefined;
+  readonly checkpoint?: string | undefined;
+  readonly batch?: string[] | undefined;
+  readonly map?: string[] | undefined;
+  readonly optimizer?: string | undefined;
+  readonly at?: number | undefined;
+  readonly batches?: number | undefined;
+  readonly backend?: (typeof BACKENDS)[number] | undefined;
+  readonly 'fast-math': boolean;
+  readonly 'rows-per-pass'?: number | undefined;
+}
+
+const openOptions = (flags: PlaceFlags) => ({
+  limits: limitsOf(flags),
+  ...given(flags, 'backend'),
+  ...(flags['fast-math'] ? { fastMath: true } : {}),
+  ...(flags['rows-per-pass'] === undefined ? {} : { rowsPerPass: flags['rows-per-pass'] }),
+});
+
+/** At a step of a capture, and what its recorder measured itself. @throws usage, and what reading and measuring throw */
+async function measureCapture(measured: Measured, path: string, flags: PlaceFlags): Promise<void> {
+  const foreign = (['checkpoint', 'batch', 'map', 'optimizer'] as const).filter(
+    (name) => flags[name] !== undefined,
+  );
+  if (foreign.length > 0)
+    throw diagError('usage', {
+      problem: 'a capture brings its own parameters, batches and optimizer',
+      hint: `leave --${foreign.join(', --')} out, or the capture`,
+    });
+  const capture = await openCapture(path);
+  const recorded = recordedCurvature(capture.manifest);
+  if (flags.model !== undefined || capture.manifest.model !== null || recorded.entries.length === 0)
+    await measured.add(
+      await capturePoint(capture, { ...openOptions(flags), ...given(flags, 'model', 'at', 'batches') }),
+    );
+  measured.entries.push(...recorded.entries);
+  measured.notes.push(...recorded.notes);
+}
+
+/** At a checkpoint, or at each one of a folder. @throws usage, and what reading and measuring throw */
+async function measureCheckpoints(measured: Measured, flags: PlaceFlags): Promise<void> {
+  const { model, checkpoint, batch } = flags;
+  if (model === undefined || checkpoint === undefined || batch === undefined)
+    throw diagError('usage', {
+      problem: 'neither a capture nor --model, --checkpoint and --batch',
+      hint: 'name a capture, or all three',
+    });
+  if (flags.at !== undefined || flags.batches !== undefined)
+    throw diagError('usage', {
+      problem: '--at and --batches choose steps of a capture, and there is none',
+      hint: 'name several files with --batch to average over them',
+    });
+  if (await isCapture(checkpoint))
+    throw diagError('usage', {
+      problem: `${checkpoint} is a capture`,
+      hint: 'name it without --checkpoint',
+    });
+  const optimizer = flags.optimizer === undefined ? {} : parseOptimizer(flags.optimizer);
+  const files = { ...openOptions(flags), model, batch, map: columnMap(flags.map ?? []), ...optimizer };
+  const checkpoints = await checkpointsAt(checkpoint);
+  let failed: DiagError | undefined;
+  try {
+    for (const [i, one] of checkpoints.entries())
+      try {
+        await measured.add(await checkpointPoint(one, files), i, checkpoints.length);
+      } catch (error) {
+        // A run that blew up leaves checkpoints without a finite loss; those before are what is asked about.
+        if (!(error instanceof DiagError) || checkpoints.length === 1) throw error;
+        failed ??= error;
+        measured.notes.push(`${one.path} was not measured: ${error.code}: ${error.message}`);
+        measured.code = worstExitCode(measured.code, error.exitCode);
+      }
+  } finally {
+    for (const one of checkpoints) await one.close();
+  }
+  if (measured.entries.length === 0 && failed !== undefined) throw failed;
+}
+
+/** Some members of an object, without those that are undefined. */
+function given<T extends object, K extends keyof T>(
+  from: T,
+  ...names: readonly K[]
+): { [P in K]?: Exclude<T[P], undefined> } {
+  return Object.fromEntries(
+    names.flatMap((name) => (from[name] === undefined ? [] : [[name, from[name]]])),
+  ) as { [P in K]?: Exclude<T[P], undefined> };
+}
 
 function columnMap(values: readonly string[]): ColumnMap {
   const map = new Map<string, string[]>();

@@ -56,7 +56,7 @@ const lostRecords = (lost: number, kept: number | undefined): string =>
     ? `${counted(lost, 'step is', 'steps are')} lost`
     : `${lost} of ${counted(lost + kept, 'record')} lost`;
 
-/** Bytes of an input of which nobody knows what became of them. */
+/** Bytes of an input that were neither read nor refused: the account does not add up, or is missing. */
 function accountProblems(
   { account, errors = [], lost = 0, kept }: Input,
   of: (exitCode: 4, id: string, what: string) => GateProblem,
@@ -68,7 +68,7 @@ function accountProblems(
   const open = unaccounted(account);
   const problems =
     open === 0 ? [] : [of(4, 'account-open', `what became of ${open} of its bytes is not told`)];
-  // Those with an error of their own are told by it.
+  // Where the input has an error of its own, that error says it.
   if (errors.length > 0 || lost > 0) return problems;
   for (const { reason, bytes, at } of account.lost)
     if (reason !== 'torn-record')

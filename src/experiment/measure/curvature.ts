@@ -89,14 +89,23 @@ const SYMMETRIC = 1e-3;
 /** Relative difference to the recorded loss; states rebuilt from recorded gradients meet it to 5e-7 on our fixtures. */
 const SAME_LOSS = 1e-3;
 
-/**
- * @throws curvature-empty, curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite,
- *   block-unknown, task-unknown, preconditioner-state, preconditioner-values, preconditioner-unknown
- */
-export async function measureCurvature(
-  point: CurvaturePoint,
-  options: CurvatureOptions,
-): Promise<CurvatureMeasurement> {
+/** What is known of a point before a search begins. */
+interface Ground {
+  /** The parameters, one after the other. */
+  readonly w: Float32Array;
+  readonly gradient: Float32Array;
+  readonly isPreconditioned: boolean;
+  /** Why the point is not that of the run; null where nothing speaks against it. */
+  readonly strayed: string | null;
+  readonly learningRate: number | undefined;
+  /** What the optimizer tolerates; undefined where that is not known, or the point is not that of the run. */
+  readonly limit: StabilityLimit | undefined;
+  readonly caveats: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** @throws curvature-empty, curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite */
+async function groundOf(point: CurvaturePoint, options: CurvatureOptions): Promise<Ground> {
   const { model, batches, tensors } = point;
   const { objective } = model;
   if (objective.size === 0) throw diagError('curvature-empty', {}, { path: point.name });
@@ -106,16 +115,12 @@ export async function measureCurvature(
   if (!Number.isFinite(loss) || gradient.some((g) => !Number.isFinite(g)))
     throw diagError('curvature-loss', { loss }, { path: point.name });
   await probe(point, w, options.seed);
-
-  const ranges = blockRanges(point, options.block);
-  const preconditioned = isPreconditioned(point);
   const strayed = await strayedFrom(point, w, loss);
-  const { limit: known, ...against } = limitOf(point);
-  const ofOptimizer = strayed === null ? known : undefined;
-  const operatorOfLimit = preconditioned ? 'preconditioned-hessian' : 'hessian';
+  const { limit: known, learningRate, note } = limitOf(point);
+  const limit = strayed === null ? known : undefined;
   const caveats = [
-    ...(against.note === undefined ? [] : [against.note]),
-    ...(ofOptimizer === undefined ? [] : [...point.caveats, ...decayCaveats(point)]),
+    ...(note === undefined ? [] : [note]),
+    ...(limit === undefined ? [] : [...point.caveats, ...decayCaveats(point)]),
   ];
   const notes = [
     ...(strayed === null ? [] : [strayed]),
@@ -126,111 +131,151 @@ export async function measureCurvature(
       ? ['the gradient is 0 in every entry: does the loss depend on the parameters?']
       : []),
   ];
-  const operators: CurvatureOperator[] =
-    options.operator !== undefined
-      ? [options.operator]
-      : preconditioned && point.missingState.length === 0
-        ? ['hessian', 'preconditioned-hessian']
-        : ['hessian'];
+  const preconditioned = isPreconditioned(point);
   if (options.operator === undefined && preconditioned && point.missingState.length > 0)
     notes.push(
       `the checkpoint has no ${point.missingState.join(', ')}: without it there is no preconditioned curvature, and plain λ says nothing about the stability of ${point.optimizers![0]!.optimizer.id}`,
     );
-  // Undefined is all together: a task may have the name `all`.
-  const tasks =
-    options.task === 'each'
-      ? [undefined, ...objective.tasks]
-      : [options.task === 'all' ? undefined : options.task];
+  return { w, gradient, isPreconditioned: preconditioned, strayed, learningRate, limit, caveats, notes };
+}
 
+function operatorsFor(
+  { missingState }: CurvaturePoint,
+  { isPreconditioned }: Ground,
+  asked: CurvatureOperator | undefined,
+): readonly CurvatureOperator[] {
+  if (asked !== undefined) return [asked];
+  return isPreconditioned && missingState.length === 0 ? ['hessian', 'preconditioned-hessian'] : ['hessian'];
+}
+
+/** Undefined is all together: a task may have the name `all`. */
+function tasksFor(objective: Objective, asked: string | undefined): readonly (string | undefined)[] {
+  if (asked === 'each') return [undefined, ...objective.tasks];
+  return [asked === 'all' ? undefined : asked];
+}
+
+/**
+ * @throws curvature-empty, curvature-loss, curvature-not-repeatable, curvature-not-symmetric, curvature-non-finite,
+ *   block-unknown, task-unknown, preconditioner-state, preconditioner-values, preconditioner-unknown
+ */
+export async function measureCurvature(
+  point: CurvaturePoint,
+  options: CurvatureOptions,
+): Promise<CurvatureMeasurement> {
+  const ground = await groundOf(point, options);
+  const ranges = blockRanges(point, options.block);
   const entries: CurvatureEntry[] = [];
   let density: LabelledDensity | null = null;
-  for (const operator of operators) {
-    const scale = operator === 'preconditioned-hessian' ? scaleOf(point, gradient) : undefined;
-    for (const task of tasks) {
-      const whole = productsAt(objective, w, batches, {
+  for (const operator of operatorsFor(point, ground, options.operator)) {
+    const scale = operator === 'preconditioned-hessian' ? scaleOf(point, ground.gradient) : undefined;
+    for (const task of tasksFor(point.model.objective, options.task)) {
+      const whole = productsAt(point.model.objective, ground.w, point.batches, {
         product: operator === 'gauss-newton' ? 'gaussNewton' : 'hvp',
         ...(task === undefined ? {} : { task }),
         ...(options.beforeProduct === undefined ? {} : { beforeProduct: options.beforeProduct }),
       });
       const full = scale === undefined ? whole : scaledOperator(whole, scale);
       const linear = ranges === undefined ? full : blockOperator(full, ranges);
-      const key = `${operator} ${task ?? 'all'} ${options.block ?? 'all'}`;
-      const warmStart = options.warm?.get(key);
-      const found = await topEigenpairs(linear, {
-        method: options.method,
-        count: options.count,
-        tolerance: options.tolerance,
-        seed: options.seed,
-        ...(options.starts === undefined ? {} : { starts: options.starts }),
-        ...(options.maxProducts === undefined ? {} : { maxProducts: options.maxProducts }),
-        ...(warmStart === undefined ? {} : { warmStart }),
-        ...(options.thorough === undefined ? {} : { thorough: options.thorough }),
-        onSearch: (most, known) =>
-          options.onSearch?.(
-            most,
-            known?.converged === true
-              ? { operator, value: known.value, residualNorm: known.residualNorm }
-              : null,
-          ),
-      });
-      options.warm?.set(
-        key,
-        found.pairs.map((pair) => pair.vector),
-      );
-      const limit = task === undefined && operatorOfLimit === operator ? ofOptimizer : undefined;
-      const top = found.pairs[0]!.value;
-      const trace =
-        options.density && task === undefined ? await hutchinsonTrace(linear, 20, options.seed) : undefined;
-      if (options.density && task === undefined)
+      const entry = await entryOf(linear, { operator, task }, point, ground, options);
+      if (options.density !== true || task !== undefined) entries.push(entry);
+      else {
+        const { value, standardError } = await hutchinsonTrace(linear, 20, options.seed);
+        entries.push({ ...entry, trace: { value, standardError } });
+        const { checkpoint, step, block } = entry;
         density = {
-          checkpoint: point.name,
-          step: point.step,
+          checkpoint,
+          step,
           operator,
-          block: options.block ?? 'all',
+          block,
           ...(await spectralDensity(linear, { seed: options.seed })),
         };
-      entries.push({
-        checkpoint: point.name,
-        step: point.step,
-        method: options.method,
-        operator,
-        block: options.block ?? 'all',
-        task: task ?? 'all',
-        eigenvalues: found.pairs.map(({ value, residualNorm, converged, iterations }) => ({
-          value,
-          residualNorm,
-          converged,
-          iterations,
-        })),
-        largestMagnitude: found.largestMagnitude,
-        hvpCount: found.products,
-        hvpMethod: operator === 'gauss-newton' ? 'double-backward-jacobian' : 'double-backward',
-        stability: {
-          learningRate: against.learningRate ?? null,
-          limit: limit?.limit ?? null,
-          ratio: limit === undefined ? null : top / limit.limit,
-          ...(limit === undefined ? {} : { rule: limit.rule, forecast: limit.forecast }),
-        },
-        seed: options.seed,
-        backend: objective.backend,
-        source: 'computed',
-        notes: [
-          ...notes,
-          `an eigenvalue is certified within residualNorm of each value, to the rounding of float32; that the first is the largest rests on ${restsOn(found, options)}`,
-        ],
-        ...(trace === undefined ? {} : { trace: { value: trace.value, standardError: trace.standardError } }),
-      });
+      }
     }
   }
-  const critical = strayed === null ? await criticalAlongUpdate(point, gradient) : null;
+  const critical = ground.strayed === null ? await criticalAlongUpdate(point, ground.gradient) : null;
   return {
     entries: entries.map((entry) =>
       critical === null || entry.stability.ratio === null ? entry : { ...entry, criticalSharpness: critical },
     ),
-    strayed,
-    caveats,
+    strayed: ground.strayed,
+    caveats: ground.caveats,
     density,
   };
+}
+
+/** The largest eigenvalues of one operator for one task. The limit applies to the operator that the optimizer steps in. */
+async function entryOf(
+  linear: LinearOperator,
+  { operator, task }: { operator: CurvatureOperator; task: string | undefined },
+  point: CurvaturePoint,
+  ground: Ground,
+  options: CurvatureOptions,
+): Promise<CurvatureEntry> {
+  const found = await searchWarm(linear, operator, task, options);
+  const operatorOfLimit = ground.isPreconditioned ? 'preconditioned-hessian' : 'hessian';
+  const limit = task === undefined && operatorOfLimit === operator ? ground.limit : undefined;
+  return {
+    checkpoint: point.name,
+    step: point.step,
+    method: options.method,
+    operator,
+    block: options.block ?? 'all',
+    task: task ?? 'all',
+    eigenvalues: found.pairs.map(({ value, residualNorm, converged, iterations }) => ({
+      value,
+      residualNorm,
+      converged,
+      iterations,
+    })),
+    largestMagnitude: found.largestMagnitude,
+    hvpCount: found.products,
+    hvpMethod: operator === 'gauss-newton' ? 'double-backward-jacobian' : 'double-backward',
+    stability: {
+      learningRate: ground.learningRate ?? null,
+      limit: limit?.limit ?? null,
+      ratio: limit === undefined ? null : found.pairs[0]!.value / limit.limit,
+      ...(limit === undefined ? {} : { rule: limit.rule, forecast: limit.forecast }),
+    },
+    seed: options.seed,
+    backend: point.model.objective.backend,
+    source: 'computed',
+    notes: [
+      ...ground.notes,
+      `an eigenvalue is certified within residualNorm of each value, to the rounding of float32; that the first is the largest rests on ${restsOn(found, options)}`,
+    ],
+  };
+}
+
+/** A search that begins with the vectors of an earlier checkpoint, and keeps its own for the next. */
+async function searchWarm(
+  linear: LinearOperator,
+  operator: CurvatureOperator,
+  task: string | undefined,
+  options: CurvatureOptions,
+): Promise<EigenResult> {
+  const key = `${operator} ${task ?? 'all'} ${options.block ?? 'all'}`;
+  const warmStart = options.warm?.get(key);
+  const { method, count, tolerance, seed, starts, maxProducts, thorough } = options;
+  const found = await topEigenpairs(linear, {
+    method,
+    count,
+    tolerance,
+    seed,
+    ...(starts === undefined ? {} : { starts }),
+    ...(maxProducts === undefined ? {} : { maxProducts }),
+    ...(warmStart === undefined ? {} : { warmStart }),
+    ...(thorough === undefined ? {} : { thorough }),
+    onSearch: (most, known) =>
+      options.onSearch?.(
+        most,
+        known?.converged === true ? { operator, value: known.value, residualNorm: known.residualNorm } : null,
+      ),
+  });
+  options.warm?.set(
+    key,
+    found.pairs.map((pair) => pair.vector),
+  );
+  return found;
 }
 
 /** The matrix whose products an objective makes at `w`, one at a time: they share the memory that they need. */

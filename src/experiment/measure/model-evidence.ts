@@ -55,31 +55,82 @@ export async function modelEvidence(
   rules: readonly RuleChoice[],
   onsetStep: number | null,
   checkpoints: readonly PlacedCheckpoint[],
-  { clock, deadline, onProgress }: Limits,
+  limits: Limits,
   runBefore: Before = NOTHING_BEFORE,
 ): Promise<ModelEvidence> {
-  const replay: ReplayEntry[] = [];
-  const curvature: CurvatureEntry[] = [];
-  const notes: string[] = [];
-  const notRun: { id: string; reason: string }[] = [];
-  const attempt = async (id: string, work: () => Promise<void>): Promise<void> => {
+  const gathered = new Gathering(capture, rules, onsetStep, limits);
+  await gathered.attempt('closed-loop', () => gathered.closedLoops(checkpoints, runBefore));
+  const points = gathered.pointsOfCapture();
+  for (const at of points)
+    await gathered.measure(`step ${at}`, undefined, () => capturePoint(capture, { at }));
+  for (const at of points)
+    await gathered.spread(`step ${at}`, capture.path, at, () => capturePoint(capture, { at }));
+  await gathered.atCheckpoints(
+    nearestFirst(
+      checkpoints.filter(({ step }) => !points.has(step)),
+      onsetStep,
+    ),
+  );
+  return gathered.evidence();
+}
+
+/** The checkpoints up to the onset, the last of them first, and then those after it. */
+function nearestFirst(
+  checkpoints: readonly PlacedCheckpoint[],
+  onsetStep: number | null,
+): readonly PlacedCheckpoint[] {
+  const isEarlier = ({ step }: PlacedCheckpoint): boolean => onsetStep === null || step <= onsetStep;
+  return [
+    ...checkpoints.filter(isEarlier).sort((a, b) => b.step - a.step),
+    ...checkpoints.filter((one) => !isEarlier(one)).sort((a, b) => a.step - b.step),
+  ];
+}
+
+/** What is found of a capture, experiment by experiment, within the time that is left. */
+class Gathering {
+  readonly #capture: Capture;
+  readonly #rules: readonly RuleChoice[];
+  readonly #onsetStep: number | null;
+  readonly #limits: Limits;
+  readonly #replay: ReplayEntry[] = [];
+  readonly #curvature: CurvatureEntry[] = [];
+  readonly #notes: string[] = [];
+  readonly #notRun: { id: string; reason: string }[] = [];
+  #why: ModelEvidence['why'] = null;
+  /** Whether the closed loop without a rule is the recorded run. */
+  #follows = true;
+  /** Index of the onset among the steps; -1 where it was not recorded. */
+  readonly #onset: number;
+  /** Index of the first harmful step; null without an incident. */
+  #incoming: number | null;
+  /** Indices of the steps that tell what is usual: those before the incident, or the first ones without one. */
+  #before: readonly number[];
+
+  constructor(capture: Capture, rules: readonly RuleChoice[], onsetStep: number | null, limits: Limits) {
+    this.#capture = capture;
+    this.#rules = rules;
+    this.#onsetStep = onsetStep;
+    this.#limits = limits;
+    this.#onset = capture.steps.findIndex(({ step }) => step === onsetStep);
+    this.#incoming = this.#onset < 0 ? null : this.#onset;
+    this.#before = lastBefore(this.#onset < 0 ? Math.min(4, capture.steps.length) : this.#onset);
+  }
+
+  /** Does some work; where it cannot be done, why not is kept. */
+  async attempt(id: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
       if (!(error instanceof DiagError)) throw error;
-      notRun.push({ id, reason: reasonOf(error) });
+      this.#notRun.push({ id, reason: reasonOf(error) });
     }
-  };
+  }
 
-  let follows = true;
-  let why: ModelEvidence['why'] = null;
-  const onset = capture.steps.findIndex(({ step }) => step === onsetStep);
-  // Without an incident the first batches tell what is usual.
-  let incoming = onset < 0 ? null : onset;
-  let before = onset < 0 ? lastBefore(Math.min(4, capture.steps.length)) : lastBefore(onset);
-  await attempt('closed-loop', async () => {
+  /** Says how far the closed loops are. @returns a function that throws budget-spent after the deadline */
+  #loopProgress(): (what: string, done: number, total: number) => void {
+    const { clock, deadline, onProgress } = this.#limits;
     let begun = { what: '', at: 0 };
-    const progress = (what: string, done: number, total: number): void => {
+    return (what, done, total) => {
       const now = clock();
       if (begun.what !== what) begun = { what, at: now };
       onProgress(`${what}, step ${done} of ${total}`);
@@ -89,16 +140,22 @@ export async function modelEvidence(
       const more = done < 2 ? '' : ` (about ${formatNumber((each * (total - done)) / 1000, 'rough')} s more)`;
       throw diagError('budget-spent', { what: `${what} after ${done} of ${total} steps${more}` });
     };
-    if (onset < 0) {
-      const result = await runClosedLoop(capture, {
+  }
+
+  /** The training again under each rule, and where there is an incident the experiments that tell its cause. */
+  async closedLoops(checkpoints: readonly PlacedCheckpoint[], runBefore: Before): Promise<void> {
+    const capture = this.#capture;
+    const rules = this.#rules;
+    const progress = this.#loopProgress();
+    if (this.#onset < 0) {
+      const { entries, notes, baseline } = await runClosedLoop(capture, {
         rules,
-        clock,
+        clock: this.#limits.clock,
         progress: (done, total) => progress('the closed loop', done, total),
       });
-      replay.push(...result.entries);
-      notes.push(...result.notes);
-      follows = result.baseline.follows;
-      if (!follows) notes.push(result.baseline.why);
+      this.#replay.push(...entries);
+      this.#notes.push(...notes, ...(baseline.follows ? [] : [baseline.why]));
+      this.#follows = baseline.follows;
       return;
     }
     const model = await openCaptureModel(capture, undefined, {});
@@ -108,35 +165,52 @@ export async function modelEvidence(
         prepared: await prepareReplay(capture, 'float32'),
         model,
         rules,
-        onset,
+        onset: this.#onset,
         before: runBefore,
         checkpointBefore: (step) => newestBefore(checkpoints, step),
         batch: (index) => captureBatch(capture, index),
         progress,
       });
-      why = found;
-      ({ incoming, before } = found);
-      replay.push(...found.entries);
-      notes.push(...found.notes, ...(found.closedLoop?.notes ?? []));
-      notRun.push(...found.notRun);
-      follows = found.closedLoop?.baseline.follows ?? true;
+      this.#why = found;
+      this.#incoming = found.incoming;
+      this.#before = found.before;
+      this.#replay.push(...found.entries);
+      this.#notes.push(...found.notes, ...(found.closedLoop?.notes ?? []));
+      this.#notRun.push(...found.notRun);
+      this.#follows = found.closedLoop?.baseline.follows ?? true;
     } finally {
       await model.objective.close();
     }
-  });
+  }
 
-  const measure = (
+  /** Steps of the capture at which curvature is measured: its first, the first harmful one and the onset. */
+  pointsOfCapture(): ReadonlySet<number> {
+    const { steps } = this.#capture;
+    const harmful = this.#incoming === null ? null : steps[this.#incoming]!.step;
+    return new Set(
+      [steps[0]?.step, harmful, this.#onsetStep].filter(
+        (at): at is number => at != null && steps.some(({ step }) => step === at),
+      ),
+    );
+  }
+
+  /** A product of a large model takes seconds, and how many a search needs is not known before: asked before each. */
+  #beforeProduct(what: string): () => void {
+    const { clock, deadline } = this.#limits;
+    return () => {
+      if (clock() >= deadline) throw diagError('budget-spent', { what });
+    };
+  }
+
+  measure(
     where: string,
     operator: CurvatureOptions['operator'],
     open: () => Promise<CurvaturePoint>,
-  ) =>
-    attempt(`curvature at ${where}`, async () => {
-      // A product of a large model takes seconds, and how many a search needs is not known before.
-      const beforeProduct = (): void => {
-        if (clock() >= deadline) throw diagError('budget-spent', { what: `the curvature at ${where}` });
-      };
+  ): Promise<void> {
+    return this.attempt(`curvature at ${where}`, async () => {
+      const beforeProduct = this.#beforeProduct(`the curvature at ${where}`);
       beforeProduct();
-      onProgress(`curvature at ${where}`);
+      this.#limits.onProgress(`curvature at ${where}`);
       const point = await open();
       try {
         const { entries, strayed, caveats } = await measureCurvature(point, {
@@ -145,111 +219,115 @@ export async function modelEvidence(
           beforeProduct,
         });
         // A learning rate that is not the run's shows in the closed loop alone, not in the loss at its first step.
-        curvature.push(...(follows ? entries : entries.map(withoutLimit)));
-        if (strayed !== null) notes.push(`${where}: ${strayed}`);
-        notes.push(...caveats);
+        this.#curvature.push(...(this.#follows ? entries : entries.map(withoutLimit)));
+        if (strayed !== null) this.#notes.push(`${where}: ${strayed}`);
+        this.#notes.push(...caveats);
       } finally {
         await point.model.objective.close();
       }
     });
-  const ofStep = async (index: number) => ({
-    step: capture.steps[index]!.step,
-    batch: await captureBatch(capture, index),
-  });
+  }
+
+  async #batchOf(index: number) {
+    const { step } = this.#capture.steps[index]!;
+    return { step, batch: await captureBatch(this.#capture, index) };
+  }
+
   /** Adds to what was measured at a place how far its ratio spreads over batches, and at the first harmful step what rules make of it. */
-  const spread = (where: string, name: string, step: number, open: () => Promise<CurvaturePoint>) =>
-    attempt(`ratios on single batches at ${where}`, async () => {
-      const at = curvature.findIndex(
+  spread(where: string, name: string, step: number, open: () => Promise<CurvaturePoint>): Promise<void> {
+    return this.attempt(`ratios on single batches at ${where}`, async () => {
+      const at = this.#curvature.findIndex(
         (entry) => entry.checkpoint === name && entry.step === step && entry.stability.ratio !== null,
       );
-      if (at < 0 || before.length === 0) return;
-      const beforeProduct = (): void => {
-        if (clock() > deadline)
-          throw diagError('budget-spent', { what: `the ratios on single batches at ${where}` });
-      };
+      if (at < 0 || this.#before.length === 0) return;
+      const beforeProduct = this.#beforeProduct(`the ratios on single batches at ${where}`);
       beforeProduct();
-      onProgress(`ratios on single batches at ${where}`);
+      this.#limits.onProgress(`ratios on single batches at ${where}`);
       const point = await open();
       try {
         const usual = [];
-        for (const index of before) usual.push(await ofStep(index));
-        const news = incoming === null ? null : await ofStep(incoming);
+        for (const index of this.#before) usual.push(await this.#batchOf(index));
+        const news = this.#incoming === null ? null : await this.#batchOf(this.#incoming);
         const found = await ratioSpread(point, usual, news, beforeProduct);
-        curvature[at] = { ...curvature[at]!, spread: { ...found, rules: [] } };
-        if (news === null || name !== capture.path || step !== news.step) return;
-        if (why !== null) why = { ...why, cause: withRatio(why.cause, found, step) };
-        const prepared = await prepareReplay(capture, 'float32');
-        const steppers = await steppersAt(capture, prepared, rules, incoming!);
+        this.#curvature[at] = { ...this.#curvature[at]!, spread: { ...found, rules: [] } };
+        if (news === null || name !== this.#capture.path || step !== news.step) return;
+        if (this.#why !== null) this.#why = { ...this.#why, cause: withRatio(this.#why.cause, found, step) };
+        const prepared = await prepareReplay(this.#capture, 'float32');
+        const steppers = await steppersAt(this.#capture, prepared, this.#rules, this.#incoming!);
         const under = await ratiosUnderRules(point, steppers, news.batch, beforeProduct);
-        curvature[at] = { ...curvature[at]!, spread: { ...found, rules: under } };
+        this.#curvature[at] = { ...this.#curvature[at]!, spread: { ...found, rules: under } };
       } finally {
         await point.model.objective.close();
       }
     });
-  const harmful = incoming === null ? null : capture.steps[incoming]!.step;
-  const points = new Set(
-    [capture.steps[0]?.step, harmful, onsetStep].filter(
-      (at) => at != null && capture.steps.some(({ step }) => step === at),
-    ),
-  ) as Set<number>;
-  for (const at of points) await measure(`step ${at}`, undefined, () => capturePoint(capture, { at }));
-  for (const at of points) await spread(`step ${at}`, capture.path, at, () => capturePoint(capture, { at }));
+  }
 
-  // Over the checkpoints the ratio is what matters; the plain Hessian of another optimizer than gradient descent has none.
-  const operator = curvature.find(({ stability }) => stability.ratio !== null)?.operator;
-  const others = checkpoints.filter(({ step }) => !points.has(step));
-  const earlier = others.filter(({ step }) => onsetStep === null || step <= onsetStep);
-  const ordered = [
-    ...earlier.sort((a, b) => b.step - a.step),
-    ...others.filter((one) => !earlier.includes(one)).sort((a, b) => a.step - b.step),
-  ];
-  for (const [i, { file, step, learningRate }] of ordered.slice(0, CHECKPOINTS).entries()) {
-    if (clock() >= deadline) {
-      const left = Math.min(ordered.length, CHECKPOINTS) - i;
-      const what = left === 1 ? 'the last checkpoint' : `the last ${left} checkpoints`;
-      const error = diagError('budget-spent', { what: `the curvature at ${what}` });
-      notRun.push({ id: 'curvature at checkpoints', reason: reasonOf(error) });
-      break;
+  /** Curvature over the checkpoints, and how far it spreads, for as many of them as count and the time allows. */
+  async atCheckpoints(ordered: readonly PlacedCheckpoint[]): Promise<void> {
+    const { clock, deadline } = this.#limits;
+    // Over the checkpoints the ratio is what matters; the plain Hessian of another optimizer than gradient descent has none.
+    const operator = this.#curvature.find(({ stability }) => stability.ratio !== null)?.operator;
+    const taken = ordered.slice(0, CHECKPOINTS);
+    for (const [i, one] of taken.entries()) {
+      if (clock() >= deadline) {
+        const left = taken.length - i;
+        const what = left === 1 ? 'the last checkpoint' : `the last ${left} checkpoints`;
+        this.#outOfTime('curvature at checkpoints', `the curvature at ${what}`);
+        break;
+      }
+      await this.measure(nameOf(one), operator, () => this.#pointOf(one));
     }
-    await measure(`${file.path} (step ${step})`, operator, async () =>
-      checkpointOfCapture(await file.open(), capture, learningRate),
-    );
-  }
-  for (const { file, step, learningRate } of ordered.slice(0, CHECKPOINTS)) {
-    if (clock() > deadline) {
-      if (!curvature.some(({ checkpoint }) => checkpoint === file.path)) continue;
-      const error = diagError('budget-spent', { what: 'the ratios on single batches at the checkpoints' });
-      notRun.push({ id: 'ratios on single batches at checkpoints', reason: reasonOf(error) });
-      break;
+    for (const one of taken) {
+      if (clock() > deadline) {
+        if (!this.#curvature.some(({ checkpoint }) => checkpoint === one.file.path)) continue;
+        this.#outOfTime(
+          'ratios on single batches at checkpoints',
+          'the ratios on single batches at the checkpoints',
+        );
+        break;
+      }
+      await this.spread(nameOf(one), one.file.path, one.step, () => this.#pointOf(one));
     }
-    await spread(`${file.path} (step ${step})`, file.path, step, async () =>
-      checkpointOfCapture(await file.open(), capture, learningRate),
-    );
+    if (ordered.length > CHECKPOINTS)
+      this.#notRun.push({
+        id: 'curvature',
+        reason: `of ${ordered.length} checkpoints ${CHECKPOINTS} were measured: \`clippy-diag curvature --checkpoint FOLDER\` measures all`,
+      });
   }
-  if (curvature.some(({ checkpoint }) => checkpoint !== capture.path))
-    notes.push(
-      `curvature at checkpoints is that of the capture's first batch, of step ${capture.steps[0]!.step}; at a step of the capture of its own`,
+
+  #outOfTime(id: string, what: string): void {
+    this.#notRun.push({ id, reason: reasonOf(diagError('budget-spent', { what })) });
+  }
+
+  async #pointOf({ file, learningRate }: PlacedCheckpoint): Promise<CurvaturePoint> {
+    return checkpointOfCapture(await file.open(), this.#capture, learningRate);
+  }
+
+  evidence(): ModelEvidence {
+    const curvature = this.#curvature;
+    const notes = [...this.#notes];
+    if (curvature.some(({ checkpoint }) => checkpoint !== this.#capture.path))
+      notes.push(
+        `curvature at checkpoints is that of the capture's first batch, of step ${this.#capture.steps[0]!.step}; at a step of the capture of its own`,
+      );
+    const unknown = curvature.flatMap(({ stability, step }) =>
+      stability.learningRate === null ? [step!] : [],
     );
-  const unknown = curvature.flatMap(({ stability, step }) =>
-    stability.learningRate === null ? [step!] : [],
-  );
-  if (unknown.length > 0)
-    notes.push(
-      `no learning rate is known at step ${[...new Set(unknown)].sort((a, b) => a - b).join(', ')}: the checkpoint holds none and the log has none or, over its attempts, several, so that the eigenvalue there has no ratio`,
-    );
-  if (ordered.length > CHECKPOINTS)
-    notRun.push({
-      id: 'curvature',
-      reason: `of ${ordered.length} checkpoints ${CHECKPOINTS} were measured: \`clippy-diag curvature --checkpoint FOLDER\` measures all`,
-    });
-  return {
-    why,
-    replay,
-    curvature: curvature.sort((a, b) => a.step! - b.step!),
-    notes,
-    notRun: grouped(notRun),
-  };
+    if (unknown.length > 0)
+      notes.push(
+        `no learning rate is known at step ${[...new Set(unknown)].sort((a, b) => a - b).join(', ')}: the checkpoint holds none and the log has none or, over its attempts, several, so that the eigenvalue there has no ratio`,
+      );
+    return {
+      why: this.#why,
+      replay: this.#replay,
+      curvature: curvature.sort((a, b) => a.step! - b.step!),
+      notes,
+      notRun: grouped(this.#notRun),
+    };
+  }
 }
+
+const nameOf = ({ file, step }: PlacedCheckpoint): string => `${file.path} (step ${step})`;
 
 /** What failed for the same reason at many places, once. */
 function grouped(notRun: ModelEvidence['notRun']): ModelEvidence['notRun'] {

@@ -317,12 +317,6 @@ async function pointInCheckpoint(
 ): Promise<CurvaturePoint> {
   const batches = await options.readBatches(model);
   const { optimizers, learningRates, notes } = withSavedOptions(checkpoint, options);
-  // Before the first step of a training there is no state yet; where some is there that no parameter owns, it had begun.
-  const fresh =
-    checkpoint.step === 0 &&
-    checkpoint.tensors.every(
-      (t) => t.role !== 'optimizer_state' || t.elements === 1 || t.parameter !== undefined,
-    );
   const missing = new Set<string>();
   const foreign = new Set<string>();
   const tensors: TensorState[] = [];
@@ -334,32 +328,8 @@ async function pointInCheckpoint(
       continue;
     }
     const group = options.groupOf(meta.name);
-    const choice = optimizers[group]!;
-    const tensor = freshTensor(meta, w, choice, 'float32', group);
-    const state = checkpoint.tensors.filter(
-      (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(meta.name),
-    );
-    for (const [slot, values] of Object.entries(tensor.slots)) {
-      const stored = state.find((t) => t.slot === slot);
-      if (stored === undefined && fresh) continue;
-      if (
-        stored === undefined &&
-        checkpoint.tensors.some((t) => t.slot === slot && t.parameter === undefined)
-      )
-        missing.add(`${slot} of which the parameter can be told`);
-      else if (stored === undefined || stored.elements !== values.length) missing.add(slot);
-      else values.set(await floats(checkpoint, stored));
-    }
-    for (const { slot, elements } of state)
-      if (slot !== undefined && elements === w.length && elements > 1 && !Object.hasOwn(tensor.slots, slot))
-        foreign.add(slot);
-    const steps = state.find((t) => t.slot === 'step');
-    const saved = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
-    // A number that counts nothing is as good as none.
-    const taken = saved !== null && saved >= 0 && Number.isFinite(saved) ? saved : null;
-    // Without the number of steps a bias correction is off by as much as 1/(1 − β₂).
-    if (choice.optimizer.countsSteps?.(choice.options) && taken === null) missing.add('step');
-    tensor.stepsTaken = taken ?? 0;
+    const tensor = freshTensor(meta, w, optimizers[group]!, 'float32', group);
+    await restoreState(checkpoint, tensor, optimizers[group]!, missing, foreign);
     tensors.push(tensor);
   }
   return {
@@ -377,43 +347,72 @@ async function pointInCheckpoint(
   };
 }
 
+/** Before the first step of a training there is no state yet; where some is there that no parameter owns, it had begun. */
+const isFresh = ({ step, tensors }: Checkpoint): boolean =>
+  step === 0 &&
+  tensors.every((t) => t.role !== 'optimizer_state' || t.elements === 1 || t.parameter !== undefined);
+
+/**
+ * Gives a tensor the optimizer's state and the number of steps that a checkpoint holds of it.
+ *
+ * @param missing takes the names of what the optimizer needs and the checkpoint does not hold
+ * @param foreign takes the names of state that the optimizer does not have
+ */
+async function restoreState(
+  checkpoint: Checkpoint,
+  tensor: TensorState,
+  { optimizer, options }: OptimizerChoice,
+  missing: Set<string>,
+  foreign: Set<string>,
+): Promise<void> {
+  const state = checkpoint.tensors.filter(
+    (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(tensor.name),
+  );
+  for (const [slot, values] of Object.entries(tensor.slots)) {
+    const stored = state.find((t) => t.slot === slot);
+    if (stored === undefined && isFresh(checkpoint)) continue;
+    const isOfSomeParameter = checkpoint.tensors.some((t) => t.slot === slot && t.parameter === undefined);
+    if (stored === undefined && isOfSomeParameter) missing.add(`${slot} of which the parameter can be told`);
+    else if (stored === undefined || stored.elements !== values.length) missing.add(slot);
+    else values.set(await floats(checkpoint, stored));
+  }
+  for (const { slot, elements } of state)
+    if (
+      slot !== undefined &&
+      elements === tensor.w.length &&
+      elements > 1 &&
+      !Object.hasOwn(tensor.slots, slot)
+    )
+      foreign.add(slot);
+  const steps = state.find((t) => t.slot === 'step');
+  const saved = steps === undefined ? checkpoint.step : Number((await checkpoint.read(steps.name))[0]);
+  // A number that counts nothing is as good as none.
+  const taken = saved !== null && saved >= 0 && Number.isFinite(saved) ? saved : null;
+  // Without the number of steps a bias correction is off by as much as 1/(1 − β₂).
+  if (optimizer.countsSteps?.(options) && taken === null) missing.add('step');
+  tensor.stepsTaken = taken ?? 0;
+}
+
 /** The optimizers as asked for, with the checkpoint's own value of whatever was not stated. */
 function withSavedOptions(
   checkpoint: Checkpoint,
-  { optimizers, learningRate, stated, defaultsApply }: PointSources,
+  sources: PointSources,
 ): { optimizers: readonly OptimizerChoice[]; learningRates: readonly number[] | null; notes: string[] } {
+  const { optimizers, learningRate, defaultsApply } = sources;
   const notes = new Set<string>();
-  const groups = savedOptimizerGroups(checkpoint);
   const chosen: OptimizerChoice[] = [];
   const learningRates: number[] = [];
   for (const [group, { optimizer, options }] of optimizers.entries()) {
-    const merged: Record<string, OptionValue> = { ...options };
-    if (learningRate !== undefined) merged.learningRate = learningRate;
-    const taken: string[] = [];
-    const keras = kerasOptimizerOptions(checkpoint, optimizer.id);
-    const own =
-      keras?.saved ??
-      (groups.length === optimizers.length ? groups[group]! : savedOptimizerOptions(checkpoint));
-    const assumed = [...(keras?.defaults ?? [])].filter(([name]) => defaultsApply && !stated?.has(name));
-    for (const [name, value] of assumed) merged[name] = value;
-    if (assumed.length > 0)
-      notes.add(
-        `the checkpoint does not say ${assumed.map(([name]) => name).join(', ')}: taken as Keras's default, ${assumed.map(([name, value]) => `${name}=${value}`).join(', ')}`,
-      );
-    if (keras !== undefined && keras.weightDecay > 0) notes.add(decayLeftOut(keras.weightDecay));
-    if (keras !== undefined && keras.clipping.length > 0) notes.add(clippedBy(keras.clipping.join(', ')));
-    for (const [name, value] of stated === undefined ? [] : own) {
-      if (name !== 'learningRate' && !Object.hasOwn(merged, name)) continue;
-      if (merged[name] === value) continue;
-      if (stated!.has(name))
-        notes.add(`${name} is ${merged[name]} as asked for; the checkpoint was saved with ${value}`);
-      else {
-        merged[name] = value;
-        taken.push(`${name}=${value}`);
-      }
-    }
-    if (taken.length > 0) notes.add(`from the checkpoint's own optimizer: ${taken.join(', ')}`);
-    const { learningRate: rate, ...rest } = merged;
+    const asked: Record<string, OptionValue> = { ...options };
+    if (learningRate !== undefined) asked.learningRate = learningRate;
+    const { learningRate: rate, ...rest } = mergedOptions(
+      checkpoint,
+      optimizer.id,
+      group,
+      asked,
+      sources,
+      notes,
+    );
     chosen.push(chooseOptimizer(optimizer.id, rest));
     if (typeof rate === 'number' && rate > 0) learningRates.push(rate);
   }
@@ -426,6 +425,45 @@ function withSavedOptions(
     learningRates: chosen.length > 0 && learningRates.length === chosen.length ? learningRates : null,
     notes: [...notes],
   };
+}
+
+/** The options of one group: what was stated, else what the checkpoint was saved with, else what was asked for. */
+function mergedOptions(
+  checkpoint: Checkpoint,
+  id: OptimizerChoice['optimizer']['id'],
+  group: number,
+  asked: Readonly<Record<string, OptionValue>>,
+  { optimizers, stated, defaultsApply }: PointSources,
+  notes: Set<string>,
+): Record<string, OptionValue> {
+  const merged: Record<string, OptionValue> = { ...asked };
+  const groups = savedOptimizerGroups(checkpoint);
+  const keras = kerasOptimizerOptions(checkpoint, id);
+  const own =
+    keras?.saved ??
+    (groups.length === optimizers.length ? groups[group]! : savedOptimizerOptions(checkpoint));
+  const assumed = [...(keras?.defaults ?? [])].filter(([name]) => defaultsApply && !stated?.has(name));
+  for (const [name, value] of assumed) merged[name] = value;
+  if (assumed.length > 0)
+    notes.add(
+      `the checkpoint does not say ${assumed.map(([name]) => name).join(', ')}: taken as Keras's default, ${assumed.map(([name, value]) => `${name}=${value}`).join(', ')}`,
+    );
+  if (keras !== undefined && keras.weightDecay > 0) notes.add(decayLeftOut(keras.weightDecay));
+  if (keras !== undefined && keras.clipping.length > 0) notes.add(clippedBy(keras.clipping.join(', ')));
+  if (stated === undefined) return merged;
+  const taken: string[] = [];
+  for (const [name, value] of own) {
+    if (name !== 'learningRate' && !Object.hasOwn(merged, name)) continue;
+    if (merged[name] === value) continue;
+    if (stated.has(name))
+      notes.add(`${name} is ${merged[name]} as asked for; the checkpoint was saved with ${value}`);
+    else {
+      merged[name] = value;
+      taken.push(`${name}=${value}`);
+    }
+  }
+  if (taken.length > 0) notes.add(`from the checkpoint's own optimizer: ${taken.join(', ')}`);
+  return merged;
 }
 
 async function floats(checkpoint: Checkpoint, { name, dtype }: TensorInfo): Promise<Float32Array> {

@@ -214,8 +214,7 @@ interface Slot {
  * @throws where the optimizer cannot be replayed, or there is no file system and `files` is not given
  */
 export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
-  const { variables, optimizer, folder = 'capture', every = 20, after = 34, maxCaptures = 3 } = options;
-  const { modelFile, framework = 'tfjs' } = options;
+  const { variables, optimizer } = options;
   const files = options.files ?? nodeFiles();
   const { className } = optimizer.constructor as unknown as { readonly className: string };
   const kind = Object.hasOwn(OPTIMIZERS, className) ? OPTIMIZERS[className] : undefined;
@@ -223,127 +222,29 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
     throw new Error(
       `clippy-recorder: ${className} cannot be replayed; known are ${Object.keys(OPTIMIZERS).join(', ')}`,
     );
-  /** Steps since the older of the two snapshots. */
-  let ring: Taken[] = [];
-  let losses: { readonly step: number; readonly loss: number }[] = [];
-  let since = 0;
-  let captures = 0;
+  const captures = new Captures(options, kind, files);
+  let ledger = options.ledger === true ? ledgerOf(options, className, files) : null;
   let steps = 0;
-  let wanted: string | null = null;
-  const judge = lossStream();
-  /** An incident at the last step of a capture, for which nothing was in memory. */
-  let late: string | null = null;
-  let open: { path: string; left: number; readonly manifest: { readonly steps: object[] } } | null = null;
   let stopped: string | null = null;
   /** The batch that an attached model is about to train on. */
   let batchAtHand: Readonly<Record<string, RecordedTensor>> = {};
-  let ledger = options.ledger === true ? ledgerOf(options, className, files) : null;
-
-  const state = (): Tensors => stateOf(kind, optimizer, variables);
-
-  const append = (to: NonNullable<typeof open>, taken: Taken, last: boolean): void => {
-    const file = `step-${String(taken.step).padStart(8, '0')}.safetensors`;
-    files.write(`${to.path}/${file}`, safetensors({ ...taken.tensors, ...taken.parameters }));
-    const tasks = Object.entries(taken.tasks).map(([task, value]) => [task, numberOf(value)]);
-    to.manifest.steps.push({
-      step: taken.step,
-      file,
-      learningRate: taken.learningRate,
-      loss: numberOf(taken.loss),
-      ...(tasks.length > 0 ? { tasks: Object.fromEntries(tasks) } : {}),
-    });
-    if (!last) return;
-    files.write(`${to.path}/capture.json`, new TextEncoder().encode(JSON.stringify(to.manifest, null, 1)));
-    if (--to.left === 0) {
-      open = null;
-      since = 0;
-    }
-  };
-
-  const begin = (step: number, reason: string): void => {
-    captures++;
-    wanted = null;
-    let target = folder;
-    for (let n = 2; files.exists(target); n++) target = `${folder}-${n}`;
-    const first = ring[0]!;
-    const before = losses.filter((point) => point.step < first.step).slice(-HISTORY);
-    const config = optimizer.getConfig();
-    const model = modelFile?.split('/').at(-1);
-    const manifest = {
-      version: 1,
-      framework,
-      optimizer: {
-        name: kind.name,
-        learningRate: first.learningRate,
-        weightDecay: 0,
-        ...kind.options(config),
-      },
-      clipping: options.clipping ?? kind.clipping?.(config) ?? { rule: 'none' },
-      parameters: variables.map(({ name, shape }) => ({ name, shape, ...layoutOf(name, shape.length) })),
-      ...(model === undefined ? {} : { model }),
-      flushed: { step, reason },
-      history: { steps: before.map((point) => point.step), loss: before.map(({ loss }) => numberOf(loss)) },
-      steps: [],
-    };
-    const opened = { path: `${target}.partial`, manifest, left: after + 1 };
-    open = opened;
-    files.write(`${opened.path}/initial.safetensors`, safetensors({ ...first.parameters, ...first.state }));
-    if (modelFile !== undefined) files.copy?.(modelFile, `${opened.path}/${model}`);
-    for (const [i, taken] of ring.entries())
-      append(opened, i === 0 ? { ...taken, parameters: {} } : taken, i === ring.length - 1);
-    files.rename(opened.path, target);
-    opened.path = target;
-    ring = [];
-  };
-
-  const take = (step: number, loss: number, grads: RecordedGradients, extra: RecordExtra): void => {
-    const { tasks = {}, batch = batchAtHand } = extra;
-    const tensors: Tensors = {};
-    for (const [name, tensor] of Object.entries(batch)) tensors[`batch/${name}`] = copy(tensor);
-    for (const { name } of variables) {
-      const gradient = grads[name];
-      // A variable that the loss of this step does not use has none.
-      if (gradient != null) tensors[`grad/${name}`] = copy(gradient);
-    }
-    const parameters: Tensors = {};
-    let held: Tensors | null = null;
-    if (since % every === 0) {
-      for (const variable of variables) parameters[`param/${variable.name}`] = copy(variable);
-      if (open === null) {
-        held = state();
-        const snapshots = ring.flatMap((taken, i) => (taken.state === null ? [] : [i]));
-        if (snapshots.length > 1) ring = ring.slice(snapshots.at(-1));
-      }
-    }
-    since++;
-    const { learningRate } = optimizer as unknown as { readonly learningRate: number };
-    const taken: Taken = { step, loss, learningRate, tasks, tensors, parameters, state: held };
-    if (open === null) ring.push(taken);
-    else append(open, taken, true);
-    const incident = judge.add(loss);
-    const begins = incident?.begins ? reasonOf(loss, incident) : null;
-    // After the last step of a capture nothing is in memory: what asks for another then has it a step later.
-    const ended = open === null && ring.length === 0;
-    const asked = wanted ?? (captures < maxCaptures ? (late ?? begins) : null);
-    if (open === null && !ended && asked !== null) begin(step, asked);
-    late = ended ? begins : null;
-    losses.push({ step, loss });
-    if (losses.length > 2 * HISTORY + 4 * every) losses = losses.slice(-HISTORY - 2 * every);
-  };
-
   const recorder: TfjsRecorder = {
     record(step, loss, grads, extra = {}) {
       const value = (): number => (typeof loss === 'number' ? loss : loss.dataSync()[0]!);
-      if (stopped === null) stopped = failureOf('stopped', () => take(step, value(), grads, extra));
+      const given = { ...extra, batch: extra.batch ?? batchAtHand };
+      if (stopped === null) stopped = failureOf('stopped', () => captures.take(step, value(), grads, given));
       if (ledger === null) return;
-      const given = { batch: batchAtHand, ...extra };
       const failure = failureOf('the ledger stopped', () =>
-        ledger?.take(ledgerEntry(variables, optimizer, { step, loss: value(), grads, extra: given }, state)),
+        ledger?.take(
+          ledgerEntry(variables, optimizer, { step, loss: value(), grads, extra: given }, () =>
+            stateOf(kind, optimizer, variables),
+          ),
+        ),
       );
       if (failure !== null) ledger = null;
     },
     flush(reason = 'requested') {
-      wanted = reason;
+      captures.wanted = reason;
     },
     attach(model) {
       const computeGradients = optimizer.computeGradients.bind(optimizer);
@@ -363,6 +264,161 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
     },
   };
   return recorder;
+}
+
+/** A capture that is being written. */
+interface Open {
+  path: string;
+  /** Steps to come. */
+  left: number;
+  readonly manifest: { readonly steps: object[] };
+}
+
+/** Keeps the last steps in memory, and writes a capture when an incident begins or one is asked for. */
+class Captures {
+  /** Why a capture is to be written at the next step, incident or not; null where none is. */
+  wanted: string | null = null;
+  readonly #options: RecorderOptions;
+  readonly #kind: Kind;
+  readonly #files: CaptureFiles;
+  readonly #every: number;
+  /** Steps since the older of the two snapshots. */
+  #ring: Taken[] = [];
+  #losses: { readonly step: number; readonly loss: number }[] = [];
+  #since = 0;
+  #count = 0;
+  readonly #judge = lossStream();
+  /** An incident at the last step of a capture, for which nothing was in memory. */
+  #late: string | null = null;
+  #open: Open | null = null;
+
+  constructor(options: RecorderOptions, kind: Kind, files: CaptureFiles) {
+    this.#options = options;
+    this.#kind = kind;
+    this.#files = files;
+    this.#every = options.every ?? 20;
+  }
+
+  take(step: number, loss: number, grads: RecordedGradients, extra: RecordExtra): void {
+    const { optimizer, maxCaptures = 3 } = this.#options;
+    const { learningRate } = optimizer as unknown as { readonly learningRate: number };
+    const tensors = this.#tensorsOf(grads, extra);
+    const taken: Taken = {
+      step,
+      loss,
+      learningRate,
+      tasks: extra.tasks ?? {},
+      tensors,
+      ...this.#snapshot(),
+    };
+    if (this.#open === null) this.#ring.push(taken);
+    else this.#append(this.#open, taken, true);
+    const incident = this.#judge.add(loss);
+    const begins = incident?.begins ? reasonOf(loss, incident) : null;
+    // After the last step of a capture nothing is in memory: what asks for another then has it a step later.
+    const ended = this.#open === null && this.#ring.length === 0;
+    const asked = this.wanted ?? (this.#count < maxCaptures ? (this.#late ?? begins) : null);
+    if (this.#open === null && !ended && asked !== null) this.#begin(step, asked);
+    this.#late = ended ? begins : null;
+    this.#losses.push({ step, loss });
+    if (this.#losses.length > 2 * HISTORY + 4 * this.#every)
+      this.#losses = this.#losses.slice(-HISTORY - 2 * this.#every);
+  }
+
+  #tensorsOf(grads: RecordedGradients, { batch = {} }: RecordExtra): Tensors {
+    const tensors: Tensors = {};
+    for (const [name, tensor] of Object.entries(batch)) tensors[`batch/${name}`] = copy(tensor);
+    for (const { name } of this.#options.variables) {
+      const gradient = grads[name];
+      // A variable that the loss of this step does not use has none.
+      if (gradient != null) tensors[`grad/${name}`] = copy(gradient);
+    }
+    return tensors;
+  }
+
+  /** Every K steps the variables, and the optimizer's state where no capture is open; two snapshots are kept. */
+  #snapshot(): Pick<Taken, 'parameters' | 'state'> {
+    const parameters: Tensors = {};
+    if (this.#since++ % this.#every !== 0) return { parameters, state: null };
+    const { variables, optimizer } = this.#options;
+    for (const variable of variables) parameters[`param/${variable.name}`] = copy(variable);
+    if (this.#open !== null) return { parameters, state: null };
+    const snapshots = this.#ring.flatMap((taken, i) => (taken.state === null ? [] : [i]));
+    if (snapshots.length > 1) this.#ring = this.#ring.slice(snapshots.at(-1));
+    return { parameters, state: stateOf(this.#kind, optimizer, variables) };
+  }
+
+  /** Adds a step to a capture; after the last one at hand its manifest. */
+  #append(to: Open, taken: Taken, isLast: boolean): void {
+    const file = `step-${String(taken.step).padStart(8, '0')}.safetensors`;
+    this.#files.write(`${to.path}/${file}`, safetensors({ ...taken.tensors, ...taken.parameters }));
+    const tasks = Object.entries(taken.tasks).map(([task, value]) => [task, numberOf(value)]);
+    to.manifest.steps.push({
+      step: taken.step,
+      file,
+      learningRate: taken.learningRate,
+      loss: numberOf(taken.loss),
+      ...(tasks.length > 0 ? { tasks: Object.fromEntries(tasks) } : {}),
+    });
+    if (!isLast) return;
+    this.#files.write(
+      `${to.path}/capture.json`,
+      new TextEncoder().encode(JSON.stringify(to.manifest, null, 1)),
+    );
+    if (--to.left === 0) {
+      this.#open = null;
+      this.#since = 0;
+    }
+  }
+
+  /** Writes what is in memory as a capture, to which the next steps are added. */
+  #begin(step: number, reason: string): void {
+    const { folder = 'capture', after = 34, modelFile } = this.#options;
+    this.#count++;
+    this.wanted = null;
+    let target = folder;
+    for (let n = 2; this.#files.exists(target); n++) target = `${folder}-${n}`;
+    const first = this.#ring[0]!;
+    const opened: Open = {
+      path: `${target}.partial`,
+      manifest: this.#manifest(first, { step, reason }),
+      left: after + 1,
+    };
+    this.#open = opened;
+    this.#files.write(
+      `${opened.path}/initial.safetensors`,
+      safetensors({ ...first.parameters, ...first.state }),
+    );
+    if (modelFile !== undefined)
+      this.#files.copy?.(modelFile, `${opened.path}/${modelFile.split('/').at(-1)}`);
+    for (const [i, taken] of this.#ring.entries())
+      this.#append(opened, i === 0 ? { ...taken, parameters: {} } : taken, i === this.#ring.length - 1);
+    this.#files.rename(opened.path, target);
+    opened.path = target;
+    this.#ring = [];
+  }
+
+  #manifest(first: Taken, flushed: { readonly step: number; readonly reason: string }): Open['manifest'] {
+    const { optimizer, variables, modelFile, framework = 'tfjs', clipping } = this.#options;
+    const before = this.#losses.filter((point) => point.step < first.step).slice(-HISTORY);
+    const config = optimizer.getConfig();
+    return {
+      version: 1,
+      framework,
+      optimizer: {
+        name: this.#kind.name,
+        learningRate: first.learningRate,
+        weightDecay: 0,
+        ...this.#kind.options(config),
+      },
+      clipping: clipping ?? this.#kind.clipping?.(config) ?? { rule: 'none' },
+      parameters: variables.map(({ name, shape }) => ({ name, shape, ...layoutOf(name, shape.length) })),
+      ...(modelFile === undefined ? {} : { model: modelFile.split('/').at(-1) }),
+      flushed,
+      history: { steps: before.map((point) => point.step), loss: before.map(({ loss }) => numberOf(loss)) },
+      steps: [],
+    } as Open['manifest'];
+  }
 }
 
 /** The state of an optimizer as it is, by `state/slot/variable`. */

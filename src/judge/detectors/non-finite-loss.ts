@@ -3,7 +3,7 @@ import type { Finding } from '../../model/finding.ts';
 import { countedPlain } from '../../model/format-number.ts';
 import { incidentTitle } from '../../model/incident-words.ts';
 import { countNonFiniteIn } from '../../model/order-statistics.ts';
-import type { TimeSeries } from '../../model/run.ts';
+import type { Run, TimeSeries } from '../../model/run.ts';
 import { incidentsOf } from '../incidents/attempts.ts';
 import { scalerSkips } from '../incidents/signs.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
@@ -41,43 +41,49 @@ falls there, at most five points in a row are not finite, and the loss goes on),
     for (const series of losses) {
       const found = nonFinitePoints(series);
       if (found.count === 0) continue;
-      const skipped = scalerSkips(run, series).size;
-      const bySkips = skipped === found.count;
-      const severity = bySkips ? 'note' : series.role === 'eval_loss' ? 'warning' : 'error';
+      const bySkips = scalerSkips(run, series).size === found.count;
       const one = judgedLosses.find((candidate) => candidate.series === series);
       const led =
         one &&
         incidentsOf(one).find(
           ({ incident, found }) => incident.class === 'non-finite' && found.onset < found.peak,
         );
-      const from = `${run.stepUnit} ${series.step.at(found.first)}`;
-      const range = found.stays
-        ? `from ${from} to the end`
-        : found.first === found.last
-          ? `at ${from}`
-          : `from ${from} to ${series.step.at(found.last)}`;
+      const left = led?.incident.onsetStep ?? null;
       findings.push(
         findingAt(run, series, found.first, found.last, {
           id: 'non-finite-loss',
-          severity,
-          message: `"${series.name}" is not finite at ${found.count} of ${countedPlain(series.value.length, 'point')}, ${range} (${found.kinds}).${led ? ` It had left its usual range at ${run.stepUnit} ${led.incident.onsetStep}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
+          severity: bySkips ? 'note' : series.role === 'eval_loss' ? 'warning' : 'error',
+          message: `"${series.name}" is not finite at ${found.count} of ${countedPlain(series.value.length, 'point')}, ${rangeOf(run, series, found)} (${found.kinds}).${led ? ` It had left its usual range at ${run.stepUnit} ${left}.` : ''}${bySkips ? ' The loss scaler skipped these steps.' : ''}`,
           measured: quantity('non-finite points', found.count, 'points'),
           threshold: quantity('non-finite points', 0, 'points'),
-          advice: bySkips
-            ? adviceIfSkipped
-            : !found.stays
-              ? adviceIfBack
-              : led?.incident.onsetStep != null
-                ? `What follows ${run.stepUnit} ${led.incident.onsetStep} is lost: go back to a checkpoint before it. The loss had jumped before: look ${ofRates}.`
-                : one === undefined
-                  ? advice
-                  : `It came without a jump: ${ofLoss}. ${lost}`,
+          advice: bySkips ? adviceIfSkipped : adviceFor(found.stays, left, run.stepUnit, one !== undefined),
         }),
       );
     }
     return outcomeOf(findings);
   },
 } as const satisfies Detector;
+
+type NonFinite = ReturnType<typeof nonFinitePoints>;
+
+/** From where to where the points lie. */
+function rangeOf(run: Pick<Run, 'stepUnit'>, series: TimeSeries, { first, last, stays }: NonFinite): string {
+  const from = `${run.stepUnit} ${series.step.at(first)}`;
+  if (stays) return `from ${from} to the end`;
+  return first === last ? `at ${from}` : `from ${from} to ${series.step.at(last)}`;
+}
+
+/**
+ * @param stays whether the loss is not finite to the end of an attempt
+ * @param left step at which the loss had left its usual range before; null where it came without a jump
+ * @param isJudged whether it is known that there was no jump
+ */
+function adviceFor(stays: boolean, left: number | null, stepUnit: string, isJudged: boolean): string {
+  if (!stays) return adviceIfBack;
+  if (left !== null)
+    return `What follows ${stepUnit} ${left} is lost: go back to a checkpoint before it. The loss had jumped before: look ${ofRates}.`;
+  return isJudged ? `It came without a jump: ${ofLoss}. ${lost}` : advice;
+}
 
 /** Where a series is not finite: how often, first and last index, whether to the end of an attempt, and what it is. */
 export function nonFinitePoints(series: TimeSeries) {

@@ -6,6 +6,9 @@ import {
   type StepFinding,
   type StepWatcher,
   tensorsNamed,
+  type WalkedGradient,
+  type WalkedMove,
+  type WalkedStep,
   type WalkedTensor,
 } from './capture-finding.ts';
 
@@ -76,117 +79,203 @@ long instead of too short. It is found where the root mean square of gradient/�
     ],
   },
   watch({ path }, threshold): StepWatcher {
-    const kept: (Float64Array | null)[] = [];
+    const roots = new Roots();
     const jumps: Jump[] = [];
-    const lags: { step: number; mean: number }[] = [];
+    const lags: Lag[] = [];
     /** Mean logarithm of the growth of the roots since the walk began. */
     let level = 0;
     let forgets = false;
     let seen = false;
-    const rootsOf = ({ second }: WalkedTensor, into: Float64Array): Float64Array => {
-      const { values, initial, correction } = second!;
-      // An entry that never met a gradient has no past: NaN.
-      for (let i = 0; i < values.length; i++)
-        into[i] = values[i] === initial ? Number.NaN : Math.sqrt(values[i]! * correction);
-      return into;
-    };
     return {
-      before(tensors) {
-        for (const [t, tensor] of tensors.entries())
-          kept[t] =
-            tensor.second === null || tensor.stepsTaken < SETTLED
-              ? null
-              : rootsOf(tensor, kept[t] ?? new Float64Array(tensor.second.values.length));
-      },
-      after(tensors, { step, gradients }, { factors }) {
-        let count = 0;
-        let jumped = 0;
-        let [growth, product, squares] = [0, 1, 0];
-        let meansOnly = true;
-        const names = new Set<string>();
-        for (const [t, tensor] of tensors.entries()) {
-          const old = kept[t];
-          const { values: g, rows, absent } = gradients[t]!;
-          if (old == null || absent) continue;
-          const { values, correction, kind } = tensor.second!;
-          if (kind === 'mean') forgets = true;
-          else meansOnly = false;
-          let here = 0;
-          for (let i = 0; i < old.length; i++) {
-            const was = old[i]!;
-            const is = Math.sqrt(values[i]! * correction);
-            if (!(was > 0) || !Number.isFinite(is)) continue;
-            count++;
-            // One logarithm for many entries: a capture may have millions.
-            product *= is / was;
-            if (!(product > 1e-100 && product < 1e100)) {
-              growth += Math.log(product);
-              product = 1;
-            }
-            if (is >= threshold('growth') * was) here++;
-          }
-          if (here > 0) names.add(tensor.name);
-          jumped += here;
-          const width = rows === undefined || rows.length === 0 ? 1 : g.length / rows.length;
-          for (let k = 0; k < g.length; k++) {
-            const i = rows === undefined ? k : rows[Math.floor(k / width)]! * width + (k % width);
-            const root = Math.sqrt(values[i]! * correction);
-            if (old[i]! > 0 && root > 0) squares += ((factors[t]! * g[k]!) / root) ** 2;
-          }
-        }
-        if (count === 0) return;
+      before: (tensors) => roots.keep(tensors),
+      after(tensors, step, { factors }) {
+        const grown = roots.growth(tensors, step, factors, threshold('growth'));
+        if (grown.kinds.has('mean')) forgets = true;
+        if (grown.count === 0) return;
         seen = true;
         const before = level;
-        level += (growth + Math.log(product)) / count;
-        const share = jumped / count;
-        if (share >= threshold('share')) {
-          const last = jumps.at(-1);
-          if (last !== undefined && step - last.last <= NEAR) {
-            last.last = step;
-            last.share = Math.max(last.share, share);
-            last.names = new Set([...last.names, ...names]);
-          } else jumps.push({ first: step, last: step, share, names, before });
-        }
-        const mean = Math.sqrt(squares / count);
-        if (meansOnly && mean >= threshold('lag')) lags.push({ step, mean });
+        level += grown.logGrowth / grown.count;
+        const share = grown.jumped / grown.count;
+        if (share >= threshold('share')) addJump(jumps, step.step, share, grown.names, before);
+        const mean = Math.sqrt(grown.squares / grown.count);
+        if (!grown.kinds.has('sum') && mean >= threshold('lag')) lags.push({ step: step.step, mean });
       },
       findings() {
         if (!seen) return [];
-        const found = jumps.map(({ first, last, share, names, before }): Finding => {
-          const left = Math.exp(before - level);
-          const gone = left <= 1 - threshold('lost');
-          const steps = first === last ? `step ${first}` : `steps ${first} to ${last}`;
-          return {
-            id: accumulatorJump.id,
-            severity: gone ? 'warning' : 'note',
-            message: `the second moment of ${formatNumber(100 * share)} % of the entries, in ${tensorsNamed([...names])}, jumps at ${steps}: at the end of the capture the effective rate is ${formatNumber(100 * left)} % of that before${gone ? (forgets ? '; it comes back as the mean forgets, if the run goes on' : ', and a sum never comes back') : ''}`,
-            steps: [first, last],
-            series: null,
-            measured: { name: 'entries that jump', value: share, unit: 'share of the entries' },
-            threshold: { name: 'entries that jump', value: threshold('share'), unit: 'share of the entries' },
-            locations: [...names].slice(0, 5).map((tensor) => ({ path, tensor })),
-            advice,
-          };
-        });
-        const [lag] = lags;
-        if (lag === undefined) return found;
-        const worst = lags.reduce((a, b) => (b.mean > a.mean ? b : a));
-        return [
-          ...found,
-          {
-            id: accumulatorJump.id,
-            severity: 'note',
-            message: `Adam's second moment lags behind the gradients at ${lags.length === 1 ? `step ${lag.step}` : `${lags.length} steps, the first of them ${lag.step}`}: gradient over root is ${formatNumber(worst.mean)} in the mean square at step ${worst.step}, so that the step is that much too long`,
-            steps: [lag.step, lags.at(-1)!.step],
-            series: null,
-            measured: { name: 'gradient over root', value: worst.mean, unit: 'root mean square' },
-            threshold: { name: 'gradient over root', value: threshold('lag'), unit: 'root mean square' },
-            locations: [{ path }],
-            advice:
-              'Clip the gradient by its own history, lower β₂ so that the second moment follows, or clip the update (`rms` in the form of StableAdamW); look at the batch of this step.',
-          },
-        ];
+        const told = jumps.map((jump) => jumpFinding(jump, level, forgets, path, threshold));
+        return lags.length === 0 ? told : [...told, lagFinding(lags, path, threshold('lag'))];
       },
     };
   },
 } as const satisfies StepFinding;
+
+interface Lag {
+  readonly step: number;
+  /** Root mean square of gradient over root. */
+  readonly mean: number;
+}
+
+/** What became of the roots of the second moments in one step. */
+interface Growth {
+  /** Entries with a past. */
+  readonly count: number;
+  /** Those of them whose root grew to at least so many times as much. */
+  readonly jumped: number;
+  /** Sum of the logarithms of the growth. */
+  readonly logGrowth: number;
+  /** Sum of (gradient / root)². */
+  readonly squares: number;
+  /** Tensors with entries that jumped. */
+  readonly names: ReadonlySet<string>;
+  /** What the tensors' second moments are. */
+  readonly kinds: ReadonlySet<'sum' | 'mean'>;
+}
+
+/** The roots of all second moments before a step. */
+class Roots {
+  /** By tensor; null for one without a second moment or a past. */
+  readonly #kept: (Float64Array | null)[] = [];
+
+  keep(tensors: readonly WalkedTensor[]): void {
+    for (const [t, { second, stepsTaken }] of tensors.entries()) {
+      if (second === null || stepsTaken < SETTLED) {
+        this.#kept[t] = null;
+        continue;
+      }
+      const { values, initial, correction } = second;
+      const into = this.#kept[t] ?? new Float64Array(values.length);
+      // An entry that never met a gradient has no past: NaN.
+      for (let i = 0; i < values.length; i++)
+        into[i] = values[i] === initial ? Number.NaN : Math.sqrt(values[i]! * correction);
+      this.#kept[t] = into;
+    }
+  }
+
+  growth(
+    tensors: readonly WalkedTensor[],
+    { gradients }: WalkedStep,
+    factors: WalkedMove['factors'],
+    jump: number,
+  ): Growth {
+    let [count, jumped, logGrowth, squares] = [0, 0, 0, 0];
+    const names = new Set<string>();
+    const kinds = new Set<'sum' | 'mean'>();
+    for (const [t, { name, second }] of tensors.entries()) {
+      const old = this.#kept[t];
+      const gradient = gradients[t]!;
+      if (old == null || gradient.absent) continue;
+      kinds.add(second!.kind);
+      const of = rootGrowth(old, second!, jump);
+      if (of.jumped > 0) names.add(name);
+      count += of.count;
+      jumped += of.jumped;
+      logGrowth += of.logGrowth;
+      squares += squaredRatios(old, second!, gradient, factors[t]!);
+    }
+    return { count, jumped, logGrowth, squares, names, kinds };
+  }
+}
+
+type Second = NonNullable<WalkedTensor['second']>;
+
+/** Of one tensor: entries with a past, those that jumped, and the sum of the logarithms of their growth. */
+function rootGrowth(
+  old: Float64Array,
+  { values, correction }: Second,
+  jump: number,
+): Pick<Growth, 'count' | 'jumped' | 'logGrowth'> {
+  let [count, jumped, logGrowth, product] = [0, 0, 0, 1];
+  for (let i = 0; i < old.length; i++) {
+    const was = old[i]!;
+    const is = Math.sqrt(values[i]! * correction);
+    if (!(was > 0) || !Number.isFinite(is)) continue;
+    count++;
+    // One logarithm for many entries: a capture may have millions.
+    product *= is / was;
+    if (!(product > 1e-100 && product < 1e100)) {
+      logGrowth += Math.log(product);
+      product = 1;
+    }
+    if (is >= jump * was) jumped++;
+  }
+  return { count, jumped, logGrowth: logGrowth + Math.log(product) };
+}
+
+/** Sum of (gradient / root)² over the entries of one tensor with a past. */
+function squaredRatios(
+  old: Float64Array,
+  { values, correction }: Second,
+  { values: g, rows }: WalkedGradient,
+  factor: number,
+): number {
+  let squares = 0;
+  const width = rows === undefined || rows.length === 0 ? 1 : g.length / rows.length;
+  for (let k = 0; k < g.length; k++) {
+    const i = rows === undefined ? k : rows[Math.floor(k / width)]! * width + (k % width);
+    const root = Math.sqrt(values[i]! * correction);
+    if (old[i]! > 0 && root > 0) squares += ((factor * g[k]!) / root) ** 2;
+  }
+  return squares;
+}
+
+/** Adds a step at which entries jump to the jump that it belongs to, or begins one. */
+function addJump(
+  jumps: Jump[],
+  step: number,
+  share: number,
+  names: ReadonlySet<string>,
+  before: number,
+): void {
+  const last = jumps.at(-1);
+  if (last === undefined || step - last.last > NEAR) {
+    jumps.push({ first: step, last: step, share, names, before });
+    return;
+  }
+  last.last = step;
+  last.share = Math.max(last.share, share);
+  last.names = new Set([...last.names, ...names]);
+}
+
+/** @param level mean logarithm of the growth of the roots over the whole walk */
+function jumpFinding(
+  { first, last, share, names, before }: Jump,
+  level: number,
+  forgets: boolean,
+  path: string,
+  threshold: (name: string) => number,
+): Finding {
+  const left = Math.exp(before - level);
+  const gone = left <= 1 - threshold('lost');
+  const steps = first === last ? `step ${first}` : `steps ${first} to ${last}`;
+  const unit = 'share of the entries';
+  return {
+    id: accumulatorJump.id,
+    severity: gone ? 'warning' : 'note',
+    message: `the second moment of ${formatNumber(100 * share)} % of the entries, in ${tensorsNamed([...names])}, jumps at ${steps}: at the end of the capture the effective rate is ${formatNumber(100 * left)} % of that before${gone ? (forgets ? '; it comes back as the mean forgets, if the run goes on' : ', and a sum never comes back') : ''}`,
+    steps: [first, last],
+    series: null,
+    measured: { name: 'entries that jump', value: share, unit },
+    threshold: { name: 'entries that jump', value: threshold('share'), unit },
+    locations: [...names].slice(0, 5).map((tensor) => ({ path, tensor })),
+    advice,
+  };
+}
+
+/** @param lags at least one */
+function lagFinding(lags: readonly Lag[], path: string, limit: number): Finding {
+  const first = lags[0]!;
+  const worst = lags.reduce((a, b) => (b.mean > a.mean ? b : a));
+  const unit = 'root mean square';
+  return {
+    id: accumulatorJump.id,
+    severity: 'note',
+    message: `Adam's second moment lags behind the gradients at ${lags.length === 1 ? `step ${first.step}` : `${lags.length} steps, the first of them ${first.step}`}: gradient over root is ${formatNumber(worst.mean)} in the mean square at step ${worst.step}, so that the step is that much too long`,
+    steps: [first.step, lags.at(-1)!.step],
+    series: null,
+    measured: { name: 'gradient over root', value: worst.mean, unit },
+    threshold: { name: 'gradient over root', value: limit, unit },
+    locations: [{ path }],
+    advice:
+      'Clip the gradient by its own history, lower β₂ so that the second moment follows, or clip the update (`rms` in the form of StableAdamW); look at the batch of this step.',
+  };
+}

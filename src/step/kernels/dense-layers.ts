@@ -152,6 +152,7 @@ function runProduct(
  * A tile of 4 × 8 sums stays in registers, and so do the addresses of its four rows of a. Of a transposed a they are one: its
  * four entries lie side by side.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one WebAssembly function is one list of instructions, read from top to bottom
 function productFunction(form: ProductForm, width: 8 | 4): WasmFunction {
   const [a, aRow, aLength, b, bRow, bEnd, c, cRow, cLength, bias] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] as const;
   const [top, rowC, rowEnd, atB, depthEnd, target] = [10, 11, 12, 13, 14, 15] as const;

@@ -155,6 +155,7 @@ const dense = (start: number, length: number, turned: boolean): Strided =>
     : { start, rowStep: FLOAT * length, columnStep: FLOAT };
 
 /** As {@link matrixProduct}, with kernels of one size. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: the five loops of the blocked product share their buffers; a call for each block costs more than it orders
 export function productIn(
   { module, fused, tileRows, tileColumns }: Tiled,
   memory: WasmMemory,
@@ -250,6 +251,7 @@ export function productIn(
     return 1;
   };
 
+  // biome-ignore lint/complexity/noExcessiveCognitiveComplexity: five nested loops over blocks are the algorithm (Goto and van de Geijn 2008)
   return (a, b, c, rows, depth, columns) => {
     const floats = new Float32Array(memory.buffer);
     const rowStep = FLOAT * columns;

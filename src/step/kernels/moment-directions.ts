@@ -99,6 +99,7 @@ interface MomentForm {
 export const momentumNumbers = (mu: number, unit: number): readonly number[] => [mu, unit];
 
 /** Slots in the order v, m, v_max, momentum. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one WebAssembly function is one list of instructions, read from top to bottom
 function codeOf(name: string, { mean, largest = false, momentum = false }: MomentForm): DirectionCode {
   const slotsOf = (slots: readonly number[]) => {
     const [v, ...others] = slots as [number, ...number[]];

@@ -438,6 +438,7 @@ interface Form {
   readonly shrinks: boolean;
 }
 
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: one WebAssembly function is one list of instructions, read from top to bottom
 function kernelOf(name: string, { purpose, change, shrinks }: Form, code: DirectionCode): WasmFunction {
   const [g, end, w, other, row] = [0, 1, 2, 3, 4] as const;
   const ofUnits = change === 'units' ? 1 : 0;
