@@ -373,6 +373,17 @@ describe('layout', () => {
     ]);
   });
 
+  it('derives what a page says once: of the pages one file asks the judge, and none measures or trains', () => {
+    const asked = imports.filter(
+      ({ file, target, typeOnly }) =>
+        wingOf(file) === 'report' &&
+        !typeOnly &&
+        ['judge', 'read', 'differentiate', 'experiment'].includes(wingOf(resolve(dirname(file), target))),
+    );
+    expect([...new Set(asked.map(({ file }) => relative(src, file)))]).toEqual(['report/finding-words.ts']);
+    expect(asked).toHaveLength(3);
+  });
+
   it('has no default exports but those of oclif', () => {
     const found = files
       .filter((f) => /^export default/m.test(readFileSync(f, 'utf8')))

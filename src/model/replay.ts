@@ -113,6 +113,8 @@ export interface ReplayEntry {
     readonly factor: number;
     readonly step: number;
     readonly atIncident: number;
+    /** At each step, to four digits; of the tensors that were cut hardest. */
+    readonly factors?: readonly number[];
   }[];
   /** Onset of the incident that the verdict is about; null where the losses show none. */
   readonly onsetStep?: number | null;

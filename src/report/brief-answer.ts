@@ -3,7 +3,6 @@
  * known and nothing else; a run that recovered gets no orders.
  */
 
-import { findingTypeOf } from '../judge/findings/registry.ts';
 import { brokenLinks } from '../model/audit.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
@@ -18,6 +17,7 @@ import { isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS, type Mood } from './class-paint.ts';
+import { titleOfFinding } from './finding-words.ts';
 import { damageLines } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
 import { proofsOf } from './proof-line.ts';
@@ -655,9 +655,6 @@ function openLater({ verdict, stepUnit }: RunReport): string | null {
     ? null
     : `The loss rises again at ${at(open.onsetStep, stepUnit)}, to ${brief(open.peak)}, and the log ends before it could come back.`;
 }
-
-const titleOfFinding = ({ id, message }: Finding): string =>
-  findingTypeOf(id)?.title ?? inertName(message).replace(/\.$/, '');
 
 /** A message of more characters is for who asks for all: the title of the finding stands for it. */
 const LONG = 130;

@@ -10,6 +10,7 @@ import { formatCount, formatNumber } from '../model/format-number.ts';
 import { LOG_RATIO } from './charts.ts';
 import { comparedWords, differenceWords } from './comparison-text.ts';
 import { contentPolicy } from './content-policy.ts';
+import { heatMap, shadesLegend } from './heat-map.ts';
 import { HTML_PARTS } from './html-parts.ts';
 import { badge, type Column, type Html, h, table } from './html-template.ts';
 import { cellText } from './runs-page.ts';
@@ -150,48 +151,12 @@ function charts(comparison: RunComparison, { losses }: ComparisonPicture): reado
 
 /** Upper ends of the shades: below each a difference has that shade. */
 const SHADE_ENDS = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, Number.POSITIVE_INFINITY] as const;
-const CELL = 14;
-/** Characters of a name that fit into NAME_SHARE of the page's width, on a phone too. */
-const NAME_LENGTH = 22;
-/** Per cent of the width that names of a length take. */
-const nameShare = (longest: number): number => Math.min(45, 8 + 2 * longest);
 
 const shadeOf = (size: number): string =>
   size === 0 ? 'equal' : `h${SHADE_ENDS.findIndex((end) => size < end || end === Number.POSITIVE_INFINITY)}`;
 
 const sizeText = (size: number): string =>
   size === 0 ? 'equal' : Number.isFinite(size) ? size.toExponential(1) : 'not finite';
-
-const shortName = (name: string): string =>
-  name.length <= NAME_LENGTH ? name : `…${name.slice(1 - NAME_LENGTH)}`;
-
-/** Cells of a row, neighbours of one shade joined; one step is one unit wide. */
-function rowOf(
-  { name, sizes }: TensorPicture['tensors'][number],
-  row: number,
-  steps: readonly number[],
-): readonly Html[] {
-  const cells: Html[] = [];
-  for (let from = 0; from < steps.length; ) {
-    const size = sizes[from] ?? null;
-    let to = from + 1;
-    while (to < steps.length && size !== null && sameShade(size, sizes[to] ?? null)) to++;
-    if (size !== null) {
-      const where =
-        to - from === 1
-          ? `step ${formatCount(steps[from]!)}`
-          : `steps ${formatCount(steps[from]!)} to ${formatCount(steps[to - 1]!)}`;
-      cells.push(
-        h`<rect class="${shadeOf(size)}" x="${from}" y="${CELL * row}" width="${to - from}" height="${CELL - 1}"><title>${name}, ${where}: ${sizeText(size)}</title></rect>`,
-      );
-    }
-    from = to;
-  }
-  return cells;
-}
-
-const sameShade = (size: number, other: number | null): boolean =>
-  other !== null && shadeOf(size) === shadeOf(other);
 
 const LINK_TITLES: Partial<Record<ComparedLink, string>> = {
   weights: 'Weights before each step',
@@ -220,27 +185,29 @@ const TENSOR_COLUMNS = (steps: readonly number[]): readonly Column<TensorPicture
   ];
 };
 
-const LEGEND = h`<ul class="keys heat-keys"><li><i class="equal"></i> equal to the bit</li>${SHADE_ENDS.map((end, k) => h`<li><i class="h${k}"></i> ${k === 0 ? `below ${end.toExponential()}` : `from ${SHADE_ENDS[k - 1]!.toExponential()}`}</li>`)}<li>Relative to the size of the tensor.</li></ul>`;
+const LEGEND = shadesLegend([
+  { shade: 'equal', text: 'equal to the bit' },
+  ...SHADE_ENDS.map((end, k) => ({
+    shade: `h${k}`,
+    text: k === 0 ? `below ${end.toExponential()}` : `from ${SHADE_ENDS[k - 1]!.toExponential()}`,
+  })),
+  { text: 'Relative to the size of the tensor.' },
+]);
 
-function heatMap({ link, steps, tensors, left }: TensorPicture): Html | false {
+function differencesOf({ link, steps, tensors, left }: TensorPicture): Html | false {
   if (steps.length === 0 || tensors.length === 0) return false;
   const title = LINK_TITLES[link] ?? link;
   const differing = tensors.filter(({ sizes }) => sizes.some((size) => size !== null && size !== 0));
   if (differing.length === 0)
     return h`<p>${title}: all ${formatCount(tensors.length)} tensors are equal to the bit at ${formatCount(steps.length)} ${steps.length === 1 ? 'step' : 'steps'}.</p>`;
-  const height = CELL * tensors.length;
-  const share = nameShare(Math.max(...tensors.map(({ name }) => shortName(name).length)));
-  const names = tensors.map(
-    ({ name }, row) =>
-      h`<text class="end" x="${share}%" dx="-6" y="${CELL * row + 10}">${shortName(name)}</text>\n`,
-  );
   return h`<figure><figcaption>${title}: size of the difference by tensor and step</figcaption>
-<svg class="heat-map" width="100%" height="${height + 18}" role="img" aria-label="${title}: ${formatCount(differing.length)} of ${formatCount(tensors.length)} tensors differ. The table below has the numbers.">
-${names}<svg x="${share}%" width="${100 - share}%" height="${height}" viewBox="0 0 ${steps.length} ${height}" preserveAspectRatio="none">
-${tensors.map((tensor, row) => rowOf(tensor, row, steps))}
-</svg>
-<text x="${share}%" y="${height + 13}">step ${formatCount(steps[0]!)}</text>${steps.length > 1 && h`<text class="end" x="100%" y="${height + 13}">${formatCount(steps.at(-1)!)}</text>`}
-</svg>
+${heatMap({
+  label: `${title}: ${formatCount(differing.length)} of ${formatCount(tensors.length)} tensors differ. The table below has the numbers.`,
+  steps,
+  rows: tensors.map(({ name, sizes }) => ({ name, values: sizes })),
+  shadeOf,
+  textOf: sizeText,
+})}
 ${left > 0 && h`<p class="meta">${formatCount(left)} more tensors, with smaller differences, are not drawn.</p>`}
 <details><summary>Table</summary>${table(title, TENSOR_COLUMNS(steps), tensors)}</details></figure>`;
 }
@@ -250,7 +217,7 @@ export function comparisonFigures(comparison: RunComparison): Html | false {
   const { picture } = comparison;
   return (
     picture !== undefined &&
-    h`<div class="comparison">${charts(comparison, picture)}${picture.tensors.map(heatMap)}${picture.tensors.length > 0 && LEGEND}</div>`
+    h`<div class="comparison">${charts(comparison, picture)}${picture.tensors.map(differencesOf)}${picture.tensors.length > 0 && LEGEND}</div>`
   );
 }
 

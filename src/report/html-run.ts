@@ -1,6 +1,5 @@
 /** A run in an HTML report: its verdict, charts, findings and tables. */
 
-import { tellThresholds } from '../judge/findings/thresholds.ts';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatNumber } from '../model/format-number.ts';
@@ -9,6 +8,7 @@ import { REPLAY_MODES, type ReplayEntry, type ReplayVerdict } from '../model/rep
 import type { ChartSeries, RunReport, TaskVerdict } from '../model/report.ts';
 import type { Answer } from './brief-answer.ts';
 import { byReason } from './by-reason.ts';
+import { otherThresholds } from './finding-words.ts';
 import type { HtmlChart } from './html-charts.ts';
 import {
   badge,
@@ -218,13 +218,14 @@ const HYPERPARAMETER_COLUMNS: readonly Column<readonly [string, unknown]>[] = [
 ];
 
 /** What the answer does not say of the verdict. */
-function factsOf({ verdict, thresholds }: RunReport): Html | false {
-  const told = tellThresholds(thresholds ?? {});
+function factsOf(run: RunReport): Html | false {
+  const { verdict } = run;
+  const thresholds = otherThresholds(run);
   const facts = [
     ...(verdict.series === null ? [] : [h`decided by <code>${verdict.series}</code>`]),
     ...(verdict.lastGoodStep === null ? [] : [`last good step ${steps(verdict.lastGoodStep)}`]),
     ...(verdict.recoveredStep === null ? [] : [`back at step ${steps(verdict.recoveredStep)}`]),
-    ...(told === '' ? [] : [`judged by thresholds other than the defaults: ${told}`]),
+    ...(thresholds === null ? [] : [thresholds]),
   ];
   return facts.length > 0 && h`<p class="meta">${facts.map((fact, i) => [i > 0 ? ' · ' : '', fact])}</p>`;
 }

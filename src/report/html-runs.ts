@@ -11,6 +11,7 @@ import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
 import { comparisonFigures } from './comparison-html.ts';
+import { hasFactors } from './factor-maps.ts';
 import { answerCard, answerTitle, ticked } from './html-answer.ts';
 import { chartsOf, type HtmlChart, MAX_BUCKETS, type Overlay, overlayOf } from './html-charts.ts';
 import type { HtmlPage } from './html-page.ts';
@@ -184,6 +185,7 @@ function detailsSection(
   return h`<details class="card run" id="run-${index}"><summary><h3 class="title">${classBadge(run.verdict.class)} ${run.id}</h3> <span class="soft">${answerTitle(answer)}</span></summary>
 <div class="body">
 ${html}
+${run.replay.some(hasFactors) && h`<p class="meta">with --run this run is shown alone, with what each rule leaves of the gradient by tensor and step</p>`}
 ${left > 0 && h`<p class="meta">${formatCount(left)} charts are left out to keep this file small: analyze this run alone, or with --run, for all of them</p>`}
 ${detailsOf(run, answer, index, charts, firstChart)}
 <p class="meta"><a href="#runs">back to the table</a></p>

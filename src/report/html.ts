@@ -8,6 +8,7 @@ import { inert } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import type { Report, ReportInput } from '../model/report.ts';
 import { contentPolicy } from './content-policy.ts';
+import { factorMaps } from './factor-maps.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { answerCard } from './html-answer.ts';
@@ -107,6 +108,7 @@ function onePage(report: Report): HtmlPage {
     };
   const charts = chartsOf(run);
   const first = charts[0] === undefined ? false : figure(charts[0], 0);
+  const maps = factorMaps(run.replay);
   const { answer, html: card } = answerCard(run, report, 'run-0', 1, first);
   return {
     title: `${answer.title} · ${run.id}`,
@@ -116,7 +118,8 @@ ${gateLink(report)}
 </section>
 <section class="card" aria-labelledby="details-title"><h2 id="details-title">Details</h2>
 ${detailsOf(run, answer, 0, charts, 0)}
-</section>`,
+</section>
+${maps !== false && h`<section class="card" aria-labelledby="factors-title"><h2 id="factors-title">How much each rule leaves of a gradient, by tensor and step</h2>${maps}</section>`}`,
     charts: charts.map((chart) => ({ ...chart, run: 'run-0' })),
   };
 }

@@ -1,13 +1,13 @@
 /** What a report complains about, in one list: what JUnit, SARIF, GitHub and GitLab have in common. */
 
 import { createHash } from 'node:crypto';
-import { findingTypeOf } from '../judge/findings/registry.ts';
 import type { Severity } from '../model/finding.ts';
 import { counted } from '../model/format-number.ts';
 import type { GateRule } from '../model/gate.ts';
 import type { Report, ReportInput, RunReport } from '../model/report.ts';
 import type { SourceRef } from '../model/source-ref.ts';
 import { answerOf } from './brief-answer.ts';
+import { adviceOnKind } from './finding-words.ts';
 import { isLeading } from './where-it-ends.ts';
 
 export interface Issue {
@@ -61,7 +61,7 @@ export function ruleAdvice({ id, run, step, status }: GateRule, report: Report):
   if (status !== 'fail') return null;
   const of = report.runs.find((one) => one.id === run);
   const leading = of !== undefined && isLeading({ id, steps: step === null ? null : [step, step] }, of);
-  return (leading ? knownOf(of, report, ['Fix']) : null) ?? findingTypeOf(id)?.docs.advice ?? null;
+  return (leading ? knownOf(of, report, ['Fix']) : null) ?? adviceOnKind(id);
 }
 
 function rawIssues(report: Report): Raw[] {

@@ -1,6 +1,5 @@
 /** Markdown for pull requests and job summaries. */
 
-import { tellThresholds } from '../judge/findings/thresholds.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import type { GateResult } from '../model/gate.ts';
 import { inertName, inertOutput } from '../model/inert-text.ts';
@@ -9,6 +8,7 @@ import type { ReplayEntry } from '../model/replay.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { tableOf } from '../model/runs-table.ts';
 import { type Answer, answerOf, figuresOf, figureText, partsWithTried } from './brief-answer.ts';
+import { otherThresholds } from './finding-words.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
 import { cutToBytes } from './github.ts';
@@ -126,10 +126,10 @@ function noForecastLines({ curvature }: RunReport): string[] {
 }
 
 function runLines(run: RunReport, report: Report): string[] {
-  const thresholds = tellThresholds(run.thresholds ?? {});
+  const thresholds = otherThresholds(run);
   return [
     ...answerLines(answerOf(run, report), run.id),
-    ...(thresholds === '' ? [] : [md(`Judged by thresholds other than the defaults: ${thresholds}`), '']),
+    ...(thresholds === null ? [] : [md(thresholds), '']),
     ...table(
       ['severity', 'finding', 'steps', 'message', 'place'],
       run.findings.map((f) => [

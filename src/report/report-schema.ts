@@ -450,6 +450,9 @@ export const replayEntry = objectOf<ReplayEntry>(
       factor: number('Its smallest factor.'),
       step: finite('The step of that factor.'),
       atIncident: number('Its factor at the last step of the incident.'),
+      factors: numbers(
+        'Its factor at each step, to four digits. Only of tensors that were cut, the 40 with the smallest factors.',
+      ).optional(),
     }),
     'Factors by tensor, in the order of the model.',
   ).optional(),

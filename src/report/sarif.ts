@@ -1,10 +1,9 @@
 /** SARIF 2.1.0: every complaint of a report as a result, with stable fingerprints. */
 import type { Artifact, Log, ReportingDescriptor, Result } from 'sarif';
-import { findingPage } from '../judge/findings/page.ts';
-import { findingTypeOf } from '../judge/findings/registry.ts';
 import { inert, inertName } from '../model/inert-text.ts';
 import { toJson } from '../model/json.ts';
 import type { Report } from '../model/report.ts';
+import { helpOnKind } from './finding-words.ts';
 import type { ReportFormat } from './format.ts';
 import { contentHash } from './input-losses.ts';
 import { type Issue, issuesOf } from './issues.ts';
@@ -22,14 +21,14 @@ const ruleId = (issue: Issue): string => (issue.source === 'gate' ? `gate/${issu
 
 /** What a reader may ask of a rule: of findings their pages, of other rules their ids. */
 function ruleOf(id: string, name: string): ReportingDescriptor {
-  const type = findingTypeOf(name);
-  if (type === undefined) return { id: inertName(id), shortDescription: { text: plain(name) } };
-  const { title, severity, docs } = type;
+  const help = helpOnKind(name);
+  if (help === null) return { id: inertName(id), shortDescription: { text: plain(name) } };
+  const { title, severity, summary, advice, page } = help;
   return {
     id,
     shortDescription: { text: plain(title) },
-    fullDescription: { text: plain(docs.summary) },
-    help: { text: plain(`${docs.summary} ${docs.advice}`), markdown: findingPage(type) },
+    fullDescription: { text: plain(summary) },
+    help: { text: plain(`${summary} ${advice}`), markdown: page },
     defaultConfiguration: { level: LEVEL[severity] },
   };
 }

@@ -1,5 +1,4 @@
 /** Why, and what would have held, in the few sentences that stand beside the verdict. */
-import { tellThresholds } from '../judge/findings/thresholds.ts';
 import type { Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -8,6 +7,7 @@ import { rowsWords } from '../model/rows-words.ts';
 import { stretchWords } from '../model/stretches.ts';
 import { ruleOrder } from '../step/rules/order.ts';
 import { causeWords, isTold } from './cause-words.ts';
+import { otherThresholds } from './finding-words.ts';
 
 /** The curvature of the whole model and loss that has a limit. */
 export const ratiosOf = (run: RunReport): RunReport['curvature'] =>
@@ -76,12 +76,12 @@ export const remedyWords = (remedy: Remedy, run: Pick<RunReport, 'replay'>): str
  */
 export function whySentences(run: RunReport): string[] {
   const { cause, remedies = [] } = run;
-  const thresholds = tellThresholds(run.thresholds ?? {});
+  const thresholds = otherThresholds(run);
   const held = remedies.filter(({ holds, action }) => holds === true && action !== 'none-needed');
   const [first] = remedies;
   const more = held.length - NAMED;
   return [
-    ...(thresholds === '' ? [] : [`judged by thresholds other than the defaults: ${inertName(thresholds)}`]),
+    ...(thresholds === null ? [] : [thresholds]),
     ...(cause === undefined || !isTold(cause) ? [] : [`why: ${inertName(causeWords(cause))}`]),
     ...(first?.action === 'none-needed' && cause?.onsetStep != null
       ? [`to do: ${inertName(first.statement)}`]

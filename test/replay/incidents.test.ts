@@ -141,6 +141,28 @@ describe('the incident', () => {
     expect(text).toMatch(/^task\/watch\/0\/kernel +0\.0485 +######## +0\.004219$/m);
   });
 
+  it('factors of each tensor at every step: their smallest is the one told, and what a rule leaves alone has none', async () => {
+    const { entries } = await replayCapture(await open(), {
+      mode: 'as-recorded',
+      rules: ['none', 'global-norm:1', 'clippy:paper'].flatMap(parseRule),
+    });
+    const [none, global, clippy] = entries.map(({ tensors }) => tensors!);
+    expect(none!.filter(({ factors }) => factors !== undefined)).toEqual([]);
+    for (const { factor, step, factors } of [...global!, ...clippy!]) {
+      if (factors === undefined) {
+        expect(factor).toBe(1);
+        continue;
+      }
+      expect(factors).toHaveLength(entries[0]!.steps.length);
+      const smallest = Math.min(...factors.filter(Number.isFinite));
+      expect(smallest / factor).toBeCloseTo(1, 3);
+      expect(factors[entries[0]!.steps.indexOf(step)]).toBe(smallest);
+    }
+    // One norm, one factor; Clippy has one for each tensor.
+    expect(new Set(global!.map(({ factors }) => String(factors))).size).toBe(1);
+    expect(new Set(clippy!.map(({ factors }) => String(factors))).size).toBeGreaterThan(10);
+  });
+
   it('float64 and float32 agree', async () => {
     const [a, b] = await Promise.all(
       (['float32', 'float64'] as const).map(async (precision) => {

@@ -40,7 +40,7 @@ it('draws the losses, their difference with its floor, and each link by tensor a
   expect(byName.get('2.weight')![5]).toBeCloseTo(0.01, 2);
   expect(byName.get('0.weight')![5]).toBe(0);
   for (const text of [
-    '<title>2.weight, step 5: ',
+    '<title>step 5: ',
     'Gradients: size of the difference',
     'apart: 5',
     '<li><b class="k7">┄ floor',

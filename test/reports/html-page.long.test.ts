@@ -83,6 +83,23 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     await page.close();
   });
 
+  test('prints on at most four pages, and what each rule leaves of a tensor is drawn', async () => {
+    const page = await open(incident);
+    await page.waitForSelector('#plot-0 canvas');
+    expect(await page.locator('.factor-maps figure').count()).toBe(5);
+    // A cell of the map of Clippy at the step that broke the run says by how much it cut.
+    const told = await page
+      .locator('.factor-maps figure', { hasText: 'clippy:paper' })
+      .locator('title')
+      .allTextContents();
+    expect(told.filter((one) => /^step 400: cut to [\d.]+ %$/.test(one)).length).toBeGreaterThan(5);
+    const pdf = (await page.pdf({ format: 'A4' })).toString('latin1');
+    const pages = pdf.match(/\/Type\s*\/Page[^s]/g)!.length;
+    expect(pages).toBeGreaterThan(1);
+    expect(pages).toBeLessThanOrEqual(4);
+    await page.close();
+  });
+
   test('no sentence stands twice', async () => {
     const page = await open(incident);
     await openAll(page);

@@ -52,6 +52,15 @@ export interface Track {
   ownMembers(): OwnMembers;
 }
 
+/** Tensors whose factor is reported at every step: more rows than this no screen shows. */
+const TENSORS_TOLD = 40;
+
+/** The largest of the factors that are reported at every step; below 1, so that what was left alone has none. */
+function toldFrom(factors: readonly number[]): number {
+  const cut = factors.filter((factor) => factor < 1).sort((a, b) => a - b);
+  return cut[Math.min(cut.length, TENSORS_TOLD) - 1] ?? Number.NEGATIVE_INFINITY;
+}
+
 export function createTrack(
   stepper: Stepper,
   multiplier: number,
@@ -131,12 +140,17 @@ export function createTrack(
       return finite;
     },
     bottleneck: () => bottleneck && { ...bottleneck, tensor: names[bottleneck.tensor]! },
-    tensors: (onset) =>
-      names.map((tensor, t) => ({
+    tensors(onset) {
+      const told = toldFrom(smallest.map(({ factor }) => factor));
+      return names.map((tensor, t) => ({
         tensor,
         ...smallest[t]!,
         atIncident: onset === null ? Number.NaN : (history[onset]?.[t] ?? Number.NaN),
-      })),
+        ...(smallest[t]!.factor <= told
+          ? { factors: capture.steps.map((_, i) => Number((history[i]?.[t] ?? Number.NaN).toPrecision(4))) }
+          : {}),
+      }));
+    },
     ownMembers: () => Object.assign({}, ...details.map((one) => one?.result(names))),
   };
 }

@@ -350,8 +350,8 @@ function roundAxis(low, high, most) {
     drawOverlay?.();
   };
   addEventListener('beforeprint', () => {
-    // On paper nothing can be opened. Of many runs only those that are open are printed whole.
-    for (const details of document.querySelectorAll('details:not(.run)'))
+    // What was tried belongs to the answer; all else is printed as the reader left it, open or closed.
+    for (const details of document.querySelectorAll('details.tried'))
       if (details.closest('details.run:not([open])') === null) details.open = true;
     redraw(charts.keys());
   });
