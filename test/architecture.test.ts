@@ -201,7 +201,6 @@ const OPEN_CIRCLES: readonly (readonly string[])[] = [
     'judge/incidents/step.ts',
     'judge/incidents/swell.ts',
   ],
-  ['read/logs/printed-axis.ts', 'read/logs/printed-broken.ts', 'read/logs/printed-lines.ts'],
 ];
 
 /** The circles of a graph: its strongly connected components of more than one node (Tarjan, 1972). */

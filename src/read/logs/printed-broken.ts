@@ -6,24 +6,13 @@ import { arrayOf } from '../../model/column.ts';
 import { cellsAfter } from './cell-after.ts';
 import { SLOT } from './line-scanner.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
-import type { Skeleton } from './printed-lines.ts';
+import { ORDER_COLUMN, RANK_COLUMN, type Skeleton } from './printed-skeleton.ts';
 import type { NamedSlot } from './slot-names.ts';
-
-/** What the lines of a kind have in the place of a loss. */
-export interface Broken {
-  /** The series that lacks their values. */
-  readonly name: string;
-  /** Whether they say that there is no value, and do not say what is none. */
-  readonly missing: boolean;
-  /** As the first of them has it. */
-  readonly text: string;
-}
+import type { Broken } from './text/cells.ts';
 
 const AXES: readonly NamedSlot['use'][] = ['step', 'epoch', 'count', 'index', 'rank'];
 /** Places of a name in a line that are looked at. */
 const MOST_PLACES = 8;
-/** The column of a table that has the rank which a launcher put before the line. */
-const RANK_COLUMN = 2;
 const isAxis = ({ use }: NamedSlot): boolean => AXES.includes(use);
 
 const starts = (name: string, head: string): boolean => name === head || name.startsWith(`${head} `);
@@ -73,7 +62,7 @@ function restartsOf(members: readonly Skeleton[]): number[] {
   const slot = slots.find((one) => isAxis(one) && one.column >= 0);
   const cells = slot && arrayOf(table.columns[slot.column]!.value.finish());
   if (cells === undefined || cells.length !== table.rows()) return [];
-  const order = table.columns[0]!.value.finish();
+  const order = table.columns[ORDER_COLUMN]!.value.finish();
   const found: number[] = [];
   for (let k = 1; k < cells.length; k++) if (cells[k]! < cells[k - 1]!) found.push(order.at(k)!);
   return found;
@@ -82,7 +71,7 @@ function restartsOf(members: readonly Skeleton[]): number[] {
 /** The place of each row on all axes that its line prints, as one text, with how often they began again before it. */
 function places({ slots, table }: Skeleton, restarts: readonly number[]): string[] {
   let begun = 0;
-  const all = Array.from(table.columns[0]!.value.finish(), (order) => {
+  const all = Array.from(table.columns[ORDER_COLUMN]!.value.finish(), (order) => {
     while (begun < restarts.length && restarts[begun]! <= order) begun++;
     return `${begun} `;
   });

@@ -11,7 +11,7 @@ import { wordsOf } from '../../model/words.ts';
 import { nothingWaits, type Waiting } from '../bytes/lines.ts';
 import type { LoggedSeries } from './format.ts';
 import { prefixRank, recordStart } from './line-prefix.ts';
-import { ABOUT, CELL, lineScanner, SLOT } from './line-scanner.ts';
+import { ABOUT, CELL, type LineScanner, lineScanner, SLOT } from './line-scanner.ts';
 import { LineShapes } from './line-shapes.ts';
 import {
   assignRoles,
@@ -21,10 +21,13 @@ import {
   namesLossValue,
   roleByName,
 } from './metric-roles.ts';
-import { type Placed, placeGroup } from './printed-axis.ts';
-import { type Broken, brokenLines } from './printed-broken.ts';
-import { type RowTable, rowTable } from './row-table.ts';
+import { brokenLines } from './printed-broken.ts';
+import { LINE_COLUMN, ORDER_COLUMN, RANK_COLUMN, rowsOfTable, type Skeleton } from './printed-skeleton.ts';
+import { rowTable } from './row-table.ts';
 import { cleanName, type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
+import type { Axis } from './text/axis.ts';
+import type { Broken, Kind, Slot, SlotOf } from './text/cells.ts';
+import { type Around, type Placed, placeGroup } from './text/placed.ts';
 import { isComment, isProgram } from './text/source-text.ts';
 
 /** More skeletons than a log has: text of other kinds makes a new one in every line. */
@@ -34,30 +37,6 @@ const MOST_TRIED = 20_000;
 const SAMPLE_LENGTH = 400;
 /** Bytes of a name that are looked at. */
 const LONGEST_NAME = 200;
-
-/** Lines with the same names in the same order. */
-export interface Skeleton {
-  readonly slots: readonly (NamedSlot & { readonly column: number; readonly ofColumn: number })[];
-  /** The slots as they are printed, in the same order. */
-  readonly raw: readonly { readonly kind: number; readonly name: string; readonly words: boolean }[];
-  /** A row a line; column 0 is the place in the order of all lines, column 1 the line, column 2 the rank. */
-  readonly table: RowTable;
-  /** Where the first line is, and what it says; `shown` is the line as the file has it. */
-  readonly line: number;
-  readonly text: string;
-  readonly shown: string;
-  /** Words and numbers of the first line that are in no slot. */
-  readonly spare: number;
-  /** Whether its first line draws a progress bar. */
-  readonly bar: boolean;
-  /** Its lines, and those of them in which a loss is no number. */
-  readonly whole: Waiting;
-  readonly refused: Waiting;
-  /** Of lines of a log that have no number in the place of its loss. */
-  readonly broken?: Broken;
-  /** Whether a line before them says that an evaluation begins: they stand at the step that training had come to. */
-  readonly evaluation?: boolean;
-}
 
 /** What was found in the lines. */
 export interface PrintedLog {
@@ -140,6 +119,24 @@ const tellsEpoch = ({ slots }: Skeleton): boolean => slots.some(({ use }) => use
 const lastOf = ({ table }: Skeleton, column: number): number | undefined =>
   table.columns[column]?.value.last();
 
+/** Whether the line that was scanned can be of use: a loss, or an axis with a metric or nothing next to it. */
+function isOfUse({ count, about, kind }: LineScanner): { use: boolean; loss: boolean } {
+  let loss = false;
+  let lossNumbers = 0;
+  let known = 0;
+  for (let k = 0; k < count; k++) {
+    const here = about[k]!;
+    if ((here & ABOUT.loss) !== 0) {
+      loss = true;
+      if (kind[k] !== SLOT.lead) lossNumbers++;
+    }
+    if ((here & (ABOUT.axis | ABOUT.metric)) !== 0 && kind[k] !== SLOT.lead) known++;
+  }
+  return { use: lossNumbers > 0 || known > 0 || (loss && count > 1), loss };
+}
+
+const isWorth = ({ slots }: Skeleton): boolean => slots.some(({ use }) => use !== 'none' && use !== 'index');
+
 export function printedLines(): PrintedLines {
   const scanner = lineScanner();
   const skeletons = new Map<number, Skeleton>();
@@ -181,6 +178,8 @@ export function printedLines(): PrintedLines {
       slots,
       raw: raw.map(({ kind, text, words }) => ({ kind, name: cleanName(text), words: words === true })),
       table,
+      rows: rowsOfTable(table),
+      rankColumn: RANK_COLUMN,
       line,
       text: bytes.toString('utf8', from, Math.min(to, from + SAMPLE_LENGTH)),
       shown: (shown ?? bytes.toString('utf8', from, to)).slice(0, SAMPLE_LENGTH),
@@ -250,25 +249,6 @@ export function printedLines(): PrintedLines {
     for (const [key, { table }] of skeletons) if (table.rows() < 2) skeletons.delete(key);
   };
 
-  /** Whether the line can be of use: a loss, or an axis with a metric or nothing beside it. */
-  const isOfUse = (): { use: boolean; loss: boolean } => {
-    let loss = false;
-    let lossNumbers = 0;
-    let known = 0;
-    for (let k = 0; k < scanner.count; k++) {
-      const about = scanner.about[k]!;
-      if ((about & ABOUT.loss) !== 0) {
-        loss = true;
-        if (scanner.kind[k] !== SLOT.lead) lossNumbers++;
-      }
-      if ((about & (ABOUT.axis | ABOUT.metric)) !== 0 && scanner.kind[k] !== SLOT.lead) known++;
-    }
-    return { use: lossNumbers > 0 || known > 0 || (loss && scanner.count > 1), loss };
-  };
-
-  const isWorth = ({ slots }: Skeleton): boolean =>
-    slots.some(({ use }) => use !== 'none' && use !== 'index');
-
   /** Remembers the line that was scanned, where each cell of it is a number. */
   const learn = (bytes: Buffer, from: number, to: number, skeleton: Skeleton): void => {
     const places: number[] = [];
@@ -328,7 +308,7 @@ export function printedLines(): PrintedLines {
         turnedOut = undefined;
       }
       if (scanner.count === 0) return undefined;
-      const { use, loss } = isOfUse();
+      const { use, loss } = isOfUse(scanner);
       if (!use) return undefined;
       if (loss) {
         const score = (scanner.words & ABOUT.axis) === 0 ? 1 : 2;
@@ -372,9 +352,9 @@ export function printedLines(): PrintedLines {
           if (ofColumn >= 0) table.set(ofColumn, scanner.of[k]!);
         }
       }
-      table.set(0, order);
-      table.set(1, line);
-      if (!Number.isNaN(rank)) table.set(2, rank);
+      table.set(ORDER_COLUMN, order);
+      table.set(LINE_COLUMN, line);
+      if (!Number.isNaN(rank)) table.set(RANK_COLUMN, rank);
       table.endRow(line);
       return { skeleton, waits: refused ? skeleton.refused : skeleton.whole };
     },
@@ -439,12 +419,45 @@ interface Group {
   readonly members: Skeleton[];
 }
 
+interface PlacedGroup {
+  readonly group: Group;
+  readonly placed: Placed;
+}
+
 const axisClass = ({ slots }: Skeleton): 'step' | 'epoch' | 'none' =>
   slots.some(({ use }) => use === 'step' || use === 'count' || use === 'index')
     ? 'step'
     : slots.some(({ use }) => use === 'epoch')
       ? 'epoch'
       : 'none';
+
+/** A log without an axis has at least so many rows. */
+const LEAST_WITHOUT_AXIS = 5;
+/** Whether cells never fall, and rise at last. */
+const rises = (cells: Float64Array): boolean =>
+  cells.every((cell, k) => k === 0 || cell >= cells[k - 1]!) && cells.at(-1)! > cells[0]!;
+
+/** Without a counter only lines that are nothing but records, and most of the text. */
+function isLogOfRows(members: readonly Kind[], { step, epochs }: Axis, lines: number): boolean {
+  const begins = ({ use, name }: Slot): boolean =>
+    (use === 'value' && roleByName(name) !== 'other') ||
+    (use === 'epoch' && epochs !== undefined && (rises(epochs) || epochs.every((one) => one === epochs[0])));
+  const isPure = members.every(
+    ({ spare, slots }) =>
+      spare === 0 && slots.every((slot, k) => slot.use !== 'none' && (k > 0 || begins(slot))),
+  );
+  return step.length >= LEAST_WITHOUT_AXIS && isPure && step.length * 2 >= lines;
+}
+
+const NO_SLOT: SlotOf = () => undefined;
+/** The lines of a group with their places. */
+const placeOf = ({ name, members }: Group, around: Around, clock?: Placed): Placed | undefined =>
+  placeGroup(
+    members,
+    around,
+    ({ slots }) => slots.find((one) => one.use === 'value' && one.name === name),
+    clock,
+  );
 
 /** What tells how training goes by a name: what is trained on, or else a measure of a ranking. */
 type Tells = (name: string) => Group['of'] | undefined;
@@ -454,14 +467,14 @@ const isError: Tells = (name) => (isErrorMeasure(name) || isPlainError(name) ? '
 /** An error that lines with a counter tell, and no other measure: t-SNE, FANN. A column of a table may be any error. */
 const isPlainError = (name: string): boolean => /^(?:(?:mean|average|avg|total) )?error$/i.test(name);
 /** An error without more words is that of a training where a named counter stands beside it. */
-const isOfTraining = ({ group }: { readonly group: Group }): boolean =>
+const isOfTraining = ({ group }: Pick<PlacedGroup, 'group'>): boolean =>
   !isPlainError(group.name) ||
   group.members.every(({ slots }) => slots.some(({ use }) => use === 'step' || use === 'epoch'));
 /** A total beside the learning rate is that of the losses before it (Leela Chess Zero), where it is none of times or of memory. */
 const isTotal: Tells = (name) => (/^tot(?:al)?$/i.test(name) ? 'train' : undefined);
 const OF_TIME_OR_MEMORY =
   /(?:^|[\s_/.-])(?:time|secs?|seconds|ms|fwd|bwd|forward|backward|data|load\w*|io|comm|mem\w*|alloc\w*|cached?|reserved|used|free|[gm]i?b|samples|tokens|params)(?:[\s_/.-]|$)/i;
-const isTotalOfLosses = ({ group }: { readonly group: Group }): boolean =>
+const isTotalOfLosses = ({ group }: Pick<PlacedGroup, 'group'>): boolean =>
   group.members.every(
     ({ slots }) =>
       slots.some(
@@ -476,7 +489,7 @@ const asTrained = (one: LoggedSeries): LoggedSeries =>
       ? { ...one, quantity: 'total loss' }
       : one;
 const isRate: Tells = (name) => (roleByName(name) === 'learning_rate' ? 'train' : undefined);
-const reportsSkips = ({ group, placed }: { readonly group: Group; readonly placed: Placed }): boolean =>
+const reportsSkips = ({ group, placed }: PlacedGroup): boolean =>
   placed.rows >= ENOUGH_ROWS &&
   group.members.every(({ slots }) =>
     slots.some(({ use, name }) => use === 'value' && /^skipped$/i.test(name)),
@@ -493,15 +506,15 @@ const isReward: Tells = (name) => (REWARD.test(name) ? 'eval' : undefined);
  * A group without the lines that tell the same loss once more at steps at which others tell it with the learning rate: those are of
  * training, these of a test (`Iteration 100 learning_rate = 0.01 loss = 0.78`, `Iteration 100 loss = 0.81`).
  */
-function apart(group: Group, all: readonly Skeleton[], lines: number): Group[] {
+function apart(group: Group, around: Around): Group[] {
   const hasRate = ({ slots }: Skeleton): boolean =>
     slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'learning_rate');
   const trained = group.members.filter(hasRate);
   if (trained.length === 0 || trained.length === group.members.length) return [group];
-  const steps = new Set(placeGroup(trained, all, lines)?.step);
+  const steps = new Set(placeOf({ ...group, members: trained }, around)?.step);
   const tests = group.members.filter((one) => {
     if (hasRate(one)) return false;
-    const placed = placeGroup([one], all, lines);
+    const placed = placeOf({ ...group, members: [one] }, around);
     return placed !== undefined && placed.rows > 1 && placed.step.every((step) => steps.has(step));
   });
   if (tests.length === 0) return [group];
@@ -519,11 +532,7 @@ const alone = (group: Group): Group[] =>
   group.members.flatMap((member) => (member.table.rows() > 1 ? [{ ...group, members: [member] }] : []));
 
 /** The groups of skeletons that go on as a log does, with their places. */
-function acceptGroups(
-  all: readonly Skeleton[],
-  lines: number,
-  tells: Tells,
-): { group: Group; placed: Placed }[] {
+function acceptGroups(all: readonly Skeleton[], around: Around, tells: Tells): PlacedGroup[] {
   const groups = new Map<string, Group>();
   for (const skeleton of all) {
     const losses = skeleton.slots.filter(
@@ -549,11 +558,11 @@ function acceptGroups(
     groups.set(key, group);
   }
   return [...groups.values()]
-    .flatMap((group) => apart(group, all, lines))
+    .flatMap((group) => apart(group, around))
     .flatMap((group) => {
-      const placed = placeGroup(group.members, all, lines);
+      const placed = placeOf(group, around);
       if (placed !== undefined) return [{ group, placed }];
-      return alone(group).map((one) => ({ group: one, placed: placeGroup(one.members, all, lines) }));
+      return alone(group).map((one) => ({ group: one, placed: placeOf(one, around) }));
     })
     .flatMap(({ group, placed }) => {
       if (placed === undefined || (isCost(group.name) && placed.rows < LEAST_COSTS)) return [];
@@ -601,11 +610,19 @@ function withEnd(series: LoggedSeries, line: number): LoggedSeries {
   };
 }
 
+/** Ends the series of a loss with a point that is not a number, where a line says so; returns the note on it. */
+function endWithout(series: LoggedSeries[], loss: string, unit: StepUnit, { line }: Skeleton): string {
+  const lost = series.findIndex(({ name }) => name === loss);
+  const before = series[lost]!.step.at(-1)!;
+  series[lost] = withEnd(series[lost]!, line);
+  return `line ${formatCount(line)} says that the loss is not finite after ${unit} ${formatCount(before)}; it is shown at the next`;
+}
+
 /** The groups of lines that may be the log, by the best kind of measure that any of them reports. */
-function acceptedGroups(all: readonly Skeleton[], lines: number) {
-  const byLoss = acceptGroups(all, lines, isLossRole);
+function acceptedGroups(all: readonly Skeleton[], around: Around) {
+  const byLoss = acceptGroups(all, around, isLossRole);
   const byStep = (tells: Tells): ReturnType<typeof acceptGroups> =>
-    acceptGroups(all, lines, tells).filter(({ placed }) => placed.stepUnit !== 'row');
+    acceptGroups(all, around, tells).filter(({ placed }) => placed.stepUnit !== 'row');
   const byError = byLoss.length > 0 ? [] : byStep(isError).filter(isOfTraining);
   // DeepSpeed prints which steps it skipped, and the loss at the end or not at all: `step=10, skipped=1, lr=[1e-4, 1e-4]`.
   const few = byLoss.every(({ placed }) => placed.rows < FEW_ROWS);
@@ -630,23 +647,31 @@ function acceptedGroups(all: readonly Skeleton[], lines: number) {
   };
 }
 
+const weightOf = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
+/**
+ * The clock of the log comes first: training before evaluation, then what has the most rows. Lines between those that say where
+ * they are may be of training and of its evaluations.
+ */
+const byWeight = (a: PlacedGroup, b: PlacedGroup): number =>
+  Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
+  weightOf(b.placed) - weightOf(a.placed) ||
+  (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0);
+
 function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | undefined {
-  const { accepted, isLossHere, isNamedByPlace, reportsSteps } = acceptedGroups(all, lines);
-  // The clock of the log: training before evaluation, then what has the most rows. Lines between those that tell where
-  // they are may be of training and of its evaluations.
-  const weight = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
-  accepted.sort(
-    (a, b) =>
-      Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
-      weight(b.placed) - weight(a.placed) ||
-      (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0),
-  );
+  const around: Around = {
+    all,
+    mayFollow: false,
+    isLogOfRows: (members: readonly Kind[], axis: Axis) => isLogOfRows(members, axis, lines),
+  };
+  const { accepted, isLossHere, isNamedByPlace, reportsSteps } = acceptedGroups(all, around);
+  accepted.sort(byWeight);
   const [first] = accepted;
   if (first === undefined) return undefined;
   const broken = new Map<Skeleton, Broken>();
   const used = new Set<Skeleton>();
   /** The lines of a group with those whose loss is no number, where they go on with them too. */
-  const place = ({ members }: Group, placed: Placed, clock?: Placed): Placed => {
+  const place = (group: Group, placed: Placed, clock?: Placed): Placed => {
+    const { members } = group;
     // One that tells another loss is of this group, or has made one of its own.
     const faulty = brokenLines(
       members,
@@ -657,7 +682,11 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
     const whole =
       faulty.size === 0
         ? undefined
-        : placeGroup([...members.filter((one) => !faulty.has(one)), ...faulty.values()], all, lines, clock);
+        : placeOf(
+            { ...group, members: [...members.filter((one) => !faulty.has(one)), ...faulty.values()] },
+            around,
+            clock,
+          );
     if (whole === undefined) return placed;
     for (const [skeleton, line] of faulty) {
       used.add(skeleton);
@@ -679,21 +708,15 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
     }
   };
   for (const { group: whole } of accepted.slice(1)) {
-    const group = { ...whole, members: whole.members.filter((one) => !used.has(one)) };
-    const placed = placeGroup(group.members, all, lines, clock);
+    const group: Group = { ...whole, members: whole.members.filter((one) => !used.has(one)) };
+    const placed = placeOf(group, around, clock);
     if (placed === undefined) continue;
     add(place(group, placed, clock), axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed');
   }
   const stopped = all.filter((one) => !used.has(one) && tellsLossLost(one, clock));
-  const lost = series.findIndex(({ name }) => name === main.name);
-  if (stopped.length > 0 && lost >= 0) {
-    const before = series[lost]!.step.at(-1)!;
-    const [{ line }] = stopped as [Skeleton];
-    series[lost] = withEnd(series[lost]!, line);
-    notes.push(
-      `line ${formatCount(line)} says that the loss is not finite after ${clock.stepUnit} ${formatCount(before)}; it is shown at the next`,
-    );
+  if (stopped.length > 0 && names.has(main.name)) {
     for (const one of stopped) used.add(one);
+    notes.push(endWithout(series, main.name, clock.stepUnit, stopped[0]!));
   }
   // Metrics, learning rates and gradient norms that are printed in lines of their own.
   for (const skeleton of all) {
@@ -703,7 +726,7 @@ function finishPrinted(all: readonly Skeleton[], lines: number): PrintedLog | un
         (use === 'value' && roleByName(name) !== 'other') || (use === 'step' && reportsSteps),
     );
     if (!told) continue;
-    const placed = placeGroup([skeleton], all, lines, clock);
+    const placed = placeGroup([skeleton], around, NO_SLOT, clock);
     if (placed === undefined) continue;
     used.add(skeleton);
     add(placed, 'printed');

@@ -3,6 +3,7 @@ import { wordsOf } from '../../model/words.ts';
 import { SLOT } from './line-scanner.ts';
 import { EVAL_WORDS, isLossName, TRAIN_WORDS } from './metric-roles.ts';
 import { isAxisName } from './row-table.ts';
+import type { Slot } from './text/cells.ts';
 
 /** A slot as text. */
 export interface RawSlot {
@@ -13,14 +14,8 @@ export interface RawSlot {
   readonly words?: boolean;
 }
 
-/** What a slot is used for; `count` is a counter without a name, `index` a number that starts the line. */
-export type SlotUse = 'step' | 'epoch' | 'rank' | 'count' | 'index' | 'value' | 'none';
-
-export interface NamedSlot {
-  readonly use: SlotUse;
-  /** Of a value the series; of an axis the words for it. */
-  readonly name: string;
-}
+/** What a slot is for, and under which name. */
+export type NamedSlot = Pick<Slot, 'use' | 'name'>;
 
 /** `step`, `global_step`, `env_step`, `batch_id`, `iter_num`, `up` …; of a training that tells how far it is, thousandths of it. */
 const STEP_WORD =

@@ -1,14 +1,11 @@
 /**
  * Where on the axis of training rows lie: by a counter that they print, by a batch counter joined with its epoch, by what
- * lines before or after them announce, or by their order. Two records are never made one: where a printed step is
- * rounded, the rows lie evenly between the steps that differ.
+ * lines before or behind them announce, or by their order.
  */
 import { formatCount } from '../../../model/format-number.ts';
 import type { StepUnit } from '../../../model/run.ts';
 import { wordsOf } from '../../../model/words.ts';
-import { cellsOf, type Described, type Rows, rowsOf, type SlotOf } from './cells.ts';
-import type { Use } from './names.ts';
-import { SLOT } from './tokens.ts';
+import { cellsOf, type Kind, type Rows, rowsOf, type Slot, type SlotOf, subset } from './cells.ts';
 import { means } from './words.ts';
 
 export interface Axis {
@@ -20,34 +17,64 @@ export interface Axis {
   readonly notes: readonly string[];
   /** Lines next to the rows tell where they are. */
   readonly announced?: true;
+  /** Where rows are counted though their lines print an epoch: several tell the same one. */
+  readonly epochs?: Float64Array;
+  /** Where the rows lie in their epochs. */
+  readonly within?: { readonly batch: Float64Array; readonly epoch: Float64Array };
+  /** The column that counts though no word says so: it is no series. */
+  readonly counter?: SlotOf;
 }
 
-/** Names of counters, best first. */
-const PREFERRED = [/global[\s_]?step$/i, /total[\s_]timesteps$/i, /steps?$/i, /iter(?:ation)?s?$|^it$/i, /./];
+/** A counter that never moves in so many lines is a size, where the lines have another. */
+const LEAST_OF_SIZE = 3;
+/** Names of counters, best first: what counts the steps of the whole run before what counts a part of it. */
+const PREFERRED = [
+  /global[_\s]?step$/i,
+  /(?:^|[\s/])total[_\s]timesteps$/i,
+  /^(?:num_)?updates?$/i,
+  /steps?$/i,
+  /iter(?:ation)?s?$|^it$/i,
+  /./,
+];
 
-/** The slot of a use, the best name first; a counter that never moves does not count where another one does. */
-export function slotOfUse(use: Use): SlotOf {
-  return ({ named, template }) => {
-    const slots = named.filter((one) => one.use === use);
-    if (slots.length < 2) return slots[0]?.slot;
-    const moving = slots.filter(({ slot }) => {
-      const cells = template.values[slot]!.finish();
-      const first = cells.at(0);
-      return cells.some((cell) => cell !== first);
-    });
-    const among = moving.length > 0 ? moving : slots;
-    for (const pattern of PREFERRED) {
-      const found = among.find(({ name }) => pattern.test(name));
-      if (found !== undefined) return found.slot;
-    }
-    return among[0]?.slot;
-  };
+/** Whether the cells of a counter differ, or are too few to tell. */
+const moves = ({ rows }: Kind, { column }: Slot): boolean => {
+  const cells = rows.cells(column);
+  const first = cells.find((cell) => !Number.isNaN(cell));
+  return cells.length < LEAST_OF_SIZE || cells.some((cell) => !Number.isNaN(cell) && cell !== first);
+};
+
+/** Whether a counter says where training is. `Batch (t): 0.312` is a time, and `batch 16` in every line a size. */
+function counts(kind: Kind, slot: Slot): boolean {
+  if (slot.use !== 'step') return false;
+  if (slot.ofColumn >= 0) return true;
+  const first = kind.rows.cells(slot.column).find((cell) => !Number.isNaN(cell));
+  return first === undefined || (Number.isInteger(first) && moves(kind, slot));
 }
 
-const stepSlot: SlotOf = (one) => slotOfUse('step')(one) ?? slotOfUse('batch')(one);
-const epochSlot = slotOfUse('epoch');
+/** The counter of a kind of lines that says most of where training is. */
+export function stepSlot(kind: Kind): Slot | undefined {
+  const { slots } = kind;
+  const counters = slots.filter((slot) => counts(kind, slot));
+  // Of several, one that never moves (`[Step 3/3]` of a build) does not count.
+  const moving = counters.length > 1 ? counters.filter((slot) => moves(kind, slot)) : counters;
+  const steps = moving.length > 0 ? moving : counters;
+  for (const pattern of PREFERRED) {
+    const found = steps.find(({ name }) => pattern.test(name));
+    if (found !== undefined) return found;
+  }
+  return slots.find(({ use }) => use === 'count') ?? slots.find(({ use }) => use === 'index');
+}
 
-const isWhole = (cells: Float64Array): boolean => cells.every((cell) => Number.isFinite(cell));
+const namedStep: SlotOf = (one) => {
+  const slot = stepSlot(one);
+  return slot?.use === 'step' ? slot : undefined;
+};
+const epochSlot: SlotOf = ({ slots }) => slots.find(({ use }) => use === 'epoch');
+const countSlot: SlotOf = ({ slots }) => slots.find(({ use }) => use === 'count');
+
+const cellsIn = (rows: Rows, slot: SlotOf): Float64Array => cellsOf(rows, (one) => slot(one)?.column);
+const isWhole = (cells: Float64Array): boolean => cells.every((cell) => !Number.isNaN(cell));
 
 /** How many cells are the same as the one before. */
 export function repeats(cells: Float64Array): number {
@@ -56,19 +83,28 @@ export function repeats(cells: Float64Array): number {
   return count;
 }
 
-/** Cells of lines outside of some rows, in the order of the lines. */
-interface Told {
+/** What lines say of an axis: where, and the number, in the order of the lines. */
+export interface Told {
   readonly order: Float64Array;
   readonly value: Float64Array;
 }
 
-function toldOutside(all: readonly Described[], rows: Rows, slot: SlotOf): Told {
+/** The lines around some rows. */
+export interface Lines {
+  /** Every kind of lines: those that announce an epoch or a step are among them. */
+  readonly all: readonly Kind[];
+  /** Whether the line that names an epoch may come behind the rows of it. */
+  readonly mayFollow: boolean;
+}
+
+/** What lines outside of some rows say. */
+function toldOutside(all: readonly Kind[], rows: Rows, slot: SlotOf): Told {
   const inside = new Set(rows.members);
   const others = all.filter((one) => !inside.has(one) && slot(one) !== undefined);
   if (others.length === 0) return { order: new Float64Array(), value: new Float64Array() };
   const outside = rowsOf(others);
-  const value = cellsOf(outside, slot);
-  const keep = Uint32Array.from(value.keys()).filter((k) => Number.isFinite(value[k]!));
+  const value = cellsIn(outside, slot);
+  const keep = Uint32Array.from(value.keys()).filter((k) => !Number.isNaN(value[k]!));
   return {
     order: Float64Array.from(keep, (k) => outside.order[k]!),
     value: Float64Array.from(keep, (k) => value[k]!),
@@ -94,88 +130,295 @@ export function firstAfter(at: Float64Array, { order, value }: Told): Float64Arr
 }
 
 /** The epochs that lines before the rows announce, or, where rows come before their line, lines behind them. */
-function announced(all: readonly Described[], rows: Rows, slot: SlotOf): Float64Array | undefined {
-  const told = toldOutside(all, rows, slot);
+function announcedEpochs({ all, mayFollow }: Lines, rows: Rows): Float64Array | undefined {
+  const told = toldOutside(all, rows, epochSlot);
   if (told.order.length === 0) return undefined;
   const before = lastBefore(rows.order, told);
+  const early = isWhole(before);
+  if (!mayFollow) return early ? before : undefined;
   const after = firstAfter(rows.order, told);
-  const [early, late] = [isWhole(before), isWhole(after)];
+  const late = isWhole(after);
   // `Epoch 1 start`, then records each with its epoch behind it: what changes with every row is its own.
   if (late && (!early || repeats(before) > repeats(after))) return after;
   if (early) return before;
   // A log that was cut before the last line that names an epoch.
-  if (rows.count > 2 && after.subarray(0, -1).every(Number.isFinite) && repeats(after) === 0) {
+  if (rows.count > 2 && isWhole(after.subarray(0, -1)) && repeats(after) === 0) {
     after[rows.count - 1] = 2 * after[rows.count - 2]! - after[rows.count - 3]!;
     return after;
   }
   return undefined;
 }
 
-/** A batch counter that starts again in every epoch, joined with it; undefined where it counts on. */
-function joined(
+/** The steps that lines before the rows announce, or a counter that is named behind them; undefined where most are the same. */
+function announcedSteps(all: readonly Kind[], rows: Rows): Float64Array | undefined {
+  const before = toldOutside(all, rows, stepSlot);
+  if (before.order.length === 0) return undefined;
+  const earlier = lastBefore(rows.order, before);
+  const told = isWhole(earlier) ? earlier : firstAfter(rows.order, toldOutside(all, rows, namedStep));
+  return isWhole(told) && repeats(told) * 2 < rows.count ? told : undefined;
+}
+
+/**
+ * Lightning draws a bar empty before it names the next epoch, with the values of the end: `Epoch 0: … 12/12`, then
+ * `Epoch 0: … 0/12`. Such a row is at the place of the one before it.
+ */
+function withoutEmptied(
   batch: Float64Array,
-  total: Float64Array,
+  of: Float64Array,
   epoch: Float64Array | undefined,
-  name: string,
-): Axis | undefined {
+): Float64Array {
+  if (epoch === undefined) return batch;
+  const out = batch.slice();
+  for (let k = 1; k < out.length; k++)
+    if (out[k] === 0 && epoch[k] === epoch[k - 1] && batch[k - 1] === of[k - 1]) out[k] = batch[k - 1]!;
+  return out;
+}
+
+/** How often each row's batch counter has begun again before it, and whether the epochs explain that. */
+function wrapsOf(batch: Float64Array, of: Float64Array, epoch: Float64Array | undefined) {
   let falls = 0;
   let explained = 0;
-  let wrap = 0;
+  let changes = 0;
   const wraps = new Float64Array(batch.length);
   for (let k = 1; k < batch.length; k++) {
     const next = epoch !== undefined && epoch[k]! > epoch[k - 1]!;
-    const ran = batch[k - 1]! >= 0.9 * total[k - 1]! && batch[k]! < 0.5 * total[k]!;
+    if (next) changes++;
+    const ran = batch[k - 1]! >= 0.9 * of[k - 1]! && batch[k]! < 0.5 * of[k - 1]!;
     if (batch[k]! < batch[k - 1]! || (next && batch[k] === batch[k - 1])) {
       falls++;
-      if (next || (epoch === undefined && ran)) {
-        explained++;
-        wrap++;
-      }
+      if (next || (epoch === undefined && ran)) explained++;
     }
-    wraps[k] = wrap;
+    wraps[k] = explained;
   }
-  if (falls === 0 || explained * 2 <= falls) return undefined;
+  // A step that counts on through the epochs falls where a run begins again, and there alone.
+  const begins = falls > 0 && explained * 2 > falls && falls * 2 >= changes;
+  return begins ? wraps : undefined;
+}
+
+const leastOf = (cells: Float64Array): number =>
+  cells.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+
+/** Batch counters that start again, joined with the epoch; undefined where they do not start again. */
+function joinEpochs(
+  printed: Float64Array,
+  of: Float64Array,
+  epoch: Float64Array | undefined,
+  name: string,
+): Axis | undefined {
+  const batch = withoutEmptied(printed, of, epoch);
+  const wraps = wrapsOf(batch, of, epoch);
   const epochs = epoch ?? wraps;
-  if (!epochs.every(Number.isInteger)) return undefined;
-  let most = 0;
-  let least = Number.POSITIVE_INFINITY;
-  let first = Number.POSITIVE_INFINITY;
-  for (let k = 0; k < batch.length; k++) {
-    most = Math.max(most, batch[k]!);
-    least = Math.min(least, batch[k]!);
-    first = Math.min(first, epochs[k]!);
-  }
-  const told = total.find((one) => one >= most);
+  if (wraps === undefined || !epochs!.every(Number.isInteger)) return undefined;
+  const most = batch.reduce((a, b) => Math.max(a, b), 0);
+  const least = leastOf(batch);
+  const told = of.find((one) => one >= most);
+  // What counts from 0 to its end and begins again is a run: batches of an epoch are counted from 0 or from 1.
+  if (epoch === undefined && least === 0 && most === told) return undefined;
   const size = told ?? most + (least === 0 ? 1 : 0);
   if (!(size > 0)) return undefined;
-  const base = first === 0 ? 0 : 1;
+  const base = leastOf(epochs!) === 0 ? 0 : 1;
   return {
-    step: batch.map((one, k) => (epochs[k]! - base) * size + one),
+    step: batch.map((one, k) => (epochs![k]! - base) * size + one),
     unit: 'step',
     name,
+    within: { batch, epoch: epochs! },
     notes: [
       `${name} starts again in every epoch: the step is ${base === 0 ? 'epoch' : '(epoch − 1)'} × ${formatCount(size)} + ${name}${told === undefined ? ' (the largest one that is printed)' : ''}`,
     ],
   };
 }
 
-/** The name of the counter that a table has for a use. */
-const nameOf = ({ named }: Described, slot: number | undefined, otherwise: string): string =>
-  named.find((one) => one.slot === slot)?.name || otherwise;
-
-/** The second number of a counter. */
-const totalSlot: SlotOf = (one) => {
-  const slot = stepSlot(one);
-  return slot !== undefined && one.template.kind[slot + 1] === SLOT.total ? slot + 1 : undefined;
-};
+/**
+ * Where steps that count on through the epochs lie in them: of equal length, as the first step that is printed of each shows.
+ * Undefined where they do not go on, or the log has no two epochs.
+ */
+function placesWithin(step: Float64Array, epoch: Float64Array): Axis['within'] {
+  const firsts: { epoch: number; step: number }[] = [];
+  for (let k = 0; k < step.length; k++) {
+    if (k > 0 && !(step[k]! > step[k - 1]! && epoch[k]! >= epoch[k - 1]!)) return undefined;
+    if (k === 0 || epoch[k] !== epoch[k - 1]) firsts.push({ epoch: epoch[k]!, step: step[k]! });
+  }
+  const [first, last] = [firsts[0], firsts.at(-1)];
+  if (first === undefined || last === undefined || first === last) return undefined;
+  const batches = (last.step - first.step) / (last.epoch - first.epoch);
+  return {
+    batch: step.map((one, k) => Math.max(0, one - first.step - (epoch[k]! - first.epoch) * batches)),
+    epoch,
+  };
+}
 
 /** The rows by their order alone. */
-export const rowAxis = (count: number, notes: readonly string[] = []): Axis => ({
+const rowAxis = (count: number, notes: readonly string[] = []): Axis => ({
   step: Float64Array.from({ length: count }, (_, k) => k),
   unit: 'row',
   name: '',
   notes,
 });
+
+/** WeNet prints `Batch 3/1200`, the epoch before the batch: the number behind it is not a total, it goes on with every row. */
+const countsBehind = (epoch: Float64Array, batch: Float64Array): boolean =>
+  batch.length > 2 && isWhole(batch) && repeats(batch) === 0 && repeats(epoch) * 2 >= batch.length;
+
+/** A bar that goes over epochs: by its rate (`1.62epoch/s`, `3.1s/epoch`), or by the name before its share (`Epoch: 10%|`). */
+const BAR_OF_EPOCHS = /\d(?:epochs?\/s|s\/epoch)\b|^[^|%:]{0,40}\bepochs?:? {1,4}\d{1,3}%\|/i;
+const countsEpochs = (one: Kind): boolean =>
+  one.bar && stepSlot(one)?.use === 'count' && BAR_OF_EPOCHS.test(one.text);
+
+/**
+ * A counter that rises in every row, where several rows print the same of the one that would be taken: the batches of one update
+ * with accumulated gradients (`iter 78 step 39`).
+ */
+function finerCounter(rows: Rows): SlotOf | undefined {
+  const { members } = rows;
+  const coarse = stepSlot(members[0]!);
+  const names = new Set(
+    members.flatMap(({ slots }) => slots.flatMap(({ use, name }) => (use === 'step' ? [name] : []))),
+  );
+  if (coarse === undefined || names.size < 2) return undefined;
+  const taken = cellsIn(rows, stepSlot);
+  if (!isWhole(taken) || repeats(taken) === 0) return undefined;
+  for (const name of names) {
+    if (name === coarse.name) continue;
+    const slotOf: SlotOf = ({ slots }) => slots.find((one) => one.use === 'step' && one.name === name);
+    const cells = cellsIn(rows, slotOf);
+    if (isWhole(cells) && cells.every((cell, k) => k === 0 || cell > cells[k - 1]!)) return slotOf;
+  }
+  return undefined;
+}
+
+/** A count of batches next to a step that is the same in most lines: WaveRNN's `(312/1000) | … | Step: 12k`. */
+function finerCount(rows: Rows): SlotOf | undefined {
+  const [step, count] = [cellsIn(rows, namedStep), cellsIn(rows, countSlot)];
+  if (!isWhole(step) || !isWhole(count) || repeats(step) * 2 < step.length) return undefined;
+  return repeats(count) < repeats(step) ? countSlot : undefined;
+}
+
+/** Share of the strides of a counter without a known name that are the commonest one. */
+const LEAST_EVEN = 0.8;
+
+/** Whether cells are whole numbers that rise by one stride; those of restarts and of another stride are few. */
+function isCounter(cells: Float64Array): boolean {
+  if (cells.length < 3 || !cells.every((one) => Number.isInteger(one) && one >= 0)) return false;
+  const strides = new Map<number, number>();
+  for (let k = 1; k < cells.length; k++) {
+    const stride = cells[k]! - cells[k - 1]!;
+    strides.set(stride, (strides.get(stride) ?? 0) + 1);
+  }
+  let most = 0;
+  for (const [stride, count] of strides) if (stride > 0 && count > most) most = count;
+  return most >= LEAST_EVEN * (cells.length - 1);
+}
+
+/** Names of what rises evenly and counts no steps. */
+const isMeasured = (name: string): boolean =>
+  wordsOf(name).some((word) =>
+    (['resource', 'rate', 'metric', 'thing'] as const).some((meaning) => means(word, meaning)),
+  );
+
+/** The slot of each kind as far from its end as one of a first kind. */
+export const fromEnd = <K extends Kind>({ slots }: K, at: number): SlotOf<K> => {
+  const distance = slots.length - at;
+  return (one) => one.slots.at(-distance);
+};
+
+/**
+ * A column that counts the rows, though its name is not known as a counter's or it has none.
+ *
+ * @param loss the slot of the loss: it does not count, whatever its numbers are
+ */
+function counterSlot(rows: Rows, loss: SlotOf): SlotOf | undefined {
+  const base = rows.members.reduce((most, one) => (one.rows.count > most.rows.count ? one : most));
+  for (const [at, slot] of base.slots.entries()) {
+    const { name, use, column } = slot;
+    if (column < 0 || use !== 'value' || slot === loss(base) || isMeasured(name)) continue;
+    if (!base.rows.cells(column).subarray(0, 16).every(Number.isInteger)) continue;
+    const behind = fromEnd(base, at);
+    const slotOf: SlotOf = (one) =>
+      (name === '' ? undefined : one.slots.find((other) => other.name === name)) ?? behind(one);
+    if (isCounter(cellsIn(rows, slotOf))) return slotOf;
+  }
+  return undefined;
+}
+
+/** Whether the rows of each epoch tell the same in every value, of at least two epochs. */
+function isRetold(rows: Rows, epoch: Float64Array): boolean {
+  if (epoch.at(-1) === epoch[0]) return false;
+  const names = new Set(
+    rows.members.flatMap(({ slots }) => slots.flatMap(({ use, name }) => (use === 'value' ? [name] : []))),
+  );
+  return [...names].every((name) =>
+    cellsIn(rows, ({ slots }) => slots.find((one) => one.use === 'value' && one.name === name)).every(
+      (cell, k, cells) => k === 0 || epoch[k] !== epoch[k - 1] || Object.is(cell, cells[k - 1]),
+    ),
+  );
+}
+
+/** The axis by a counter that every row prints. */
+function byCounter(rows: Rows, step: Float64Array, stepOf: SlotOf, epoch: Float64Array | undefined): Axis {
+  const name = stepOf(rows.members[0]!)?.name || 'step';
+  const of = cellsOf(rows, (one) => stepOf(one)?.ofColumn);
+  if (countsBehind(step, of)) {
+    const none = new Float64Array(rows.count).fill(Number.NaN);
+    return joinEpochs(of, none, step, name) ?? { step: of, unit: 'step', name, notes: [] };
+  }
+  if (cellsIn(rows, epochSlot).every(Number.isNaN) && rows.members.every(countsEpochs))
+    return { step, unit: 'epoch', name: 'epoch', notes: [] };
+  const joined = joinEpochs(step, of, epoch, name);
+  if (joined !== undefined) return joined;
+  const within = epoch === undefined ? undefined : placesWithin(step, epoch);
+  return { step, unit: 'step', name, ...(within === undefined ? {} : { within }), notes: [] };
+}
+
+/** The axis of rows that one process printed. */
+function axisOfOne(rows: Rows, lines: Lines, loss: SlotOf): Axis {
+  const stepOf = finerCounter(rows) ?? finerCount(rows) ?? stepSlot;
+  const step = cellsIn(rows, stepOf);
+  const own = cellsIn(rows, epochSlot);
+  const epoch = isWhole(own) ? own : announcedEpochs(lines, rows);
+  const counted = isWhole(step) ? byCounter(rows, step, stepOf, epoch) : undefined;
+  // A bar that is full in every line counts nothing: `64/64 [====] loss: 2.3`.
+  if (
+    counted !== undefined &&
+    (rows.count < LEAST_OF_SIZE || counted.step.some((one, _, all) => one !== all[0]))
+  )
+    return counted;
+  // Of loggers with several handlers, and of ranks, each line comes several times.
+  if (isWhole(own) && (repeats(own) === 0 || isRetold(rows, own)))
+    return { step: own, unit: 'epoch', name: 'epoch', notes: [] };
+  const counter = counterSlot(rows, loss);
+  if (counter !== undefined) return { ...byCounter(rows, cellsIn(rows, counter), counter, epoch), counter };
+  if (isWhole(own)) {
+    const note = 'several lines tell the same epoch; rows are counted instead';
+    return { ...rowAxis(rows.count, [note]), epochs: own };
+  }
+  const told = announcedSteps(lines.all, rows);
+  if (told !== undefined) {
+    const none = new Float64Array(rows.count).fill(Number.NaN);
+    const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');
+    return { ...(joined ?? { step: told, unit: 'step', name: 'step', notes: [] }), announced: true };
+  }
+  if (epoch !== undefined && repeats(epoch) === 0)
+    return { step: epoch, unit: 'epoch', name: 'epoch', announced: true, notes: [] };
+  return rowAxis(rows.count);
+}
+
+/**
+ * The axis that rows print themselves, or that lines next to them announce.
+ *
+ * @param loss the slot that they tell
+ * @param rank which process printed each row, where several did
+ */
+export function axisOf(rows: Rows, lines: Lines, loss: SlotOf, rank: Float64Array | undefined): Axis {
+  if (rank === undefined) return axisOfOne(rows, lines, loss);
+  const step = new Float64Array(rows.count);
+  let axis: Axis | undefined;
+  for (const one of new Set(rank)) {
+    const which = Uint32Array.from(rank.keys()).filter((row) => rank[row] === one);
+    axis = axisOfOne(subset(rows, which), lines, loss);
+    for (const [k, row] of which.entries()) step[row] = axis.step[k]!;
+  }
+  return { ...axis!, step };
+}
 
 /** Rows of one printed step, spread over the steps up to the next one: each record keeps a place of its own. */
 function unrounded(step: Float64Array): { step: Float64Array; most: number } {
@@ -194,136 +437,28 @@ function unrounded(step: Float64Array): { step: Float64Array; most: number } {
   return { step: out, most };
 }
 
-/** The axis with a place of its own for each row, where rows one after the other print the same. */
+/** So many printed steps are of several records each where steps are rounded. */
+const LEAST_ROUNDED = 3;
+/** Digits of a rounded step that are not 0: `1.10e+04`. */
+const SIGNIFICANT = 3;
+
+/** Whether steps are printed with a few digits only, so that records one after the other print the same. */
+function isRounded({ step, unit }: Axis): boolean {
+  if (unit === 'row') return false;
+  let several = 0;
+  for (let k = 1; k < step.length; k++) {
+    if (step[k]! < step[k - 1]!) return false;
+    if (step[k] !== step[k - 1]) continue;
+    if (step[k]! < 10 ** SIGNIFICANT || Number(step[k]!.toPrecision(SIGNIFICANT)) !== step[k]) return false;
+    if (k === 1 || step[k - 2] !== step[k]) several++;
+  }
+  return several >= LEAST_ROUNDED;
+}
+
+/** The axis with a place of its own for each row, where printed steps are rounded. */
 export function withPlaces(axis: Axis): Axis {
-  const { step, unit } = axis;
-  if (unit === 'row' || repeats(step) === 0) return axis;
-  for (let k = 1; k < step.length; k++) if (step[k]! < step[k - 1]!) return axis;
-  const spread = unrounded(step);
-  return {
-    ...axis,
-    step: spread.step,
-    notes: [
-      ...axis.notes,
-      `up to ${spread.most} records print the same ${axis.name || unit}: it is rounded or they share it; each is kept, evenly spaced up to the next`,
-    ],
-  };
-}
-
-/** Share of the strides of a counter without a known name that are the commonest one. */
-const LEAST_EVEN = 0.8;
-
-/** Whether cells are whole numbers that rise by one stride; those of restarts and of another stride are few. */
-export function isCounter(cells: Float64Array): boolean {
-  if (cells.length < 3 || !cells.every((one) => Number.isInteger(one) && one >= 0)) return false;
-  const strides = new Map<number, number>();
-  for (let k = 1; k < cells.length; k++) {
-    const stride = cells[k]! - cells[k - 1]!;
-    strides.set(stride, (strides.get(stride) ?? 0) + 1);
-  }
-  let most = 0;
-  for (const [stride, count] of strides) if (stride > 0 && count > most) most = count;
-  return most >= LEAST_EVEN * (cells.length - 1);
-}
-
-/** Names of what rises evenly and counts no steps. */
-const isMeasured = (name: string): boolean =>
-  wordsOf(name).some((word) =>
-    (['resource', 'rate', 'metric', 'thing'] as const).some((meaning) => means(word, meaning)),
-  );
-
-/**
- * A column that counts the rows, though its name is not known as a counter's or it has none.
- *
- * @param anchor a slot that every table has: slots without a name are found by their distance to it
- */
-function counterSlot(rows: Rows, anchor: SlotOf): SlotOf | undefined {
-  const base = rows.members.reduce((most, one) => (one.rows > most.rows ? one : most));
-  const home = base.named.findIndex(({ slot }) => slot === anchor(base));
-  for (const [at, { name, use, slot, loss }] of base.named.entries()) {
-    const head = base.template.values[slot]?.finish().subarray(0, 16);
-    if ((use !== 'value' && use !== 'none') || loss !== undefined || slot === anchor(base)) continue;
-    if (head === undefined || !head.every(Number.isInteger) || isMeasured(name)) continue;
-    const distance = at - home;
-    const slotOf: SlotOf = (one) =>
-      (name === '' ? undefined : one.named.find((named) => named.name === name)?.slot) ??
-      one.named[one.named.findIndex((named) => named.slot === anchor(one)) + distance]?.slot;
-    if (isCounter(cellsOf(rows, slotOf))) return slotOf;
-  }
-  return undefined;
-}
-
-/** Rows with a counter that never moves, in so many of them, are counted by something else: `batch 64` is a size. */
-const LEAST_OF_SIZE = 3;
-const moves = (cells: Float64Array): boolean =>
-  cells.length < LEAST_OF_SIZE || cells.some((cell) => cell !== cells[0]);
-
-/** The axis of rows that one process printed. */
-function axisOfOne(rows: Rows, all: readonly Described[], anchor: SlotOf): Axis {
-  const own = cellsOf(rows, epochSlot);
-  const named = cellsOf(rows, stepSlot);
-  const hasStep = isWhole(named) && moves(named);
-  const hasEpoch = isWhole(own) && repeats(own) * 2 < own.length;
-  const counter = hasStep || hasEpoch ? undefined : counterSlot(rows, anchor);
-  const stepOf = counter ?? stepSlot;
-  const step = counter === undefined ? named : cellsOf(rows, counter);
-  const epoch = isWhole(own) ? own : announced(all, rows, epochSlot);
-  const [member] = rows.members as [Described];
-  if (hasStep || counter !== undefined) {
-    const name = nameOf(member, stepOf(member), 'step');
-    return joined(step, cellsOf(rows, totalSlot), epoch, name) ?? { step, unit: 'step', name, notes: [] };
-  }
-  if (hasEpoch)
-    return { step: own, unit: 'epoch', name: nameOf(member, epochSlot(member), 'epoch'), notes: [] };
-  const told = announced(all, rows, stepSlot);
-  if (told !== undefined && repeats(told) * 2 < told.length) {
-    const none = new Float64Array(told.length).fill(Number.NaN);
-    const join = epoch === undefined ? undefined : joined(told, none, epoch, 'step');
-    return { ...(join ?? { step: told, unit: 'step', name: 'step', notes: [] }), announced: true };
-  }
-  if (epoch !== undefined && repeats(epoch) * 2 < epoch.length)
-    return { step: epoch, unit: 'epoch', name: 'epoch', notes: [], announced: true };
-  return rowAxis(
-    rows.count,
-    epoch === undefined ? [] : ['several lines tell the same epoch; rows are counted'],
-  );
-}
-
-/** Some of the rows. */
-export function subset(rows: Rows, which: Uint32Array): Rows {
-  const { sorted } = rows;
-  return {
-    members: rows.members,
-    count: which.length,
-    sorted: Uint32Array.from(which, (row) => sorted?.[row] ?? row),
-    order: Float64Array.from(which, (row) => rows.order[row]!),
-    line: Float64Array.from(which, (row) => rows.line[row]!),
-  };
-}
-
-/**
- * The axis of rows.
- *
- * @param all every table: lines outside of the rows may announce where they are
- * @param anchor a slot that each table of the rows has
- * @param rank which process printed each row, where several did
- */
-export function axisOf(
-  rows: Rows,
-  all: readonly Described[],
-  anchor: SlotOf,
-  rank: Float64Array | undefined,
-): Axis {
-  if (rank === undefined) return axisOfOne(rows, all, anchor);
-  const step = new Float64Array(rows.count);
-  let axis: Axis | undefined;
-  for (const one of new Set(rank)) {
-    const which = Uint32Array.from(rank.keys()).filter((row) => rank[row] === one);
-    const part = withPlaces(axisOfOne(subset(rows, which), all, anchor));
-    axis ??= part;
-    which.forEach((row, k) => {
-      step[row] = part.step[k]!;
-    });
-  }
-  return { ...axis!, step };
+  if (!isRounded(axis)) return axis;
+  const { step, most } = unrounded(axis.step);
+  const note = `up to ${most} records print the same ${axis.name || axis.unit}: it is rounded or they share it; each is kept, evenly spaced up to the next`;
+  return { ...axis, step, notes: [...axis.notes, note] };
 }

@@ -1,42 +1,93 @@
-/** Rows of several tables as one, in the order of their lines, and their cells as columns. */
-import { arrayOf, type Column, ColumnBuilder } from '../../../model/column.ts';
-import type { Named } from './names.ts';
-import type { Template } from './templates.ts';
+/** Rows of several kinds of lines as one, in the order of their lines, and their cells as columns. */
+import { type Column, copyOf } from '../../../model/column.ts';
+import type { RefusedCell } from '../../../model/run.ts';
 
-/** A template with the names of its slots. */
-export interface Described {
-  readonly template: Template;
-  readonly named: readonly Named[];
-  readonly rows: number;
+/** What a slot of a line is for; `count` is a counter of batches or without a name, `index` a number that starts the line. */
+export type Use = 'value' | 'step' | 'epoch' | 'count' | 'index' | 'rank' | 'none';
+
+/** A number of each line of a kind. */
+export interface Slot {
+  /** Of a value the series; of an axis the words for it. */
+  readonly name: string;
+  readonly use: Use;
+  /** The column of its cells; below 0 where none is kept. */
+  readonly column: number;
+  /** The column of the second number of a counter; below 0 where it has none. */
+  readonly ofColumn: number;
 }
 
-/** Rows of tables that tell one loss, in the order of their lines. */
-export interface Rows {
-  readonly members: readonly Described[];
+/** Cells of a column that hold no number, by the line behind which they lie. */
+export interface LostCells {
+  readonly missing: readonly number[];
+  readonly refused: readonly number[];
+  readonly firstRefused?: RefusedCell;
+}
+
+/** The lines of a kind as rows. */
+export interface KindRows {
   readonly count: number;
-  /** Where each row, in order, lies in the tables one after the other; undefined for one table. */
+  /** The place of each row among all lines, ascending, and its line number. */
+  order(): Column;
+  line(): Column;
+  /** One cell a row, NaN where a row has none. */
+  cells(column: number): Column;
+  /** 1 for each row that has a number; undefined where all have one. */
+  has(column: number): Uint8Array | undefined;
+  lost(column: number): LostCells;
+}
+
+/** What the lines of a kind have in the place of a loss, where it is not a number. */
+export interface Broken {
+  /** The series that lacks their values. */
+  readonly name: string;
+  /** Whether they say that there is no value; else they have a text that is not a number. */
+  readonly missing: boolean;
+  /** As the first of them has it. */
+  readonly text: string;
+}
+
+/** Lines that differ in their numbers alone. */
+export interface Kind {
+  readonly slots: readonly Slot[];
+  readonly rows: KindRows;
+  /** Its first line. */
+  readonly text: string;
+  /** Words and numbers of the first line that are in no slot. */
+  readonly spare: number;
+  /** Whether its first line draws a progress bar. */
+  readonly bar: boolean;
+  /** The column of the rank that a launcher put before the line. */
+  readonly rankColumn?: number;
+  readonly broken?: Broken;
+  /** Whether a line before them says that an evaluation begins: they are at the step that training had come to. */
+  readonly evaluation?: boolean;
+}
+
+/** Rows that tell one loss, in the order of their lines. */
+export interface Rows<K extends Kind = Kind> {
+  readonly members: readonly K[];
+  readonly count: number;
+  /** Where each row, in order, lies in the kinds one after the other; undefined for one kind. */
   readonly sorted: Uint32Array | undefined;
   readonly order: Float64Array;
   readonly line: Float64Array;
 }
 
-/** Which slot of a table is asked for; undefined where it has none. */
-export type SlotOf = (one: Described) => number | undefined;
+/** Which slot of a kind is asked for; undefined where it has none. */
+export type SlotOf<K extends Kind = Kind> = (one: K) => Slot | undefined;
 
-const totalOf = (members: readonly Described[]): number => members.reduce((sum, { rows }) => sum + rows, 0);
+const totalOf = (members: readonly Kind[]): number => members.reduce((sum, { rows }) => sum + rows.count, 0);
 
-/** The cells of tables, one table after the other. */
-function gathered(members: readonly Described[], of: (one: Described) => Column | undefined): Float64Array {
-  if (members.length === 1) {
-    const only = of(members[0]!);
-    if (only !== undefined) return arrayOf(only);
-  }
+/** The cells of kinds of lines, one kind after the other. */
+function gathered<K extends Kind>(members: readonly K[], of: (one: K) => Column | undefined): Float64Array {
+  const only = members.length === 1 ? of(members[0]!) : undefined;
+  if (only !== undefined) return copyOf(only);
   const all = new Float64Array(totalOf(members)).fill(Number.NaN);
   let at = 0;
   for (const one of members) {
     const column = of(one);
-    if (column !== undefined) all.set(arrayOf(column), at);
-    at += one.rows;
+    if (column !== undefined) all.set(copyOf(column), at);
+    at += one.rows.count;
   }
   return all;
 }
@@ -44,53 +95,57 @@ function gathered(members: readonly Described[], of: (one: Described) => Column 
 const inOrder = (cells: Float64Array, sorted: Uint32Array | undefined): Float64Array =>
   sorted === undefined ? cells : Float64Array.from(sorted, (row) => cells[row]!);
 
-/** The rows of some tables, one table after the other put into the order of their lines. */
-export function rowsOf(members: readonly Described[]): Rows {
+/** The rows of some kinds of lines, one kind after the other put into the order of their lines. */
+export function rowsOf<K extends Kind>(members: readonly K[]): Rows<K> {
   const count = totalOf(members);
-  const order = gathered(members, ({ template }) => template.order.finish());
+  const order = gathered(members, ({ rows }) => rows.order());
   const sorted =
     members.length === 1
       ? undefined
       : Uint32Array.from({ length: count }, (_, k) => k).sort((a, b) => order[a]! - order[b]!);
-  const line = gathered(members, ({ template }) => template.line.finish());
+  const line = gathered(members, ({ rows }) => rows.line());
   return { members, count, sorted, order: inOrder(order, sorted), line: inOrder(line, sorted) };
 }
 
 /** One cell a row, NaN where a row has none. */
-export function cellsOf({ members, sorted }: Rows, slot: SlotOf): Float64Array {
+export function cellsOf<K extends Kind>(
+  { members, sorted }: Rows<K>,
+  slot: (one: K) => number | undefined,
+): Float64Array {
   const cells = gathered(members, (one) => {
-    const k = slot(one);
-    return k === undefined ? undefined : one.template.values[k]?.finish();
+    const column = slot(one);
+    return column === undefined || column < 0 ? undefined : one.rows.cells(column);
   });
   return inOrder(cells, sorted);
 }
 
-/** What is in the cell of a row. */
-export const CELL = { none: 0, number: 1, missing: 2 } as const;
-
-/** Which rows have a cell, and in which of them it says that there is no value; undefined where each has a number. */
-export function presence({ members, sorted }: Rows, slot: SlotOf): Uint8Array | undefined {
-  const isWhole = members.every((one) => {
-    const k = slot(one);
-    return k !== undefined && !one.template.missing.has(k);
+/** Which rows have a number: a NaN that was printed is one. Undefined where each has one. */
+export function presence<K extends Kind>(
+  { members, sorted }: Rows<K>,
+  slot: (one: K) => number | undefined,
+): Uint8Array | undefined {
+  const found = members.map((one) => {
+    const column = slot(one);
+    return column === undefined || column < 0 ? new Uint8Array(one.rows.count) : one.rows.has(column);
   });
-  if (isWhole) return undefined;
-  const has = new Uint8Array(totalOf(members));
+  if (found.every((one) => one === undefined)) return undefined;
+  const has = new Uint8Array(totalOf(members)).fill(1);
   let at = 0;
-  for (const one of members) {
-    const k = slot(one);
-    if (k !== undefined) {
-      has.fill(CELL.number, at, at + one.rows);
-      for (const row of one.template.missing.get(k) ?? []) has[at + row] = CELL.missing;
-    }
-    at += one.rows;
+  for (const [k, { rows }] of members.entries()) {
+    if (found[k] !== undefined) has.set(found[k], at);
+    at += rows.count;
   }
   return sorted === undefined ? has : Uint8Array.from(sorted, (row) => has[row]!);
 }
 
-/** Numbers packed as a log keeps them. */
-export function packed(cells: ArrayLike<number>): Column {
-  const made = new ColumnBuilder();
-  for (let k = 0; k < cells.length; k++) made.push(cells[k]!);
-  return made.finish();
+/** Some of the rows. */
+export function subset<K extends Kind>(rows: Rows<K>, which: Uint32Array): Rows<K> {
+  const { sorted } = rows;
+  return {
+    members: rows.members,
+    count: which.length,
+    sorted: Uint32Array.from(which, (row) => sorted?.[row] ?? row),
+    order: Float64Array.from(which, (row) => rows.order[row]!),
+    line: Float64Array.from(which, (row) => rows.line[row]!),
+  };
 }

@@ -3,37 +3,33 @@
  * size, speed or quality is never taken.
  */
 import { wordsOf } from '../../../model/words.ts';
-import { cellsOf, type Described, type Rows, type SlotOf } from './cells.ts';
+import { fromEnd } from './axis.ts';
+import { cellsOf, type Rows, type SlotOf } from './cells.ts';
+import type { Described } from './described.ts';
 import { gapsOf } from './names.ts';
 import { means } from './words.ts';
 
 /** Rows of the smallest table that is guessed at. */
-const LEAST_ROWS = 10;
+export const LEAST_GUESSED = 10;
 /** Share of the lines of the text that its rows are. */
 const LEAST_SHARE = 0.25;
 /** By how many standard errors the lowest stretch has to lie below the first. */
 const LEAST_FALL = 4;
 
-/** The slot of each table that lies as far from its end as one does in a first table. */
-export const fromEnd = (base: Described, at: number): SlotOf => {
-  const distance = base.named.length - at;
-  return ({ named }) => named.at(-distance)?.slot;
-};
-
 /** What parts the numbers of a line behind its first one. */
-const inner = ({ template, named }: Described, last: number): string =>
+const inner = ({ template, slots }: Described, last: number): string =>
   gapsOf(template)
-    .slice((named.at(-last)?.slot ?? 0) + 1)
+    .slice((slots.at(-last)?.column ?? 0) + 1)
     .join('#')
     .replace(/\s+/g, ' ');
 
 /** Whether the slots of a table end with all slots of another: it has something before them. */
 function endsWith(one: Described, base: Described): boolean {
-  const last = base.named.length;
-  if (one.named.length < last) return false;
-  const tail = one.named.slice(-last);
-  const isNamed = base.named.every(({ name }, k) => k === 0 || name !== '');
-  const areSame = base.named.every(({ name }, k) => {
+  const last = base.slots.length;
+  if (one.slots.length < last) return false;
+  const tail = one.slots.slice(-last);
+  const isNamed = base.slots.every(({ name }, k) => k === 0 || name !== '');
+  const areSame = base.slots.every(({ name }, k) => {
     const other = tail[k]!.name;
     return name === other || (k === 0 && (other.endsWith(name) || name.endsWith(other)));
   });
@@ -42,7 +38,7 @@ function endsWith(one: Described, base: Described): boolean {
 
 /** Whether the numbers of one table end with those of another, parted by the same text. */
 export const sameNumbers = (one: Described, base: Described): boolean =>
-  inner(one, base.named.length) === inner(base, base.named.length);
+  inner(one, base.slots.length) === inner(base, base.slots.length);
 
 /** Whether one of two tables is the other with something before each line. */
 export const sameButForPrefix = (one: Described, other: Described): boolean =>
@@ -52,16 +48,16 @@ export const sameButForPrefix = (one: Described, other: Described): boolean =>
 export function families(all: readonly Described[], lines: number): Described[][] {
   const found: Described[][] = [];
   const sorted = all
-    .filter(({ rows, named }) => rows > 0 && named.length > 1)
-    .sort((a, b) => a.named.length - b.named.length || b.rows - a.rows);
+    .filter(({ rows, slots }) => rows.count > 0 && slots.length > 1)
+    .sort((a, b) => a.slots.length - b.slots.length || b.rows.count - a.rows.count);
   for (const one of sorted.slice(0, MOST_TABLES)) {
     const family = found.find(([base]) => endsWith(one, base!));
     if (family === undefined) found.push([one]);
     else family.push(one);
   }
   return found.filter((family) => {
-    const rows = family.reduce((sum, one) => sum + one.rows, 0);
-    return rows >= LEAST_ROWS && rows >= LEAST_SHARE * lines;
+    const rows = family.reduce((sum, one) => sum + one.rows.count, 0);
+    return rows >= LEAST_GUESSED && rows >= LEAST_SHARE * lines;
   });
 }
 /** Tables that are compared with each other. */
@@ -127,7 +123,7 @@ const ENOUGH_DIFFERENT = 1000;
 function likeness(cells: Float64Array, name: string): number {
   if (isKnown(name)) return 0;
   const finite = cells.filter(Number.isFinite);
-  if (finite.length < LEAST_ROWS / 2 || finite.every(Number.isInteger)) return 0;
+  if (finite.length < LEAST_GUESSED / 2 || finite.every(Number.isInteger)) return 0;
   // A long log with few digits prints the same numbers again.
   if (new Set(finite).size < Math.min(finite.length / 4, ENOUGH_DIFFERENT)) return 0;
   // A column that runs down as evenly as a clock is not a loss.
@@ -142,12 +138,17 @@ function likeness(cells: Float64Array, name: string): number {
 }
 
 /** The columns of rows that look like a loss, with how much they do; of equal ones the first is the best. */
-export function candidates(rows: Rows): { slot: SlotOf; score: number; name: string }[] {
+export function candidates(
+  rows: Rows<Described>,
+): { slot: SlotOf<Described>; score: number; name: string }[] {
   const [base] = rows.members as [Described];
-  return base.named.flatMap(({ use, name }, at) => {
+  return base.slots.flatMap(({ use, name }, at) => {
     if (use !== 'value') return [];
     const slot = fromEnd(base, at);
-    const like = likeness(cellsOf(rows, slot), name);
+    const like = likeness(
+      cellsOf(rows, (one) => slot(one)?.column),
+      name,
+    );
     return like === 0 ? [] : [{ slot, name, score: like * rows.count }];
   });
 }

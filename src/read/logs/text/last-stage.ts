@@ -90,6 +90,6 @@ export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean)
     lines.has(template.line.finish().at(0)!);
   const read = log.members.filter(isRead);
   const left = log.members.filter((one) => !isRead(one));
-  const rows = left.reduce((sum, one) => sum + one.rows, 0);
+  const rows = left.reduce((sum, one) => sum + one.rows.count, 0);
   return rows >= FEW && left.every((one) => read.some((base) => sameButForPrefix(one, base)));
 }

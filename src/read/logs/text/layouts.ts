@@ -4,9 +4,10 @@
  */
 
 import type { FieldRole, LayoutField, TextLayout } from '../../../model/layout.ts';
-import type { Described } from './cells.ts';
+import type { Use } from './cells.ts';
+import { type Described, describe } from './described.ts';
 import { sameButForPrefix, sameNumbers } from './guess.ts';
-import { type Named, nameSlots, type Use } from './names.ts';
+import type { Named } from './names.ts';
 import { type Template, Templates } from './templates.ts';
 
 /** The template of one line. */
@@ -17,15 +18,14 @@ export function templateOf(line: string): Template | undefined {
   return templates.all()[0];
 }
 
-const describe = (template: Template): Described => ({
-  template,
-  named: nameSlots(template),
-  rows: template.order.length,
-});
-
-const COUNTERS: readonly Use[] = ['step', 'epoch', 'batch', 'rank', 'none'];
-const isCounter = (role: FieldRole): role is 'step' | 'epoch' | 'batch' | 'rank' | 'none' =>
-  (COUNTERS as readonly string[]).includes(role);
+/** What a slot with a role that is no value is for. */
+const USES: Readonly<Partial<Record<FieldRole, Use>>> = {
+  step: 'step',
+  epoch: 'epoch',
+  batch: 'count',
+  rank: 'rank',
+  none: 'value',
+};
 
 const DEFAULT_NAMES: Readonly<Partial<Record<FieldRole, string>>> = {
   loss: 'loss',
@@ -36,8 +36,8 @@ const DEFAULT_NAMES: Readonly<Partial<Record<FieldRole, string>>> = {
 /** A slot as a layout has it. */
 function relabelled(named: Named, { name, role = 'none' }: LayoutField): Named {
   const called = name ?? DEFAULT_NAMES[role] ?? named.name;
-  if (isCounter(role))
-    return { ...named, name: called, use: role === 'none' ? 'value' : role, loss: undefined };
+  const use = USES[role];
+  if (use !== undefined) return { ...named, name: called, use, loss: undefined };
   const loss = role === 'loss' ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
   return { ...named, name: called, use: 'value', loss };
 }
@@ -50,13 +50,13 @@ export function tablesOf(layout: TextLayout, all: readonly Described[]): Describ
   const template = templateOf(layout.sample);
   if (template === undefined) return [];
   const base = describe(template);
-  const size = base.named.length;
+  const size = base.slots.length;
   return all
-    .filter((one) => sameButForPrefix(one, base) && one.named.length >= size && sameNumbers(one, base))
+    .filter((one) => sameButForPrefix(one, base) && one.slots.length >= size && sameNumbers(one, base))
     .map((one) => ({
       ...one,
-      named: one.named.map((named, k) => {
-        const at = k - (one.named.length - size) + 1;
+      slots: one.slots.map((named, k) => {
+        const at = k - (one.slots.length - size) + 1;
         const field = layout.fields.find((candidate) => candidate.at === at);
         return field === undefined ? { ...named, loss: undefined } : relabelled(named, field);
       }),

@@ -6,19 +6,13 @@ import { wordsOf } from '../../../model/words.ts';
 import { inEnglish } from '../in-english.ts';
 import { roleByName } from '../metric-roles.ts';
 import { freeName } from '../slot-names.ts';
+import type { Slot, Use } from './cells.ts';
 import type { Template } from './templates.ts';
 import { SLOT } from './tokens.ts';
 import { means, NO_LOSS_UNIT, type WordMeaning } from './words.ts';
 
-/** What a slot of a table is for. */
-export type Use = 'value' | 'step' | 'epoch' | 'batch' | 'rank' | 'total' | 'none';
-
-/** A slot with its name. */
-export interface Named {
-  readonly name: string;
-  readonly use: Use;
-  /** The index of the slot in its template. */
-  readonly slot: number;
+/** A slot with its name; its column is its index in its template. */
+export interface Named extends Slot {
   /** A loss by its name: of training or of an evaluation. */
   readonly loss: 'train' | 'eval' | undefined;
 }
@@ -96,7 +90,7 @@ function nameAtCounter(gap: string, between: string): { counter: string; name: s
   const words = wordsIn(withoutEnd(gap, NAME_END).split(PARTS).at(-1) ?? '');
   words.splice(0, words.slice(0, -1).findLastIndex(isLevel) + 1);
   const counter = words.pop();
-  if (counter === undefined || !['epoch', 'step', 'batch'].some((use) => counterOf(counter) === use))
+  if (counter === undefined || !['epoch', 'step', 'count'].some((use) => counterOf(counter) === use))
     return undefined;
   while (words.length > 0 && FILLER.test(words.at(-1)!)) words.pop();
   const name = words.slice(-MOST_WORDS).join(' ').slice(0, LONGEST_NAME);
@@ -132,7 +126,7 @@ function counterOf(full: string): Use | undefined {
   if (has(words, 'resource') || has(words, 'loss')) return undefined;
   if (means(last, 'epoch') || (words.length <= 2 && has(words, 'epoch'))) return 'epoch';
   if (means(last, 'step') || (words.length <= 2 && has(words, 'step'))) return 'step';
-  if (means(last, 'batch') || (words.length <= 2 && has(words, 'batch'))) return 'batch';
+  if (means(last, 'batch') || (words.length <= 2 && has(words, 'batch'))) return 'count';
   if (means(last, 'rank')) return 'rank';
   return undefined;
 }
@@ -248,20 +242,21 @@ function withoutTwins(slots: readonly Named[]): Named[] {
 /** A slot with its name, and what it is for. */
 function named(
   own: string,
-  slot: number,
+  column: number,
   text: string,
   { isShare, isCounter }: { isShare: boolean; isCounter: boolean },
 ): Named {
   const english = inEnglish(own);
   const words = wordsOf(english);
   const counter = counterOf(english);
-  if (counter !== undefined) return { name: own, use: counter, slot, loss: undefined };
+  const slot = { column, ofColumn: isCounter ? column + 1 : -1, loss: undefined };
+  if (counter !== undefined) return { ...slot, name: own, use: counter };
   if (isCounter && lossOf(english) === undefined)
-    return { name: own, use: own === '' ? 'batch' : 'none', slot, loss: undefined };
+    return { ...slot, name: own, use: own === '' ? 'count' : 'none' };
   const split = words.some((word) => means(word, 'eval') || means(word, 'train'))
     ? undefined
     : splitBefore(text.slice(0, Math.max(0, text.lastIndexOf(own))));
   const name = split === 'eval' && own !== '' ? `eval ${own}` : own;
   const loss = isShare || own === '' ? undefined : lossOf(name);
-  return { name, use: 'value', slot, loss };
+  return { ...slot, name, use: 'value', loss };
 }

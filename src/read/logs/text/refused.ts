@@ -4,7 +4,7 @@
  */
 import type { LoggedSeries } from '../format.ts';
 import { isMissingText, numberOfText } from '../number-text.ts';
-import type { Described } from './cells.ts';
+import type { Described } from './described.ts';
 import { gapsOf } from './names.ts';
 import type { TextLog } from './table.ts';
 import type { Template } from './templates.ts';
@@ -30,15 +30,15 @@ interface Place {
   readonly counter: number | undefined;
 }
 
-const COUNTERS: readonly string[] = ['step', 'epoch', 'batch'];
+const COUNTERS: readonly string[] = ['step', 'epoch', 'count'];
 
-function placeOf({ template, named }: Described, loss: string): Place | undefined {
-  const at = named.find(({ name, use }) => use === 'value' && name === loss)?.slot;
+function placeOf({ template, slots }: Described, loss: string): Place | undefined {
+  const at = slots.find(({ name, use }) => use === 'value' && name === loss)?.column;
   if (at === undefined) return undefined;
   const gaps = gapsOf(template);
   // Between numbers that only blanks separate a word may be anything.
   if (gaps[at]!.trim() === '') return undefined;
-  const counter = named.findLast(({ use, slot }) => slot < at && COUNTERS.includes(use))?.slot;
+  const counter = slots.findLast(({ use, column }) => column < at && COUNTERS.includes(use))?.column;
   return { base: template, gaps, at, counter };
 }
 

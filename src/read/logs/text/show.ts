@@ -26,7 +26,7 @@ function tokensOfTemplate(template: Template): SeenToken[] {
   };
   for (let k = 0; k < kind.length; k++) {
     text(from[k]!);
-    const index = named.findIndex(({ slot }) => slot === k);
+    const index = named.findIndex(({ column }) => column === k);
     const one = named[index];
     seen.push({
       from: from[k]!,
@@ -75,8 +75,8 @@ export function seenIn(
         line: template.line.finish().at(0)!,
         sample: template.sample.toString('utf8'),
         rows: template.order.length,
-        columns: nameSlots(template).map(({ name, slot }, k) => {
-          const cells = template.values[slot]!.finish();
+        columns: nameSlots(template).map(({ name, column }, k) => {
+          const cells = template.values[column]!.finish();
           return { at: k + 1, name, first: cells.at(0)!, last: cells.at(-1)! };
         }),
       }),

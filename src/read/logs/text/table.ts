@@ -8,11 +8,12 @@ import type { Role, StepUnit } from '../../../model/run.ts';
 import { wordsOf } from '../../../model/words.ts';
 import type { LoggedSeries } from '../format.ts';
 import { roleByName } from '../metric-roles.ts';
-import { type Axis, axisOf, lastBefore, slotOfUse, subset, withPlaces } from './axis.ts';
-import { CELL, cellsOf, type Described, packed, presence, type Rows, rowsOf, type SlotOf } from './cells.ts';
-import { candidates, families, fromEnd } from './guess.ts';
+import type { Axis } from './axis.ts';
+import { type Kind, rowsOf, type Slot, type SlotOf } from './cells.ts';
+import { type Described, describe } from './described.ts';
+import { candidates, families, LEAST_GUESSED } from './guess.ts';
 import { tablesOf } from './layouts.ts';
-import { nameSlots } from './names.ts';
+import { type Around, type Placed, placeGroup } from './placed.ts';
 import { isCommand, isComment, isProgram } from './source-text.ts';
 import type { Template } from './templates.ts';
 import { means } from './words.ts';
@@ -51,191 +52,49 @@ const FEW_ROWS = 3;
 const MANY_MORE = 10;
 /** A log that counts its rows has at least so many. */
 const LEAST_ROWS = 5;
-/** A log with an axis has at least so many. */
-const LEAST_PLACED = 2;
 
 /** How rows are counted: groups that count differently tell different things. */
-const axisClass = ({ named }: Described): string =>
-  named.some(({ use }) => use === 'step' || use === 'batch')
+const axisClass = ({ slots }: Described): string =>
+  slots.some(({ use }) => use === 'step' || use === 'count')
     ? 'step'
-    : named.some(({ use }) => use === 'epoch')
+    : slots.some(({ use }) => use === 'epoch')
       ? 'epoch'
       : 'row';
 
 const slotNamed =
   (name: string): SlotOf =>
-  ({ named }) =>
-    named.find((one) => one.use === 'value' && one.name === name)?.slot;
+  ({ slots }) =>
+    slots.find((one) => one.use === 'value' && one.name === name);
 
 /** Tables with a loss by its name, those of one loss and one way to count together. */
 function groupsOf(all: readonly Described[]): Group[] {
   const groups = new Map<string, Group>();
   for (const one of all) {
-    const losses = one.named.filter(({ loss }) => loss !== undefined);
+    const losses = one.slots.filter(({ loss }) => loss !== undefined);
     const best = losses.find(({ loss }) => loss === 'train') ?? losses[0];
     if (best === undefined) continue;
     const key = `${axisClass(one)} ${best.loss} ${best.name.toLowerCase()}`;
     const group = groups.get(key) ?? { name: best.name, of: best.loss!, members: [], rows: 0 };
     groups.set(key, group);
     group.members.push(one);
-    group.rows += one.rows;
+    group.rows += one.rows.count;
   }
   return [...groups.values()];
 }
 
-/** Which process printed each row; undefined where one did, or lines do not say. */
-function ranksOf(rows: Rows): Float64Array | undefined {
-  const rank = cellsOf(rows, slotOfUse('rank'));
-  if (!rank.every(Number.isFinite)) return undefined;
-  const ranks = new Set(rank);
-  return ranks.size > 1 && ranks.size * 2 <= rank.length ? rank : undefined;
-}
-
-/** Whether steps go on as those of a log: at least two places, most of them behind the one before. */
-function goesOn({ step, unit }: Axis, isParallel: boolean): boolean {
-  if (unit === 'row') return step.length >= LEAST_ROWS;
-  if (step.length < LEAST_PLACED) return false;
-  let ahead = 0;
-  let changes = 0;
-  for (let k = 1; k < step.length; k++) {
-    if (step[k] !== step[k - 1]) changes++;
-    if (step[k]! > step[k - 1]!) ahead++;
-  }
-  return changes > 0 && (isParallel || ahead * 2 > changes);
-}
-
-/** Rows of several ranks at one step as their mean; shown at the first line of the step. */
-function meansOfRanks(axis: Axis, cells: Float64Array, has: Uint8Array | undefined) {
-  const sums = new Map<number, { sum: number; count: number; row: number }>();
-  for (let row = 0; row < cells.length; row++) {
-    if (has !== undefined && has[row] !== CELL.number) continue;
-    const step = axis.step[row]!;
-    const found = sums.get(step);
-    if (found === undefined) sums.set(step, { sum: cells[row]!, count: 1, row });
-    else {
-      found.sum += cells[row]!;
-      found.count++;
-    }
-  }
-  return [...sums.values()].map(({ sum, count, row }) => ({ value: sum / count, row }));
-}
-
-/** A column of rows as a series. */
-function seriesOf(name: string, rows: Rows, axis: Axis, slot: SlotOf, isParallel: boolean): LoggedSeries {
-  const cells = cellsOf(rows, slot);
-  const has = presence(rows, slot);
-  const none = { missing: 0, refused: 0 };
-  if (isParallel) {
-    const means = meansOfRanks(axis, cells, has);
-    return {
-      name,
-      step: packed(means.map(({ row }) => axis.step[row]!)),
-      value: packed(means.map(({ value }) => value)),
-      line: Uint32Array.from(means, ({ row }) => rows.line[row]!),
-      ...none,
-    };
-  }
-  if (has === undefined)
-    return {
-      name,
-      step: packed(axis.step),
-      value: packed(cells),
-      line: Uint32Array.from(rows.line),
-      ...none,
-    };
-  const kept = Uint32Array.from(has.keys()).filter((row) => has[row] === CELL.number);
-  const gaps = new Uint32Array(kept.length + 1);
-  let missing = 0;
-  let at = 0;
-  for (let row = 0; row < has.length; row++) {
-    if (has[row] === CELL.number) at++;
-    else if (has[row] === CELL.missing) {
-      gaps[at]!++;
-      missing++;
-    }
-  }
-  return {
-    name,
-    step: Float64Array.from(kept, (row) => axis.step[row]!),
-    value: Float64Array.from(kept, (row) => cells[row]!),
-    line: Uint32Array.from(kept, (row) => rows.line[row]!),
-    missing,
-    refused: 0,
-    ...(missing === 0 ? {} : { gaps }),
-  };
-}
-
+/** A group with its places. */
 interface PlacedGroup {
   readonly group: Group;
-  readonly rows: Rows;
-  readonly axis: Axis;
-  readonly isParallel: boolean;
+  readonly placed: Placed;
 }
 
-/** Rows without those that were drawn again in the same line, and without copies of the row before. */
-function withoutCopies(rows: Rows, axis: Axis): Uint32Array | undefined {
-  const { step, unit } = axis;
-  if (unit === 'row') return undefined;
-  const slots = [...new Set(rows.members.flatMap(({ named }) => named.map(({ name }) => name)))];
-  let columns: Float64Array[] | undefined;
-  const kept: number[] = [];
-  for (let row = 0; row < rows.count; row++) {
-    const before = kept.at(-1);
-    if (before === undefined || step[row] !== step[before]) {
-      kept.push(row);
-      continue;
-    }
-    columns ??= slots.map((name) => cellsOf(rows, slotNamed(name)));
-    const isAgain = rows.line[row] === rows.line[before];
-    const isCopy = columns.every((cells) => Object.is(cells[row], cells[before]));
-    if (isAgain) kept[kept.length - 1] = row;
-    else if (!isCopy) kept.push(row);
-  }
-  return kept.length === rows.count ? undefined : Uint32Array.from(kept);
-}
-
-function place(group: Group, all: readonly Described[], anchor: SlotOf): PlacedGroup | undefined {
-  const whole = rowsOf(group.members);
-  const rank = ranksOf(whole);
-  const isParallel = rank !== undefined;
-  const printed = axisOf(whole, all, anchor, rank);
-  const kept = isParallel ? undefined : withoutCopies(whole, printed);
-  const rows = kept === undefined ? whole : subset(whole, kept);
-  const axis = isParallel
-    ? printed
-    : withPlaces(
-        kept === undefined
-          ? printed
-          : { ...printed, step: Float64Array.from(kept, (row) => printed.step[row]!) },
-      );
-  return goesOn(axis, isParallel) ? { group, rows, axis, isParallel } : undefined;
-}
-
-/** Rows of another kind on the axis of the log: by the same counter, else at the last step before them. */
-function onClock(one: PlacedGroup, clock: PlacedGroup): PlacedGroup {
-  const { axis, rows } = one;
-  const isSame =
-    axis.unit === clock.axis.unit &&
-    axis.unit !== 'row' &&
-    axis.name.toLowerCase() === clock.axis.name.toLowerCase() &&
-    clock.axis.notes.length === axis.notes.length;
-  if (isSame) return one;
-  const step = lastBefore(rows.order, { order: clock.rows.order, value: clock.axis.step });
-  const first = clock.axis.step[0]!;
-  return {
-    ...one,
-    isParallel: false,
-    axis: {
-      step: step.map((at) => (Number.isNaN(at) ? first : at)),
-      unit: clock.axis.unit,
-      name: clock.axis.name,
-      notes: [],
-    },
-  };
+function place(group: Group, around: Around, clock?: Placed): PlacedGroup | undefined {
+  const placed = placeGroup(group.members, around, slotNamed(group.name), clock);
+  return placed && { group, placed };
 }
 
 /** Whether a name says that its loss is of training: `Train loss`. */
-const isTrainingLoss = ({ name, loss }: Described['named'][number]): boolean =>
+const isTrainingLoss = ({ name, loss }: Described['slots'][number]): boolean =>
   loss === 'train' && wordsOf(name).some((word) => means(word, 'train'));
 
 /**
@@ -243,15 +102,15 @@ const isTrainingLoss = ({ name, loss }: Described['named'][number]): boolean =>
  * evaluation: `[Metrics] AUC: 0.81 - logloss: 0.44`.
  */
 function asEvaluation(one: Described): Described {
-  const { named } = one;
+  const { slots } = one;
   const isOfMetrics =
     axisClass(one) === 'row' &&
-    !named.some(isTrainingLoss) &&
-    named.some(({ use, name }) => use === 'value' && roleByName(name) === 'metric');
+    !slots.some(isTrainingLoss) &&
+    slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'metric');
   if (!isOfMetrics) return one;
   return {
     ...one,
-    named: named.map((slot) =>
+    slots: slots.map((slot) =>
       slot.loss === 'train' ? { ...slot, name: `eval ${slot.name}`, loss: 'eval' } : slot,
     ),
   };
@@ -264,16 +123,6 @@ function byImportance(a: PlacedGroup, b: PlacedGroup): number {
   if (isFew(one, two)) return 1;
   if (isFew(two, one)) return -1;
   return Number(two.of === 'train') - Number(one.of === 'train') || two.rows - one.rows;
-}
-
-/** Values of one table or group, each under its own name. */
-function valuesOf({ rows, axis, isParallel }: PlacedGroup): LoggedSeries[] {
-  const names = new Set(
-    rows.members.flatMap(({ named }) =>
-      named.flatMap(({ use, name }) => (use === 'value' && name !== '' ? [name] : [])),
-    ),
-  );
-  return [...names].map((name) => seriesOf(name, rows, axis, slotNamed(name), isParallel));
 }
 
 /** Series of several groups under names of their own. */
@@ -290,8 +139,8 @@ class Names {
 }
 
 /** Other tables that say something known: rates, norms, metrics. */
-const tellsMeasure = ({ named }: Described): boolean =>
-  named.some(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
+const tellsMeasure = ({ slots }: Described): boolean =>
+  slots.some(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
 
 /** The sample of a table as the file has it. */
 const sampleOf = ({ template }: Described): string => template.sample.toString('utf8').trim().slice(0, 160);
@@ -307,32 +156,28 @@ interface Text {
 }
 
 function byWords(described: readonly Described[], text: Text): TextLog | undefined {
-  const all = described.some(({ rows, named }) => rows >= FEW_ROWS && named.some(isTrainingLoss))
+  const all = described.some(({ rows, slots }) => rows.count >= FEW_ROWS && slots.some(isTrainingLoss))
     ? described.map(asEvaluation)
     : described;
+  const around: Around = { all, mayFollow: true, isLogOfRows };
   const placed = groupsOf(all).flatMap((group) => {
-    const found = place(group, all, slotNamed(group.name));
+    const found = place(group, around);
     return found === undefined || !isLog(found, text) ? [] : [found];
   });
   placed.sort(byImportance);
   const [clock, ...others] = placed;
   if (clock === undefined) return undefined;
   const names = new Names();
-  for (const one of valuesOf(clock)) names.add(one, '');
+  for (const one of clock.placed.series) names.add(one, '');
   const used = new Set<Described>(clock.group.members);
-  for (const one of others) {
-    for (const series of valuesOf(onClock(one, clock))) names.add(series, axisClass(one.group.members[0]!));
-    for (const member of one.group.members) used.add(member);
-  }
-  for (const one of all) {
-    if (used.has(one) || !tellsMeasure(one)) continue;
-    const group: Group = { name: '', of: 'train', members: [one], rows: one.rows };
-    const rows = rowsOf([one]);
-    const axis = axisOf(rows, all, () => undefined, undefined);
-    const placedOne = onClock({ group, rows, axis, isParallel: false }, clock);
-    for (const series of valuesOf(placedOne)) names.add(series, 'printed');
-    used.add(one);
-  }
+  const addOf = (group: Group, label: string): void => {
+    for (const one of place(group, around, clock.placed)?.placed.series ?? []) names.add(one, label);
+    for (const member of group.members) used.add(member);
+  };
+  for (const { group } of others) addOf(group, axisClass(group.members[0]!));
+  for (const one of all)
+    if (!used.has(one) && tellsMeasure(one))
+      addOf({ name: '', of: 'train', members: [one], rows: one.rows.count }, 'printed');
   return finished(clock, names.series, used, 'words');
 }
 
@@ -351,9 +196,9 @@ function layoutByNumbers(
   });
   const furthest = Math.max(...fields.map(({ at }) => at));
   const base = all
-    .filter(({ named }) => named.length >= furthest)
+    .filter(({ slots }) => slots.length >= furthest)
     .reduce<Described | undefined>(
-      (most, one) => (most === undefined || one.rows > most.rows ? one : most),
+      (most, one) => (most === undefined || one.rows.count > most.rows.count ? one : most),
       undefined,
     );
   if (fields.length === 0 || base === undefined) return undefined;
@@ -365,14 +210,16 @@ function byLayout(layout: TextLayout, all: readonly Described[]): TextLog | unde
   const members = tablesOf(layout, all);
   const [base] = members;
   const loss =
-    base?.named.find(({ loss }) => loss === 'train') ?? base?.named.find(({ loss }) => loss === 'eval');
+    base?.slots.find(({ loss }) => loss === 'train') ?? base?.slots.find(({ loss }) => loss === 'eval');
   if (base === undefined || loss === undefined) return undefined;
-  const rows = members.reduce((sum, one) => sum + one.rows, 0);
-  const group: Group = { name: loss.name, of: loss.loss!, members, rows };
-  const placed = place(group, all, slotNamed(loss.name));
+  const rows = members.reduce((sum, one) => sum + one.rows.count, 0);
+  const placed = place(
+    { name: loss.name, of: loss.loss!, members, rows },
+    { all, mayFollow: true, isLogOfRows },
+  );
   if (placed === undefined) return undefined;
   const names = new Names();
-  for (const one of valuesOf(placed)) {
+  for (const one of placed.placed.series) {
     const quantity = one.name === loss.name ? `${loss.loss === 'eval' ? 'eval' : 'train'} loss` : undefined;
     names.add({ ...one, ...(quantity === undefined ? {} : { quantity }) }, 'printed');
   }
@@ -386,10 +233,10 @@ function finished(
   by: ReadBy,
   layout = '',
 ): TextLog {
-  const { group, axis } = clock;
+  const { group, placed } = clock;
   const sample = group.members.reduce((first, one) => (firstLine(one) < firstLine(first) ? one : first));
-  const counter = axis.unit === 'row' ? 'line' : `"${axis.name}"`;
-  const numbers = counted(clock.rows.count, 'number');
+  const counter = placed.stepUnit === 'row' ? 'line' : `"${placed.axisName}"`;
+  const numbers = counted(placed.rows, 'number');
   const shown = `line ${formatCount(firstLine(sample))}: ${sampleOf(sample)}`;
   const statement =
     by === 'layout'
@@ -400,11 +247,11 @@ function finished(
   return {
     by,
     statement,
-    stepUnit: axis.unit,
+    stepUnit: placed.stepUnit,
     series,
-    notes: [statement, ...axis.notes],
+    notes: [statement, ...placed.notes],
     loss: group.name,
-    rows: clock.rows.count,
+    rows: placed.rows,
     members: group.members,
     used: new Set([...used].map(({ template }) => template)),
   };
@@ -424,47 +271,52 @@ const LEAST_SHARE = 0.5;
 const LEAST_COSTS = 8;
 
 /** Whether the rows of a table are things of their own: trials of a search, items of a list. */
-const isOfThings = ({ named }: Described): boolean =>
-  named[0] !== undefined && wordsOf(named[0].name).some((word) => means(word, 'thing'));
+const isOfThings = ({ slots }: Described): boolean =>
+  slots[0] !== undefined && wordsOf(slots[0].name).some((word) => means(word, 'thing'));
 
 /** Whether rows with a loss by its name are records of a training. */
-function isLog({ rows, axis, group }: PlacedGroup, text: Text): boolean {
-  const values = cellsOf(rows, slotNamed(group.name));
+function isLog({ placed, group }: PlacedGroup, text: Text): boolean {
+  const values = placed.series.find(({ name }) => name === group.name)?.value;
   // Whole numbers are counts of what was lost; money has costs too.
-  if (values.every((one) => Number.isInteger(one)) || rows.members.some(isOfThings)) return false;
-  if (/^costs?$/i.test(group.name) && (rows.count < LEAST_COSTS || axis.unit === 'row')) return false;
-  if (axis.unit !== 'row') return true;
-  return text.repeating(rows.count) >= LEAST_SHARE * text.lines;
+  if (values?.every(Number.isInteger) !== false || group.members.some(isOfThings)) return false;
+  const isOfRows = placed.stepUnit === 'row';
+  if (/^costs?$/i.test(group.name) && (placed.rows < LEAST_COSTS || isOfRows)) return false;
+  return !isOfRows || text.repeating(placed.rows) >= LEAST_SHARE * text.lines;
 }
+
+/** Whether rows without a counter may be a log; how much of the text they are is asked later. */
+const isLogOfRows = (_: readonly Kind[], { step }: Axis): boolean => step.length >= LEAST_ROWS;
 
 /** A loss that no word names, found by its numbers. */
 function byNumbers(all: readonly Described[], lines: number): TextLog | undefined {
-  let best: { placed: PlacedGroup; slot: SlotOf; score: number } | undefined;
+  let best: { group: Group; placed: Placed; score: number } | undefined;
+  const around: Around = { all, mayFollow: true, isLogOfRows };
   for (const members of families(all, lines)) {
-    const [base] = members as [Described];
     if (members.some(isOfThings)) continue;
-    const group: Group = { name: '', of: 'train', members, rows: 0 };
-    const placed = place(group, all, fromEnd(base, base.named.length - 1));
-    if (placed === undefined || placed.axis.unit === 'row' || placed.axis.announced === true) continue;
-    for (const { slot, score, name } of candidates(placed.rows)) {
+    const rows = rowsOf(members);
+    for (const { slot, score, name } of candidates(rows)) {
       if (best !== undefined && score <= best.score) continue;
-      const named = { ...group, name: name === '' ? `#${slot(base)! + 1}` : name, rows: placed.rows.count };
-      best = { placed: { ...placed, group: named }, slot, score };
+      const called = name === '' ? `#${slot(members[0]!)!.column + 1}` : name;
+      const named = members.map((one) => withName(one, slot(one), called));
+      const placed = place({ name: called, of: 'train', members: named, rows: rows.count }, around);
+      if (placed === undefined || placed.placed.rows < LEAST_GUESSED) continue;
+      if (placed.placed.stepUnit === 'row' || placed.placed.announced) continue;
+      best = { ...placed, score };
     }
   }
   if (best === undefined) return undefined;
-  const { placed, slot } = best;
+  const { group, placed } = best;
   const names = new Names();
-  names.add(
-    {
-      ...seriesOf(placed.group.name, placed.rows, placed.axis, slot, placed.isParallel),
-      quantity: 'train loss',
-    },
-    '',
-  );
-  for (const one of valuesOf(placed)) if (one.name !== placed.group.name) names.add(one, 'printed');
-  return finished(placed, names.series, new Set(placed.group.members), 'guess');
+  for (const one of placed.series)
+    names.add(one.name === group.name ? { ...one, quantity: 'train loss' } : one, 'printed');
+  return finished(best, names.series, new Set(group.members), 'guess');
 }
+
+/** A table with another name for one of its slots. */
+const withName = (one: Described, slot: Slot | undefined, name: string): Described => ({
+  ...one,
+  slots: one.slots.map((own) => (own === slot ? { ...own, name } : own)),
+});
 
 /** What the recorder and the guard print on stderr is not what the trainer printed. */
 const OWN_WORDS = 'clippy-diag: ';
@@ -492,15 +344,7 @@ export function logIn(
   lines: number,
   { layouts = [], roles = new Map() }: Partial<Chosen> = {},
 ): TextLog | undefined {
-  const all = templates
-    .filter(({ kind, sample }) => kind.length > 0 && isPrinted(sample))
-    .map(
-      (template): Described => ({
-        template,
-        named: nameSlots(template),
-        rows: template.order.length,
-      }),
-    );
+  const all = templates.filter(({ kind, sample }) => kind.length > 0 && isPrinted(sample)).map(describe);
   const repeating = (rows: number): number =>
     templates.reduce((sum, { order }) => (order.length * 2 >= rows ? sum + order.length : sum), 0);
   const chosen = layoutByNumbers(roles, all);
