@@ -108,6 +108,16 @@ export async function joinPieces(pieces: AsyncIterable<TensorData>, length: numb
 /** Metadata keys that hold the training step, best first. An epoch is not a step. */
 const STEP_KEYS = ['global_step', 'step', 'iteration', 'iter', 'num_updates', 'iter_num'];
 
+/** Puts the count of steps that an optimizer keeps as a tensor of one element, where there is one, with the metadata. */
+export async function addCountedSteps(
+  tensors: readonly LazyTensor[],
+  metadata: Map<string, string | number | boolean | null>,
+): Promise<void> {
+  const counter = tensors.find(({ info }) => info.slot === 'step' && info.elements === 1);
+  if (counter !== undefined)
+    for await (const values of counter.stream()) metadata.set('step', Number(values[0]));
+}
+
 /** `step-00000300`, `checkpoint-500`, `model.ckpt-1000`, `epoch=3-step=400`, `iter_20`. */
 const STEP_IN_NAME =
   /(?:^|[^a-z])(?:global[-_]?step|step|steps|iter|iteration|checkpoint|ckpt)[-_=]?(\d{1,15})(?!\d)/gi;

@@ -5,7 +5,7 @@
 
 import type { ErrorCode } from '../../model/errors.ts';
 import type { Account, LossReason, Lost } from '../../model/log.ts';
-import type { Extent } from '../bytes/source.ts';
+import type { ByteSource, Extent } from '../bytes/source.ts';
 
 /** Tensors that a file names and that cannot be had, and what there is of them. */
 export interface LostTensors {
@@ -25,6 +25,42 @@ export interface StoredBytes {
   /** What is recognised and not read: texts, types that are not known, parts of a storage that no tensor shows. */
   readonly passedOver?: readonly Extent[];
   readonly lost?: readonly LostTensors[];
+}
+
+/** The files of a checkpoint, which count as one after another: the one that names the others first, then those as they were opened. */
+export class FilesInOrder {
+  readonly #files: ByteSource[];
+
+  constructor(first: ByteSource) {
+    this.#files = [first];
+  }
+
+  /** @returns the file that was added */
+  add(file: ByteSource): ByteSource {
+    this.#files.push(file);
+    return file;
+  }
+
+  get byteLength(): number {
+    return this.#files.reduce((sum, file) => sum + file.byteLength, 0);
+  }
+
+  /** Where bytes of a file lie in all of them. */
+  extentOf(file: ByteSource, start: number, end: number): Extent {
+    const before = this.#files
+      .slice(0, this.#files.indexOf(file))
+      .reduce((sum, { byteLength }) => sum + byteLength, 0);
+    return { start: before + start, end: before + end };
+  }
+
+  async close(): Promise<void> {
+    for (const file of this.#files) await file.close();
+  }
+
+  /** Where opening fails, whoever gave the first file closes it. */
+  async closeOthers(): Promise<void> {
+    for (const file of this.#files.slice(1)) await file.close();
+  }
 }
 
 /**

@@ -28,11 +28,19 @@ import {
 } from '../../bytes/protobuf.ts';
 import { type ByteSource, type Extent, openSibling } from '../../bytes/source.ts';
 import { bytePieces, DTYPE_BYTES, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
+import { ambiguous, malformed, truncated, unsupportedDtype } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
-import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import { addCountedSteps, type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import type { RoleOfTensor } from '../roles.ts';
-import { accountOf, inOneStream, type LostTensors, lossReasonOf } from '../stored-bytes.ts';
+import {
+  accountOf,
+  FilesInOrder,
+  inOneStream,
+  type LostTensors,
+  lossReasonOf,
+  type StoredBytes,
+} from '../stored-bytes.ts';
 import { isTable, readTable } from './tf-table.ts';
 
 const FORMAT = 'TensorFlow checkpoint';
@@ -71,8 +79,7 @@ async function openNewest(source: ByteSource): Promise<Checkpoint> {
     /^[/\\]|^[A-Za-z]:/.test(m[1]!) ? m[1]!.replace(/^.*[/\\]/s, '') : m[1]!,
   );
   const [newest] = prefixes;
-  if (newest === undefined || newest === '')
-    throw diagError('checkpoint-malformed', { format: FORMAT, problem: 'it names no checkpoint' }, { path });
+  if (newest === undefined || newest === '') throw malformed(FORMAT, 'it names no checkpoint', { path });
   let index: ByteSource;
   try {
     index = await openSibling(path, `${newest}.index`);
@@ -195,40 +202,54 @@ interface Entry {
   readonly slices: readonly (readonly Slice[])[];
 }
 
+/** Members of an entry that are counts, by field number. */
+const COUNTS = { 1: 'dtype', 3: 'shard', 4: 'offset', 5: 'size' } as const;
+
 function parseEntry(value: Uint8Array, path: string, name: string): Entry {
   const what = `the index entry of "${name}"`;
   const entry = { dtype: 0, shape: [] as number[], shard: 0, offset: 0, size: 0, crc: 0 };
   const slices: Slice[][] = [];
-  const nested = (field: ProtobufField) => protobufFields(field.bytes, path, what, field.offset);
   for (const field of protobufFields(value, path, what)) {
-    const isMessage = field.wire === 2;
-    if (field.number === 1) entry.dtype = countOf(field, path, what);
-    else if (field.number === 2 && isMessage) {
-      for (const dim of nested(field)) {
-        if (dim.number !== 2 || dim.wire !== 2) continue;
-        let size = 0;
-        for (const part of nested(dim)) if (part.number === 1) size = countOf(part, path, what);
+    const { number, wire } = field;
+    if (Object.hasOwn(COUNTS, number))
+      entry[COUNTS[number as keyof typeof COUNTS]] = countOf(field, path, what);
+    else if (number === 6 && wire === 5) entry.crc = fixed32(field.bytes);
+    else if (number === 2 && wire === 2)
+      for (const dim of messagesIn(field, 2, path, what)) {
+        const [size = 0] = countsIn(dim, 1, path, what);
         entry.shape.push(size);
       }
-    } else if (field.number === 3) entry.shard = countOf(field, path, what);
-    else if (field.number === 4) entry.offset = countOf(field, path, what);
-    else if (field.number === 5) entry.size = countOf(field, path, what);
-    else if (field.number === 6 && field.wire === 5) entry.crc = fixed32(field.bytes);
-    else if (field.number === 7 && isMessage) {
+    else if (number === 7 && wire === 2) {
       const extents: Slice[] = [];
-      for (const extent of nested(field)) {
-        if (extent.number !== 1 || extent.wire !== 2) continue;
-        const slice = { start: 0, length: -1 };
-        for (const part of nested(extent)) {
-          if (part.number === 1) slice.start = countOf(part, path, what);
-          if (part.number === 2) slice.length = countOf(part, path, what);
-        }
-        extents.push(slice);
+      for (const extent of messagesIn(field, 1, path, what)) {
+        const [start = 0, length = -1] = countsIn(extent, 2, path, what);
+        extents.push({ start, length });
       }
       slices.push(extents);
     }
   }
   return { ...entry, slices };
+}
+
+type Message = Pick<ProtobufField, 'bytes' | 'offset'>;
+
+/** The messages in a message that are its field `number`. */
+function* messagesIn(
+  { bytes, offset }: Message,
+  number: number,
+  path: string,
+  what: string,
+): Generator<ProtobufField> {
+  for (const field of protobufFields(bytes, path, what, offset))
+    if (field.number === number && field.wire === 2) yield field;
+}
+
+/** Fields 1 to `last` of a message, which are counts; undefined where one is not there. */
+function countsIn(message: Message, last: number, path: string, what: string): (number | undefined)[] {
+  const counts: (number | undefined)[] = [];
+  for (const field of protobufFields(message.bytes, path, what, message.offset))
+    if (field.number <= last) counts[field.number - 1] = countOf(field, path, what);
+  return counts;
 }
 
 /** Key of a slice: OrderedCode of 0, the name, the number of axes, and start and length of each. */
@@ -288,175 +309,129 @@ async function* checkedPieces(name: string, stored: Stored): AsyncIterable<Uint8
     );
 }
 
+/** The index of a bundle: what its header says, and entries by their keys as Latin-1. */
+interface Index {
+  readonly path: string;
+  readonly shards: number;
+  readonly bigEndian: boolean;
+  readonly entries: ReadonlyMap<string, Uint8Array>;
+}
+
+async function readIndex(source: ByteSource): Promise<Index> {
+  const { path } = source;
+  const entries = new Map<string, Uint8Array>();
+  for (const { key, value } of await readTable(source)) {
+    const text = Buffer.from(key).toString('latin1');
+    if (entries.has(text)) throw ambiguous(`the index holds "${text}" twice`, { path });
+    entries.set(text, value);
+  }
+  const header = entries.get('');
+  if (header === undefined) throw malformed(FORMAT, 'the index has no header entry', { path });
+  const [shards = 1, endianness] = countsIn({ bytes: header, offset: 0 }, 2, path, 'the index header');
+  return { path, shards, bigEndian: endianness === 1, entries };
+}
+
+/** The files of a bundle, what of them is not read, and what is wrong with them. */
+class BundleFiles {
+  readonly errors: ErrorRecord[] = [];
+  readonly #files: FilesInOrder;
+  readonly #shards = new Map<number, ByteSource | DiagError>();
+  readonly #passedOver: Extent[] = [];
+  readonly #lost: LostTensors[] = [];
+
+  constructor(
+    private readonly index: ByteSource,
+    private readonly count: number,
+  ) {
+    this.#files = new FilesInOrder(index);
+  }
+
+  /** A shard, or why it is not there. */
+  async #shard(number: number): Promise<ByteSource | DiagError> {
+    const known = this.#shards.get(number);
+    if (known !== undefined) return known;
+    const { path } = this.index;
+    if (number >= this.count)
+      throw malformed(FORMAT, `a tensor lies in shard ${number} of ${this.count}`, { path });
+    const prefix = path.replace(/^.*[/\\]/s, '').replace(/\.index$/, '');
+    const [which, of] = [number, this.count].map((n) => String(n).padStart(5, '0'));
+    let shard: ByteSource | DiagError;
+    try {
+      shard = this.#files.add(await openSibling(path, `${prefix}.data-${which}-of-${of}`));
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      this.errors.push(error.toRecord());
+      shard = error;
+    }
+    this.#shards.set(number, shard);
+    return shard;
+  }
+
+  /** Where an entry's bytes are; undefined, with an error noted, where they are not there. */
+  async locate(name: string, { shard, offset, size, crc }: Entry): Promise<Stored | undefined> {
+    const source = await this.#shard(shard);
+    if (source instanceof DiagError) {
+      this.lose(lossReasonOf(source.code), []);
+      return undefined;
+    }
+    const end = offset + size;
+    if (end <= source.byteLength) return { source, offset, size, crc };
+    const start = Math.min(offset, source.byteLength);
+    this.lose('cut-off', [{ source, offset: start, size: source.byteLength - start }]);
+    const where = { path: source.path, tensor: name, byteOffset: offset };
+    this.errors.push(truncated(`tensor "${name}"`, end, source.byteLength, where).toRecord());
+    return undefined;
+  }
+
+  /** Notes an entry that is not read, in a shard that is there. */
+  async passOver({ shard, offset, size }: Entry): Promise<void> {
+    const source = await this.#shard(shard);
+    if (!(source instanceof DiagError)) this.#passedOver.push(this.placeOf({ source, offset, size }));
+  }
+
+  /** Notes a tensor that cannot be had, and what there is of it. */
+  lose(reason: LossReason, pieces: readonly StoredAt[]): void {
+    const nothing = { source: this.index, offset: this.index.byteLength, size: 0 };
+    for (const [k, at] of (pieces.length === 0 ? [nothing] : pieces).entries())
+      this.#lost.push({ reason, tensors: k === 0 ? 1 : 0, extent: this.placeOf(at) });
+  }
+
+  placeOf({ source, offset, size }: StoredAt): Extent {
+    return this.#files.extentOf(source, offset, offset + size);
+  }
+
+  stored(): StoredBytes {
+    return { bytes: this.#files.byteLength, passedOver: this.#passedOver, lost: this.#lost };
+  }
+
+  close(): Promise<void> {
+    return this.#files.close();
+  }
+
+  closeShards(): Promise<void> {
+    return this.#files.closeOthers();
+  }
+}
+
+/** A tensor all of whose values are there. */
+interface BundleTensor {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly elements: number;
+  readonly pieces: readonly Piece[];
+}
+
 /** Opens a bundle by its index; reads the index and the object graph. */
 async function openBundle(source: ByteSource): Promise<Checkpoint> {
   const { path } = source;
-  const malformed = (problem: string, tensor?: string): DiagError =>
-    diagError(
-      'checkpoint-malformed',
-      { format: FORMAT, problem },
-      tensor === undefined ? { path } : { path, tensor },
-    );
-  const table = new Map<string, Uint8Array>();
-  for (const { key, value } of await readTable(source)) {
-    const text = Buffer.from(key).toString('latin1');
-    if (table.has(text))
-      throw diagError('checkpoint-ambiguous', { problem: `the index holds "${text}" twice` }, { path });
-    table.set(text, value);
-  }
-  const header = table.get('');
-  if (header === undefined) throw malformed('the index has no header entry');
-  let shards = 1;
-  let bigEndian = false;
-  for (const field of protobufFields(header, path, 'the index header')) {
-    if (field.number === 1) shards = countOf(field, path, 'the index header');
-    if (field.number === 2) bigEndian = countOf(field, path, 'the index header') === 1;
-  }
-
-  const prefix = path.replace(/^.*[/\\]/s, '').replace(/\.index$/, '');
-  const opened = new Map<number, ByteSource | DiagError>();
-  const errors: ErrorRecord[] = [];
-  const sources: ByteSource[] = [source];
-  const close = async (): Promise<void> => {
-    for (const each of sources) await each.close();
-  };
-  const shardOf = async (shard: number): Promise<ByteSource | DiagError> => {
-    const known = opened.get(shard);
-    if (known !== undefined) return known;
-    if (shard >= shards) throw malformed(`a tensor lies in shard ${shard} of ${shards}`);
-    const five = (n: number): string => String(n).padStart(5, '0');
-    let found: ByteSource | DiagError;
-    try {
-      found = await openSibling(path, `${prefix}.data-${five(shard)}-of-${five(shards)}`);
-      sources.push(found);
-    } catch (error) {
-      if (!(error instanceof DiagError)) throw error;
-      errors.push(error.toRecord());
-      found = error;
-    }
-    opened.set(shard, found);
-    return found;
-  };
-  const passedOver: StoredAt[] = [];
-  const lost: (LostTensors | (Omit<LostTensors, 'extent'> & { readonly at: StoredAt }))[] = [];
-  const absent = (reason: LossReason): void => {
-    const extent = { start: source.byteLength, end: source.byteLength };
-    lost.push({ reason, tensors: 1, extent });
-  };
-  /** Where bytes of a shard lie, if the shards come after the index in the order in which they were opened. */
-  const placeIn = ({ source: shard, offset, size }: StoredAt): Extent => {
-    const before = sources.slice(0, sources.indexOf(shard));
-    const start = before.reduce((sum, { byteLength }) => sum + byteLength, offset);
-    return { start, end: start + size };
-  };
-  /** Where an entry's bytes are; undefined, with an error noted, where they are not there. */
-  const locate = async (name: string, entry: Entry): Promise<Stored | undefined> => {
-    const shard = await shardOf(entry.shard);
-    if (shard instanceof DiagError) {
-      absent(lossReasonOf(shard.code));
-      return undefined;
-    }
-    const { offset, size, crc } = entry;
-    if (offset + size <= shard.byteLength) return { source: shard, offset, size, crc };
-    const start = Math.min(offset, shard.byteLength);
-    const at = { source: shard, offset: start, size: shard.byteLength - start };
-    lost.push({ reason: 'cut-off', tensors: 1, at });
-    errors.push(
-      diagError(
-        'checkpoint-truncated',
-        { what: `tensor "${name}"`, end: offset + size, bytes: shard.byteLength },
-        { path: shard.path, tensor: name, byteOffset: offset },
-      ).toRecord(),
-    );
-    return undefined;
-  };
-
-  /** An entry that is not read, in a shard that is there. */
-  const passOver = async ({ shard, offset, size }: Entry): Promise<void> => {
-    const file = await shardOf(shard);
-    if (!(file instanceof DiagError)) passedOver.push({ source: file, offset, size });
-  };
-
+  const index = await readIndex(source);
+  const files = new BundleFiles(source, index.shards);
   try {
-    const found: { entry: Entry; name: string; dtype: Dtype; elements: number; stored: Piece[] }[] = [];
-    let graph: Uint8Array | undefined;
-    for (const [key, value] of table) {
-      // Keys of slices begin with a zero byte and are found through their tensor.
-      if (key === '' || key.startsWith('\0')) continue;
-      const name = Buffer.from(key, 'latin1').toString();
-      const entry = parseEntry(value, path, name);
-      if (entry.dtype === STRING) {
-        const stored = name === OBJECT_GRAPH ? await locate(name, entry) : undefined;
-        if (stored !== undefined) graph = await objectGraphBytes(stored);
-        else if (name !== OBJECT_GRAPH) await passOver(entry);
-        continue;
-      }
-      const dtype = TF_DTYPES.get(entry.dtype);
-      if (dtype === undefined) {
-        const details = { tensor: name, dtype: `number ${entry.dtype} of TensorFlow` };
-        errors.push(diagError('dtype-unsupported', details, { path, tensor: name }).toRecord());
-        await passOver(entry);
-        continue;
-      }
-      const elements = elementsOf(entry.shape, path, name, FORMAT);
-      const pieces: Piece[] = [];
-      const seen = new Set<string>();
-      for (const slice of entry.slices.length === 0 ? [undefined] : entry.slices) {
-        const extents = extentsOf(entry.shape, slice);
-        const sliceText = slice === undefined ? '' : sliceKey(name, slice);
-        if (seen.has(sliceText)) throw malformed(`tensor "${name}" has a slice twice`, name);
-        seen.add(sliceText);
-        if (extents === undefined) throw malformed(`a slice of tensor "${name}" leaves its shape`, name);
-        const sliceValue = slice === undefined ? value : table.get(sliceText);
-        if (sliceValue === undefined) continue;
-        const sliceEntry = slice === undefined ? entry : parseEntry(sliceValue, path, name);
-        const count = extents.reduce((product, { length }) => product * length, 1);
-        if (sliceEntry.size !== count * DTYPE_BYTES[dtype])
-          throw malformed(
-            `tensor "${name}" (${dtype}, ${count} elements) needs ${count * DTYPE_BYTES[dtype]} bytes, its entry has ${sliceEntry.size}`,
-            name,
-          );
-        const stored = await locate(name, sliceEntry);
-        if (stored !== undefined) pieces.push({ ...stored, extents, count });
-      }
-      const held = pieces.reduce((sum, { count }) => sum + count, 0);
-      if (held === elements) found.push({ entry, name, dtype, elements, stored: pieces });
-      else if (entry.slices.length > 0) {
-        const details = { tensor: name, found: held, expected: elements };
-        errors.push(diagError('slices-incomplete', details, { path, tensor: name }).toRecord());
-        if (pieces.length === 0) absent('absent');
-        for (const [k, at] of pieces.entries()) lost.push({ reason: 'absent', tensors: k === 0 ? 1 : 0, at });
-      }
-    }
-    const names = graph === undefined ? undefined : readObjectGraph(graph, path);
-    const keras = found.map(
-      ({ name, dtype, entry }): KerasTensor => ({
-        key: name,
-        name: names?.labels.get(name) ?? name.replace(VARIABLE_VALUE, ''),
-        dtype,
-        shape: entry.shape,
-      }),
-    );
-    const roles = kerasRoles(keras, names?.roles);
-    const tensors = found.map(({ name, dtype, elements, entry, stored }, i): LazyTensor => {
-      const label = keras[i]!.name;
-      return {
-        info: {
-          name,
-          ...(label === name ? {} : { label }),
-          dtype,
-          shape: entry.shape,
-          elements,
-          ...roles.get(name)!,
-        },
-        extents: () => stored.map(placeIn),
-        stream: () => streamPieces(name, dtype, entry.shape, stored, bigEndian),
-      };
-    });
-    const metadata = new Map([['shards', shards]]);
-    const counter = tensors.find(({ info }) => info.slot === 'step' && info.elements === 1);
-    if (counter !== undefined)
-      for await (const values of counter.stream()) metadata.set('step', Number(values[0]));
+    const { found, graph } = await readEntries(index, files);
+    const tensors = lazyTensors(found, graph, files, index.bigEndian);
+    const metadata = new Map([['shards', index.shards]]);
+    await addCountedSteps(tensors, metadata);
     return lazyCheckpoint(
       {
         path,
@@ -464,20 +439,129 @@ async function openBundle(source: ByteSource): Promise<Checkpoint> {
         framework: 'tensorflow',
         step: stepOf(path, metadata),
         metadata,
-        errors,
-        stored: {
-          bytes: sources.reduce((sum, { byteLength }) => sum + byteLength, 0),
-          passedOver: passedOver.map(placeIn),
-          lost: lost.map((one) => ('at' in one ? { ...one, extent: placeIn(one.at) } : one)),
-        },
-        close,
+        errors: files.errors,
+        stored: files.stored(),
+        close: () => files.close(),
       },
       tensors,
     );
   } catch (error) {
-    for (const each of sources.slice(1)) await each.close();
+    await files.closeShards();
     throw error;
   }
+}
+
+/** The tensors that are whole, and the object graph. */
+async function readEntries(
+  index: Index,
+  files: BundleFiles,
+): Promise<{ found: BundleTensor[]; graph: ObjectGraph | undefined }> {
+  const { path, entries } = index;
+  const found: BundleTensor[] = [];
+  let graph: ObjectGraph | undefined;
+  for (const [key, value] of entries) {
+    // Keys of slices begin with a zero byte and are found through their tensor.
+    if (key === '' || key.startsWith('\0')) continue;
+    const name = Buffer.from(key, 'latin1').toString();
+    const entry = parseEntry(value, path, name);
+    const dtype = TF_DTYPES.get(entry.dtype);
+    if (dtype !== undefined) {
+      const tensor = await locateTensor({ name, dtype, entry }, index, files);
+      if (tensor !== undefined) found.push(tensor);
+    } else if (entry.dtype === STRING && name === OBJECT_GRAPH) {
+      const stored = await files.locate(name, entry);
+      if (stored !== undefined) graph = await readObjectGraph(stored, path);
+    } else {
+      if (entry.dtype !== STRING)
+        files.errors.push(unsupportedDtype(name, `number ${entry.dtype} of TensorFlow`, path).toRecord());
+      await files.passOver(entry);
+    }
+  }
+  return { found, graph };
+}
+
+/** A tensor as the index has it. */
+interface IndexedTensor {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly entry: Entry;
+}
+
+/** Undefined, with an error noted, where not all of a tensor is there. */
+async function locateTensor(
+  tensor: IndexedTensor,
+  index: Index,
+  files: BundleFiles,
+): Promise<BundleTensor | undefined> {
+  const { name, dtype, entry } = tensor;
+  const { path } = index;
+  const elements = elementsOf(entry.shape, path, name, FORMAT);
+  const pieces = await locatePieces(tensor, index, files);
+  const held = pieces.reduce((sum, { count }) => sum + count, 0);
+  if (held === elements) return { name, dtype, shape: entry.shape, elements, pieces };
+  if (entry.slices.length > 0) {
+    const details = { tensor: name, found: held, expected: elements };
+    files.errors.push(diagError('slices-incomplete', details, { path, tensor: name }).toRecord());
+    files.lose('absent', pieces);
+  }
+  return undefined;
+}
+
+/** Where the slices of a tensor lie, or all of it where it has none; slices that are not there are left out. */
+async function locatePieces(
+  { name, dtype, entry }: IndexedTensor,
+  { path, entries }: Index,
+  files: BundleFiles,
+): Promise<Piece[]> {
+  const where = { path, tensor: name };
+  const pieces: Piece[] = [];
+  const seen = new Set<string>();
+  for (const slice of entry.slices.length === 0 ? [undefined] : entry.slices) {
+    const key = slice === undefined ? '' : sliceKey(name, slice);
+    if (seen.has(key)) throw malformed(FORMAT, `tensor "${name}" has a slice twice`, where);
+    seen.add(key);
+    const extents = extentsOf(entry.shape, slice);
+    if (extents === undefined) throw malformed(FORMAT, `a slice of tensor "${name}" leaves its shape`, where);
+    const value = entries.get(key);
+    if (value === undefined) continue;
+    const own = slice === undefined ? entry : parseEntry(value, path, name);
+    const count = extents.reduce((product, { length }) => product * length, 1);
+    const bytes = count * DTYPE_BYTES[dtype];
+    if (own.size !== bytes) {
+      const problem = `tensor "${name}" (${dtype}, ${count} elements) needs ${bytes} bytes, its entry has ${own.size}`;
+      throw malformed(FORMAT, problem, where);
+    }
+    const stored = await files.locate(name, own);
+    if (stored !== undefined) pieces.push({ ...stored, extents, count });
+  }
+  return pieces;
+}
+
+/** The tensors with the labels and roles that the object graph and their names give them. */
+function lazyTensors(
+  found: readonly BundleTensor[],
+  graph: ObjectGraph | undefined,
+  files: BundleFiles,
+  bigEndian: boolean,
+): LazyTensor[] {
+  const labelled = found.map(
+    ({ name, dtype, shape }): KerasTensor => ({
+      key: name,
+      name: graph?.labels.get(name) ?? name.replace(VARIABLE_VALUE, ''),
+      dtype,
+      shape,
+    }),
+  );
+  const roles = kerasRoles(labelled, graph?.roles);
+  return found.map((tensor, i) => {
+    const { name, dtype, shape, elements, pieces } = tensor;
+    const label = labelled[i]!.name;
+    return {
+      info: { name, ...(label === name ? {} : { label }), dtype, shape, elements, ...roles.get(name)! },
+      extents: () => pieces.map((piece) => files.placeOf(piece)),
+      stream: () => streamPieces(tensor, bigEndian),
+    };
+  });
 }
 
 const VARIABLE_VALUE = /\/\.ATTRIBUTES\/VARIABLE_VALUE$/;
@@ -501,13 +585,8 @@ function extentsOf(
 }
 
 /** Values in row-major order: slices of whole rows one after another, others put together in memory. */
-async function* streamPieces(
-  name: string,
-  dtype: Dtype,
-  shape: readonly number[],
-  pieces: readonly Piece[],
-  bigEndian: boolean,
-): AsyncIterable<TensorData> {
+async function* streamPieces(tensor: BundleTensor, bigEndian: boolean): AsyncIterable<TensorData> {
+  const { name, dtype, shape, pieces } = tensor;
   const ordered = [...pieces].sort((a, b) => (a.extents[0]?.start ?? 0) - (b.extents[0]?.start ?? 0));
   let next = 0;
   const wholeRows = ordered.every(({ extents }) => {
@@ -518,17 +597,11 @@ async function* streamPieces(
   if (shape.includes(0) || pieces.length === 0) yield decodeValues(new Uint8Array(0), dtype);
   else if (wholeRows)
     for (const piece of ordered) yield* decodePieces(checkedPieces(name, piece), dtype, bigEndian);
-  else yield decodeValues(await assemble(name, dtype, shape, pieces), dtype, bigEndian);
+  else yield decodeValues(await assemble(tensor), dtype, bigEndian);
 }
 
-async function assemble(
-  name: string,
-  dtype: Dtype,
-  shape: readonly number[],
-  pieces: readonly Piece[],
-): Promise<Uint8Array> {
+async function assemble({ name, dtype, shape, elements, pieces }: BundleTensor): Promise<Uint8Array> {
   const width = DTYPE_BYTES[dtype];
-  const elements = shape.reduce((product, n) => product * n, 1);
   const present = [...new Set(pieces.map(({ source }) => source))].reduce((sum, s) => sum + s.byteLength, 0);
   if (elements * width > present)
     throw diagError(
@@ -538,40 +611,59 @@ async function assemble(
     );
   const whole = new Uint8Array(elements * width);
   const filled = new Uint8Array(elements);
-  const rowAxis = shape.length - 1;
   for (const piece of pieces) {
     const parts: Uint8Array[] = [];
     for await (const part of checkedPieces(name, piece)) parts.push(part);
     const bytes = Buffer.concat(parts);
-    const row = piece.extents[rowAxis]!;
-    const index = piece.extents.map(({ start }) => start);
-    for (let at = 0; at < piece.count; at += row.length) {
-      const target = index.reduce((sum, n, axis) => sum * shape[axis]! + n, 0);
-      if (filled.subarray(target, target + row.length).includes(1))
-        throw diagError(
-          'checkpoint-ambiguous',
-          { problem: `two slices of tensor "${name}" overlap` },
-          { path: piece.source.path, tensor: name },
-        );
-      filled.fill(1, target, target + row.length);
-      whole.set(bytes.subarray(at * width, (at + row.length) * width), target * width);
-      for (let axis = rowAxis - 1; axis >= 0; axis--) {
-        const { start, length } = piece.extents[axis]!;
-        index[axis]! += 1;
-        if (index[axis]! < start + length) break;
-        index[axis] = start;
-      }
+    const row = piece.extents.at(-1)!.length;
+    let at = 0;
+    for (const target of rowStarts(piece, shape)) {
+      if (filled.subarray(target, target + row).includes(1))
+        throw ambiguous(`two slices of tensor "${name}" overlap`, { path: piece.source.path, tensor: name });
+      filled.fill(1, target, target + row);
+      whole.set(bytes.subarray(at * width, (at + row) * width), target * width);
+      at += row;
     }
   }
   return whole;
 }
 
+/** Where each row of a piece begins in the tensor that it is a slice of, in elements. */
+function* rowStarts({ extents, count }: Piece, shape: readonly number[]): Generator<number> {
+  const index = extents.map(({ start }) => start);
+  for (let at = 0; at < count; at += extents.at(-1)!.length) {
+    yield index.reduce((sum, n, axis) => sum * shape[axis]! + n, 0);
+    for (let axis = extents.length - 2; axis >= 0; axis--) {
+      const { start, length } = extents[axis]!;
+      index[axis]! += 1;
+      if (index[axis]! < start + length) break;
+      index[axis] = start;
+    }
+  }
+}
+
+/** What the object graph says of variables, by their keys in the index. */
+interface ObjectGraph {
+  readonly labels: ReadonlyMap<string, string>;
+  readonly roles: ReadonlyMap<string, RoleOfTensor>;
+}
+
 /** The one string of the object-graph entry: varint length, u32 crc of the lengths, text. */
-async function objectGraphBytes({ source, offset, size }: Stored): Promise<Uint8Array | undefined> {
+async function readObjectGraph(
+  { source, offset, size }: Stored,
+  path: string,
+): Promise<ObjectGraph | undefined> {
   if (size > MAX_GRAPH_BYTES) return undefined;
   const bytes = await source.slice(offset, offset + size);
   const lengthBytes = bytes.findIndex((byte) => byte < 0x80) + 1;
-  return bytes.subarray(lengthBytes + 4);
+  return parseObjectGraph(bytes.subarray(lengthBytes + 4), path);
+}
+
+/** A variable of an optimizer: numbers of nodes, and what it is to the parameter. */
+interface SlotVariable {
+  readonly parameter: number;
+  readonly slot: string;
+  readonly variable: number;
 }
 
 /**
@@ -581,42 +673,19 @@ async function objectGraphBytes({ source, offset, size }: Stored): Promise<Uint8
  * name, 3 slot node } } }. The nodes are a flat list, so that no walk is needed. A graph that does not parse only
  * costs the labels.
  */
-function readObjectGraph(
-  bytes: Uint8Array,
-  path: string,
-): { labels: ReadonlyMap<string, string>; roles: ReadonlyMap<string, RoleOfTensor> } {
-  const what = 'the object graph';
+function parseObjectGraph(bytes: Uint8Array, path: string): ObjectGraph {
   const labels = new Map<string, string>();
-  const roles = new Map<string, RoleOfTensor>();
-  const keyOfNode: (string | undefined)[] = [];
-  const slots: { parameter: number; slot: string; variable: number }[] = [];
+  const keys: (string | undefined)[] = [];
+  const slots: SlotVariable[] = [];
   try {
-    for (const node of protobufFields(bytes, path, what)) {
-      if (node.number !== 1 || node.wire !== 2) continue;
-      let nodeKey: string | undefined;
-      for (const part of protobufFields(node.bytes, path, what)) {
-        if (part.wire !== 2 || (part.number !== 2 && part.number !== 3)) continue;
-        const members = new Map<number, ProtobufField>();
-        for (const member of protobufFields(part.bytes, path, what)) members.set(member.number, member);
-        const [first, second, third] = [members.get(1), members.get(2), members.get(3)];
-        if (part.number === 2 && third !== undefined) {
-          nodeKey = textOf(third);
-          const fullName = second === undefined ? '' : textOf(second);
-          if (fullName !== '') labels.set(nodeKey, fullName);
-        } else if (part.number === 3 && second !== undefined)
-          slots.push({
-            parameter: first === undefined ? 0 : countOf(first, path, what),
-            slot: textOf(second),
-            variable: third === undefined ? 0 : countOf(third, path, what),
-          });
-      }
-      keyOfNode.push(nodeKey);
-    }
+    for (const node of messagesIn({ bytes, offset: 0 }, 1, path, GRAPH))
+      keys.push(parseNode(node, path, labels, slots));
   } catch (error) {
     if (!(error instanceof DiagError)) throw error;
   }
+  const roles = new Map<string, RoleOfTensor>();
   for (const { parameter, slot, variable } of slots) {
-    const [key, parameterKey] = [keyOfNode[variable], keyOfNode[parameter]];
+    const [key, parameterKey] = [keys[variable], keys[parameter]];
     if (key === undefined) continue;
     roles.set(key, {
       role: 'optimizer_state',
@@ -625,4 +694,33 @@ function readObjectGraph(
     });
   }
   return { labels, roles };
+}
+
+const GRAPH = 'the object graph';
+
+/** The key of a node, if it has one; adds its label and its slot variables. */
+function parseNode(
+  node: ProtobufField,
+  path: string,
+  labels: Map<string, string>,
+  slots: SlotVariable[],
+): string | undefined {
+  let key: string | undefined;
+  for (const part of protobufFields(node.bytes, path, GRAPH)) {
+    if (part.wire !== 2 || (part.number !== 2 && part.number !== 3)) continue;
+    const members = new Map<number, ProtobufField>();
+    for (const member of protobufFields(part.bytes, path, GRAPH)) members.set(member.number, member);
+    const [first, second, third] = [members.get(1), members.get(2), members.get(3)];
+    if (part.number === 2 && third !== undefined) {
+      key = textOf(third);
+      const fullName = second === undefined ? '' : textOf(second);
+      if (fullName !== '') labels.set(key, fullName);
+    } else if (part.number === 3 && second !== undefined)
+      slots.push({
+        parameter: first === undefined ? 0 : countOf(first, path, GRAPH),
+        slot: textOf(second),
+        variable: third === undefined ? 0 : countOf(third, path, GRAPH),
+      });
+  }
+  return key;
 }

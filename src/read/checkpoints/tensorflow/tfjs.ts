@@ -12,17 +12,18 @@
  */
 
 import type { Checkpoint, Dtype, TensorData } from '../../../model/checkpoint.ts';
-import { DiagError, diagError, type ErrorRecord } from '../../../model/errors.ts';
+import { DiagError, type ErrorRecord } from '../../../model/errors.ts';
 import { isJsonObject } from '../../../model/json.ts';
 import { type ByteSource, type Extent, openSibling } from '../../bytes/source.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { DTYPE_BYTES, decodeRange, elementsOf } from '../dtypes.ts';
+import { ambiguous, malformed, truncated, unsupportedDtype } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type KerasTensor, kerasRoles } from '../keras/keras-roles.ts';
-import { type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
+import { addCountedSteps, type LazyTensor, lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import { checkLimit } from '../limit.ts';
 import type { RoleOfTensor } from '../roles.ts';
-import type { LostTensors } from '../stored-bytes.ts';
+import { FilesInOrder, type LostTensors } from '../stored-bytes.ts';
 
 const FORMAT = 'TensorFlow.js model';
 /** Topologies of large graphs have tens of megabytes. */
@@ -72,97 +73,134 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
     .replace(/^\ufeff/, '');
   const model = parseCheckpointJson(text, path, 'model.json', MAX_DEPTH);
   const groups = isJsonObject(model) ? model.weightsManifest : undefined;
-  if (!Array.isArray(groups)) throw malformed(path, 'it has no weightsManifest');
+  if (!Array.isArray(groups)) throw broken(path, 'it has no weightsManifest');
   const metadata = new Map<string, string | number | boolean | null>();
   for (const key of ['format', 'generatedBy', 'convertedBy']) {
     const value = (model as Record<string, unknown>)[key];
     if (typeof value === 'string') metadata.set(key, value);
   }
-  const errors: ErrorRecord[] = [];
-  const passedOver: Extent[] = [];
-  const lost: LostTensors[] = [];
-  /** model.json, then the shards of the groups before. */
-  let groupStart = source.byteLength;
-  const shards: ByteSource[] = [];
-  const paths = new Set<string>();
-  const placed: { weight: Weight; dtype: Dtype; source: ByteSource; start: number; base: number }[] = [];
-  const names = new Set<string>();
-  const close = async (): Promise<void> => {
-    for (const each of [source, ...shards]) await each.close();
-  };
+  const reader = new GroupReader(source);
   try {
-    for (const group of groups) {
-      if (!isJsonObject(group) || !Array.isArray(group.paths) || !Array.isArray(group.weights))
-        throw malformed(path, 'a group of its weightsManifest has no paths or no weights');
-      const weights = group.weights.map((weight) => parseWeight(weight, path));
-      for (const { name } of weights) {
-        if (names.has(name))
-          throw diagError(
-            'checkpoint-ambiguous',
-            { problem: `the weight "${name}" is there twice` },
-            { path },
-          );
-        names.add(name);
-      }
-      const parts: ByteSource[] = [];
-      let missing: DiagError | undefined;
-      for (const name of group.paths as unknown[]) {
-        if (typeof name !== 'string') throw malformed(path, 'a path of its weightsManifest is no text');
-        if (paths.has(name))
-          throw diagError(
-            'checkpoint-ambiguous',
-            { problem: `the shard "${name}" is listed twice` },
-            { path },
-          );
-        paths.add(name);
-        try {
-          const part = await openSibling(path, name);
-          shards.push(part);
-          parts.push(part);
-        } catch (error) {
-          if (!(error instanceof DiagError) || error.code !== 'file-missing') throw error;
-          errors.push(error.toRecord());
-          missing = error;
-        }
-      }
-      const bytes = joinSources(parts, path);
-      const base = groupStart;
-      groupStart += bytes.byteLength;
-      // Without one shard it is unknown where the weights of the others begin.
-      if (missing !== undefined) {
-        lost.push({ reason: 'absent', tensors: weights.length, extent: { start: base, end: groupStart } });
-        continue;
-      }
-      let start = 0;
-      for (const [k, weight] of weights.entries()) {
-        const { name, dtype, stored, elements } = weight;
-        const end =
-          dtype === undefined
-            ? await endOfTexts(bytes, start, elements)
-            : start + elements * DTYPE_BYTES[stored ?? dtype];
-        if (!(end <= bytes.byteLength)) {
-          const details = { what: `tensor "${name}"`, end, bytes: bytes.byteLength };
-          errors.push(diagError('checkpoint-truncated', details, { path, tensor: name }).toRecord());
-          const extent = { start: base + start, end: groupStart };
-          lost.push({ reason: 'cut-off', tensors: weights.length - k, extent });
-          break;
-        }
-        if (dtype !== undefined) placed.push({ weight, dtype, source: bytes, start, base });
-        else passedOver.push({ start: base + start, end: base + end });
-        start = end;
-      }
-      passedOver.push({ start: base + start, end: groupStart });
-      if (start < bytes.byteLength && !errors.length)
-        errors.push(
-          malformed(path, `${bytes.byteLength - start} bytes of its shards belong to no weight`).toRecord(),
-        );
-    }
+    for (const group of groups) await reader.read(group);
   } catch (error) {
-    for (const shard of shards) await shard.close();
+    await reader.files.closeOthers();
     throw error;
   }
+  const tensors = lazyTensors(reader.placed);
+  await addCountedSteps(tensors, metadata);
+  const { errors, files, passedOver, lost } = reader;
+  return lazyCheckpoint(
+    {
+      path,
+      format: 'tfjs',
+      framework: 'tfjs',
+      step: stepOf(path, metadata),
+      metadata,
+      errors,
+      stored: { bytes: files.byteLength, passedOver, lost },
+      close: () => files.close(),
+    },
+    tensors,
+  );
+}
+
+/** A weight whose bytes are there. */
+interface PlacedWeight {
+  readonly weight: Weight & { readonly dtype: Dtype };
+  /** The shards of its group, one after another. */
+  readonly source: ByteSource;
+  readonly start: number;
+  /** Where its group begins in all files. */
+  readonly base: number;
+}
+
+/** Reads one group of the manifest after another, and notes where each weight lies or why it cannot be had. */
+class GroupReader {
+  readonly errors: ErrorRecord[] = [];
+  readonly passedOver: Extent[] = [];
+  readonly lost: LostTensors[] = [];
+  readonly placed: PlacedWeight[] = [];
+  readonly files: FilesInOrder;
+  readonly #names = new Set<string>();
+  readonly #shards = new Set<string>();
+  readonly #path: string;
+
+  constructor(model: ByteSource) {
+    this.files = new FilesInOrder(model);
+    this.#path = model.path;
+  }
+
+  async read(group: unknown): Promise<void> {
+    if (!isJsonObject(group) || !Array.isArray(group.paths) || !Array.isArray(group.weights))
+      throw broken(this.#path, 'a group of its weightsManifest has no paths or no weights');
+    const weights = group.weights.map((weight) => parseWeight(weight, this.#path));
+    for (const { name } of weights) this.#once(this.#names, name, `the weight "${name}" is there twice`);
+    const base = this.files.byteLength;
+    const shards = await this.#openShards(group.paths);
+    if (shards !== undefined) await this.#place(weights, shards, base);
+    // Without one shard it is unknown where the weights of the others begin.
+    else {
+      const extent = { start: base, end: this.files.byteLength };
+      this.lost.push({ reason: 'absent', tensors: weights.length, extent });
+    }
+  }
+
+  #once(seen: Set<string>, name: string, problem: string): void {
+    if (seen.has(name)) throw ambiguous(problem, { path: this.#path });
+    seen.add(name);
+  }
+
+  /** The shards one after another; undefined, with the errors noted, where one is missing. */
+  async #openShards(names: readonly unknown[]): Promise<ByteSource | undefined> {
+    const shards: ByteSource[] = [];
+    for (const name of names) {
+      if (typeof name !== 'string') throw broken(this.#path, 'a path of its weightsManifest is no text');
+      this.#once(this.#shards, name, `the shard "${name}" is listed twice`);
+      try {
+        shards.push(this.files.add(await openSibling(this.#path, name)));
+      } catch (error) {
+        if (!(error instanceof DiagError) || error.code !== 'file-missing') throw error;
+        this.errors.push(error.toRecord());
+      }
+    }
+    return shards.length === names.length ? joinSources(shards, this.#path) : undefined;
+  }
+
+  async #place(weights: readonly Weight[], source: ByteSource, base: number): Promise<void> {
+    const bytes = source.byteLength;
+    let start = 0;
+    for (const [k, weight] of weights.entries()) {
+      const { name, dtype } = weight;
+      const end = await endOf(weight, source, start);
+      if (!(end <= bytes)) {
+        const where = { path: this.#path, tensor: name };
+        this.errors.push(truncated(`tensor "${name}"`, end, bytes, where).toRecord());
+        const extent = { start: base + start, end: base + bytes };
+        this.lost.push({ reason: 'cut-off', tensors: weights.length - k, extent });
+        break;
+      }
+      if (dtype !== undefined) this.placed.push({ weight: { ...weight, dtype }, source, start, base });
+      else this.passedOver.push({ start: base + start, end: base + end });
+      start = end;
+    }
+    this.passedOver.push({ start: base + start, end: base + bytes });
+    if (start < bytes && this.errors.length === 0)
+      this.errors.push(
+        broken(this.#path, `${bytes - start} bytes of its shards belong to no weight`).toRecord(),
+      );
+  }
+}
+
+const endOf = async (
+  { dtype, stored, elements }: Weight,
+  source: ByteSource,
+  start: number,
+): Promise<number> =>
+  dtype === undefined ? endOfTexts(source, start, elements) : start + elements * DTYPE_BYTES[stored ?? dtype];
+
+function lazyTensors(placed: readonly PlacedWeight[]): LazyTensor[] {
   const keras = placed.map(
-    ({ weight: { name, shape }, dtype }): KerasTensor => ({ key: name, name, dtype, shape }),
+    ({ weight: { name, shape, dtype } }): KerasTensor => ({ key: name, name, dtype, shape }),
   );
   // Saved with includeOptimizer: slots have their parameter's name, the rest is a count of steps and settings.
   const known = new Map<string, RoleOfTensor>();
@@ -174,43 +212,26 @@ async function openTfjs(source: ByteSource): Promise<Checkpoint> {
         slot: weight.name === 'iter' ? 'step' : weight.name,
       });
   const roles = kerasRoles(keras, known);
-  const tensors = placed.map(({ weight, dtype, source: bytes, start, base }): LazyTensor => {
-    const { name, shape, elements, stored } = weight;
+  return placed.map(({ weight, source, start, base }) => {
+    const { name, shape, elements, dtype, stored } = weight;
     const from = base + start;
     return {
       extents: () => [{ start: from, end: from + elements * DTYPE_BYTES[stored ?? dtype] }],
       info: { name, dtype, shape, elements, ...roles.get(name)! },
-      stream: () => streamWeight(bytes, start, weight, dtype),
+      stream: () => streamWeight(source, start, weight),
     };
   });
-  const counter = tensors.find(({ info }) => info.slot === 'step' && info.elements === 1);
-  if (counter !== undefined) for await (const v of counter.stream()) metadata.set('step', Number(v[0]));
-  return lazyCheckpoint(
-    {
-      path,
-      format: 'tfjs',
-      framework: 'tfjs',
-      step: stepOf(path, metadata),
-      metadata,
-      errors,
-      stored: { bytes: groupStart, passedOver, lost },
-      close,
-    },
-    tensors,
-  );
 }
 
-const malformed = (path: string, problem: string): DiagError =>
-  diagError('checkpoint-malformed', { format: FORMAT, problem }, { path });
+const broken = (path: string, problem: string): DiagError => malformed(FORMAT, problem, { path });
 
 function parseWeight(weight: unknown, path: string): Weight {
   const { name, shape, dtype, quantization, group } = isJsonObject(weight) ? weight : {};
   if (typeof name !== 'string' || !Array.isArray(shape) || typeof dtype !== 'string')
-    throw malformed(path, 'a weight has no name, shape or dtype');
+    throw broken(path, 'a weight has no name, shape or dtype');
   const elements = elementsOf(shape as number[], path, name, FORMAT);
   const wide = TFJS_DTYPES.get(dtype);
-  if (wide === undefined && dtype !== 'string')
-    throw diagError('dtype-unsupported', { tensor: name, dtype }, { path, tensor: name });
+  if (wide === undefined && dtype !== 'string') throw unsupportedDtype(name, dtype, path);
   const plain = {
     name,
     shape: shape as number[],
@@ -225,7 +246,7 @@ function parseWeight(weight: unknown, path: string): Weight {
   const { dtype: storedName, scale, min } = isJsonObject(quantization) ? quantization : {};
   const stored = STORED_DTYPES.get(String(storedName));
   if (stored === undefined || (wide !== 'F32' && (wide !== 'I32' || stored === 'F16')))
-    throw malformed(path, `weight "${name}" (${dtype}) is quantised to ${String(storedName)}`);
+    throw broken(path, `weight "${name}" (${dtype}) is quantised to ${String(storedName)}`);
   if (stored === 'F16') return { ...plain, stored };
   if (
     typeof scale !== 'number' ||
@@ -233,15 +254,14 @@ function parseWeight(weight: unknown, path: string): Weight {
     !Number.isFinite(scale) ||
     !Number.isFinite(min)
   )
-    throw malformed(path, `weight "${name}" is quantised without scale or min`);
+    throw broken(path, `weight "${name}" is quantised without scale or min`);
   return { ...plain, stored, scale, min };
 }
 
 async function* streamWeight(
   source: ByteSource,
   start: number,
-  { elements, stored, scale, min }: Weight,
-  dtype: Dtype,
+  { dtype, elements, stored, scale, min }: PlacedWeight['weight'],
 ): AsyncIterable<TensorData> {
   if (stored === undefined || stored === 'F16') {
     yield* decodeRange(source, start, elements, stored ?? dtype);
