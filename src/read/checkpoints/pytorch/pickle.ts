@@ -27,6 +27,9 @@ export type PickleNode =
     }
   | { readonly kind: 'persistent'; readonly id: PickleValue };
 
+/** A key and its value. */
+export type Entry = [PickleValue, PickleValue];
+
 export interface PickleLimits {
   readonly opcodes: number;
   readonly stack: number;
@@ -238,8 +241,6 @@ class Machine {
     else this.push({ kind: 'call', callee: name, args: items });
   }
 }
-
-type Entry = [PickleValue, PickleValue];
 
 /** `OrderedDict()` or, in old protocols, `OrderedDict([(key, value), …])`; `defaultdict(factory)`. */
 function dictOf(name: string, argument: PickleValue | undefined, machine: Machine): PickleNode {

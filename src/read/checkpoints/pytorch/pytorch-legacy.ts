@@ -13,11 +13,13 @@
  * Source: torch/serialization.py, `_legacy_save` and `_legacy_load`.
  */
 
-import { DiagError, diagError } from '../../../model/errors.ts';
+import { DiagError } from '../../../model/errors.ts';
 import { type ByteSource, placeOf } from '../../bytes/source.ts';
 import { bytePieces } from '../dtypes.ts';
+import { ambiguous, malformed, truncated } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
-import { isNode, type PickleValue, readPickle } from './pickle.ts';
+import { checkLimit } from '../limit.ts';
+import { isNode, type PickleNode, type PickleValue, readPickle } from './pickle.ts';
 import {
   type StorageReference,
   storageElementBytes,
@@ -50,64 +52,49 @@ export const pytorchLegacy: CheckpointFormat = {
 /** Reads the pickles and the lengths of the storages; `prefix` precedes every name. */
 export async function readTorchLegacy(source: ByteSource, prefix: string): Promise<TorchObjects> {
   const { path, byteLength } = source;
-  const malformed = (problem: string): DiagError =>
-    diagError('checkpoint-malformed', { format: 'PyTorch legacy', problem }, { path });
+  const broken = (problem: string): DiagError => malformed('PyTorch legacy', problem, { path });
   const next = pickleSequence(source);
-  if ((await next()) !== MAGIC_NUMBER) throw malformed('its magic number is another');
+  if ((await next()) !== MAGIC_NUMBER) throw broken('its magic number is another');
   const protocol = await next();
-  if (protocol !== PROTOCOL) throw malformed(`its protocol is ${String(protocol)}, not ${PROTOCOL}`);
+  if (protocol !== PROTOCOL) throw broken(`its protocol is ${String(protocol)}, not ${PROTOCOL}`);
   const system = await next();
   const little = isNode(system, 'dict')
     ? system.entries.find(([key]) => key === 'little_endian')?.[1]
     : undefined;
-  if (typeof little !== 'boolean') throw malformed('it does not tell its byte order');
+  if (typeof little !== 'boolean') throw broken('it does not tell its byte order');
   const root = await next();
   const keyList = await next();
   if (
     !isNode(keyList, 'list') ||
     !keyList.items.every((key) => typeof key === 'string' || typeof key === 'number')
   )
-    throw malformed('it has no list of storages');
+    throw broken('it has no list of storages');
   const keys = keyList.items.map(String);
-  if (new Set(keys).size !== keys.length)
-    throw diagError('checkpoint-ambiguous', { problem: 'the list of storages names one twice' }, { path });
+  if (new Set(keys).size !== keys.length) throw ambiguous('the list of storages names one twice', { path });
 
   const types = storageTypes(root, path);
   const storages = new Map<string, { start: number; elements: number; size: number }>();
   let at = next.position();
   for (const key of keys) {
     const size = types.get(key);
-    if (size === undefined) throw malformed(`no tensor tells the type of the storage "${key}"`);
+    if (size === undefined) throw broken(`no tensor tells the type of the storage "${key}"`);
     if (at + 8 > byteLength)
-      throw diagError(
-        'checkpoint-truncated',
-        { what: `the length of the storage "${key}"`, end: at + 8, bytes: byteLength },
-        { path },
-      );
+      throw truncated(`the length of the storage "${key}"`, at + 8, byteLength, { path });
     const length = await source.slice(at, at + 8);
     const elements = Number(new DataView(length.buffer, length.byteOffset).getBigInt64(0, little));
     if (!(elements >= 0 && elements * size <= byteLength))
-      throw diagError(
-        'checkpoint-truncated',
-        { what: `the storage "${key}"`, end: at + 8 + elements * size, bytes: byteLength },
-        { path, byteOffset: at },
-      );
+      throw truncated(`the storage "${key}"`, at + 8 + elements * size, byteLength, { path, byteOffset: at });
     storages.set(key, { start: at + 8, elements, size });
     at += 8 + elements * size;
   }
-  if (at > byteLength)
-    throw diagError(
-      'checkpoint-truncated',
-      { what: 'its last storage', end: at, bytes: byteLength },
-      { path },
-    );
-  if (at < byteLength) throw malformed(`${byteLength - at} bytes follow the last storage`);
+  if (at > byteLength) throw truncated('its last storage', at, byteLength, { path });
+  if (at < byteLength) throw broken(`${byteLength - at} bytes follow the last storage`);
 
   const storageOf = ({ key, elements }: StorageReference): Storage => {
     const storage = storages.get(key);
-    if (storage === undefined) throw malformed(`the storage "${key}" is missing`);
+    if (storage === undefined) throw broken(`the storage "${key}" is missing`);
     if (storage.elements !== elements)
-      throw malformed(`the storage "${key}" should have ${elements} elements and has ${storage.elements}`);
+      throw broken(`the storage "${key}" should have ${elements} elements and has ${storage.elements}`);
     const { start, size } = storage;
     return {
       byteLength: elements * size,
@@ -137,11 +124,7 @@ function pickleSequence(source: ByteSource): (() => Promise<PickleValue>) & { po
         const cut = error instanceof DiagError && error.code === 'checkpoint-truncated';
         if (!cut || start + bytes.length >= byteLength) throw error;
         if (bytes.length - (at - start) > MAX_PICKLE_BYTES)
-          throw diagError(
-            'limit-exceeded',
-            { what: 'a pickle in bytes', found: bytes.length, limit: MAX_PICKLE_BYTES, hint: '' },
-            { path },
-          );
+          checkLimit('a pickle in bytes', bytes.length, MAX_PICKLE_BYTES, { path });
         bytes = new Uint8Array(await source.slice(at, Math.min(at + wanted, byteLength)));
         start = at;
       }
@@ -160,22 +143,22 @@ function storageTypes(root: PickleValue, path: string): ReadonlyMap<string, numb
     if (typeof value !== 'object' || value === null || value instanceof Uint8Array || seen.has(value))
       continue;
     seen.add(value);
-    if (isNode(value, 'dict')) for (const [key, member] of value.entries) waiting.push(key, member);
-    else if (isNode(value, 'call')) waiting.push(...value.args, value.state ?? null);
-    else if (isNode(value, 'persistent')) {
-      const [, type, key] = isNode(value.id, 'tuple') ? value.id.items : [];
-      if (isNode(type, 'global') && (typeof key === 'string' || typeof key === 'number')) {
-        const size = storageElementBytes(type.name);
-        // A storage that two tensors take for different types would lie at two places.
-        if ((sizes.get(String(key)) ?? size) !== size)
-          throw diagError(
-            'checkpoint-ambiguous',
-            { problem: `the storage "${key}" has two types` },
-            { path },
-          );
-        sizes.set(String(key), size);
-      }
-    } else if ('items' in value) for (const item of value.items) waiting.push(item);
+    for (const inner of valuesIn(value)) waiting.push(inner);
+    if (!isNode(value, 'persistent') || !isNode(value.id, 'tuple')) continue;
+    const [, type, key] = value.id.items;
+    if (!isNode(type, 'global') || (typeof key !== 'string' && typeof key !== 'number')) continue;
+    const size = storageElementBytes(type.name);
+    // A storage that two tensors take for different types would lie at two places.
+    if ((sizes.get(String(key)) ?? size) !== size)
+      throw ambiguous(`the storage "${key}" has two types`, { path });
+    sizes.set(String(key), size);
   }
   return sizes;
+}
+
+/** The values that a node holds; an id is no value. */
+function valuesIn(node: PickleNode): readonly PickleValue[] {
+  if (isNode(node, 'dict')) return node.entries.flat();
+  if (isNode(node, 'call')) return [...node.args, node.state ?? null];
+  return 'items' in node ? node.items : [];
 }

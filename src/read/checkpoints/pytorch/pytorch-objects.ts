@@ -6,14 +6,16 @@
  */
 
 import type { Dtype, SavedOptimizer, TensorInfo } from '../../../model/checkpoint.ts';
-import { type DiagError, diagError, type ErrorRecord } from '../../../model/errors.ts';
+import type { DiagError, ErrorRecord } from '../../../model/errors.ts';
 import type { Extent } from '../../bytes/source.ts';
 import { DTYPE_BYTES, DTYPES_BY_NAME, elementsOf, isFloating } from '../dtypes.ts';
+import { ambiguous, malformed, unsupportedDtype } from '../faults.ts';
 import { layoutOfTorch } from '../layouts.ts';
 import type { LazyTensor } from '../lazy-checkpoint.ts';
+import { checkLimit } from '../limit.ts';
 import { ownersOf } from '../optimizer-owners.ts';
-import { roleOfName, slotOfTorch } from '../roles.ts';
-import { isNode, type PickleNode, type PickleValue } from './pickle.ts';
+import { type RoleOfTensor, roleOfName, slotOfTorch } from '../roles.ts';
+import { type Entry, isNode, type PickleNode, type PickleValue } from './pickle.ts';
 import { checkView, extentOf, type Storage, type StridedView, streamView } from './strided.ts';
 
 const STORAGES = new Map<string, Dtype>([
@@ -51,6 +53,7 @@ const UNSUPPORTED = new Map([
   ['meta_tensor_no_storage', 'meta, without any values'],
 ]);
 
+const FORMAT = 'PyTorch';
 const REBUILD = 'torch._utils _rebuild_';
 
 /** Every global that may occur. All are plain data: containers, numbers, tensors and the names of types. */
@@ -145,10 +148,13 @@ const MAX_DEPTH = 500;
 /** A list of more numbers than this is data (a history, a generator's state), not metadata. */
 const MAX_LISTED = 32;
 
-interface Context {
-  readonly optimizer?: OptimizerState;
-  /** Id of the parameter, below an optimizer's `state`. */
-  readonly id?: string;
+/** Where a value lies in the saved object. */
+interface Place {
+  readonly name: string;
+  /** Below an optimizer's `state`: the optimizer, and the id of the parameter. */
+  readonly state?: { readonly optimizer: OptimizerState; readonly id: string };
+  /** The parameters that lie in the same dict, in order. */
+  readonly siblings?: TensorInfo[];
 }
 
 /**
@@ -164,255 +170,8 @@ export function torchObjects(
   bigEndian: boolean,
   prefix = '',
 ): Omit<TorchObjects, 'passedOver'> {
-  const tensors: LazyTensor[] = [];
-  const metadata = new Map<string, string | number | boolean | null>();
-  const errors: ErrorRecord[] = [];
-  const stateDicts: TensorInfo[][] = [];
-  const optimizers: OptimizerState[] = [];
-  const seenStorages = new Set<string>();
-  const onPath = new Set<PickleNode>();
   const isLightning = isNode(root, 'dict') && root.entries.some(([key]) => key === LIGHTNING);
-  let nodes = 0;
-
-  const malformed = (problem: string, tensor?: string): DiagError =>
-    diagError(
-      'checkpoint-malformed',
-      { format: 'PyTorch', problem },
-      tensor === undefined ? { path } : { path, tensor },
-    );
-  const limit = (what: string, found: number, max: number): void => {
-    if (found > max)
-      throw diagError(
-        'limit-exceeded',
-        { what: `the ${what} of the saved object`, found, limit: max, hint: '' },
-        { path },
-      );
-  };
-
-  const walk = (
-    value: PickleValue,
-    name: string,
-    context: Context,
-    siblings: TensorInfo[] | undefined,
-  ): void => {
-    limit('number of members', ++nodes, MAX_NODES);
-    if (
-      value === null ||
-      typeof value === 'string' ||
-      typeof value === 'number' ||
-      typeof value === 'boolean'
-    ) {
-      metadata.set(name, value);
-      return;
-    }
-    if (typeof value === 'bigint') {
-      metadata.set(name, value.toString());
-      return;
-    }
-    if (value instanceof Uint8Array) {
-      metadata.set(name, `${value.length} bytes`);
-      return;
-    }
-    // A pickle can hold itself; what comes back on the way down is left out.
-    if (onPath.has(value)) return;
-    onPath.add(value);
-    limit('depth', onPath.size, MAX_DEPTH);
-    walkNode(value, name, context, siblings);
-    onPath.delete(value);
-  };
-
-  const walkNode = (
-    value: PickleNode,
-    name: string,
-    context: Context,
-    siblings: TensorInfo[] | undefined,
-  ): void => {
-    switch (value.kind) {
-      case 'dict':
-        walkDict(value.entries, name, context);
-        return;
-      case 'list':
-      case 'tuple':
-      case 'set': {
-        const { items } = value;
-        const plain = items.every((item) => item === null || typeof item !== 'object');
-        if (plain && items.length > MAX_LISTED) metadata.set(name, `${items.length} values`);
-        else
-          for (const [index, item] of items.entries())
-            walk(item, joinPath(name, String(index)), context, undefined);
-        return;
-      }
-      case 'global':
-        metadata.set(name, value.name.replace(' ', '.'));
-        return;
-      case 'persistent':
-        metadata.set(name, 'a storage without a tensor');
-        return;
-      case 'call':
-        walkCall(value, name, context, siblings);
-    }
-  };
-
-  const walkDict = (entries: readonly [PickleValue, PickleValue][], name: string, context: Context): void => {
-    const keys = new Set<string>();
-    const members = new Map<string, PickleValue>();
-    for (const [index, [key, member]] of entries.entries()) {
-      const text = typeof key === 'object' ? keyText(key, index) : String(key);
-      const typed = `${typeof key}:${text}`;
-      if (keys.has(typed))
-        throw diagError(
-          'checkpoint-ambiguous',
-          {
-            problem: `${name === '' ? 'the outermost dict' : `the dict "${name}"`} holds the key "${text}" twice`,
-          },
-          { path },
-        );
-      keys.add(typed);
-      members.set(text, member);
-    }
-    const [state, groups] = [members.get('state'), members.get('param_groups')];
-    if (isNode(state, 'dict') && isNode(groups, 'list')) {
-      const optimizer = optimizerState(groups.items);
-      optimizers.push(optimizer);
-      for (const [id, slots] of state.entries)
-        walk(slots, joinPath(joinPath(name, 'state'), String(id)), { optimizer, id: String(id) }, undefined);
-      for (const [key, member] of members)
-        if (key !== 'state') walk(member, joinPath(name, key), {}, undefined);
-      return;
-    }
-    const siblings: TensorInfo[] = [];
-    for (const [index, [key, member]] of entries.entries())
-      walk(
-        member,
-        joinPath(name, typeof key === 'object' ? keyText(key, index) : String(key)),
-        context,
-        siblings,
-      );
-    if (siblings.length > 0) stateDicts.push(siblings);
-  };
-
-  const walkCall = (
-    value: PickleNode & { kind: 'call' },
-    name: string,
-    context: Context,
-    siblings: TensorInfo[] | undefined,
-  ): void => {
-    const { callee, args } = value;
-    if (callee === `${REBUILD}parameter` || callee === `${REBUILD}parameter_with_state`)
-      walk(args[0] ?? null, name, context, siblings);
-    else if (callee === 'torch._tensor _rebuild_from_type_v2') {
-      const [rebuild, , inner] = args;
-      if (!isNode(rebuild, 'global') || !isNode(inner, 'tuple'))
-        throw malformed(`"${name}" is rebuilt in an unknown way`, name);
-      walk({ kind: 'call', callee: rebuild.name, args: inner.items }, name, context, siblings);
-    } else if (callee === `${REBUILD}sparse_tensor` || callee === `${REBUILD}sparse_csr_tensor`) {
-      // Listed by its parts: a dense copy could be any size.
-      const parts = isNode(args[1], 'tuple') ? args[1].items : [];
-      const labels = callee.endsWith('csr_tensor')
-        ? ['crow_indices', 'col_indices', 'values']
-        : ['indices', 'values'];
-      for (const [index, label] of labels.entries())
-        walk(parts[index] ?? null, joinPath(name, label), context, undefined);
-      const shape = parts[labels.length];
-      metadata.set(
-        joinPath(name, 'sparse_shape'),
-        shape === undefined ? null : countsOf(shape, name).join('×'),
-      );
-    } else if (callee.startsWith(REBUILD))
-      addTensor(callee.slice(REBUILD.length), args, name, context, siblings);
-    else if (callee.endsWith('.multiarray scalar')) metadata.set(name, numpyScalar(args));
-    else if (callee === 'argparse Namespace') {
-      if (value.state !== undefined) walk(value.state, name, context, undefined);
-    } else metadata.set(name, `a ${callee.replace(' ', '.')}`);
-  };
-
-  const countsOf = (value: PickleValue | undefined, tensor: string): number[] => {
-    // torch.Size([2, 3]) or a tuple.
-    const inner = isNode(value, 'call') && value.callee === 'torch Size' ? value.args[0] : value;
-    if (!isNode(inner, 'tuple') && !isNode(inner, 'list'))
-      throw malformed(`"${tensor}" has no shape`, tensor);
-    return inner.items.map((item) => {
-      if (typeof item !== 'number')
-        throw malformed(`"${tensor}" has a dimension or stride that is no number`, tensor);
-      return item;
-    });
-  };
-
-  const addTensor = (
-    rebuild: string,
-    args: readonly PickleValue[],
-    name: string,
-    context: Context,
-    siblings: TensorInfo[] | undefined,
-  ): void => {
-    // v2 and v3 end with a dict of flags of lazily conjugated or negated views.
-    const flags = args[rebuild === 'tensor_v3' ? 7 : 6];
-    const lazy = isNode(flags, 'dict') && flags.entries.some(([, on]) => on === true);
-    const unsupported = UNSUPPORTED.get(rebuild) ?? (lazy ? 'a conjugated or negated view' : undefined);
-    const reference = unsupported === undefined ? storageReference(args[0], name) : undefined;
-    const typeName =
-      rebuild === 'tensor_v3' && isNode(args[6], 'global') ? args[6].name.slice('torch '.length) : undefined;
-    const dtype = typeName === undefined ? reference?.dtype : DTYPES_BY_NAME.get(typeName);
-    if (reference === undefined || dtype === undefined) {
-      const what = unsupported ?? typeName ?? 'untyped';
-      errors.push(
-        diagError('dtype-unsupported', { tensor: name, dtype: what }, { path, tensor: name }).toRecord(),
-      );
-      return;
-    }
-    const shape = countsOf(args[2], name);
-    const offset = args[1];
-    if (typeof offset !== 'number') throw malformed(`"${name}" has no offset`, name);
-    const elements = elementsOf(shape, path, name, 'PyTorch');
-    const view: StridedView = {
-      dtype,
-      shape,
-      stride: countsOf(args[3], name),
-      offset: offset + reference.viewOffset,
-      elements,
-      bigEndian,
-    };
-    const storage = storageOf(reference);
-    checkView(view, storage, path, name);
-    const slot = context.id === undefined ? undefined : slotOfTorch(name.slice(name.lastIndexOf('.') + 1));
-    const role =
-      slot !== undefined
-        ? ({ role: 'optimizer_state', slot } as const)
-        : isLightning && !LIGHTNING_TRAINED.test(name)
-          ? ({ role: 'buffer' } as const)
-          : roleOfName(name, dtype);
-    const layout = layoutOfTorch(name, shape);
-    const info: TensorInfo = { name, dtype, shape, elements, layout, ...role };
-    tensors.push({
-      info,
-      extents: () => [extentOf(view, storage)],
-      stream: (as = view.dtype) => streamView({ ...view, dtype: as }, storage),
-    });
-    if (context.id !== undefined) context.optimizer!.slots.push({ tensor: name, id: context.id, shape });
-    // model.parameters() gives a tied parameter once, under its first name.
-    const identity = `${reference.key} ${view.offset} ${shape.join()} ${view.stride.join()}`;
-    if (info.role === 'parameter' && siblings !== undefined && !(elements > 0 && seenStorages.has(identity)))
-      siblings.push(info);
-    seenStorages.add(identity);
-  };
-
-  /** ('storage', type, key, location, elements), in legacy files followed by a view (key, offset, elements) or None. */
-  const storageReference = (value: PickleValue | undefined, tensor: string): StorageReference => {
-    const id = isNode(value, 'persistent') && isNode(value.id, 'tuple') ? value.id.items : [];
-    const [tag, type, key, , count, view] = id;
-    if (
-      tag !== 'storage' ||
-      !isNode(type, 'global') ||
-      typeof count !== 'number' ||
-      (typeof key !== 'string' && typeof key !== 'number')
-    )
-      throw malformed(`"${tensor}" names no storage`, tensor);
-    const dtype = STORAGES.get(storageKind(type.name));
-    const viewOffset = isNode(view, 'tuple') ? view.items[1] : 0;
-    if (typeof viewOffset !== 'number') throw malformed(`"${tensor}" is a view without an offset`, tensor);
-    return { key: String(key), dtype, elements: count, viewOffset };
-  };
-
+  const walk = new ObjectWalk(storageOf, path, bigEndian, isLightning);
   // A tensor or number that was saved alone has no key.
   const alone = !(
     isNode(root, 'dict') ||
@@ -420,15 +179,253 @@ export function torchObjects(
     isNode(root, 'tuple') ||
     isNode(root, 'set')
   );
-  walk(root, alone ? `${prefix}value` : prefix, {}, undefined);
+  walk.visit(root, { name: alone ? `${prefix}value` : prefix });
+  const { tensors, metadata, errors, stateDicts, optimizers } = walk;
   return { tensors, metadata, errors, stateDicts, optimizers };
+}
+
+/** Goes through an object once, and gathers what is in it. */
+class ObjectWalk {
+  readonly tensors: LazyTensor[] = [];
+  readonly metadata = new Map<string, string | number | boolean | null>();
+  readonly errors: ErrorRecord[] = [];
+  readonly stateDicts: TensorInfo[][] = [];
+  readonly optimizers: OptimizerState[] = [];
+  readonly #seenViews = new Set<string>();
+  readonly #onPath = new Set<PickleNode>();
+  readonly #where: { readonly path: string };
+  #nodes = 0;
+
+  constructor(
+    private readonly storageOf: (reference: StorageReference) => Storage,
+    private readonly path: string,
+    private readonly bigEndian: boolean,
+    private readonly isLightning: boolean,
+  ) {
+    this.#where = { path };
+  }
+
+  visit(value: PickleValue, place: Place): void {
+    const { name } = place;
+    checkLimit('the number of members of the saved object', ++this.#nodes, MAX_NODES, this.#where);
+    if (value instanceof Uint8Array) this.metadata.set(name, `${value.length} bytes`);
+    else if (typeof value === 'bigint') this.metadata.set(name, value.toString());
+    else if (value === null || typeof value !== 'object') this.metadata.set(name, value);
+    // A pickle can hold itself; what comes back on the way down is left out.
+    else if (!this.#onPath.has(value)) {
+      this.#onPath.add(value);
+      checkLimit('the depth of the saved object', this.#onPath.size, MAX_DEPTH, this.#where);
+      this.#visitNode(value, place);
+      this.#onPath.delete(value);
+    }
+  }
+
+  #visitNode(value: PickleNode, place: Place): void {
+    switch (value.kind) {
+      case 'dict':
+        this.#visitDict(value.entries, place);
+        break;
+      case 'list':
+      case 'tuple':
+      case 'set':
+        this.#visitItems(value.items, place);
+        break;
+      case 'global':
+        this.metadata.set(place.name, value.name.replace(' ', '.'));
+        break;
+      case 'persistent':
+        this.metadata.set(place.name, 'a storage without a tensor');
+        break;
+      case 'call':
+        this.#visitCall(value, place);
+    }
+  }
+
+  #visitItems(items: readonly PickleValue[], { siblings: _, ...place }: Place): void {
+    const plain = items.every((item) => item === null || typeof item !== 'object');
+    if (plain && items.length > MAX_LISTED) this.metadata.set(place.name, `${items.length} values`);
+    else
+      for (const [index, item] of items.entries())
+        this.visit(item, { ...place, name: joinPath(place.name, String(index)) });
+  }
+
+  #visitDict(entries: readonly Entry[], place: Place): void {
+    const members = this.#membersOf(entries, place.name);
+    const [state, groups] = [members.get('state'), members.get('param_groups')];
+    if (isNode(state, 'dict') && isNode(groups, 'list')) {
+      const optimizer = optimizerState(groups.items);
+      this.optimizers.push(optimizer);
+      const folder = joinPath(place.name, 'state');
+      for (const [key, slots] of state.entries) {
+        const id = String(key);
+        this.visit(slots, { name: joinPath(folder, id), state: { optimizer, id } });
+      }
+      for (const [key, member] of members)
+        if (key !== 'state') this.visit(member, { name: joinPath(place.name, key) });
+      return;
+    }
+    const siblings: TensorInfo[] = [];
+    for (const [index, [key, member]] of entries.entries())
+      this.visit(member, { ...place, name: joinPath(place.name, keyText(key, index)), siblings });
+    if (siblings.length > 0) this.stateDicts.push(siblings);
+  }
+
+  /** @throws checkpoint-ambiguous where two keys of one type have one text */
+  #membersOf(entries: readonly Entry[], name: string): Map<string, PickleValue> {
+    const keys = new Set<string>();
+    const members = new Map<string, PickleValue>();
+    for (const [index, [key, member]] of entries.entries()) {
+      const text = keyText(key, index);
+      const typed = `${typeof key}:${text}`;
+      if (keys.has(typed)) {
+        const dict = name === '' ? 'the outermost dict' : `the dict "${name}"`;
+        throw ambiguous(`${dict} holds the key "${text}" twice`, this.#where);
+      }
+      keys.add(typed);
+      members.set(text, member);
+    }
+    return members;
+  }
+
+  #visitCall({ callee, args, state }: PickleNode & { kind: 'call' }, place: Place): void {
+    const { name } = place;
+    if (callee.startsWith(REBUILD)) this.#visitRebuilt(callee.slice(REBUILD.length), args, place);
+    else if (callee === 'torch._tensor _rebuild_from_type_v2') {
+      const [rebuild, , inner] = args;
+      if (!isNode(rebuild, 'global') || !isNode(inner, 'tuple'))
+        throw malformedTensor(this.path, name, 'is rebuilt in an unknown way');
+      this.visit({ kind: 'call', callee: rebuild.name, args: inner.items }, place);
+    } else if (callee.endsWith('.multiarray scalar')) this.metadata.set(name, numpyScalar(args));
+    else if (callee !== 'argparse Namespace') this.metadata.set(name, `a ${callee.replace(' ', '.')}`);
+    else if (state !== undefined) {
+      const { siblings: _, ...alone } = place;
+      this.visit(state, alone);
+    }
+  }
+
+  /** What a function of torch._utils makes: `tensor_v2`, `parameter`. */
+  #visitRebuilt(kind: string, args: readonly PickleValue[], place: Place): void {
+    const sparse = SPARSE_PARTS.get(kind);
+    if (kind === 'parameter' || kind === 'parameter_with_state') this.visit(args[0] ?? null, place);
+    else if (sparse === undefined) this.#addTensor(kind, args, place);
+    else {
+      // Listed by its parts: a dense copy could be any size.
+      const { name, siblings: _, ...rest } = place;
+      const parts = isNode(args[1], 'tuple') ? args[1].items : [];
+      for (const [index, label] of sparse.entries())
+        this.visit(parts[index] ?? null, { ...rest, name: joinPath(name, label) });
+      const shape = parts[sparse.length];
+      const text = shape === undefined ? null : countsOf(shape, this.path, name).join('×');
+      this.metadata.set(joinPath(name, 'sparse_shape'), text);
+    }
+  }
+
+  #addTensor(rebuild: string, args: readonly PickleValue[], { name, state, siblings }: Place): void {
+    const { path } = this;
+    const typed = typedStorage(rebuild, args, path, name);
+    if (typeof typed === 'string') {
+      this.errors.push(unsupportedDtype(name, typed, path).toRecord());
+      return;
+    }
+    const { reference, dtype } = typed;
+    const shape = countsOf(args[2], path, name);
+    const offset = args[1];
+    if (typeof offset !== 'number') throw malformedTensor(path, name, 'has no offset');
+    const elements = elementsOf(shape, path, name, FORMAT);
+    const view: StridedView = {
+      dtype,
+      shape,
+      stride: countsOf(args[3], path, name),
+      offset: offset + reference.viewOffset,
+      elements,
+      bigEndian: this.bigEndian,
+    };
+    const storage = this.storageOf(reference);
+    checkView(view, storage, path, name);
+    const role = this.#roleOf(name, dtype, state !== undefined);
+    const info: TensorInfo = { name, dtype, shape, elements, layout: layoutOfTorch(name, shape), ...role };
+    this.tensors.push({
+      info,
+      extents: () => [extentOf(view, storage)],
+      stream: (as = view.dtype) => streamView({ ...view, dtype: as }, storage),
+    });
+    state?.optimizer.slots.push({ tensor: name, id: state.id, shape });
+    // model.parameters() gives a tied parameter once, under its first name.
+    const identity = `${reference.key} ${view.offset} ${shape.join()} ${view.stride.join()}`;
+    const isTied = elements > 0 && this.#seenViews.has(identity);
+    if (info.role === 'parameter' && !isTied) siblings?.push(info);
+    this.#seenViews.add(identity);
+  }
+
+  #roleOf(name: string, dtype: Dtype, inState: boolean): RoleOfTensor {
+    const slot = inState ? slotOfTorch(name.slice(name.lastIndexOf('.') + 1)) : undefined;
+    if (slot !== undefined) return { role: 'optimizer_state', slot };
+    return this.isLightning && !LIGHTNING_TRAINED.test(name) ? { role: 'buffer' } : roleOfName(name, dtype);
+  }
+}
+
+/** Parts of a sparse tensor, in their order. */
+const SPARSE_PARTS = new Map([
+  ['sparse_tensor', ['indices', 'values']],
+  ['sparse_csr_tensor', ['crow_indices', 'col_indices', 'values']],
+]);
+
+const malformedTensor = (path: string, tensor: string, problem: string): DiagError =>
+  malformed(FORMAT, `"${tensor}" ${problem}`, { path, tensor });
+
+/** The storage and the element type of a tensor, or why it is not read. */
+function typedStorage(
+  rebuild: string,
+  args: readonly PickleValue[],
+  path: string,
+  name: string,
+): { reference: StorageReference; dtype: Dtype } | string {
+  const isV3 = rebuild === 'tensor_v3';
+  // v2 and v3 end with a dict of flags of lazily conjugated or negated views.
+  const flags = args[isV3 ? 7 : 6];
+  const isLazy = isNode(flags, 'dict') && flags.entries.some(([, on]) => on === true);
+  const unsupported = UNSUPPORTED.get(rebuild) ?? (isLazy ? 'a conjugated or negated view' : undefined);
+  if (unsupported !== undefined) return unsupported;
+  const reference = storageReference(args[0], path, name);
+  const typeName = isV3 && isNode(args[6], 'global') ? args[6].name.slice('torch '.length) : undefined;
+  const dtype = typeName === undefined ? reference.dtype : DTYPES_BY_NAME.get(typeName);
+  return dtype === undefined ? (typeName ?? 'untyped') : { reference, dtype };
+}
+
+/** ('storage', type, key, location, elements), in legacy files followed by a view (key, offset, elements) or None. */
+function storageReference(value: PickleValue | undefined, path: string, tensor: string): StorageReference {
+  const id = isNode(value, 'persistent') && isNode(value.id, 'tuple') ? value.id.items : [];
+  const [tag, type, key, , count, view] = id;
+  if (
+    tag !== 'storage' ||
+    !isNode(type, 'global') ||
+    typeof count !== 'number' ||
+    (typeof key !== 'string' && typeof key !== 'number')
+  )
+    throw malformedTensor(path, tensor, 'names no storage');
+  const dtype = STORAGES.get(storageKind(type.name));
+  const viewOffset = isNode(view, 'tuple') ? view.items[1] : 0;
+  if (typeof viewOffset !== 'number') throw malformedTensor(path, tensor, 'is a view without an offset');
+  return { key: String(key), dtype, elements: count, viewOffset };
+}
+
+/** The numbers of a shape or of strides: torch.Size([2, 3]) or a tuple. */
+function countsOf(value: PickleValue | undefined, path: string, tensor: string): number[] {
+  const inner = isNode(value, 'call') && value.callee === 'torch Size' ? value.args[0] : value;
+  if (!isNode(inner, 'tuple') && !isNode(inner, 'list')) throw malformedTensor(path, tensor, 'has no shape');
+  return inner.items.map((item) => {
+    if (typeof item !== 'number')
+      throw malformedTensor(path, tensor, 'has a dimension or stride that is no number');
+    return item;
+  });
 }
 
 const joinPath = (parent: string, key: string): string =>
   parent === '' || parent.endsWith('/') ? `${parent}${key}` : `${parent}.${key}`;
 
-/** A key that is neither text nor number: a class (Lightning's callbacks) or a tuple. */
+/** A key as text; of one that is neither text nor number (a class in Lightning's callbacks, a tuple) what it says. */
 function keyText(key: PickleValue, index: number): string {
+  if (typeof key !== 'object') return String(key);
   if (isNode(key, 'global')) return key.name.replace(' ', '.');
   return isNode(key, 'tuple') && key.items.every((item) => typeof item !== 'object')
     ? key.items.join(',')
