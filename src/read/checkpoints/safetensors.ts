@@ -12,18 +12,18 @@
 
 import type { Checkpoint, Dtype, TensorData } from '../../model/checkpoint.ts';
 import { DTYPES } from '../../model/checkpoint.ts';
-import { type DiagError, diagError, type ErrorRecord } from '../../model/errors.ts';
+import type { DiagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
 import { writeFileAtomic } from '../bytes/atomic-write.ts';
 import type { ByteSource, Extent } from '../bytes/source.ts';
 import { parseCheckpointJson } from './checkpoint-json.ts';
 import { DTYPE_BYTES, decodeRange, elementsOf, fillValues } from './dtypes.ts';
+import { malformed, truncated, unsupportedDtype } from './faults.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfTorch } from './layouts.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { checkLimit } from './limit.ts';
 import { roleOfName } from './roles.ts';
-import type { LostTensors } from './stored-bytes.ts';
 
 /** As in the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -54,137 +54,32 @@ const FRAMEWORKS = new Map([
  */
 async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
   const { path, byteLength } = source;
-  const malformed = (problem: string, tensor?: string): DiagError =>
-    diagError(
-      'checkpoint-malformed',
-      { format: FORMAT, problem },
-      tensor === undefined ? { path } : { path, tensor },
-    );
-  if (byteLength < 8)
-    throw diagError(
-      'checkpoint-truncated',
-      { what: 'the header length', end: 8, bytes: byteLength },
-      { path },
-    );
-  const lengthBytes = await source.slice(0, 8);
-  const headerBytes = Number(new DataView(lengthBytes.buffer, lengthBytes.byteOffset).getBigUint64(0, true));
-  checkLimit('the safetensors header in bytes', headerBytes, MAX_HEADER_BYTES, { path, byteOffset: 0 });
-  const dataStart = 8 + headerBytes;
-  if (dataStart > byteLength)
-    throw diagError(
-      'checkpoint-truncated',
-      { what: 'the header', end: dataStart, bytes: byteLength },
-      { path },
-    );
-  const text = decodeUtf8(await source.slice(8, dataStart));
-  if (text === undefined) throw malformed('the header is not UTF-8');
-  // The reference refuses any other first byte, so that no white space hides a second header.
-  if (!text.startsWith('{')) throw malformed('the header does not start with "{"');
-  const header = parseCheckpointJson(text, path, 'a safetensors header', 4) as Record<string, unknown>;
-
+  const { header, dataStart } = await readHeader(source);
   const metadata = new Map<string, string>();
-  const errors: ErrorRecord[] = [];
-  const ranges: { name: string; begin: number; end: number }[] = [];
-  const entries: {
-    name: string;
-    dtype: Dtype;
-    shape: number[];
-    elements: number;
-    begin: number;
-    end: number;
-  }[] = [];
-  for (const [name, value] of Object.entries(header)) {
-    if (name === '__metadata__') {
-      if (!isJsonObject(value)) throw malformed('"__metadata__" is no object');
-      for (const [key, member] of Object.entries(value)) {
-        if (typeof member !== 'string') throw malformed(`"__metadata__" holds "${key}", which is no text`);
-        metadata.set(key, member);
-      }
-      continue;
-    }
-    if (!isJsonObject(value)) throw malformed('its header entry is no object', name);
-    const { dtype, shape, data_offsets: offsets, ...others } = value;
-    const [unknown] = Object.keys(others);
-    if (unknown !== undefined) throw malformed(`tensor "${name}" has the unknown field "${unknown}"`, name);
-    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
-      throw malformed(`tensor "${name}" has no two data_offsets`, name);
-    const [begin, end] = offsets as [number, number];
-    if (begin > end) throw malformed(`tensor "${name}" ends at ${end}, before it begins at ${begin}`, name);
-    if (typeof dtype !== 'string' || !Array.isArray(shape))
-      throw malformed(`tensor "${name}" has no dtype or no shape`, name);
-    const elements = elementsOf(shape as number[], path, name, FORMAT);
-    ranges.push({ name, begin, end });
-    if (!isDtype(dtype)) {
-      errors.push(diagError('dtype-unsupported', { tensor: name, dtype }, { path, tensor: name }).toRecord());
-      continue;
-    }
-    if (elements * DTYPE_BYTES[dtype] !== end - begin)
-      throw malformed(
-        `tensor "${name}" (${dtype}, ${elements} elements) needs ${elements * DTYPE_BYTES[dtype]} bytes, its offsets give it ${end - begin}`,
-        name,
-      );
-    entries.push({ name, dtype, shape: shape as number[], elements, begin, end });
-  }
-
-  // A zero-size tensor covers no byte and may be at any offset that is used.
-  let covered = 0;
-  for (const { name, begin, end } of ranges
-    .filter((r) => r.end > r.begin)
-    .sort((a, b) => a.begin - b.begin)) {
-    if (begin !== covered)
-      throw malformed(
-        begin < covered
-          ? `tensor "${name}" begins at ${begin} inside another that ends at ${covered}`
-          : `bytes ${covered} to ${begin} before tensor "${name}" belong to no tensor`,
-        name,
-      );
-    covered = end;
-  }
+  const entries: Entry[] = [];
+  for (const [name, value] of Object.entries(header))
+    if (name === '__metadata__') readMetadata(value, metadata, path);
+    else entries.push(parseEntry(name, value, path));
   const dataBytes = byteLength - dataStart;
-  const lost: LostTensors[] = [];
-  for (const { name, begin, end } of ranges) {
-    if (begin === end && begin > covered)
-      throw malformed(`the empty tensor "${name}" lies at ${begin}, beyond all others`, name);
-    if (end > dataBytes) {
-      lost.push({
-        reason: 'cut-off',
-        tensors: 1,
-        extent: { start: Math.min(dataStart + begin, byteLength), end: byteLength },
-      });
-      errors.push(
-        diagError(
-          'checkpoint-truncated',
-          { what: `tensor "${name}"`, end: dataStart + end, bytes: byteLength },
-          { path, tensor: name, byteOffset: dataStart + begin },
-        ).toRecord(),
-      );
-    }
-  }
-  if (dataBytes > covered)
-    throw malformed(`${dataBytes - covered} bytes after the last tensor belong to none`);
+  checkCoverage(entries, dataBytes, path);
 
+  const place = ({ begin, end }: Entry): Extent => ({ start: dataStart + begin, end: dataStart + end });
+  const known = entries.filter(isKnown);
+  const unknown = entries.filter((entry) => !isKnown(entry));
+  const cut = entries.filter(({ end }) => end > dataBytes);
   const framework = FRAMEWORKS.get(metadata.get('format') ?? '') ?? null;
-  const place = ({ begin, end }: { begin: number; end: number }): Extent => ({
-    start: dataStart + begin,
-    end: dataStart + end,
-  });
-  const byName = new Map(entries.map((entry) => [entry.name, entry]));
-  const tensors = entries
+  const tensors = known
     .filter(({ end }) => end <= dataBytes)
-    .map(
-      ({ name, dtype, shape, elements, begin, end }): LazyTensor => ({
-        info: {
-          name,
-          dtype,
-          shape,
-          elements,
-          layout: framework === 'pytorch' ? layoutOfTorch(name, shape) : 'none',
-          ...roleOfName(name, dtype),
-        },
-        extents: () => [place({ begin, end })],
+    .map((entry): LazyTensor => {
+      const { name, dtype, shape, elements, begin } = entry;
+      const layout = framework === 'pytorch' ? layoutOfTorch(name, shape) : 'none';
+      return {
+        info: { name, dtype, shape, elements, layout, ...roleOfName(name, dtype) },
+        extents: () => [place(entry)],
         stream: (as = dtype) => decodeRange(source, dataStart + begin, elements, as),
-      }),
-    );
+      };
+    });
+  const byName = new Map(known.map((entry) => [entry.name, entry]));
   return lazyCheckpoint(
     {
       path,
@@ -192,11 +87,22 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
       framework,
       step: stepOf(path, metadata),
       metadata,
-      errors,
+      errors: [
+        ...unknown.map(({ name, dtype }) => unsupportedDtype(name, dtype, path)),
+        ...cut.map((entry) => {
+          const { start, end } = place(entry);
+          const { name } = entry;
+          return truncated(`tensor "${name}"`, end, byteLength, { path, tensor: name, byteOffset: start });
+        }),
+      ].map((error) => error.toRecord()),
       stored: {
         bytes: byteLength,
-        passedOver: ranges.filter(({ name, end }) => !byName.has(name) && end <= dataBytes).map(place),
-        lost,
+        passedOver: unknown.filter(({ end }) => end <= dataBytes).map(place),
+        lost: cut.map((entry) => ({
+          reason: 'cut-off',
+          tensors: 1,
+          extent: { start: Math.min(place(entry).start, byteLength), end: byteLength },
+        })),
       },
       fill: async (name, values) => {
         const entry = byName.get(name);
@@ -209,6 +115,95 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
     tensors,
   );
 }
+
+/** The header, and where the values begin. */
+async function readHeader(
+  source: ByteSource,
+): Promise<{ header: Readonly<Record<string, unknown>>; dataStart: number }> {
+  const { path, byteLength } = source;
+  if (byteLength < 8) throw truncated('the header length', 8, byteLength, { path });
+  const lengthBytes = await source.slice(0, 8);
+  const headerBytes = Number(new DataView(lengthBytes.buffer, lengthBytes.byteOffset).getBigUint64(0, true));
+  checkLimit('the safetensors header in bytes', headerBytes, MAX_HEADER_BYTES, { path, byteOffset: 0 });
+  const dataStart = 8 + headerBytes;
+  if (dataStart > byteLength) throw truncated('the header', dataStart, byteLength, { path });
+  const text = decodeUtf8(await source.slice(8, dataStart));
+  if (text === undefined) throw broken(path, 'the header is not UTF-8');
+  // The reference refuses any other first byte, so that no white space hides a second header.
+  if (!text.startsWith('{')) throw broken(path, 'the header does not start with "{"');
+  const header = parseCheckpointJson(text, path, 'a safetensors header', 4) as Record<string, unknown>;
+  return { header, dataStart };
+}
+
+function readMetadata(value: unknown, metadata: Map<string, string>, path: string): void {
+  if (!isJsonObject(value)) throw broken(path, '"__metadata__" is no object');
+  for (const [key, member] of Object.entries(value)) {
+    if (typeof member !== 'string') throw broken(path, `"__metadata__" holds "${key}", which is no text`);
+    metadata.set(key, member);
+  }
+}
+
+/** A tensor of the header. */
+interface Entry {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly elements: number;
+  /** Offsets in bytes from where the values begin. */
+  readonly begin: number;
+  readonly end: number;
+}
+
+const isKnown = (entry: Entry): entry is Entry & { readonly dtype: Dtype } => isDtype(entry.dtype);
+
+function parseEntry(name: string, value: unknown, path: string): Entry {
+  if (!isJsonObject(value)) throw broken(path, 'its header entry is no object', name);
+  const { dtype, shape, data_offsets: offsets, ...others } = value;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw broken(path, `tensor "${name}" has the unknown field "${unknown}"`, name);
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount))
+    throw broken(path, `tensor "${name}" has no two data_offsets`, name);
+  const [begin, end] = offsets as [number, number];
+  if (begin > end) throw broken(path, `tensor "${name}" ends at ${end}, before it begins at ${begin}`, name);
+  if (typeof dtype !== 'string' || !Array.isArray(shape))
+    throw broken(path, `tensor "${name}" has no dtype or no shape`, name);
+  const elements = elementsOf(shape as number[], path, name, FORMAT);
+  if (isDtype(dtype) && elements * DTYPE_BYTES[dtype] !== end - begin)
+    throw broken(
+      path,
+      `tensor "${name}" (${dtype}, ${elements} elements) needs ${elements * DTYPE_BYTES[dtype]} bytes, its offsets give it ${end - begin}`,
+      name,
+    );
+  return { name, dtype, shape: shape as number[], elements, begin, end };
+}
+
+/**
+ * Checks that tensors cover every byte once. A tensor of size zero covers none and may be at any offset that is used.
+ *
+ * @throws checkpoint-malformed
+ */
+function checkCoverage(entries: readonly Entry[], dataBytes: number, path: string): void {
+  let covered = 0;
+  for (const { name, begin, end } of entries
+    .filter((entry) => entry.end > entry.begin)
+    .sort((a, b) => a.begin - b.begin)) {
+    if (begin < covered)
+      throw broken(path, `tensor "${name}" begins at ${begin} inside another that ends at ${covered}`, name);
+    if (begin > covered)
+      throw broken(path, `bytes ${covered} to ${begin} before tensor "${name}" belong to no tensor`, name);
+    covered = end;
+  }
+  const beyond = entries.find(({ begin, end }) => begin === end && begin > covered);
+  if (beyond !== undefined) {
+    const { name, begin } = beyond;
+    throw broken(path, `the empty tensor "${name}" lies at ${begin}, beyond all others`, name);
+  }
+  if (dataBytes > covered)
+    throw broken(path, `${dataBytes - covered} bytes after the last tensor belong to none`);
+}
+
+const broken = (path: string, problem: string, tensor?: string): DiagError =>
+  malformed(FORMAT, problem, tensor === undefined ? { path } : { path, tensor });
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 const isDtype = (value: string): value is Dtype => (DTYPES as readonly string[]).includes(value);

@@ -10,10 +10,11 @@
  */
 
 import type { Checkpoint } from '../../../model/checkpoint.ts';
-import { diagError } from '../../../model/errors.ts';
 import { type ByteSource, openSibling } from '../../bytes/source.ts';
+import { malformed } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { type Hdf5Object, openHdf5 } from '../hdf5/hdf5.ts';
+import { FilesInOrder } from '../stored-bytes.ts';
 import { weightMapOf } from '../weight-map.ts';
 import { kerasCheckpoint } from './keras-h5.ts';
 
@@ -38,21 +39,15 @@ export const kerasShards: CheckpointFormat = {
 };
 
 async function openShards(source: ByteSource): Promise<Checkpoint> {
-  const { path, byteLength } = source;
-  const open: ByteSource[] = [source];
-  const close = async (): Promise<void> => {
-    await Promise.all(open.map((part) => part.close()));
-  };
+  const { path } = source;
+  const open = new FilesInOrder(source);
   try {
     const objects: Hdf5Object[] = [];
     const errors = [];
     const files = await shardsOf(source);
-    let base = byteLength;
     for (const file of files) {
-      const shard = await openSibling(path, file);
-      open.push(shard);
-      const start = base;
-      base += shard.byteLength;
+      const start = open.byteLength;
+      const shard = open.add(await openSibling(path, file));
       const found = await openHdf5({
         ...shard,
         slice: (from, to) => shard.slice(from, to),
@@ -70,13 +65,13 @@ async function openShards(source: ByteSource): Promise<Checkpoint> {
         format: kerasShards.id,
         framework: 'keras',
         metadata: new Map(),
-        stored: { bytes: base },
-        close,
+        stored: { bytes: open.byteLength },
+        close: () => open.close(),
       },
     );
     return { ...checkpoint, shards: files };
   } catch (error) {
-    await close();
+    await open.close();
     throw error;
   }
 }
@@ -84,11 +79,6 @@ async function openShards(source: ByteSource): Promise<Checkpoint> {
 /** The files that the map names, in order. */
 async function shardsOf(source: ByteSource): Promise<string[]> {
   const files = await weightMapOf(source, FORMAT, true);
-  if (files.size === 0)
-    throw diagError(
-      'checkpoint-malformed',
-      { format: FORMAT, problem: 'its weight_map names no file' },
-      { path: source.path },
-    );
+  if (files.size === 0) throw malformed(FORMAT, 'its weight_map names no file', { path: source.path });
   return [...files.keys()].sort();
 }
