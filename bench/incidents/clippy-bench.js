@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ask } from './lib/ask.js';
 import { casesOf, makeView, twinTruth } from './lib/cases.js';
+import { keep } from './lib/results.js';
 import { falls, score } from './lib/score.js';
 import { show } from './lib/show.js';
 import { scoreText } from './lib/table.js';
@@ -19,9 +20,10 @@ const HELP = `clippy-bench list  [--cases FOLDER] [--json]
 clippy-bench show  CASE [--cases FOLDER]
 clippy-bench score --tool 'CMD {case}' [--cases FOLDER] [--only TEXT,TEXT] [--evidence ${EVIDENCE.join('|')}]
                    [--no-twins] [--timeout SECONDS] [--jobs N] [--floor FILE] [--out FILE] [--json]
+                   [--keep FILE --name NAME]
 clippy-bench make  FOLDER [--only TEXT] [--half open|hidden] [--secret-file FILE] [--python PYTHON] (PyTorch 2.1 or newer)
 
-FOLDER is \`cases\` beside where you are, unless it is named.
+--keep writes the counts into FILE under NAME, in place of those of before. FOLDER is \`cases\` beside where you are, unless it is named.
 score ends with 1 where a measure fell below --floor, and with 2 where the command line is wrong.`;
 
 const OPTIONS = {
@@ -34,6 +36,8 @@ const OPTIONS = {
   jobs: { type: 'string', default: '1' },
   floor: { type: 'string' },
   out: { type: 'string' },
+  keep: { type: 'string' },
+  name: { type: 'string' },
   json: { type: 'boolean', default: false },
   help: { type: 'boolean', default: false },
 };
@@ -100,12 +104,20 @@ async function scoreTool(options) {
     throw new UsageError('score needs --tool with the word {case} in it');
   if (!EVIDENCE.includes(options.evidence))
     throw new UsageError(`--evidence is one of ${EVIDENCE.join(', ')}`);
-  const results = await askAll(runsOf(selected(options), !options['no-twins']), options);
+  if (options.keep && !options.name) throw new UsageError('--keep needs --name');
+  const cases = selected(options);
+  const results = await askAll(runsOf(cases, !options['no-twins']), options);
   const scored = { tool: options.tool, ...score(results, options.evidence) };
   if (options.out) {
     const answers = results.map(({ truth, answer, seconds }) => ({ id: truth.id, seconds, answer }));
     writeFileSync(options.out, `${JSON.stringify({ ...scored, answers }, null, 1)}\n`);
   }
+  if (options.keep)
+    keep(options.keep, scored, {
+      tool: options.name,
+      half: [...new Set(cases.map(({ truth }) => truth.half))].join(' and '),
+      cases: cases.length,
+    });
   console.log(options.json ? JSON.stringify(scored) : scoreText(scored));
   if (options.floor === undefined) return 0;
   const fell = falls(scored.measures, JSON.parse(readFileSync(options.floor, 'utf8')).measures);

@@ -280,6 +280,25 @@ describe('tools that run', () => {
     expect(bench('list', '--cases', join(cases, 'none')).status).toBe(2);
   });
 
+  it('keeps the counts of each tool once, the newest', () => {
+    const kept = join(scratch(), 'results.json');
+    const calm = join(scratch(), 'calm.sh');
+    for (const alarm of [false, true]) {
+      writeFileSync(calm, `echo '{"alarm": ${alarm}}'\n`);
+      expect(scoreOf(`sh ${calm} {case}`, cases, '--keep', kept, '--name', 'calm').status).toBe(0);
+    }
+    expect(JSON.parse(readFileSync(kept, 'utf8')).rows).toEqual([
+      expect.objectContaining({
+        tool: 'calm',
+        half: 'open',
+        cases: 2,
+        detection: [1, 1],
+        falseAlarm: [1, 1],
+      }),
+    ]);
+    expect(scoreOf(`sh ${calm} {case}`, cases, '--keep', kept).status).toBe(2);
+  });
+
   it('lists the cases and draws one', () => {
     expect(bench('list', '--cases', cases).stdout).toMatch(/^a-lost +injected +open +non-finite\nb-calm/);
     const drawn = bench('show', 'a-lost', '--cases', cases).stdout;

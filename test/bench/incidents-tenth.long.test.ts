@@ -20,6 +20,9 @@ const python = pythonWith('torch.compiler', 'numpy');
 const isSoak = process.env.CLIPPY_DIAG_FUZZ !== undefined;
 const seed = process.env.CLIPPY_DIAG_FUZZ_SEED ?? new Date().toISOString().slice(0, 10);
 
+/** One case of so many is drawn; more than 10 tries the test itself in less time. */
+const ONE_OF = Number(process.env.CLIPPY_BENCH_ONE_OF ?? 10);
+
 const hashOf = (text: string): string => createHash('sha256').update(`${seed} ${text}`).digest('hex');
 
 function run(program: string, args: readonly string[]): string {
@@ -35,7 +38,7 @@ function drawn(half: string): string {
   const names = run(python!, [maker, out, '--half', half, '--list']).trim().split('\n');
   const tenth = names
     .sort((a, b) => hashOf(a).localeCompare(hashOf(b)))
-    .slice(0, Math.round(names.length / 10));
+    .slice(0, Math.round(names.length / ONE_OF));
   const secret = join(folder(), 'secret');
   writeFileSync(secret, hashOf('secret'));
   const only = ['--only', tenth.join(), '--no-remedies', '--secret-file', secret];

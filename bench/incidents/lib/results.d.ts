@@ -5,7 +5,7 @@ export interface Result {
   readonly tool: string;
   readonly half: 'open' | 'hidden';
   /** Number of cases, of which each incident has a healthy twin besides. */
-  readonly cases: string;
+  readonly cases: number;
   readonly evidence: string;
   readonly runs: number;
   readonly detection: Count;

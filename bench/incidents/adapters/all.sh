@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Scores clippy-diag, the rules and the linters by logs, and keeps their counts: adapters/all.sh CASES RESULTS PYTHON
+# PYTHON has the linters (peers.py names their versions).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+scored() { node "$here/../clippy-bench.js" score --cases "$cases" --evidence log --keep "$results" --name "$1" --tool "$2 {case}"; }
+cases=$1 results=$2 python=$3
+scored clippy-diag "node '$here/clippy-diag.js'"
+scored 'three sigma' "node '$here/rules.js' three-sigma"
+scored 'rule of thumb' "node '$here/rules.js' thumb"
+scored 'NaN check' "node '$here/rules.js' nan"
+scored 'trainspotter 0.2.6' "'$python' '$here/peers.py' trainspotter"
+scored 'trainproof 0.22.0' "'$python' '$here/peers.py' trainproof"
+scored 'losslint 0.4.1' "'$python' '$here/peers.py' losslint"
