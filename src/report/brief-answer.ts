@@ -195,8 +195,9 @@ function changeOf(run: RunReport): string {
   // A drift has no peak: it is told by its levels.
   if (verdict.class === 'drift' && incident.after != null)
     return `${name} ${before}${brief(incident.after)}: no recovery`;
-  const then =
-    incident.after == null || incident.after === incident.peak ? '' : `, then ${brief(incident.after)}`;
+  // Of a loss that is highest at its end nothing follows the peak.
+  const endsAtPeak = incident.after === incident.peak || incident.peakStep === series?.lastStep.at(-1);
+  const then = incident.after == null || endsAtPeak ? '' : `, then ${brief(incident.after)}`;
   // What comes down later than a recovery may come ends where it ends.
   const end =
     isOver(run) && series !== undefined ? `, ends at ${brief(series.statistics.last)}` : ': no recovery';

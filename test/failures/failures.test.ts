@@ -358,6 +358,23 @@ const CASES: Readonly<
       'a constant rate': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 60)), rates: flatRate }),
     },
   },
+  'grows-without-end': {
+    shows: {
+      'a loss that grows by decades': runOf({ loss: grows(calm, 300) }),
+      'a loss that grows from its first points': runOf({ loss: exact(40, (i) => 2.3 * 1.8 ** i) }),
+    },
+    not: {
+      'a jump by decades': runOf({ loss: calm.map((value, i) => (i < 300 ? value : 5000 * value)) }),
+      'a loss that loses what was learnt': runOf({
+        loss: noisy(400, (i) =>
+          i < 300 ? learning(i) : Math.min(learning(0), learning(i) * 1.1 ** (i - 299)),
+        ),
+      }),
+      'a growth to ten times the level': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : Math.min(10, 1.1 ** (i - 299)) * learning(300))),
+      }),
+    },
+  },
   'evaluation-alone-bad': {
     shows: {
       'noisy evaluations of a noisy training': runOf({

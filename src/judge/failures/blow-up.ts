@@ -72,7 +72,7 @@ function riseBefore(
 }
 
 /** Half the rate, and the usual gradient norm as a limit where it is logged. */
-export function shorter({ run, rates, norms }: LogEvidence, from: number): FoundFailure['remedy'] {
+export function shorter({ run, loss, rates, norms }: LogEvidence, from: number): FoundFailure['remedy'] {
   const rate = rates === null ? undefined : rates.value.at(lastBefore(rates, from + 1));
   const usual =
     norms === null ? null : usualRange(norms.value.subarray(0, Math.max(0, lastBefore(norms, from + 1))));
@@ -85,10 +85,14 @@ export function shorter({ run, rates, norms }: LogEvidence, from: number): Found
       : usual === null
         ? 'clip the gradient norm'
         : `clip the gradient norm at ${formatNumber(levelBefore(norms!.value, lastBefore(norms!, from + 1)), 'brief')}, its usual size`;
+  const isAtBeginning = loss !== null && loss.step.findIndex((at) => at >= from) < RISING;
+  const again = isAtBeginning
+    ? 'begin again'
+    : `go back to a checkpoint before ${run.stepUnit} ${from} and train on`;
   return {
     action: 'lower-learning-rate',
     learningRateFactor: 0.5,
     ...(known ? { learningRate: rate / 2 } : {}),
-    statement: `go back to a checkpoint before ${run.stepUnit} ${from} and train on at half the rate${half}, or ${clip}; the same batches at half the rate confirm it: the loss does not grow`,
+    statement: `${again} at half the rate${half}, or ${clip}; the same batches at half the rate confirm it: the loss does not grow`,
   };
 }

@@ -9,6 +9,7 @@ import { evaluationAlone } from './evaluation-alone.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { gradientNormFactor } from './gradient-norm-factor.ts';
 import { gradientNotFinite } from './gradient-not-finite.ts';
+import { growsWithoutEnd } from './grows-without-end.ts';
 import { guardActed } from './guard-acted.ts';
 import { jumpAtResume } from './jump-at-resume.ts';
 import { logEvidence } from './log-evidence.ts';
@@ -33,6 +34,7 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   blowUp,
   unlikeBatches,
   brokeInWarmUp,
+  growsWithoutEnd,
   evaluationAlone,
   overFitting,
   trainingStoodStill,
