@@ -4,7 +4,7 @@
  *     CLIPPY_DIAG_PYTHON=$(.ci/venv torch) npx tsx bench/causes/bench.ts [--turns 8] [--from 0] [--half tune] [--folder FOLDER]
  *
  * make.py records the runs, `analyze` looks at each with the log alone, with a capture, and with batches and a model in it, and
- * truth.py trains in float64 what the answers name. `--from` leaves out the turns before it: those that were looked at already. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
+ * truth.py trains in float64 what the answers name. `--from` leaves out the turns before it: those that were looked at already. `--later` takes the families that came later. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -26,6 +26,7 @@ const { values } = parseArgs({
     folder: { type: 'string', default: join(tmpdir(), 'clippy-diag-causes') },
     again: { type: 'boolean', default: false },
     misses: { type: 'string' },
+    later: { type: 'boolean', default: false },
   },
 });
 const { folder } = values;
@@ -95,16 +96,16 @@ async function ask(name: string): Promise<void> {
   writeFileSync(path('answers.json'), JSON.stringify(answers));
 }
 
-/** Runs of a turn, one of each entry of `TURN` in families.py. */
-const TURN = 28;
+/** Runs of a turn, one of each entry of `TURN` in families.py, or of `LATER`, and the index of the first. */
+const [TURN, FIRST] = values.later ? [10, 100_000] : [28, 0];
 const turns = Array.from({ length: Number(values.turns) }, (_, turn) => turn).filter(
   (turn) =>
     turn >= Number(values.from) &&
     (values.half === undefined || (turn % 2 === 0 ? 'tune' : 'report') === values.half),
 );
-for (const turn of turns) python('make.py', String(turn * TURN), String(TURN));
+for (const turn of turns) python('make.py', String(FIRST + turn * TURN), String(TURN));
 const made = readdirSync(folder)
-  .filter((name) => turns.includes(Math.floor(Number(name) / TURN)))
+  .filter((name) => turns.includes(Math.floor((Number(name) - FIRST) / TURN)))
   .sort()
   .map((name) => read<Made>(name, 'run.json'))
   .filter((run) => run.made);
@@ -125,7 +126,7 @@ const tables = tablesOf(results);
 console.log(tables);
 if (values.misses !== undefined)
   for (const line of misses.filter((one) => one.startsWith(values.misses!))) console.log(line);
-if (values.half !== 'tune') {
+if (values.half !== 'tune' && !values.later) {
   const counted = { asked: turns.length * TURN, made: made.length, results };
   writeFileSync(join(here, 'results.json'), `${JSON.stringify(counted, null, 2)}\n`);
   writeFileSync(join(here, 'results.md'), tables);

@@ -17,6 +17,9 @@ TURN = (
     "lr-restart", "clip-removed", "data-poison", "opt-resume", "healthy", "lr-blip", "data-scale",
     "precision", "lr-large", "data-labels", "odd-batch", "opt-reset", "data-stream", "lr-jump",
 )  # fmt: skip
+#: Families that came later, in turns of their own: `--later` of bench.ts. Their indices begin where the others never get to.
+LATER = ("data-lasting",) * 10
+FIRST_LATER = 100_000
 RATES = {
     "sgd": (0.03, 0.1), "momentum": (0.005, 0.02), "nesterov": (0.005, 0.02), "adam": (0.003, 0.01),
     "adam-95": (0.003, 0.01), "adagrad": (0.05, 0.2), "rmsprop": (0.001, 0.004),
@@ -67,7 +70,30 @@ def draw(seed: int, family: str, rng: np.random.Generator, spec: dict[str, Any])
     start = int(rng.integers(70, 150))
     run = Run(seed, family, spec, stream, optimizer, log_uniform(*RATES[optimizer]), start + 60, start, None)
     group = family.split("-")[0]
-    if group == "data" or family == "odd-batch":
+    if family == "data-lasting":
+        run.cause = "data"
+        run.bad = frozenset(range(start, run.steps))
+        kind, size = str(rng.choice(["features", "labels", "other"])), log_uniform(2, 30)
+        shift = float(rng.uniform(1, 4))
+        run.strength = {"times": size, "shift": shift, "kind": ["features", "labels", "other"].index(kind)}
+
+        def changed(key: int, rows: int) -> Batch:
+            if kind == "other":
+                return stream.batch(key, teacher=1, shift=shift, rows=rows)
+            batch = stream.batch(key, rows=rows)
+            if kind == "features":
+                batch["dense"] = batch["dense"] * size
+            else:
+                # A click has no size: its labels turn over.
+                batch["label"] = {
+                    name: 1 - y if stream.is_click(name) else y * -size for name, y in batch["label"].items()
+                }
+            return batch
+
+        run.lasting = changed
+        run.spoil = lambda step: changed(step, stream.rows)
+        run.rate *= log_uniform(1, 6)
+    elif group == "data" or family == "odd-batch":
         run.cause = "data"
         length = 1 if family in ("data-poison", "odd-batch") else int(rng.integers(1, 9))
         if family == "data-stream":
@@ -189,6 +215,9 @@ def goes_as_wanted(run: Run) -> bool:
     without, _ = train(run, fresh(run), 0, last, fixed=True)
     if outcome_of(without, level, usual, begin, run.bad) != "holds":
         return False
+    if run.lasting is not None:
+        # Whether it is harmed is for the truth to say: it is to be seen in the losses.
+        return max(trace.loss[begin : begin + 6]) > 2 * max(trace.loss[begin - 20 : begin])
     trace.reference, trace.update = trace.reference[: last + 1], trace.update[: last + 1]
     end = outcome_of(trace, level, usual, begin, run.bad)
     if run.family in HARMED:
@@ -198,18 +227,24 @@ def goes_as_wanted(run: Run) -> bool:
     return seen and end == "holds"
 
 
+def family_of(index: int) -> str:
+    return TURN[index % len(TURN)] if index < FIRST_LATER else LATER[(index - FIRST_LATER) % len(LATER)]
+
+
 def run_of(index: int, number: int) -> Run:
     """A draw of the run of an index."""
     seed = 20_000 + index
     rng = np.random.default_rng([seed, 3, number])
-    return draw(seed, TURN[index % len(TURN)], rng, spec_of(rng))
+    return draw(seed, family_of(index), rng, spec_of(rng))
 
 
 def first_draw(index: int) -> int | None:
     """The first draw that goes as its family wants it; None where none does."""
-    draws = DRAWS if TURN[index % len(TURN)] in EASY else 3 * DRAWS
+    draws = DRAWS if family_of(index) in EASY.union(LATER) else 3 * DRAWS
     return next((number for number in range(draws) if goes_as_wanted(run_of(index, number))), None)
 
 
 def half_of(index: int) -> str:
+    if index >= FIRST_LATER:
+        return "report"
     return "tune" if index // len(TURN) % 2 == 0 else "report"

@@ -102,6 +102,9 @@ class Stream:
             "label": labels,
         }
 
+    def is_click(self, task: str) -> bool:
+        return any(t["name"] == task and t["loss"] == "sigmoid-cross-entropy" for t in self.spec["tasks"])
+
     def references(self) -> Batch:
         """Clean rows that no step trains on."""
         return self.batch(10**6, rows=256)
@@ -145,6 +148,8 @@ class Run:
     #: A new process, and so a new recorder, goes on from the start.
     resumed: bool = False
     strength: dict[str, float] = field(default_factory=dict)
+    #: The data stay as they changed: what the changed rows are, of (key, rows).
+    lasting: Callable[[int, int], Batch] | None = None
 
     def batch(self, step: int, fixed: bool) -> Batch:
         if self.spoil is not None and step in self.bad and not fixed:
@@ -237,6 +242,8 @@ class Trace:
     update: list[float] = field(default_factory=list)
     gradient: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
+    #: Loss on changed rows that no step trains on, where the data stay as they changed.
+    changed: list[float] = field(default_factory=list)
 
 
 State = tuple[dict[str, torch.Tensor], dict[str, Any]]
@@ -284,11 +291,12 @@ def train(
     optimizer = make_optimizer(run.optimizer, net, run.rate)
     optimizer.load_state_dict(copy.deepcopy(state[1]))
     references = cast(run.stream.references(), dtype)
+    changed = None if run.lasting is None else cast(run.lasting(10**6 + 1, 256), dtype)
     trace, kept, slots = Trace(first), None, None
     lost = False
     for step in range(first, last + 1):
         if lost:
-            for values in (trace.loss, trace.reference, trace.update, trace.gradient):
+            for values in (trace.loss, trace.reference, trace.update, trace.gradient, trace.changed):
                 values.append(float("nan"))
             trace.rate.append(rate_of(run, step, fixed))
             continue
@@ -305,6 +313,8 @@ def train(
             kept = (copy.deepcopy(net.state_dict()), copy.deepcopy(optimizer.state_dict()))
         with torch.no_grad():
             trace.reference.append(float(net(references)))
+            if changed is not None:
+                trace.changed.append(float(net(changed)))
         plain = run.batch(step, fixed)
         optimizer.zero_grad()
         loss = net(cast(plain, dtype))
@@ -370,3 +380,18 @@ def outcome_of(trace: Trace, level: float, usual: float, harm: int, bad: frozens
         return "frozen"
     final = float(np.median(end))
     return "holds" if final <= 1.25 * level else "hurt" if final <= 1.45 * level else "lost"
+
+
+def end_of(values: list[float]) -> float:
+    """Median of the last ten; NaN where one of them is no number."""
+    return float(np.median(values[-10:])) if np.isfinite(values[-10:]).all() else float("nan")
+
+
+def outcome_after_shift(trace: Trace, level: float, best: Trace) -> str:
+    """holds, hurt, lost, or "one of two": against the training that ends lowest on the changed rows, on these and on clean ones."""
+    ends = ((end_of(trace.changed), end_of(best.changed)), (end_of(trace.reference), max(level, end_of(best.reference))))
+
+    def above(times: float) -> int:
+        return sum(not own <= times * other for own, other in ends)
+
+    return "holds" if above(1.25) == 0 else "one of two" if above(1.25) == 1 else "lost" if above(1.45) == 2 else "hurt"

@@ -243,7 +243,7 @@ describe('an arm that never came down to the level that the recorded run had rea
     expect(end).toMatchObject({ outcome: null, slower: true, shows: false });
     const told = /not harmed, but learns too slowly to come down to where the run broke/;
     expect(judgeArm(end, found)).toMatchObject({ verdict: 'cannot-tell', why: expect.stringMatching(told) });
-    expect(endText(null, end.finalLoss, found, { tried: 0, held: 0 }, true)).toMatch(told);
+    expect(endText(null, end.finalLoss, found, { tried: 0, held: 0 }, { slower: true })).toMatch(told);
     const steps = slow.loss.map((_, i) => i);
     expect(
       judgeByReference({ trace: slow, baseline, references: found, onset: 28, steps, history: [] }),
@@ -289,6 +289,7 @@ describe('healthy updates', () => {
       expect(healthyBeside(lost, [other], { ...none, level: 1 }, lost.updateNorm, 19)).toEqual({
         level: 1,
         usual: 1,
+        shift: null,
       });
   });
 });

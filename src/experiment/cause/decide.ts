@@ -38,6 +38,8 @@ export interface DecideInput {
   readonly arms: readonly (Omit<PlannedArm, 'training'> & ArmEnd)[];
   /** Whether the run held under the recorded clipping, with nothing changed. */
   readonly cameBack: boolean;
+  /** Where the data stay as they changed: how the run ended against the best training on them; null where that is not known. */
+  readonly afterShift?: ArmEnd['outcome'];
   /** Whether the closed loop of any rule shows that it takes the incident back. */
   readonly ruleHolds: boolean;
   /** Whether anything that was tried neither held nor was harmed, but only learnt more slowly. */
@@ -129,14 +131,16 @@ export function decideCause(input: DecideInput): Cause {
       );
   }
   // Without clean batches from after the incident, harm is not told from a drift that the run learns.
-  const confidence = references !== null && references.after.length > 0 ? 'shown' : 'likely';
+  const { afterShift = null } = input;
+  const told = references !== null && (references.after.length > 0 || afterShift !== null);
+  const confidence = told ? 'shown' : 'likely';
   // Precision has no arm: it is never shown.
   const [first] = shown;
   if (first !== undefined)
     return made(
       first.trigger,
       confidence,
-      `${first.evidence.statement}${openWords(first, references)}; ${undoneWords(first, between, references)}`,
+      `${first.evidence.statement}${openWords(first, references, afterShift)}; ${undoneWords(first, between, references)}`,
       others(shown),
     );
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
@@ -277,8 +281,16 @@ function undoneWords(
  * Under drift a healthy net gets worse on old data while it learns the new: what cannot be told where none came back. It stands
  * before what taking the change back did, which the page tells again with its numbers.
  */
-function openWords({ trigger, evidence }: Change, references: References | null): string {
+function openWords(
+  { trigger, evidence }: Change,
+  references: References | null,
+  afterShift: ArmEnd['outcome'],
+): string {
   if (trigger !== 'data' || references?.after.length !== 0) return '';
+  if (afterShift !== null)
+    return afterShift === 'holds'
+      ? '; the weights follow the new data: no training that was tried is far better there and on batches from before'
+      : '; the weights are harmed: another training is far better both on the new data and on batches from before';
   const known = evidence.statement.endsWith(TO_THE_END) ? '' : 'no batch as before came after, so ';
   return `; ${known}whether the weights are harmed or follow the new data cannot be told`;
 }
@@ -387,13 +399,13 @@ const isUnharmed = ({ harmful, level, loss }: References): boolean =>
   harmful === null && level !== null && endLevel(loss) <= timesLevel(HOLDS, level);
 
 function mechanismOf(
-  { onset, observed, references, changes, arms, unrecorded }: DecideInput,
+  { onset, observed, references, changes, arms, unrecorded, afterShift = null }: DecideInput,
   held: ReadonlySet<Trigger>,
 ): Mechanism {
   if (unrecorded?.trigger === 'precision' || changes.some(({ trigger }) => trigger === 'precision'))
     return 'overflow';
   if (references === null || references.level === null) return 'unknown';
-  if (isUnharmed(references)) return 'bad-batch-only';
+  if (isUnharmed(references) || afterShift === 'holds') return 'bad-batch-only';
   const restored = arms.some(
     ({ undoes, outcome, shows }) => undoes === 'optimizer-state' && (shows || outcome === 'hurt'),
   );

@@ -136,14 +136,14 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       ...training('closed loop', armed?.baseline),
       rules,
       references,
-      others: armed?.traces ?? [],
+      others: armed?.traces.map((trace, k) => endedOf(planned[k]!, trace)) ?? [],
     }),
   );
 
   const from = references === null ? onset : harmFrom(references, onset);
   const history = lossesBefore(capture);
   const learning = learningUpdates(planned, armed);
-  const endOf = endsOfTrainings(options, armed, closedLoop, references, learning);
+  const endOf = endsOfTrainings(options, armed, closedLoop, references, learning, planned);
   // One that took none of the unlike rows was clean all along.
   const endOfArm = (trace: ClosedLoopTrace, { training: { skip, without }, order }: PlannedArm): ArmEnd =>
     endOf(trace, skip, order === undefined && without === undefined ? references?.unlike : new Set());
@@ -189,6 +189,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
     arms: follows ? arms : [],
     cameBack: back,
+    afterShift: without.afterShift === true ? without.outcome : null,
     ruleHolds: ruled.some(({ shows }) => shows),
     slower: tried.some(({ slower }) => slower === true),
     shorter,
@@ -237,7 +238,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       unrecorded !== null
         ? [asComputed(unrecorded, without, options, references) ?? []].flat()
         : back
-          ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
+          ? [noneNeeded(cause, without), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
           : rankRemedies(remedies, cause.trigger, remedies[showed]),
     entries: [...(closedLoop?.entries ?? []), ...armEntries(arms, armed, references, options)],
     incoming: until,
@@ -298,11 +299,12 @@ function endsOfTrainings(
   loop: ClosedLoopResult | null,
   references: References | null,
   learning: readonly number[],
+  planned: readonly PlannedArm[],
 ): ReturnType<typeof endsBeside> {
   if (references === null || armed === null || !armed.check.follows) return notJudged;
   const { baseline } = armed;
   const from = harmFrom(references, onset);
-  const healthy = healthyBeside(baseline, trainings(armed, loop), references, learning, from);
+  const healthy = healthyBeside(baseline, trainings(planned, armed, loop), references, learning, from);
   return endsBeside(baseline, references, onset, lossesBefore(capture), healthy);
 }
 
@@ -312,10 +314,24 @@ function learningUpdates(planned: readonly PlannedArm[], armed: Training | null)
   return (armed?.traces[lessDecay] ?? armed?.baseline)?.updateNorm ?? [];
 }
 
+/** How an arm ended: without its losses where it took other batches than the recorded ones. */
+const endedOf = ({ training: { skip }, order }: PlannedArm, trace: ClosedLoopTrace): Ended => {
+  const { loss, referenceLoss, updateNorm } = trace;
+  return { referenceLoss, updateNorm, ...(skip === undefined && order === undefined ? { loss } : {}) };
+};
+
 /** Every training of arms and rules from the first recorded state. */
-const trainings = ({ traces }: Training, loop: ClosedLoopResult | null): Ended[] => [
-  ...traces,
-  ...(loop?.entries ?? []).map(({ referenceLoss = [], updateNorm }) => ({ referenceLoss, updateNorm })),
+const trainings = (
+  planned: readonly PlannedArm[],
+  { traces }: Training,
+  loop: ClosedLoopResult | null,
+): Ended[] => [
+  ...traces.map((trace, k) => endedOf(planned[k]!, trace)),
+  ...(loop?.entries ?? []).map(({ loss, referenceLoss = [], updateNorm }) => ({
+    loss: loss!,
+    referenceLoss,
+    updateNorm,
+  })),
 ];
 
 /** What shortens the steps and nothing else: less of a weight decay that is too strong, the clipping of before, the rules, lower rates. */

@@ -7,7 +7,7 @@ import type { Capture } from '../../read/captures/read.ts';
 import { armLabel, endsBeside } from '../replay/arm-end.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { harmFrom, healthyBeside } from '../replay/outcome.ts';
-import { endOfArm, judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
+import { endedOf, endOfArm, judgedLoops, type Loop, ruleOf } from '../replay/recorded-loops.ts';
 import type { Change } from './change.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
@@ -37,7 +37,7 @@ export function causeOfLoops(
   const plain = loops.filter(({ arm }) => arm === undefined);
   const armed = loops.filter((entry): entry is Loop & { arm: ReplayArm } => entry.arm !== undefined);
   const from = harmFrom(references, onset);
-  const healthy = healthyBeside(baseline, loops, references, baseline.updateNorm, from);
+  const healthy = healthyBeside(baseline, endedOf(loops), references, baseline.updateNorm, from);
   const endOf = endsBeside(baseline, references, onset, lossesBefore(capture), healthy);
   const changes = changesBy(from, observed, references, capture.manifest.skipped, onset);
   const arms = armed.flatMap((entry) => {
@@ -60,6 +60,7 @@ export function causeOfLoops(
     changes,
     arms,
     cameBack: back,
+    afterShift: without.afterShift === true ? without.outcome : null,
     ruleHolds: ruled.some(({ shows }) => shows),
     slower: [...arms, ...ruled].some(({ slower }) => slower === true),
     shorter: null,
@@ -76,7 +77,7 @@ export function causeOfLoops(
   return {
     cause,
     remedies: back
-      ? [noneNeeded(cause, without.finalLoss), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
+      ? [noneNeeded(cause, without), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
       : rankRemedies(remedies, cause.trigger),
   };
 }

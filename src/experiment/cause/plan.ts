@@ -4,7 +4,7 @@ import type { Trigger } from '../../model/cause.ts';
 import type { ReplayArm, SkippedRows } from '../../model/replay.ts';
 import { batchesOf } from '../replay/arm-end.ts';
 import type { TrainingArm } from '../replay/closed-loop.ts';
-import { LEAST_AFTER } from '../replay/outcome.ts';
+import { lastsToEnd } from '../replay/outcome.ts';
 import type { References } from '../replay/reference.ts';
 import type { BadRows } from './bad-rows.ts';
 import type { Change } from './change.ts';
@@ -45,15 +45,6 @@ function rowsLeftOut(
 const LOWER = [0.5, 0.1] as const;
 
 /**
- * Whether every batch from some step on to the last is unlike those before, for as many steps as an arm takes to be judged: leaving
- * them out would end the training, and nothing would show whether it holds.
- */
-function lasts(unlike: ReadonlySet<number>, steps: number): boolean {
-  const last = Array.from({ length: LEAST_AFTER }, (_, k) => steps - 1 - k);
-  return last.every((index) => unlike.has(index));
-}
-
-/**
  * @param until position of the first harmful step, or of the onset where no step did harm
  * @param bad rows that stand out in the unlike batches; null where none do
  */
@@ -75,7 +66,8 @@ export function planArms(
   // A batch whose loss jumped before the climb, and came back; batches that are unlike after the climb began did not begin it.
   const jumped = changes.find(({ recorded }) => recorded === true);
   const left = jumped === undefined ? positions : [jumped.from];
-  if (lasts(references.unlike, steps.length)) {
+  // Leaving them out would end the training, and nothing would show whether it holds.
+  if (lastsToEnd(references.unlike, steps.length)) {
     const place = new Map(positions.map((index, k) => [index, clean[k % clean.length]!]));
     planned.push({
       arm: { kind: 'earlier-batches', ...batchesAt(positions) },

@@ -37,9 +37,12 @@ export function interferenceOf({ minClipFactor }: ReplayEntry, from: number): nu
   return before.length === 0 ? 0 : before.reduce((sum, factor) => sum + (1 - factor), 0) / before.length;
 }
 
-/** The remedy of a run that came back. */
-export const noneNeeded = ({ mechanism }: Cause, finalLoss: number): Remedy =>
-  untried('none-needed', mechanism === 'bad-batch-only' ? 'nothing: the weights are unharmed' : CAME_BACK, {
+/** The remedy of a run that came back, or that follows data that stay as they changed. */
+export const noneNeeded = (
+  { mechanism }: Cause,
+  { finalLoss, afterShift }: Pick<ArmEnd, 'finalLoss' | 'afterShift'>,
+): Remedy =>
+  untried('none-needed', noneWords(mechanism, afterShift), {
     holds: true,
     tried: 'recorded',
     outcome: 'holds',
@@ -47,14 +50,21 @@ export const noneNeeded = ({ mechanism }: Cause, finalLoss: number): Remedy =>
     finalLossWithout: finalLoss,
   });
 
+function noneWords(mechanism: Cause['mechanism'], afterShift = false): string {
+  if (afterShift)
+    return 'nothing, if the data are as they should be: the data stay as they changed, the run learns them, and no training that was tried ends far below it there and keeps more of what was learnt before';
+  return mechanism === 'bad-batch-only' ? 'nothing: the weights are unharmed' : CAME_BACK;
+}
+
 /** What was tried, with how it ended, as a remedy. */
 export function remedyOf(
-  { rule, planned, outcome, finalLoss, slower, interference }: Tried,
+  one: Tried,
   perturbations: Remedy['perturbations'],
   finalLossWithout: number,
   { capture, checkpointBefore }: RemedyContext,
   references: References | null,
 ): Remedy {
+  const { rule, planned, outcome, finalLoss, interference } = one;
   const loop = trainingLoopOf(capture.manifest.framework, capture.manifest.trainer);
   const start = capture.steps[0]!.step;
   const from = { step: start, path: checkpointBefore(start) };
@@ -69,7 +79,7 @@ export function remedyOf(
     interference,
     perturbations,
   } as const;
-  const ends = endText(outcome, finalLoss, references, perturbations, slower);
+  const ends = endText(outcome, finalLoss, references, perturbations, one);
   if (planned === null)
     return untried('clip', `clip with ${rule.label} from step ${start}: ${ends}`, {
       ...shared,
@@ -134,15 +144,17 @@ export function endText(
   finalLoss: number,
   references: References | null,
   { tried, held }: Remedy['perturbations'],
-  slower = false,
+  { slower, afterShift = false }: Pick<ArmEnd, 'slower' | 'afterShift'> = {},
 ): string {
   const level = references?.level ?? null;
-  const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${level === null ? '' : `, where ${formatNumber(level)} was usual`}`;
+  const usual = level === null ? '' : `, where ${formatNumber(level)} was usual`;
+  const compared = afterShift ? '; on them and on the new data it is compared with the best training' : '';
+  const at = `the loss on reference batches ends at ${formatNumber(finalLoss)}${usual}${compared}`;
   const more =
     tried === 0
       ? ' (not tried in other orders of the batches)'
       : ` (also in ${held} of ${tried} other orders of the batches)`;
-  if (outcome === null) return `${unknownEnd(references, slower)}; ${at}`;
+  if (outcome === null) return `${unknownEnd(references, slower, afterShift)}; ${at}`;
   if (outcome === 'holds') return `it holds${more}: ${at}`;
   if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
   return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;

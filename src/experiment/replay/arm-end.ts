@@ -10,6 +10,7 @@ import {
   harmFrom,
   healthyBeside,
   LEAST_AFTER,
+  lastsToEnd,
   outcomeOf,
   SLOWER,
 } from './outcome.ts';
@@ -22,6 +23,8 @@ export interface ArmEnd {
   readonly finalLoss: number;
   /** Whether the outcome is not known because it only learns more slowly. */
   readonly slower?: boolean;
+  /** Whether the data changed to the end, so that it is compared with the best training on the new data. */
+  readonly afterShift?: boolean;
   /**
    * Whether it takes the incident back: it holds, and where the run held without it too, its losses have no incident. An end that
    * comes anyway shows nothing.
@@ -53,25 +56,32 @@ export function endsBeside(
   ),
 ): (trace: Trained, leftOut?: ReadonlySet<number>, unlike?: ReadonlySet<number>) => ArmEnd {
   const from = harmFrom(references, onset);
-  const { level, usual } = healthy;
+  const { level, usual, shift } = healthy;
   const compared = { ...references, level };
-  const cameBack = outcomeOf(baseline, compared, usual, from) === 'holds';
+  const cameBack = outcomeOf(baseline, compared, usual, from, shift) === 'holds';
   // A training that took other batches than the unlike ones was clean all along.
   return (trace, leftOut = new Set(), unlike = references.unlike) => {
-    const found = outcomeOf(trace, { ...compared, unlike }, usual, from);
+    const found = outcomeOf(trace, { ...compared, unlike }, usual, from, shift);
     const slower = found === 'slower';
     const outcome = slower ? null : found;
     // The loss on a batch on which no step was taken says nothing of the training.
     const taken = trace.loss.filter((_, i) => !leftOut.has(i));
     const calm = !cameBack || judgeLosses(taken, history).incident === null;
     const shows = outcome === 'holds' && calm;
-    return { outcome, finalLoss: endLevel(trace.referenceLoss), ...(slower ? { slower } : {}), shows };
+    const afterShift = shift !== null && lastsToEnd(unlike, trace.updateNorm.length);
+    return {
+      outcome,
+      finalLoss: endLevel(trace.referenceLoss),
+      ...(slower ? { slower } : {}),
+      ...(afterShift ? { afterShift } : {}),
+      shows,
+    };
   };
 }
 
 /** Verdict of an arm: exact, for it is what happened. */
 export function judgeArm(
-  { outcome, finalLoss, slower, shows }: ArmEnd,
+  { outcome, finalLoss, slower, afterShift, shows }: ArmEnd,
   references: Pick<References, 'level'> | null,
 ): Judgement {
   const harmed = outcome === 'hurt' || outcome === 'lost';
@@ -82,7 +92,7 @@ export function judgeArm(
     confidence: 'exact',
     why:
       outcome === null
-        ? `${unknownEnd(references, slower)}; ${ends}`
+        ? `${unknownEnd(references, slower, afterShift)}; ${ends}`
         : outcome === 'frozen'
           ? `its updates are too small for it to learn on; ${ends}`
           : cameBack
@@ -92,14 +102,20 @@ export function judgeArm(
 }
 
 /** Why it is not known whether a training holds, as a clause. */
-export const unknownEnd = (references: Pick<References, 'level'> | null, slower = false): string =>
+export const unknownEnd = (
+  references: Pick<References, 'level'> | null,
+  slower = false,
+  afterShift = false,
+): string =>
   slower
     ? SLOWER
-    : references === null
-      ? 'no batch from before the incident was recorded, so that it is not known whether it holds'
-      : references.level === null
-        ? 'what was usual on batches from before the incident is not known, and so it is not whether it holds'
-        : `fewer than ${LEAST_AFTER} clean steps were recorded after the harm, so that it is not known whether it holds`;
+    : afterShift
+      ? 'the data stay as they changed, and the trainings that were tried do not say whether this one is harmed or follows them'
+      : references === null
+        ? 'no batch from before the incident was recorded, so that it is not known whether it holds'
+        : references.level === null
+          ? 'what was usual on batches from before the incident is not known, and so it is not whether it holds'
+          : `fewer than ${LEAST_AFTER} clean steps were recorded after the harm, so that it is not known whether it holds`;
 
 /** Steps whose batches an arm leaves out or puts others in place of, with the ids of these where each has one. */
 export function batchesOf(

@@ -15,8 +15,11 @@ const FROZEN = 0.05;
 export type EndOutcome = ArmOutcome | 'slower';
 /** Why the outcome of one that is `slower` is not known. */
 export const SLOWER = `${LEARNS_SLOWER}, and what it does down there was not seen`;
-/** What tells how a training ended: one value for each step. */
-export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly number[]>>;
+/** How a training ended: one value for each step. */
+export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly number[]>> & {
+  /** Loss of each step's recorded batch before its update; left out where the training took other batches. */
+  readonly loss?: readonly number[];
+};
 
 /**
  * How a training ended on the reference batches.
@@ -24,21 +27,26 @@ export type Ended = Readonly<Record<'referenceLoss' | 'updateNorm', readonly num
  * @param trace of it, from the capture's initial state
  * @param usualUpdate of the recorded updates before the first harmful step, as {@link usualUpdate} has it
  * @param from position of the first harmful step, or of the onset where there is none
+ * @param shift what it is compared with where the data changed to the end; null where they did not
  * @returns null where fewer than twenty clean steps come after, or the level before is not known and the end is not far above
- * every state before
+ * every state before; after a shift as {@link outcomeOfShift} says
  */
 export function outcomeOf(
   trace: Ended,
   { level, unlike, highest }: Pick<References, 'level' | 'unlike'> & Partial<Pick<References, 'highest'>>,
   usualUpdate: number,
   from: number,
+  shift: Shift | null = null,
 ): EndOutcome | null {
   const final = endLevel(trace.referenceLoss);
   // What is lost does not come back, however short the capture is.
   if (trace.referenceLoss.length > 0 && Number.isNaN(final)) return 'lost';
   // Without a level before, what is far above every state before is lost all the same.
   if (level === null) return highest !== undefined && final > timesLevel(HURT, highest) ? 'lost' : null;
-  if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER) return null;
+  if (cleanUpdates(trace, unlike, from).length < LEAST_AFTER)
+    return shift === null || !lastsToEnd(unlike, trace.updateNorm.length)
+      ? null
+      : outcomeOfShift(trace, shift);
   // One that ends far below the level has learnt, however small its updates are against those of an explosion.
   const hasLearnt = level > 0 && HURT * final < level;
   if (!hasLearnt && isFrozen(trace, unlike, usualUpdate, from))
@@ -83,12 +91,78 @@ export const isFrozen = (
 export const usualUpdate = (updateNorm: readonly number[], until: number): number =>
   medianOf(updateNorm.slice(Math.max(0, until - USUAL), until));
 
+/**
+ * Whether every batch of the last steps is unlike those before, for as many steps as a training takes to be judged: the data changed
+ * for good, and no clean batch comes after.
+ */
+export const lastsToEnd = (unlike: References['unlike'], steps: number): boolean =>
+  steps >= LEAST_AFTER &&
+  Array.from({ length: LEAST_AFTER }, (_, k) => steps - 1 - k).every((k) => unlike.has(k));
+
+/** What trainings are compared with where the data changed to the end: the one that ends lowest on the new data. */
+export interface Shift {
+  /** Its end on the new data: the median of its last ten losses. */
+  readonly onNew: number;
+  /** Its end on batches from before, or the level before where that is higher. */
+  readonly onOld: number;
+  /** Loss on batches from before that was reached before the change. */
+  readonly level: number;
+  /** Whether the run as it was is worse than that training on both. */
+  readonly harmed: boolean;
+}
+
+/**
+ * @param trainings every one from the same state, the run as it was first; those that took other batches are not looked at
+ * @returns null where the data did not change to the end, the level before is not known, fewer than two trainings can be compared,
+ * or the best of them did not learn the new data: its losses there are not below what the weights from before had
+ */
+function shiftBeside(
+  trainings: readonly Ended[],
+  { level, unlike, later }: Pick<References, 'level' | 'unlike'> & Partial<Pick<References, 'later'>>,
+): Shift | null {
+  const steps = trainings[0]?.updateNorm.length ?? 0;
+  if (level === null || later === undefined || !lastsToEnd(unlike, steps)) return null;
+  const ends = trainings.flatMap(({ loss, referenceLoss }) => {
+    const onNew = loss === undefined ? Number.NaN : endLevel(loss);
+    return Number.isFinite(onNew) ? [{ onNew, onOld: Math.max(level, endLevel(referenceLoss)) }] : [];
+  });
+  if (ends.length < 2) return null;
+  const best = ends.reduce((a, b) => (a.onNew <= b.onNew ? a : b));
+  const atOldWeights = endLevel(later.map(({ loss }) => loss));
+  if (!Number.isFinite(best.onOld) || !(best.onNew < LEARNT * atOldWeights)) return null;
+  const shift = { ...best, level, harmed: false };
+  return { ...shift, harmed: worseThan(trainings[0]!, shift, HOLDS) === 2 };
+}
+
+/** On how many of the two, new data and batches from before, a training ends above the best one. */
+const worseThan = ({ loss = [], referenceLoss }: Ended, { onNew, onOld }: Shift, times: number): number =>
+  Number(!(endLevel(loss) <= timesLevel(times, onNew))) +
+  Number(!(endLevel(referenceLoss) <= timesLevel(times, onOld)));
+
+/**
+ * How a training on data that changed to the end compares with the best one: harm is to be worse both on the new data and on batches
+ * from before. A net that follows the new data gets worse on the old ones, and one that is slow to follow stays good there.
+ *
+ * @returns null where it took other batches, or is worse on one of the two alone. It is null too where it is as good as the best, the run
+ * as it was is no worse, and both ends are far above the level before: dead nets are alike too.
+ */
+function outcomeOfShift(trace: Ended, shift: Shift): EndOutcome | null {
+  if (trace.loss === undefined) return null;
+  const worse = worseThan(trace, shift, HOLDS);
+  if (worse === 2) return worseThan(trace, shift, HURT) === 2 ? 'lost' : 'hurt';
+  const isAsBefore =
+    Math.min(endLevel(trace.loss), endLevel(trace.referenceLoss)) <= timesLevel(HURT, shift.level);
+  return worse === 0 && (shift.harmed || isAsBefore) ? 'holds' : null;
+}
+
 /** What a training that did not blow up is expected to do. */
 export interface Healthy {
   /** Loss on the reference batches that was reached before the incident; null where it is not known. */
   readonly level: number | null;
   /** Median norm of an update that learns. */
   readonly usual: number;
+  /** Where the data changed to the end, the best training on them; null where they did not, or none of them learnt. */
+  readonly shift: Shift | null;
 }
 
 /** Share of the first reference loss below which a training from a start that blows up has learnt. */
@@ -106,11 +180,13 @@ const LEARNT = 0.9;
 export function healthyBeside(
   baseline: Ended,
   others: readonly Ended[],
-  { level, unlike, blownStart = false }: Pick<References, 'level' | 'unlike' | 'blownStart'>,
+  references: Pick<References, 'level' | 'unlike' | 'blownStart'> & Partial<Pick<References, 'later'>>,
   learning: readonly number[],
   from: number,
 ): Healthy {
-  const before = { level, usual: usualUpdate(learning, from) };
+  const { level, unlike, blownStart = false } = references;
+  const shift = shiftBeside([baseline, ...others], references);
+  const before = { level, usual: usualUpdate(learning, from), shift };
   const ends = others.map((one) => ({ one, end: endLevel(one.referenceLoss) })).filter(({ end }) => end > 0);
   if (!blownStart || ends.length === 0) return before;
   const best = ends.reduce((a, b) => (a.end <= b.end ? a : b));
@@ -118,7 +194,7 @@ export function healthyBeside(
   if (endLevel(baseline.referenceLoss) <= HURT * best.end) return before;
   const own = medianOf(cleanUpdates(best.one, unlike, from));
   if (!(best.end < LEARNT * baseline.referenceLoss[0]!) || !(own > 0)) return before;
-  return { level: best.end, usual: before.usual <= own ? before.usual : own };
+  return { level: best.end, usual: before.usual <= own ? before.usual : own, shift: null };
 }
 
 /** Where harm is measured from: the first harmful step, or the onset where no step did harm. */

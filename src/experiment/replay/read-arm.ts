@@ -9,7 +9,8 @@ export function readArm(value: unknown): ReplayArm | null {
   const numbers = (['factor', 'learningRate', 'at'] as const).filter((name) => rest[name] !== undefined);
   const skipped = rows === undefined ? undefined : readRows(rows);
   if (skipped === null || (kind === 'skip-rows' && skipped === undefined)) return null;
-  if (!isNumbers(steps === undefined ? [] : steps) || !isNumbers(numbers.map((name) => rest[name]))) return null;
+  if (!isNumbers(steps === undefined ? [] : steps) || !isNumbers(numbers.map((name) => rest[name])))
+    return null;
   return {
     kind,
     ...(steps === undefined ? {} : { steps: steps as number[] }),

@@ -10,6 +10,7 @@ import { chooseRules, type RuleChoice } from '../../step/rules/choice.ts';
 import { parseRule } from '../../step/rules/parse.ts';
 import type { ArmEnd, endsBeside } from './arm-end.ts';
 import { suddenDeparture } from './departure.ts';
+import type { Ended } from './outcome.ts';
 import { firstHarm, highestBefore, levelOf, type References } from './reference.ts';
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
@@ -117,6 +118,14 @@ const follows = ({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onse
 /** Steps whose batches an arm leaves out or puts others in place of: they are those that are unlike the ones before. */
 const unlikeIn = (arm: Stored['arm']): readonly number[] | undefined =>
   arm?.kind === 'skip-batches' || arm?.kind === 'earlier-batches' ? arm.steps : undefined;
+
+/** How loops ended: without the losses of those that took other batches than the recorded ones. */
+export const endedOf = (loops: readonly Loop<Stored>[]): Ended[] =>
+  loops.map(({ loss, referenceLoss, updateNorm, arm }) => ({
+    referenceLoss,
+    updateNorm,
+    ...(unlikeIn(arm) === undefined ? { loss } : {}),
+  }));
 
 /** How the training of an arm ended: batches that it left out, or took others for, say nothing of it. */
 export function endOfArm<T extends Stored>(

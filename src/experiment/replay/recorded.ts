@@ -20,7 +20,7 @@ import { armLabel, batchesOf, endsBeside, judgeArm } from './arm-end.ts';
 import { incidentOf } from './capture-incident.ts';
 import { harmFrom, healthyBeside } from './outcome.ts';
 import { readArm } from './read-arm.ts';
-import { baselineOf, endOfArm, judgedLoops, knownRule } from './recorded-loops.ts';
+import { baselineOf, endedOf, endOfArm, judgedLoops, knownRule } from './recorded-loops.ts';
 import { notShown, whyNotShown } from './shown-incident.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
 
@@ -255,7 +255,7 @@ function judgeOf(
       return judgeClosedLoop(lossesTaken(trace), without, trace.steps, history);
     const { references, baseline: plain } = judged;
     const from = harmFrom(references, onset!);
-    const healthy = healthyBeside(plain, judged.loops, references, plain.updateNorm, from);
+    const healthy = healthyBeside(plain, endedOf(judged.loops), references, plain.updateNorm, from);
     // A guard decides by itself at each step, as a rule does.
     if (loop.arm === undefined || loop.arm.kind === 'guard')
       return judgeByReference({
@@ -264,7 +264,7 @@ function judgeOf(
         onset: onset!,
         steps: trace.steps,
         history,
-        others: judged.loops,
+        others: endedOf(judged.loops),
       });
     return judgeArm(
       endOfArm(loop, references, endsBeside(judged.baseline, references, onset!, history, healthy)),

@@ -13,7 +13,17 @@ import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { ReplayVerdict } from '../../model/replay.ts';
 import { HOLDS, HURT, timesLevel } from './level-limits.ts';
-import { type Ended, harmFrom, healthyBeside, isFrozen, LEAST_AFTER, outcomeOf, SLOWER } from './outcome.ts';
+import {
+  type Ended,
+  type EndOutcome,
+  harmFrom,
+  healthyBeside,
+  isFrozen,
+  LEAST_AFTER,
+  outcomeOf,
+  type Shift,
+  SLOWER,
+} from './outcome.ts';
 import type { References } from './reference.ts';
 
 export interface Judgement {
@@ -130,9 +140,9 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   const { trace, baseline, references: known, onset, steps, history, others = [] } = input;
   const own = judgeClosedLoop(trace.loss, baseline.loss, steps, history);
   const from = harmFrom(known, onset);
-  const { level, usual } = healthyBeside(baseline, others, known, baseline.updateNorm, from);
+  const { level, usual, shift } = healthyBeside(baseline, others, known, baseline.updateNorm, from);
   const references = { ...known, level };
-  const without = outcomeOf(baseline, references, usual, from);
+  const without = outcomeOf(baseline, references, usual, from, shift);
   const exact = (verdict: ReplayVerdict, why: string): Judgement => ({
     ...own,
     verdict,
@@ -148,27 +158,14 @@ export function judgeByReference(input: ReferenceInput): Judgement {
           `what is usual on batches from before the incident is not known; by its own losses ${own.why}`,
         )
       : own;
-  const outcome = outcomeOf(trace, references, usual, from);
+  const outcome = outcomeOf(trace, references, usual, from, shift);
+  if (shift !== null)
+    return { ...own, confidence: 'exact', ...judgeAfterShift(input, shift, without, outcome) };
   const final = formatNumber(endLevel(trace.referenceLoss));
   const ends = `on batches from before the incident it ends at ${final}, where ${formatNumber(level)} was usual`;
   if (outcome === 'slower' && own.verdict !== 'not-prevented')
     return exact('cannot-tell', `${SLOWER}; ${ends}`);
-  if (without === 'holds') {
-    if (outcome === 'hurt' || outcome === 'lost')
-      return exact('harmful', `the run without the rule comes back; under it, ${ends}`);
-    if (own.verdict === 'prevented' && outcome !== 'holds')
-      return exact('cannot-tell', `${own.why}, and whether it learns on does not show: ${ends}`);
-    const high = usualRange([...history, ...baseline.loss.slice(0, from)].slice(-USUAL));
-    const left = trace.loss.findIndex((loss, i) => i >= from && isRaised(loss, high));
-    if (own.verdict === 'prevented' && left >= 0)
-      return exact(
-        'cannot-tell',
-        `${own.why} as the judge of runs sees it, but the loss is ${formatNumber(trace.loss[left]!)} at step ${steps[left]}, where up to ${formatNumber(high![1])} was usual`,
-      );
-    return own.verdict === 'harmful' && outcome === 'holds'
-      ? exact('not-prevented', `the losses leave their band as without the rule, and ${ends}`)
-      : own;
-  }
+  if (without === 'holds') return judgeByItself(input, own, outcome, from, ends);
   const isBack = outcome === null && own.verdict === 'prevented';
   if (outcome === 'frozen' || (isBack && isFrozen(trace, references.unlike, usual, from)))
     return exact('cannot-tell', `its updates are too small for it to learn on: it stays where it was`);
@@ -192,6 +189,73 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   return later >= DELAY
     ? exact('delayed', `${ends}: it is harmed ${later} steps later than without the rule`)
     : exact('not-prevented', ends);
+}
+
+/** Verdict where the run without the rule comes back by itself: the incident has to be gone, and the rule's own end has to hold. */
+function judgeByItself(
+  { trace, baseline, steps, history }: ReferenceInput,
+  own: Judgement,
+  outcome: EndOutcome | null,
+  from: number,
+  ends: string,
+): Judgement {
+  const exact = (verdict: ReplayVerdict, why: string): Judgement => ({
+    ...own,
+    verdict,
+    confidence: 'exact',
+    why,
+  });
+  if (outcome === 'hurt' || outcome === 'lost')
+    return exact('harmful', `the run without the rule comes back; under it, ${ends}`);
+  if (own.verdict === 'prevented' && outcome !== 'holds')
+    return exact('cannot-tell', `${own.why}, and whether it learns on does not show: ${ends}`);
+  const high = usualRange([...history, ...baseline.loss.slice(0, from)].slice(-USUAL));
+  const left = trace.loss.findIndex((loss, i) => i >= from && isRaised(loss, high));
+  if (own.verdict === 'prevented' && left >= 0)
+    return exact(
+      'cannot-tell',
+      `${own.why} as the judge of runs sees it, but the loss is ${formatNumber(trace.loss[left]!)} at step ${steps[left]}, where up to ${formatNumber(high![1])} was usual`,
+    );
+  return own.verdict === 'harmful' && outcome === 'holds'
+    ? exact('not-prevented', `the losses leave their band as without the rule, and ${ends}`)
+    : own;
+}
+
+/** Verdict where the data changed to the end: on the new data and on batches from before, against the training that ends lowest on the new. */
+function judgeAfterShift(
+  { trace, baseline }: ReferenceInput,
+  shift: Shift,
+  without: EndOutcome | null,
+  outcome: EndOutcome | null,
+): Pick<Judgement, 'verdict' | 'why'> {
+  const ends = shiftWords(trace, shift);
+  const plain = shiftWords(baseline, shift);
+  if (without === 'holds')
+    return outcome === 'hurt' || outcome === 'lost'
+      ? { verdict: 'harmful', why: `the run without the rule learns the new data; under it, ${ends}` }
+      : { verdict: 'not-needed', why: `the run without the rule learns the new data: ${plain}` };
+  if (without === null)
+    return {
+      verdict: 'cannot-tell',
+      why: `without the rule, ${plain}: that may be harm, or how fast a net follows new data`,
+    };
+  if (outcome === null || outcome === 'slower' || outcome === 'frozen')
+    return { verdict: 'cannot-tell', why: `${ends}: that may be harm, or how fast a net follows new data` };
+  if (outcome !== 'holds') return { verdict: 'not-prevented', why: ends };
+  const sure =
+    endLevel(trace.loss) <= timesLevel(SURE, shift.onNew) &&
+    endLevel(trace.referenceLoss) <= timesLevel(SURE, shift.onOld);
+  return sure
+    ? { verdict: 'prevented', why: `${ends}; without the rule, ${plain}` }
+    : {
+        verdict: 'cannot-tell',
+        why: `${ends}: so close to ${HOLDS} times that, other batches may say otherwise`,
+      };
+}
+
+/** How a training ends on the new data and on batches from before, next to the best. */
+function shiftWords({ loss, referenceLoss }: Trained, { onNew, onOld }: Shift): string {
+  return `on the new data it ends at ${formatNumber(endLevel(loss))}, where the best training ends at ${formatNumber(onNew)}, and on batches from before at ${formatNumber(endLevel(referenceLoss))}, where up to ${formatNumber(onOld)} is as well`;
 }
 
 /** How a run ends on the reference batches, in words. */
