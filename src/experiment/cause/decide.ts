@@ -60,7 +60,7 @@ const POISONED = 1 / 3;
 
 /** The cause of a capture's incident. */
 export function decideCause(input: DecideInput): Cause {
-  const { onset, observed, references, changes, arms } = input;
+  const { onset, observed, references, changes, arms, afterShift = null } = input;
   const { steps } = observed;
   const until = references?.harmful ?? onset;
   const held = new Set(arms.filter(({ shows }) => shows).map(({ undoes }) => undoes));
@@ -131,9 +131,7 @@ export function decideCause(input: DecideInput): Cause {
       );
   }
   // Without clean batches from after the incident, harm is not told from a drift that the run learns.
-  const { afterShift = null } = input;
-  const told = references !== null && (references.after.length > 0 || afterShift !== null);
-  const confidence = told ? 'shown' : 'likely';
+  const confidence = afterShift !== null || (references?.after.length ?? 0) > 0 ? 'shown' : 'likely';
   // Precision has no arm: it is never shown.
   const [first] = shown;
   if (first !== undefined)
