@@ -149,6 +149,23 @@ const extremesOf = (lines: readonly ChartLine[], from: number, to: number): numb
     ),
   );
 
+/** A series in columns. */
+interface Drawn {
+  readonly name: string;
+  readonly columns: readonly (Column | undefined)[];
+}
+
+/** What a chart is drawn on: one cell for each row, the top one first, and column. */
+interface Canvas {
+  readonly cells: string[][];
+  readonly scale: ReturnType<typeof chartScale>;
+  readonly paint: Ansis;
+  readonly options: ChartOptions;
+}
+
+const colourOf = (paint: Ansis, index: number) => paint[COLOURS[index % COLOURS.length]!];
+const shadeOf = ({ ascii }: ChartOptions): string => (ascii ? ':' : '░');
+
 /**
  * Draws series over steps.
  *
@@ -157,7 +174,6 @@ const extremesOf = (lines: readonly ChartLine[], from: number, to: number): numb
  */
 export function drawChart(title: string, series: readonly ChartLine[], options: ChartOptions): string {
   const paint = new Ansis(options.colour ? 1 : 0);
-  const symbols = options.ascii ? ASCII : BOX;
   const lines = series.map(drawable);
   const steps = lines.flatMap((s) => [...s.firstStep, ...s.lastStep]);
   const from = options.from ?? smallest(steps);
@@ -192,90 +208,106 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     }))
     .filter((s) => s.columns.some((column) => column !== undefined));
   if (drawn.length === 0) return `${head}: nothing to draw`;
-  const oddColumns = new Set(drawn.flatMap((s) => s.columns.flatMap((c, i) => (c && c.odd > 0 ? [i] : []))));
 
   const cells = Array.from({ length: height + 1 }, () => new Array<string>(plotWidth).fill(' '));
-  const put = (row: number, column: number, text: string): void => {
-    cells[height - row]![column] = text;
-  };
-  if (limit)
-    for (let c = 0; c < plotWidth; c++)
-      put(Math.round(rowOf(limit.value)), c, paint.dim(options.ascii ? '.' : '┄'));
-  const colourOf = (index: number) => paint[COLOURS[index % COLOURS.length]!];
-  const shade = options.ascii ? ':' : '░';
+  const canvas: Canvas = { cells, scale, paint, options };
+  if (limit) cells[height - Math.round(rowOf(limit.value))]!.fill(paint.dim(options.ascii ? '.' : '┄'));
   // All shades first: none lies on a line.
-  for (const [index, { columns }] of drawn.entries())
-    for (const [c, column] of columns.entries()) {
-      if (column === undefined || Number.isNaN(column.min) || Number.isNaN(column.max)) continue;
-      const [bottom, top] = [Math.round(rowOf(column.min)), Math.round(rowOf(column.max))];
-      if (top > bottom)
-        for (let row = bottom; row <= top; row++) put(row, c, paint.dim(colourOf(index)(shade)));
-    }
-  for (const [index, { columns }] of drawn.entries()) {
-    const middles = columns.map((column) =>
-      column === undefined || column.middles.length === 0
-        ? undefined
-        : column.middles.reduce((sum, middle) => sum + middle, 0) / column.middles.length,
-    );
-    if (middles.every((middle) => middle === undefined)) continue;
-    // Where it has no value the line is drawn level and left out.
-    let carried = middles.find((middle) => middle !== undefined)!;
-    const line = middles.map((middle) => {
-      carried = middle ?? carried;
-      return carried / height;
-    });
-    // The first value sits on asciichart's axis, so it is given twice: every column then has its own cell. The label
-    // is one blank under the axis: an empty one would eat the first column.
-    const plot = asciichart.plot([line[0]!, ...line], {
-      min: 0,
-      max: 1,
-      height,
-      offset: 1,
-      format: () => ' ',
-      symbols,
-    });
-    const points = options.ascii ? ASCII_POINTS : POINTS;
-    for (const [r, text] of plot.split('\n').entries())
-      for (const [c, character] of [...text].slice(1).entries()) {
-        if (character === ' ' || middles[c] === undefined) continue;
-        // Without colour a point now and then says whose line it is; series take turns.
-        const marked =
-          drawn.length > 1 &&
-          !options.colour &&
-          (c - index * 3 - 2) % POINT_EVERY === 0 &&
-          height - r === Math.round(middles[c]);
-        cells[r]![c] = marked ? points[index % points.length]! : colourOf(index)(character);
-      }
-  }
+  for (const [index, { columns }] of drawn.entries()) drawShades(canvas, columns, index);
+  for (const [index, { columns }] of drawn.entries()) drawLine(canvas, columns, index, drawn.length);
 
-  const picture = [
+  const indent = ' '.repeat(gutter + 1);
+  const bar = options.ascii ? '|' : '│';
+  const tick = (options.ascii ? ASCII : BOX)[1]!;
+  // A line may lie on all of them.
+  const shaded = cells.some((row) => row.some((cell) => cell.includes(shadeOf(options))));
+  const legendOfShade = shaded ? `${shadeOf(options)} range in each column` : undefined;
+  const odd = oddColumns(drawn, plotWidth, options);
+  const remarks = [
+    ...(odd === '' ? [] : [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`]),
+    ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
+    ...(limit ? [`${options.ascii ? '.' : '┄'} ${limit.label} ${formatNumber(limit.value)}`] : []),
+  ];
+  return [
     ...(beside ? [] : [`${head}${log ? paint.dim(' (log scale)') : ''}`]),
     ...legend(drawn, options, paint),
     ...cells.map((row, r) => {
       const label = labels[r]!;
       const left =
         beside && r === 0 ? `${head}${label.padStart(gutter - textWidth(title))}` : label.padStart(gutter);
-      return `${left} ${label === '' ? (options.ascii ? '|' : '│') : symbols[1]}${row.join('')}`.trimEnd();
+      return `${left} ${label === '' ? bar : tick}${row.join('')}`.trimEnd();
     }),
-  ];
-  const indent = ' '.repeat(gutter + 1);
-  if (oddColumns.size > 0) {
-    const cross = options.ascii ? 'x' : '×';
-    const row = Array.from({ length: plotWidth }, (_, c) => (oddColumns.has(c) ? cross : ' ')).join('');
-    picture.push(`${indent} ${paint.red(row.trimEnd())}`);
+    ...(odd === '' ? [] : [`${indent} ${paint.red(odd)}`]),
+    ...axis(from, to, plotWidth, options, indent),
+    ...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint, legendOfShade),
+    ...flow(remarks, plotWidth).map((line) => `${indent} ${line}`),
+  ].join('\n');
+}
+
+/** A mark under each column with a point that is not finite; empty without any. */
+function oddColumns(drawn: readonly Drawn[], width: number, { ascii }: ChartOptions): string {
+  const isOdd = (c: number): boolean => drawn.some(({ columns }) => (columns[c]?.odd ?? 0) > 0);
+  const cross = ascii ? 'x' : '×';
+  return Array.from({ length: width }, (_, c) => (isOdd(c) ? cross : ' '))
+    .join('')
+    .trimEnd();
+}
+
+/** Shades each column of a series from its minimum to its maximum. */
+function drawShades(
+  { cells, scale, paint, options }: Canvas,
+  columns: readonly (Column | undefined)[],
+  index: number,
+): void {
+  const cell = paint.dim(colourOf(paint, index)(shadeOf(options)));
+  for (const [c, column] of columns.entries()) {
+    if (column === undefined || Number.isNaN(column.min) || Number.isNaN(column.max)) continue;
+    const [bottom, top] = [Math.round(scale.rowOf(column.min)), Math.round(scale.rowOf(column.max))];
+    if (top > bottom) for (let row = bottom; row <= top; row++) cells[scale.height - row]![c] = cell;
   }
-  picture.push(...axis(from, to, plotWidth, options, indent));
-  // A line may lie on all of them.
-  const shaded = cells.some((row) => row.some((cell) => cell.includes(shade)));
-  const legendOfShade = shaded ? `${shade} range in each column` : undefined;
-  picture.push(...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint, legendOfShade));
-  const remarks = [
-    ...(oddColumns.size > 0 ? [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
-    ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
-    ...(limit ? [`${options.ascii ? '.' : '┄'} ${limit.label} ${formatNumber(limit.value)}`] : []),
-  ];
-  picture.push(...flow(remarks, plotWidth).map((line) => `${indent} ${line}`));
-  return picture.join('\n');
+}
+
+/** Draws a series as a line through the middles of its columns. @param count series in the chart */
+function drawLine(
+  { cells, scale: { height }, paint, options }: Canvas,
+  columns: readonly (Column | undefined)[],
+  index: number,
+  count: number,
+): void {
+  const middles = columns.map((column) =>
+    column === undefined || column.middles.length === 0
+      ? undefined
+      : column.middles.reduce((sum, middle) => sum + middle, 0) / column.middles.length,
+  );
+  if (middles.every((middle) => middle === undefined)) return;
+  // Where it has no value the line is drawn level and left out.
+  let carried = middles.find((middle) => middle !== undefined)!;
+  const line = middles.map((middle) => {
+    carried = middle ?? carried;
+    return carried / height;
+  });
+  // The first value sits on asciichart's axis, so it is given twice: every column then has its own cell. The label
+  // is one blank under the axis: an empty one would eat the first column.
+  const plot = asciichart.plot([line[0]!, ...line], {
+    min: 0,
+    max: 1,
+    height,
+    offset: 1,
+    format: () => ' ',
+    symbols: options.ascii ? ASCII : BOX,
+  });
+  const points = options.ascii ? ASCII_POINTS : POINTS;
+  for (const [r, text] of plot.split('\n').entries())
+    for (const [c, character] of [...text].slice(1).entries()) {
+      if (character === ' ' || middles[c] === undefined) continue;
+      // Without colour a point now and then says whose line it is; series take turns.
+      const marked =
+        count > 1 &&
+        !options.colour &&
+        (c - index * 3 - 2) % POINT_EVERY === 0 &&
+        height - r === Math.round(middles[c]);
+      cells[r]![c] = marked ? points[index % points.length]! : colourOf(paint, index)(character);
+    }
 }
 
 /** Which colour, or which point, is which series, in as many lines as it takes; one series needs none. */

@@ -64,65 +64,55 @@ export function ruleAdvice({ id, run, step, status }: GateRule, report: Report):
   return (leading ? knownOf(of, report, ['Fix']) : null) ?? adviceOnKind(id);
 }
 
-function rawIssues(report: Report): Raw[] {
-  const raw: Raw[] = [];
-  for (const input of report.inputs) {
-    const place = {
-      source: 'problem',
-      severity: 'error',
-      run: null,
-      steps: null,
-      series: input.path,
-    } as const;
-    for (const error of input.errors ?? [])
-      raw.push({
-        ...place,
-        id: error.id,
-        message: error.message,
-        advice: error.hint ?? null,
-        locations: [
-          {
-            path: error.path ?? input.path,
-            ...(error.line === undefined ? {} : { line: error.line }),
-            ...(error.byteOffset === undefined ? {} : { byteOffset: error.byteOffset }),
-          },
-        ],
-      });
-    if ((input.unreadBytes ?? 0) > 0)
-      raw.push({
-        ...place,
-        severity: 'warning',
-        id: 'truncated',
-        message: `the last ${counted(input.unreadBytes!, 'byte is', 'bytes are')} no whole record`,
-        advice: null,
-        locations: [{ path: input.path, ...tornAt(input) }],
-      });
-    if ((input.grownBytes ?? 0) > 0)
-      raw.push({
-        ...place,
-        severity: 'warning',
-        id: 'still-growing',
-        message: `grew by ${counted(input.grownBytes!, 'byte')} while it was read`,
-        advice: null,
-        locations: [{ path: input.path }],
-      });
-  }
-  for (const warning of report.warnings)
-    raw.push({
-      source: 'problem',
-      severity: 'warning',
-      id: warning.id,
-      run: null,
-      message: warning.message,
-      advice: warning.hint ?? null,
-      steps: null,
-      series: null,
-      locations: warning.path === undefined ? [] : [{ path: warning.path }],
-    });
-  for (const run of report.runs) {
-    const known = knownOf(run, report);
-    for (const finding of run.findings)
-      raw.push({
+/** A problem of no run and no series, unless it says so. */
+const problem = (of: Pick<Raw, 'id' | 'message'> & Partial<Raw>): Raw => ({
+  source: 'problem',
+  severity: 'error',
+  run: null,
+  advice: null,
+  steps: null,
+  series: null,
+  locations: [],
+  ...of,
+});
+
+/** What is wrong with an input. */
+function inputIssues(input: ReportInput): Raw[] {
+  const { path, errors = [], unreadBytes = 0, grownBytes = 0 } = input;
+  const raw = errors.map((error) =>
+    problem({
+      id: error.id,
+      series: path,
+      message: error.message,
+      advice: error.hint ?? null,
+      locations: [
+        {
+          path: error.path ?? path,
+          ...(error.line === undefined ? {} : { line: error.line }),
+          ...(error.byteOffset === undefined ? {} : { byteOffset: error.byteOffset }),
+        },
+      ],
+    }),
+  );
+  const warn = (id: string, message: string, at: Partial<SourceRef> = {}): void => {
+    raw.push(problem({ id, series: path, severity: 'warning', message, locations: [{ path, ...at }] }));
+  };
+  if (unreadBytes > 0)
+    warn(
+      'truncated',
+      `the last ${counted(unreadBytes, 'byte is', 'bytes are')} no whole record`,
+      tornAt(input),
+    );
+  if (grownBytes > 0) warn('still-growing', `grew by ${counted(grownBytes, 'byte')} while it was read`);
+  return raw;
+}
+
+/** The findings of a run, and the detectors that failed. */
+function runIssues(run: RunReport, report: Report): Raw[] {
+  const known = knownOf(run, report);
+  return [
+    ...run.findings.map(
+      (finding): Raw => ({
         source: 'finding',
         id: finding.id,
         severity: finding.severity,
@@ -132,47 +122,53 @@ function rawIssues(report: Report): Raw[] {
         steps: finding.steps,
         series: finding.series,
         locations: finding.locations,
-      });
-    for (const { id, error } of run.failedDetectors)
-      raw.push({
-        source: 'problem',
-        id,
-        severity: 'error',
-        run: run.id,
-        message: `the detector failed: ${error.message}`,
-        advice: null,
-        steps: null,
-        series: null,
-        locations: [],
-      });
-  }
-  for (const rule of report.gate?.rules ?? [])
-    if (!rule.passed)
-      raw.push({
-        source: 'gate',
-        id: rule.id,
-        severity: rule.status === 'inconclusive' ? 'error' : rule.severity,
-        run: rule.run,
-        message: `${rule.status === 'fail' ? 'failed' : 'could not be judged'}: expected ${rule.expected}; ${rule.message}`,
-        advice: ruleAdvice(rule, report),
-        steps: rule.step === null ? null : [rule.step, rule.step],
-        series: rule.series,
-        locations: rule.locations,
-      });
-  for (const problem of report.gate?.problems ?? [])
-    raw.push({
-      source: 'problem',
-      id: `gate-${problem.id}`,
-      severity: 'error',
-      run: problem.run,
-      message: `the gate cannot pass: ${problem.message}`,
-      advice: null,
-      steps: null,
-      series: null,
-      locations: [],
-    });
-  return raw;
+      }),
+    ),
+    ...run.failedDetectors.map(({ id, error }) =>
+      problem({ id, run: run.id, message: `the detector failed: ${error.message}` }),
+    ),
+  ];
 }
+
+/** The rules that did not pass, and what keeps the gate from passing. */
+function gateIssues(report: Report): Raw[] {
+  const { rules = [], problems = [] } = report.gate ?? {};
+  return [
+    ...rules
+      .filter(({ passed }) => !passed)
+      .map(
+        (rule): Raw => ({
+          source: 'gate',
+          id: rule.id,
+          severity: rule.status === 'inconclusive' ? 'error' : rule.severity,
+          run: rule.run,
+          message: `${rule.status === 'fail' ? 'failed' : 'could not be judged'}: expected ${rule.expected}; ${rule.message}`,
+          advice: ruleAdvice(rule, report),
+          steps: rule.step === null ? null : [rule.step, rule.step],
+          series: rule.series,
+          locations: rule.locations,
+        }),
+      ),
+    ...problems.map(({ id, run, message }) =>
+      problem({ id: `gate-${id}`, run, message: `the gate cannot pass: ${message}` }),
+    ),
+  ];
+}
+
+const rawIssues = (report: Report): Raw[] => [
+  ...report.inputs.flatMap(inputIssues),
+  ...report.warnings.map(({ id, message, hint, path }) =>
+    problem({
+      id,
+      severity: 'warning',
+      message,
+      advice: hint ?? null,
+      locations: path === undefined ? [] : [{ path }],
+    }),
+  ),
+  ...report.runs.flatMap((run) => runIssues(run, report)),
+  ...gateIssues(report),
+];
 
 /**
  * Every complaint of a report, in its order. One without a place has the first file of its run, or of the report: code
