@@ -131,7 +131,7 @@ export function decideCause(input: DecideInput): Cause {
       );
   }
   // Without clean batches from after the incident, harm is not told from a drift that the run learns.
-  const confidence = afterShift !== null || (references?.after.length ?? 0) > 0 ? 'shown' : 'likely';
+  const confidence = confidenceOf(references, afterShift);
   // Precision has no arm: it is never shown.
   const [first] = shown;
   if (first !== undefined)
@@ -200,6 +200,12 @@ export function decideCause(input: DecideInput): Cause {
       : `${largest.evidence.statement}; ${takenBack}, ${all}`,
   );
 }
+
+const confidenceOf = (
+  references: References | null,
+  afterShift: ArmEnd['outcome'],
+): Exclude<Cause['confidence'], null> =>
+  afterShift !== null || (references?.after.length ?? 0) > 0 ? 'shown' : 'likely';
 
 /**
  * Whether what changed is not what broke the run: with each change taken back it is lost all the same, and the batch of the onset is as usual at weights
