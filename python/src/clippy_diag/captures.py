@@ -286,6 +286,25 @@ class Capture(NamedTuple):
         """Tensors of a step's file."""
         return read_tensors(self.folder / entry["file"], prefix)
 
+    def gradients(self, entry: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Recorded gradients of a step by parameter, rows of an embedding spread over its table; those that had none are left out."""
+        found = self.tensors(entry, "grad/")
+        dense: dict[str, np.ndarray] = {}
+        for spec in self.manifest["parameters"]:
+            full = f"grad/{spec['name']}"
+            if full in found:
+                dense[spec["name"]] = found[full]
+            elif f"{full}/indices" in found:
+                values = found[f"{full}/values"]
+                table = dense[spec["name"]] = np.zeros(spec["shape"], values.dtype)
+                np.add.at(table, found[f"{full}/indices"], values)
+        return dense
+
+    def kinds(self) -> dict[str, str]:
+        """safetensors' name of the type of each parameter."""
+        raw = read_raw(self.folder / INITIAL, "param/")
+        return {name[len("param/") :]: dtype for name, (dtype, _) in raw.items()}
+
 
 def open_capture(folder: str | Path) -> Capture:
     """Opens a capture by its folder or its capture.json. Raises FileNotFoundError, or ValueError for a version that

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .captures import INITIAL, Capture, read_raw
+from .captures import Capture
 from .rules import NONE, Rules, label_of, recorded_rules
 
 Arrays = Mapping[str, np.ndarray]
@@ -157,10 +157,7 @@ class Stepped:
         self.capture, self.name = capture, name
         self.rules = recorded_rules(capture.manifest.get("clipping"))
         self._steppers = [make() for _ in range(1 + PERTURBED)]
-        self._units = {
-            tensor[len("param/") :]: UNITS.get(dtype, UNITS["F32"])
-            for tensor, (dtype, _) in read_raw(capture.folder / INITIAL, "param/").items()
-        }
+        self._units = {name: UNITS.get(kind, UNITS["F32"]) for name, kind in capture.kinds().items()}
         self._groups = {spec["name"]: spec.get("group", -1) for spec in capture.manifest["parameters"]}
         #: By parameter group: how far apart perturbed runs ended, over the movement, where that is more than rounding of the weights.
         self._coarse: dict[int, float] = {}
@@ -227,7 +224,7 @@ class Stepped:
                     stepper.put(snapshot)
             if index == until:
                 return
-            gradients = self._gradients(index)
+            gradients = self.capture.gradients(self.capture.steps[index])
             for k, (stepper, course) in enumerate(zip(steppers, courses)):
                 if course.fresh == index:
                     stepper.renew()
@@ -238,19 +235,6 @@ class Stepped:
                         for n, g in own.items()
                     }
                 stepper.step(index, own, self._rules_of(course), course)
-
-    def _gradients(self, index: int) -> dict[str, np.ndarray]:
-        found = _without("grad/", self.capture.tensors(self.capture.steps[index], "grad/"))
-        dense: dict[str, np.ndarray] = {}
-        for spec in self.capture.manifest["parameters"]:
-            name = spec["name"]
-            if name in found:
-                dense[name] = found[name]
-            elif f"{name}/indices" in found:
-                values = found[f"{name}/values"]
-                dense[name] = np.zeros(spec["shape"], values.dtype)
-                np.add.at(dense[name], found[f"{name}/indices"], values)
-        return dense
 
     def _rules_of(self, course: Course) -> Rules:
         if course.clip is None:

@@ -11,6 +11,7 @@ import { gradientLinks } from './links/gradient.ts';
 import { modeLink } from './links/mode.ts';
 import { optimizerLinks } from './links/optimizer.ts';
 import { ranksLink } from './links/ranks.ts';
+import { remeasuredLinks } from './links/remeasured.ts';
 import { surveyOf } from './survey.ts';
 
 /**
@@ -23,6 +24,7 @@ export async function auditCapture(capture: Capture): Promise<Audit> {
   const batch = await batchLinks(capture);
   const repeats = batch.some(({ cause }) => cause === 'repeated-batch');
   const setup = setupOf(capture);
+  const again = remeasuredLinks(capture);
   const links: AuditLink[] = [...batch, modeLink(capture), ...notSeen(capture)];
   if (typeof setup === 'string') {
     const course = declaredCourse(capture, null, survey);
@@ -37,7 +39,17 @@ export async function auditCapture(capture: Capture): Promise<Audit> {
   const initial = await capture.initial('float32');
   links.push(...optimizerLinks(capture, initial.slots));
   links.push(...betweenLinks(capture, links));
-  return asAudit(links);
+  return asAudit(withRemeasured(links, again));
+}
+
+/** What was computed again with the user's model replaces what the record alone says of the same link; a fault is said once. */
+function withRemeasured(links: readonly AuditLink[], again: readonly AuditLink[]): AuditLink[] {
+  const told = new Set(again.map(({ link }) => link));
+  const ids = new Set(again.map(({ id }) => id));
+  return [
+    ...links.filter(({ id, link, outcome }) => (outcome === 'broken' ? !ids.has(id) : !told.has(link))),
+    ...again,
+  ];
 }
 
 /** What checks a chain that is not computed here: the optimizer's own class, which the user names and Python runs. */
@@ -55,12 +67,12 @@ function notSeen({ manifest, steps }: Capture): AuditLink[] {
     cannotTell(
       'loss',
       'the loss was not computed again',
-      'a closed loop in your own framework, which computes losses again (docs/recorders.md)',
+      'in Python: clippy_diag.audit(capture, model=…, loss_fn=…), which computes loss and gradient again',
     ),
     cannotTell(
       'accumulation',
       'the gradients of micro-batches were not recorded one by one',
-      'a step with the whole batch at once beside one that accumulates, from the same weights and data',
+      'in Python: clippy_diag.audit(capture, model=…, loss_fn=…), which computes the gradient of the whole batch',
     ),
     ...(scaled ? [] : [notApplicable('unscale', 'no loss scale was recorded')]),
     ranksLink(manifest.training, steps),

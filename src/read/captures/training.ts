@@ -1,5 +1,5 @@
 /** What capture.json says of the training around the steps: modes, groups of the optimizers, all parameters, the run. */
-import { isJsonObject } from '../../model/json.ts';
+import { isJsonObject, numberFromJson } from '../../model/json.ts';
 
 /** Sums over tensors, as the recorder took them: equal ones mean equal bits. */
 export interface Checksums {
@@ -65,6 +65,44 @@ export interface TrainingRecord {
   } | null;
   /** Steps between two moments at which checksums were taken; null where none were. */
   readonly checksumsEvery: number | null;
+  /** Options of the optimizer that the training changes on purpose, as their users write them. */
+  readonly expectedChanges: readonly string[];
+  /** What a user's own model and loss gave of recorded batches (`clippy_diag.audit(…, model=…)`). */
+  readonly remeasured: readonly RemeasuredStep[];
+}
+
+/** Loss and gradient of a recorded batch at the recorded weights, computed again; numbers may be NaN or infinite. */
+export interface RemeasuredStep {
+  readonly step: number;
+  readonly loss: number;
+  /** How far the recorded loss may be from it by rounding and noise. */
+  readonly lossAllowed: number;
+  /** Null where no gradient was recorded. */
+  readonly gradient: {
+    readonly tensors: number;
+    /** The largest deviation of a tensor, in what rounding and noise may add to it, and that tensor. */
+    readonly ratio: number;
+    readonly worst: string | null;
+    /** Over the norm of the gradient, of all tensors together: its deviation, the spread of runs that differ by a rounding, that of two runs of the same. */
+    readonly off: number;
+    readonly noise: number;
+    readonly repeats: number;
+    /** What the gradient is multiplied by to come nearest to the recorded one, and the deviation that it leaves; NaN where not tried. */
+    readonly factor: number;
+    readonly factorRatio: number;
+    /** The same of the recorded gradient of the step before, added. */
+    readonly before: number;
+    readonly beforeRatio: number;
+  } | null;
+  /** In evaluation mode, and with the batches of the step before and after; null where not tried. */
+  readonly evaluation: Remeasure | null;
+  readonly batchBefore: Remeasure | null;
+  readonly batchAfter: Remeasure | null;
+}
+
+export interface Remeasure {
+  readonly loss: number;
+  readonly ratio: number;
 }
 
 const entriesOf = <T>(value: unknown, is: (member: unknown) => member is T): Map<string, T> | null =>
@@ -98,7 +136,42 @@ export function readTraining(document: Readonly<Record<string, unknown>>): Train
     allParameters: Array.isArray(allParameters) ? allParameters.flatMap(parameterOf) : null,
     run: runOf(run),
     checksumsEvery: isJsonObject(checksums) && isNumber(checksums.every) ? checksums.every : null,
+    expectedChanges: Array.isArray(document.expectedChanges) ? document.expectedChanges.filter(isText) : [],
+    remeasured: Array.isArray(document.remeasured) ? document.remeasured.flatMap(remeasuredOf) : [],
   };
+}
+
+const read = (value: unknown): number => numberFromJson(value) ?? Number.NaN;
+
+function remeasuredOf(value: unknown): RemeasuredStep[] {
+  if (!isJsonObject(value) || !isNumber(value.step)) return [];
+  const { gradient } = value;
+  const again = (one: unknown): Remeasure | null =>
+    isJsonObject(one) ? { loss: read(one.loss), ratio: read(one.ratio) } : null;
+  return [
+    {
+      step: value.step,
+      loss: read(value.loss),
+      lossAllowed: read(value.lossAllowed),
+      gradient: isJsonObject(gradient)
+        ? {
+            tensors: read(gradient.tensors),
+            ratio: read(gradient.ratio),
+            worst: isText(gradient.worst) ? gradient.worst : null,
+            off: read(gradient.off),
+            noise: read(gradient.noise),
+            repeats: read(gradient.repeats),
+            factor: read(gradient.factor),
+            factorRatio: read(gradient.factorRatio),
+            before: read(gradient.before),
+            beforeRatio: read(gradient.beforeRatio),
+          }
+        : null,
+      evaluation: again(value.evaluation),
+      batchBefore: again(value.batchBefore),
+      batchAfter: again(value.batchAfter),
+    },
+  ];
 }
 
 function parameterOf(value: unknown): ModelParameter[] {

@@ -345,7 +345,9 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._micro:
             self._random = names.random_state()
             self._kept = steps.snapshot()
-            self._before = {} if steps.formula else steps.parameters("param")
+            # Weights of some steps within a capture: replays and audits are held against them.
+            due = not steps.formula or steps.own.parameters_due()
+            self._before = steps.parameters("param") if due else {}
             self._moment = steps.records.begin(steps.own.is_open)
             steps.records.look_at_modes()
         self._rate = names.rate_of(steps.optimizer)

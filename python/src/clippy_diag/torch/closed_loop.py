@@ -155,6 +155,12 @@ class _TorchTrainer:
 
     def start(self) -> None:
         """Everything as before the first recorded step."""
+        self._begin()
+        self.optimizers = self._made()
+        self._guard = self._advice = None
+
+    def _begin(self) -> None:
+        """Weights, buffers, modes and random state as before the first recorded step."""
         with torch.no_grad():
             for spec, p in self.parameters:
                 p.copy_(self.initial[f"param/{spec['name']}"])
@@ -170,8 +176,6 @@ class _TorchTrainer:
                 if name and name in modules:
                     modules[name].training = training
         self._restore_other_random()
-        self.optimizers = self._made()
-        self._guard = self._advice = None
 
     def watch(self) -> bool:
         """A guard that begins here, under the recorded clipping."""

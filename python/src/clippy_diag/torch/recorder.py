@@ -80,7 +80,8 @@ class Recorder(Controls):
                    for the advice of a step that was not checked yet; following it stays the loop's: `guard.apply(guard.last)`
     ledger         a few hundred bytes of every step in the folder `ledger` beside the capture, by which `clippy-diag compare` finds
                    where two runs part: True, a budget such as "200MB", or False; None: for models from 100,000 parameters on
-    ledger_every   steps from one whose tensors are summarised to the next; None: by the number of parameters
+    ledger_every   steps from one whose tensors are summarised to the next; None: by the number of parameters.
+    expected_changes   options that the loop changes on purpose, such as "weight_decay", apart from the learning rate
 
     Raises TypeError for an optimizer that has no param_groups, ValueError where none of its parameters is the model's.
     """
@@ -103,11 +104,13 @@ class Recorder(Controls):
         guard: Guard | None = None,
         ledger: bool | int | str | None = None,
         ledger_every: int | None = None,
+        expected_changes: Sequence[str] = (),
         folder: None | str | Path = None,
         every: int | None = None,
         after: int | None = None,
     ) -> None:
         old = OldNames(folder, every, after)
+        self._expected = [str(name) for name in expected_changes]
         options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
         given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
@@ -805,6 +808,7 @@ class Recorder(Controls):
         kinds = names.layouts_of(self.model, self._owned, self._layouts)
         described: dict[str, Any] = {
             **self._records.described(keys),
+            **({"expectedChanges": self._expected} if self._expected else {}),
             "groupKeys": keys,
             **self._world(),
             "framework": f"pytorch {torch.__version__}",

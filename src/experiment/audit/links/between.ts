@@ -67,10 +67,14 @@ function scheduled({ steps }: Capture): ReadonlySet<string> {
   );
 }
 
+/** An option's name as `weight_decay` and `weightDecay` have in common. */
+const plain = (name: string): string => name.replaceAll('_', '').toLowerCase();
+
 /** A change of an option that no schedule explains. */
 export function optionChanges(capture: Capture): AuditLink[] {
   const { steps } = capture;
   const follows = scheduled(capture);
+  const expected = new Set(capture.manifest.training.expectedChanges.map(plain));
   const known = new Map<number, Readonly<Record<string, unknown>>>();
   const found: AuditLink[] = [];
   for (const { step, record } of steps)
@@ -82,6 +86,7 @@ export function optionChanges(capture: Capture): AuditLink[] {
         (name) =>
           !SCHEDULED.has(name) &&
           !follows.has(`${group}:${name}`) &&
+          !expected.has(plain(name)) &&
           name in before &&
           before[name] !== now[name],
       );
@@ -110,7 +115,7 @@ function optionEntry(
     factor,
     confidence: 'likely',
     statement: `${name} of parameter group ${group} is ${String(to)} from step ${step} on, and was ${String(from)}`,
-    fix: `look for what writes ${name} into optimizer.param_groups[${group}]: a callback, a loaded state_dict, a typing error; declare it if it is meant`,
+    fix: `look for what writes ${name} into optimizer.param_groups[${group}]: a callback, a loaded state_dict, a typing error; if it is meant, declare it: expected_changes=["${name}"] of the recorder or of clippy_diag.audit`,
   });
 }
 
