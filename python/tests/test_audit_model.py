@@ -119,14 +119,16 @@ def test_a_fault_is_named(tmp_path: Path, fault: str, link: str, cause: str, fac
 
 
 @built
-def test_another_model_is_told_of(tmp_path: Path) -> None:
-    """A dropout that was not there in the training: neither loss nor gradient is that of this model."""
+def test_another_loss_is_told_of_and_other_random_numbers_are_not_called_so(tmp_path: Path) -> None:
     model = _train(tmp_path / "capture")
     model[3].p = 0.5
     assert [_links(tmp_path / "capture", model)[name]["outcome"] for name in ("loss", "gradient")] == [
-        "broken",
-        "broken",
-    ]
+        "cannot-tell"
+    ] * 2
+    model[3].p = 0.2
+    model[2] = torch.nn.Tanh()
+    found = audit(tmp_path / "capture", model=model, loss_fn=lambda m, b: _loss(m, b) + 9, command=COMMAND)
+    assert [link["cause"] for link in found["links"] if link["outcome"] == "broken"][0] == "loss-changed"
 
 
 @built

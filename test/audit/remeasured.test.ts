@@ -85,6 +85,14 @@ describe('what was measured again', () => {
     expect(brokenLinks(await audited(half)).map(({ cause }) => cause)).toEqual(['loss-changed']);
   });
 
+  it('a loss that another draw of random numbers explains is no fault; one far beyond is', async () => {
+    const drawn = (chance: number) => audited((loss, k) => ({ loss: loss + 1 + k, chance, gradient: off }));
+    const links = (await drawn(0.4)).links.filter(({ link }) => link === 'loss' || link === 'gradient');
+    expect(links.map(({ outcome }) => outcome)).toEqual(['cannot-tell', 'cannot-tell']);
+    const far = await audited((loss, k) => ({ loss: loss + 5 + k, chance: 0.1, gradient: off }));
+    expect(brokenLinks(far).map(({ cause }) => cause)).toEqual(['loss-changed']);
+  });
+
   it('chance proves nothing', async () => {
     const audit = await audited((loss) => ({
       loss: loss * 2,

@@ -39,11 +39,14 @@ class Remeasurer(Protocol):
     #: By safetensors' name, the narrowest type that the forward pass computes in; None: that of the weights.
     computes: str | None
 
-    def measured(self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False) -> Measured:
+    def measured(
+        self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False, draw: int = 0
+    ) -> Measured:
         """Loss and gradients at `weights` as in the recorded step at a position: its modes, random state and batch.
 
         batch_of    position of the step whose batch is taken; None: the same
         evaluation  in evaluation mode, whatever was recorded
+        draw        0: the recorded random state; else another one
         """
 
 
@@ -143,8 +146,9 @@ class _Step:
 
     def _explain(self, result: dict[str, Any], loss: float, recorded: dict[str, np.ndarray] | None) -> None:
         """One change at a time: a factor, the gradient before added, evaluation mode, the batches of the steps before and after."""
-        own = _off(recorded or {}, self.now.gradients)
-        if recorded is not None and math.isfinite(own):
+        draws = [self.again.measured(self.index, self.weights, draw=k).loss for k in (1, 2, 3)]
+        result["chance"] = number(max(_apart(one, self.now.loss) for one in draws))
+        if recorded is not None and math.isfinite(_off(recorded, self.now.gradients)):
             factor = _along(recorded, self.now.gradients)
             result["gradient"]["factor"] = number(factor)
             result["gradient"]["factorRatio"] = number(

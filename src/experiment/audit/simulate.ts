@@ -38,6 +38,8 @@ export interface Trace {
 export interface Course {
   /** What multiplies the gradient of a tensor. */
   factor(step: number, tensor: number): number;
+  /** Share of a step by which the norm that a clip takes may have been rounded; absent: none. */
+  readonly normRounding?: number;
   /** Bound of the entries of the gradient. */
   readonly bound: number;
   rate(step: number, group: number): number;
@@ -99,6 +101,7 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
   const decay = course.decay(step, trace.group);
   const kind = course.decayKind ?? decayOf(trace.choice);
   state.stepsTaken++;
+  // The errors of βᵗ and of the norm are those of every entry of the step alike.
   const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
   const move: Move = {
     optimizer,
@@ -110,7 +113,7 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
     rate,
     decay,
     // In the units of `toleranceOf`, which takes the drift so many times.
-    systematic: 1 + power / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
+    systematic: 1 + (power + (course.normRounding ?? 0)) / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
   };
   const n = w.length;
   // A trust ratio is one number for the whole tensor.

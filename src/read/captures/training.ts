@@ -77,6 +77,8 @@ export interface RemeasuredStep {
   readonly loss: number;
   /** How far the recorded loss may be from it by rounding and noise. */
   readonly lossAllowed: number;
+  /** How far other random numbers move the loss: 0 without any, NaN where not tried. */
+  readonly chance: number;
   /** Null where no gradient was recorded. */
   readonly gradient: {
     readonly tensors: number;
@@ -153,6 +155,7 @@ function remeasuredOf(value: unknown): RemeasuredStep[] {
       step: value.step,
       loss: read(value.loss),
       lossAllowed: read(value.lossAllowed),
+      chance: read(value.chance),
       gradient: isJsonObject(gradient)
         ? {
             tensors: read(gradient.tensors),

@@ -24,7 +24,9 @@ def remeasurer_of(capture: Capture, model: Any, loss_fn: LossFn) -> Iterator[Rem
 class _Again(_OptaxTrainer):
     computes = None
 
-    def measured(self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False) -> Measured:
+    def measured(
+        self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False, draw: int = 0
+    ) -> Measured:
         """As `Remeasurer` has it; a function of parameters and batch has no mode."""
         entry = self.capture.steps[index if batch_of is None else batch_of]
         batch = self._batch(entry)

@@ -400,7 +400,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
             if self._before:
                 tensors.update(self._before)
-                tensors.update(steps.parameters("param-after"))
+                if not steps.formula:
+                    tensors.update(steps.parameters("param-after"))
         batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
         leaves, tree = steps.flat(batch if self._batch and self._batches else None)
         steps.look(leaves)

@@ -38,7 +38,9 @@ class _Again(_TorchTrainer):
         """The type that autocast computes in."""
         return None if self.autocast is None else _TYPES.get(self.autocast["dtype"])
 
-    def measured(self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False) -> Measured:
+    def measured(
+        self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False, draw: int = 0
+    ) -> Measured:
         """As `Remeasurer` has it."""
         entry = self.capture.steps[index]
         file = _tensors(self.capture.folder / entry["file"])
@@ -56,6 +58,9 @@ class _Again(_TorchTrainer):
             file = {n: t for n, t in file.items() if not n.startswith("batch/")}
             file |= {n: t for n, t in other.items() if n.startswith("batch/")}
             entry = {**entry, "batch": self.capture.steps[batch_of].get("batch", self.capture.manifest.get("batch"))}
+        if draw:
+            file = {n: t for n, t in file.items() if not n.startswith("rng/")}
+            torch.manual_seed(draw)
         scale = float(entry.get("scale", 1))
         self.model.zero_grad(set_to_none=True)
         loss = 0.0

@@ -9,6 +9,8 @@ import { broken, cannotTell, holds } from '../link.ts';
 const APART = 3;
 /** A gradient of which rounding or chance moves so large a part is not measured. */
 const NOISY = 0.1;
+/** A loss that is off by no more than so many times what another draw of random numbers does may be off by chance. */
+const CHANCE = 10;
 /** Two factors are one within this. */
 const SAME_FACTOR = 1e-3;
 
@@ -31,6 +33,8 @@ export function remeasuredLinks({ manifest }: Capture): AuditLink[] {
   const mode = evaluated(all, lossOff, gradientOff);
   if (mode !== null) return [mode];
   const loss = lossOff.length === 0 ? lossHolds(all) : lossChanged(all, lossOff);
+  // Where other random numbers explain the loss, they explain the gradient.
+  if (loss.outcome === 'cannot-tell') return [loss, cannotTell('gradient', loss.statement, loss.wouldTell!)];
   if (gradientOff.length === 0) return [loss, ...gradientHolds(all)];
   const found = gradientChanged(all, gradientOff);
   // A gradient of another loss is off because the loss is.
@@ -140,6 +144,13 @@ function lossChanged(all: readonly Step[], off: readonly Step[]): AuditLink {
       statement: `the recorded loss is ${formatNumber(factor)} times that of loss_fn, at all ${all.length} steps`,
       fix: 'take a mean over the whole batch in both: a sum, or a loss that is divided for accumulation, is another scale',
     });
+  const byChance = off.find(({ recorded, loss, chance }) => Math.abs(recorded - loss) <= CHANCE * chance);
+  if (byChance !== undefined)
+    return cannotTell(
+      'loss',
+      `at step ${byChance.step} loss and gradient depend on random numbers, and those of the training did not come back: ${formatNumber(byChance.recorded)} was recorded, it is ${formatNumber(byChance.loss)}, and another draw moves it by ${formatNumber(byChance.chance, 'rough')}`,
+      'the device of the training, whose random state was recorded, or a capture without dropout',
+    );
   return broken('loss', {
     ...common,
     confidence: 'likely',
