@@ -139,6 +139,11 @@ function isNearlyBack(run: RunReport): boolean {
   return before != null && after != null && before > 0 && after <= WORSE * before;
 }
 
+const LEARNT_NOTHING = 'LEARNT NOTHING';
+
+/** Whether the log shows that no level was better than the first loss, whatever became of the rises. */
+const isDeadFromTheStart = ({ cause }: RunReport): boolean => cause?.failure === 'dead-from-the-start';
+
 function titleOf(run: RunReport): string {
   const { verdict, stepUnit } = run;
   const where = verdict.onsetStep === null ? '' : at(verdict.onsetStep, stepUnit);
@@ -148,7 +153,7 @@ function titleOf(run: RunReport): string {
     case 'inconclusive':
       return where === '' ? 'CANNOT TELL' : incidentHeadline('inconclusive', where, isNearlyBack(run));
     case 'never-learned':
-      return 'LEARNT NOTHING';
+      return LEARNT_NOTHING;
     case 'micro-divergence':
       if (isBack(verdict)) return `RECOVERED from a rise at ${where}`;
       return isOver(run) ? `ROSE at ${where}` : `SETTLED HIGHER since ${where}`;
@@ -165,6 +170,9 @@ function titleOf(run: RunReport): string {
     }
   }
 }
+
+/** Times the level after it from which on the highest point of a drift is said: a drift has no peak of its own. */
+const PEAK = 3;
 
 /** What the deciding series did, from its level before to its last. */
 function changeOf(run: RunReport): string {
@@ -193,7 +201,7 @@ function changeOf(run: RunReport): string {
   }
   if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
   // A drift has no peak: it is told by its levels.
-  if (verdict.class === 'drift' && incident.after != null)
+  if (verdict.class === 'drift' && incident.after != null && !(incident.peak > PEAK * incident.after))
     return `${name} ${before}${brief(incident.after)}: no recovery`;
   // Of a loss that is highest at its end nothing follows the peak.
   const endsAtPeak = incident.after === incident.peak || incident.peakStep === series?.lastStep.at(-1);
@@ -231,11 +239,17 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
   ].join(' · ');
 }
 
-/** The first broken link of the audit, where the cause does not say it already. */
-function codeOf({ audit, cause }: RunReport): Answer['parts'] {
+/** The first broken link of the audit, where the cause does not say it already; it is the cause where no other was found. */
+function codeOf({ audit, cause, verdict }: RunReport, isCrash: boolean): Answer['parts'] {
   const [first] = audit === undefined ? [] : brokenLinks(audit);
   if (first === undefined || cause?.statement === first.statement) return [];
-  return [{ label: 'Code', text: `${inertName(first.statement)}. Try: ${inertName(first.fix ?? '')}.` }];
+  const isOpen = !isCrash && cause?.trigger === 'none-found' && verdict.onsetStep !== null;
+  return [
+    {
+      label: isOpen ? 'Why' : 'Code',
+      text: `${inertName(first.statement)}. Try: ${inertName(first.fix ?? '')}.`,
+    },
+  ];
 }
 
 /** Rises from which on it is told that they come in even steps. */
@@ -420,8 +434,8 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   const { remedies = [], verdict } = run;
   const [first] = remedies;
   const ofLog = orderOfLog(run);
+  if (ofLog !== null && (verdict.onsetStep === null || isDeadFromTheStart(run))) return { text: ofLog };
   if (verdict.onsetStep === null) {
-    if (ofLog !== null) return { text: ofLog };
     // The loss shows nothing, and something else is wrong: the gravest finding says what to do about it.
     const [advice] = run.findings.some(({ severity }) => severity === 'error') ? run.advice : [];
     return advice === undefined ? null : { text: sentences(advice) };
@@ -464,6 +478,21 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   return unheldFix(run, inFuture);
 }
 
+/** What decides about a cause that nothing was tried against; null where something was tried, or the cause is another. */
+function lookAt({ cause, verdict, stepUnit, rewind, remedies = [] }: RunReport): string | null {
+  const wasTried = remedies.some(({ tried }) => tried !== null);
+  if (cause === undefined || verdict.onsetStep === null || stepUnit !== 'step' || wasTried) return null;
+  const step = formatCount(verdict.onsetStep);
+  const back =
+    rewind === null
+      ? ''
+      : `; ${rewind.rewindToCheckpoint ?? `a checkpoint at or before step ${formatCount(rewind.rewindToStep)}`} is from before it`;
+  if (cause.trigger === 'data')
+    return `compare the rows and the labels of the batches from step ${step} on with those before, and go on when they are as before${back}`;
+  if (cause.trigger !== 'none-found') return null;
+  return `evaluate weights from after step ${step} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${back}`;
+}
+
 /** What to do where no remedy that was tried holds: one that may, or the way back. */
 function unheldFix(run: RunReport, inFuture: string): ReturnType<typeof fixOf> {
   const { remedies = [] } = run;
@@ -503,7 +532,7 @@ function unheldFix(run: RunReport, inFuture: string): ReturnType<typeof fixOf> {
       text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,
       ...(open.paste === null ? {} : { code: open.paste }),
     };
-  const advice = run.advice[0];
+  const advice = lookAt(run) ?? run.advice[0];
   const text = none + resumed + (advice === undefined ? '' : sentences(advice));
   return text === '' ? null : { text: (text.trimEnd() + inFuture).trim() };
 }
@@ -614,8 +643,13 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
   // The first line says it of the series that was judged.
   const broken = run.audit === undefined ? undefined : brokenLinks(run.audit)[0]?.statement;
   const ofFailure = failureWords(run.cause?.failure)?.finding;
-  const isSaid = ({ id, series, message }: Finding): boolean =>
+  const isSaid = ({ id, series, steps, message }: Finding): boolean =>
     told.has(id) ||
+    // The same rise under another class: the first line says whether it came back.
+    (isIncidentClass(id) &&
+      series === run.verdict.series &&
+      steps !== null &&
+      steps[0] === run.verdict.onsetStep) ||
     (id === ofFailure && run.verdict.onsetStep === null) ||
     // What ended in NaN has NaN in its weights.
     (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
@@ -727,6 +761,7 @@ function firstLineOf(
   const hasErrors = run.findings.some(({ severity, id }) => severity === 'error' && id !== said);
   const failure = hasErrors ? null : titleOfFailure(run);
   if (failure !== null) return failure;
+  if (isDeadFromTheStart(run)) return { mood: 'bad', title: LEARNT_NOTHING };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
   if (hasErrors) return { mood: 'bad', title: 'THE LOSS IS HEALTHY, THE RUN IS NOT' };
   if (!hasWarning && learntNothing(run))
@@ -744,8 +779,11 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const also = alsoOf(job === null ? run : withoutCrash(run), false);
   const trouble = otherIncident(run) ?? troubleOf(report);
   const where = whereOf(run);
-  const why = whyOf(run.cause);
-  const fix = fixOf(run);
+  const code = codeOf(run, job !== null);
+  // What the code did is known where the log does not show why.
+  const isOfCode = code.some(({ label }) => label === 'Why');
+  const why = isOfCode ? null : whyOf(run.cause);
+  const fix = isOfCode ? null : fixOf(run);
   const healthy = run.verdict.class === 'healthy';
   const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
   const isWell = mood === 'good' || learntNothing(run);
@@ -766,7 +804,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
         : []),
       ...(job !== null || why === null ? [] : [{ label: 'Why', text: why }]),
       ...(job !== null || fix === null ? [] : [{ label: 'Fix', ...fix }]),
-      ...codeOf(run),
+      ...code,
       ...(also === null ? [] : [{ label: 'Also', ...also }]),
       ...(noted === null ? [] : [{ label: 'Noted', ...noted }]),
       ...(learntNothing(run) ? [{ label: 'Try', text: ONE_BATCH }] : []),

@@ -139,6 +139,12 @@ const CASES: Readonly<
         loss: noisy(400, (i) => (i < 4 ? 2.3 : 2.3 + 300 * Math.exp(-(i - 4) / 3))),
         rates: exact(400, () => 0.3),
       }),
+      'first steps that throw it out, and later rises that come back to where it began': runOf({
+        loss: noisy(400, (i) => 2.3 + (i > 0 && i < 6 ? 20 / i : 0)).map((value, i) =>
+          i === 57 || i === 120 ? 4.3 : Math.max(value, 2.29),
+        ),
+        rates: exact(400, () => 0.3),
+      }),
       'a rate of 0': runOf({ loss: noisy(400, () => 2.3), rates: exact(400, () => 0) }),
       'a gradient of 0': runOf({ loss: noisy(400, () => 2.3), norms: exact(400, () => 0) }),
     },
@@ -146,6 +152,10 @@ const CASES: Readonly<
       'a loss that falls': runOf({ loss: calm, rates: flatRate }),
       'a first rise that is made up for': runOf({
         loss: noisy(400, (i) => (i < 20 ? 2.3 + 5 * Math.sin(i / 7) : learning(i - 20))),
+      }),
+      'a rise that is over in a run that had learnt': runOf({
+        loss: calm.map((value, i) => (i >= 300 && i < 304 ? 40 : value)),
+        rates: flatRate,
       }),
       'fine-tuning from good weights': runOf({ loss: noisy(400, () => 0.31), rates: exact(400, () => 2e-5) }),
     },
@@ -278,6 +288,10 @@ const CASES: Readonly<
         norms: noisy(400, (i) => (i < 250 ? 1 : 8), 3),
         settings: { world_size: 8 },
       }),
+      'a norm that is 8 times as large, and a fifth of that less at the end': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : 8 - (1.6 * (i - 250)) / 150), 3),
+      }),
       'a norm that is 5 times as large, whatever made it': runOf({
         loss: calm,
         norms: noisy(400, (i) => (i < 250 ? 1 : 5), 3),
@@ -285,6 +299,11 @@ const CASES: Readonly<
       }),
     },
     not: {
+      'a norm that is 8 times as large and half of that at the end': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : 8 - (4 * (i - 250)) / 150), 3),
+        settings: { world_size: 8 },
+      }),
       'a norm that halves slowly': runOf({
         loss: calm,
         norms: noisy(400, (i) => (i < 250 ? 1 : 0.5 + 0.5 * Math.exp((250 - i) / 30)), 3),
@@ -305,10 +324,24 @@ const CASES: Readonly<
   'nan-out-of-calm': {
     shows: {
       'a NaN after calm': runOf({ loss: nanFrom(calm, 311), rates: flatRate }),
+      'a NaN after one value that is a little high': runOf({
+        loss: nanFrom(
+          calm.map((value, i) => (i === 310 ? 0.55 : value)),
+          311,
+        ),
+        rates: flatRate,
+      }),
       'a NaN after calm of loss and norm': runOf({ loss: nanFrom(calm, 311), norms: noisy(400, () => 1, 5) }),
     },
     not: {
       'a NaN after a rise': runOf({ loss: nanFrom(grows(calm, 300), 311) }),
+      'a NaN after two values that are high': runOf({
+        loss: nanFrom(
+          calm.map((value, i) => (i >= 309 ? 0.55 : value)),
+          311,
+        ),
+        rates: flatRate,
+      }),
       'a NaN after a rise of the norm': runOf({
         loss: nanFrom(calm, 311),
         norms: grows(

@@ -658,3 +658,49 @@ test('a column of what was tried that is empty in each row is left out', () => {
   expect(titles(tried('raise-precision', true))).toEqual(['loss at the end']);
   expect(titles(tried('skip-batches', true))).toEqual(['loss at the end', 'changes healthy steps']);
 });
+
+describe('a cause against which nothing was tried', () => {
+  const answerWith = (change: Partial<RunReport>) => {
+    const run = diverged();
+    const one = { ...run, remedies: [], advice: ['go on with half the learning rate'], ...change };
+    return answerOf(one, makeReport([one]));
+  };
+  const causeOf = (trigger: string): never =>
+    ({ ...diverged().cause, trigger, onsetStep: 110, evidence: [], statement: 'so' }) as never;
+  const partOf = (answer: ReturnType<typeof answerOf>, label: string) =>
+    answer.parts.filter((part) => part.label === label).map(({ text }) => text);
+
+  test('of data: compare the batches, and no rule of thumb on the rate', () => {
+    const [fix] = partOf(answerWith({ cause: causeOf('data') }), 'Fix');
+    expect(fix).toMatch(/^Compare the rows and the labels of the batches from step \d+ on/);
+    expect(fix).not.toContain('learning rate');
+  });
+
+  test('not found: the look that distinguishes data from weights', () => {
+    const [fix] = partOf(answerWith({ cause: causeOf('none-found') }), 'Fix');
+    expect(fix).toMatch(/^Evaluate weights from after step \d+ on batches from before it/);
+    expect(fix).not.toContain('learning rate');
+  });
+
+  test('of the rate: what there was', () => {
+    const [fix] = partOf(answerWith({ cause: causeOf('learning-rate') }), 'Fix');
+    expect(fix).toContain('Go on with half the learning rate.');
+  });
+
+  test('not found, where the audit names what the code did: that is why', () => {
+    const broken = {
+      id: 'optimizer-options',
+      outcome: 'broken',
+      statement: 'weightDecay is 200 from step 110 on, and was 0',
+      fix: 'look for what writes it',
+      follows: null,
+    };
+    const audit = { links: [broken] } as never;
+    const answer = answerWith({ cause: causeOf('none-found'), audit });
+    expect(partOf(answer, 'Why')).toEqual([
+      'weightDecay is 200 from step 110 on, and was 0. Try: look for what writes it.',
+    ]);
+    expect(partOf(answer, 'Fix')).toEqual([]);
+    expect(partOf(answer, 'Code')).toEqual([]);
+  });
+});

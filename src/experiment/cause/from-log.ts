@@ -1,4 +1,5 @@
 /** What a log alone says of the cause (judge/failures); never more than likely. */
+import { deadFromTheStart } from '../../judge/failures/dead-from-the-start.ts';
 import { failureOf } from '../../judge/failures/registry.ts';
 import type { JudgedRun } from '../../judge/incidents/verdict.ts';
 import type { Cause, Remedy } from '../../model/cause.ts';
@@ -84,7 +85,9 @@ export function causeFromLog(
     evidence,
   };
   const { action, statement: order, ...given } = remedy;
-  return { cause, remedies: [recovered ? untried('none-needed', CAME_BACK) : untried(action, order, given)] };
+  // Back at the loss of an untrained network nothing is well.
+  const isWell = recovered && id !== deadFromTheStart.id;
+  return { cause, remedies: [isWell ? untried('none-needed', CAME_BACK) : untried(action, order, given)] };
 }
 
 /**

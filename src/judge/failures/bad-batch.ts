@@ -4,6 +4,9 @@ import type { FoundFailure, KnownFailure } from './failure.ts';
 import { calmBefore, type LogEvidence, lastBefore } from './log-evidence.ts';
 import { raisedRate } from './rates.ts';
 
+/** Times the usual range that one value before the NaN may reach: a step that was too long passes through many decades. */
+const LONE = 2;
+
 export const badBatch: KnownFailure = {
   id: 'nan-out-of-calm',
   title: 'NaN or infinity out of calm: one batch',
@@ -23,7 +26,7 @@ export const badBatch: KnownFailure = {
     summary:
       'The loss is usual up to one step and no number from there on: that batch, and not the learning rate, is the likely cause.',
     evidence:
-      'The three losses before the first NaN lie in the range of the twenty before them, widened by half of it; so does a logged gradient norm; a logged learning rate did not rise in the ten points before. It is likely where every step is logged; where records are further apart, what happened between them was not seen, and the cause stays open.',
+      'The three losses before the first NaN lie in the range of the twenty before them, widened by half of it, or one of them is at most twice as high; so does a logged gradient norm; a logged learning rate did not rise in the ten points before. It is likely where every step is logged; where records are further apart, what happened between them was not seen, and the cause stays open.',
     notThis:
       'A loss or a gradient norm that rises before: the steps were too long. A loss scaler that skips: the precision. A first loss that is NaN: the initial weights, or the first batch.',
     whatToDo:
@@ -32,7 +35,7 @@ export const badBatch: KnownFailure = {
   look(log) {
     const { run, loss, onset } = log;
     if (loss === null || onset < 0 || Number.isFinite(loss.value.at(onset)!)) return null;
-    const calm = calmBefore(loss.value, onset);
+    const calm = calmBefore(loss.value, onset, LONE);
     if (calm === null || rateRose(log, onset)) return null;
     const [before, step] = [loss.step.at(onset - 1)!, loss.step.at(onset)!];
     const norm = normBefore(log, step);
@@ -53,7 +56,7 @@ function normBefore({ norms }: LogEvidence, step: number): number | 'raised' | n
   if (norms === null) return null;
   const last = lastBefore(norms, step);
   if (last < 6) return null;
-  const calm = calmBefore(norms.value, last + 1);
+  const calm = calmBefore(norms.value, last + 1, LONE);
   return calm === null ? 'raised' : calm.last;
 }
 
@@ -62,7 +65,7 @@ const calmWords = (
   { last, usual }: { last: number; usual: readonly [number, number] },
   norm: number | null,
 ): string =>
-  `the loss is usual up to ${run.stepUnit} ${loss!.step.at(onset - 1)} (${formatNumber(last)}, up to ${formatNumber(usual[1])} was usual)${norm === null ? '' : `, and so is the gradient norm (${formatNumber(norm)})`}, and ${loss!.value.at(onset)} at ${run.stepUnit} ${loss!.step.at(onset)}`;
+  `the loss ${last <= usual[1] ? 'is usual' : 'hardly rises'} up to ${run.stepUnit} ${loss!.step.at(onset - 1)} (${formatNumber(last)}, up to ${formatNumber(usual[1])} was usual)${norm === null ? '' : `, with a gradient norm of ${formatNumber(norm)}`}, and ${loss!.value.at(onset)} at ${run.stepUnit} ${loss!.step.at(onset)}`;
 
 const evidenceOf = (
   { loss, onset }: LogEvidence,

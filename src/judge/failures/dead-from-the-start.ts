@@ -11,6 +11,11 @@ const NO_GRADIENT = 1e-3;
 const CLASSES = 12;
 /** Share of a chance level within which a loss is at it. */
 const AT_CHANCE = 0.005;
+/** Points of a level. */
+const LEVEL = 20;
+/** Share of its first value that a loss has to fall below to be better than that. */
+const BETTER = 0.95;
+
 /** Rates above which adaptive optimizers seldom train: each entry moves by about the rate in a step. */
 const LARGE_FOR_ADAM = 0.02;
 
@@ -37,16 +42,29 @@ export const deadFromTheStart: KnownFailure = {
   ],
   docs: {
     summary: 'The loss ends where an untrained network begins.',
-    evidence: `The verdict is \`never-learned\`. A rise of the first tenth above ${DESTROYED} times the first loss speaks for the learning rate; a gradient norm that is 0, or below ${NO_GRADIENT} of its first values, for units or initial weights that pass no gradient; a rate of 0 for the schedule. Otherwise the cause stays open.`,
+    evidence: `The verdict is \`never-learned\`, or the rises are over and no level of ${LEVEL} losses is better than the first loss. A rise of the first tenth above ${DESTROYED} times the first loss speaks for the learning rate; a gradient norm that is 0, or below ${NO_GRADIENT} of its first values, for units or initial weights that pass no gradient; a rate of 0 for the schedule. Otherwise the cause stays open.`,
     notThis:
       'Fine-tuning from good weights, noisy labels and a loss near its floor are flat, too; a first rise that the loss makes up for is a warm-up that was too short.',
     whatToDo: `One test decides most: ${ONE_BATCH} (rate, initial weights, frozen or detached parameters). Begin again; there is nothing to go back to.`,
   },
   look(log) {
-    if (log.loss === null || log.judged?.verdict.class !== 'never-learned') return null;
+    if (log.loss === null) return null;
+    if (isNeverBetter(log)) return byFirstRise(log);
+    if (log.judged?.verdict.class !== 'never-learned') return null;
     return byZeroRate(log) ?? byFirstRise(log) ?? byNoGradient(log) ?? open(log);
   },
 };
+
+/** Whether a rise that is over is reported of a run whose every level is as high as its first loss. */
+function isNeverBetter({ judged, loss }: LogEvidence): boolean {
+  const { value } = loss!;
+  const first = value.find(Number.isFinite);
+  if (judged?.verdict.class !== 'micro-divergence' || first === undefined || value.length < 5 * LEVEL)
+    return false;
+  for (let at = 0; at + LEVEL <= value.length; at += LEVEL)
+    if (levelFrom(value, at, LEVEL) < BETTER * first) return false;
+  return true;
+}
 
 /** "2.303 is ln 10: chance, if there are 10 classes", as a clause; empty where it is no chance level. */
 function chanceClause(level: number): string {

@@ -9,7 +9,7 @@ const LEVEL = 50;
 /** A smaller factor is noise or a slow change. */
 const LEAST = 1.8;
 /** Share within which a factor is a number of the configuration, and its levels before and at the end are steady. */
-const [EQUAL, STEADY] = [0.03, 0.15];
+const [EQUAL, STEADY] = [0.03, 0.3];
 /** Share within which the two hundred norms before have the level of the last fifty of them. */
 const EARLIER = 0.5;
 /** Standard errors by which the loss may have moved. */

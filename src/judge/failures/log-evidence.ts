@@ -75,14 +75,21 @@ export interface Calm {
 /**
  * Whether the last three values before a position lie in the range of the twenty before them, widened by half of it.
  *
+ * @param lone times the upper end of that range that one of the three may reach
  * @returns the last value and the range; null otherwise, or where fewer than four come before
  */
-export function calmBefore(values: Column, index: number): Calm | null {
+export function calmBefore(values: Column, index: number, lone = 1): Calm | null {
   const from = Math.max(0, index - LAST);
   const usual = usualRange(values.subarray(Math.max(0, from - USUAL), from));
   if (usual === null || index - from < LAST) return null;
-  for (let i = from; i < index; i++)
-    if (!Number.isFinite(values.at(i)!) || isRaised(values.at(i)!, usual)) return null;
+  let raised = 0;
+  for (let i = from; i < index; i++) {
+    const value = values.at(i)!;
+    if (!Number.isFinite(value)) return null;
+    if (!isRaised(value, usual)) continue;
+    raised++;
+    if (raised > 1 || value > lone * usual[1]) return null;
+  }
   return { last: values.at(index - 1)!, usual };
 }
 

@@ -114,7 +114,7 @@ function jumpAt({ run, loss, onset }: LogEvidence): string | null {
 
 /** The look that distinguishes a batch from the step before it. */
 const lookAtBatch = ({ run }: LogEvidence, onsetStep: number): string =>
-  `compute the loss of batch ${onsetStep} alone at weights from a checkpoint before ${run.stepUnit} ${onsetStep}: if it is high there too, leave that batch out; if it is usual, the weights were harmed by the step before: go back to that checkpoint and clip, or lower the rate`;
+  `compute the loss of batch ${onsetStep} alone at weights from a checkpoint before ${run.stepUnit} ${onsetStep}: if it is high there too, look at the rows of that batch and of those after it; if it is usual, the weights were harmed by the step before: go back to that checkpoint and clip, or lower the rate`;
 
 function seenCalm(points: Points | null, onsetStep: number, words: string): string | null {
   if (points === null) return null;
