@@ -16,7 +16,7 @@ const BENCH = join(projectRoot, 'bench', 'incidents', 'clippy-bench.js');
 const INJECTED = 'injected-clip-norm-factor-mmoe-ranker';
 const CASES = [INJECTED, 'healthy-resumed-rightly-cnn-3'];
 /** A printed loss may differ by this share on kernels that the cases were not pinned to. */
-const TOLERANCE = 0.02;
+const TOLERANCE = 0.05;
 
 /** Makes cases into a new folder, and says how many seconds of a processor a case took at most. */
 function made(only: string, more: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
