@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import type { Checkpoint, TensorData } from '../../src/model/checkpoint.ts';
 import { numberToJson } from '../../src/model/json.ts';
-import { statisticsCollector } from '../../src/read/checkpoints/statistics.ts';
+import { StatisticsCollector } from '../../src/read/checkpoints/statistics.ts';
 
 /** One tensor in an expected.json; see fixtures/checkpoints/facts.py. */
 export interface TensorFacts {
@@ -31,7 +31,7 @@ export async function expectTensors(
   for (const info of checkpoint.tensors) {
     const { head, sum, l2, ...facts } = expected[info.name]!;
     const values = await checkpoint.read(info.name);
-    const statistics = statisticsCollector();
+    const statistics = new StatisticsCollector();
     for await (const piece of checkpoint.stream(info.name)) statistics.add(piece);
     const found = statistics.result();
     const complex = info.dtype.startsWith('C') ? 2 : 1;

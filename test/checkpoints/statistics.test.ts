@@ -4,10 +4,10 @@ import { describe, expect, it } from 'vitest';
 import type { Checkpoint } from '../../src/model/checkpoint.ts';
 import { bytesSource } from '../../src/read/bytes/source.ts';
 import { openCheckpointSource } from '../../src/read/checkpoints/registry.ts';
-import { statisticsCollector, tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
+import { StatisticsCollector, tensorStatistics } from '../../src/read/checkpoints/statistics.ts';
 
 const statisticsOf = (...pieces: readonly number[][]) => {
-  const collector = statisticsCollector();
+  const collector = new StatisticsCollector();
   for (const piece of pieces) collector.add(Float64Array.from(piece));
   return collector.result();
 };
@@ -76,7 +76,7 @@ describe('values of 16 bits', () => {
     ['F16', 'no finite value', new Uint16Array(N).fill(0x7c00)],
   ] as const)('are counted, %s, %s, to what decoding and adding them gives', async (dtype, _, bits) => {
     const checkpoint = await checkpointOf(dtype, bits);
-    const decoded = statisticsCollector();
+    const decoded = new StatisticsCollector();
     for await (const piece of checkpoint.stream('w')) {
       expect(piece).toBeInstanceOf(Float32Array);
       decoded.add(piece);

@@ -81,151 +81,189 @@ export async function scanLines(
  *
  * @param path for messages
  */
-export function lineScanner(
-  path: string,
-  sink: LineSink,
-  { carriageReturns = false, encoding = 'utf-8' }: LineOptions = {},
-): LineScanner {
-  const ledger = openLedger();
-  const errors: ErrorRecord[] = [];
-  const holes = { lines: 0, first: 0, bytes: 0 };
-  let rest: Buffer[] = [];
-  let restBytes = 0;
-  let lineNumber = 1;
-  /** Bytes of a line that is too long and being skipped. */
-  let skipped = 0;
-  /** Offset of what comes next, in the bytes of the file. */
-  let at = 0;
-  let held = { bytes: 0, at: 0, lines: 0 };
+export const lineScanner = (path: string, sink: LineSink, options: LineOptions = {}): LineScanner =>
+  new Scanner(path, sink, options);
 
-  const settle = (fate: Exclude<LineFate, 'held'>, bytes: number, from: number, lines: number): void => {
+/** What became of lines one after another; those that are held wait for the end of their record. */
+class Fates {
+  readonly #ledger = openLedger();
+  /** Offset of what comes next, in the bytes of the file. */
+  #at = 0;
+  #held = { bytes: 0, at: 0, lines: 0 };
+
+  /** A line of `bytes`, and the `end` bytes of its line end. */
+  enter(fate: LineFate, bytes: number, end: number): void {
+    const held = this.#held;
+    if (fate === 'held') {
+      if (held.lines++ === 0) held.at = this.#at;
+      held.bytes += bytes + end;
+    } else {
+      if (held.lines === 0) this.settle(fate, bytes, this.#at, 1);
+      else {
+        this.settle(fate, held.bytes + bytes, held.at, held.lines + 1);
+        this.#held = { bytes: 0, at: 0, lines: 0 };
+      }
+      this.#ledger.overhead(end);
+    }
+    this.#at += bytes + end;
+  }
+
+  settle(fate: Exclude<LineFate, 'held'>, bytes: number, from: number, lines: number): void {
     if (typeof fate === 'object') {
       if (fate.lines === 0) fate.at = from;
       fate.bytes += bytes;
       fate.lines += lines;
       // It may be a record that parts two losses.
-      ledger.record(0);
-    } else if (fate === 'record') ledger.record(bytes);
-    else if (fate === 'overhead') ledger.overhead(bytes);
-    else if (fate === 'passed-over') ledger.passOver(bytes);
+      this.#ledger.record(0);
+    } else if (fate === 'record') this.#ledger.record(bytes);
+    else if (fate === 'overhead') this.#ledger.overhead(bytes);
+    else if (fate === 'passed-over') this.#ledger.passOver(bytes);
     // How many lines a hole had is not known.
-    else ledger.lose(fate, bytes, from, fate === 'hole' ? undefined : lines);
-  };
-  /** A line of `bytes`, and the `end` bytes of its line end. */
-  const enter = (fate: LineFate, bytes: number, end: number): void => {
-    if (fate === 'held') {
-      if (held.lines++ === 0) held.at = at;
-      held.bytes += bytes + end;
-    } else {
-      if (held.lines === 0) settle(fate, bytes, at, 1);
-      else {
-        settle(fate, held.bytes + bytes, held.at, held.lines + 1);
-        held = { bytes: 0, at: 0, lines: 0 };
-      }
-      ledger.overhead(end);
-    }
-    at += bytes + end;
-  };
+    else this.#ledger.lose(fate, bytes, from, fate === 'hole' ? undefined : lines);
+  }
 
-  /** A line or a part of it, and how many bytes of line end follow. */
-  const one = (
-    buffer: Buffer,
-    start: number,
-    end: number,
-    terminated: boolean,
-    ending: number,
-    holed: boolean,
-  ): void => {
-    const bytes = sizeIn(encoding, buffer, start, end);
-    if (holed && buffer.subarray(start, end).includes(0)) {
-      if (holes.lines++ === 0) holes.first = lineNumber;
-      holes.bytes += bytes;
-      enter('hole', bytes, ending);
-    } else if (start === end) enter(sink.blank?.(lineNumber) ?? 'overhead', 0, ending);
-    else enter(sink.line(buffer, start, end, lineNumber, terminated), bytes, ending);
-  };
-
-  const unit = encoding === 'utf-8' ? 1 : 2;
-  /** [start, end) has no line feed in it; one follows it if `terminated`. */
-  const emit = (buffer: Buffer, start: number, end: number, terminated: boolean, holed: boolean): void => {
-    let last = end;
-    if (last > start && buffer[last - 1] === CARRIAGE_RETURN) last--;
-    const ending = (end - last + (terminated ? 1 : 0)) * unit;
-    if (!carriageReturns) {
-      one(buffer, start, last, terminated, ending, holed);
-      return;
+  /** Settles what is held and what waits when the stream ends. */
+  end(sink: LineSink): Account {
+    const { bytes, at, lines } = this.#held;
+    if (lines > 0) {
+      const fate = sink.heldAtEnd?.() ?? 'torn-record';
+      this.settle(fate === 'held' ? 'torn-record' : fate, bytes, at, lines);
     }
-    let from = start;
-    for (;;) {
-      // A loop: indexOf would search on to the end of the buffer in every line.
-      let to = from;
-      while (to < last && buffer[to] !== CARRIAGE_RETURN) to++;
-      if (to === last) {
-        one(buffer, from, to, terminated, ending, holed);
-        return;
-      }
-      // What stands before a lone carriage return was finished, whatever follows.
-      one(buffer, from, to, true, unit, holed);
-      from = to + 1;
-    }
-  };
-  const tooLong = (): void => {
-    errors.push(tooLongLine(path, lineNumber, skipped));
-    enter('line-too-long', skipped, 0);
-  };
+    for (const [waiting, fate] of sink.settle?.() ?? [])
+      if (waiting.lines > 0) this.settle(fate, waiting.bytes, waiting.at, waiting.lines);
+    return this.#ledger.account();
+  }
+}
 
-  const push = (chunk: Uint8Array): void => {
+class Scanner implements LineScanner {
+  readonly #fates = new Fates();
+  readonly #errors: ErrorRecord[] = [];
+  readonly #holes = { lines: 0, first: 0, bytes: 0 };
+  readonly #carriageReturns: boolean;
+  readonly #encoding: TextEncoding;
+  /** Bytes of a line feed in the file. */
+  readonly #unit: number;
+  /** The begin of a line whose end has not come. */
+  #rest: Buffer[] = [];
+  #restBytes = 0;
+  #lineNumber = 1;
+  /** Bytes of a line that is too long and being skipped. */
+  #skipped = 0;
+
+  constructor(
+    private readonly path: string,
+    private readonly sink: LineSink,
+    { carriageReturns = false, encoding = 'utf-8' }: LineOptions,
+  ) {
+    this.#carriageReturns = carriageReturns;
+    this.#encoding = encoding;
+    this.#unit = encoding === 'utf-8' ? 1 : 2;
+  }
+
+  push(chunk: Uint8Array): void {
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const holed = buffer.includes(0);
     let from = 0;
     for (;;) {
       const found = buffer.indexOf(LINE_FEED, from);
       if (found < 0) break;
-      if (skipped > 0 || restBytes + found - from > MAX_LINE_BYTES) {
-        for (const part of rest) skipped += sizeIn(encoding, part, 0, part.length);
-        skipped += sizeIn(encoding, buffer, from, found);
-        tooLong();
-        enter('overhead', 0, unit);
-      } else if (restBytes === 0) emit(buffer, from, found, true, holed);
-      else {
-        const whole = Buffer.concat([...rest, buffer.subarray(from, found)]);
-        emit(whole, 0, whole.length, true, whole.includes(0));
-      }
-      if (rest.length > 0) rest = [];
-      restBytes = skipped = 0;
-      lineNumber++;
+      const isWhole = this.#restBytes === 0 && this.#skipped === 0 && found - from <= MAX_LINE_BYTES;
+      if (isWhole) this.#emit(buffer, from, found, true, holed);
+      else this.#endLine(buffer, from, found);
+      this.#lineNumber++;
       from = found + 1;
     }
-    if (from < buffer.length) {
-      if (skipped > 0 || restBytes + buffer.length - from > MAX_LINE_BYTES) {
-        for (const part of rest) skipped += sizeIn(encoding, part, 0, part.length);
-        skipped += sizeIn(encoding, buffer, from, buffer.length);
-        rest = [];
-        restBytes = 0;
-      } else {
-        rest.push(Buffer.from(buffer.subarray(from)));
-        restBytes += buffer.length - from;
+    if (from === buffer.length) return;
+    if (this.#isTooLong(buffer.length - from)) this.#skip(buffer, from, buffer.length);
+    else {
+      this.#rest.push(Buffer.from(buffer.subarray(from)));
+      this.#restBytes += buffer.length - from;
+    }
+  }
+
+  /** The rest of a line that began in an earlier chunk, or all of one that is too long. */
+  #endLine(buffer: Buffer, from: number, to: number): void {
+    if (this.#isTooLong(to - from)) {
+      this.#skip(buffer, from, to);
+      this.#endSkipped();
+      this.#fates.enter('overhead', 0, this.#unit);
+      this.#skipped = 0;
+    } else {
+      const whole = Buffer.concat([...this.#rest, buffer.subarray(from, to)]);
+      this.#dropRest();
+      this.#emit(whole, 0, whole.length, true, whole.includes(0));
+    }
+  }
+
+  end(): ScannedLines {
+    if (this.#skipped > 0) this.#endSkipped();
+    else if (this.#restBytes > 0) {
+      const whole = Buffer.concat(this.#rest);
+      this.#emit(whole, 0, whole.length, false, whole.includes(0));
+    }
+    const account = this.#fates.end(this.sink);
+    const { lines: count, bytes, first: line } = this.#holes;
+    if (count === 0) return { account, errors: [...this.#errors] };
+    const hole = diagError('log-hole', { count, bytes, line }, { path: this.path, line }).toRecord();
+    return { account, errors: [...this.#errors, hole] };
+  }
+
+  /** Whether the line that is being read is, with so many bytes more. */
+  #isTooLong(more: number): boolean {
+    return this.#skipped > 0 || this.#restBytes + more > MAX_LINE_BYTES;
+  }
+
+  #skip(buffer: Buffer, from: number, to: number): void {
+    for (const part of this.#rest) this.#skipped += sizeIn(this.#encoding, part, 0, part.length);
+    this.#skipped += sizeIn(this.#encoding, buffer, from, to);
+    this.#dropRest();
+  }
+
+  #endSkipped(): void {
+    this.#errors.push(tooLongLine(this.path, this.#lineNumber, this.#skipped));
+    this.#fates.enter('line-too-long', this.#skipped, 0);
+  }
+
+  #dropRest(): void {
+    this.#rest = [];
+    this.#restBytes = 0;
+  }
+
+  /** [start, end) has no line feed in it; one follows it if `terminated`. */
+  #emit(buffer: Buffer, start: number, end: number, terminated: boolean, holed: boolean): void {
+    let last = end;
+    if (last > start && buffer[last - 1] === CARRIAGE_RETURN) last--;
+    const ending = (end - last + (terminated ? 1 : 0)) * this.#unit;
+    let from = start;
+    // A loop: indexOf would search on to the end of the buffer in every line.
+    for (let to = start; this.#carriageReturns && to < last; to++)
+      if (buffer[to] === CARRIAGE_RETURN) {
+        // What stands before a lone carriage return was finished, whatever follows.
+        this.#one(buffer, from, to, true, this.#unit, holed);
+        from = to + 1;
       }
-    }
-  };
-  const end = (): ScannedLines => {
-    if (skipped > 0) tooLong();
-    else if (restBytes > 0) {
-      const whole = Buffer.concat(rest);
-      emit(whole, 0, whole.length, false, whole.includes(0));
-    }
-    if (held.lines > 0) {
-      const fate = sink.heldAtEnd?.() ?? 'torn-record';
-      settle(fate === 'held' ? 'torn-record' : fate, held.bytes, held.at, held.lines);
-    }
-    for (const [{ bytes, lines, at: from }, fate] of sink.settle?.() ?? [])
-      if (lines > 0) settle(fate, bytes, from, lines);
-    if (holes.lines === 0) return { account: ledger.account(), errors: [...errors] };
-    const { lines: count, bytes, first: line } = holes;
-    const hole = diagError('log-hole', { count, bytes, line }, { path, line }).toRecord();
-    return { account: ledger.account(), errors: [...errors, hole] };
-  };
-  return { push, end };
+    this.#one(buffer, from, last, terminated, ending, holed);
+  }
+
+  /** A line or a part of it, and how many bytes of line end follow. */
+  #one(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    terminated: boolean,
+    ending: number,
+    holed: boolean,
+  ): void {
+    const bytes = sizeIn(this.#encoding, buffer, start, end);
+    const { sink } = this;
+    const line = this.#lineNumber;
+    if (holed && buffer.subarray(start, end).includes(0)) {
+      if (this.#holes.lines++ === 0) this.#holes.first = line;
+      this.#holes.bytes += bytes;
+      this.#fates.enter('hole', bytes, ending);
+    } else if (start === end) this.#fates.enter(sink.blank?.(line) ?? 'overhead', 0, ending);
+    else this.#fates.enter(sink.line(buffer, start, end, line, terminated), bytes, ending);
+  }
 }
 
 /** The record of a line that was skipped for its length. */

@@ -93,100 +93,116 @@ function generation(handle: FileHandle, inode: number, size: number, marks: Mark
 }
 
 /** Follows the file at a path, which need not exist yet. */
-export function followFile(path: string): Follower {
-  const generations: Followed[] = [];
-  let missing = true;
+export const followFile = (path: string): Follower => new FileFollower(path);
 
-  /** What a writer still put into the file that was moved away. */
-  async function pollMoved(): Promise<boolean> {
-    const moved = generations[generations.length - 2];
-    if (moved === undefined || moved.gone) return false;
-    const { size } = await moved.handle.stat();
-    if (size <= moved.size) return false;
-    moved.size = size;
-    return true;
+class FileFollower implements Follower {
+  readonly generations: Followed[] = [];
+  missing = true;
+
+  constructor(private readonly path: string) {}
+
+  async poll(): Promise<boolean> {
+    const moved = await this.#pollMoved();
+    return (await this.#pollPath()) || moved;
   }
 
-  async function pollPath(): Promise<boolean> {
+  async close(): Promise<void> {
+    for (const { handle, gone } of this.generations) if (!gone) await handle.close();
+  }
+
+  /** What a writer still put into the file that was moved away. */
+  async #pollMoved(): Promise<boolean> {
+    const moved = this.generations.at(-2);
+    return moved !== undefined && !moved.gone && hasGrown(moved);
+  }
+
+  async #pollPath(): Promise<boolean> {
+    const handle = await this.#open();
+    this.missing = handle === undefined;
+    if (handle === undefined) {
+      const last = this.generations.at(-1);
+      return last !== undefined && !last.gone && hasGrown(last);
+    }
+    try {
+      return await this.#compare(handle);
+    } finally {
+      if (!this.generations.some((kept) => kept.handle === handle)) await handle.close();
+    }
+  }
+
+  /** Undefined where the file is not there. */
+  async #open(): Promise<FileHandle | undefined> {
+    const { path } = this;
     const kind = await kindOfPath(path);
     // A FIFO would hang, a folder cannot be read.
     if (kind !== 'file' && kind !== 'missing') throw diagError('file-not-regular', { path, kind }, { path });
-    let handle: FileHandle;
     try {
-      handle = await open(path, 'r');
+      return await open(path, 'r');
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code !== 'ENOENT' && code !== 'ESTALE') throw unreadable(path, error);
-      missing = true;
-      const last = generations[generations.length - 1];
-      if (last === undefined || last.gone) return false;
-      const { size } = await last.handle.stat();
-      const grown = size > last.size;
-      last.size = Math.max(size, last.size);
-      return grown;
-    }
-    let kept = false;
-    try {
-      missing = false;
-      const { size, ino } = await handle.stat();
-      const last = generations[generations.length - 1];
-      if (last === undefined) {
-        if (size === 0) return false;
-        generations.push(generation(handle, ino, size, await marksOf(handle, size)));
-        kept = true;
-        return true;
-      }
-      const now = size >= last.size ? await marksOf(handle, last.size) : undefined;
-      const continues =
-        !last.gone && now !== undefined && now.head === last.marks.head && now.tail === last.marks.tail;
-      if (continues) {
-        const grown = size > last.size;
-        // The same content under another inode (a copy that replaced the file) goes on as the same log.
-        if (ino !== last.inode) {
-          await last.handle.close();
-          last.handle = handle;
-          last.inode = ino;
-          kept = true;
-        }
-        if (grown) {
-          last.size = size;
-          last.marks = await marksOf(last.handle, size);
-        }
-        return grown;
-      }
-      const news = !last.gone || size > 0;
-      if (last.gone || ino === last.inode) {
-        if (!last.gone) await last.handle.close();
-        last.gone = true;
-      } else {
-        // Moved away: its last bytes were written after the last look.
-        last.size = Math.max(last.size, (await last.handle.stat()).size);
-      }
-      if (size === 0) return news;
-      generations.push(generation(handle, ino, size, await marksOf(handle, size)));
-      kept = true;
-      const older = generations[generations.length - 3];
-      if (older !== undefined && !older.gone) {
-        older.gone = true;
-        await older.handle.close();
-      }
-      return true;
-    } finally {
-      if (!kept) await handle.close();
+      return undefined;
     }
   }
 
-  return {
-    generations,
-    get missing() {
-      return missing;
-    },
-    poll: async () => {
-      const moved = await pollMoved();
-      return (await pollPath()) || moved;
-    },
-    close: async () => {
-      for (const { handle, gone } of generations) if (!gone) await handle.close();
-    },
-  };
+  /** Whether the file that is there now has other bytes than the one at the last look. */
+  async #compare(handle: FileHandle): Promise<boolean> {
+    const { size, ino } = await handle.stat();
+    const last = this.generations.at(-1);
+    if (last === undefined) {
+      if (size > 0) await this.#begin(handle, ino, size);
+      return size > 0;
+    }
+    if (await continues(last, handle, size)) return goOn(last, handle, ino, size);
+    const news = !last.gone || size > 0;
+    if (last.gone || ino === last.inode) {
+      if (!last.gone) await last.handle.close();
+      last.gone = true;
+    }
+    // Moved away: its last bytes were written after the last look.
+    else await hasGrown(last);
+    if (size === 0) return news;
+    await this.#begin(handle, ino, size);
+    const older = this.generations.at(-3);
+    if (older !== undefined && !older.gone) {
+      older.gone = true;
+      await older.handle.close();
+    }
+    return true;
+  }
+
+  async #begin(handle: FileHandle, inode: number, size: number): Promise<void> {
+    this.generations.push(generation(handle, inode, size, await marksOf(handle, size)));
+  }
+}
+
+/** Whether a file has more bytes than at the last look, which are its own from here on. */
+async function hasGrown(file: Followed): Promise<boolean> {
+  const { size } = await file.handle.stat();
+  const grown = size > file.size;
+  if (grown) file.size = size;
+  return grown;
+}
+
+/** Whether a file begins with the bytes that the last one had. */
+async function continues(last: Followed, handle: FileHandle, size: number): Promise<boolean> {
+  if (size < last.size) return false;
+  const { head, tail } = await marksOf(handle, last.size);
+  return !last.gone && head === last.marks.head && tail === last.marks.tail;
+}
+
+/** The last file goes on in the one that was opened; whether it has grown. */
+async function goOn(last: Followed, handle: FileHandle, inode: number, size: number): Promise<boolean> {
+  const grown = size > last.size;
+  // The same content under another inode (a copy that replaced the file) goes on as the same log.
+  if (inode !== last.inode) {
+    await last.handle.close();
+    last.handle = handle;
+    last.inode = inode;
+  }
+  if (grown) {
+    last.size = size;
+    last.marks = await marksOf(last.handle, size);
+  }
+  return grown;
 }

@@ -117,12 +117,7 @@ async function readMembers(source: ByteSource): Promise<ReadonlyMap<string, ZipM
   const names = new Set<string>();
   for (let i = 0; i < directory.entries; i++) {
     const entry = readEntry(reader, path);
-    if (names.has(entry.name))
-      throw diagError(
-        'checkpoint-ambiguous',
-        { problem: `the archive holds "${entry.name}" twice` },
-        { path },
-      );
+    if (names.has(entry.name)) throw ambiguous(path, `the archive holds "${entry.name}" twice`);
     names.add(entry.name);
     entries.push(entry);
   }
@@ -143,6 +138,9 @@ const malformed = (path: string, problem: string, byteOffset?: number): DiagErro
     byteOffset === undefined ? { path } : { path, byteOffset },
   );
 
+const ambiguous = (path: string, problem: string, byteOffset?: number): DiagError =>
+  diagError('checkpoint-ambiguous', { problem }, byteOffset === undefined ? { path } : { path, byteOffset });
+
 async function findDirectory(source: ByteSource): Promise<{ start: number; end: number; entries: number }> {
   const { path, byteLength } = source;
   const tailStart = Math.max(0, byteLength - END_BYTES - LOCATOR_BYTES - END64_BYTES);
@@ -155,11 +153,7 @@ async function findDirectory(source: ByteSource): Promise<{ start: number; end: 
     const last = Buffer.from(await source.slice(Math.max(0, byteLength - END_BYTES - 0xffff), byteLength));
     if (endAt < 0 || last.lastIndexOf('PK\x05\x06', last.length - END_BYTES, 'latin1') < 0)
       throw diagError('archive-cut', { bytes: byteLength }, { path });
-    throw diagError(
-      'checkpoint-ambiguous',
-      { problem: 'bytes follow the end record of the archive' },
-      { path },
-    );
+    throw ambiguous(path, 'bytes follow the end record of the archive');
   }
   const end = at(endAt + 4, 'the end record');
   const [disk, directoryDisk, entriesHere, entries] = [end.u16(), end.u16(), end.u16(), end.u16()];
@@ -195,11 +189,7 @@ async function findDirectory(source: ByteSource): Promise<{ start: number; end: 
       !agrees(size, wide.size, 0xffffffff) ||
       !agrees(start, wide.start, 0xffffffff)
     )
-      throw diagError(
-        'checkpoint-ambiguous',
-        { problem: 'the two end records of the archive disagree' },
-        { path },
-      );
+      throw ambiguous(path, 'the two end records of the archive disagree');
     directory = wide;
     directoryEnd = tailStart + recordAt;
   } else if (entries === 0xffff || size === 0xffffffff || start === 0xffffffff)
@@ -209,12 +199,9 @@ async function findDirectory(source: ByteSource): Promise<{ start: number; end: 
   if (entriesHere !== entries)
     throw malformed(path, `it has ${entriesHere} entries here and ${entries} in all`);
   if (directory.start + directory.size !== directoryEnd)
-    throw diagError(
-      'checkpoint-ambiguous',
-      {
-        problem: `the directory of the archive ends at byte ${directory.start + directory.size}, its end record begins at ${directoryEnd}`,
-      },
-      { path },
+    throw ambiguous(
+      path,
+      `the directory of the archive ends at byte ${directory.start + directory.size}, its end record begins at ${directoryEnd}`,
     );
   if (directory.entries > MAX_ENTRIES)
     throw diagError(
@@ -285,7 +272,7 @@ function zip64Field(extra: Uint8Array, path: string): ByteReader | undefined {
     const [id, length] = [reader.u16(), reader.u16()];
     const content = reader.bytes(length);
     if (id !== 1) continue;
-    if (found) throw diagError('checkpoint-ambiguous', { problem: 'a member has two zip64 sizes' }, { path });
+    if (found) throw ambiguous(path, 'a member has two zip64 sizes');
     found = byteReader(content, path, 'a zip64 extra field');
   }
   return found;
@@ -300,82 +287,76 @@ async function checkLocalHeaders(
   const { path } = source;
   const starts = new Map<Entry, number>();
   const ordered = [...entries].sort((a, b) => a.offset - b.offset);
-  const window = windowedSource(source, 1024).slice;
+  const window = windowedSource(source, 1024);
   let expected = 0;
   for (const [index, entry] of ordered.entries()) {
     const { name, offset } = entry;
-    const next = ordered[index + 1]?.offset ?? directoryStart;
-    if (offset !== expected)
-      throw diagError(
-        'checkpoint-ambiguous',
-        {
-          problem:
-            offset > expected
-              ? `bytes ${expected} to ${offset} before "${name}" belong to no member`
-              : `"${name}" at byte ${offset} lies inside another member`,
-        },
-        { path, byteOffset: offset },
-      );
-    const disagree = (what: string): DiagError =>
-      diagError(
-        'checkpoint-ambiguous',
-        { problem: `the local header of "${name}" and the directory disagree about its ${what}` },
-        { path, byteOffset: offset },
-      );
-    if (offset + LOCAL_BYTES + entry.nameBytes.length > next) throw disagree('place');
-    const header = byteReader(
-      await window(offset, offset + LOCAL_BYTES + entry.nameBytes.length),
-      path,
-      `the local header of "${name}"`,
-      offset,
-    );
-    if (header.u32() !== 0x04034b50) throw disagree('place');
-    header.bytes(2);
-    if (header.u16() !== entry.flags) throw disagree('flags');
-    if (header.u16() !== entry.method) throw disagree('compression');
-    header.bytes(4);
-    const crc = header.u32();
-    let [packed, size] = [header.u32(), header.u32()];
-    const [nameLength, extraLength] = [header.u16(), header.u16()];
-    if (
-      nameLength !== entry.nameBytes.length ||
-      Buffer.compare(header.bytes(nameLength), entry.nameBytes) !== 0
-    )
-      throw disagree('name');
-    const extraStart = offset + LOCAL_BYTES + nameLength;
-    const start = extraStart + extraLength;
-    const end = start + entry.packed;
-    if (end > next) throw disagree('size');
-    if (size === 0xffffffff || packed === 0xffffffff) {
-      const wide = zip64Field(await window(extraStart, start), path);
-      if (size === 0xffffffff && wide) size = wide.u64();
-      if (packed === 0xffffffff && wide) packed = wide.u64();
-    }
-    const postponed = (entry.flags & HAS_DESCRIPTOR) !== 0;
-    const same = crc === entry.crc && packed === entry.packed && size === entry.size;
-    if (!same && !(postponed && crc === 0 && packed === 0 && size === 0)) throw disagree('checksum or size');
-    if (
-      postponed &&
-      (end < next || !same) &&
-      !isDescriptor(await window(end, Math.min(next, end + 25)), entry, path)
-    )
-      throw disagree('data descriptor');
-    if (!postponed && end < next)
-      throw diagError(
-        'checkpoint-ambiguous',
-        { problem: `bytes ${end} to ${next} after "${name}" belong to no member` },
-        { path, byteOffset: end },
-      );
-    starts.set(entry, start);
-    expected = next;
+    if (offset > expected)
+      throw ambiguous(path, `bytes ${expected} to ${offset} before "${name}" belong to no member`, offset);
+    if (offset < expected)
+      throw ambiguous(path, `"${name}" at byte ${offset} lies inside another member`, offset);
+    expected = ordered[index + 1]?.offset ?? directoryStart;
+    starts.set(entry, await checkMember(window, entry, expected));
   }
   if (ordered.length === 0 && directoryStart > 0)
-    throw diagError(
-      'checkpoint-ambiguous',
-      { problem: `bytes 0 to ${directoryStart} belong to no member` },
-      { path, byteOffset: 0 },
-    );
+    throw ambiguous(path, `bytes 0 to ${directoryStart} belong to no member`, 0);
   return starts;
+}
+
+/**
+ * Checks that all between the directory's place of an entry and that of the `next` one is what the directory says.
+ *
+ * @returns where its data begins
+ */
+async function checkMember(window: ByteSource, entry: Entry, next: number): Promise<number> {
+  const { path } = window;
+  const { start, crc, packed, size } = await readLocalHeader(window, entry, next);
+  const end = start + entry.packed;
+  const postponed = (entry.flags & HAS_DESCRIPTOR) !== 0;
+  const same = crc === entry.crc && packed === entry.packed && size === entry.size;
+  if (!same && !(postponed && crc === 0 && packed === 0 && size === 0))
+    throw disagreement(path, entry, 'checksum or size');
+  if (same && end === next) return start;
+  if (!postponed)
+    throw ambiguous(path, `bytes ${end} to ${next} after "${entry.name}" belong to no member`, end);
+  if (!isDescriptor(await window.slice(end, Math.min(next, end + 25)), entry, path))
+    throw disagreement(path, entry, 'data descriptor');
+  return start;
+}
+
+const disagreement = (path: string, { name, offset }: Entry, what: string): DiagError =>
+  ambiguous(path, `the local header of "${name}" and the directory disagree about its ${what}`, offset);
+
+/** What only the local header says: where the data begins, and sizes and checksum, which may follow the data. */
+async function readLocalHeader(
+  window: ByteSource,
+  entry: Entry,
+  next: number,
+): Promise<Pick<Entry, 'crc' | 'packed' | 'size'> & { readonly start: number }> {
+  const { path } = window;
+  const { name, nameBytes, offset } = entry;
+  const extraStart = offset + LOCAL_BYTES + nameBytes.length;
+  if (extraStart > next) throw disagreement(path, entry, 'place');
+  const bytes = await window.slice(offset, extraStart);
+  const header = byteReader(bytes, path, `the local header of "${name}"`, offset);
+  if (header.u32() !== 0x04034b50) throw disagreement(path, entry, 'place');
+  header.bytes(2);
+  if (header.u16() !== entry.flags) throw disagreement(path, entry, 'flags');
+  if (header.u16() !== entry.method) throw disagreement(path, entry, 'compression');
+  header.bytes(4);
+  const crc = header.u32();
+  let [packed, size] = [header.u32(), header.u32()];
+  const [nameLength, extraLength] = [header.u16(), header.u16()];
+  if (nameLength !== nameBytes.length || Buffer.compare(header.bytes(nameLength), nameBytes) !== 0)
+    throw disagreement(path, entry, 'name');
+  const start = extraStart + extraLength;
+  if (start + entry.packed > next) throw disagreement(path, entry, 'size');
+  if (size === 0xffffffff || packed === 0xffffffff) {
+    const wide = zip64Field(await window.slice(extraStart, start), path);
+    if (size === 0xffffffff && wide) size = wide.u64();
+    if (packed === 0xffffffff && wide) packed = wide.u64();
+  }
+  return { start, crc, packed, size };
 }
 
 /** Whether all bytes between the data and the next member are a descriptor that repeats the directory's values. */

@@ -21,7 +21,7 @@ export async function tensorStatistics(
   name: string,
   onEntries?: (count: number) => void,
 ): Promise<TensorStatistics> {
-  const statistics = statisticsCollector();
+  const statistics = new StatisticsCollector();
   const { dtype, elements } = checkpoint.tensors.find((info) => info.name === name)!;
   if (!isHalf(dtype) || elements < 2 * PATTERNS) {
     for await (const piece of checkpoint.stream(name)) {
@@ -62,130 +62,128 @@ function countPatterns(piece: Uint16Array, counts: Uint32Array | Float64Array): 
 }
 
 /** Collects the statistics of values that come in pieces. */
-export function statisticsCollector(): {
-  add(values: TensorData): void;
-  /** Values that occur so many times each. */
-  addCounted(values: ArrayLike<number>, counts: ArrayLike<number>): void;
-  result(): TensorStatistics;
-} {
-  let count = 0;
-  let sum = 0;
-  let compensation = 0;
+export class StatisticsCollector {
+  #count = 0;
+  #sum = 0;
+  #compensation = 0;
   // The squares sum up to scale² · squares.
-  let scale = 1;
-  let squares = 0;
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  let nan = 0;
-  let posInf = 0;
-  let negInf = 0;
+  #scale = 1;
+  #squares = 0;
+  #min = Number.POSITIVE_INFINITY;
+  #max = Number.NEGATIVE_INFINITY;
+  #nan = 0;
+  #posInf = 0;
+  #negInf = 0;
 
-  const addBlock = (values: ArrayLike<number>, start: number, end: number): void => {
-    let blockSum = 0;
-    let blockSquares = 0;
+  add(values: TensorData): void {
+    const numbers =
+      values instanceof BigInt64Array || values instanceof BigUint64Array ? toNumbers(values) : values;
+    this.#count += numbers.length;
+    for (let start = 0; start < numbers.length; start += BLOCK)
+      this.#addBlock(numbers, start, Math.min(start + BLOCK, numbers.length));
+  }
+
+  /** Values that occur so many times each. */
+  addCounted(values: ArrayLike<number>, counts: ArrayLike<number>): void {
+    for (let k = 0; k < counts.length; k++) {
+      const times = counts[k]!;
+      const value = values[k]!;
+      if (times === 0) continue;
+      this.#count += times;
+      if (Number.isNaN(value)) this.#nan += times;
+      else if (value === Number.POSITIVE_INFINITY) this.#posInf += times;
+      else if (value === Number.NEGATIVE_INFINITY) this.#negInf += times;
+      else {
+        this.#addSum(value * times);
+        this.#addSquares(value * value * times, 1);
+        this.#addRange(value, value);
+      }
+    }
+  }
+
+  result(): TensorStatistics {
+    const isEmpty = this.#min > this.#max;
+    return {
+      count: this.#count,
+      sum: this.#sum + this.#compensation,
+      norm: this.#scale * Math.sqrt(this.#squares),
+      min: isEmpty ? null : this.#min,
+      max: isEmpty ? null : this.#max,
+      nan: this.#nan,
+      posInf: this.#posInf,
+      negInf: this.#negInf,
+    };
+  }
+
+  #addBlock(values: ArrayLike<number>, start: number, end: number): void {
+    let sum = 0;
+    let squares = 0;
     let least = Number.POSITIVE_INFINITY;
     let most = Number.NEGATIVE_INFINITY;
     for (let i = start; i < end; i++) {
       const value = values[i]!;
-      blockSum += value;
-      blockSquares += value * value;
+      sum += value;
+      squares += value * value;
       if (value < least) least = value;
       if (value > most) most = value;
     }
-    if (blockSquares === 0 && least === 0 && most === 0) {
-      // All zeros, which unused rows of a table are.
-      addRange(0, 0);
-      return;
-    }
+    // All zeros, which unused rows of a table are.
+    if (squares === 0 && least === 0 && most === 0) this.#addRange(0, 0);
     // Squares of normal size prove that every entry was finite and that none over- or underflowed to harm.
-    if (!(blockSquares > 1e-290 && blockSquares < 1e300)) {
-      addOddBlock(values, start, end);
-      return;
-    }
-    addSum(blockSum);
-    addSquares(blockSquares, 1);
-    addRange(least, most);
-  };
+    else if (squares > 1e-290 && squares < 1e300) {
+      this.#addSum(sum);
+      this.#addSquares(squares, 1);
+      this.#addRange(least, most);
+    } else this.#addOddBlock(values, start, end);
+  }
+
   /** Non-finite entries, or squares out of range. */
-  const addOddBlock = (values: ArrayLike<number>, start: number, end: number): void => {
-    let blockSum = 0;
+  #addOddBlock(values: ArrayLike<number>, start: number, end: number): void {
+    let sum = 0;
     let largest = 0;
     for (let i = start; i < end; i++) {
       const value = values[i]!;
       if (Number.isFinite(value)) {
-        blockSum += value;
+        sum += value;
         largest = Math.max(largest, Math.abs(value));
-        addRange(value, value);
+        this.#addRange(value, value);
       }
     }
     const odd = countNonFinite(values, start, end);
-    nan += odd.nan;
-    posInf += odd.posInf;
-    negInf += odd.negInf;
-    addSum(blockSum);
+    this.#nan += odd.nan;
+    this.#posInf += odd.posInf;
+    this.#negInf += odd.negInf;
+    this.#addSum(sum);
     if (largest === 0) return;
-    let blockSquares = 0;
-    for (let i = start; i < end; i++)
-      if (Number.isFinite(values[i]!)) blockSquares += (values[i]! / largest) ** 2;
-    addSquares(blockSquares, largest);
-  };
-  const addRange = (least: number, most: number): void => {
-    if (least < min) min = least;
-    if (most > max) max = most;
-  };
-  const addSum = (value: number): void => {
-    const next = sum + value;
-    compensation += Math.abs(sum) >= Math.abs(value) ? sum - next + value : value - next + sum;
-    sum = next;
-    // A sum beyond float64 is reported as infinite, not as the NaN that the compensation would make of it.
-    if (!Number.isFinite(next)) compensation = 0;
-  };
-  const addSquares = (blockSquares: number, blockScale: number): void => {
-    if (blockScale === scale) squares += blockSquares;
-    else if (squares === 0) {
-      scale = blockScale;
-      squares = blockSquares;
-    } else if (blockScale > scale) {
-      squares = squares * (scale / blockScale) ** 2 + blockSquares;
-      scale = blockScale;
-    } else squares += blockSquares * (blockScale / scale) ** 2;
-  };
+    let squares = 0;
+    for (let i = start; i < end; i++) if (Number.isFinite(values[i]!)) squares += (values[i]! / largest) ** 2;
+    this.#addSquares(squares, largest);
+  }
 
-  return {
-    add: (values) => {
-      const numbers =
-        values instanceof BigInt64Array || values instanceof BigUint64Array ? toNumbers(values) : values;
-      count += numbers.length;
-      for (let start = 0; start < numbers.length; start += BLOCK)
-        addBlock(numbers, start, Math.min(start + BLOCK, numbers.length));
-    },
-    addCounted: (values, counts) => {
-      for (let k = 0; k < counts.length; k++) {
-        const times = counts[k]!;
-        const value = values[k]!;
-        if (times === 0) continue;
-        count += times;
-        if (Number.isNaN(value)) nan += times;
-        else if (value === Number.POSITIVE_INFINITY) posInf += times;
-        else if (value === Number.NEGATIVE_INFINITY) negInf += times;
-        else {
-          addSum(value * times);
-          addSquares(value * value * times, 1);
-          addRange(value, value);
-        }
-      }
-    },
-    result: () => ({
-      count,
-      sum: sum + compensation,
-      norm: scale * Math.sqrt(squares),
-      min: min <= max ? min : null,
-      max: min <= max ? max : null,
-      nan,
-      posInf,
-      negInf,
-    }),
-  };
+  #addRange(least: number, most: number): void {
+    if (least < this.#min) this.#min = least;
+    if (most > this.#max) this.#max = most;
+  }
+
+  #addSum(value: number): void {
+    const sum = this.#sum;
+    const next = sum + value;
+    this.#compensation += Math.abs(sum) >= Math.abs(value) ? sum - next + value : value - next + sum;
+    this.#sum = next;
+    // A sum beyond float64 is reported as infinite, not as the NaN that the compensation would make of it.
+    if (!Number.isFinite(next)) this.#compensation = 0;
+  }
+
+  #addSquares(squares: number, scale: number): void {
+    if (scale === this.#scale) this.#squares += squares;
+    else if (this.#squares === 0) {
+      this.#scale = scale;
+      this.#squares = squares;
+    } else if (scale > this.#scale) {
+      this.#squares = this.#squares * (this.#scale / scale) ** 2 + squares;
+      this.#scale = scale;
+    } else this.#squares += squares * (scale / this.#scale) ** 2;
+  }
 }
 
 /** 64-bit integers rounded to float64, ten times faster than `Number` of each BigInt. */

@@ -84,7 +84,7 @@ function readOn(path: string, { encoding }: LogReadOptions): LogReading {
     encoding === undefined ? {} : { encoding },
   );
   return {
-    push: lines.push,
+    push: (chunk) => lines.push(chunk),
     isCut: (rest) => rest.toString('latin1').trimEnd().at(-1) !== '}',
     content() {
       const { account, errors } = lines.end();
