@@ -7,9 +7,10 @@
 import { inflateSync } from 'node:zlib';
 import type { Dtype, TensorData } from '../../../model/checkpoint.ts';
 import { diagError } from '../../../model/errors.ts';
-import { byteReader } from '../../bytes/reader.ts';
-import { type Extent, placeOf } from '../../bytes/source.ts';
+import { type ByteReader, byteReader } from '../../bytes/reader.ts';
+import { type ByteSource, type Extent, placeOf } from '../../bytes/source.ts';
 import { bytePieces, decodePieces, decodeValues, elementsOf } from '../dtypes.ts';
+import { ambiguous, truncated, unsupportedDtype } from '../faults.ts';
 import { checkLimit } from '../limit.ts';
 import {
   type Hdf5Message,
@@ -100,95 +101,112 @@ export function openArray(object: Hdf5Object, marked?: 'BF16'): Hdf5Array | unde
       : stored;
   const shape = parseDataspace(spaceBytes, path);
   if (type.kind === 'string' || type.kind === 'variable-string' || shape === undefined) return undefined;
-  if (type.kind !== 'number')
-    throw diagError('dtype-unsupported', { tensor: name, dtype: type.description }, { path, tensor: name });
-  const { dtype, size, bigEndian } = type;
+  if (type.kind !== 'number') throw unsupportedDtype(name, type.description, path);
   const elements = elementsOf(shape, path, name, 'HDF5');
-  const array = { dtype, shape, elements };
-  const bytes = elements * size;
-  const fill = fillValue(message(MESSAGE.fill), path, size);
-  const unwritten = (): TensorData => decodeValues(filledBytes(bytes, fill), dtype, bigEndian);
-  const checkUnwritten = (): void => {
-    checkLimit(`the bytes of "${name}" that were never written`, bytes, MAX_UNWRITTEN_BYTES, {
-      path,
-      tensor: name,
-    });
+  const fill = fillValue(message(MESSAGE.fill), path, type.size);
+  const described = {
+    ...type,
+    name,
+    source: reader.source,
+    shape,
+    elements,
+    bytes: elements * type.size,
+    fill,
   };
 
   const layout = byteReader(layoutBytes, path, `the layout of "${name}"`);
   const version = layout.u8();
   if (version !== 3 && version !== 4) throw unsupported(path, name, `layout version ${version}`);
   const kind = layout.u8();
-  if (kind === 0) {
-    const data = layout.bytes(layout.u16());
-    if (data.length < bytes)
-      throw diagError(
-        'checkpoint-truncated',
-        { what: `tensor "${name}"`, end: bytes, bytes: data.length },
-        { path, tensor: name },
-      );
-    return {
-      ...array,
-      stream: async function* () {
-        yield decodeValues(new Uint8Array(data.subarray(0, bytes)), dtype, bigEndian);
-      },
-    };
-  }
-  if (kind === 1) {
-    const start = readAddress(layout);
-    if (start === undefined) {
-      checkUnwritten();
-      return {
-        ...array,
-        stream: async function* () {
-          yield unwritten();
-        },
-      };
-    }
-    const length = layout.u64();
-    if (length !== bytes)
-      throw malformedHdf5(
-        path,
-        `"${name}" (${dtype}, ${elements} elements) needs ${bytes} bytes and has ${length}`,
-      );
-    if (start + bytes > reader.source.byteLength)
-      throw diagError(
-        'checkpoint-truncated',
-        { what: `tensor "${name}"`, end: start + bytes, bytes: reader.source.byteLength },
-        { path, tensor: name, byteOffset: start },
-      );
-    return {
-      ...array,
-      stream: () => decodePieces(bytePieces(reader.source, start, start + bytes), dtype, bigEndian),
-    };
-  }
+  const { dtype } = type;
+  if (kind === 0) return { dtype, shape, elements, stream: compactValues(described, layout) };
+  if (kind === 1) return { dtype, shape, elements, stream: contiguousValues(described, layout) };
   if (kind !== 2 || version !== 3)
     throw unsupported(path, name, kind === 2 ? 'chunks of libver="latest"' : `layout class ${kind}`);
+  const stream = chunkedValues(described, layout, message(MESSAGE.filters));
+  return { dtype, shape, elements, stream };
+}
+
+/** A data set with what is needed to read it. */
+interface Described {
+  readonly name: string;
+  readonly source: ByteSource;
+  readonly dtype: Dtype;
+  readonly bigEndian: boolean;
+  /** Bytes of an element. */
+  readonly size: number;
+  readonly shape: readonly number[];
+  readonly elements: number;
+  readonly bytes: number;
+  /** Of elements that were never written. */
+  readonly fill: Uint8Array | undefined;
+}
+
+/** Values in the object header itself. */
+function compactValues(array: Described, layout: ByteReader): Hdf5Array['stream'] {
+  const { name, source, dtype, bigEndian, bytes } = array;
+  const data = layout.bytes(layout.u16());
+  if (data.length < bytes)
+    throw truncated(`tensor "${name}"`, bytes, data.length, { path: source.path, tensor: name });
+  return async function* () {
+    yield decodeValues(new Uint8Array(data.subarray(0, bytes)), dtype, bigEndian);
+  };
+}
+
+/** Values in one piece, or never written. */
+function contiguousValues(array: Described, layout: ByteReader): Hdf5Array['stream'] {
+  const { name, source, dtype, bigEndian, elements, bytes } = array;
+  const { path, byteLength } = source;
+  const start = readAddress(layout);
+  if (start === undefined) {
+    checkUnwritten(array);
+    return async function* () {
+      yield unwritten(array);
+    };
+  }
+  const length = layout.u64();
+  if (length !== bytes)
+    throw malformedHdf5(
+      path,
+      `"${name}" (${dtype}, ${elements} elements) needs ${bytes} bytes and has ${length}`,
+    );
+  const end = start + bytes;
+  if (end > byteLength)
+    throw truncated(`tensor "${name}"`, end, byteLength, { path, tensor: name, byteOffset: start });
+  return () => decodePieces(bytePieces(source, start, end), dtype, bigEndian);
+}
+
+/** Values in chunks of a grid, or never written. */
+function chunkedValues(
+  array: Described,
+  layout: ByteReader,
+  filterBytes: Uint8Array | undefined,
+): Hdf5Array['stream'] {
+  const { name, source, dtype, bigEndian, size, shape, elements } = array;
+  const { path } = source;
   const rank = layout.u8() - 1;
   const tree = readAddress(layout);
   const chunk = Array.from({ length: rank }, () => layout.u32());
   if (rank !== shape.length || rank === 0 || chunk.includes(0) || layout.u32() !== size)
     throw malformedHdf5(path, `the chunks of "${name}" do not fit its shape`);
-  const filters = parseFilters(message(MESSAGE.filters), path, name);
-  if (tree === undefined) checkUnwritten();
-  return {
-    ...array,
-    stream: async function* () {
-      if (tree === undefined || elements === 0) yield unwritten();
-      else
-        for await (const slab of chunkSlabs(hdf5Reader(reader.source), name, {
-          tree,
-          chunk,
-          shape,
-          size,
-          filters,
-          fill,
-          checkUnwritten,
-        }))
-          yield decodeValues(slab, dtype, bigEndian);
-    },
+  const filters = parseFilters(filterBytes, path, name);
+  if (tree === undefined) checkUnwritten(array);
+  return async function* () {
+    if (tree === undefined || elements === 0) yield unwritten(array);
+    else
+      for await (const slab of chunkSlabs(array, { tree, chunk, filters }))
+        yield decodeValues(slab, dtype, bigEndian);
   };
 }
+
+const unwritten = ({ bytes, fill, dtype, bigEndian }: Described): TensorData =>
+  decodeValues(filledBytes(bytes, fill), dtype, bigEndian);
+
+const checkUnwritten = ({ name, source: { path }, bytes }: Described): void =>
+  checkLimit(`the bytes of "${name}" that were never written`, bytes, MAX_UNWRITTEN_BYTES, {
+    path,
+    tensor: name,
+  });
 
 /** Memory in which every element has the fill value. */
 function filledBytes(length: number, fill: Uint8Array | undefined): Uint8Array {
@@ -236,23 +254,17 @@ function parseFilters(bytes: Uint8Array | undefined, path: string, name: string)
   });
 }
 
-interface Chunked {
+interface Chunks {
   readonly tree: number;
   readonly chunk: readonly number[];
-  readonly shape: readonly number[];
-  /** Bytes of an element. */
-  readonly size: number;
   readonly filters: readonly number[];
-  /** Of elements whose chunk was never written. */
-  readonly fill: Uint8Array | undefined;
-  /** Throws where the array is larger than what may be filled in. */
-  readonly checkUnwritten: () => void;
 }
 
 /** The array in row-major order, as many rows at a time as a chunk has. */
-async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): AsyncIterable<Uint8Array> {
+async function* chunkSlabs(array: Described, { tree, chunk, filters }: Chunks): AsyncIterable<Uint8Array> {
+  const { name, shape, size } = array;
+  const reader = hdf5Reader(array.source);
   const { path } = reader;
-  const { tree, chunk, shape, size, filters } = array;
   const rank = shape.length;
   const chunkBytes = chunk.reduce((product, n) => product * n, size);
   const rowBytes = shape.slice(1).reduce((product, n) => product * n, size);
@@ -261,12 +273,7 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
     ['a chunk', chunkBytes],
     ['a row of chunks', slabRows * rowBytes],
   ] as const)
-    if (found > MAX_SLAB_BYTES)
-      throw diagError(
-        'limit-exceeded',
-        { what: `${what} of "${name}" in bytes`, found, limit: MAX_SLAB_BYTES, hint: '' },
-        { path, tensor: name },
-      );
+    checkLimit(`${what} of "${name}" in bytes`, found, MAX_SLAB_BYTES, { path, tensor: name });
   const bySlab = new Map<number, { at: number[]; stored: number; mask: number; address: number }[]>();
   const leaves = await chunkLeaves(reader, tree, rank, name);
   let storedBytes = 0;
@@ -278,7 +285,7 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
       throw malformedHdf5(path, `a chunk of "${name}" lies outside its shape`);
     const slab = bySlab.get(at[0]!) ?? [];
     if (slab.some((other) => other.at.every((n, axis) => n === at[axis])))
-      throw diagError('checkpoint-ambiguous', { problem: `"${name}" has a chunk twice` }, { path });
+      throw ambiguous(`"${name}" has a chunk twice`, { path });
     slab.push({ at, stored, mask, address: child });
     bySlab.set(at[0]!, slab);
     storedBytes += stored;
@@ -287,7 +294,7 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
   if (inFile.some(({ address, stored }, i) => address + stored > (inFile[i + 1]?.address ?? Infinity)))
     throw malformedHdf5(path, `two chunks of "${name}" share bytes`);
   const chunks = shape.reduce((product, n, axis) => product * Math.ceil(n / chunk[axis]!), 1);
-  if (leaves.length < chunks) array.checkUnwritten();
+  if (leaves.length < chunks) checkUnwritten(array);
   const ratio = filters.includes(DEFLATE) ? MAX_DEFLATE_RATIO : 1;
   const largest = Math.max(chunkBytes, leaves.length === chunks ? shape[0]! * rowBytes : 0);
   if (largest > ratio * (storedBytes + 64 * leaves.length))
@@ -298,7 +305,7 @@ async function* chunkSlabs(reader: Hdf5Reader, name: string, array: Chunked): As
     for (const { at, stored, mask, address } of bySlab.get(row) ?? []) {
       const packed = await reader.source.slice(...checkedRange(reader, name, address, stored));
       const bytes = undoFilters(packed, filters, mask, chunkBytes, size, path, name);
-      placeChunk(slab, bytes, at, array, rows);
+      placeChunk(slab, bytes, at, { chunk, shape, size }, rows);
     }
     yield slab;
   }
@@ -319,7 +326,7 @@ function placeChunk(
   slab: Uint8Array,
   bytes: Uint8Array,
   at: readonly number[],
-  { chunk, shape, size }: Chunked,
+  { chunk, shape, size }: Pick<Chunks, 'chunk'> & Pick<Described, 'shape' | 'size'>,
   rows: number,
 ): void {
   const rank = shape.length;

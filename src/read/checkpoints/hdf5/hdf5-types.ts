@@ -55,78 +55,97 @@ export function parseDatatype(bytes: Uint8Array, path: string): Datatype {
   return parse(byteReader(bytes, path, 'a data type'), 0);
 }
 
+/** What every data type begins with. */
+interface Head {
+  readonly kind: number;
+  readonly version: number;
+  readonly flags: number;
+  readonly size: number;
+}
+
 function parse(block: ByteReader, depth: number): Datatype {
   const first = block.u8();
-  const kind = first & 15;
-  const version = first >> 4;
   const flags = block.u8();
   block.bytes(2);
-  const size = block.u32();
-  const bigEndian = (flags & 1) !== 0;
-  const other = (description = CLASSES[kind] ?? `class ${kind}`): Datatype => ({
-    kind: 'other',
-    size,
-    description,
-  });
-  const number = (dtype: Dtype | undefined, name: string): Datatype =>
-    dtype === undefined ? other(name) : { kind: 'number', size, dtype, bigEndian };
-  if (kind === 0) {
-    const [offset, precision] = [block.u16(), block.u16()];
-    const whole = offset === 0 && precision === 8 * size;
-    return number(
-      whole ? (flags & 8 ? SIGNED : UNSIGNED).get(size) : undefined,
-      `integer of ${precision} bits`,
-    );
-  }
-  if (kind === 1) {
-    const [offset, precision] = [block.u16(), block.u16()];
-    const [exponentAt, exponentBits, mantissaAt, mantissaBits] = [
-      block.u8(),
-      block.u8(),
-      block.u8(),
-      block.u8(),
-    ];
-    const bias = block.u32();
-    const usual =
-      offset === 0 &&
-      precision === 8 * size &&
-      mantissaAt === 0 &&
-      exponentAt === mantissaBits &&
-      (flags & 0x40) === 0;
-    const key = `${size}:${exponentBits}:${mantissaBits}:${bias}`;
-    return number(usual ? FLOATS.get(key) : undefined, `float of ${precision} bits`);
-  }
+  const head = { kind: first & 15, version: first >> 4, flags, size: block.u32() };
+  const { kind, size } = head;
+  if (kind === 0) return integerType(head, block);
+  if (kind === 1) return floatType(head, block);
   if (kind === 3) return { kind: 'string', size };
-  if (kind === 9) return (flags & 15) === 1 ? { kind: 'variable-string', size } : other();
-  if (depth > 0) return other();
-  if (kind === 8) {
-    const base = parse(block, depth + 1);
-    const names = [readName(block, version), readName(block, version)];
-    return base.kind === 'number' && base.size === 1 && names.join() === 'FALSE,TRUE'
-      ? { ...base, dtype: 'BOOL' }
-      : base;
-  }
-  if (kind === 6) {
-    const members: { name: string; offset: number; type: Datatype }[] = [];
-    if (flags !== 2) return other();
-    for (let i = 0; i < 2; i++) {
-      const name = readName(block, version);
-      // Version 3 writes offsets in as many bytes as the size needs.
-      const offset = version >= 3 ? block.u8() : block.u32();
-      if (version === 1) block.bytes(28);
-      members.push({ name, offset, type: parse(block, depth + 1) });
-    }
-    const [real, imaginary] = members as [(typeof members)[0], (typeof members)[0]];
-    const half = size / 2;
-    const isComplex =
-      real.name === 'r' && imaginary.name === 'i' && real.offset === 0 && imaginary.offset === half;
-    const part = real.type;
-    if (!isComplex || part.kind !== 'number' || imaginary.type.kind !== 'number') return other();
-    if (part.dtype !== imaginary.type.dtype || part.bigEndian !== imaginary.type.bigEndian) return other();
-    const dtype = part.dtype === 'F32' ? 'C64' : part.dtype === 'F64' ? 'C128' : undefined;
-    return dtype === undefined ? other() : { kind: 'number', size, dtype, bigEndian: part.bigEndian };
-  }
-  return other();
+  if (kind === 9 && (flags & 15) === 1) return { kind: 'variable-string', size };
+  if (kind === 8 && depth === 0) return enumerationType(head, block);
+  if (kind === 6 && depth === 0) return compoundType(head, block);
+  return otherType(head);
+}
+
+const otherType = ({ kind, size }: Head, description = CLASSES[kind] ?? `class ${kind}`): Datatype => ({
+  kind: 'other',
+  size,
+  description,
+});
+
+const numberType = (head: Head, dtype: Dtype | undefined, name: string): Datatype =>
+  dtype === undefined
+    ? otherType(head, name)
+    : { kind: 'number', size: head.size, dtype, bigEndian: (head.flags & 1) !== 0 };
+
+function integerType(head: Head, block: ByteReader): Datatype {
+  const [offset, precision] = [block.u16(), block.u16()];
+  const whole = offset === 0 && precision === 8 * head.size;
+  const bySize = head.flags & 8 ? SIGNED : UNSIGNED;
+  return numberType(head, whole ? bySize.get(head.size) : undefined, `integer of ${precision} bits`);
+}
+
+function floatType(head: Head, block: ByteReader): Datatype {
+  const [offset, precision] = [block.u16(), block.u16()];
+  const [exponentAt, exponentBits, mantissaAt, mantissaBits] = [
+    block.u8(),
+    block.u8(),
+    block.u8(),
+    block.u8(),
+  ];
+  const bias = block.u32();
+  const usual =
+    offset === 0 &&
+    precision === 8 * head.size &&
+    mantissaAt === 0 &&
+    exponentAt === mantissaBits &&
+    (head.flags & 0x40) === 0;
+  const key = `${head.size}:${exponentBits}:${mantissaBits}:${bias}`;
+  return numberType(head, usual ? FLOATS.get(key) : undefined, `float of ${precision} bits`);
+}
+
+/** Of FALSE and TRUE, a boolean. */
+function enumerationType({ version }: Head, block: ByteReader): Datatype {
+  const base = parse(block, 1);
+  const names = [readName(block, version), readName(block, version)];
+  return base.kind === 'number' && base.size === 1 && names.join() === 'FALSE,TRUE'
+    ? { ...base, dtype: 'BOOL' }
+    : base;
+}
+
+/** Of `r` and `i`, a complex number. */
+function compoundType(head: Head, block: ByteReader): Datatype {
+  const { flags, size } = head;
+  if (flags !== 2) return otherType(head);
+  const [real, imaginary] = [readMember(head, block), readMember(head, block)];
+  const isComplex =
+    real.name === 'r' && imaginary.name === 'i' && real.offset === 0 && imaginary.offset === size / 2;
+  const [part, other] = [real.type, imaginary.type];
+  if (!isComplex || part.kind !== 'number' || other.kind !== 'number') return otherType(head);
+  const isOneType = part.dtype === other.dtype && part.bigEndian === other.bigEndian;
+  const dtype = part.dtype === 'F32' ? 'C64' : part.dtype === 'F64' ? 'C128' : undefined;
+  return isOneType && dtype !== undefined
+    ? { kind: 'number', size, dtype, bigEndian: part.bigEndian }
+    : otherType(head);
+}
+
+function readMember({ version }: Head, block: ByteReader): { name: string; offset: number; type: Datatype } {
+  const name = readName(block, version);
+  // Version 3 writes offsets in as many bytes as the size needs.
+  const offset = version >= 3 ? block.u8() : block.u32();
+  if (version === 1) block.bytes(28);
+  return { name, offset, type: parse(block, 1) };
 }
 
 /** A name that ends with a zero, padded to 8 bytes before version 3. */

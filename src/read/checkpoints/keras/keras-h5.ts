@@ -77,10 +77,8 @@ export async function kerasCheckpoint(
   file: Omit<Hdf5File, 'reader'>,
   container: Container & Required<Pick<Container, 'stored' | 'close'>>,
 ): Promise<Checkpoint> {
-  const { metadata } = container;
+  const { metadata, path, format, close, verify } = container;
   const errors: ErrorRecord[] = [...(container.errors ?? []), ...file.errors];
-  const datasets: Dataset[] = [];
-  const unread: { readonly object: Hdf5Object; readonly reason: LossReason | 'passed-over' }[] = [];
   const root = file.objects[0]!;
   for (const key of ['keras_version', 'backend']) {
     const value = await readAttribute(root, key);
@@ -90,6 +88,63 @@ export async function kerasCheckpoint(
   const model = await configOf(root, 'model_config', errors);
   const classes = layersOf(model, metadata);
   recordOptimizerConfig(training, metadata);
+  const { datasets, unread } = await readDatasets(file, classes, errors);
+  const optimizer = container.optimizer ?? optimizerOf(training) ?? (await optimizerName(file));
+  if (optimizer !== undefined) metadata.set('optimizer', optimizer);
+
+  const roles = await rolesOf(file, datasets, optimizer, metadata);
+  const labels = await layerLabels(file, datasets);
+  const tensors = datasets.map(
+    ({ object, array, tensor: { key, dtype, shape } }): LazyTensor => ({
+      info: {
+        name: key,
+        ...(labels.has(key) ? { label: labels.get(key)! } : {}),
+        dtype,
+        shape,
+        elements: array.elements,
+        ...roles.get(key)!,
+      },
+      extents: () => knownExtents(object),
+      stream: () => array.stream(),
+    }),
+  );
+  for (const { info, stream } of tensors)
+    if ((info.slot === 'step' || info.slot === 'learning_rate') && info.elements === 1)
+      for await (const values of stream()) metadata.set(info.slot, Number(values[0]));
+  const isKeras =
+    container.framework !== undefined ||
+    metadata.has('keras_version') ||
+    file.objects.some(({ name }) => /^(?:layers\/.*\/)?_?vars$|^_layer_checkpoint_dependencies/.test(name));
+  return lazyCheckpoint(
+    {
+      path,
+      format,
+      framework: isKeras ? 'keras' : null,
+      step: stepOf(path, metadata),
+      metadata,
+      errors,
+      stored: () => storedBytes(file, container.stored, unread),
+      ...(verify === undefined ? {} : { verify }),
+      close,
+    },
+    tensors,
+  );
+}
+
+/** A data set whose values are not read, and why. */
+interface Unread {
+  readonly object: Hdf5Object;
+  readonly reason: LossReason | 'passed-over';
+}
+
+/** @param classes of layers, by name */
+async function readDatasets(
+  file: Omit<Hdf5File, 'reader'>,
+  classes: ReadonlyMap<string, string>,
+  errors: ErrorRecord[],
+): Promise<{ datasets: Dataset[]; unread: Unread[] }> {
+  const datasets: Dataset[] = [];
+  const unread: Unread[] = [];
   for (const object of file.objects) {
     if (!object.isDataset) continue;
     try {
@@ -116,78 +171,52 @@ export async function kerasCheckpoint(
       errors.push(error.toRecord());
     }
   }
-  const optimizer = container.optimizer ?? optimizerOf(training) ?? (await optimizerName(file));
-  if (optimizer !== undefined) metadata.set('optimizer', optimizer);
+  return { datasets, unread };
+}
 
-  const named = kerasRoles(datasets.map(({ tensor }) => tensor));
+/** Roles by names, and of what has no names by its place. */
+async function rolesOf(
+  file: Pick<Hdf5File, 'objects'>,
+  datasets: readonly Dataset[],
+  optimizer: string | undefined,
+  metadata: Container['metadata'],
+): Promise<ReturnType<typeof kerasRoles>> {
+  const tensors = datasets.map(({ tensor }) => tensor);
+  const named = kerasRoles(tensors);
   const known = new Map<string, RoleOfTensor>();
-  const keys = new Set(datasets.map(({ tensor }) => tensor.key));
-  for (const { key } of datasets.map(({ tensor }) => tensor)) {
+  const keys = new Set(tensors.map(({ key }) => key));
+  for (const key of keys) {
     const variable = Number(UNNAMED_NORMALISATION.exec(key)?.[1] ?? Number.NaN);
     const isLastTwo = !keys.has(key.replace(/(?<!\d)\d+$/, String(variable + 2)));
     if (UNNAMED_BUFFER.test(key) || (variable >= 0 && isLastTwo)) known.set(key, { role: 'buffer' });
   }
   const config = (name: string) => metadata.get(`optimizer_config.${name}`);
   const centered = config('centered') === true && !(Number(config('momentum') ?? 0) > 0);
-  for (const [key, role] of await unnamedSlots(file, datasets, named, known, optimizer, centered))
-    known.set(key, role);
-  const roles = kerasRoles(
-    datasets.map(({ tensor }) => tensor),
-    known,
-  );
-  const isKeras =
-    container.framework !== undefined ||
-    metadata.has('keras_version') ||
-    file.objects.some(({ name }) => /^(?:layers\/.*\/)?_?vars$|^_layer_checkpoint_dependencies/.test(name));
-  const labels = await layerLabels(file, datasets);
-  const tensors = datasets.map(
-    ({ object, array, tensor: { key, dtype, shape } }): LazyTensor => ({
-      info: {
-        name: key,
-        ...(labels.has(key) ? { label: labels.get(key)! } : {}),
-        dtype,
-        shape,
-        elements: array.elements,
-        ...roles.get(key)!,
-      },
-      extents: () => knownExtents(object),
-      stream: () => array.stream(),
-    }),
-  );
-  for (const { info, stream } of tensors)
-    if ((info.slot === 'step' || info.slot === 'learning_rate') && info.elements === 1)
-      for await (const values of stream()) metadata.set(info.slot, Number(values[0]));
-  return lazyCheckpoint(
-    {
-      path: container.path,
-      format: container.format,
-      framework: isKeras ? 'keras' : null,
-      step: stepOf(container.path, metadata),
-      metadata,
-      errors,
-      stored: async () => {
-        const { bytes, passedOver = [] } = container.stored;
-        const skipped: Extent[] = [...passedOver];
-        const lost: LostTensors[] = [];
-        for (const { object, reason } of unread) {
-          const extents = await knownExtents(object);
-          if (reason === 'passed-over') skipped.push(...extents);
-          else {
-            const [extent = { start: bytes, end: bytes }] = extents;
-            lost.push({ reason, tensors: 1, extent });
-          }
-        }
-        for (const { id, byteOffset = 0 } of file.errors) {
-          const extent = placeOf(root.reader.source, byteOffset, byteOffset);
-          if (!NOT_READ.has(id)) lost.push({ reason: lossReasonOf(id), tensors: undefined, extent });
-        }
-        return { bytes, passedOver: skipped, lost };
-      },
-      ...(container.verify === undefined ? {} : { verify: container.verify }),
-      close: container.close,
-    },
-    tensors,
-  );
+  const slots = await unnamedSlots(file, datasets, named, known, optimizer, centered);
+  return kerasRoles(tensors, new Map([...known, ...slots]));
+}
+
+/** Where the bytes of the container went that no tensor has. */
+async function storedBytes(
+  file: Omit<Hdf5File, 'reader'>,
+  { bytes, passedOver = [] }: StoredBytes,
+  unread: readonly Unread[],
+): Promise<StoredBytes> {
+  const skipped: Extent[] = [...passedOver];
+  const lost: LostTensors[] = [];
+  for (const { object, reason } of unread) {
+    const extents = await knownExtents(object);
+    if (reason === 'passed-over') skipped.push(...extents);
+    else {
+      const [extent = { start: bytes, end: bytes }] = extents;
+      lost.push({ reason, tensors: 1, extent });
+    }
+  }
+  for (const { id, byteOffset = 0 } of file.errors) {
+    const extent = placeOf(file.objects[0]!.reader.source, byteOffset, byteOffset);
+    if (!NOT_READ.has(id)) lost.push({ reason: lossReasonOf(id), tensors: undefined, extent });
+  }
+  return { bytes, passedOver: skipped, lost };
 }
 
 /** Variables of layers of Keras by the folder of the layer and by how many there are; Keras 3 numbers them. */
