@@ -153,24 +153,27 @@ function fromTable(table: Table, inputs: readonly BatchInput[], map: ColumnMap, 
         { name: missing ?? name, found: [...table.keys()].map((key) => `"${key}"`) },
         { path },
       );
-    const values = columns.map((column) => table.get(column)!);
-    const rows = values[0]!.length;
-    const data = new (ids ? Int32Array : Float32Array)(rows * columns.length);
-    for (let row = 0; row < rows; row++)
-      for (const [i, column] of values.entries()) {
-        const value = numberIn(column[row]);
-        const expected = ids ? 'a whole number below 2³¹' : 'a number';
-        if (value === undefined || (ids && (value | 0) !== value))
-          throw diagError(
-            'batch-values',
-            { name: columns[i]!, row, found: String(column[row] ?? 'empty'), expected },
-            { path },
-          );
-        data[row * columns.length + i] = value;
-      }
-    batch.set(name, { shape: columns.length === 1 ? [rows] : [rows, columns.length], data });
+    batch.set(name, joinColumns(table, columns, ids, path));
   }
   return batch;
+}
+
+/** @throws batch-values where a cell holds no number, or none that can be an id */
+function joinColumns(table: Table, columns: readonly string[], ids: boolean, path: string): BatchTensor {
+  const expected = ids ? 'a whole number below 2³¹' : 'a number';
+  const rows = table.get(columns[0]!)!.length;
+  const data = new (ids ? Int32Array : Float32Array)(rows * columns.length);
+  const values = columns.map((column) => table.get(column)!);
+  for (let row = 0; row < rows; row++)
+    for (const [i, column] of values.entries()) {
+      const value = numberIn(column[row]);
+      if (value === undefined || (ids && (value | 0) !== value)) {
+        const details = { name: columns[i]!, row, found: String(column[row] ?? 'empty'), expected };
+        throw diagError('batch-values', details, { path });
+      }
+      data[row * columns.length + i] = value;
+    }
+  return { shape: columns.length === 1 ? [rows] : [rows, columns.length], data };
 }
 
 /** The number in a cell, or undefined where the cell has none; an empty cell is not 0. */

@@ -93,11 +93,7 @@ export function cureGradients(tf: Tf): void {
   cured.add(tf);
   saveLightly(tf);
   const ours = new Set<string>();
-  const register = (
-    kernelName: string,
-    inputsToSave: string[],
-    gradFunc: (dy: Tensor, saved: Tensor[], attrs: Record<string, unknown>) => Record<string, () => Tensor>,
-  ): void => {
+  const register: Register = (kernelName, inputsToSave, gradFunc) => {
     ours.add(kernelName);
     if (tf.getGradient(kernelName)) tf.unregisterGradient(kernelName);
     tf.registerGradient({
@@ -108,146 +104,32 @@ export function cureGradients(tf: Tf): void {
         gradFunc(dy as Tensor, saved, attrs as unknown as Record<string, unknown>),
     });
   };
-  const unary = (kernel: string, derivative: (x: Tensor, attrs: Record<string, unknown>) => Tensor): void =>
-    register(kernel, ['x'], (dy, [x], attrs) => ({ x: () => tf.mul(dy, derivative(x!, attrs)) }));
+  cureElementwise(tf, register);
+  cureReductions(tf, register);
+  cureProduct(tf, register);
+  addFlat(tf, register);
+  addConvolutions(tf, register);
+  curePooling(tf, register);
+  for (const name of Object.values(tf) as unknown[])
+    if (typeof name === 'string' && tf.getGradient(name) && !ours.has(name) && !RIGHT_IN_TFJS.has(name))
+      register(name, [], () => {
+        throw diagError('op-not-differentiable', { op: name });
+      });
+}
 
-  // Not y(1 − y): above 10 float32 has no digits left of 1 − y.
-  unary('Sigmoid', (x) => tf.mul(tf.sigmoid(x), tf.sigmoid(tf.neg(x))));
-  unary('Tanh', (x) => tf.sub(1, tf.square(tf.tanh(x))));
-  unary('Exp', (x) => tf.exp(x));
-  unary('Expm1', (x) => tf.exp(x));
-  // exp of the negative side only: the other side would overflow and 0·Inf is NaN.
-  unary('Elu', (x) => {
-    const positive = tf.step(x);
-    return tf.add(positive, tf.mul(tf.sub(1, positive), tf.exp(tf.minimum(x, 0))));
-  });
+/** Registers the gradient of a kernel in place of that of tfjs. */
+type Register = (
+  kernelName: string,
+  inputsToSave: string[],
+  gradFunc: (dy: Tensor, saved: Tensor[], attrs: Record<string, unknown>) => Record<string, () => Tensor>,
+) => void;
 
-  register('Relu', ['x'], (dy, [x]) => ({ x: () => reluGradient(tf, dy, x!) }));
-  register(RELU_GRADIENT, ['x'], (ddx, [x]) => ({
-    dy: () => reluGradient(tf, ddx, x!),
-    x: () => tf.zerosLike(x!),
-  }));
-
-  register('Softmax', ['logits'], (dy, [x], attrs) => ({
-    logits: () => {
-      const y = tf.softmax(x!, attrs.dim as number);
-      const scaled = tf.mul(dy, y);
-      return tf.sub(scaled, tf.mul(tf.sum(scaled, [attrs.dim as number], true), y));
-    },
-  }));
-  register('LogSoftmax', ['logits'], (dy, [x], attrs) => ({
-    logits: () =>
-      tf.sub(dy, tf.mul(tf.sum(dy, attrs.axis as number, true), tf.softmax(x!, attrs.axis as number))),
-  }));
-
-  // tfjs multiplies with a tensor of ones, which it makes anew each time.
-  register('Sum', ['x'], (dy, [x], attrs) => ({
-    x: () => {
-      const axes = tf.util.parseAxisParam(attrs.axis as number[], x!.shape);
-      const kept = x!.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
-      return broadcast(tf, tf.reshape(dy, kept), x!.shape);
-    },
-  }));
-
-  // tfjs forgets to sum over broadcast axes.
-  register('SquaredDifference', ['a', 'b'], (dy, [a, b]) => ({
-    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(a!, b!), 2)), a!.shape),
-    b: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(b!, a!), 2)), b!.shape),
-  }));
-
-  // Ties share the gradient, as in TensorFlow and torch.amax; tfjs gives each of them all of it.
-  const extreme = (kernel: 'Max' | 'Min'): void =>
-    register(kernel, ['x'], (dy, [x], attrs) => ({
-      x: () => {
-        const axes = tf.util.parseAxisParam((attrs.reductionIndices ?? attrs.axis) as number[], x!.shape);
-        const y = kernel === 'Max' ? tf.max(x!, axes, true) : tf.min(x!, axes, true);
-        const chosen = tf.cast(tf.equal(x!, y), 'float32');
-        return tf.mul(tf.reshape(dy, y.shape), tf.div(chosen, tf.sum(chosen, axes, true)));
-      },
-    }));
-  extreme('Max');
-  extreme('Min');
-
-  register('Pow', ['a', 'b'], (dy, [a, b]) => ({
-    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(b!, tf.pow(a!, tf.sub(tf.cast(b!, 'float32'), 1)))), a!.shape),
-    b: () => {
-      const positive = tf.greater(a!, 0);
-      const log = tf.log(tf.where(positive, a!, tf.onesLike(a!)));
-      return unbroadcast(tf, tf.mul(dy, tf.mul(tf.pow(a!, b!), log)), b!.shape);
-    },
-  }));
-
-  // Product of the others by prefix and suffix products: right where an entry is 0, unlike y/x.
-  register('Prod', ['x'], (dy, [x], attrs) => ({
-    x: () => {
-      const axes = tf.util.parseAxisParam((attrs.axis ?? []) as number[], x!.shape);
-      const all = axes.length === 0 ? x!.shape.map((_, i) => i) : axes;
-      const kept = x!.shape.map((_, i) => i).filter((i) => !all.includes(i));
-      const order = [...kept, ...all];
-      const n = all.reduce((product, axis) => product * x!.shape[axis]!, 1);
-      const rows = tf.reshape(tf.transpose(x!, order), [-1, n]);
-      const column = (i: number): Tensor => tf.slice(rows, [0, i], [-1, 1]);
-      const one = tf.ones([rows.shape[0]!, 1]) as Tensor;
-      const prefix = [one];
-      const suffix = [one];
-      for (let i = 0; i < n - 1; i++) {
-        prefix.push(tf.mul(prefix[i]!, column(i)));
-        suffix.push(tf.mul(suffix[i]!, column(n - 1 - i)));
-      }
-      const others = tf.concat(
-        prefix.map((p, i) => tf.mul(p, suffix[n - 1 - i]!)),
-        1,
-      );
-      const gradient = tf.mul(tf.reshape(dy, [-1, 1]), others);
-      const inverse = order.map((_, i) => order.indexOf(i));
-      return tf.transpose(
-        tf.reshape(
-          gradient,
-          order.map((axis) => x!.shape[axis]!),
-        ),
-        inverse,
-      );
-    },
-  }));
-
-  for (const kernel of FLAT_UNARY) register(kernel, ['x'], (_dy, [x]) => ({ x: () => tf.zeros(x!.shape) }));
-  for (const kernel of FLAT_BINARY)
-    register(kernel, ['a', 'b'], (_dy, [a, b]) => ({
-      a: () => tf.zeros(a!.shape),
-      b: () => tf.zeros(b!.shape),
-    }));
-
-  // tfjs passes the gradient through a cast to whole numbers as if it changed nothing.
-  register('Cast', [], (dy, _saved, { dtype }) => ({
-    x: () => (dtype === 'int32' || dtype === 'bool' ? tf.zerosLike(dy) : tf.cast(dy, 'float32')),
-  }));
-
-  // Linear in each input: the gradients of what the gradients of convolutions run.
-  register('Conv2DBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => {
-    const { strides, pad } = attrs as unknown as Windows;
-    return {
-      x: () => conv2dInputGradient(tf, x!.shape, dy!, ddw, attrs),
-      dy: () => tf.conv2d(x as Core.Tensor4D, ddw as Core.Tensor4D, strides, pad),
-    };
-  });
-  const depthwise = (kernel: 'Input' | 'Filter', inputs: Core.NamedTensorMap, attrs: object): Tensor =>
-    tf.engine().runKernel(`DepthwiseConv2dNativeBackprop${kernel}`, inputs, attrs as Core.NamedAttrMap);
-  const depthwiseForward = (x: Tensor, filter: Tensor, attrs: object): Tensor => {
-    const { strides, pad } = attrs as Windows;
-    return tf.depthwiseConv2d(x as Core.Tensor4D, filter as Core.Tensor4D, strides, pad);
-  };
-  register('DepthwiseConv2dNativeBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => ({
-    x: () => depthwise('Input', { dy: dy!, filter: ddw }, { ...attrs, inputShape: x!.shape }),
-    dy: () => depthwiseForward(x!, ddw, attrs),
-  }));
-  register('DepthwiseConv2dNativeBackpropInput', ['dy', 'filter'], (ddx, [dy, filter], attrs) => ({
-    dy: () => depthwiseForward(ddx, filter!, attrs),
-    filter: () => depthwise('Filter', { x: ddx, dy: dy! }, { ...attrs, filterShape: filter!.shape }),
-  }));
-
-  // tfjs's own are wrong at first order: AvgPoolGrad divides by the whole window at the edges too (cpu, wasm),
-  // MaxPoolGrad loses windows without a positive entry (wasm). Here both are convolutions of single channels, which can
-  // be differentiated again.
+/**
+ * tfjs's own are wrong at first order: AvgPoolGrad divides by the whole window at the edges too (cpu, wasm),
+ * MaxPoolGrad loses windows without a positive entry (wasm). Here both are convolutions of single channels, which can
+ * be differentiated again.
+ */
+function curePooling(tf: Tf, register: Register): void {
   register('AvgPool', ['x'], (dy, [x], attrs) => ({
     x: () => {
       const windows = attrs as unknown as Windows;
@@ -287,12 +169,153 @@ export function cureGradients(tf: Tf): void {
       return tf.slice(channelsTogether(tf, whole, shape[3]), [0, padInfo.top, padInfo.left, 0], shape);
     },
   }));
+}
 
-  for (const name of Object.values(tf) as unknown[])
-    if (typeof name === 'string' && tf.getGradient(name) && !ours.has(name) && !RIGHT_IN_TFJS.has(name))
-      register(name, [], () => {
-        throw diagError('op-not-differentiable', { op: name });
-      });
+function cureElementwise(tf: Tf, register: Register): void {
+  const unary = (kernel: string, derivative: (x: Tensor, attrs: Record<string, unknown>) => Tensor): void =>
+    register(kernel, ['x'], (dy, [x], attrs) => ({ x: () => tf.mul(dy, derivative(x!, attrs)) }));
+
+  // Not y(1 − y): above 10 float32 has no digits left of 1 − y.
+  unary('Sigmoid', (x) => tf.mul(tf.sigmoid(x), tf.sigmoid(tf.neg(x))));
+  unary('Tanh', (x) => tf.sub(1, tf.square(tf.tanh(x))));
+  unary('Exp', (x) => tf.exp(x));
+  unary('Expm1', (x) => tf.exp(x));
+  // exp of the negative side only: the other side would overflow and 0·Inf is NaN.
+  unary('Elu', (x) => {
+    const positive = tf.step(x);
+    return tf.add(positive, tf.mul(tf.sub(1, positive), tf.exp(tf.minimum(x, 0))));
+  });
+
+  register('Relu', ['x'], (dy, [x]) => ({ x: () => reluGradient(tf, dy, x!) }));
+  register(RELU_GRADIENT, ['x'], (ddx, [x]) => ({
+    dy: () => reluGradient(tf, ddx, x!),
+    x: () => tf.zerosLike(x!),
+  }));
+
+  // tfjs forgets to sum over broadcast axes.
+  register('SquaredDifference', ['a', 'b'], (dy, [a, b]) => ({
+    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(a!, b!), 2)), a!.shape),
+    b: () => unbroadcast(tf, tf.mul(dy, tf.mul(tf.sub(b!, a!), 2)), b!.shape),
+  }));
+
+  register('Pow', ['a', 'b'], (dy, [a, b]) => ({
+    a: () => unbroadcast(tf, tf.mul(dy, tf.mul(b!, tf.pow(a!, tf.sub(tf.cast(b!, 'float32'), 1)))), a!.shape),
+    b: () => {
+      const positive = tf.greater(a!, 0);
+      const log = tf.log(tf.where(positive, a!, tf.onesLike(a!)));
+      return unbroadcast(tf, tf.mul(dy, tf.mul(tf.pow(a!, b!), log)), b!.shape);
+    },
+  }));
+}
+
+function cureReductions(tf: Tf, register: Register): void {
+  register('Softmax', ['logits'], (dy, [x], attrs) => ({
+    logits: () => {
+      const y = tf.softmax(x!, attrs.dim as number);
+      const scaled = tf.mul(dy, y);
+      return tf.sub(scaled, tf.mul(tf.sum(scaled, [attrs.dim as number], true), y));
+    },
+  }));
+  register('LogSoftmax', ['logits'], (dy, [x], attrs) => ({
+    logits: () =>
+      tf.sub(dy, tf.mul(tf.sum(dy, attrs.axis as number, true), tf.softmax(x!, attrs.axis as number))),
+  }));
+
+  // tfjs multiplies with a tensor of ones, which it makes anew each time.
+  register('Sum', ['x'], (dy, [x], attrs) => ({
+    x: () => {
+      const axes = tf.util.parseAxisParam(attrs.axis as number[], x!.shape);
+      const kept = x!.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
+      return broadcast(tf, tf.reshape(dy, kept), x!.shape);
+    },
+  }));
+
+  // Ties share the gradient, as in TensorFlow and torch.amax; tfjs gives each of them all of it.
+  const extreme = (kernel: 'Max' | 'Min'): void =>
+    register(kernel, ['x'], (dy, [x], attrs) => ({
+      x: () => {
+        const axes = tf.util.parseAxisParam((attrs.reductionIndices ?? attrs.axis) as number[], x!.shape);
+        const y = kernel === 'Max' ? tf.max(x!, axes, true) : tf.min(x!, axes, true);
+        const chosen = tf.cast(tf.equal(x!, y), 'float32');
+        return tf.mul(tf.reshape(dy, y.shape), tf.div(chosen, tf.sum(chosen, axes, true)));
+      },
+    }));
+  extreme('Max');
+  extreme('Min');
+}
+
+/** Product of the others by prefix and suffix products: right where an entry is 0, unlike y/x. */
+function cureProduct(tf: Tf, register: Register): void {
+  register('Prod', ['x'], (dy, [x], attrs) => ({
+    x: () => {
+      const axes = tf.util.parseAxisParam((attrs.axis ?? []) as number[], x!.shape);
+      const all = axes.length === 0 ? x!.shape.map((_, i) => i) : axes;
+      const kept = x!.shape.map((_, i) => i).filter((i) => !all.includes(i));
+      const order = [...kept, ...all];
+      const n = all.reduce((product, axis) => product * x!.shape[axis]!, 1);
+      const rows = tf.reshape(tf.transpose(x!, order), [-1, n]);
+      const column = (i: number): Tensor => tf.slice(rows, [0, i], [-1, 1]);
+      const one = tf.ones([rows.shape[0]!, 1]) as Tensor;
+      const prefix = [one];
+      const suffix = [one];
+      for (let i = 0; i < n - 1; i++) {
+        prefix.push(tf.mul(prefix[i]!, column(i)));
+        suffix.push(tf.mul(suffix[i]!, column(n - 1 - i)));
+      }
+      const others = tf.concat(
+        prefix.map((p, i) => tf.mul(p, suffix[n - 1 - i]!)),
+        1,
+      );
+      const gradient = tf.mul(tf.reshape(dy, [-1, 1]), others);
+      const inverse = order.map((_, i) => order.indexOf(i));
+      return tf.transpose(
+        tf.reshape(
+          gradient,
+          order.map((axis) => x!.shape[axis]!),
+        ),
+        inverse,
+      );
+    },
+  }));
+}
+
+function addFlat(tf: Tf, register: Register): void {
+  for (const kernel of FLAT_UNARY) register(kernel, ['x'], (_dy, [x]) => ({ x: () => tf.zeros(x!.shape) }));
+  for (const kernel of FLAT_BINARY)
+    register(kernel, ['a', 'b'], (_dy, [a, b]) => ({
+      a: () => tf.zeros(a!.shape),
+      b: () => tf.zeros(b!.shape),
+    }));
+
+  // tfjs passes the gradient through a cast to whole numbers as if it changed nothing.
+  register('Cast', [], (dy, _saved, { dtype }) => ({
+    x: () => (dtype === 'int32' || dtype === 'bool' ? tf.zerosLike(dy) : tf.cast(dy, 'float32')),
+  }));
+}
+
+/** Linear in each input: the gradients of what the gradients of convolutions run. */
+function addConvolutions(tf: Tf, register: Register): void {
+  register('Conv2DBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => {
+    const { strides, pad } = attrs as unknown as Windows;
+    return {
+      x: () => conv2dInputGradient(tf, x!.shape, dy!, ddw, attrs),
+      dy: () => tf.conv2d(x as Core.Tensor4D, ddw as Core.Tensor4D, strides, pad),
+    };
+  });
+  const depthwise = (kernel: 'Input' | 'Filter', inputs: Core.NamedTensorMap, attrs: object): Tensor =>
+    tf.engine().runKernel(`DepthwiseConv2dNativeBackprop${kernel}`, inputs, attrs as Core.NamedAttrMap);
+  const depthwiseForward = (x: Tensor, filter: Tensor, attrs: object): Tensor => {
+    const { strides, pad } = attrs as Windows;
+    return tf.depthwiseConv2d(x as Core.Tensor4D, filter as Core.Tensor4D, strides, pad);
+  };
+  register('DepthwiseConv2dNativeBackpropFilter', ['x', 'dy'], (ddw, [x, dy], attrs) => ({
+    x: () => depthwise('Input', { dy: dy!, filter: ddw }, { ...attrs, inputShape: x!.shape }),
+    dy: () => depthwiseForward(x!, ddw, attrs),
+  }));
+  register('DepthwiseConv2dNativeBackpropInput', ['dy', 'filter'], (ddx, [dy, filter], attrs) => ({
+    dy: () => depthwiseForward(ddx, filter!, attrs),
+    filter: () => depthwise('Filter', { x: ddx, dy: dy! }, { ...attrs, filterShape: filter!.shape }),
+  }));
 }
 
 /** What kernels of convolutions and pools are given. */
@@ -482,58 +505,92 @@ function backward(
     return true;
   });
   return tf.tidy(() => {
-    const scope = recorderOf(tf).state.activeScope!.id;
-    const sums = new Map<number, Tensor>();
-    /** Tensors made here that nothing but one sum refers to. */
-    const own = new Set<Tensor>();
-    const add = (id: number, term: Tensor): void => {
-      const before = sums.get(id);
-      if (before === undefined) sums.set(id, term);
-      else {
-        const sum = tf.add(before, term);
-        for (const tensor of [before, term]) if (own.delete(tensor)) tensor.dispose();
-        own.add(sum);
-        sums.set(id, sum);
-      }
-    };
-    for (const [i, y] of ys.entries()) if (y !== undefined) add(y.id, vs[i]!);
+    const sums = new GradientSums(tf);
+    for (const [i, y] of ys.entries()) if (y !== undefined) sums.add(y.id, vs[i]!);
     const wanted = new Set(xs.map((x) => x.id));
-    for (let i = nodes.length - 1; i >= 0; i--) {
-      const { kernelName, inputs, outputs, gradient } = nodes[i]!;
-      const dys = outputs.map(({ id }) => sums.get(id) ?? null);
+    for (const node of nodes.reverse()) {
+      const dys = node.outputs.map(({ id }) => sums.get(id) ?? null);
       if (dys.every((dy) => dy === null)) continue;
-      if (gradient === undefined)
-        throw new Error(`Cannot compute gradient: gradient function not found for ${kernelName}.`);
-      const gradients = gradient(dys);
-      const terms = Object.entries(inputs)
-        .filter(([name, { id }]) => leadsFrom(kernelName, name) && dependent.has(id))
-        .map(([name, x]): readonly [number, Tensor] => {
-          const make = gradients[name];
-          if (make === undefined) throw new Error(`Cannot backprop through input ${name} of ${kernelName}.`);
-          const dx = tf.tidy(make);
-          if (dx.dtype !== 'float32' || !tf.util.arraysEqual(dx.shape, x.shape))
-            throw new Error(
-              `Error in gradient for op ${kernelName}: that of ${name} is ${dx.dtype} of ${dx.shape}, not float32 of ${x.shape}`,
-            );
-          return [x.id, dx];
-        });
-      // A gradient may hand on what it was given or had saved, and the same one to two inputs.
-      for (const [, dx] of terms) {
-        if (dx.kept || dx.scopeId !== scope || dys.includes(dx)) continue;
-        if (own.has(dx) || terms.filter(([, other]) => other === dx).length > 1) own.delete(dx);
-        else own.add(dx);
-      }
-      for (const [id, dx] of terms) add(id, dx);
-      // Freed at once: the next ones find their memory in the cache.
-      for (const { id } of outputs) {
-        const dy = sums.get(id);
-        if (dy === undefined || wanted.has(id)) continue;
-        sums.delete(id);
-        if (own.delete(dy)) dy.dispose();
-      }
+      const terms = termsOf(tf, node, dys, dependent);
+      sums.take(terms, dys);
+      for (const { id } of node.outputs) if (!wanted.has(id)) sums.free(id);
     }
     return xs.map((x) => sums.get(x.id));
   });
+}
+
+/** By the id of a tensor, the sum of the gradients that have come to it. */
+class GradientSums {
+  readonly #sums = new Map<number, Tensor>();
+  /** Tensors made here that nothing but one sum refers to. */
+  readonly #own = new Set<Tensor>();
+  readonly #scope: number;
+
+  constructor(private readonly tf: Tf) {
+    this.#scope = recorderOf(tf).state.activeScope!.id;
+  }
+
+  get(id: number): Tensor | undefined {
+    return this.#sums.get(id);
+  }
+
+  add(id: number, term: Tensor): void {
+    const before = this.#sums.get(id);
+    if (before === undefined) this.#sums.set(id, term);
+    else {
+      const sum = this.tf.add(before, term);
+      for (const tensor of [before, term]) if (this.#own.delete(tensor)) tensor.dispose();
+      this.#own.add(sum);
+      this.#sums.set(id, sum);
+    }
+  }
+
+  /** Adds what the gradient of one kernel made of `dys`. */
+  take(terms: readonly Term[], dys: readonly (Tensor | null)[]): void {
+    // A gradient may hand on what it was given or had saved, and the same one to two inputs.
+    for (const [, dx] of terms) {
+      if (dx.kept || dx.scopeId !== this.#scope || dys.includes(dx)) continue;
+      const isShared = this.#own.has(dx) || terms.filter(([, other]) => other === dx).length > 1;
+      if (isShared) this.#own.delete(dx);
+      else this.#own.add(dx);
+    }
+    for (const [id, dx] of terms) this.add(id, dx);
+  }
+
+  /** Freed at once: the next ones find their memory in the cache. */
+  free(id: number): void {
+    const sum = this.#sums.get(id);
+    if (sum === undefined) return;
+    this.#sums.delete(id);
+    if (this.#own.delete(sum)) sum.dispose();
+  }
+}
+
+/** The id of an input, and the gradient that a kernel hands to it. */
+type Term = readonly [number, Tensor];
+
+/** @throws Error where tfjs has no gradient, or one of another shape or type than its input */
+function termsOf(
+  tf: Tf,
+  { kernelName, inputs, gradient }: TapeNode,
+  dys: (Tensor | null)[],
+  dependent: ReadonlySet<number>,
+): Term[] {
+  if (gradient === undefined)
+    throw new Error(`Cannot compute gradient: gradient function not found for ${kernelName}.`);
+  const gradients = gradient(dys);
+  return Object.entries(inputs)
+    .filter(([name, { id }]) => leadsFrom(kernelName, name) && dependent.has(id))
+    .map(([name, x]) => {
+      const make = gradients[name];
+      if (make === undefined) throw new Error(`Cannot backprop through input ${name} of ${kernelName}.`);
+      const dx = tf.tidy(make);
+      if (dx.dtype !== 'float32' || !tf.util.arraysEqual(dx.shape, x.shape))
+        throw new Error(
+          `Error in gradient for op ${kernelName}: that of ${name} is ${dx.dtype} of ${dx.shape}, not float32 of ${x.shape}`,
+        );
+      return [x.id, dx];
+    });
 }
 
 /** dy where x > 0 and 0 elsewhere, in one pass where the backend has a kernel for that. */

@@ -92,35 +92,39 @@ function topologyOf(document: unknown, path: string): Topology {
 
 /** Keras 3 writes types, connections and shapes in another form; what Keras 2 wrote is kept. */
 function kerasTwo(topology: Topology): Topology {
-  // Keras 3 does not count the call by which a nested model was made: nodes of those are one further on in Keras 2.
-  const plain = (value: unknown, nested: ReadonlySet<string> = new Set()): unknown => {
-    if (Array.isArray(value)) return value.map((member) => plain(member, nested));
-    if (!isJsonObject(value)) return value;
-    if (/^(?:DType)?Policy$/.test(String(value.class_name)) && isJsonObject(value.config))
-      return value.config.name;
-    const out: Json = {};
-    const models =
-      Array.isArray(value.layers) && writtenByThree(value.layers) ? nestedIn(value.layers) : nested;
-    for (const [key, member] of Object.entries(value)) {
-      if (key === 'build_config') continue;
-      if (key === 'inbound_nodes') out[key] = (member as unknown[]).map((node) => inboundNode(node, nested));
-      else if (key === 'input_layers') out[key] = tensorList(member);
-      else if (key === 'output_layers')
-        out[key] = tensorList(member).map(([name, node, ...rest]) => [
-          name,
-          node + Number(models.has(name)),
-          ...rest,
-        ]);
-      else out[key === 'batch_shape' ? 'batch_input_shape' : key] = plain(member, models);
-    }
-    // Keras 3 lets a layer leave its name to its configuration.
-    if (typeof out.class_name === 'string' && isJsonObject(out.config) && out.name === undefined)
-      if (Array.isArray(out.inbound_nodes)) out.name = out.config.name;
-    return out;
-  };
-  const result = plain(topology) as unknown as Topology;
+  const result = plain(topology, new Set()) as unknown as Topology;
   return result.class_name === 'Functional' ? { ...result, class_name: 'Model' } : result;
 }
+
+/**
+ * Any part of a model as Keras 2 writes it.
+ *
+ * @param nested names of the models within the model that it lies in. Keras 3 does not count the call by which a nested model
+ *   was made: nodes of those are one further on in Keras 2.
+ */
+function plain(value: unknown, nested: ReadonlySet<string>): unknown {
+  if (Array.isArray(value)) return value.map((member) => plain(member, nested));
+  if (!isJsonObject(value)) return value;
+  if (/^(?:DType)?Policy$/.test(String(value.class_name)) && isJsonObject(value.config))
+    return value.config.name;
+  const out: Json = {};
+  const models =
+    Array.isArray(value.layers) && writtenByThree(value.layers) ? nestedIn(value.layers) : nested;
+  for (const [key, member] of Object.entries(value)) {
+    if (key === 'build_config') continue;
+    if (key === 'inbound_nodes') out[key] = (member as unknown[]).map((node) => inboundNode(node, nested));
+    else if (key === 'input_layers') out[key] = tensorList(member);
+    else if (key === 'output_layers') out[key] = outputLayers(member, models);
+    else out[key === 'batch_shape' ? 'batch_input_shape' : key] = plain(member, models);
+  }
+  // Keras 3 lets a layer leave its name to its configuration.
+  if (typeof out.class_name === 'string' && isJsonObject(out.config) && out.name === undefined)
+    if (Array.isArray(out.inbound_nodes)) out.name = out.config.name;
+  return out;
+}
+
+const outputLayers = (value: unknown, models: ReadonlySet<string>): unknown[] =>
+  tensorList(value).map(([name, node, ...rest]) => [name, node + Number(models.has(name)), ...rest]);
 
 /** `{args, kwargs}` of Keras 3, and a dict of tensors, as the list of `[layer, node, tensor, kwargs]` of Keras 2. */
 function inboundNode(node: unknown, nested: ReadonlySet<string>): unknown {

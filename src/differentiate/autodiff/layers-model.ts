@@ -10,7 +10,7 @@
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type * as Layers from '@tensorflow/tfjs-layers';
-import { diagError, firstLineOf } from '../../model/errors.ts';
+import { type DiagError, diagError, firstLineOf } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
 import type { Backend } from './backend.ts';
 import type { Network } from './differentiate.ts';
@@ -90,53 +90,10 @@ export async function layersNetwork(
   path: string,
 ): Promise<Network & { nameOf(source: string): string }> {
   checkLayers(topology, objective.leaveOutRegularizers === true, path);
-  let model: Layers.LayersModel;
-  try {
-    model = await layers.models.modelFromJSON({ modelTopology: forTfjs(topology) } as never);
-  } catch (error) {
-    const { message } = error as Error;
-    const named = partsOf(topology).find(({ config }) => message.includes(` ${config.name}`));
-    throw diagError(
-      'model-layer',
-      {
-        layer: String(named?.config.name ?? '?'),
-        className: named?.class_name ?? '?',
-        reason: firstLineOf(error),
-      },
-      { path },
-      error,
-    );
-  }
-  // A Sequential knows its inputs and outputs only by the model that it keeps inside, once it is built.
-  if (model.inputNames.length === 0 && model.inputs.length > 0) {
-    model.build(model.inputs[0]!.shape);
-    model = (model as unknown as { model: Layers.LayersModel }).model;
-  }
-  if (model.inputNames.length === 0)
-    throw diagError(
-      'model-invalid',
-      { place: 'the first layer', expected: 'one with an input shape' },
-      { path },
-    );
+  const model = await buildModel(layers, topology, path);
   const parts = partsOf(topology);
   const normalises = parts.some(({ class_name }) => class_name === 'BatchNormalization');
   const mixed = parts.some(({ config }) => String(config.dtype).startsWith('mixed_'));
-  for (const layer of allLayers(model)) {
-    const { axis, inputSpec } = layer as unknown as {
-      axis?: number | number[];
-      inputSpec?: { ndim: number }[];
-    };
-    if (
-      layer.getClassName() === 'BatchNormalization' &&
-      ![-1, inputSpec![0]!.ndim - 1].includes(Number(axis))
-    )
-      throw diagError(
-        'model-layer',
-        { layer: layer.name, className: 'BatchNormalization', reason: `its axis is ${axis}, not the last` },
-        { path },
-      );
-    if (layer.getClassName() === 'Embedding') refuseOtherIds(layer);
-  }
   const weights = weightsOf(model, topology);
   const running = weights.filter(({ role }) => role === 'running').map(({ variable }) => variable);
   const parameters = weights.filter(({ role }) => role === 'parameter' || role === 'frozen');
@@ -159,29 +116,8 @@ export async function layersNetwork(
   });
   const other = [...objective.inputs.keys()].find((layer) => !model.inputNames.includes(layer));
   if (other !== undefined)
-    throw diagError(
-      'model-invalid',
-      { place: `"${other}" in inputs`, expected: `one of ${model.inputNames.join(', ')}` },
-      { path },
-    );
-  const outputOf = objective.tasks.map(({ name, output }) => {
-    const index =
-      output === null && model.outputNames.length === 1 ? 0 : model.outputNames.indexOf(output ?? name);
-    if (index < 0)
-      throw diagError(
-        'model-invalid',
-        { place: `the output of task ${name}`, expected: `one of ${model.outputNames.join(', ')}` },
-        { path },
-      );
-    const shape = model.outputs[index]!.shape.slice(1);
-    if (shape.some((size) => size !== 1))
-      throw diagError(
-        'model-invalid',
-        { place: `the output of task ${name}`, expected: `one value a row, not ${shape.join('×')}` },
-        { path },
-      );
-    return index;
-  });
+    throw invalid(`"${other}" in inputs`, `one of ${model.inputNames.join(', ')}`, path);
+  const outputOf = objective.tasks.map((task) => outputIndex(model, task, path));
 
   return {
     tensors,
@@ -239,6 +175,63 @@ export async function layersNetwork(
       for (const { value } of weights) if (!value.isDisposed) value.dispose();
     },
   };
+}
+
+const invalid = (place: string, expected: string, path: string): DiagError =>
+  diagError('model-invalid', { place, expected }, { path });
+
+/** The model of tfjs, with inputs and outputs. @throws model-layer, model-invalid */
+async function buildModel(
+  layers: Backend['layers'],
+  topology: Topology,
+  path: string,
+): Promise<Layers.LayersModel> {
+  let model: Layers.LayersModel;
+  try {
+    model = await layers.models.modelFromJSON({ modelTopology: forTfjs(topology) } as never);
+  } catch (error) {
+    const { message } = error as Error;
+    const named = partsOf(topology).find(({ config }) => message.includes(` ${config.name}`));
+    const [layer, className] = [String(named?.config.name ?? '?'), named?.class_name ?? '?'];
+    throw diagError('model-layer', { layer, className, reason: firstLineOf(error) }, { path }, error);
+  }
+  // A Sequential knows its inputs and outputs only by the model that it keeps inside, once it is built.
+  if (model.inputNames.length === 0 && model.inputs.length > 0) {
+    model.build(model.inputs[0]!.shape);
+    model = (model as unknown as { model: Layers.LayersModel }).model;
+  }
+  if (model.inputNames.length === 0) throw invalid('the first layer', 'one with an input shape', path);
+  for (const layer of allLayers(model)) {
+    if (layer.getClassName() === 'BatchNormalization') checkAxis(layer, path);
+    if (layer.getClassName() === 'Embedding') refuseOtherIds(layer);
+  }
+  return model;
+}
+
+/** @throws model-layer where another axis than the last is normalised */
+function checkAxis(layer: Layers.layers.Layer, path: string): void {
+  const { axis, inputSpec } = layer as unknown as {
+    axis?: number | number[];
+    inputSpec?: { ndim: number }[];
+  };
+  if ([-1, inputSpec![0]!.ndim - 1].includes(Number(axis))) return;
+  const reason = `its axis is ${axis}, not the last`;
+  throw diagError('model-layer', { layer: layer.name, className: 'BatchNormalization', reason }, { path });
+}
+
+/** Which output of the model a task has. @throws model-invalid where there is none with one value a row */
+function outputIndex(
+  model: Layers.LayersModel,
+  { name, output }: LayersObjective['tasks'][number],
+  path: string,
+): number {
+  const { outputNames } = model;
+  const place = `the output of task ${name}`;
+  const index = output === null && outputNames.length === 1 ? 0 : outputNames.indexOf(output ?? name);
+  if (index < 0) throw invalid(place, `one of ${outputNames.join(', ')}`, path);
+  const shape = model.outputs[index]!.shape.slice(1);
+  if (shape.some((size) => size !== 1)) throw invalid(place, `one value a row, not ${shape.join('×')}`, path);
+  return index;
 }
 
 /** The layers of a model, those of nested models in their place. */

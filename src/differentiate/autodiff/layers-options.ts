@@ -120,49 +120,94 @@ const isLayer = (value: unknown): value is LayerConfig =>
 export function checkLayers(topology: Topology, leaveOutRegularizers: boolean, path: string): void {
   const parts = partsOf(topology);
   const masks = parts.some(({ class_name, config }) => class_name === 'Masking' || config.mask_zero === true);
+  const model = { masks, leaveOutRegularizers, keras3: topology.keras3 === true };
   for (const part of parts) {
-    const { class_name, config } = part;
-    const refuse = (reason: string) =>
-      diagError('model-layer', { layer: String(config.name), className: class_name, reason }, { path });
-    const isIt = (option: string): string =>
-      `its ${option} is ${JSON.stringify(config[option]).slice(0, 80)}`;
-    const problem = unconnected(config.layers);
-    if (problem !== undefined) throw refuse(problem);
-    if (/^(?:Lambda|TFOpLambda|SlicingOpLambda)$/.test(class_name)) throw refuse('it is code');
-    const options = OPTIONS.get(class_name);
-    const foreign =
-      String(part.registered_name).includes('>') ||
-      !/^(?:tf_)?keras\b(?!.*\.ops\.)/.test(part.module ?? 'keras');
-    if (options === undefined || foreign) throw refuse('it is none of the layers listed in docs/autodiff.md');
-    for (const [option, value] of Object.entries(config)) {
-      if (/_regularizer$/.test(option) && value !== null && !leaveOutRegularizers)
-        throw refuse(
-          `${isIt(option)}, and penalties are no part of the loss ("regularizers": "left-out" accepts that)`,
-        );
-      const only = ONLY.get(`${class_name}.${option}`) ?? ONLY.get(option);
-      const fits =
-        only === undefined
-          ? value === null || value === false || ANYWHERE.test(option) || options.includes(option)
-          : [value].flat().every((entry) => entry === null || only.includes(entry));
-      if (!fits) throw refuse(isIt(option));
+    const layer = { ...part, normalises: partsOf(part).some(isBatchNormalization) };
+    for (const objection of OBJECTIONS) {
+      const reason = objection(layer, model);
+      if (reason === undefined) continue;
+      const details = { layer: String(part.config.name), className: part.class_name, reason };
+      throw diagError('model-layer', details, { path });
     }
-    for (const option of ['activation', 'recurrent_activation'] as const) {
-      const name = config[option] ?? 'linear';
-      // Keras 3 has another function of this name: relu6(x + 3)/6 instead of 0.2·x + 0.5 between 0 and 1.
-      const other = topology.keras3 === true && name === 'hard_sigmoid';
-      if (other || typeof name !== 'string' || !ACTIVATIONS.test(name)) throw refuse(isIt(option));
-    }
-    const normalises = partsOf(part).some((inner) => inner.class_name === 'BatchNormalization');
-    for (const [name, value] of callArguments(part.inbound_nodes))
-      if (value !== null && (name !== 'training' || (value === false && normalises)))
-        throw refuse(`it is called with ${name}`);
-    if (normalises && config.trainable === false)
-      throw refuse('it is frozen, and batch normalisation then takes running averages');
-    if (normalises && class_name === 'TimeDistributed') throw refuse('it normalises batches');
-    if (masks && (!MASKED.test(class_name) || config.zero_output_for_mask === true))
-      throw refuse('it may get a mask (of Masking, or an Embedding with mask_zero)');
-    if (class_name === 'Bidirectional' && !sameBackwards(config)) throw refuse(isIt('backward_layer'));
   }
+}
+
+const isBatchNormalization = ({ class_name }: LayerConfig): boolean => class_name === 'BatchNormalization';
+
+/** What is known of all of a model. */
+interface WholeModel {
+  /** Whether a layer makes a mask. */
+  readonly masks: boolean;
+  readonly leaveOutRegularizers: boolean;
+  readonly keras3: boolean;
+}
+
+/** A layer, and whether it or one in it normalises over the batch. */
+type CheckedLayer = LayerConfig & { readonly normalises: boolean };
+
+/** Why a layer is refused, the first of them first; undefined where it is not. */
+const OBJECTIONS: readonly ((layer: CheckedLayer, model: WholeModel) => string | undefined)[] = [
+  ({ config }) => unconnected(config.layers),
+  ({ class_name }) => (/^(?:Lambda|TFOpLambda|SlicingOpLambda)$/.test(class_name) ? 'it is code' : undefined),
+  ({ class_name, registered_name, module }) =>
+    OPTIONS.has(class_name) &&
+    !String(registered_name).includes('>') &&
+    /^(?:tf_)?keras\b(?!.*\.ops\.)/.test(module ?? 'keras')
+      ? undefined
+      : 'it is none of the layers listed in docs/autodiff.md',
+  unknownOption,
+  unknownActivation,
+  ({ inbound_nodes, normalises }) => {
+    const call = callArguments(inbound_nodes).find(
+      ([name, value]) => value !== null && (name !== 'training' || (value === false && normalises)),
+    );
+    return call === undefined ? undefined : `it is called with ${call[0]}`;
+  },
+  ({ config, normalises }) =>
+    normalises && config.trainable === false
+      ? 'it is frozen, and batch normalisation then takes running averages'
+      : undefined,
+  ({ class_name, normalises }) =>
+    normalises && class_name === 'TimeDistributed' ? 'it normalises batches' : undefined,
+  ({ class_name, config }, { masks }) =>
+    masks && (!MASKED.test(class_name) || config.zero_output_for_mask === true)
+      ? 'it may get a mask (of Masking, or an Embedding with mask_zero)'
+      : undefined,
+  ({ class_name, config }) =>
+    class_name === 'Bidirectional' && !sameBackwards(config)
+      ? settingOf(config, 'backward_layer')
+      : undefined,
+];
+
+const settingOf = (config: LayerConfig['config'], option: string): string =>
+  `its ${option} is ${JSON.stringify(config[option]).slice(0, 80)}`;
+
+function unknownOption(
+  { class_name, config }: LayerConfig,
+  { leaveOutRegularizers }: WholeModel,
+): string | undefined {
+  const options = OPTIONS.get(class_name)!;
+  for (const [option, value] of Object.entries(config)) {
+    if (/_regularizer$/.test(option) && value !== null && !leaveOutRegularizers)
+      return `${settingOf(config, option)}, and penalties are no part of the loss ("regularizers": "left-out" accepts that)`;
+    const only = ONLY.get(`${class_name}.${option}`) ?? ONLY.get(option);
+    const fits =
+      only === undefined
+        ? value === null || value === false || ANYWHERE.test(option) || options.includes(option)
+        : [value].flat().every((entry) => entry === null || only.includes(entry));
+    if (!fits) return settingOf(config, option);
+  }
+  return undefined;
+}
+
+function unknownActivation({ config }: LayerConfig, { keras3 }: WholeModel): string | undefined {
+  for (const option of ['activation', 'recurrent_activation'] as const) {
+    const name = config[option] ?? 'linear';
+    // Keras 3 has another function of this name: relu6(x + 3)/6 instead of 0.2·x + 0.5 between 0 and 1.
+    const other = keras3 && name === 'hard_sigmoid';
+    if (other || typeof name !== 'string' || !ACTIVATIONS.test(name)) return settingOf(config, option);
+  }
+  return undefined;
 }
 
 /**
@@ -222,22 +267,8 @@ function callArguments(nodes: unknown): [name: string, value: unknown][] {
 /** What tfjs-layers builds: the same layers in its names, without initial values to draw, and nothing random. */
 export function forTfjs(part: LayerConfig): LayerConfig {
   const config: Record<string, unknown> = {};
-  for (const [option, value] of Object.entries(part.config)) {
-    if (/_initializer$/.test(option))
-      config[option] = { class_name: /gamma|variance/.test(option) ? 'Ones' : 'Zeros', config: {} };
-    else if (/^(?:rate|stddev|(?:recurrent_)?dropout)$/.test(option)) config[option] = 0;
-    else if (/activation$/.test(option) && value === 'silu') config[option] = 'swish';
-    else if (option === 'dtype') config[option] = String(value).startsWith('int') ? 'int32' : 'float32';
-    else if (/_regularizer$/.test(option)) config[option] = null;
-    // The initial value of the one leaks tensors, the other only makes tfjs write warnings.
-    else if (option === 'unit_forget_bias' || option === 'unroll') config[option] = false;
-    else if (option === 'negative_slope') config.alpha = value;
-    // tfjs fails without: the weights are there, and stay 1 and 0.
-    else if (/^(?:scale|center)$/.test(option) && value === false) config[option] = true;
-    else if (Array.isArray(value) && value.some(isLayer))
-      config[option] = value.map((v) => (isLayer(v) ? forTfjs(v) : v));
-    else config[option] = isLayer(value) ? forTfjs(value) : value;
-  }
+  for (const [option, value] of Object.entries(part.config))
+    config[option === 'negative_slope' ? 'alpha' : option] = valueForTfjs(option, value);
   if (part.class_name === 'SeparableConv2D')
     for (const kind of ['initializer', 'regularizer', 'constraint']) delete config[`kernel_${kind}`];
   if (part.class_name === 'Bidirectional' && isLayer(config.layer)) {
@@ -247,4 +278,20 @@ export function forTfjs(part: LayerConfig): LayerConfig {
     delete config.backward_layer;
   }
   return { ...part, config };
+}
+
+function valueForTfjs(option: string, value: unknown): unknown {
+  if (/_initializer$/.test(option))
+    return { class_name: /gamma|variance/.test(option) ? 'Ones' : 'Zeros', config: {} };
+  if (/^(?:rate|stddev|(?:recurrent_)?dropout)$/.test(option)) return 0;
+  if (/activation$/.test(option) && value === 'silu') return 'swish';
+  if (option === 'dtype') return String(value).startsWith('int') ? 'int32' : 'float32';
+  if (/_regularizer$/.test(option)) return null;
+  // The initial value of the one leaks tensors, the other only makes tfjs write warnings.
+  if (option === 'unit_forget_bias' || option === 'unroll') return false;
+  // tfjs fails without: the weights are there, and stay 1 and 0.
+  if (/^(?:scale|center)$/.test(option) && value === false) return true;
+  if (option === 'negative_slope') return value;
+  if (Array.isArray(value) && value.some(isLayer)) return value.map((v) => (isLayer(v) ? forTfjs(v) : v));
+  return isLayer(value) ? forTfjs(value) : value;
 }

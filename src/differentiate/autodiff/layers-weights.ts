@@ -42,53 +42,77 @@ interface Part {
 }
 
 /** All weights of a model, layers in the order of its configuration. */
-export function weightsOf(model: Layers.LayersModel, topology: LayerConfig): LayersWeight[] {
-  const found: LayersWeight[] = [];
-  const walk = (
-    part: Part,
-    { class_name, config }: LayerConfig,
-    path: string,
-    names: readonly string[],
-    frozen: boolean,
-  ): void => {
-    const off = frozen || config.trainable === false;
-    const into = (inner: Part, innerConfig: unknown, step: string, named = true): void =>
-      walk(inner, innerConfig as LayerConfig, path + step, named ? [...names, inner.name] : names, off);
-    if (Array.isArray(config.layers)) {
-      const paths = countedNames(config.layers as LayerConfig[]);
-      for (const [i, layer] of (config.layers as LayerConfig[]).entries()) {
-        const inner = part.layers!.find(({ name }) => name === layer.config.name);
-        // A Sequential has no input layer of its own.
-        if (inner !== undefined) into(inner, layer, `layers/${paths[i]}/`);
-      }
-    } else if (class_name === 'Bidirectional') {
-      into(part.forwardLayer!, config.layer, 'forward_layer/');
-      into(part.backwardLayer!, config.layer, 'backward_layer/');
-    } else if (isJsonObject(config.layer)) into(part.layer!, config.layer, 'layer/');
-    else if (isJsonObject(config.cell)) into(part.cell!, config.cell, 'cell/', false);
-    else if (Array.isArray(config.cells)) {
-      const paths = countedNames(config.cells as LayerConfig[]);
-      for (const [i, cell] of config.cells.entries()) into(part.cells![i]!, cell, `cells/${paths[i]}/`);
-    } else {
-      const cell = part.cell === undefined ? '' : 'cell/';
-      let index = 0;
-      for (const variable of (part.cell ?? part).weights) {
-        const own = variable.originalName.split('/').at(-1)!;
-        const constant =
-          (own === 'gamma' && config.scale === false) || (own === 'beta' && config.center === false);
-        const running = /^moving_(mean|variance)$/.test(own);
-        found.push({
-          name: [...names, own].join('/'),
-          path: `${path}${cell}vars/${constant ? '-' : index++}`,
-          variable,
-          value: variable.val,
-          role: constant ? 'constant' : running ? 'running' : off ? 'frozen' : 'parameter',
-        });
-      }
-    }
-  };
-  walk(model as unknown as Part, topology, '', [], false);
-  return found;
+export const weightsOf = (model: Layers.LayersModel, topology: LayerConfig): LayersWeight[] =>
+  weightsIn(model as unknown as Part, topology, { path: '', names: [], frozen: false });
+
+/** Where a part lies in the model. */
+interface Place {
+  readonly path: string;
+  readonly names: readonly string[];
+  readonly frozen: boolean;
+}
+
+function weightsIn(part: Part, config: LayerConfig, { path, names, frozen }: Place): LayersWeight[] {
+  const off = frozen || config.config.trainable === false;
+  const inner = innerParts(part, config);
+  if (inner === undefined) return ownWeights(part, config, { path, names, frozen: off });
+  return inner.flatMap(({ inner: one, config: own, step, unnamed = false }) =>
+    weightsIn(one, own, {
+      path: path + step,
+      names: unnamed ? names : [...names, one.name],
+      frozen: off,
+    }),
+  );
+}
+
+/** A layer or cell in another, and what it adds to the path; a cell adds no name. */
+interface Inner {
+  readonly inner: Part;
+  readonly config: LayerConfig;
+  readonly step: string;
+  readonly unnamed?: boolean;
+}
+
+/** The parts of a part; undefined of one that has weights itself. */
+function innerParts(part: Part, { class_name, config }: LayerConfig): Inner[] | undefined {
+  const { layers, layer, cell, cells } = config as Record<string, LayerConfig | LayerConfig[]>;
+  if (Array.isArray(layers)) {
+    const paths = countedNames(layers);
+    return layers.flatMap((own, i) => {
+      const inner = part.layers!.find(({ name }) => name === own.config.name);
+      // A Sequential has no input layer of its own.
+      return inner === undefined ? [] : { inner, config: own, step: `layers/${paths[i]}/` };
+    });
+  }
+  if (class_name === 'Bidirectional')
+    return [
+      { inner: part.forwardLayer!, config: layer as LayerConfig, step: 'forward_layer/' },
+      { inner: part.backwardLayer!, config: layer as LayerConfig, step: 'backward_layer/' },
+    ];
+  if (isJsonObject(layer)) return [{ inner: part.layer!, config: layer as LayerConfig, step: 'layer/' }];
+  if (isJsonObject(cell))
+    return [{ inner: part.cell!, config: cell as LayerConfig, step: 'cell/', unnamed: true }];
+  if (!Array.isArray(cells)) return undefined;
+  const paths = countedNames(cells);
+  return cells.map((own, i) => ({ inner: part.cells![i]!, config: own, step: `cells/${paths[i]}/` }));
+}
+
+function ownWeights(part: Part, { config }: LayerConfig, { path, names, frozen }: Place): LayersWeight[] {
+  const cell = part.cell === undefined ? '' : 'cell/';
+  let index = 0;
+  return (part.cell ?? part).weights.map((variable) => {
+    const own = variable.originalName.split('/').at(-1)!;
+    const constant =
+      (own === 'gamma' && config.scale === false) || (own === 'beta' && config.center === false);
+    const running = /^moving_(mean|variance)$/.test(own);
+    return {
+      name: [...names, own].join('/'),
+      path: `${path}${cell}vars/${constant ? '-' : index++}`,
+      variable,
+      value: variable.val,
+      role: constant ? 'constant' : running ? 'running' : frozen ? 'frozen' : 'parameter',
+    };
+  });
 }
 
 /** The model's name of a tensor of a file or capture; the tensor's own where no weight, or no single one, fits best. */

@@ -64,105 +64,107 @@ export interface RankingSpec {
  * @throws model-invalid with the place and what was expected there
  */
 export function parseRanking(document: unknown, path: string): RankingSpec {
-  const fail = (place: string, expected: string): never => {
-    throw diagError('model-invalid', { place, expected }, { path });
-  };
-  const record = (value: unknown, place: string, fields: readonly string[]): Record<string, unknown> =>
-    objectOf(value, place, fields, path, (field) => (place === 'the model' ? field : `${place}.${field}`));
-  const list = (value: unknown, place: string): readonly unknown[] =>
-    Array.isArray(value) ? value : fail(place, 'an array');
-  const name = (value: unknown, place: string): string =>
-    typeof value === 'string' && value !== '' ? value : fail(place, 'a name');
-  const count = (value: unknown, place: string): number =>
-    Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 2 ** 31
-      ? (value as number)
-      : fail(place, 'a whole number from 1 on');
-  const number = (value: unknown, place: string): number =>
-    typeof value === 'number' && Number.isFinite(value) ? value : fail(place, 'a number');
-  const oneOf = <T extends string>(value: unknown, place: string, known: readonly T[]): T =>
-    known.find((k) => k === value) ?? fail(place, `one of ${known.join(', ')}`);
-  const units = (value: unknown, place: string): number[] =>
-    list(value, place).map((u, i) => count(u, `${place}[${i}]`));
-  const activations = Object.keys(ACTIVATIONS) as Activation[];
-  const distinct = (names: readonly string[], place: string): void => {
-    if (new Set(names).size !== names.length) fail(place, 'distinct names');
-  };
-
+  const check = new ModelCheck(path);
   const { kind, version } = (document ?? {}) as { kind?: unknown; version?: unknown };
   if (typeof document === 'object' && document !== null && kind !== 'ranking')
-    fail('kind', 'ranking or layers');
-  const root = record(document, 'the model', [
-    'kind',
-    'version',
-    'features',
-    'cross',
-    'shared',
-    'tasks',
-    'rename',
-  ]);
-  if (version !== 1) fail('version', '1');
-  const features = list(root.features, 'features').map((value, i): Feature => {
-    const place = `features[${i}]`;
-    const f = record(value, place, ['name', 'type', 'size', 'vocabulary', 'dim']);
-    const featureName = name(f.name, `${place}.name`);
-    return oneOf(f.type, `${place}.type`, ['categorical', 'dense']) === 'dense'
-      ? { name: featureName, type: 'dense', size: count(f.size, `${place}.size`) }
-      : {
-          name: featureName,
-          type: 'categorical',
-          vocabulary: count(f.vocabulary, `${place}.vocabulary`),
-          dim: count(f.dim, `${place}.dim`),
-        };
-  });
-  if (features.length === 0) fail('features', 'at least one feature');
-  distinct(
-    features.map((f) => f.name),
-    'features',
-  );
-
-  let crossLayers = 0;
-  if (root.cross !== undefined && root.cross !== null) {
-    const cross = record(root.cross, 'cross', ['type', 'layers']);
-    oneOf(cross.type, 'cross.type', ['dcn-v2']);
-    crossLayers = count(cross.layers, 'cross.layers');
-  }
-  const s = record(root.shared, 'shared', ['type', 'units', 'activation', 'layerNorm', 'epsilon', 'experts']);
-  const activation = oneOf(s.activation, 'shared.activation', activations);
-  const shared: SharedBottom | Mmoe =
-    oneOf(s.type, 'shared.type', ['shared-bottom', 'mmoe']) === 'mmoe'
-      ? {
-          type: 'mmoe',
-          experts: count(s.experts, 'shared.experts'),
-          units: units(s.units, 'shared.units'),
-          activation,
-        }
-      : {
-          type: 'shared-bottom',
-          units: units(s.units, 'shared.units'),
-          activation,
-          layerNorm: s.layerNorm === true,
-          epsilon: s.epsilon === undefined ? 1e-6 : number(s.epsilon, 'shared.epsilon'),
-        };
-  const tasks = list(root.tasks, 'tasks').map((value, i): Task => {
-    const place = `tasks[${i}]`;
-    const t = record(value, place, ['name', 'units', 'loss', 'weight']);
-    return {
-      name: name(t.name, `${place}.name`),
-      units: units(t.units, `${place}.units`),
-      loss: oneOf(t.loss, `${place}.loss`, Object.keys(LOSSES) as LossName[]),
-      weight: t.weight === undefined ? 1 : number(t.weight, `${place}.weight`),
-    };
-  });
-  if (tasks.length === 0) fail('tasks', 'at least one task');
-  distinct(
-    tasks.map((t) => t.name),
-    'tasks',
-  );
+    check.fail('kind', 'ranking or layers');
+  const known = ['kind', 'version', 'features', 'cross', 'shared', 'tasks', 'rename'];
+  const root = check.record(document, 'the model', known);
+  if (version !== 1) check.fail('version', '1');
+  const features = check
+    .list(root.features, 'features')
+    .map((value, i) => parseFeature(check, value, `features[${i}]`));
+  if (features.length === 0) check.fail('features', 'at least one feature');
+  check.distinct(features, 'features');
+  const crossLayers = root.cross === undefined || root.cross === null ? 0 : parseCross(check, root.cross);
+  const shared = parseShared(check, root.shared);
+  const tasks = check.list(root.tasks, 'tasks').map((value, i) => parseTask(check, value, `tasks[${i}]`));
+  if (tasks.length === 0) check.fail('tasks', 'at least one task');
+  check.distinct(tasks, 'tasks');
   const stacks = shared.type === 'mmoe' ? shared.experts : 1;
   const layers =
     crossLayers + stacks * shared.units.length + tasks.reduce((sum, t) => sum + t.units.length + 2, 0);
-  if (stacks + layers > MOST_LAYERS) fail('the model', `one of at most ${MOST_LAYERS} layers and experts`);
+  if (stacks + layers > MOST_LAYERS)
+    check.fail('the model', `one of at most ${MOST_LAYERS} layers and experts`);
   return { features, crossLayers, shared, tasks };
+}
+
+/** Values of a model file, each of which is what is asked for or fails with its place. */
+class ModelCheck {
+  constructor(private readonly path: string) {}
+
+  fail(place: string, expected: string): never {
+    throw diagError('model-invalid', { place, expected }, { path: this.path });
+  }
+  record(value: unknown, place: string, fields: readonly string[]): Record<string, unknown> {
+    const placeOf = (field: string): string => (place === 'the model' ? field : `${place}.${field}`);
+    return objectOf(value, place, fields, this.path, placeOf);
+  }
+  list(value: unknown, place: string): readonly unknown[] {
+    return Array.isArray(value) ? value : this.fail(place, 'an array');
+  }
+  name(value: unknown, place: string): string {
+    return typeof value === 'string' && value !== '' ? value : this.fail(place, 'a name');
+  }
+  count(value: unknown, place: string): number {
+    return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= 2 ** 31
+      ? (value as number)
+      : this.fail(place, 'a whole number from 1 on');
+  }
+  /** @param otherwise where it is left out */
+  number(value: unknown, place: string, otherwise: number): number {
+    if (value === undefined) return otherwise;
+    return typeof value === 'number' && Number.isFinite(value) ? value : this.fail(place, 'a number');
+  }
+  oneOf<T extends string>(value: unknown, place: string, known: readonly T[]): T {
+    return known.find((k) => k === value) ?? this.fail(place, `one of ${known.join(', ')}`);
+  }
+  units(value: unknown, place: string): number[] {
+    return this.list(value, place).map((u, i) => this.count(u, `${place}[${i}]`));
+  }
+  distinct(named: readonly { readonly name: string }[], place: string): void {
+    if (new Set(named.map(({ name }) => name)).size !== named.length) this.fail(place, 'distinct names');
+  }
+}
+
+function parseFeature(check: ModelCheck, value: unknown, place: string): Feature {
+  const f = check.record(value, place, ['name', 'type', 'size', 'vocabulary', 'dim']);
+  const name = check.name(f.name, `${place}.name`);
+  const type = check.oneOf(f.type, `${place}.type`, ['categorical', 'dense']);
+  if (type === 'dense') return { name, type, size: check.count(f.size, `${place}.size`) };
+  const vocabulary = check.count(f.vocabulary, `${place}.vocabulary`);
+  return { name, type, vocabulary, dim: check.count(f.dim, `${place}.dim`) };
+}
+
+function parseCross(check: ModelCheck, value: unknown): number {
+  const cross = check.record(value, 'cross', ['type', 'layers']);
+  check.oneOf(cross.type, 'cross.type', ['dcn-v2']);
+  return check.count(cross.layers, 'cross.layers');
+}
+
+function parseShared(check: ModelCheck, value: unknown): SharedBottom | Mmoe {
+  const known = ['type', 'units', 'activation', 'layerNorm', 'epsilon', 'experts'];
+  const s = check.record(value, 'shared', known);
+  const activations = Object.keys(ACTIVATIONS) as Activation[];
+  const activation = check.oneOf(s.activation, 'shared.activation', activations);
+  const type = check.oneOf(s.type, 'shared.type', ['shared-bottom', 'mmoe']);
+  if (type === 'mmoe') {
+    const experts = check.count(s.experts, 'shared.experts');
+    return { type, experts, units: check.units(s.units, 'shared.units'), activation };
+  }
+  const units = check.units(s.units, 'shared.units');
+  const epsilon = check.number(s.epsilon, 'shared.epsilon', 1e-6);
+  return { type, units, activation, layerNorm: s.layerNorm === true, epsilon };
+}
+
+function parseTask(check: ModelCheck, value: unknown, place: string): Task {
+  const t = check.record(value, place, ['name', 'units', 'loss', 'weight']);
+  return {
+    name: check.name(t.name, `${place}.name`),
+    units: check.units(t.units, `${place}.units`),
+    loss: check.oneOf(t.loss, `${place}.loss`, Object.keys(LOSSES) as LossName[]),
+    weight: check.number(t.weight, `${place}.weight`, 1),
+  };
 }
 
 /** Far beyond what is trained; a number with a slip would fill the memory. */

@@ -58,6 +58,7 @@ export function multiplyFused(on: boolean): void {
 const SUM_ROWS = 256;
 
 /** Replaces and adds kernels of the wasm backend, which has to be the current one; needs the cpu backend imported. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: kernels share one scratch memory and what is compiled for it.
 export function cureWasmKernels(tf: Tf): void {
   refuseWhenFull(tf.backend() as unknown as WasmBackend);
   const register = (kernel: Kernel): void =>
