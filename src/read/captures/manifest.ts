@@ -104,7 +104,7 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
  * @throws capture-malformed, capture-version, capture-learning-rate
  */
 export function readManifest(document: unknown, path: string): CaptureManifest {
-  const fail = (problem: string): DiagError => diagError('capture-malformed', { problem }, { path });
+  const fail: Fail = (problem) => diagError('capture-malformed', { problem }, { path });
   if (!isJsonObject(document)) throw fail('it is no JSON object');
   if (!CAPTURE_VERSIONS.includes(document.version))
     throw diagError(
@@ -118,86 +118,29 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
   if (!Array.isArray(document.steps) || document.steps.length === 0)
     throw fail('"steps" is missing or empty');
 
-  const optimizer = (value: unknown, where: string): RecordedOptimizer => {
-    if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
-    const { name, learningRate, betas, formula, ...rest } = value;
-    // PyTorch users write the pair as PyTorch does.
-    const pair = Array.isArray(betas) ? { beta1: betas[0], beta2: betas[1] } : {};
-    return {
-      name: name as string,
-      learningRate: rateOf(learningRate, `${where}: "learningRate"`) ?? null,
-      options: readOptions({ ...pair, ...rest }, where, fail),
-      formula: formula !== false,
-    };
-  };
-  const rateOf = (value: unknown, where: string): number | undefined => {
-    if (value === undefined || value === null) return undefined;
-    const rate = numberFromJson(value);
-    // NaN and infinities are what broke the run: they are read as they were recorded.
-    if (rate === undefined || rate < 0) throw fail(`${where} is ${String(value)}, not a number ≥ 0`);
-    return rate;
-  };
   const optimizers = [
-    optimizer(document.optimizer, '"optimizer"'),
+    readOptimizer(document.optimizer, '"optimizer"', fail),
     ...(Array.isArray(document.groups) ? document.groups : []).map((group, k) =>
-      optimizer(group, `group ${k}`),
+      readOptimizer(group, `group ${k}`, fail),
     ),
   ];
 
   const names = new Set<string>();
-  const parameters = document.parameters.map((value: unknown, k): CaptureParameter => {
-    if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`parameter ${k} has no "name"`);
-    const { name, shape, layout = 'none', embedding = false, group } = value;
-    if (names.has(value.name)) throw fail(`parameter "${value.name}" is listed twice`);
-    names.add(value.name);
-    if (!Array.isArray(shape) || !shape.every(isCount)) throw fail(`parameter "${name}" has no shape`);
-    const elements = elementsOf(shape);
-    if (!Number.isSafeInteger(elements)) throw fail(`parameter "${name}" has ${elements} entries`);
-    if (!LAYOUTS.includes(layout as string))
-      throw fail(`parameter "${name}" has layout "${String(layout)}"; known are ${LAYOUTS.join(', ')}`);
-    if (typeof embedding !== 'boolean') throw fail(`parameter "${name}": "embedding" is no flag`);
-    // 0 is the first of `groups`; parameters of the main optimizer name none.
-    const index = group === undefined || group === null ? 0 : isCount(group) ? group + 1 : -1;
-    if (optimizers[index] === undefined)
-      throw fail(`parameter "${name}" is in group ${String(group)}, of ${optimizers.length - 1}`);
-    return { name: value.name, shape, layout: layout as Layout, embedding, elements, group: index };
+  const parameters = document.parameters.map((value: unknown, k) => {
+    const name = nameOfParameter(value, k, fail);
+    if (names.has(name)) throw fail(`parameter "${name}" is listed twice`);
+    names.add(name);
+    return readParameter(value as Json, name, optimizers.length, fail);
   });
-
   let before = Number.NEGATIVE_INFINITY;
-  const steps = document.steps.map((value: unknown, k): ManifestStep => {
+  const steps = document.steps.map((value: unknown, k) => {
     if (!isJsonObject(value) || !Number.isSafeInteger(value.step))
       throw fail(`entry ${k} of "steps" has no "step"`);
     const step = value.step as number;
     if (step <= before) throw fail(`step ${step} is listed after step ${before}`);
     before = step;
-    if (typeof value.file !== 'string') throw fail(`step ${step} has no "file"`);
-    const others = Array.isArray(value.groupLearningRates) ? (value.groupLearningRates as unknown[]) : [];
-    const learningRates = optimizers.map((recorded, group) => {
-      const own = group === 0 ? value.learningRate : others[group - 1];
-      const rate = rateOf(own, `the learning rate of step ${step}`) ?? recorded.learningRate;
-      if (rate === null)
-        throw diagError(
-          'capture-learning-rate',
-          { step, group: group === 0 ? 'the optimizer' : `group ${group - 1}` },
-          { path },
-        );
-      return rate;
-    });
-    const tasks = isJsonObject(value.tasks) ? Object.entries(value.tasks) : [];
-    return {
-      step,
-      file: value.file,
-      learningRates,
-      loss: numberFromJson(value.loss) ?? null,
-      ...batchIdOf(value),
-      ...(isJsonObject(value.guard) && isRisk(value.guard.risk) ? { risk: value.guard.risk } : {}),
-      ...(typeof value.scale === 'number' && value.scale > 0 ? { lossScale: value.scale } : {}),
-      tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
-      hasGradients: value.gradients !== false,
-      record: readStepRecord(value),
-    };
+    return readStep(value, step, optimizers, fail, path);
   });
-
   const skipped = skipsOf(document);
   return {
     version: document.version as 1 | 2 | 3,
@@ -218,6 +161,85 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       ? document.batchLosses.map((loss) => numberFromJson(loss) ?? Number.NaN)
       : [],
     references: Array.isArray(document.references) ? document.references.filter(Number.isSafeInteger) : [],
+  };
+}
+
+type Fail = (problem: string) => DiagError;
+
+function readOptimizer(value: unknown, where: string, fail: Fail): RecordedOptimizer {
+  if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`${where} has no "name"`);
+  const { name, learningRate, betas, formula, ...rest } = value;
+  // PyTorch users write the pair as PyTorch does.
+  const pair = Array.isArray(betas) ? { beta1: betas[0], beta2: betas[1] } : {};
+  return {
+    name: name as string,
+    learningRate: rateOf(learningRate, `${where}: "learningRate"`, fail) ?? null,
+    options: readOptions({ ...pair, ...rest }, where, fail),
+    formula: formula !== false,
+  };
+}
+
+function rateOf(value: unknown, where: string, fail: Fail): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  const rate = numberFromJson(value);
+  // NaN and infinities are what broke the run: they are read as they were recorded.
+  if (rate === undefined || rate < 0) throw fail(`${where} is ${String(value)}, not a number ≥ 0`);
+  return rate;
+}
+
+function nameOfParameter(value: unknown, k: number, fail: Fail): string {
+  if (!isJsonObject(value) || typeof value.name !== 'string') throw fail(`parameter ${k} has no "name"`);
+  return value.name;
+}
+
+/** @param optimizers how many there are, that of no group among them */
+function readParameter(
+  { shape, layout = 'none', embedding = false, group }: Json,
+  name: string,
+  optimizers: number,
+  fail: Fail,
+): CaptureParameter {
+  if (!Array.isArray(shape) || !shape.every(isCount)) throw fail(`parameter "${name}" has no shape`);
+  const elements = elementsOf(shape);
+  if (!Number.isSafeInteger(elements)) throw fail(`parameter "${name}" has ${elements} entries`);
+  if (!LAYOUTS.includes(layout as string))
+    throw fail(`parameter "${name}" has layout "${String(layout)}"; known are ${LAYOUTS.join(', ')}`);
+  if (typeof embedding !== 'boolean') throw fail(`parameter "${name}": "embedding" is no flag`);
+  // 0 is the first of `groups`; parameters of the main optimizer name none.
+  const index = group === undefined || group === null ? 0 : isCount(group) ? group + 1 : -1;
+  if (!(index >= 0 && index < optimizers))
+    throw fail(`parameter "${name}" is in group ${String(group)}, of ${optimizers - 1}`);
+  return { name, shape, layout: layout as Layout, embedding, elements, group: index };
+}
+
+function readStep(
+  value: Json,
+  step: number,
+  optimizers: readonly RecordedOptimizer[],
+  fail: Fail,
+  path: string,
+): ManifestStep {
+  if (typeof value.file !== 'string') throw fail(`step ${step} has no "file"`);
+  const others = Array.isArray(value.groupLearningRates) ? (value.groupLearningRates as unknown[]) : [];
+  const learningRates = optimizers.map((recorded, k) => {
+    const own = k === 0 ? value.learningRate : others[k - 1];
+    const rate = rateOf(own, `the learning rate of step ${step}`, fail) ?? recorded.learningRate;
+    const group = k === 0 ? 'the optimizer' : `group ${k - 1}`;
+    if (rate === null) throw diagError('capture-learning-rate', { step, group }, { path });
+    return rate;
+  });
+  const tasks = isJsonObject(value.tasks) ? Object.entries(value.tasks) : [];
+  return {
+    step,
+    file: value.file,
+    learningRates,
+    loss: numberFromJson(value.loss) ?? null,
+    ...batchIdOf(value),
+    ...(isJsonObject(value.guard) && isRisk(value.guard.risk) ? { risk: value.guard.risk } : {}),
+    ...(typeof value.scale === 'number' && value.scale > 0 ? { lossScale: value.scale } : {}),
+    tasks: new Map(tasks.map(([task, loss]) => [task, numberFromJson(loss) ?? Number.NaN])),
+    hasGradients: value.gradients !== false,
+    record: readStepRecord(value),
   };
 }
 
@@ -251,11 +273,7 @@ function skipsOf({ skipped, skips }: Json): SkippedStep[] {
 const isRisk = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;
 
 /** Options by name; null stands for one that is left to its default. */
-function readOptions(
-  given: Json,
-  where: string,
-  fail: (problem: string) => DiagError,
-): Record<string, OptionValue> {
+function readOptions(given: Json, where: string, fail: Fail): Record<string, OptionValue> {
   const options: Record<string, OptionValue> = {};
   for (const [key, value] of Object.entries(given)) {
     const plain = numberFromJson(value) ?? value;
@@ -267,7 +285,7 @@ function readOptions(
 }
 
 /** One rule, or a list of rules that apply one after the other. */
-function readClipping(value: unknown, fail: (problem: string) => DiagError): RecordedRule[] {
+function readClipping(value: unknown, fail: Fail): RecordedRule[] {
   const list: readonly unknown[] = Array.isArray(value) ? value : value == null ? [] : [value];
   return list.flatMap((one, k): RecordedRule[] => {
     const where = Array.isArray(value) ? `entry ${k} of "clipping"` : '"clipping"';
@@ -279,7 +297,7 @@ function readClipping(value: unknown, fail: (problem: string) => DiagError): Rec
   });
 }
 
-function historyOf(value: unknown, fail: (problem: string) => DiagError): CaptureManifest['history'] {
+function historyOf(value: unknown, fail: Fail): CaptureManifest['history'] {
   if (value === undefined || value === null) return null;
   if (!isJsonObject(value) || !Array.isArray(value.steps) || !Array.isArray(value.loss))
     throw fail('"history" has no "steps" and "loss"');
