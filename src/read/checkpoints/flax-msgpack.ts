@@ -17,6 +17,7 @@ import { type MsgpackReader, msgpackReader } from '../bytes/msgpack.ts';
 import { type ByteSource, bytesSource, type Extent } from '../bytes/source.ts';
 import { windowedSource } from '../bytes/windowed-source.ts';
 import { DTYPE_BYTES, DTYPES_BY_NAME, decodeRange, decodeValues, elementsOf } from './dtypes.ts';
+import { ambiguous, unsupportedDtype } from './faults.ts';
 import { roleOfFlax } from './flax-roles.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfKeras } from './layouts.ts';
@@ -158,12 +159,7 @@ async function readMap(state: State, into: Tree, count: number, name: string, de
     if (typeof key !== 'string' && typeof key !== 'number')
       throw malformed(state.path, `a key under "${name}" is no text`);
     const text = String(key);
-    if (into.has(text))
-      throw diagError(
-        'checkpoint-ambiguous',
-        { problem: `the key "${text}" is twice under "${name}"` },
-        { path: state.path },
-      );
+    if (into.has(text)) throw ambiguous(`the key "${text}" is twice under "${name}"`, { path: state.path });
     const full = name === '' ? text : `${name}/${text}`;
     await readValue(state, full, depth, (value) => into.set(text, value));
   }
@@ -250,9 +246,7 @@ async function readExtension(
   const dtype = DTYPES_BY_NAME.get(dtypeName);
   if (dtype === undefined) {
     passedOver.push({ start, end });
-    errors.push(
-      diagError('dtype-unsupported', { tensor: name, dtype: dtypeName }, { path, tensor: name }).toRecord(),
-    );
+    errors.push(unsupportedDtype(name, dtypeName, path).toRecord());
     return undefined;
   }
   const bytes = elementsOf(shape, path, name, FORMAT) * DTYPE_BYTES[dtype];
@@ -274,8 +268,7 @@ function flatten(
     const name = prefix === '' ? key : `${prefix}/${key}`;
     const add = (array: Omit<FlaxArray, 'start' | 'end'>, parts: readonly FlaxArray[]): void => {
       // Keys may hold the separator themselves.
-      if (arrays.has(name))
-        throw diagError('checkpoint-ambiguous', { problem: `two arrays have the name "${name}"` }, { path });
+      if (arrays.has(name)) throw ambiguous(`two arrays have the name "${name}"`, { path });
       arrays.set(name, { array, parts });
     };
     if (isTree(value)) {

@@ -5,6 +5,7 @@ import { diagError } from '../../model/errors.ts';
 import type { LossReason } from '../../model/log.ts';
 import type { Extent } from '../bytes/source.ts';
 import { isHalf, valuesPer } from './dtypes.ts';
+import { ambiguous } from './faults.ts';
 import { accountOf, type LostTensors, type StoredBytes } from './stored-bytes.ts';
 
 export interface LazyTensor {
@@ -34,11 +35,7 @@ export function lazyCheckpoint({ stored, ...parts }: Parts, tensors: readonly La
   const seen = new Set<string>();
   for (const { info } of tensors) {
     if (seen.has(info.name))
-      throw diagError(
-        'checkpoint-ambiguous',
-        { problem: `two tensors are called "${info.name}"` },
-        { path: parts.path, tensor: info.name },
-      );
+      throw ambiguous(`two tensors are called "${info.name}"`, { path: parts.path, tensor: info.name });
     seen.add(info.name);
   }
   const find = (name: string): LazyTensor => {

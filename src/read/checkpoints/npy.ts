@@ -16,6 +16,7 @@ import type { Dtype } from '../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { type ByteSource, type Extent, placeOf } from '../bytes/source.ts';
 import { bytePieces, DTYPE_BYTES, elementsOf } from './dtypes.ts';
+import { unsupportedDtype } from './faults.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { checkLimit } from './limit.ts';
@@ -118,7 +119,7 @@ export async function npyTensor(
   const [, order, code] = /^([<>|=])(\w+)$/.exec(descr) ?? [];
   const dtype = code === undefined ? undefined : NUMPY_TYPES.get(code);
   if (dtype === undefined || order === '=' || (order === '|' && DTYPE_BYTES[dtype] > 1))
-    throw diagError('dtype-unsupported', { tensor: name, dtype: descr }, { path, tensor: name });
+    throw unsupportedDtype(name, descr, path);
   const elements = elementsOf(shape, path, name, 'npy');
   const end = dataStart + elements * DTYPE_BYTES[dtype];
   if (end > byteLength) throw truncated(`array "${name}"`, end);

@@ -313,11 +313,11 @@ async function* chunkSlabs(array: Described, { tree, chunk, filters }: Chunks): 
 
 function checkedRange(reader: Hdf5Reader, name: string, start: number, length: number): [number, number] {
   if (!(start + length <= reader.source.byteLength))
-    throw diagError(
-      'checkpoint-truncated',
-      { what: `a chunk of "${name}"`, end: start + length, bytes: reader.source.byteLength },
-      { path: reader.path, tensor: name, byteOffset: start },
-    );
+    throw truncated(`a chunk of "${name}"`, start + length, reader.source.byteLength, {
+      path: reader.path,
+      tensor: name,
+      byteOffset: start,
+    });
   return [start, start + length];
 }
 

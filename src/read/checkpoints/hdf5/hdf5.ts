@@ -19,6 +19,7 @@ import { hex } from '../../bytes/hex.ts';
 import { lookup3 } from '../../bytes/lookup3.ts';
 import { type ByteReader, byteReader } from '../../bytes/reader.ts';
 import type { ByteSource } from '../../bytes/source.ts';
+import { ambiguous } from '../faults.ts';
 import { type Datatype, parseDatatype } from './hdf5-types.ts';
 
 const FORMAT = 'HDF5';
@@ -176,8 +177,7 @@ export async function openHdf5(source: ByteSource): Promise<Hdf5File> {
     links.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
     for (const [index, link] of links.entries()) {
       const full = name === '' ? link.name : `${name}/${link.name}`;
-      if (link.name === links[index - 1]?.name)
-        throw diagError('checkpoint-ambiguous', { problem: `"${full}" is there twice` }, { path });
+      if (link.name === links[index - 1]?.name) throw ambiguous(`"${full}" is there twice`, { path });
       try {
         await visit(full, link.address, depth + 1);
       } catch (error) {

@@ -9,10 +9,11 @@
  */
 
 import type { Checkpoint } from '../../../model/checkpoint.ts';
-import { DiagError, diagError, type ErrorRecord } from '../../../model/errors.ts';
+import { DiagError, type ErrorRecord } from '../../../model/errors.ts';
 import type { ByteSource } from '../../bytes/source.ts';
 import { openZip, type ZipMember, zipNames } from '../../bytes/zip.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
+import { malformed } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { layersOf, openKerasWeights, optimizerOf, recordOptimizerConfig } from './keras-h5.ts';
 
@@ -33,12 +34,7 @@ async function openKeras(source: ByteSource): Promise<Checkpoint> {
   const { path } = source;
   const members = await openZip(source);
   const weights = members.get(WEIGHTS);
-  if (weights === undefined)
-    throw diagError(
-      'checkpoint-malformed',
-      { format: 'Keras archive', problem: `it has no ${WEIGHTS}` },
-      { path },
-    );
+  if (weights === undefined) throw malformed('Keras archive', `it has no ${WEIGHTS}`, { path });
   const errors: ErrorRecord[] = [];
   const about = await jsonOf(members.get('metadata.json'), path, errors);
   const config = await jsonOf(members.get('config.json'), path, errors);

@@ -16,6 +16,7 @@ import { diagError } from '../../../model/errors.ts';
 import { type ByteSource, type Extent, placeOf } from '../../bytes/source.ts';
 import { openZip, type ZipMember, zipNames } from '../../bytes/zip.ts';
 import { bytePieces, DTYPE_BYTES } from '../dtypes.ts';
+import { ambiguous, malformed } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import { readPickle } from './pickle.ts';
@@ -51,11 +52,7 @@ export async function readTorchZip(source: ByteSource, prefix: string): Promise<
   const pickles = [...members.keys()].filter((name) => PICKLE.test(name));
   const [pickle] = pickles;
   if (pickle === undefined || pickles.length > 1)
-    throw diagError(
-      'checkpoint-ambiguous',
-      { problem: `the archive has ${pickles.length} files data.pkl` },
-      { path },
-    );
+    throw ambiguous(`the archive has ${pickles.length} files data.pkl`, { path });
   const root = pickle.slice(0, -'data.pkl'.length);
   if ([...members.keys()].some((name) => name.startsWith(`${root}code/`)))
     throw diagError(
@@ -70,35 +67,19 @@ export async function readTorchZip(source: ByteSource, prefix: string): Promise<
   const order = members.get(`${root}byteorder`);
   const byteOrder = order === undefined ? 'little' : Buffer.from(await order.read(16)).toString('latin1');
   if (byteOrder !== 'little' && byteOrder !== 'big')
-    throw diagError(
-      'checkpoint-malformed',
-      { format: 'PyTorch', problem: `its byte order is "${byteOrder}"` },
-      { path },
-    );
+    throw malformed('PyTorch', `its byte order is "${byteOrder}"`, { path });
   const bytes = await members.get(pickle)!.read(MAX_PICKLE_BYTES);
   const { value, length } = readPickle(bytes, TORCH_GLOBALS, `${path}!${pickle}`);
-  if (length !== bytes.length)
-    throw diagError(
-      'checkpoint-malformed',
-      { format: 'PyTorch', problem: `bytes follow the pickle in ${pickle}` },
-      { path },
-    );
+  if (length !== bytes.length) throw malformed('PyTorch', `bytes follow the pickle in ${pickle}`, { path });
   const storageOf = (reference: StorageReference): Storage => {
     const member = members.get(`${root}data/${reference.key}`);
     if (member === undefined)
-      throw diagError(
-        'checkpoint-malformed',
-        { format: 'PyTorch', problem: `the storage "${reference.key}" is missing` },
-        { path },
-      );
+      throw malformed('PyTorch', `the storage "${reference.key}" is missing`, { path });
     const size = reference.elements * (reference.dtype === undefined ? 1 : DTYPE_BYTES[reference.dtype]);
     if (member.byteLength !== size)
-      throw diagError(
-        'checkpoint-malformed',
-        {
-          format: 'PyTorch',
-          problem: `the storage "${reference.key}" should have ${size} bytes and has ${member.byteLength}`,
-        },
+      throw malformed(
+        'PyTorch',
+        `the storage "${reference.key}" should have ${size} bytes and has ${member.byteLength}`,
         { path },
       );
     return memberStorage(member);

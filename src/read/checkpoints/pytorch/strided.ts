@@ -4,6 +4,7 @@ import type { Dtype, TensorData } from '../../../model/checkpoint.ts';
 import { diagError } from '../../../model/errors.ts';
 import type { Extent } from '../../bytes/source.ts';
 import { DTYPE_BYTES, decodePieces, valuesPer } from '../dtypes.ts';
+import { malformed } from '../faults.ts';
 import { joinPieces } from '../lazy-checkpoint.ts';
 
 /** The bytes that one or more tensors are views of. */
@@ -40,12 +41,9 @@ export function checkView(view: StridedView, storage: Storage, path: string, ten
   const end = offset + lastIndex(view) + (elements > 0 ? 1 : 0);
   const available = storage.byteLength / DTYPE_BYTES[dtype];
   if (shape.length !== stride.length || !stride.every(isCount) || !isCount(offset) || !(end <= available))
-    throw diagError(
-      'checkpoint-malformed',
-      {
-        format: 'PyTorch',
-        problem: `tensor "${tensor}" reaches to element ${end} of a storage of ${Math.floor(available)}`,
-      },
+    throw malformed(
+      'PyTorch',
+      `tensor "${tensor}" reaches to element ${end} of a storage of ${Math.floor(available)}`,
       { path, tensor },
     );
   if (elements > available + MAX_REPEATED)

@@ -2,10 +2,12 @@
  * What `.zarray` (version 2) and `zarr.json` (version 3) say of an array: shape, type, chunks, and the steps that undo how a
  * chunk is stored. Source: https://zarr-specs.readthedocs.io/, versions 2 and 3; names of types that numpy lacks: ml_dtypes.
  */
+
 import type { Dtype } from '../../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../../model/errors.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
 import { DTYPE_BYTES, DTYPES_BY_NAME, elementsOf, everyValueOf } from '../dtypes.ts';
+import { malformed, unsupportedDtype } from '../faults.ts';
 import { NUMPY_TYPES } from '../npy.ts';
 import { decoderOf } from './codecs.ts';
 
@@ -55,11 +57,7 @@ export function parseZarray(text: string, name: string, path: string): ZarrArray
 const problemOf =
   (name: string, path: string) =>
   (problem: string): DiagError =>
-    diagError(
-      'checkpoint-malformed',
-      { format: FORMAT, problem: `"${name}": ${problem}` },
-      { path, tensor: name },
-    );
+    malformed(FORMAT, `"${name}": ${problem}`, { path, tensor: name });
 
 const unsupported = (name: string, path: string, what: string): DiagError =>
   diagError(
@@ -74,8 +72,7 @@ function version2(meta: Json, name: string, path: string): ZarrArray {
   const chunks = axesOf(meta.chunks, 'chunks', problem);
   const type = String(meta.dtype);
   const dtype = DTYPES_BY_NAME.get(type) ?? NUMPY_TYPES.get(type.slice(1));
-  if (dtype === undefined || typeof meta.dtype !== 'string')
-    throw diagError('dtype-unsupported', { tensor: name, dtype: type }, { path, tensor: name });
+  if (dtype === undefined || typeof meta.dtype !== 'string') throw unsupportedDtype(name, type, path);
   if (Array.isArray(meta.filters) && meta.filters.length > 0) throw unsupported(name, path, 'filters');
   const separator = meta.dimension_separator === '/' ? '/' : '.';
   const compressor = isObject(meta.compressor) ? String(meta.compressor.id) : undefined;
@@ -104,12 +101,7 @@ function version3(meta: Json, name: string, path: string): ZarrArray {
   const shape = axesOf(meta.shape, 'shape', problem);
   const grid = member(meta.chunk_grid, 'configuration');
   const dtype = typeof meta.data_type === 'string' ? DTYPES_BY_NAME.get(meta.data_type) : undefined;
-  if (dtype === undefined)
-    throw diagError(
-      'dtype-unsupported',
-      { tensor: name, dtype: String(meta.data_type) },
-      { path, tensor: name },
-    );
+  if (dtype === undefined) throw unsupportedDtype(name, String(meta.data_type), path);
   const chunks = axesOf(member(grid, 'chunk_shape'), 'chunk_shape', problem);
   const encoding = isObject(meta.chunk_key_encoding) ? meta.chunk_key_encoding : {};
   const isOld = encoding.name === 'v2';

@@ -9,11 +9,13 @@
  * Manifest and nodes end with the CRC-32C of what is before it; their bodies may be compressed with zstd. Values have no
  * checksum of their own. Source: https://google.github.io/tensorstore/kvstore/ocdbt/, "Storage format".
  */
+
 import { posix } from 'node:path';
 import { type DiagError, diagError } from '../../../model/errors.ts';
 import { crc32c } from '../../bytes/crc32c.ts';
 import { hex } from '../../bytes/hex.ts';
 import type { ByteSource } from '../../bytes/source.ts';
+import { ambiguous, truncated } from '../faults.ts';
 import { checkLimit } from '../limit.ts';
 import { inflateZstd } from './codecs.ts';
 import { MAX_KEYS, openFiles } from './folder-store.ts';
@@ -158,8 +160,7 @@ async function readLeaf(
   let next = 0;
   for (let i = 0; i < entries; i++) {
     const key = Buffer.from(prefix + keys[i]!, 'latin1').toString('utf8');
-    if (values.has(key))
-      throw diagError('checkpoint-ambiguous', { problem: `the key "${key}" is there twice` }, { path });
+    if (values.has(key)) throw ambiguous(`the key "${key}" is there twice`, { path });
     checkLimit('the number of keys', values.size + 1, MAX_KEYS, { path });
     if (kinds[i] === 0) values.set(key, { bytes: body.bytes(lengths[i]!) });
     else if (kinds[i] === 1) {
@@ -190,11 +191,7 @@ async function unwrapped(
 ): Promise<Body> {
   checkLimit('a node in bytes', length, MAX_NODE_BYTES, { path });
   if (offset + length > source.byteLength)
-    throw diagError(
-      'checkpoint-truncated',
-      { what: 'a node', end: offset + length, bytes: source.byteLength },
-      { path: source.path, byteOffset: offset },
-    );
+    throw truncated('a node', offset + length, source.byteLength, { path: source.path, byteOffset: offset });
   const bytes = Buffer.from(await source.slice(offset, offset + length));
   if (length < 18 || bytes.readUInt32BE(0) !== magic)
     throw malformed(source.path, `at byte ${offset} no ${magic === NODE_MAGIC ? 'node' : 'manifest'} begins`);

@@ -1,7 +1,9 @@
 /** The values of a zarr array in row-major order, put together from its chunks, a row of chunks at a time. */
+
 import type { TensorData } from '../../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../../model/errors.ts';
 import { DTYPE_BYTES, decodeValues } from '../dtypes.ts';
+import { truncated } from '../faults.ts';
 import { checkLimit } from '../limit.ts';
 import type { ChunkLayout, ZarrArray } from './array.ts';
 import { decoderOf } from './codecs.ts';
@@ -107,11 +109,7 @@ async function bytesOf(
   if ('file' in value) {
     const { byteLength } = await store.open(value.file);
     if (value.start + end > byteLength)
-      throw diagError(
-        'checkpoint-truncated',
-        { what: 'a chunk', end: value.start + end, bytes: byteLength },
-        { path, tensor: name },
-      );
+      throw truncated('a chunk', value.start + end, byteLength, { path, tensor: name });
   }
   return readValue(store, value, start, end);
 }

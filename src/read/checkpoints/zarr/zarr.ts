@@ -6,10 +6,11 @@
  * | `.zgroup`, or `zarr.json` with `"node_type": "group"` | the root; arrays are in folders below it |
  * | `.zarray`, or `zarr.json` with `"node_type": "array"` | one array (array.ts), in a folder with its chunks |
  */
+
 import { basename, dirname } from 'node:path';
 import type { Checkpoint } from '../../../model/checkpoint.ts';
-import { diagError } from '../../../model/errors.ts';
 import type { ByteSource } from '../../bytes/source.ts';
+import { malformed } from '../faults.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
 import { roleOfName } from '../roles.ts';
@@ -49,11 +50,7 @@ async function openZarr(source: ByteSource): Promise<Checkpoint> {
     roleOf: (name, { dtype }) => roleOfName(name, dtype),
   });
   if (tensors.length === 0 && errors.length === 0)
-    throw diagError(
-      'checkpoint-malformed',
-      { format: 'zarr', problem: 'there is no array below its folder' },
-      { path },
-    );
+    throw malformed('zarr', 'there is no array below its folder', { path });
   return lazyCheckpoint(
     {
       path,
