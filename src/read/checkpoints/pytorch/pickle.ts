@@ -111,7 +111,7 @@ class Machine {
     return { path: this.path, byteOffset: this.base + this.reader.position };
   }
 
-  /** @throws limit-exceeded where `found` is above `limit` or is no number */
+  /** @throws limit-exceeded where `found` is above `limit` or is NaN */
   checkLimit(what: string, found: number, limit: number): void {
     if (!(found <= limit))
       throw diagError(
