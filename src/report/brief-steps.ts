@@ -100,6 +100,25 @@ function replayTitle(entries: readonly ReplayEntry[]): string {
   return [what, ...ofRules, ...(arms.length === 0 ? [] : [countHeld(arms, 'other changes')])].join(' ');
 }
 
+/** One row of the table: rule, result, loss at the end, where it first acts, share of the steps that it changed, smallest factor. */
+function cellsOf(entry: ReplayEntry): string[] {
+  const unknown = Number.isNaN(entry.engagedFraction);
+  const least = smallest(entry.minClipFactor);
+  // A bad batch that is left out has a bad loss, and does no harm: what is judged are the reference batches.
+  const losses = entry.mode === 'closed-loop' ? (entry.referenceLoss ?? entry.loss) : null;
+  const end = losses?.slice(-LAST) ?? [];
+  const estimated = entry.confidence === 'estimate' && entry.verdict !== 'cannot-tell';
+  const never = unknown ? '?' : 'never';
+  return [
+    inertName(nameOf(entry)),
+    `${WORDS[entry.verdict]}${estimated ? ' (estimate)' : ''}`,
+    end.length === 0 ? '' : end.some((loss) => !Number.isFinite(loss)) ? 'NaN' : brief(medianOf(end)),
+    entry.firstEngagedStep === null ? never : `step ${formatCount(entry.firstEngagedStep)}`,
+    unknown ? '?' : `${Math.round(100 * entry.engagedFraction)} %`,
+    Number.isNaN(least) ? '?' : brief(least),
+  ];
+}
+
 /** The replays of one capture on a screen. Pure. */
 export function briefReplay(
   all: readonly ReplayEntry[],
@@ -115,25 +134,7 @@ export function briefReplay(
   const paint = new Ansis(options.colour ? 1 : 0);
   const fit = (text: string): string => wrap(inertName(text), options.width, '  ').join('\n');
   const rows = [...entries].sort((a, b) => ORDER.indexOf(a.verdict) - ORDER.indexOf(b.verdict));
-  const cells = rows.map((entry) => {
-    const unknown = Number.isNaN(entry.engagedFraction);
-    const least = smallest(entry.minClipFactor);
-    // A bad batch that is left out has a bad loss, and does no harm: what is judged are the reference batches.
-    const losses = entry.mode === 'closed-loop' ? (entry.referenceLoss ?? entry.loss) : null;
-    const end = losses?.slice(-LAST) ?? [];
-    return [
-      inertName(nameOf(entry)),
-      `${WORDS[entry.verdict]}${entry.confidence === 'estimate' && entry.verdict !== 'cannot-tell' ? ' (estimate)' : ''}`,
-      end.length === 0 ? '' : end.some((loss) => !Number.isFinite(loss)) ? 'NaN' : brief(medianOf(end)),
-      entry.firstEngagedStep === null
-        ? unknown
-          ? '?'
-          : 'never'
-        : `step ${formatCount(entry.firstEngagedStep)}`,
-      unknown ? '?' : `${Math.round(100 * entry.engagedFraction)} %`,
-      Number.isNaN(least) ? '?' : brief(least),
-    ];
-  });
+  const cells = rows.map(cellsOf);
   const head = ['rule', 'result', 'loss at the end', 'first acts', 'steps changed', 'smallest factor'];
   const used = head.map((_, c) => c).filter((c) => cells.some((row) => row[c] !== ''));
   const colours = { prevented: paint.green, 'not-prevented': paint.red, harmful: paint.red };
