@@ -8,25 +8,30 @@
  */
 import { contextFor, type Detector } from '../../src/judge/detectors/detector.ts';
 import { DETECTORS } from '../../src/judge/detectors/registry.ts';
-import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { judgeAttempt } from '../../src/judge/incidents/judge-attempt.ts';
 import { DEFAULT_VERDICT_SETTINGS as SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { judgeRun } from '../../src/judge/incidents/verdict.ts';
 import { share } from '../causes/score.ts';
 import { clean, type GeneratedRun, generate, incident } from './runs.ts';
 
+const judgePoints = (values: Float64Array) =>
+  judgeAttempt(values, SETTINGS, { levelSays: true, isWhole: true });
+
 /** Onsets of alarms, as indices. */
 type Method = (values: Float64Array) => readonly number[];
 
 const WINDOW = 100;
+/** Scales of the noise above which a point is a spike, and an incident. */
+const [SPIKE_SCALES, INCIDENT_SCALES] = [7.5, 8];
 
 /** First points of stretches of alarms. */
 const episodes = (flags: readonly boolean[]): readonly number[] =>
   flags.flatMap((flag, i) => (flag && !flags[i - 1] ? [i] : []));
 
 const METHODS: Record<string, Method> = {
-  'clippy-diag, incidents': (values) => judgePoints(values, SETTINGS).incidents.map(({ onset }) => onset),
+  'clippy-diag, incidents': (values) => judgePoints(values).incidents.map(({ onset }) => onset),
   'clippy-diag, incidents and spikes': (values) => {
-    const { incidents, spikes } = judgePoints(values, SETTINGS);
+    const { incidents, spikes } = judgePoints(values);
     return [...incidents.map(({ onset }) => onset), ...spikes.map(({ index }) => index)];
   },
   '3σ above a rolling mean': (values) => {
@@ -71,15 +76,14 @@ const GROUPS: Record<string, (run: GeneratedRun) => boolean> = {
   'drift that ends ≥ 1.8 × its best level': ({ injection, endOverBest }) =>
     injection.kind === 'drift' && endOverBest >= 1.8,
   'spike ≥ 1.5 × incident limit': (run) => heightOverLimit(run, incidentLimit(run.sigma)) >= 1.5,
-  'spike ≥ 1.5 × spike limit': (run) => heightOverLimit(run, SETTINGS.spikeScales * run.sigma) >= 1.5,
-  'spike 1–1.5 × spike limit': (run) =>
-    within(heightOverLimit(run, SETTINGS.spikeScales * run.sigma), 1, 1.5),
-  'spike < spike limit': (run) => within(heightOverLimit(run, SETTINGS.spikeScales * run.sigma), 0, 1),
+  'spike ≥ 1.5 × spike limit': (run) => heightOverLimit(run, SPIKE_SCALES * run.sigma) >= 1.5,
+  'spike 1–1.5 × spike limit': (run) => within(heightOverLimit(run, SPIKE_SCALES * run.sigma), 1, 1.5),
+  'spike < spike limit': (run) => within(heightOverLimit(run, SPIKE_SCALES * run.sigma), 0, 1),
 };
 
 const within = (value: number, low: number, high: number): boolean => value >= low && value < high;
 const incidentLimit = (sigma: number): number =>
-  Math.max(SETTINGS.incidentScales * sigma, Math.log(SETTINGS.incidentRatio));
+  Math.max(INCIDENT_SCALES * sigma, Math.log(SETTINGS.incidentRatio));
 /** Height of a spike over a limit, both on the log scale; NaN for what is no spike. */
 const heightOverLimit = ({ injection, sigma }: GeneratedRun, limit: number): number =>
   injection.kind === 'spike' ? (injection.height * sigma) / limit : Number.NaN;
@@ -135,7 +139,7 @@ function score(seed: number): void {
     const due = run.injection.kind === 'clean' ? 'healthy' : classDue(run);
     if (due === null) continue;
     const counts = given.get(due) ?? new Map<string, number>();
-    const { class: found } = judgePoints(run.values, SETTINGS);
+    const { class: found } = judgePoints(run.values);
     given.set(due, counts.set(found, (counts.get(found) ?? 0) + 1));
   }
   for (const [due, counts] of given) {
@@ -203,8 +207,7 @@ function onlineDelay(seed: number): void {
       if (injection.kind === 'clean') return Number.POSITIVE_INFINITY;
       for (let delay = 0; delay <= most && injection.at + delay < values.length; delay += stride) {
         const soFar = values.subarray(0, injection.at + delay + 1);
-        if (judgePoints(soFar, SETTINGS).incidents.some(({ onset }) => onset >= injection.at - 5))
-          return delay;
+        if (judgePoints(soFar).incidents.some(({ onset }) => onset >= injection.at - 5)) return delay;
       }
       return Number.POSITIVE_INFINITY;
     });
@@ -220,15 +223,11 @@ function onlineDelay(seed: number): void {
     .slice(0, 60);
   for (const { values } of cleanRuns) {
     points += values.length;
-    const onsets = {
-      ...{ jump: new Set<number>(), climb: new Set<number>() },
-      ...{ rise: new Set<number>(), swell: new Set<number>() },
-    };
+    const onsets = { jump: new Set<number>(), climb: new Set<number>() };
     for (let n = 10; n <= values.length; n += 10)
-      for (const { onset, form } of judgePoints(values.subarray(0, n), SETTINGS).incidents)
-        onsets[form].add(onset);
+      for (const { onset, form } of judgePoints(values.subarray(0, n)).incidents) onsets[form].add(onset);
     // The onset of a level's change moves with every point that is added: it counts once a run.
-    const levels = onsets.climb.size + onsets.rise.size + onsets.swell.size;
+    const levels = onsets.climb.size;
     alarms.jump += onsets.jump.size;
     alarms.climb += Math.min(1, levels);
     if (onsets.jump.size + levels > 0) runsWithAlarm++;
@@ -246,7 +245,7 @@ function speed(): void {
   });
   const times = Array.from({ length: 9 }, () => {
     const start = performance.now();
-    judgePoints(values, SETTINGS);
+    judgePoints(values);
     return performance.now() - start;
   }).sort((a, b) => a - b);
   const [fastest, median, slowest] = [times[0]!, times[4]!, times[8]!].map(Math.round);

@@ -8,7 +8,7 @@
  * losses as they come. Clean: noise of 10 % with Student tails (3 degrees of freedom); every incident is a false one. Climbs: to ×1.8 to ×7.2 from 30 to
  * 70 % of the run on, 30 to 100 points, noise of 0.2 to 30 %; found is any incident.
  */
-import { judgePoints } from '../../src/judge/incidents/judge.ts';
+import { judgeAttempt } from '../../src/judge/incidents/judge-attempt.ts';
 import { judgeLosses } from '../../src/judge/incidents/losses.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { lossStream } from '../../src/judge/incidents/stream.ts';
@@ -24,7 +24,8 @@ function numbers(seed: number) {
   return { uniform, normal, student };
 }
 const judge = (losses: readonly number[]) =>
-  judgePoints(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS).incidents;
+  judgeAttempt(Float64Array.from(losses), DEFAULT_VERDICT_SETTINGS, { levelSays: true, isWhole: true })
+    .incidents;
 const near = (onset: number | undefined, at: number): boolean =>
   onset !== undefined && Math.abs(onset - at) <= 2;
 const row = (...cells: readonly (string | number)[]): void => console.log(`| ${cells.join(' | ')} |`);

@@ -23,12 +23,6 @@ export const NAMED: readonly NamedMutant[] = [
     tests: 'incidents/bands',
   },
   // Few points widen the scale by how many they are, not by how many there is room for.
-  {
-    file: 'src/judge/incidents/bands.ts',
-    text: 'deviations, count) * (1 + smallSample / count)',
-    becomes: 'deviations, count) * (1 + smallSample / size)',
-    tests: 'incidents/bands',
-  },
   // Which series decides: the worse one, and the longest of several losses.
   {
     file: 'src/judge/incidents/verdict.ts',
@@ -61,24 +55,6 @@ export const NAMED: readonly NamedMutant[] = [
     tests: 'incidents/verdict',
   },
   // A climb: what is on its way back, where it begins, and what noise explains.
-  {
-    file: 'src/judge/incidents/judge.ts',
-    text: 'highest - last > (highest - best.level) / 3',
-    becomes: 'highest - last > (highest - best.level) / 2',
-    tests: 'incidents/climbs',
-  },
-  {
-    file: 'src/judge/incidents/judge.ts',
-    text: 'if (sum <= lowest)',
-    becomes: 'if (sum < lowest)',
-    tests: 'incidents/climbs',
-  },
-  {
-    file: 'src/judge/incidents/judge.ts',
-    text: '(settings.driftScales * noise) / Math.sqrt(width)',
-    becomes: '0',
-    tests: 'incidents/climbs',
-  },
   // Views of a storage: the stride of an axis of size 1 means nothing; how far one entry may be repeated.
   {
     file: 'src/read/checkpoints/pytorch/strided.ts',

@@ -36,7 +36,7 @@ describe('thresholds that a user sets', () => {
   });
 
   it('a number that is the default changes nothing', () => {
-    expect(resolveThresholds(readThresholds({ drift: { driftRatio: 1.5 } })).changed).toEqual({});
+    expect(resolveThresholds(readThresholds({ drift: { driftRatio: 1.4 } })).changed).toEqual({});
   });
 
   it.each([
@@ -50,7 +50,7 @@ describe('thresholds that a user sets', () => {
     [{ drift: { driftRatio: null } }, 'threshold-range', 'explain'],
     [{ 'dead-run': { zeros: 1.5 } }, 'threshold-range', 'explain'],
     [
-      { 'full-divergence': { incidentScales: 9 }, 'micro-divergence': { incidentScales: 10 } },
+      { 'full-divergence': { incidentRatio: 9 }, 'micro-divergence': { incidentRatio: 10 } },
       'threshold-conflict',
       'give it once',
     ],
@@ -67,24 +67,24 @@ describe('thresholds that a user sets', () => {
     };
     const read = () =>
       readThresholds(
-        { 'full-divergence': { incidentScales: 9 }, 'micro-divergence': { incidentScales: 10 } },
+        { 'full-divergence': { incidentRatio: 9 }, 'micro-divergence': { incidentRatio: 10 } },
         place,
       );
     expect(read).toThrow(
-      'rules.full-divergence.incidentScales is 9 and rules.micro-divergence.incidentScales is 10',
+      'rules.full-divergence.incidentRatio is 9 and rules.micro-divergence.incidentRatio is 10',
     );
     expect(read).toThrow(expect.objectContaining({ where: { path: 'a.yaml' } }) as Error);
     expect(
-      readThresholds({ 'full-divergence': { incidentScales: 9 }, 'micro-divergence': { incidentScales: 9 } }),
+      readThresholds({ 'full-divergence': { incidentRatio: 9 }, 'micro-divergence': { incidentRatio: 9 } }),
     ).toBeTruthy();
   });
 
   it('later places win, for every finding that shares the number', () => {
-    const file = readThresholds({ 'full-divergence': { incidentScales: 9 }, drift: { driftRatio: 2 } });
-    const flag = readThresholds({ 'micro-divergence': { incidentScales: 10 } });
+    const file = readThresholds({ 'full-divergence': { incidentRatio: 9 }, drift: { driftRatio: 2 } });
+    const flag = readThresholds({ 'micro-divergence': { incidentRatio: 10 } });
     const { settings, inForce } = resolveThresholds(joinThresholds(file, flag));
-    expect([settings.incidentScales, settings.driftRatio]).toEqual([10, 2]);
-    expect(inForce('full-divergence', 'incidentScales')).toBe(10);
+    expect([settings.incidentRatio, settings.driftRatio]).toEqual([10, 2]);
+    expect(inForce('full-divergence', 'incidentRatio')).toBe(10);
   });
 
   it('every number in its range is taken as it is, and the finding and the judge agree on it', () => {

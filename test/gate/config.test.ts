@@ -130,7 +130,7 @@ test.each([
   ['version: 1\nrules: { dead-run: [error, { zeros: 1.5 }] }', 'threshold-range'],
   ['version: 1\nrules: { drift: [error, { driftRatio: "2" }] }', 'threshold-range'],
   [
-    'version: 1\nrules: { full-divergence: [error, { incidentScales: 9 }], micro-divergence: [error, { incidentScales: 10 }] }',
+    'version: 1\nrules: { full-divergence: [error, { incidentRatio: 9 }], micro-divergence: [error, { incidentRatio: 10 }] }',
     'threshold-conflict',
   ],
   [

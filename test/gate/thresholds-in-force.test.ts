@@ -74,8 +74,8 @@ describe('analyze, watch, gate and a saved report', () => {
       'driftRatio=4',
     ])
       expect(await refused('--threshold', text)).toMatch(/^2 /);
-    const twice = ['--threshold', 'full-divergence.incidentScales=9', '--threshold'];
-    expect(await refused(...twice, 'micro-divergence.incidentScales=10')).toMatch(/^2 .*9 and .*10/s);
+    const twice = ['--threshold', 'full-divergence.incidentRatio=9', '--threshold'];
+    expect(await refused(...twice, 'micro-divergence.incidentRatio=10')).toMatch(/^2 .*9 and .*10/s);
     const config = project('extends: recommended\nrules: { drift: [error, { driftRatio: -1 }] }\n');
     expect((await cli(args, { cwd: config })).code).toBe(2);
   });
@@ -118,8 +118,8 @@ overrides: [{ runs: "nightly/**", rules: { drift: [error, { driftRatio: 4 }] } }
     // What was measured is what it is, by whatever numbers the run was judged.
     expect((await cli(['gate', 'r.json', '--no-config', '--rule', 'min(loss) <= 1'], { cwd })).code).toBe(0);
     // The same number under the name of another finding is the same.
-    await saved('--threshold', 'full-divergence.incidentScales=9');
-    expect((await gate('--threshold', 'micro-divergence.incidentScales=9')).code).toBe(1);
+    await saved('--threshold', 'full-divergence.incidentRatio=1.3');
+    expect((await gate('--threshold', 'micro-divergence.incidentRatio=1.3')).code).toBe(1);
     // A baseline's class is judged by thresholds too.
     await cli(['baseline', 'update', 'log.jsonl'], { cwd });
     writeFileSync(

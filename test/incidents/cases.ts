@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { judgePoints, worstOf } from '../../src/judge/incidents/judge.ts';
+import { worstOf } from '../../src/judge/incidents/judge.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { lossStream } from '../../src/judge/incidents/stream.ts';
 import { numberFromJson, toJson } from '../../src/model/json.ts';
 import { projectRoot } from '../support/shared-data.ts';
+import { judgePoints } from './judged.ts';
 
 export interface IncidentCase {
   readonly name: string;

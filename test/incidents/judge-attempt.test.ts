@@ -1,4 +1,4 @@
-/** The one entry to the judge of an attempt: what the levels add to the band, and what they must not. */
+/** The one entry to the judge of an attempt: all that was learnt is lost, and what comes again. */
 import { describe, expect, it } from 'vitest';
 import { KINDS, madeRuns } from '../../bench/detection/made.ts';
 import { worstOf } from '../../src/judge/incidents/judge.ts';
@@ -63,7 +63,7 @@ describe('what comes again is usual', () => {
   });
 
   it('but not a rise that is higher or stays longer than those that came back, or is not finite', () => {
-    const stays = cycles(900, (i) => (i >= 600 ? 2.2 : 1));
+    const stays = cycles(900, (i) => (i >= 600 ? 4 : 1));
     expect(['drift', 'full-divergence']).toContain(ofWhole(stays).class);
     const ends = cycles(600).map((value, i) => (i >= 590 ? Number.NaN : value));
     expect(ofWhole(ends).class).toBe('non-finite');

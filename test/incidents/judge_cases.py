@@ -9,6 +9,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 from clippy_diag import judge as clippy_judge  # noqa: E402
+from clippy_diag.levels import NUMBERS  # noqa: E402
 
 NAMES = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 said = {}
@@ -36,4 +37,4 @@ with open(sys.argv[2]) as file:
             "worst": worst and worst.onset,
             "begins": begins,
         }
-json.dump({"settings": clippy_judge.SETTINGS, "said": said}, sys.stdout)
+json.dump({"settings": NUMBERS, "said": said}, sys.stdout)

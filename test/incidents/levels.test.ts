@@ -1,10 +1,10 @@
 /** The judge of levels: one computation on whatever points there are. */
 import { describe, expect, it } from 'vitest';
 import { KINDS, madeRuns } from '../../bench/detection/made.ts';
-import { BY_RATIO, Follower } from '../../src/judge/incidents/follow.ts';
-import { judgeLevels } from '../../src/judge/incidents/judge-points.ts';
+import { Follower, unitOf } from '../../src/judge/incidents/follow.ts';
 import { runningMedian } from '../../src/judge/incidents/levels.ts';
 import { medianOf } from '../../src/model/order-statistics.ts';
+import { judgePoints } from './judged.ts';
 
 const runsOf = (name: string, count = 6) => {
   const row = KINDS.findIndex((kind) => kind.name === name);
@@ -29,7 +29,7 @@ describe('the judge of levels', () => {
   it.each(['white noise 45 %', 't₃ tails at 20 %', 'warm restarts', 'daily cycle ± 35 %', 'falls in steps'])(
     'finds nothing in %s',
     (name) => {
-      const found = runsOf(name).map(({ values }) => judgeLevels(values).class);
+      const found = runsOf(name).map(({ values }) => judgePoints(values).class);
       expect(found.filter((one) => one === 'healthy').length).toBeGreaterThanOrEqual(5);
     },
   );
@@ -43,8 +43,8 @@ describe('the judge of levels', () => {
   ])('finds %s where it was put', (name) => {
     const kind = KINDS.find((one) => one.name === name)!;
     const right = runsOf(name).filter((run) => {
-      const { class: found, excesses } = judgeLevels(run.values);
-      const worst = excesses.find((one) => one.class === found);
+      const { class: found, incidents } = judgePoints(run.values);
+      const worst = incidents.find((one) => one.class === found);
       return kind.right({ class: found, onset: worst?.onset ?? null }, run);
     });
     // A climb behind two steps down is as high as the levels differ by; the band finds it.
@@ -53,11 +53,11 @@ describe('the judge of levels', () => {
 
   it('says of a prefix what it said when no more was known', () => {
     for (const { values } of runsOf('× 6 that stays at 45 %', 3)) {
-      const whole = new Follower(BY_RATIO);
+      const whole = new Follower(unitOf(1, 1));
       for (let i = 0; i < values.length; i++) {
         whole.step(values[i]!);
         if (i % 97 !== 0) continue;
-        const prefix = new Follower(BY_RATIO);
+        const prefix = new Follower(unitOf(1, 1));
         for (const value of values.subarray(0, i + 1)) prefix.step(value);
         expect({ open: whole.open, over: whole.excesses }).toEqual({
           open: prefix.open,
@@ -69,13 +69,13 @@ describe('the judge of levels', () => {
 
   it('says the same of a loss of both signs, whatever is added to it', () => {
     for (const { values } of runsOf('× 6 that stays at 45 %', 4)) {
-      const [low, lower] = [50, 500].map((by) => judgeLevels(values.map((value) => value - by)));
+      const [low, lower] = [50, 500].map((by) => judgePoints(values.map((value) => value - by)));
       expect(low!.class).toBe(lower!.class);
-      expect(low!.excesses.map(({ onset }) => onset)).toEqual(lower!.excesses.map(({ onset }) => onset));
+      expect(low!.incidents.map(({ onset }) => onset)).toEqual(lower!.incidents.map(({ onset }) => onset));
     }
   });
 
   it.each([[[]], [[1]], [[Number.NaN, Number.NaN]], [[0, 0, 0, 0]]])('is defined on %j', (values) => {
-    expect(['healthy', 'non-finite']).toContain(judgeLevels(Float64Array.from(values)).class);
+    expect(['healthy', 'inconclusive', 'non-finite']).toContain(judgePoints(Float64Array.from(values)).class);
   });
 });

@@ -63,7 +63,7 @@ describe('the losses of players of a GAN', () => {
     expect(judge(task('gen', steps(300, 0.9, 2.4)), task('aux', steps(300, 1, 1))).class).not.toBe('healthy');
     expect(
       judge(task('gen', steps(300, 0.9, 0.9)), discriminator, task('cycle', steps(300, 1, 5))).class,
-    ).toBe('full-divergence');
+    ).toBe('drift');
   });
 });
 

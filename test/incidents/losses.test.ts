@@ -32,8 +32,8 @@ describe('incidents of losses', () => {
   it('losses that can be negative are taken as they are', () => {
     expect(incidentOf([...flat(30, -5), -4.9, 3])!.onset).toBe(31);
   });
-  it('a constant loss has a band of 5 %', () => {
-    expect(judgeLosses(new Array(30).fill(2)).band.high).toBeCloseTo(2.1, 12);
+  it('a constant loss has a band of a quarter', () => {
+    expect(judgeLosses(new Array(30).fill(2)).band.high).toBeCloseTo(2.5, 12);
   });
   it('nothing, one and two points', () => {
     for (const losses of [[], [1], [1, 100]]) expect(incidentOf(losses)).toBeNull();

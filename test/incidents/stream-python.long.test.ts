@@ -1,22 +1,23 @@
 /**
- * The stream in Python is the same computation as the one in TypeScript: random series of fixed seeds, in `npm run soak` others.
+ * The judge in Python is the same computation as the one in TypeScript, of a stream and of the whole: random series of fixed seeds, in `npm run soak` others.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { keptLosses, levelStream, lossStream } from '../../src/judge/incidents/stream.ts';
+import { lossStream } from '../../src/judge/incidents/stream.ts';
 import { normals, seeded } from '../detectors/runs.ts';
 import { pythonWith } from '../support/python.ts';
 import { projectRoot } from '../support/shared-data.ts';
 import { streamed } from './cases.ts';
+import { judgePoints } from './judged.ts';
 
 const SERIES = Number(process.env.CLIPPY_DIAG_FUZZ ?? 10_000);
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_130);
 const python = pythonWith();
 
-/** A loss with noise, slow or fast, and what may happen to it: jumps, climbs, returns, no numbers, values below zero, few digits. */
+/** A loss with noise, slow or fast, and what may happen to it: jumps, climbs, returns, no numbers, values at and below zero, few digits. */
 function randomSeries(seed: number): Float64Array {
   const random = seeded(seed);
   const normal = normals(seed + 0.5);
@@ -28,6 +29,7 @@ function randomSeries(seed: number): Float64Array {
   const [factor, length] = [30 ** random(), pick(1, 3, 20, 1000)];
   const climbs = random() < 0.3;
   const [offset, digits] = [pick(0, 0, 0, 0, 0.5, 3), pick(17, 17, 17, 2)];
+  const floor = pick(-Infinity, -Infinity, 0);
   const bad = pick<number | null>(null, null, null, Number.NaN, Infinity, -Infinity);
   const badAt = Math.floor(points * random());
   let slow = normal();
@@ -36,25 +38,24 @@ function randomSeries(seed: number): Float64Array {
     if (bad !== null && i >= badAt && i < badAt + length) return bad;
     const inside = i >= at && i < at + length;
     const high = !inside ? 1 : climbs ? factor ** Math.min(1, (i - at) / 40) : factor;
-    return Number((Math.exp((-fall * i) / points + noise * slow) * high - offset).toPrecision(digits));
+    const loss = Math.exp((-fall * i) / points + noise * slow) * high - offset;
+    return Math.max(floor, Number(loss.toPrecision(digits)));
   });
 }
 
-/** Begins of captures, and excesses with their onsets. */
-function saidOf(series: Float64Array) {
-  const kept = keptLosses();
-  const own = levelStream(kept);
-  const excesses: [number, number][] = [];
-  series.forEach((loss, i) => {
-    kept.push(loss);
-    own.add(loss);
-    if (own.excess?.trigger === i) excesses.push([i, own.excess.onset]);
-  });
-  return [streamed([...series], lossStream()), excesses];
-}
+/** Begins of captures, and the incidents of the whole. */
+const saidOf = (series: Float64Array) => [
+  streamed([...series], lossStream()),
+  judgePoints(series).incidents.map(({ class: found, form, onset, recovered }) => [
+    found,
+    form,
+    onset,
+    recovered,
+  ]),
+];
 
 it.skipIf(python === undefined)(
-  'the stream in Python says of random series what the one in TypeScript does (skipped where there is no Python)',
+  'the judge in Python says of random series what the one in TypeScript does (skipped where there is no Python)',
   () => {
     const all = Array.from({ length: SERIES }, (_, k) => randomSeries(SEED + k));
     const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-stream-'));
@@ -74,6 +75,6 @@ it.skipIf(python === undefined)(
     );
     expect(other).toEqual([]);
     expect(mine.filter(([begins]) => begins!.length > 0).length).toBeGreaterThan(SERIES / 10);
-    expect(mine.filter(([, excesses]) => excesses!.length > 0).length).toBeGreaterThan(SERIES / 10);
+    expect(mine.filter(([, incidents]) => incidents!.length > 0).length).toBeGreaterThan(SERIES / 10);
   },
 );

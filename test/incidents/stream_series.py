@@ -1,4 +1,4 @@
-"""What the stream in Python says of many series: begins of captures, and excesses of its levels.
+"""What the judge in Python says of many series: begins of captures while the losses come, and incidents of the whole.
 
 python3 stream_series.py PYTHON_SRC SERIES
 
@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from clippy_diag.judge import Judge  # noqa: E402
+from clippy_diag.judge import Judge, judge_losses  # noqa: E402
 
 values = array.array("d")
 with open(sys.argv[2], "rb") as file:
@@ -22,14 +22,11 @@ said = []
 start = 0
 while start < len(values):
     stop = start + 1 + int(values[start])
-    judge, begins, excesses = Judge(), [], []
-    for position, loss in enumerate(values[start + 1 : stop]):
+    losses = list(values[start + 1 : stop])
+    judge, begins = Judge(), []
+    for position, loss in enumerate(losses):
         if judge.add(loss) is not None:
             begins.append([position, judge.onset])
-        # An excess that is over at once is none for whoever asks after each loss.
-        excess = judge.levels.excess
-        if excess is not None and excess.trigger == position:
-            excesses.append([position, excess.onset])
-    said.append([begins, excesses])
+    said.append([begins, [[one.kind, one.form, one.onset, one.recovered] for one in judge_losses(losses)]])
     start = stop
 json.dump(said, sys.stdout)

@@ -551,7 +551,7 @@ test('what a run that is well noted is told, in the words of the finding, and it
     ({ ...brokenTensor('note'), id, message }) as Finding;
   const well = makeRunReport(healthyRun());
   const jump = note('learning-rate-anomaly', '"lr" rises 102.6-fold to 0.362 at step 94');
-  const slow = note('slow-growth', `"loss" grows ${'on and '.repeat(20)}on.`);
+  const slow = note('loss-spike', `"loss" grows ${'on and '.repeat(20)}on.`);
   const options = { width: 100, colour: false, ascii: false, rows: 24 };
   const pageOf = (...findings: Finding[]): string[] => {
     const run = { ...well, findings };
@@ -561,7 +561,7 @@ test('what a run that is well noted is told, in the words of the finding, and it
   expect(pageOf(jump)[2]).toBe(`  Noted   ${jump.message}.`);
   expect(pageOf(jump)).toHaveLength(4);
   expect(pageOf(jump, slow)[2]).toBe(`  Noted   ${jump.message}. 1 more finding.`);
-  expect(pageOf(slow)[2]).toBe('  Noted   The loss grows slowly above its best level.');
+  expect(pageOf(slow)[2]).toBe('  Noted   Single losses far above the band.');
   expect(pageOf(jump)[3]).toContain('explain learning-rate-anomaly');
   // Pages that list all findings say it there, once.
   const noted = makeReport([{ ...well, findings: [jump] }]);

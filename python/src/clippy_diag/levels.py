@@ -3,9 +3,10 @@
 A level is the median of the last 1, 3, 9, … 243 losses. An excess is a level above the best one so far by more than the
 noise of both explains. No loss has to be far from the others for that: a rise that lasts shows in wider levels first.
 
-    levels = Levels()
+    follower = Follower(by_ratio=True)
     for loss in losses:
-        begins = levels.add(loss)       # True where an excess begins that is clear enough for a capture
+        follower.step(loss)
+        follower.open                   # the excess that the newest loss belongs to, or None
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-#: Names and values as in src/judge/incidents/numbers.ts.
+#: Names and values as in src/judge/incidents/numbers.ts, and settings.ts.
 NUMBERS: dict[str, float] = {
-    "errors": 5,
-    "fewPoints": 1.5,
+    "errors": 5.5,
+    "fewPoints": 2.5,
     "priorNoise": 0.3,
     "remembered": 256,
     "anew": 1.15,
@@ -27,27 +28,46 @@ NUMBERS: dict[str, float] = {
     "sharedNoise": 0.5,
     "sharedErrors": 0.5,
     "mostGrowth": 3,
+    "trendApart": 4,
+    "usualSteps": 2.5,
+    "memoryPrior": 4,
+    "memoryErrors": 0.25,
+    "mostMemory": 0.99,
+    "highestShare": 0.05,
+    "highestFrom": 40,
     "swingBack": 0.6,
     "onsetShare": 0.25,
+    "onsetFew": 9,
+    "usualErrors": 2,
     "onsetWidths": 8,
-    "clear": 6,
-    "clearWidths": 2,
-    "clearFrom": 90,
     "overSwing": 1.25,
+    "manySwings": 3,
+    "overSwings": 2.5,
     "tail": 6.9,
     "tailFrom": 2,
     "tailSlope": 0.15,
     "tailPrior": 4,
     "tailWidth": 3,
-    "worth": 1.25,
     "worthAtStart": 4,
-    "startPoints": 20,
+    "startPoints": 8,
+    "oldBlocks": 10,
     "lostHalf": 0.5,
-    "lostAll": 0.9,
     "lostMost": 0.7,
     "learntErrors": 8,
-    "lost": 2,
-    "decision": 100,
+    "signErrors": 16,
+    "usualTimes": 3,
+    "alike": 0.6,
+    "usual": 3,
+    "usualLength": 1.5,
+    "nothing": 1e-3,
+    "decades": 1e5,
+    # Those that a user may set.
+    "incidentRatio": 1.25,
+    "driftRatio": 1.4,
+    "fullRatio": 2,
+    "fullRatioAtEnd": 10,
+    "decisionPoints": 100,
+    "lostShare": 0.9,
 }
 WIDTHS = (1, 3, 9, 27, 81, 243)
 #: Losses that can be looked back at, and losses of the narrowest level that decides whether an excess is over.
@@ -55,7 +75,7 @@ _KEPT, _NARROWEST = 4096, 3
 #: Largest excesses that make the tail of a width.
 _TOP = 24
 #: Share of the differences at either end that the noise is read from, and its standard deviations.
-_FIFTH_OF, _FIFTH = 1 / 6, 0.8416
+_FIFTH_OF, _FIFTH, _HIGHEST = 1 / 6, 0.8416, 1.96
 _MAD_TO_SIGMA, _MEAN_TO_SIGMA, _MEDIAN_ERROR = 1.4826, 1.2533, 1.2533
 _NAN, _INF = math.nan, math.inf
 #: What logarithms and their sums are off by, and more.
@@ -116,14 +136,20 @@ class _Rung:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self.level, self.best, self.noise, self.near = _NAN, _INF, _INF, _NAN
+        self.level, self.best, self.noise, self.near, self.calm = _NAN, _INF, _INF, _NAN, _NAN
         self.best_at = 0
         self.blocks = self.since = self.swing = 0.0
+        self.swings, self.fast, self.memory = 0, _NAN, 0.0
+        #: Standard deviation of the difference of two levels that follow one another; and that of the last two.
+        self.apart, self.jump = _INF, _NAN
+        self._levels = [_NAN] * width
         self._median = _RunningMedian(width)
         self._stride = max(1, width >> 1)
         self._kept: list[float] = []
         self._points = self._samples = self._measured = self._since_sample = 0
         self._top: list[float] = []
+        #: Excesses that have not come back, and the largest of the current stretch.
+        self._pending: list[float] = []
         self._stretch, self._left = 0.0, width
         self._per_block = width / self._stride
         self._low, self._high, self._largest = _INF, -_INF, 0.0
@@ -134,6 +160,9 @@ class _Rung:
         if self._points < self.width:
             return
         self.level = level = self._median.level
+        place = self._points % self.width
+        self.jump = _NAN if self._points < 2 * self.width else level - self._levels[place]
+        self._levels[place] = level
         if (self._points - self.width) % self._stride == 0:
             if self._samples < NUMBERS["remembered"]:
                 self._kept.append(level)
@@ -157,6 +186,7 @@ class _Rung:
         else:
             size = self._high - self._low
             if self._high - level > NUMBERS["swingBack"] * size and size > 2 * self.noise:
+                self.swings += 1
                 if size > self._largest:
                     self.swing, self._largest = self._largest, size
                 elif size > self.swing:
@@ -166,23 +196,39 @@ class _Rung:
     def restart(self) -> None:
         """Forgets the losses of its level, and nothing else: what follows an incident is no neighbour of it."""
         self._median.clear()
+        self._pending.clear()
         self._points = 0
-        self.level = _NAN
+        # A rise that is reported is no swing, so that the next like it is, too.
+        self._low, self._high = _INF, -_INF
+        self._stretch, self._left = 0.0, self.width
+        self.level = self.jump = _NAN
 
     def excess(self, value: float) -> None:
-        """Remembers an excess of an accepted level, for the tail."""
+        """Remembers an excess of an accepted level, for the tail, once it came back to half of it."""
+        if value <= max([self._stretch, *self._pending]) / 2:
+            if self._stretch > 0:
+                self._pending.append(self._stretch)
+            for one in self._pending:
+                self._remember(one)
+            self._pending.clear()
+            self._stretch, self._left = 0.0, self.width
         self._stretch = max(self._stretch, value)
         self._left -= 1
         if self._left > 0:
             return
         self._left = self.width
-        stretch, self._stretch = self._stretch, 0.0
-        if stretch > 0 and (len(self._top) < _TOP or stretch > self._top[-1]):
-            k = len(self._top)
-            while k > 0 and self._top[k - 1] < stretch:
-                k -= 1
-            self._top.insert(k, stretch)
-            del self._top[_TOP:]
+        if self._stretch > 0 and len(self._pending) < _TOP:
+            self._pending.append(self._stretch)
+        self._stretch = 0.0
+
+    def _remember(self, excess: float) -> None:
+        if len(self._top) == _TOP and not excess > self._top[-1]:
+            return
+        k = len(self._top)
+        while k > 0 and self._top[k - 1] < excess:
+            k -= 1
+        self._top.insert(k, excess)
+        del self._top[_TOP:]
 
     def tail(self) -> float:
         """The excess that the tail of earlier ones gives once in exp(NUMBERS["tail"]) runs; 0 without one."""
@@ -202,29 +248,81 @@ class _Rung:
         if self._samples < self._measured * NUMBERS["anew"] and few:
             return False
         self._measured = self._samples
-        self.near = self._near(math.ceil(self._per_block))
+        self.near, self.calm = self._near(math.ceil(self._per_block))
+        if self.width == 1:
+            self.memory = min(self._memory(0), self._memory(int(NUMBERS["trendApart"])))
         return True
 
-    def _near(self, lag: int) -> float:
-        """Standard error of a level against the next that does not overlap; NaN where there are too few."""
+    def _memory(self, apart: int) -> float:
+        """How much of a loss the next one keeps, at most, by the correlation of neighbouring steps."""
+        held = len(self._kept)
+        split = self._samples % held if held else 0
+        kept = self._kept[split:] + self._kept[:split]
+        own = [
+            kept[i] - ((kept[i - apart] + kept[i + apart]) / 2 if apart else 0.0) for i in range(apart, held - apart)
+        ]
+        steps = [b - a for a, b in zip(own, own[1:], strict=False)]
+        most = NUMBERS["usualSteps"] * _MAD_TO_SIGMA * _median([abs(step) for step in steps])
+        both, one, pairs = 0.0, 0.0, 0
+        for before, step in zip(steps, steps[1:], strict=False):
+            if abs(before) > most or abs(step) > most:
+                continue
+            one += (before * before + step * step) / 2
+            both += before * step
+            pairs += 1
+        total = pairs + NUMBERS["memoryPrior"]
+        found = ((both / one if one > 0 else -1 / 2) * pairs - NUMBERS["memoryPrior"] / 2) / total
+        error = NUMBERS["memoryErrors"] * math.sqrt((1 - 3 * found**2 + 4 * found**4) / total)
+        return max(0.0, min(NUMBERS["mostMemory"], 1 - 2 * max(0.0, abs(found) - error)))
+
+    def _near(self, lag: int) -> tuple[float, float]:
+        """Standard error of a level against the next that does not overlap, also of half of them alone; NaN of too few."""
         held = len(self._kept)
         count = held - 2 * lag
         if count < 3:
-            return _NAN
+            return _NAN, _NAN
         split = self._samples % held
         kept = self._kept[split:] + self._kept[:split]
         bends = sorted(a - 2 * b + c for a, b, c in zip(kept, kept[lag:], kept[2 * lag :], strict=False))
         if lag == 1:
             sizes = [abs(kept[i] - 2 * kept[i + 1] + kept[i + 2]) for i in range(count)]
+            # What is high again and again shows in the highest twentieth alone.
+            rank = count - 1 - int(count * NUMBERS["highestShare"])
+            high = 0.0 if count < NUMBERS["highestFrom"] else sorted(sizes)[rank] / _HIGHEST
             middle = _MAD_TO_SIGMA * _median(sizes)
-            return (middle if middle > 0 else _MEAN_TO_SIGMA * sum(sizes) / count) / math.sqrt(6)
+            near = max(high, middle) or _MEAN_TO_SIGMA * sum(sizes) / count
+            return near / math.sqrt(6), (middle or near) / math.sqrt(6)
         fifth = int(count * _FIFTH_OF)
         bend = max(0.0, min(bends[count - 1 - fifth], -bends[fifth])) / (_FIFTH * math.sqrt(6))
+        # Few steps, or a climb at the end, are not in half of the differences.
+        usual = _MAD_TO_SIGMA * _median([abs(one) for one in bends]) / math.sqrt(6)
         steps = [b - a for a, b in zip(kept, kept[lag:], strict=False)]
         half = len(steps) >> 1
         trend = min(0.0, max(_median(steps[:half]), _median(steps[half:])))
-        rise = sorted(steps)[len(steps) - 1 - int(len(steps) * _FIFTH_OF)]
-        return min(bend, max(0.0, rise - trend) / (_FIFTH * math.sqrt(2)))
+        steps.sort()
+        rank = int(len(steps) * _FIFTH_OF)
+        # A climb does not fall.
+        rise, fall = steps[len(steps) - 1 - rank], -steps[rank]
+        near = min(usual, bend, max(0.0, min(fall, rise - trend)) / (_FIFTH * math.sqrt(2)))
+        return near, near
+
+
+def _inflation(width: int, memory: float) -> float:
+    """Variance of a median of losses over that which second differences of neighbours show, by what each keeps of the last."""
+    left = 1 - memory
+    point = 3 / (left * (3 - memory))
+    return point if width == 1 else point * _of_mean(width, memory) / width * _MEDIAN_ERROR * _MEDIAN_ERROR
+
+
+def _of_mean(width: int, memory: float) -> float:
+    left = 1 - memory
+    return (1 + memory) / left - (2 * memory * (1 - memory**width)) / (width * left * left)
+
+
+def _unshared(width: int, memory: float) -> float:
+    """Share of the variance of a level that the next one does not have."""
+    shared = (memory * ((1 - memory**width) / (1 - memory)) ** 2) / width
+    return 1 - shared / _of_mean(width, memory)
 
 
 class _Ladder:
@@ -234,32 +332,38 @@ class _Ladder:
         self.rungs = [_Rung(width) for width in WIDTHS]
 
     def push(self, value: float, i: int) -> None:
-        for rung in self.rungs:
-            rung.push(value, i)
-        # Each has to measure: no short cut.
+        # The newest loss may be the excess, which is no noise. Each has to measure: no short cut.
         if any([rung.measure() for rung in self.rungs]):
             self._set_noise()
-
-    def _fast(self, width: int) -> float:
-        """What noise without memory gives a level."""
-        return self.rungs[0].near * (1 if width == 1 else _MEDIAN_ERROR / math.sqrt(width))
+        for rung in self.rungs:
+            rung.push(value, i)
 
     def _set_noise(self) -> None:
+        near, calm, memory = self.rungs[0].near, self.rungs[0].calm, self.rungs[0].memory
+        slow = self._slow(near)
+        for rung in self.rungs:
+            alone, kept = _inflation(rung.width, 0.0), _inflation(rung.width, memory)
+            rung.fast = max(near * math.sqrt(alone), calm * math.sqrt(kept))
+            rung.noise = _INF if math.isnan(rung.fast) else max(rung.fast, math.sqrt(near**2 * alone + slow))
+            own = 0.0 if math.isnan(rung.near) else rung.near
+            least = near * math.sqrt(kept * _unshared(rung.width, memory))
+            rung.apart = _INF if math.isnan(least) else math.sqrt(2) * max(own, least)
+
+    def _slow(self, near: float) -> float:
+        """Variance of the noise that is slower than one level."""
         slow = narrower = 0.0
         for rung in self.rungs:
             if rung.blocks < NUMBERS["fewBlocks"] or math.isnan(rung.near):
                 continue
-            fast = self._fast(rung.width) ** 2
+            alone = near**2 * _inflation(rung.width, 0.0)
             few = 1 / math.sqrt(rung.blocks)
-            shared = narrower > NUMBERS["sharedNoise"] * fast
+            shared = narrower > NUMBERS["sharedNoise"] * alone
             factor = 1 + NUMBERS["sharedErrors"] * few if shared else max(0.0, 1 - NUMBERS["nearErrors"] * few)
-            own = (rung.near * factor) ** 2 - fast
-            growth = max(1.0, min(NUMBERS["mostGrowth"], own / narrower)) if shared else 1.0
+            own = (rung.near * factor) ** 2 - alone
+            growth = max(1.0, min(NUMBERS["mostGrowth"], _quotient(own, narrower))) if shared else 1.0
             slow = max(slow, own * growth * growth)
             narrower = own
-        for rung in self.rungs:
-            fast = self._fast(rung.width)
-            rung.noise = _INF if math.isnan(fast) else math.sqrt(fast**2 + slow)
+        return slow
 
     def restart(self) -> None:
         for rung in self.rungs:
@@ -283,17 +387,27 @@ class Excess:
     peak: int
     peak_value: float
     next_look: int
-    #: Highest level in it.
+    #: Highest level in it, and in its first losses.
     highest: float = -_INF
+    early: float = -_INF
+    #: Highest level of few losses, and how far above the best one it may be by the run's own tail; NaN where that has been asked.
+    most_of_few: float = -_INF
+    tail_of_few: float = _NAN
+    last_finite: int = -1
     #: Whether its time to come back ended far above the best level.
     lost: bool = False
     recovered: int | None = None
+    #: Position after its last loss: of the recovery, or of a new level.
+    end: int = 0
+    #: Whether it ended at a new level, which is the normal from there on.
+    settled: bool = False
+    #: Level that it ended at.
+    last: float = _NAN
 
-    def is_clear(self, count: int) -> bool:
-        """Whether it is so high, or has lasted so long, that a capture is due; `count`: losses so far."""
-        high = self.highest - self.best - self.gap >= NUMBERS["clear"] * self.noise
-        long = count - self.onset >= NUMBERS["clearWidths"] * self.width
-        return self.trigger >= NUMBERS["clearFrom"] and (high or long)
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.recovered is None and not self.settled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,36 +418,53 @@ class _Reference:
     width: int
 
 
-def _decision_after(onset: int) -> int:
+def decision_after(onset: int) -> int:
     """Time to come back of an excess that began at a loss."""
-    return max(5, min(int(NUMBERS["decision"]), onset // 3), onset // 10)
+    return max(5, min(int(NUMBERS["decisionPoints"]), onset // 3), onset // 10)
 
 
-class _Follower:
+def last_from(one: Excess, after: int) -> int:
+    """Where the last level of an excess begins: an eighth of it, so that its error is small."""
+    return max(one.onset, after - max(5, one.width, min(27, (after - one.onset) >> 3)))
+
+
+class Follower:
     """Follows losses one by one, by ratios or by differences."""
 
-    def __init__(self, by_ratio: bool) -> None:
-        self.by_ratio = by_ratio
-        self._to: Callable[[float], float] = _log if by_ratio else float
-        self._from: Callable[[float], float] = _exp if by_ratio else float
+    def __init__(self, first: float, least: float) -> None:
+        """From the first finite loss and the least so far, see unitOf in follow.ts."""
+        #: Added to losses before their ratios are taken.
+        self.shift = NUMBERS["nothing"] * first if least == 0 and first > 0 else 0.0
+        self.by_ratio = not least <= 0 or self.shift > 0
+        self._to: Callable[[float], float] = (lambda loss: _log(loss + self.shift)) if self.by_ratio else float
+        self._from: Callable[[float], float] = (lambda z: _exp(z) - self.shift) if self.by_ratio else float
         self.open: Excess | None = None
         self.count = 0
-        self._last: Excess | None = None
+        #: Excesses that are over; the last one may go on.
+        self.excesses: list[Excess] = []
         self._ring = [_NAN] * _KEPT
         self._first: list[float] = []
         self._untrained = _NAN
+        self._least, self._most = _INF, -_INF
         self._ladder = _Ladder()
         self._recent = _RunningMedian(_NARROWEST)
+        self._few = _RunningMedian(_NARROWEST)
 
-    def back(self, one: Excess) -> float:
-        """The level before an excess, in units of the loss."""
-        return self._from(one.best + one.gap)
+    def units(self, z: float) -> float:
+        """A level in units of the loss."""
+        return self._from(z)
+
+    def on_scale(self, value: float) -> float:
+        """A loss on the scale on which levels are compared."""
+        return self._to(value)
 
     def step(self, value: float) -> None:
         """Takes the next loss, of any kind."""
         i, self.count = self.count, self.count + 1
         z = self._to(value)
         self._ring[i % _KEPT] = z
+        if math.isfinite(z):
+            self._least, self._most = min(self._least, z), max(self._most, z)
         if math.isfinite(z) and len(self._first) < _NARROWEST:
             self._first.append(z)
             self._untrained = _median(self._first)
@@ -349,13 +480,25 @@ class _Follower:
             return
         reference, excess, best_at = found
         line = reference.best + reference.gap + NUMBERS["onsetShare"] * (excess - reference.gap)
-        since = max(i + 1 - int(NUMBERS["onsetWidths"]) * reference.width, best_at)
-        self._begin(i, self._onset_before(i, since, line, excess / 2), reference)
+        over = self.excesses[-1].end if self.excesses else 0
+        since = max(i + 1 - int(NUMBERS["onsetWidths"]) * reference.width, best_at, over)
+        single, base = self._noise_of(self._ladder.rungs[0]), reference.best + reference.gap
+        onset = self._onset_before(i, since, line, excess / 2)
+        # Of few losses none is part of it that is as usual, and all are that no noise explains.
+        if reference.width <= NUMBERS["onsetFew"]:
+            low = base + min(NUMBERS["usualErrors"] * single, (excess - reference.gap) / 2)
+            few = min(_NARROWEST, reference.width)
+            while onset < i and (self._at(onset) <= low or self.level_of(onset, min(i + 1, onset + few)) <= low):
+                onset += 1
+        first = max(best_at, over, i + 1 - _KEPT)
+        while onset > first and self._at(onset - 1) > base + NUMBERS["errors"] * single:
+            onset -= 1
+        self._begin(i, onset, reference)
 
     def _at(self, i: int) -> float:
         return self._ring[i % _KEPT]
 
-    def _height(self, excess: float, base: float, noise: float) -> tuple[float, float]:
+    def height(self, excess: float, base: float, noise: float) -> tuple[float, float]:
         """What an excess above a level means: times that level, and the share of what was learnt that is lost."""
         learnt = self._from(self._untrained) - self._from(base)
         errors = NUMBERS["learntErrors"] * noise
@@ -364,7 +507,9 @@ class _Follower:
         share = _quotient(lost, learnt) if counts else 0.0
         if self.by_ratio:
             return _exp(excess), share
-        least = max(errors, 1e-9 * abs(base))
+        single = self._noise_of(self._ladder.rungs[0])
+        single = single if math.isfinite(single) else noise
+        least = max(NUMBERS["signErrors"] * single, 1e-9 * abs(base))
         return 1 + _quotient(excess, max(learnt, least)), share
 
     def _is_worth(self, height: tuple[float, float]) -> bool:
@@ -373,10 +518,11 @@ class _Follower:
         least = 1 + _ROUNDING
         if self.count <= NUMBERS["startPoints"]:
             return ratio > NUMBERS["worthAtStart"] * least
-        return ratio > NUMBERS["worth"] * least or share > NUMBERS["lostHalf"] * least
+        return ratio > NUMBERS["incidentRatio"] * least or share > NUMBERS["lostHalf"] * least
 
     def _noise_of(self, rung: _Rung) -> float:
-        prior = NUMBERS["priorNoise"] * (4 / max(4, self.count)) ** 2 if self.by_ratio else 0.0
+        reach = 1.0 if self.by_ratio else self._most - self._least
+        prior = reach * (NUMBERS["priorNoise"] * (4 / max(4, self.count)) ** 2)
         if math.isfinite(rung.noise):
             return rung.noise + prior
         return NUMBERS["priorNoise"] if rung.width == 1 and self.by_ratio else _INF
@@ -384,7 +530,7 @@ class _Follower:
     def _reference_of(self, k: int) -> _Rung:
         """The next wider rung, whose best level chance makes less low; its own where that is young."""
         rungs = self._ladder.rungs
-        if k + 1 < len(rungs) and rungs[k + 1].blocks >= 2 and rungs[k + 1].noise < _INF:
+        if k + 1 < len(rungs) and rungs[k + 1].blocks >= NUMBERS["oldBlocks"] and rungs[k + 1].noise < _INF:
             return rungs[k + 1]
         return rungs[k]
 
@@ -395,21 +541,39 @@ class _Follower:
             reference = self._reference_of(k)
             best = reference.best
             excess = own.level - best
-            if not excess > 0:
+            if math.isnan(own.level):
                 continue
-            noise = self._noise_of(own)
-            gap = 0.0
-            if math.isfinite(reference.noise):
-                gap = reference.noise * math.sqrt(2 * math.log(max(1.0, reference.since)))
+            has_tail = own.width <= NUMBERS["tailWidth"]
+            if not excess > 0:
+                if has_tail:
+                    own.excess(excess)
+                continue
+            noise, gap = self._noise_of(own), self._gap_of(reference)
+            jumps = has_tail and own.jump > errors * own.apart
+            least = 0.0 if jumps else self._least_of(own, errors * noise + gap, errors)
             if (
-                excess > max(errors * noise + gap, NUMBERS["overSwing"] * own.swing)
-                and self._is_worth(self._height(excess - gap, best + gap, noise))
-                and (own.width > NUMBERS["tailWidth"] or excess > own.tail())
+                excess > max(least, NUMBERS["overSwing"] * own.swing)
+                and (not has_tail or excess > own.tail())
+                and self._is_worth(self.height(excess - gap, best + gap, noise))
             ):
                 return _Reference(best, gap, noise, own.width), excess, reference.best_at - reference.width
-            if own.width <= NUMBERS["tailWidth"]:
+            if has_tail:
                 own.excess(excess)
         return None
+
+    def _least_of(self, own: _Rung, by_noise: float, errors: float) -> float:
+        """What an excess has to be: as noise has it, or above what swings that came back again and again ever were."""
+        if own.swings < NUMBERS["manySwings"]:
+            return by_noise
+        return min(by_noise, NUMBERS["overSwings"] * own.swing + errors * own.fast)
+
+    def _gap_of(self, reference: _Rung) -> float:
+        """Of the best of so many independent levels, what it is too low by: no more than the best wider level is above it."""
+        if not math.isfinite(reference.noise):
+            return 0.0
+        wider = [rung for rung in self._ladder.rungs if rung.width > reference.width and rung.noise < _INF]
+        most = min((rung.best - reference.best for rung in wider), default=_INF)
+        return max(0.0, min(most, reference.noise * math.sqrt(2 * math.log(max(1.0, reference.since)))))
 
     def _onset_before(self, i: int, since: int, line: float, clip: float) -> int:
         """First loss of a stretch above a line: where the clipped sum over the line is lowest."""
@@ -424,7 +588,7 @@ class _Follower:
     def _begin_without_number(self, i: int) -> None:
         lowest, noise = self._reference_of(0).best, self._noise_of(self._ladder.rungs[0])
         best = lowest if math.isfinite(lowest) else self._untrained
-        line = best + max(8 * noise, math.log(NUMBERS["worth"]))
+        line = best + max(8 * noise, math.log(NUMBERS["incidentRatio"]))
         onset = i
         while onset > 0 and i - onset < _KEPT - 1 and self._at(onset - 1) > line:
             onset -= 1
@@ -433,17 +597,20 @@ class _Follower:
     def _edge_of(self, reference: _Reference) -> float:
         best, noise = reference.best, reference.noise
         learnt = self._from(self._untrained) - self._from(best)
-        errors, worth = NUMBERS["learntErrors"] * noise, NUMBERS["worth"] - 1
-        quarter = math.log1p(_quotient(worth * learnt, self._from(best))) if self.by_ratio else worth * learnt
-        ratio = math.log(NUMBERS["worth"]) if self.by_ratio else worth * max(learnt, errors)
+        errors, worth = NUMBERS["learntErrors"] * noise, NUMBERS["incidentRatio"] - 1
+        quarter = (
+            math.log1p(_quotient(worth * learnt, self._from(best) + self.shift)) if self.by_ratio else worth * learnt
+        )
+        ratio = math.log(NUMBERS["incidentRatio"]) if self.by_ratio else worth * max(learnt, errors)
         counts = self._untrained - best >= errors
         return reference.gap + best + max(3 * noise, min(ratio, quarter) if counts else ratio)
 
     def _begin(self, i: int, onset: int, reference: _Reference) -> None:
         width = max(_NARROWEST, reference.width)
-        last, same = self._last, None
+        last, same = self.excesses[-1] if self.excesses else None, None
         if last is not None and last.recovered is not None and onset <= last.recovered + width and not last.lost:
-            same = last
+            # What is high again before it was back for long is one excess.
+            same = self.excesses.pop()
         self.open = Excess(
             onset=same.onset if same else onset,
             trigger=i,
@@ -454,10 +621,16 @@ class _Follower:
             edge=same.edge if same else self._edge_of(reference),
             peak=same.peak if same else onset,
             peak_value=same.peak_value if same else self._at(onset),
-            next_look=i + _decision_after(onset),
+            next_look=i + decision_after(onset),
             highest=same.highest if same else -_INF,
+            early=same.early if same else -_INF,
+            most_of_few=same.most_of_few if same else -_INF,
+            tail_of_few=self._ladder.rungs[1].tail() if reference.width > _NARROWEST else _NAN,
+            last_finite=i - 1,
+            end=i + 1,
         )
         self._recent = _RunningMedian(width)
+        self._few = _RunningMedian(_NARROWEST)
         one = self.open
         for k in range(max(one.onset, i + 1 - _KEPT), i + 1):
             self._advance(one, k)
@@ -465,16 +638,21 @@ class _Follower:
     def _advance(self, one: Excess, i: int) -> None:
         """One loss of an excess: is it over?"""
         z = self._at(i)
-        if math.isfinite(one.peak_value) and not z <= one.peak_value:
+        if math.isfinite(one.peak_value) and (not math.isfinite(z) or z > one.peak_value):
             one.peak, one.peak_value = i, z
         if not math.isfinite(z):
             self._recent.clear()
             return
+        one.last_finite = i
+        self._few.push(z)
+        one.most_of_few = self._few.level if self._few.level > one.most_of_few else one.most_of_few
         self._recent.push(z)
         level = self._recent.level
         if math.isnan(level):
             return
         one.highest = max(one.highest, level)
+        if i - one.onset < 3 * one.width:
+            one.early = max(one.early, level)
         if i < one.trigger:
             return
         if level <= one.edge:
@@ -487,33 +665,47 @@ class _Follower:
         first = i
         while first > one.peak + 1 and i - first < one.width and self._at(first - 1) <= one.edge:
             first -= 1
-        one.recovered, self._last, self.open = first, one, None
+        one.recovered = first
+        self._close(one, i + 1)
         self._ladder.restart()
         for k in range(first, i + 1):
             if math.isfinite(self._at(k)):
                 self._ladder.push(self._at(k), k)
 
-    def _level_of(self, start: int, stop: int) -> float:
+    def _close(self, one: Excess, after: int) -> None:
+        one.end = after if one.recovered is None else one.recovered
+        one.last = self.level_of(last_from(one, after), after)
+        self.excesses.append(one)
+        self.open = None
+
+    def level_of(self, start: int, stop: int) -> float:
         """Median of some losses; infinite where half of them are not finite."""
         points = (self._at(k) for k in range(max(0, start, stop - _KEPT), stop))
         return _median([z if math.isfinite(z) else _INF for z in points])
+
+    def is_all(self, share: float, one: Excess) -> bool:
+        """Whether a share that is lost is all of it, but for the error of the few losses that the untrained level is of."""
+        error = 2 * (self._ladder.rungs[0].near / math.sqrt(len(self._first)) if self._first else _NAN)
+        error = _quotient(error, self._untrained - one.best - one.gap)
+        most = NUMBERS["lostShare"] - NUMBERS["lostMost"]
+        return share >= NUMBERS["lostShare"] - (min(most, error) if error > 0 else 0)
+
+    def height_in(self, one: Excess, level: float) -> tuple[float, float]:
+        """What a level of an excess means, see `height`."""
+        base = one.best + one.gap
+        return self.height(level - one.best - one.gap, base, one.noise)
 
     def _look(self, one: Excess, i: int) -> None:
         """The time to come back is over: it is lost, or stays at a new level, or still rises."""
         time = i + 1 - one.trigger
         quarter = max(3, time >> 2)
-        end = self._level_of(i + 1 - quarter, i + 1)
-        start = self._level_of(i + 1 - 4 * quarter, i + 1 - 3 * quarter)
-        base = one.best + one.gap
-        ratio, share = self._height(end - one.best - one.gap, base, one.noise)
-        error = _quotient(
-            2 * (self._ladder.rungs[0].near / math.sqrt(len(self._first))), self._untrained - one.best - one.gap
-        )
-        most = NUMBERS["lostAll"] - NUMBERS["lostMost"]
-        if ratio >= NUMBERS["lost"] or share >= NUMBERS["lostAll"] - (min(most, error) if error > 0 else 0):
+        end = self.level_of(i + 1 - quarter, i + 1)
+        start = self.level_of(i + 1 - 4 * quarter, i + 1 - 3 * quarter)
+        ratio, share = self.height_in(one, end)
+        if ratio >= NUMBERS["fullRatio"] or self.is_all(share, one):
             one.lost = True
         elif end - start <= self._noise_of_width(quarter):
-            self._settle(i, time)
+            self._settle(one, i, time)
         else:
             one.next_look = i + (time >> 1)
 
@@ -522,46 +714,11 @@ class _Follower:
         wide = [rung for rung in rungs if rung.width <= points and math.isfinite(rung.noise)]
         return self._noise_of(wide[-1] if wide else rungs[0])
 
-    def _settle(self, i: int, time: int) -> None:
+    def _settle(self, one: Excess, i: int, time: int) -> None:
         """A new level is the normal from here on: a ladder of its last losses."""
-        self._last, self.open = self.open, None
+        one.settled = True
+        self._close(one, i + 1)
         self._ladder = _Ladder()
         for k in range(i + 1 - min(_KEPT, time >> 1), i + 1):
             if math.isfinite(self._at(k)):
                 self._ladder.push(self._at(k), k)
-
-
-class Levels:
-    """Losses as they come, one `add` a step; constant memory."""
-
-    def __init__(self) -> None:
-        self._follower = _Follower(by_ratio=True)
-        self._kept = [_NAN] * _KEPT
-        self._count = 0
-        #: The excess that the newest loss belongs to, where it is clear; None otherwise.
-        self.open: Excess | None = None
-
-    def add(self, loss: float) -> bool:
-        """Takes the newest loss. Whether an excess is clear since it, and was not before."""
-        loss = float(loss)
-        newest, self._count = self._count, self._count + 1
-        self._kept[newest % _KEPT] = loss
-        if self._follower.by_ratio and -_INF < loss <= 0:
-            # From the first loss that has no logarithm on, all are compared by their differences.
-            self._follower = _Follower(by_ratio=False)
-            for i in range(max(0, self._count - _KEPT), newest):
-                self._follower.step(self._kept[i % _KEPT])
-        self._follower.step(loss)
-        before, now = self.open, self._follower.open
-        self.open = now if now is not None and now.is_clear(self._count) else None
-        return self.open is not None and before is None
-
-    @property
-    def excess(self) -> Excess | None:
-        """The excess that the newest loss belongs to, clear or not."""
-        return self._follower.open
-
-    @property
-    def level(self) -> float:
-        """The best level before the excess that is open, in units of the loss; NaN without one."""
-        return _NAN if self.open is None else self._follower.back(self.open)

@@ -20,7 +20,6 @@ export interface Watcher {
 
 /** A run that goes on may come back: two points of a young one are not its end, and a slow start is not one that never learned (docs/adr/0018-a-young-run-goes-on.md). */
 const GOES_ON = readThresholds({
-  'full-divergence': { shortOpenShare: 0.25 },
   'never-learned': { learntPoints: 500 },
 });
 

@@ -1,6 +1,6 @@
 /** How a training ended on the reference batches, against the level before: what closed loops and arms are judged by. */
 import { endLevel, levelsAlong } from '../../judge/incidents/losses.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
+import { COMPARED } from '../../judge/incidents/numbers.ts';
 import { USUAL } from '../../judge/incidents/unlike.ts';
 import { type ArmOutcome, LEARNS_SLOWER } from '../../model/cause.ts';
 import { medianOf } from '../../model/order-statistics.ts';
@@ -64,7 +64,7 @@ function learnsSlower({ referenceLoss }: Ended, level: number): boolean {
   let lowest = referenceLoss[0] ?? Number.POSITIVE_INFINITY;
   return levelsAlong(referenceLoss).every((median) => {
     lowest = Math.min(lowest, median);
-    return median > timesLevel(HOLDS, level) && median <= DEFAULT_VERDICT_SETTINGS.bandRatio * lowest;
+    return median > timesLevel(HOLDS, level) && median <= COMPARED.usualRatio * lowest;
   });
 }
 

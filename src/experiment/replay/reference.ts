@@ -8,7 +8,6 @@ import type { MatchedObjective } from '../../differentiate/autodiff/open-objecti
 import { isFalling } from '../../judge/incidents/bands.ts';
 import { jumpOf } from '../../judge/incidents/jump.ts';
 import { endLevel } from '../../judge/incidents/losses.ts';
-import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import {
   isRaised,
   isUnlike,
@@ -278,7 +277,7 @@ export function levelBefore(loss: readonly number[], until: number): number | nu
     .filter(Number.isFinite)
     .slice(-USUAL);
   if (calm.length < LEAST_STATES) return null;
-  return medianOf(isFalling(calm, DEFAULT_VERDICT_SETTINGS.smallSample) ? calm.slice(-LEAST_STATES) : calm);
+  return medianOf(isFalling(calm) ? calm.slice(-LEAST_STATES) : calm);
 }
 
 /**

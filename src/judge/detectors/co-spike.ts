@@ -1,7 +1,7 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { POSITIVE, RATIO } from '../../model/options.ts';
 import { attemptOf } from '../../model/run.ts';
-import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { exceedances } from '../incidents/bands.ts';
 import {
   type Detector,
   findingAt,
@@ -54,17 +54,11 @@ than \`scales\` scales and \`ratio\` above, at the same logged step. Noise in ei
       for (const { onset, peak, form } of incidents)
         for (let i = onset; i <= peak && form === 'jump'; i++)
           if (Number.isFinite(loss.value.at(i)!))
-            above.set(loss.step.at(i)!, { index: i, scales: judged.settings.incidentScales });
+            above.set(loss.step.at(i)!, { index: i, scales: Number.POSITIVE_INFINITY });
       if (above.size === 0) return [];
       return norms.flatMap((norm) => {
         const { value, step } = attemptOf(norm, attempt);
-        return exceedances(
-          value,
-          LOG_SCALE,
-          judged.settings,
-          threshold('scales'),
-          threshold('ratio'),
-        ).flatMap((gradient) => {
+        return exceedances(value, threshold('scales'), threshold('ratio')).flatMap((gradient) => {
           const together = above.get(step.at(gradient.index)!);
           if (together === undefined) return [];
           const at = offset + together.index;

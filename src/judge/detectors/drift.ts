@@ -10,24 +10,13 @@ export const drift = {
   id: 'drift',
   title: incidentTitle('drift'),
   severity: 'warning',
-  thresholds: verdictThresholds(
-    'driftRatio',
-    'driftScales',
-    'driftPointScales',
-    'driftFullRatio',
-    'shortOpenShare',
-  ),
+  thresholds: verdictThresholds('driftRatio'),
   docs: {
     summary: 'The loss ends well above its own best level, without the jump of a divergence.',
-    details: `The loss, smoothed by medians over twentieths of the attempt, ends above \`driftRatio\` times its own lowest level, by more than
-\`driftScales\` scales of what noise can do, and does not fall at the end. In runs of under 100 points the medians are of three points, and one
-point is a level of its own if the loss ends \`driftPointScales\` scales above it; there the climb has to take \`shortOpenShare\` of the run. The
-comparison is with the best level and not with the first: a
-run may improve, climb, and still end below its start. Where neither shows a climb, the noise may hide it: the
-median of the last quarter (or of a decision window) is held against those of the windows before, and has to be \`driftScales\` standard
-errors above one of them; half as many where a jump to it seemed to come back.
-A climb that ends \`driftFullRatio\` times above its best level is a full divergence. The onset is
-the change point: where the summed excess over the edge of the band is lowest.`,
+    details: `A level is the median of the last 1 to 243 points. The loss rose above its best level by more than its own noise, and its last
+level is above \`driftRatio\` times the best, or half of what was learnt is lost. The comparison is with the best level and not with the
+first: a run may improve, climb, and still end below its start. A level that stays up, and is less than a full divergence, is a drift. The onset is the change point: where the summed excess over a quarter of the
+height is lowest.`,
     advice,
     references: [
       'E. S. Page, Continuous inspection schemes, Biometrika 41, 1954 (the change-point estimate)',

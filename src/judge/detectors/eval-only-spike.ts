@@ -19,10 +19,10 @@ export const evalOnlySpike = {
   id: 'eval-only-spike',
   title: 'The eval loss spikes and the training loss does not',
   severity: 'note',
-  thresholds: verdictThresholds('incidentScales', 'incidentRatio'),
+  thresholds: verdictThresholds('incidentRatio'),
   docs: {
-    summary: 'An eval loss jumps far above its median while the training loss stays in its band.',
-    details: `Every eval loss against its own trailing window: more than \`incidentScales\` scales and \`incidentRatio\` above the median, with no incident of the
+    summary: 'An eval loss jumps far above its level while the training loss does not.',
+    details: `Every eval loss against its own best level: above it by more than its noise and \`incidentRatio\` times as high, with no incident of the
 training loss since the evaluation before. A "training" loss that is logged at the evaluations only is an evaluation itself and excuses nothing.
 In one public run with large batch-norm weights the eval loss reached 1e16 and came back.`,
     advice,

@@ -3,7 +3,7 @@ import { formatNumber } from '../../model/format-number.ts';
 import { POSITIVE, RATIO } from '../../model/options.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf } from '../../model/run.ts';
-import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { exceedances } from '../incidents/bands.ts';
 import {
   type Detector,
   findingAt,
@@ -54,13 +54,10 @@ Norms of exactly zero and non-finite ones are left out (they have detectors of t
     const stretches = norms.flatMap((series) =>
       series.attemptOffsets.flatMap((offset, attempt) => {
         const { value } = attemptOf(series, attempt);
-        const above = exceedances(
-          value,
-          LOG_SCALE,
-          judged.settings,
-          threshold('scales'),
-          threshold('ratio'),
-        ).map((one) => ({ ...one, ratio: value.at(one.index)! / one.before }));
+        const above = exceedances(value, threshold('scales'), threshold('ratio')).map((one) => ({
+          ...one,
+          ratio: value.at(one.index)! / one.before,
+        }));
         return worstOfStretches(above, 'ratio').map((stretch) => ({ ...stretch, series, offset, attempt }));
       }),
     );

@@ -16,7 +16,7 @@ export const ANSWERS_WITHIN = 8;
  */
 export function lossReaction(
   { stepUnit }: Pick<Run, 'stepUnit'>,
-  { loss, settings }: Pick<JudgedRun, 'loss' | 'settings'>,
+  { loss }: Pick<JudgedRun, 'loss'>,
   attempt: number,
   from: number,
   to: number,
@@ -25,7 +25,7 @@ export function lossReaction(
   if (loss === null || loss.series.role === 'eval_loss' || judged === undefined) return '';
   const { step } = attemptOf(loss.series, attempt);
   const first = step.findIndex((one) => one >= from);
-  if (first < windowFor(step.length, settings).start) return '';
+  if (first < windowFor(step.length).start) return '';
   const end = step.findLastIndex((one) => one <= to);
   const last = step.at(Math.min(step.length - 1, Math.max(first, end) + ANSWERS_WITHIN))!;
   const under = judged.incidents.find(({ onset, end: after }) => onset < first && after > first);

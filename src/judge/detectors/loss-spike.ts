@@ -1,4 +1,5 @@
 import { formatNumber } from '../../model/format-number.ts';
+import { NUMBERS } from '../incidents/numbers.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
 import {
   type Detector,
@@ -17,17 +18,16 @@ export const lossSpike = {
   id: 'loss-spike',
   title: 'Single losses far above the band',
   severity: 'note',
-  thresholds: verdictThresholds('spikeScales', 'windowPoints', 'windowShare', 'windowMaximum', 'smallSample'),
+  thresholds: verdictThresholds('incidentRatio'),
   docs: {
-    summary: 'A loss stands far above the median of the points before, but by too little for an incident.',
-    details: `More than \`spikeScales\` robust scales, without a floor. The band is the median and the robust scale (1.4826·MAD) of the log of the loss over the window before (\`windowPoints\` points or \`windowShare\` of the run, whichever is more, \`windowMaximum\` at most; scales of few points are
-widened by 1 + \`smallSample\`/points), without the point itself:
-a window that holds the point hides a fifty-fold spike. Points that belong to an incident are left to its detector. Healthy runs have such
-spikes too, so they are notes.`,
+    summary: 'A loss stands far above the level before, but by too little for an incident.',
+    details: `A single point that is above the best level so far by more than its noise and its usual heights, and less than
+\`incidentRatio\` times as high. Points that belong to an incident are left to its detector. Healthy runs have such spikes too, so
+they are notes.`,
     advice,
     references: [],
   },
-  detect(run, { judged, threshold }) {
+  detect(run, { judged }) {
     const { loss } = judged;
     if (loss === null || loss.series.role === 'eval_loss')
       return notApplicable('the log has no training loss');
@@ -43,9 +43,9 @@ spikes too, so they are notes.`,
         return findingAt(run, loss.series, offset + from, offset + to, {
           id: 'loss-spike',
           severity: 'note',
-          message: `"${loss.series.name}" spikes to ${formatNumber(loss.series.value.at(at)!)} at ${run.stepUnit} ${loss.series.step.at(at)}, ${formatNumber(worst.scales)} scales above a median of ${formatNumber(worst.before)}.`,
-          measured: quantity('distance from the median', worst.scales, 'scales'),
-          threshold: quantity('distance from the median', threshold('spikeScales'), 'scales'),
+          message: `"${loss.series.name}" spikes to ${formatNumber(loss.series.value.at(at)!)} at ${run.stepUnit} ${loss.series.step.at(at)}, ${formatNumber(worst.scales)} standard errors above its best level of ${formatNumber(worst.before)}.`,
+          measured: quantity('distance from the best level', worst.scales, 'standard errors'),
+          threshold: quantity('distance from the best level', NUMBERS.errors, 'standard errors'),
           advice,
         });
       }),

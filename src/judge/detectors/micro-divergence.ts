@@ -13,31 +13,14 @@ export const microDivergence = {
   id: 'micro-divergence',
   title: incidentTitle('micro-divergence'),
   severity: 'warning',
-  thresholds: verdictThresholds(
-    'incidentScales',
-    'incidentRatio',
-    'gracePoints',
-    'graceShare',
-    'windowStart',
-    'bandScales',
-    'bandRatio',
-    'recoveryPoints',
-    'recoveryShare',
-    'decisionPoints',
-    'decisionShare',
-    'stepErrors',
-  ),
+  thresholds: verdictThresholds('incidentRatio', 'decisionPoints'),
   docs: {
     summary:
-      'The loss jumps far above its level before and comes back by itself, or settles below twice that level.',
-    details: `An incident starts where the loss is more than \`incidentScales\` robust scales **and** \`incidentRatio\` above the
-median of the points before and outside the band (\`bandScales\` scales, at least \`bandRatio\`), or where it is not finite. Points before \`windowStart\` (an
-eighth of the run where that is less) have no band yet; the first \`gracePoints\` (a sixth where that is less) or \`graceShare\` of the run, whichever is more, start
-no incident by it. It is a micro-divergence if \`recoveryPoints\` points in a row (\`recoveryShare\` of the
-run where that is less) are back in the band within the decision window (\`decisionPoints\`, or \`decisionShare\` of the run where that is more); the first of them is the recovered step. A loss that
-settles between its band and twice its level before is one too, without a recovered step. So is a level that rises for a while in a loss so noisy that no
-point leaves the band: the median of eight points or more is twice the median of the window before, by more than \`stepErrors\` standard errors of the two, and falls
-again.`,
+      'The loss jumps far above its level before and comes back by itself, or settles a little above that level.',
+    details: `An incident begins where a level (the median of the last 1 to 243 points) is above the best one so far by more than the noise
+of both, and \`incidentRatio\` times as high, or where the loss is not finite. It is a micro-divergence if a level is back near the best one within
+the time to come back (\`decisionPoints\`); the first point of that level is the recovered step. A loss that settles a little above its level before is one too,
+without a recovered step. Rises that this loss shows again and again, and comes back from each time, are none.`,
     advice,
     references: ['Tang et al., KDD 2023, arXiv 2302.09178, section 3 (micro-divergence)'],
   },

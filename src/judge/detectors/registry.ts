@@ -25,7 +25,6 @@ import { overfit } from './overfit.ts';
 import { plateauAfterJump } from './plateau-after-jump.ts';
 import { repeatedOrLostSteps } from './repeated-or-lost-steps.ts';
 import { rewardCollapse } from './reward-collapse.ts';
-import { slowGrowth } from './slow-growth.ts';
 import { throughputDrop } from './throughput-drop.ts';
 import { tooFewPoints } from './too-few-points.ts';
 import { updateNormSpike } from './update-norm-spike.ts';
@@ -51,7 +50,6 @@ export const DETECTORS = {
   'gradient-norm-spike': gradientNormSpike,
   'co-spike': coSpike,
   'update-norm-spike': updateNormSpike,
-  'slow-growth': slowGrowth,
   'plateau-after-jump': plateauAfterJump,
   'nothing-learnt': nothingLearnt,
   'eval-only-spike': evalOnlySpike,

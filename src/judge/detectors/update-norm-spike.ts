@@ -1,7 +1,7 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { COUNT, POSITIVE, RATIO } from '../../model/options.ts';
 import { attemptOf } from '../../model/run.ts';
-import { exceedances, LOG_SCALE } from '../incidents/bands.ts';
+import { exceedances } from '../incidents/bands.ts';
 import {
   type Detector,
   findingAt,
@@ -71,19 +71,15 @@ update, so that one at the same step is none of its making. An update that spike
           ...spikes.map(({ index }) => index),
           ...incidents.filter(({ form }) => form === 'jump').map(({ onset }) => onset),
         ].map((index) => losses.step.at(index)!);
-        return exceedances(
-          value,
-          LOG_SCALE,
-          judged.settings,
-          threshold('scales'),
-          threshold('ratio'),
-        ).flatMap(({ index, before, scales }) => {
-          const last = step.at(Math.min(value.length - 1, index + threshold('points')))!;
-          const follows = Math.min(...onsets.filter((at) => at > step.at(index)! && at <= last));
-          return follows === Number.POSITIVE_INFINITY
-            ? []
-            : [{ series, at: offset + index, before, scales, follows }];
-        });
+        return exceedances(value, threshold('scales'), threshold('ratio')).flatMap(
+          ({ index, before, scales }) => {
+            const last = step.at(Math.min(value.length - 1, index + threshold('points')))!;
+            const follows = Math.min(...onsets.filter((at) => at > step.at(index)! && at <= last));
+            return follows === Number.POSITIVE_INFINITY
+              ? []
+              : [{ series, at: offset + index, before, scales, follows }];
+          },
+        );
       }),
     );
     return outcomeOf(

@@ -7,9 +7,9 @@ import { formatNumber } from '../../model/format-number.ts';
 import { medianOf, usualDistance } from '../../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
-import { growsByDecades } from './grows-by-decades.ts';
 import { type AttemptJudgement, badness, type SeriesIncident, worstOf } from './judge.ts';
 import { type Asked, judgeAttempt } from './judge-attempt.ts';
+import { COMPARED } from './numbers.ts';
 import { rewardsOf } from './rewards.ts';
 import { type PlannedRise, type Points, plannedRise } from './schedule-restart.ts';
 import type { VerdictSettings } from './settings.ts';
@@ -113,7 +113,7 @@ function fromScratch(
   if (usual < initial && points.at(0)! < middle) return false;
   if (highest(points) > settings.fullRatio * highest(first)) return false;
   if (points.length < settings.minimumPoints) return null;
-  return level(points, points.length - FIRST_POINTS) < begin / settings.bandRatio;
+  return level(points, points.length - FIRST_POINTS) < begin / COMPARED.usualRatio;
 }
 
 /** Whether an attempt is far above the band before from its first point to its last, though it ends before that was a decision window. */
@@ -167,7 +167,7 @@ const printedTooEarly = (value: Column): boolean =>
 const EARLY_POINTS = 10;
 
 /** Points that a level is the median of, where a loss that begins at zero has come to it: our numbers. */
-const SETTLED = { least: 20, share: 0.05 };
+const SETTLED = { least: 20, share: 0.2 };
 
 /**
  * Where a loss that begins at exactly zero has come to its level: the first point that is above zero and no lower than the median
@@ -204,14 +204,17 @@ export function risesInFew(points: Column, settings: VerdictSettings): boolean {
  */
 function judgeAnew(points: Column, settings: VerdictSettings, asked: Asked): AttemptJudgement {
   const whole = judgeAttempt(points, settings, asked);
-  const grown = asked.levelSays && whole.incidents.length === 0 ? growsByDecades(points) : null;
-  if (grown !== null) return { ...whole, incidents: [grown], class: grown.class };
   if (whole.class === 'healthy' && risesInFew(points, settings)) return { ...whole, class: 'inconclusive' };
   const from = whole.incidents.length === 0 ? 0 : growsFromZero(points);
   if (from === 0) return whole;
   const after = judgeAttempt(points.subarray(from), settings, { levelSays: false, isWhole: false });
   const incidents = after.incidents
-    .filter((one) => one.form === 'jump' || one.class === 'non-finite')
+    .filter(
+      (one) =>
+        one.class === 'non-finite' ||
+        // A little above its level is where it grows to.
+        (one.form === 'jump' && (one.recovered !== null || badness(one.class) >= badness('drift'))),
+    )
     .map((one) => shifted(one, -from));
   return {
     ...after,
@@ -268,9 +271,7 @@ export function judgeSeries(
   let shortEnd: number | null = null;
   const histories: Column[] = [];
   const judged = parts.map((part, attempt): AttemptJudgement => {
-    // An earlier attempt is over. Only the last one can be open.
-    const own = attempt < lastAttempt ? { ...settings, shortOpenShare: 0 } : settings;
-    const alone = judgeAnew(part.points, own, asked);
+    const alone = judgeAnew(part.points, settings, asked);
     const none = new Float64Array(0);
     if (part.step.length === 0) {
       histories.push(none);
@@ -296,7 +297,7 @@ export function judgeSeries(
     const joined =
       scratch !== false
         ? alone.incidents
-        : judgeAttempt(joinedOf([history.points, part.points]), own, asked)
+        : judgeAttempt(joinedOf([history.points, part.points]), settings, asked)
             .incidents.filter(({ onset }) => onset >= by)
             .map((incident) => shifted(incident, by));
     const incidents = joined.map((one) =>

@@ -7,16 +7,41 @@
 import { medianInPlace } from '../../model/order-statistics.ts';
 import { type Ladder, ladderOf, type Rung, type RunningMedian, runningMedian } from './levels.ts';
 import { NUMBERS } from './numbers.ts';
+import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 
 /** How values are compared: by ratios of positive ones, else by differences. */
 export interface Unit {
   readonly byRatio: boolean;
+  /** Added to values before their ratios are taken. */
+  readonly shift: number;
   to(value: number): number;
   from(z: number): number;
 }
 
-export const BY_RATIO: Unit = { byRatio: true, to: Math.log, from: Math.exp };
-export const BY_DIFFERENCE: Unit = { byRatio: false, to: (value) => value, from: (z) => z };
+const BY_RATIO: Unit = { byRatio: true, shift: 0, to: Math.log, from: Math.exp };
+const BY_DIFFERENCE: Unit = { byRatio: false, shift: 0, to: (value) => value, from: (z) => z };
+
+/**
+ * How a series is compared.
+ *
+ * A loss that is learnt to 0 has no ratio to it. A thousandth of its first value is nothing, so that is added to all of its values: a
+ * rise from 0 to it counts as twice the loss. Losses of both signs have no zero.
+ *
+ * @param first its first finite value, NaN where there is none
+ * @param least its least value so far
+ */
+export function unitOf(first: number, least: number): Unit {
+  if (!(least <= 0)) return BY_RATIO;
+  const shift = NUMBERS.nothing * first;
+  if (least < 0 || !(shift > 0)) return BY_DIFFERENCE;
+  return { byRatio: true, shift, to: (value) => Math.log(value + shift), from: (z) => Math.exp(z) - shift };
+}
+
+/** What a user may set. */
+export type Limits = Pick<
+  VerdictSettings,
+  'incidentRatio' | 'driftRatio' | 'fullRatio' | 'fullRatioAtEnd' | 'decisionPoints' | 'lostShare'
+>;
 
 /** What an excess is measured against, on the scale. */
 interface Reference {
@@ -54,6 +79,9 @@ export interface Excess extends Reference {
   last: number;
   /** Where it is looked at next whether it is lost or settled. */
   nextLook: number;
+  /** Highest level of few points, and how far above the best one it may be by the run's own tail; NaN where that has been asked. */
+  mostOfFew: number;
+  readonly tailOfFew: number;
 }
 
 /** What an excess means: times the best level, and the share of what was learnt that is lost. */
@@ -61,18 +89,6 @@ export interface Height {
   readonly ratio: number;
   readonly share: number;
 }
-
-/**
- * Whether an excess is so high, or has lasted so long, that a recorder writes a capture.
- *
- * @param count points so far
- */
-export const isClear = (
-  { highest, best, gap, noise, width, onset, trigger }: Excess,
-  count: number,
-): boolean =>
-  trigger >= NUMBERS.clearFrom &&
-  (highest - best - gap >= NUMBERS.clear * noise || count - onset >= NUMBERS.clearWidths * width);
 
 /** What logarithms and their sums are off by, and more. */
 const ROUNDING = 1e-9;
@@ -83,9 +99,9 @@ const NARROWEST = 3;
 
 const median = (values: readonly number[]): number => medianInPlace(Float64Array.from(values));
 
-/** Time to come back of an excess that began at a point. */
-export const decisionAfter = (onset: number): number =>
-  Math.max(5, Math.min(NUMBERS.decision, Math.floor(onset / 3)), Math.floor(onset / 10));
+/** Time to come back of an excess that began at a point: a third of what came before, at most the decision points or a tenth. */
+export const decisionAfter = (onset: number, { decisionPoints }: Limits): number =>
+  Math.max(5, Math.min(decisionPoints, Math.floor(onset / 3)), Math.floor(onset / 10));
 
 /** Where the last level of an excess begins: an eighth of it, so that its error is small. */
 export const lastFrom = ({ onset, width }: Excess, next: number): number =>
@@ -94,23 +110,39 @@ export const lastFrom = ({ onset, width }: Excess, next: number): number =>
 export class Follower {
   /** Excesses that are over, in the order of their ends. */
   readonly excesses: Excess[] = [];
+  /** Single points that are more than noise, and too little for an excess: the index, and level errors above the best. */
+  readonly spikes: { readonly index: number; readonly errors: number; readonly best: number }[] = [];
   /** The excess that the newest point belongs to. */
   open: Excess | null = null;
   count = 0;
   private readonly ring = new Float64Array(KEPT);
   private readonly first: number[] = [];
   private untrained = Number.NaN;
+  private least = Number.POSITIVE_INFINITY;
+  private most = Number.NEGATIVE_INFINITY;
   private ladder: Ladder = ladderOf();
   private recent: RunningMedian = runningMedian(NARROWEST);
+  private few: RunningMedian = runningMedian(NARROWEST);
 
-  /** @param unit how values are compared; of a series with a value that is not positive, by differences */
-  constructor(readonly unit: Unit) {}
+  /**
+   * @param unit how values are compared; of a series with a value that is not positive, by differences
+   * @param isWhole whether its first level is that of a net that has learnt nothing
+   */
+  constructor(
+    readonly unit: Unit,
+    readonly isWhole = true,
+    readonly limits: Limits = DEFAULT_VERDICT_SETTINGS,
+  ) {}
 
   /** Takes the next value, of any kind. */
   step(value: number): void {
     const i = this.count++;
     const z = this.unit.to(value);
     this.ring[i % KEPT] = z;
+    if (Number.isFinite(z)) {
+      this.least = Math.min(this.least, z);
+      this.most = Math.max(this.most, z);
+    }
     if (Number.isFinite(z) && this.first.length < NARROWEST) {
       this.first.push(z);
       this.untrained = median(this.first);
@@ -128,19 +160,38 @@ export class Follower {
     if (found === null) return;
     const { excess, bestAt, ...reference } = found;
     const line = reference.best + reference.gap + NUMBERS.onsetShare * (excess - reference.gap);
-    const from = Math.max(i + 1 - NUMBERS.onsetWidths * reference.width, bestAt);
-    this.begin(i, this.onsetBefore(i, from, line, excess / 2), reference);
+    const from = Math.max(
+      i + 1 - NUMBERS.onsetWidths * reference.width,
+      bestAt,
+      this.excesses.at(-1)?.end ?? 0,
+    );
+    const single = this.noiseOf(this.ladder.rungs[0]!);
+    const base = reference.best + reference.gap;
+    let onset = this.onsetBefore(i, from, line, excess / 2);
+    // Of few points none is part of it that is as usual, and all are that no noise explains.
+    const low = base + Math.min(NUMBERS.usualErrors * single, (excess - reference.gap) / 2);
+    const few = Math.min(NARROWEST, reference.width);
+    if (reference.width <= NUMBERS.onsetFew)
+      while (onset < i && (this.at(onset) <= low || this.levelOf(onset, Math.min(i + 1, onset + few)) <= low))
+        onset++;
+    const first = Math.max(bestAt, this.excesses.at(-1)?.end ?? 0, i + 1 - KEPT);
+    while (onset > first && this.at(onset - 1) > base + NUMBERS.errors * single) onset--;
+    this.begin(i, onset, reference);
   }
 
   /** What an excess above a level (the best, with its gap) means. */
   heightOf(excess: number, base: number, noise: number): Height {
     const { unit, untrained } = this;
     const learnt = unit.from(untrained) - unit.from(base);
-    const counts = untrained > base && untrained - base >= NUMBERS.learntErrors * noise;
+    const counts = this.isWhole && untrained > base && untrained - base >= NUMBERS.learntErrors * noise;
     const lost = unit.from(base + excess) - unit.from(base);
     const share = counts ? lost / learnt : 0;
     if (unit.byRatio) return { ratio: Math.exp(excess), share };
-    const least = Math.max(NUMBERS.learntErrors * noise, 1e-9 * Math.abs(base));
+    const single = this.noiseOf(this.ladder.rungs[0]!);
+    const least = Math.max(
+      NUMBERS.signErrors * (Number.isFinite(single) ? single : noise),
+      1e-9 * Math.abs(base),
+    );
     return { ratio: 1 + excess / Math.max(learnt, least), share };
   }
 
@@ -151,7 +202,7 @@ export class Follower {
 
   /** Whether a share that is lost is all of it, but for the error of the few points that the untrained level is of. */
   isAll(share: number, one: Excess): boolean {
-    return share >= NUMBERS.lostAll - this.shareError(one);
+    return share >= this.limits.lostShare - this.shareError(one);
   }
 
   /** Two errors of the untrained level, as a share of what was learnt; at most what leaves `NUMBERS.lostMost` of all. */
@@ -159,7 +210,18 @@ export class Follower {
     const learnt = this.untrained - best - gap;
     const error = this.ladder.rungs[0]!.near / Math.sqrt(this.first.length);
     const share = (2 * error) / learnt;
-    return share > 0 ? Math.min(NUMBERS.lostAll - NUMBERS.lostMost, share) : 0;
+    return share > 0 ? Math.min(this.limits.lostShare - NUMBERS.lostMost, share) : 0;
+  }
+
+  /** The level as it is now, and the highest single point that is usual, on the scale; NaN where too few points came. */
+  usual(): { readonly level: number; readonly edge: number } {
+    if (this.count < NUMBERS.fewest) return { level: Number.NaN, edge: Number.NaN };
+    const { rungs } = this.ladder;
+    const [single, few] = rungs as [Rung, Rung];
+    const { level } = rungs.find(({ width, level }) => width > NARROWEST && !Number.isNaN(level)) ?? few;
+    const gap = this.gapOf(few);
+    const edge = this.edgeOf({ best: few.best, gap, noise: this.noiseOf(few), width: few.width });
+    return { level, edge: Math.max(edge, few.best + gap + this.errors * this.noiseOf(single)) };
   }
 
   /** Median of the points from one to before another; Infinity where half of them are not finite. */
@@ -179,49 +241,78 @@ export class Follower {
   /** Reference of a rung: the best level of the next wider one, which chance makes less low; its own where that is young. */
   private referenceOf(k: number): Rung {
     const wider = this.ladder.rungs[k + 1];
-    const isOld = wider !== undefined && wider.blocks >= 2 && wider.noise < Number.POSITIVE_INFINITY;
+    const isOld =
+      wider !== undefined && wider.blocks >= NUMBERS.oldBlocks && wider.noise < Number.POSITIVE_INFINITY;
     return isOld ? wider : this.ladder.rungs[k]!;
   }
 
   /** Of the best of so many independent levels, what it is expected to be too low by. */
-  private gapOf({ noise, since }: Rung): number {
-    return Number.isFinite(noise) ? noise * Math.sqrt(2 * Math.log(Math.max(1, since))) : 0;
+  private gapOf({ noise, since, best, width }: Rung): number {
+    if (!Number.isFinite(noise)) return 0;
+    // No more than what a wider level, of which fewer were drawn, is above it.
+    let most = Number.POSITIVE_INFINITY;
+    for (const each of this.ladder.rungs)
+      if (each.width > width && each.noise < Number.POSITIVE_INFINITY)
+        most = Math.min(most, each.best - best);
+    return Math.max(0, Math.min(most, noise * Math.sqrt(2 * Math.log(Math.max(1, since)))));
   }
 
   private noiseOf({ noise, width }: Rung): number {
     const { byRatio } = this.unit;
-    const prior = byRatio ? NUMBERS.priorNoise * (4 / Math.max(4, this.count)) ** 2 : 0;
+    const range = byRatio ? 1 : this.most - this.least;
+    const prior = range * (NUMBERS.priorNoise * (4 / Math.max(4, this.count)) ** 2);
     if (Number.isFinite(noise)) return noise + prior;
     return width === 1 && byRatio ? NUMBERS.priorNoise : Number.POSITIVE_INFINITY;
+  }
+
+  /** Level errors that an excess has to exceed: more where few points tell of the noise. */
+  private get errors(): number {
+    return NUMBERS.errors * (1 + NUMBERS.fewPoints / Math.sqrt(this.count));
   }
 
   private isWorth({ ratio, share }: Height): boolean {
     // Printed losses have ratios of exactly 4; logarithms of two languages differ in the last digit.
     const isAbove = (one: number, limit: number): boolean => one > limit * (1 + ROUNDING);
     if (this.count <= NUMBERS.startPoints) return isAbove(ratio, NUMBERS.worthAtStart);
-    return isAbove(ratio, NUMBERS.worth) || isAbove(share, NUMBERS.lostHalf);
+    return isAbove(ratio, this.limits.incidentRatio) || isAbove(share, NUMBERS.lostHalf);
+  }
+
+  /** What an excess has to be: as noise has it, or above what swings that came back again and again ever were. */
+  private leastOf({ swings, swing, fast }: Rung, byNoise: number, errors: number): number {
+    return swings < NUMBERS.manySwings
+      ? byNoise
+      : Math.min(byNoise, NUMBERS.overSwings * swing + errors * fast);
   }
 
   /** The narrowest rung that is too high, with its reference. */
   private findExcess(): (Reference & { readonly excess: number; readonly bestAt: number }) | null {
     const { rungs } = this.ladder;
-    const errors = NUMBERS.errors * (1 + NUMBERS.fewPoints / Math.sqrt(this.count));
+    const { errors } = this;
     for (let k = 0; k < rungs.length; k++) {
       const own = rungs[k]!;
       if (Number.isNaN(own.level)) continue;
       const reference = this.referenceOf(k);
       const { best } = reference;
       const excess = own.level - best;
-      if (!(excess > 0)) continue;
+      const hasTail = own.width <= NUMBERS.tailWidth;
+      if (!(excess > 0)) {
+        if (hasTail) own.excess(excess);
+        continue;
+      }
       const noise = this.noiseOf(own);
       const gap = this.gapOf(reference);
       const isHigh =
-        excess > Math.max(errors * noise + gap, NUMBERS.overSwing * own.swing) &&
-        this.isWorth(this.heightOf(excess - gap, best + gap, noise)) &&
-        (own.width > NUMBERS.tailWidth || excess > own.tail());
-      if (isHigh)
+        excess >
+          Math.max(
+            hasTail && own.jump > errors * own.apart ? 0 : this.leastOf(own, errors * noise + gap, errors),
+            NUMBERS.overSwing * own.swing,
+          ) &&
+        (!hasTail || excess > own.tail());
+      if (isHigh && this.isWorth(this.heightOf(excess - gap, best + gap, noise)))
         return { width: own.width, best, excess, noise, gap, bestAt: reference.bestAt - reference.width };
-      if (own.width <= NUMBERS.tailWidth) own.excess(excess);
+      if (isHigh && k === 0 && own.level > best + gap)
+        this.spikes.push({ index: this.count - 1, errors: (excess - gap) / noise, best: best + gap });
+      if (hasTail) own.excess(excess);
     }
     return null;
   }
@@ -247,7 +338,7 @@ export class Follower {
     const { best: lowest } = this.referenceOf(0);
     const noise = this.noiseOf(rung);
     const best = Number.isFinite(lowest) ? lowest : this.untrained;
-    const line = best + Math.max(8 * noise, Math.log(NUMBERS.worth));
+    const line = best + Math.max(8 * noise, Math.log(this.limits.incidentRatio));
     let onset = i;
     while (onset > 0 && i - onset < KEPT - 1 && this.at(onset - 1) > line) onset--;
     this.begin(i, onset, { width: 1, best, gap: 0, noise });
@@ -257,11 +348,13 @@ export class Follower {
   private edgeOf({ best, gap, noise }: Reference): number {
     const { unit, untrained } = this;
     const learnt = unit.from(untrained) - unit.from(best);
-    const counts = untrained - best >= NUMBERS.learntErrors * noise;
-    const worth = NUMBERS.worth - 1;
-    const quarter = unit.byRatio ? Math.log1p((worth * learnt) / unit.from(best)) : worth * learnt;
+    const counts = this.isWhole && untrained - best >= NUMBERS.learntErrors * noise;
+    const worth = this.limits.incidentRatio - 1;
+    const quarter = unit.byRatio
+      ? Math.log1p((worth * learnt) / (unit.from(best) + unit.shift))
+      : worth * learnt;
     const ratio = unit.byRatio
-      ? Math.log(NUMBERS.worth)
+      ? Math.log(this.limits.incidentRatio)
       : worth * Math.max(learnt, NUMBERS.learntErrors * noise);
     return gap + best + Math.max(3 * noise, counts ? Math.min(ratio, quarter) : ratio);
   }
@@ -291,9 +384,12 @@ export class Follower {
       end: i + 1,
       settled: false,
       last: Number.NaN,
-      nextLook: i + decisionAfter(onset),
+      nextLook: i + decisionAfter(onset, this.limits),
+      mostOfFew: same?.mostOfFew ?? Number.NEGATIVE_INFINITY,
+      tailOfFew: reference.width > NARROWEST ? this.ladder.rungs[1]!.tail() : Number.NaN,
     };
     this.recent = runningMedian(width);
+    this.few = runningMedian(NARROWEST);
     for (let k = Math.max(from.onset, i + 1 - KEPT); k <= i; k++) this.advance(this.open, k);
   }
 
@@ -307,7 +403,7 @@ export class Follower {
   /** One point of an excess: is it over? */
   private advance(one: Excess, i: number): void {
     const z = this.at(i);
-    if (Number.isFinite(one.peakValue) && !(z <= one.peakValue)) {
+    if (Number.isFinite(one.peakValue) && (!Number.isFinite(z) || z > one.peakValue)) {
       one.peak = i;
       one.peakValue = z;
     }
@@ -316,6 +412,8 @@ export class Follower {
       return;
     }
     one.lastFinite = i;
+    this.few.push(z);
+    if (this.few.level > one.mostOfFew) one.mostOfFew = this.few.level;
     this.recent.push(z);
     const { level } = this.recent;
     if (Number.isNaN(level)) return;
@@ -343,7 +441,7 @@ export class Follower {
     const end = this.levelOf(i + 1 - quarter, i + 1);
     const start = this.levelOf(i + 1 - 4 * quarter, i + 1 - 3 * quarter);
     const { ratio, share } = this.heightIn(one, end);
-    if (ratio >= NUMBERS.lost || this.isAll(share, one)) one.lost = true;
+    if (ratio >= this.limits.fullRatio || this.isAll(share, one)) one.lost = true;
     else if (end - start <= this.noiseOfWidth(quarter)) this.settle(one, i, time);
     else one.nextLook = i + (time >> 1);
   }

@@ -1,30 +1,25 @@
-/**
- * The judge of levels on one attempt of one series: what its excesses amount to where the log ends.
- *
- * It runs in the bench with the judge in use (judge.ts) until it is no worse on every set of `bench/detection/table.ts`;
- * docs/detection.md has the figures of both.
- */
+/** What the excesses of a finished series amount to. */
 import { type Column, readerOf } from '../../model/column.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { VerdictClass } from '../../model/report.ts';
 import {
-  BY_DIFFERENCE,
-  BY_RATIO,
   decisionAfter,
   type Excess,
   Follower,
   type Height,
+  type Limits,
   lastFrom,
   type Unit,
+  unitOf,
 } from './follow.ts';
-import { worstOf } from './judge.ts';
+import { type Spike, worstOf } from './judge.ts';
 import { NUMBERS } from './numbers.ts';
-import { levelBetween } from './stretch.ts';
+import type { VerdictSettings } from './settings.ts';
 
 /** An excess with its class. */
 export interface JudgedExcess extends Excess {
   readonly class: VerdictClass;
-  /** Highest level over the best before, on the scale of ratios. */
+  /** Worst point over the best level before, or over what was learnt where there are no ratios. */
   readonly size: number;
   /** Whether `size` is a ratio of two values of the series. */
   readonly byRatio: boolean;
@@ -39,11 +34,16 @@ export interface JudgedExcess extends Excess {
 }
 
 /** How a series is followed: by ratios where all its values are positive. Of a stream: so far. */
-function followed(values: Column): Follower {
+function followed(values: Column, limits: Limits, isWhole: boolean): Follower {
   const at = readerOf(values);
-  let positive = true;
-  for (let i = 0; i < values.length && positive; i++) positive = !(at(i) <= 0);
-  const follower = new Follower(positive ? BY_RATIO : BY_DIFFERENCE);
+  let first = Number.NaN;
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) {
+    const value = at(i);
+    if (Number.isNaN(first) && Number.isFinite(value)) first = value;
+    if (value < least) least = value;
+  }
+  const follower = new Follower(unitOf(first, least), isWhole, limits);
   for (let i = 0; i < values.length; i++) follower.step(at(i));
   return follower;
 }
@@ -59,10 +59,12 @@ function amountOf(
   const isOpen = one.recovered === null && !one.settled;
   const now = follower.heightIn(one, last);
   const early = follower.heightIn(one, one.early);
-  const isJump = early.ratio - 1 >= 0.5 * (now.ratio - 1) || early.share >= NUMBERS.lostHalf;
+  // What was over within its first points rose in them.
+  const isShort = one.recovered !== null && one.recovered - one.onset < LEVELS_OF_RISE * one.width;
+  const isJump = isShort || early.ratio - 1 >= 0.5 * (now.ratio - 1) || early.share >= NUMBERS.lostHalf;
   const lostAll = isOpen && follower.isAll(now.share, one);
   return {
-    class: classOf(one, n, now, isJump, lostAll),
+    class: classOf(one, n, now, isJump, lostAll, follower.limits),
     isJump,
     share: now.share,
     shareError: follower.shareError(one),
@@ -70,25 +72,31 @@ function amountOf(
   };
 }
 
-/** The class of an excess, given how high it is now, how it rose and whether all is lost. */
+/** The class of an excess, given how high it is now, how it rose and whether all is lost; `healthy` where there is no incident. */
 function classOf(
   one: Excess,
   n: number,
   { ratio, share }: Height,
   isJump: boolean,
   lostAll: boolean,
+  limits: Limits,
 ): VerdictClass {
   const isOpen = one.recovered === null && !one.settled;
   if (isOpen && one.lastFinite < n - 1) return 'non-finite';
-  if (one.recovered !== null) return one.lost ? 'full-divergence' : 'micro-divergence';
+  if (one.recovered !== null)
+    return one.lost && one.recovered - one.onset > limits.decisionPoints
+      ? 'full-divergence'
+      : 'micro-divergence';
   const took = n - one.onset;
   if (isOpen) {
-    if (ratio >= NUMBERS.decade && took >= 3) return 'full-divergence';
+    if (ratio >= (took < 3 ? NUMBERS.decades : limits.fullRatioAtEnd)) return 'full-divergence';
     // A slow rise took its time before it was one.
-    if (took < decisionAfter(one.onset) / (isJump ? 1 : 3)) return 'inconclusive';
-    if (lostAll || (isJump && ratio >= NUMBERS.lost)) return 'full-divergence';
+    if (took < decisionAfter(one.onset, limits) / (isJump ? 1 : 3)) return 'inconclusive';
+    if (lostAll || (isJump && (one.lost || ratio >= limits.fullRatio))) return 'full-divergence';
   }
-  return ratio >= NUMBERS.drift || share >= NUMBERS.lostHalf ? 'drift' : 'micro-divergence';
+  if (ratio >= limits.driftRatio || share >= NUMBERS.lostHalf) return 'drift';
+  // A little more than its best is how losses move.
+  return isJump || !Number.isFinite(one.peakValue) ? 'micro-divergence' : 'healthy';
 }
 
 /** Levels of a finished series, one for each stretch of so many finite points. */
@@ -139,43 +147,33 @@ function risesOf(levels: readonly number[], height: number): readonly Rise[] {
  * What comes again is usual: a rise of a level that this run shows several times, and comes back from each time (daily cycles, warm
  * restarts), is no news. Rises to several times the level are reported however often they come.
  */
-function isUsual(one: Excess, levels: readonly number[]): boolean {
-  const height = one.highest - one.best;
+function isUsual(one: Excess, values: Column, { unit }: Follower): boolean {
+  if (!unit.byRatio || !Number.isFinite(one.peakValue)) return false;
+  const { onset, width, highest, best, recovered, settled } = one;
+  const isOpen = recovered === null && !settled;
+  const duration = (isOpen ? values.length : one.end) - onset;
+  // A spike is reported however often it comes.
+  if (duration < LEVELS_OF_RISE) return false;
+  const height = (duration < LEVELS_OF_RISE * width ? one.peakValue : highest) - best;
+  const finest = NUMBERS.widths.findLast((one) => one <= width && LEVELS_OF_RISE * one <= duration) ?? 1;
+  const rises = risesOf(levelsOf(values, unit, finest), NUMBERS.alike * height);
+  const longest = Math.max(0, ...rises.map(({ from, to }) => (to - from) * finest));
   return (
-    height < Math.log(NUMBERS.usual) && risesOf(levels, NUMBERS.alike * height).length >= NUMBERS.usualTimes
+    height < Math.log(NUMBERS.usual) &&
+    rises.length >= NUMBERS.usualTimes &&
+    !(isOpen && duration > NUMBERS.usualLength * longest)
   );
-}
-
-/**
- * Whether a stretch of a series is a rise like others of it, which came back: about as high, and as long. Few points that came
- * back themselves are spikes and no such rise.
- *
- * @param values positive, or not finite
- * @param before level that the stretch rises from, in units of the series
- * @param isOpen whether the stretch goes on where the series ends
- */
-export function comesAgain(
-  values: Column,
-  { onset, end, before }: { readonly onset: number; readonly end: number; readonly before: number },
-  isOpen: boolean,
-): boolean {
-  const duration = end - onset;
-  const fitting = NUMBERS.widths.findLast((one) => one > 1 && LEVELS_OF_RISE * one <= duration);
-  if (fitting === undefined && !isOpen) return false;
-  const width = fitting ?? LEVELS_OF_RISE;
-  const levels = levelsOf(values, BY_RATIO, width);
-  const inside = levels.slice(Math.floor(onset / width), Math.ceil(end / width));
-  const highest = fitting === undefined ? Math.log(levelBetween(values, onset, end)) : Math.max(...inside);
-  const height = highest - Math.log(before);
-  if (!(height > Math.log(NUMBERS.worth) && height < Math.log(NUMBERS.usual))) return false;
-  const others = risesOf(levels, NUMBERS.alike * height).filter(
-    ({ from, to }) => to * width <= onset || from * width >= end,
-  );
-  const longest = Math.max(0, ...others.map(({ from, to }) => (to - from) * width));
-  return others.length + 1 >= NUMBERS.usualTimes && duration <= NUMBERS.usualLength * longest;
 }
 /** Levels that a rise has to have, so that its height is no point's. */
 const LEVELS_OF_RISE = 3;
+
+/** A rise that is over within one level is one of its points: what their own tail gives is usual. */
+const isOfPoints = (one: Excess): boolean =>
+  one.recovered !== null &&
+  !one.lost &&
+  Number.isFinite(one.peakValue) &&
+  one.recovered - one.onset <= one.width &&
+  one.mostOfFew - one.best <= one.tailOfFew;
 
 /**
  * A level that settled high and never came back is one excess with those that follow: the loss is compared with its best level,
@@ -189,7 +187,7 @@ function chained(all: readonly Excess[], values: Column, follower: Follower): re
       all.slice(k + 1).every(({ best, recovered }) => recovered === null && best > one.edge) &&
       staysAbove(values.subarray(one.end), one, follower.unit),
   );
-  if (first < 0) return all;
+  if (first < 0 || first === all.length - 1) return all;
   const [one, ...later] = all.slice(first) as [Excess, ...Excess[]];
   const worst = [one, ...later].reduce((a, b) =>
     b.peakValue > a.peakValue || Number.isNaN(b.peakValue) ? b : a,
@@ -199,12 +197,22 @@ function chained(all: readonly Excess[], values: Column, follower: Follower): re
     peak: worst.peak,
     peakValue: worst.peakValue,
     highest: Math.max(...[one, ...later].map(({ highest }) => highest)),
-    lastFinite: Math.max(one.lastFinite, later.at(-1)?.lastFinite ?? n - 1),
+    lastFinite: later.at(-1)!.settled ? n - 1 : later.at(-1)!.lastFinite,
     lost: later.some(({ lost }) => lost),
     settled: false,
     end: n,
   };
   return [...all.slice(0, first), joined];
+}
+
+/** A level that settled, and came back to the best one after that. */
+function comeBack(one: Excess, values: Column, unit: Unit): Excess {
+  if (!one.settled) return one;
+  const width = Math.max(one.width, LEVELS_OF_RISE);
+  const back = levelsOf(values.subarray(one.end), unit, width).findIndex((level) => level <= one.edge);
+  if (back < 0) return one;
+  const recovered = one.end + back * width;
+  return { ...one, recovered, settled: false, end: recovered };
 }
 
 /** Whether no level of a stretch is back at the one before an excess. */
@@ -217,25 +225,66 @@ const staysAbove = (rest: Column, { width, edge }: Excess, unit: Unit): boolean 
  * @param values in the order of their steps, finite or not, of any sign
  * @returns the class of the worst excess, `healthy` without one, and all that count, the open one last
  */
-export function judgeLevels(values: Column): {
+export function judgeLevels(
+  values: Column,
+  settings: VerdictSettings,
+  isWhole: boolean,
+): {
   readonly class: VerdictClass;
   readonly excesses: readonly JudgedExcess[];
+  readonly usual: number;
+  readonly spikes: readonly Spike[];
+  readonly band: { readonly median: number; readonly high: number };
 } {
-  const follower = followed(values);
+  const follower = followed(values, settings, isWhole);
   const n = values.length;
   const { unit, open } = follower;
-  const levels = new Map<number, readonly number[]>();
   const all = [...follower.excesses, ...(open === null ? [] : [open])];
-  const told = chained(all, values, follower).filter((one) => {
-    if (!unit.byRatio || one.lastFinite < one.end - 1) return true;
-    if (!levels.has(one.width)) levels.set(one.width, levelsOf(values, unit, one.width));
-    return !isUsual(one, levels.get(one.width)!);
-  });
-  const excesses = told.map((one) => ({
-    ...one,
-    ...amountOf(one, n, follower),
-    size: Math.exp(one.highest - one.best),
-    byRatio: unit.byRatio,
-  }));
-  return { class: worstOf(excesses)?.class ?? 'healthy', excesses };
+  const news = chained(all, values, follower).filter((one) => !isStart(one, unit));
+  const told = news
+    .map((one) => comeBack(one, values, unit))
+    .filter((one) => !isUsual(one, values, follower) && !isOfPoints(one));
+  const few = countOf(values, Number.isFinite) < settings.minimumPoints;
+  const excesses = told
+    .filter((one) => !few || isPlain(one, n))
+    .map((one) => ({
+      ...one,
+      ...amountOf(one, n, follower),
+      size: follower.heightIn(one, one.peakValue).ratio,
+      byRatio: unit.byRatio && unit.shift === 0,
+    }))
+    .filter((one) => one.class !== 'healthy');
+  const { level, edge } = follower.usual();
+  return {
+    class: worstOf(excesses)?.class ?? 'healthy',
+    excesses,
+    usual: news.length - told.length,
+    spikes: follower.spikes.map(({ index, errors, best }) => ({
+      index,
+      scales: errors,
+      before: unit.from(best),
+    })),
+    band: { median: unit.from(level), high: unit.from(edge) },
+  };
 }
+
+const countOf = (values: Column, is: (value: number) => boolean): number => {
+  let count = 0;
+  for (const value of values) if (is(value)) count++;
+  return count;
+};
+
+/** Whether few points are enough: one is not a number, or the last of three and more is higher by decades. */
+const isPlain = (one: Excess, n: number): boolean =>
+  !Number.isFinite(one.peakValue) ||
+  (one.recovered === null &&
+    n - one.onset >= 3 &&
+    one.peak === n - 1 &&
+    one.peakValue - one.best >= Math.log(NUMBERS.decades));
+
+/** What rises as training starts, and comes back, is how trainings start. */
+const isStart = (one: Excess, { byRatio }: Unit): boolean =>
+  byRatio &&
+  one.recovered !== null &&
+  one.onset < NUMBERS.startPoints &&
+  one.peakValue - one.best < Math.log(NUMBERS.worthAtStart);

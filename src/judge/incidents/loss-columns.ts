@@ -3,7 +3,7 @@ import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { comesFirst, type JudgedSeries, judgeableOf } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
-import type { VerdictSettings } from './settings.ts';
+import { COMPARED } from './numbers.ts';
 import { lastSteps, reaches, sameLoss } from './signs.ts';
 
 /** What {@link decidingLoss} found. */
@@ -27,7 +27,6 @@ export function decidingLoss(
   run: Run,
   byName: JudgedSeries,
   judge: (series: TimeSeries) => JudgedSeries,
-  settings: VerdictSettings,
 ): DecidingLoss {
   const parts = run.series.filter(({ lossLike }) => lossLike === 'part');
   const same = sameLoss(run, byName.series);
@@ -43,7 +42,6 @@ export function decidingLoss(
         byName,
         others.map(({ series }) => series).filter((series) => same.includes(series)),
         run,
-        settings,
       )
     : byName;
   const long = others.filter(({ class: found, attempts }) =>
@@ -73,12 +71,7 @@ const ENOUGH = 2;
  * to its end that column stands no higher than the loss did before the incident, nor than the column itself did. What is not
  * finite is always reported.
  */
-function backIn(
-  judged: JudgedSeries,
-  goOn: readonly TimeSeries[],
-  run: Run,
-  { bandRatio }: VerdictSettings,
-): JudgedSeries {
+function backIn(judged: JudgedSeries, goOn: readonly TimeSeries[], run: Run): JudgedSeries {
   const last = run.attempts.length - 1;
   const { step } = attemptOf(judged.series, last);
   const end = step.at(-1)!;
@@ -89,7 +82,8 @@ function backIn(
     for (const series of goOn) {
       const own = attemptOf(series, last);
       const before = own.value.filter((_, i) => own.step.at(i)! < onset).subarray(-ENOUGH);
-      const level = bandRatio * Math.min(incident.before, ...(before.length > 0 ? [medianOf(before)] : []));
+      const usual = Math.min(incident.before, ...(before.length > 0 ? [medianOf(before)] : []));
+      const level = COMPARED.usualRatio * usual;
       let from = own.step.length;
       while (from > 0 && own.step.at(from - 1)! > end && own.value.at(from - 1)! <= level) from--;
       if (own.step.length - from >= ENOUGH)

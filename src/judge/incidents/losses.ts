@@ -1,9 +1,9 @@
 /** The judge on plain losses with those before them: what replays, closed loops and matrices ask. */
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { VerdictClass } from '../../model/report.ts';
-import { growsByDecades } from './grows-by-decades.ts';
-import { judgePoints, worstOf } from './judge.ts';
-import { withLevels } from './judge-attempt.ts';
+import { worstOf } from './judge.ts';
+import { judgeAttempt } from './judge-attempt.ts';
+import { COMPARED } from './numbers.ts';
 import { DEFAULT_VERDICT_SETTINGS } from './settings.ts';
 
 /** In units of the loss; NaN where fewer points came before than make a band. */
@@ -39,18 +39,14 @@ export interface JudgedLosses {
 export function judgeLosses(losses: readonly number[], history: readonly number[] = []): JudgedLosses {
   const before = history.length;
   const all = Float64Array.of(...history, ...losses);
-  const byBand = judgePoints(all, DEFAULT_VERDICT_SETTINGS);
-  const { incidents: found } = withLevels(all, byBand, DEFAULT_VERDICT_SETTINGS, true);
-  const grown = found.length === 0 ? growsByDecades(all) : null;
-  const incidents = grown === null ? found : [grown];
+  const judge = (values: Float64Array) =>
+    judgeAttempt(values, DEFAULT_VERDICT_SETTINGS, { levelSays: true, isWhole: true });
+  const { incidents, band } = judge(all);
   const worst = worstOf(incidents.filter(({ onset }) => onset >= before));
-  const outside = worstOf(
-    (grown === null ? byBand.incidents : [grown]).filter(({ onset }) => onset >= before),
-  );
   return {
     incident: worst === undefined ? null : { class: worst.class, onset: worst.onset - before },
     began: incidents.some(({ onset, end }) => onset < before && end > before),
-    band: outside === undefined ? byBand.band : { median: outside.before, high: outside.high },
+    band: worst === undefined ? band : judge(all.subarray(0, worst.onset)).band,
   };
 }
 
@@ -81,12 +77,12 @@ export function largestEndLevel(losses: readonly number[]): number {
     .map((_, i) => endLevel(losses.slice(i, i + LAST_LOSSES)))
     .filter(Number.isFinite);
   if (levels.length < LEAST_LEVELS) return Number.NaN;
-  const { bandScales, bandRatio } = DEFAULT_VERDICT_SETTINGS;
+  const { usualScales, usualRatio } = COMPARED;
   // The latest: the level falls while a run learns.
   const recent = levels.slice(-RECENT_LEVELS);
   const center = medianOf(recent);
   const scale = MAD_TO_SIGMA * medianOf(recent.map((level) => Math.abs(level - center)));
-  return Math.max(center + bandScales * scale, center + (bandRatio - 1) * Math.abs(center));
+  return Math.max(center + usualScales * scale, center + (usualRatio - 1) * Math.abs(center));
 }
 const LEAST_LEVELS = 15;
 const RECENT_LEVELS = 100;
@@ -135,6 +131,6 @@ export function endBeside(losses: readonly number[], judged: JudgedLosses, band:
   const levels = levelsAlong(losses);
   const reached = levels.some((level) => level <= band.high);
   const [start] = levels;
-  const risen = !(end <= start! + (DEFAULT_VERDICT_SETTINGS.bandRatio - 1) * Math.abs(start!));
+  const risen = !(end <= start! + (COMPARED.usualRatio - 1) * Math.abs(start!));
   return well && !reached && !risen ? 'slower' : 'out';
 }

@@ -4,10 +4,10 @@ export const NUMBERS = {
   /** Points that a level is the median of: one ladder for spikes, jumps and slow rises. */
   widths: [1, 3, 9, 27, 81, 243],
   /** Level errors that an excess has to exceed. */
-  errors: 5,
-  /** The threshold is wider by this over the root of the points that the noise was measured on. */
-  fewPoints: 1.5,
-  /** Noise that is assumed while hardly a point is known, in log units; fades as 1/points. */
+  errors: 5.5,
+  /** The threshold is wider by this over the root of the points so far. */
+  fewPoints: 2.5,
+  /** Noise that is assumed while hardly a point is known, in log units, or in ranges of losses of both signs; fades as 1/points². */
   priorNoise: 0.3,
   /** Levels whose noise is remembered; the older ones are forgotten. */
   remembered: 256,
@@ -25,21 +25,32 @@ export const NUMBERS = {
   sharedNoise: 0.5,
   sharedErrors: 0.5,
   mostGrowth: 3,
+  /**
+   * Points are taken above the mean of others so far apart (in which a trend cancels), and steps of more than so many standard
+   * deviations are left out; their correlation counts with so many without memory, and so many of its errors; the most that a point
+   * may keep.
+   */
+  trendApart: 4,
+  usualSteps: 2.5,
+  memoryPrior: 4,
+  memoryErrors: 0.25,
+  mostMemory: 0.99,
+  /** Share of the differences whose least says how high noise is that is high again and again. */
+  highestShare: 0.05,
+  highestFrom: 40,
   /** A swing ended when such a share of its rise is lost again. */
   swingBack: 0.6,
   /** An excess begins where the loss passes this share of its height, looked for in so many of its widths. */
   onsetShare: 0.25,
+  /** An excess of levels of at most so many points begins at no point that is within so many errors of the best, and below half of its height. */
+  onsetFew: 9,
+  usualErrors: 2,
   onsetWidths: 8,
-  /**
-   * A recorder writes a capture where an excess is so many level errors high, or lasts for so many widths, after so many points:
-   * the noise of fewer is hardly known. With 8, 3 and 60, a jump of × 5 at 45 % noise that decays in 15 points is missed, and
-   * 13 of 60 healthy runs with correlated noise begin one; with these, 9 (bench/detection/stream.ts).
-   */
-  clear: 6,
-  clearWidths: 2,
-  clearFrom: 90,
   /** An excess has to be so many times the second largest swing. */
   overSwing: 1.25,
+  /** Where so many swings came back, so many times them is enough: a loss that cycles is no noise of any height. */
+  manySwings: 3,
+  overSwings: 2.5,
   /** exp(−tail): chance that a record of the run's own tail is as high as an excess has to be. */
   tail: 6.9,
   /** Excesses count from so many errors below the best level: differences near 0 make no tail. */
@@ -49,27 +60,37 @@ export const NUMBERS = {
   tailPrior: 4,
   /** Levels of more points have no tails of their own. */
   tailWidth: 3,
-  /** Ratio to the best level from which on an excess is worth a word. */
-  worth: 1.25,
-  /** The same at the start of a run, in its first points. */
+  /** Ratio to the best level from which on an excess is worth a word in the first points, where losses move by much. */
   worthAtStart: 4,
-  startPoints: 20,
-  /** Share of what was learnt, lost, that is worth a word; and that is all. */
+  startPoints: 8,
+  /** Levels from which on the best of the next wider ones is the reference. */
+  oldBlocks: 10,
+  /** Share of what was learnt, lost, that is worth a word; and that is all, but for the error of the few first points. */
   lostHalf: 0.5,
-  lostAll: 0.9,
   lostMost: 0.7,
   /** Level errors by which the untrained level has to be above the best for the share to count. */
   learntErrors: 8,
-  /** Ratios to the best level: drift, lost, and lost without waiting. With 1.5, climbs to 1.6 in 60 points are no drift. */
-  drift: 1.4,
-  lost: 2,
-  decade: 10,
+  /** Of losses of both signs that learnt little: errors of a point that count as what was learnt. A policy's loss wanders by less. */
+  signErrors: 16,
+  /** Fewer points have no usual level. */
+  fewest: 5,
   /** A rise that comes this often, each at least so alike and below that many times the level, is usual. */
   usualTimes: 3,
   alike: 0.6,
   usual: 3,
-  /** A rise is usual if it lasts at most so many times the longest of those that came back. */
+  /** A rise that goes on is usual if it lasts at most so many times the longest of those that came back. */
   usualLength: 1.5,
-  /** Points that an incident has to come back in: at most this, a tenth of the points before it, a third of them. */
-  decision: 100,
+  /** Share of the first loss that is nothing: losses that reach 0 are compared with so much added. */
+  nothing: 1e-3,
+  /** Times its best level that a loss of a few points is at its last: no training makes that good. */
+  decades: 1e5,
+} as const;
+
+/** Numbers of comparisons that are not of levels: medians of ten losses, another column, a reward. */
+export const COMPARED = {
+  /** What medians of a few losses, or another column, may be above a level, in scales and as a ratio: six healthy public runs peaked at 4.5 scales. */
+  usualScales: 6,
+  usualRatio: 1.05,
+  /** Points at the end of a reward that tell its last level. */
+  rewardEnd: 20,
 } as const;

@@ -4,7 +4,8 @@ import { MAD_TO_SIGMA, medianOf, smallest } from '../../model/order-statistics.t
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { wordsOf } from '../../model/words.ts';
 import { noiseScale } from './bands.ts';
-import { judgePoints } from './judge.ts';
+import { judgeAttempt } from './judge-attempt.ts';
+import { COMPARED } from './numbers.ts';
 import type { VerdictSettings } from './settings.ts';
 import { stretchAbove } from './stretch.ts';
 
@@ -213,7 +214,10 @@ export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSet
   const kept = [...value.keys()].filter((i) => Number.isFinite(value[i]!));
   const rewards = Float64Array.from(kept, (i) => value[i]!);
   if (rewards.length < settings.minimumPoints) return null;
-  const judgedLost = judgePoints(costsOf(rewards), settings).incidents.find(
+  const judgedLost = judgeAttempt(costsOf(rewards), settings, {
+    levelSays: true,
+    isWhole: false,
+  }).incidents.find(
     ({ class: found, recovered, onset, end, form }) =>
       (found === 'full-divergence' ||
         (found === 'drift' && form === 'climb') ||
@@ -224,7 +228,7 @@ export function fallOf(series: TimeSeries, attempt: number, settings: VerdictSet
   const step = judgedLost === undefined ? lastingStep(rewards, settings) : null;
   const onset = judgedLost?.onset ?? step?.onset;
   if (onset === undefined || rewards.length - onset < settings.rewardPoints) return null;
-  const last = rewards.subarray(Math.max(onset, rewards.length - settings.recoveryPoints));
+  const last = rewards.subarray(Math.max(onset, rewards.length - COMPARED.rewardEnd));
   const before = rewards.subarray(step?.start ?? Math.max(0, onset - settings.rewardPoints), onset);
   if (before.length === 0) return null;
   const usual = medianOf(before);

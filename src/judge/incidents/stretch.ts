@@ -1,6 +1,3 @@
-import { type Column, copyOf, readerOf } from '../../model/column.ts';
-import { medianInPlace } from '../../model/order-statistics.ts';
-
 /**
  * Where a series lies above a level for longest, single points below it allowed: the range of positions whose values sum to
  * the most above it, the usual estimate of the two ends of a step.
@@ -21,20 +18,3 @@ export function stretchAbove(
   }
   return best;
 }
-
-/** The first of the largest points in [from, to); `from` where that one is NaN. */
-export function largestIn(values: Column, from: number, to: number): number {
-  const at = readerOf(values);
-  let [peak, most] = [from, at(from)];
-  for (let k = from + 1; k < to; k++) {
-    const value = at(k);
-    if (value > most) [peak, most] = [k, value];
-  }
-  return peak;
-}
-
-/** The median of the points in [from, to), of which those that are not finite count as above all. */
-export const levelBetween = (values: Column, from: number, to: number): number =>
-  medianInPlace(
-    copyOf(values, from, to).map((value) => (Number.isFinite(value) ? value : Number.POSITIVE_INFINITY)),
-  );

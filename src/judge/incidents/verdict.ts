@@ -90,7 +90,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     .sort((a, b) => b.step.length - a.step.length);
   const taskLosses = run.series.filter(({ role }) => role === 'task_loss').map(judge);
   const evals = run.series.filter(({ role }) => role === 'eval_loss');
-  const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge, settings);
+  const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge);
   const total = chosen?.judged ?? null;
   // A loss that never moves (one of a class that the data have not) stands for none that does.
   const moves = taskLosses.filter(({ series: { value } }) => value.some((one) => one !== value.at(0)));
@@ -442,10 +442,6 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   const start = `"${name}" leaves its usual range at ${unit} ${incident.onsetStep}${from}`;
   if (found.backIn !== undefined)
     return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where it ends; "${found.backIn.series}" goes on and is back at ${unit} ${found.backIn.step}.`;
-  if (found.form === 'rise')
-    return `"${name}" rises over its first level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `${NOT_BACK}: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
-  if (found.form === 'swell')
-    return `"${name}" rises from a level of ${formatNumber(found.before)} at ${unit} ${incident.onsetStep}, peaks at ${ratio} and ${incident.recoveredStep === null ? `comes back in part: its last level is ${formatNumber(found.after)}` : `is back at ${unit} ${incident.recoveredStep}`}.`;
   if (found.form === 'climb')
     return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${formatNumber(found.before)}, and ends at ${formatNumber(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))
