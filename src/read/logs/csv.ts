@@ -10,11 +10,11 @@
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import { decodeName } from '../bytes/encoding.ts';
 import { type LineFate, scanLines } from '../bytes/lines.ts';
+import { isAxisName } from './axis-words.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { logTable, namedByFile, runsOf } from './exported.ts';
 import type { LogFormat, LoggedRun } from './format.ts';
 import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
-import { isAxisName } from './row-table.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;

@@ -2,9 +2,11 @@
  * Tables as trackers export them. Rows that say what their value is of (`metric, value, step`: MLflow, Comet, Aim) become a
  * column for each name. A chart exported alone (`step, value`: TensorBoard, Neptune) has its name from its file.
  */
+
+import { axisName, isAxisName, isTimeName } from './axis-words.ts';
 import type { LoggedSeries } from './format.ts';
 import { namesLossValue, splitsAmong } from './metric-roles.ts';
-import { axisName, isAxisName, isTimeName, type RowTable, rowTable } from './row-table.ts';
+import { type RowTable, rowTable } from './row-table.ts';
 
 const NAMES = ['key', 'metric', 'metric_name', 'metricname', 'tag', 'name'];
 const VALUES = ['value', 'metric_value', 'metricvalue'];

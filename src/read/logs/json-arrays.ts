@@ -5,6 +5,7 @@
  */
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import type { Run } from '../../model/run.ts';
+import { isAxisName } from './axis-words.ts';
 import { logTable, type NamedRuns, namedByFile, runsOf } from './exported.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import {
@@ -20,7 +21,7 @@ import { objectScanner, skipBlanks, skipValue, stringEnd, textOfString } from '.
 import { isRecordLines } from './jsonl.ts';
 import { namesLossValue, splitsAmong } from './metric-roles.ts';
 import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
-import { isAxisName, type RowTable, rowTable } from './row-table.ts';
+import { type RowTable, rowTable } from './row-table.ts';
 
 const OPEN = 0x7b;
 const OPEN_LIST = 0x5b;

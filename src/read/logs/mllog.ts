@@ -5,8 +5,9 @@
  *
  * Source: mlperf_logging/mllog (4.1.68): mllog.py for the line, constants.py for the keys.
  */
+
+import { axisName } from './axis-words.ts';
 import { flatten, type Scalar } from './hyperparameters.ts';
-import { axisName } from './row-table.ts';
 
 export const MLLOG_MARK = ':::MLL';
 /** What stands before the object; looked for at the mark alone. */

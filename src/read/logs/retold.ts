@@ -1,7 +1,7 @@
 /** Logs that tell again what another one tells: CSVLogger beside TensorBoard in one `fit` of Keras, the files of a W&B run. */
 import type { LogInput } from '../../model/log.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
-import { isAxisName } from './row-table.ts';
+import { isAxisName } from './axis-words.ts';
 import { toldByWandb } from './wandb-folder.ts';
 
 /** Fewer epochs may be equal by chance. */

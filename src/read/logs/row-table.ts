@@ -2,8 +2,9 @@
  * Logs that are rows of cells (CSV, JSON lines, matched lines of text): columns of numbers that share the step, line
  * and time of their row. A column that has a value in every row costs eight bytes a value and nothing else.
  */
-import { type Column, ColumnBuilder, readerOf } from '../../model/column.ts';
+import { arrayOf, type Column, ColumnBuilder, readerOf } from '../../model/column.ts';
 import type { RefusedCell, StepUnit } from '../../model/run.ts';
+import { axisUseOf, isCounter, isMeasured, isTimeName, mayBeTime, stepRank } from './axis-words.ts';
 import type { LoggedSeries } from './format.ts';
 
 interface TableColumn {
@@ -82,50 +83,6 @@ const SHOWN_TEXT = 80;
 
 const integers = (length: number): Uint32Array => new Uint32Array(length);
 
-/** Names of the column that counts optimizer steps, best first; compared in lower case with `_` for blanks and `-`. */
-const STEP_NAMES = [
-  'step',
-  'global_step',
-  'trainer/global_step',
-  '_step',
-  'train_step',
-  'training_step',
-  'train/global_step',
-  'steps',
-  'current_steps',
-  'num_updates',
-  'update',
-  'updates',
-  'iteration',
-  'iterations',
-  'iter',
-  'iters',
-  'it',
-  'num_iters',
-  'batch',
-  'batch_idx',
-  'num_batches',
-  'total_timesteps',
-  'time/total_timesteps',
-  'num_timesteps',
-  'training_iteration',
-];
-const EPOCH_NAMES = ['epoch', 'epochs', 'current_epoch', 'train/epoch'];
-/** Of reinforcement learning, where a log has no step. */
-const EPISODE_NAMES = ['episode', 'episodes'];
-/** Seconds since 1970. */
-const TIME_NAMES = ['_timestamp', 'timestamp', 'wall_time', 'walltime', 'wall time'];
-
-/** Names of a clock, where its values are seconds since 1970: many logs have durations under them. */
-const CLOCK_NAMES = ['time', 'ts'];
-
-/** A step name in the form in which the lists above have it. */
-export const axisName = (name: string): string =>
-  name
-    .trim()
-    .toLowerCase()
-    .replace(/[\s-]+/g, '_');
-
 /** Whether a column has more than one value, or one row alone. */
 const moves = ({ value, count }: TableColumn): boolean => {
   const cells = value.finish();
@@ -145,20 +102,57 @@ function counterOf(column: TableColumn | undefined): TableColumn | undefined {
   return ahead * 2 > column.count ? column : undefined;
 }
 
+/** The counter with the best name of some that move; undefined where none does. */
+const stepOf = (counters: readonly TableColumn[]): TableColumn | undefined =>
+  counters
+    .filter(moves)
+    .reduce<TableColumn | undefined>(
+      (best, one) => (best === undefined || stepRank(one.name) < stepRank(best.name) ? one : best),
+      undefined,
+    );
+
+/** The first column that counts the rows by its numbers, where no name is known as that of an axis. */
+const unnamedCounter = (columns: readonly TableColumn[], rows: number): TableColumn | undefined =>
+  columns.find(
+    ({ name, value, count }) =>
+      count === rows && !mayBeTime(name) && !isMeasured(name) && isCounter(arrayOf(value.finish())),
+  );
+
 /** The one column whose name ends in that of a step, within an object or two (`data.step`), and that counts; undefined where several do. */
 function nestedStep(columns: readonly TableColumn[]): TableColumn | undefined {
   const [column, ...more] = columns.filter(
-    ({ name }) => name.includes('.') && STEP_NAMES.includes(axisName(name.slice(name.lastIndexOf('.') + 1))),
+    ({ name }) => name.includes('.') && axisUseOf(name.slice(name.lastIndexOf('.') + 1)) === 'step',
   );
   return more.length > 0 ? undefined : counterOf(column);
 }
 
-/** Whether a column tells when a row was written. */
-export const isTimeName = (name: string): boolean => TIME_NAMES.includes(axisName(name));
+const isEpochName = (name: string): boolean => axisUseOf(name) === 'epoch';
 
-/** Whether a column is one of the axes that rows are counted by. */
-export const isAxisName = (name: string): boolean =>
-  STEP_NAMES.includes(axisName(name)) || EPOCH_NAMES.includes(axisName(name));
+/** Columns with a cell in half of the rows, of names that pass; `train/epoch` is an epoch. */
+const columnsNamed = (
+  columns: readonly TableColumn[],
+  rows: number,
+  test: (name: string) => boolean,
+): TableColumn[] =>
+  columns.filter(
+    ({ name, count }) =>
+      count > 0 &&
+      count * 2 >= rows &&
+      (test(name) || test(name.replace(/^(?:train|valid|val|eval|test)[_/]/i, ''))),
+  );
+
+/** The column that counts steps, by its name or else by its numbers. */
+function stepColumnOf(
+  columns: readonly TableColumn[],
+  rows: number,
+  { hasEpochs, indexColumn }: { hasEpochs: boolean; indexColumn: string | undefined },
+): TableColumn | undefined {
+  const named = stepOf(columnsNamed(columns, rows, (name) => axisUseOf(name) === 'step'));
+  if (named !== undefined || hasEpochs) return named;
+  const [episodes] = columnsNamed(columns, rows, (name) => axisUseOf(name) === 'episode');
+  const others = columns.filter(({ name }) => name !== indexColumn);
+  return counterOf(episodes) ?? nestedStep(columns) ?? unnamedCounter(others, rows);
+}
 
 /** @param indexColumn name of a column that numbers the rows (a pandas index), the axis where there is no better one */
 export function rowTable(indexColumn?: string): RowTable {
@@ -223,21 +217,6 @@ export function rowTable(indexColumn?: string): RowTable {
       if (--column.refused === 0) column.firstRefused = undefined;
     }
     column.lastRow = -1;
-  };
-
-  /** The first column of each of some names that has a cell in half of the rows; each name is looked at once. */
-  const picker = (): ((names: readonly string[]) => TableColumn | undefined) => {
-    const named = new Map<string, TableColumn>();
-    for (const one of columns) {
-      if (one.count === 0 || one.count * 2 < count) continue;
-      const name = axisName(one.name);
-      for (const key of [name, name.replace(/^(train|valid|val|eval|test)[_/]/, '')])
-        if (!named.has(key)) named.set(key, one);
-    }
-    return (names) => {
-      const found = names.find((name) => named.has(name));
-      return found === undefined ? undefined : named.get(found);
-    };
   };
 
   /** The axis of every row: its cell, else the cell of the row before (else of the first row that has one). */
@@ -335,13 +314,10 @@ export function rowTable(indexColumn?: string): RowTable {
     rows: () => count,
     finish() {
       const notes: string[] = [];
-      const pick = picker();
-      const epochs = pick(EPOCH_NAMES);
+      const [epochs] = columnsNamed(columns, count, isEpochName);
       // Within one epoch that is all the log has, its number tells no row from another.
       const epochColumn = epochs !== undefined && moves(epochs) ? epochs : undefined;
-      const stepColumn =
-        pick(STEP_NAMES) ??
-        (epochs === undefined ? (counterOf(pick(EPISODE_NAMES)) ?? nestedStep(columns)) : undefined);
+      const stepColumn = stepColumnOf(columns, count, { hasEpochs: epochs !== undefined, indexColumn });
       const column =
         stepColumn ??
         epochColumn ??
@@ -372,7 +348,7 @@ export function rowTable(indexColumn?: string): RowTable {
           notes.push(`${column.name} starts again in every epoch; rows are counted instead`);
         }
       }
-      const time = pick([...TIME_NAMES, ...CLOCK_NAMES]);
+      const [time] = [isTimeName, mayBeTime].flatMap((test) => columnsNamed(columns, count, test));
       const start = time?.value.finish().at(0) ?? Number.NaN;
       const wallTime = time !== undefined && start > 1e8 && start < 1e11 ? axis(time).values : undefined;
       const line = lines.finish();

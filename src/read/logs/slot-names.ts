@@ -1,8 +1,8 @@
 /** What the slots of a printed line mean: which one counts, which ones are series, and under which names. */
 import { wordsOf } from '../../model/words.ts';
+import { axisName, axisUseOf } from './axis-words.ts';
 import { SLOT } from './line-scanner.ts';
 import { EVAL_WORDS, isLossName, TRAIN_WORDS } from './metric-roles.ts';
-import { isAxisName } from './row-table.ts';
 import type { Slot } from './text/cells.ts';
 
 /** A slot as text. */
@@ -17,10 +17,8 @@ export interface RawSlot {
 /** What a slot is for, and under which name. */
 export type NamedSlot = Pick<Slot, 'use' | 'name'>;
 
-/** `step`, `global_step`, `env_step`, `batch_id`, `iter_num`, `up` …; of a training that tells how far it is, thousandths of it. */
-const STEP_WORD =
-  /^(?:global[_-]?|env[_-]?|train[_-]?|cur(?:rent)?_|opt(?:imizer)?_)?(?:steps?|iter(?:ation)?s?|itr|it|(?:mini-?)?batch(?:es)?|n?updates?|rounds?|timesteps)(?:_(?:id|idx|num|no|index|count)|_in_(?:epoch|slice))?$|^(?:(?:.*\/)?total_timesteps|total\/steps|up|permille)$/;
-const EPOCH_WORDS = new Set(['epoch', 'epochs', 'ep']);
+/** How many there are or were, where lines do not show that it moves: `num_batches 500`, `total_steps 10000`. */
+const AMOUNT = /^(?:num|n|total)_(?!timesteps$)/;
 const RANK_NAME = /^(?:global |local )?(?:rank|local_rank|global_rank)$/i;
 /** Words before the name of an axis that make something else of it: a limit, a duration, a share. */
 const NO_AXIS =
@@ -66,16 +64,10 @@ function axisOf(words: string): { use: 'step' | 'epoch' | 'rank'; head: string }
   if (RANK_NAME.test(words)) return { use: 'rank', head: '' };
   const name = words.replace(NUMBER_WORD, '');
   const cut = name.lastIndexOf(' ');
-  const last = name
-    .slice(cut + 1)
-    .toLowerCase()
-    .replace(/[.#]$/, '');
+  const last = axisName(name.slice(cut + 1)).replace(/[.#]$/, '');
   const head = cut < 0 ? '' : name.slice(0, cut);
-  const use = EPOCH_WORDS.has(last)
-    ? 'epoch'
-    : STEP_WORD.test(last) || (isAxisName(last) && !/^num_/.test(last))
-      ? 'step'
-      : undefined;
+  const counted = AMOUNT.test(last) ? undefined : axisUseOf(last);
+  const use = counted === 'episode' ? undefined : counted;
   // FunASR's `total step: 6990` is how many there were; `total steps` are how many there shall be.
   const isSoFar = last === 'step' && /^total$/i.test(head);
   if (
@@ -84,7 +76,7 @@ function axisOf(words: string): { use: 'step' | 'epoch' | 'rank'; head: string }
     EPISODE_LENGTH.test(name)
   )
     return undefined;
-  return { use: /(?:^|\/)epochs?$/.test(last) ? 'epoch' : use, head };
+  return { use, head };
 }
 
 const splitOf = (words: readonly string[]): 'eval' | 'train' | undefined =>

@@ -9,6 +9,7 @@ import { counted } from '../../model/format-number.ts';
 import type { StepUnit } from '../../model/run.ts';
 import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
+import { isAxisName } from './axis-words.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
@@ -36,7 +37,7 @@ import { asPairs } from './printed-layouts.ts';
 import type { PrintedLog } from './printed-lines.ts';
 import type { Skeleton } from './printed-skeleton.ts';
 import { tableReader } from './printed-tables.ts';
-import { isAxisName, type RowTable, rowTable } from './row-table.ts';
+import { type RowTable, rowTable } from './row-table.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
 /** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */

@@ -4,9 +4,8 @@
  */
 import { formatCount } from '../../../model/format-number.ts';
 import type { StepUnit } from '../../../model/run.ts';
-import { wordsOf } from '../../../model/words.ts';
+import { isCounter, isMeasured, stepRank } from '../axis-words.ts';
 import { cellsOf, type Kind, type Rows, rowsOf, type Slot, type SlotOf, subset } from './cells.ts';
-import { means } from './words.ts';
 
 export interface Axis {
   /** One a row. */
@@ -27,16 +26,6 @@ export interface Axis {
 
 /** A counter that never moves in so many lines is a size, where the lines have another. */
 const LEAST_OF_SIZE = 3;
-/** Names of counters, best first: what counts the steps of the whole run before what counts a part of it. */
-const PREFERRED = [
-  /global[_\s]?step$/i,
-  /(?:^|[\s/])total[_\s]timesteps$/i,
-  /^(?:num_)?updates?$/i,
-  /steps?$/i,
-  /iter(?:ation)?s?$|^it$/i,
-  /./,
-];
-
 /** Whether the cells of a counter differ, or are too few to tell. */
 const moves = ({ rows }: Kind, { column }: Slot): boolean => {
   const cells = rows.cells(column);
@@ -59,10 +48,8 @@ export function stepSlot(kind: Kind): Slot | undefined {
   // Of several, one that never moves (`[Step 3/3]` of a build) does not count.
   const moving = counters.length > 1 ? counters.filter((slot) => moves(kind, slot)) : counters;
   const steps = moving.length > 0 ? moving : counters;
-  for (const pattern of PREFERRED) {
-    const found = steps.find(({ name }) => pattern.test(name));
-    if (found !== undefined) return found;
-  }
+  if (steps.length > 0)
+    return steps.reduce((best, one) => (stepRank(one.name) < stepRank(best.name) ? one : best));
   return slots.find(({ use }) => use === 'count') ?? slots.find(({ use }) => use === 'index');
 }
 
@@ -292,28 +279,6 @@ function finerCount(rows: Rows): SlotOf | undefined {
   if (!isWhole(step) || !isWhole(count) || repeats(step) * 2 < step.length) return undefined;
   return repeats(count) < repeats(step) ? countSlot : undefined;
 }
-
-/** Share of the strides of a counter without a known name that are the commonest one. */
-const LEAST_EVEN = 0.8;
-
-/** Whether cells are whole numbers that rise by one stride; those of restarts and of another stride are few. */
-function isCounter(cells: Float64Array): boolean {
-  if (cells.length < 3 || !cells.every((one) => Number.isInteger(one) && one >= 0)) return false;
-  const strides = new Map<number, number>();
-  for (let k = 1; k < cells.length; k++) {
-    const stride = cells[k]! - cells[k - 1]!;
-    strides.set(stride, (strides.get(stride) ?? 0) + 1);
-  }
-  let most = 0;
-  for (const [stride, count] of strides) if (stride > 0 && count > most) most = count;
-  return most >= LEAST_EVEN * (cells.length - 1);
-}
-
-/** Names of what rises evenly and counts no steps. */
-const isMeasured = (name: string): boolean =>
-  wordsOf(name).some((word) =>
-    (['resource', 'rate', 'metric', 'thing'] as const).some((meaning) => means(word, meaning)),
-  );
 
 /** The slot of each kind as far from its end as one of a first kind. */
 export const fromEnd = <K extends Kind>({ slots }: K, at: number): SlotOf<K> => {
