@@ -28,6 +28,17 @@ describe('beside the best of its model', () => {
     expect(verdicts([cell('a', 0.74, 1.1), cell('noisy', 0.745, 1.5)])).toEqual(['holds', 'hurt']);
     expect(verdicts([cell('a', 0.74, 1.1), cell('calm', 0.745, 1.15)])).toEqual(['holds', 'holds']);
   });
+  it('where no rate learns every task best, the one that has the most of each is the measure, and holds', () => {
+    const cells = [
+      cell('fast', 0.8, 1),
+      cell('slow', 0.75, 0.6),
+      cell('near', 0.74, 0.62),
+      cell('poor', 0.62, 1.1),
+    ];
+    expect(verdicts(cells)).toEqual(['hurt', 'holds', 'holds', 'lost']);
+    // One that is best at each task is the measure of old.
+    expect(verdicts([cell('both', 0.8, 0.6), ...cells])).toEqual(['holds', 'hurt', 'hurt', 'hurt', 'lost']);
+  });
   it('a quality that is not a number is lost, and what was lost, frozen or crashed stays so and is no measure', () => {
     expect(verdicts([cell('a', 0.7, 1), cell('b', Number.NaN, 1)])).toEqual(['holds', 'lost']);
     const others = (['lost', 'frozen', 'crashed', 'hurt'] as const).map((verdict) =>

@@ -7,7 +7,15 @@ const HURT = 0.5;
 /** Area under the ROC curve of a constant. */
 const CHANCE = 0.5;
 
-type Best = ReadonlyMap<string, Partial<Record<keyof typeof METRIC_NAMES, number>>>;
+interface Best {
+  /** Best mean of a rule and rate, by task and metric: of several tasks not always of the same one. */
+  readonly ofTask: ReadonlyMap<string, Partial<Record<keyof typeof METRIC_NAMES, number>>>;
+  /**
+   * The most that one rule and rate has of these in its worst task, at most 1. Where one task is learnt best at another rate than the
+   * next, no training has all of each, and what one can have is the measure.
+   */
+  readonly ofOne: number;
+}
 
 const NAMES = Object.keys(METRIC_NAMES) as (keyof typeof METRIC_NAMES)[];
 
@@ -27,42 +35,63 @@ export function compareCells(cells: readonly StudyCell[]): StudyCell[] {
   );
 }
 
-/** Best mean over the seeds of one rule and rate, by task and metric; a rule and rate of which a seed has learnt nothing is left out. */
+/** What the trainings of a model are compared with; a rule and rate of which a seed has learnt nothing is left out. */
 function bestOf(cells: readonly StudyCell[]): Best {
   const points = new Map<string, StudyCell[]>();
   for (const cell of cells) {
     const key = JSON.stringify([cell.label, cell.learningRate]);
     points.set(key, [...(points.get(key) ?? []), cell]);
   }
-  const best = new Map<string, Partial<Record<keyof typeof METRIC_NAMES, number>>>();
-  for (const seeds of points.values()) {
-    if (seeds.some(({ verdict }) => verdict !== 'holds')) continue;
-    for (const task of Object.keys(seeds[0]!.metrics))
+  const means = [...points.values()]
+    .filter((seeds) => seeds.every(({ verdict }) => verdict === 'holds'))
+    .map(meansOf);
+  const ofTask = new Map<string, Partial<Record<keyof typeof METRIC_NAMES, number>>>();
+  for (const metrics of means)
+    for (const [task, of] of Object.entries(metrics))
       for (const name of NAMES) {
-        const values = seeds.map(({ metrics }) => metrics[task]?.[name] ?? Number.NaN);
-        const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-        const own = best.get(task) ?? {};
+        const mean = of[name] ?? Number.NaN;
+        const own = ofTask.get(task) ?? {};
         const known = own[name];
         const isBetter = known === undefined || (name === 'auc' ? mean > known : mean < known);
-        if (Number.isFinite(mean) && isBetter) best.set(task, { ...own, [name]: mean });
+        if (Number.isFinite(mean) && isBetter) ofTask.set(task, { ...own, [name]: mean });
       }
-  }
-  return best;
+  const shares = means.map((metrics) => leastShare(metrics, ofTask)).filter((share) => share > 0);
+  return { ofTask, ofOne: shares.length === 0 ? 1 : Math.max(...shares) };
 }
 
-/** The worst over the tasks. */
-function verdictBeside(metrics: StudyCell['metrics'], best: Best): CellVerdict {
+type Means = Readonly<Record<string, Partial<Record<keyof typeof METRIC_NAMES, number | null>>>>;
+
+/** Means over the seeds of one rule and rate. */
+function meansOf(seeds: readonly StudyCell[]): Means {
+  const mean = (task: string, name: keyof typeof METRIC_NAMES): number =>
+    seeds.reduce((sum, { metrics }) => sum + (metrics[task]?.[name] ?? Number.NaN), 0) / seeds.length;
+  return Object.fromEntries(
+    Object.keys(seeds[0]!.metrics).map((task) => [
+      task,
+      Object.fromEntries(NAMES.map((name) => [name, mean(task, name)])),
+    ]),
+  );
+}
+
+/** What a training has of the best in its worst task; NaN where a quality is missing. */
+function leastShare(metrics: Means, best: Best['ofTask']): number {
   let least = 1;
   for (const [task, of] of best)
     for (const name of NAMES) {
       const top = of[name];
       if (top === undefined) continue;
       const share = learntShare(name, metrics[task]?.[name] ?? Number.NaN, top);
-      if (Number.isNaN(share)) return 'lost';
+      if (Number.isNaN(share)) return Number.NaN;
       least = Math.min(least, share);
     }
-  if (least >= HOLDS) return 'holds';
-  return least >= HURT ? 'hurt' : 'lost';
+  return least;
+}
+
+function verdictBeside(metrics: StudyCell['metrics'], { ofTask, ofOne }: Best): CellVerdict {
+  const share = leastShare(metrics, ofTask) / ofOne;
+  if (Number.isNaN(share)) return 'lost';
+  if (share >= HOLDS) return 'holds';
+  return share >= HURT ? 'hurt' : 'lost';
 }
 
 /** What a quality is of the best one: of an AUC the part above chance, of an error the inverse; NaN of NaN. */
