@@ -166,6 +166,9 @@ interface Canvas {
 const colourOf = (paint: Ansis, index: number) => paint[COLOURS[index % COLOURS.length]!];
 const shadeOf = ({ ascii }: ChartOptions): string => (ascii ? ':' : '░');
 
+const isLog = (low: number, high: number, asked: ChartOptions['scale']): boolean =>
+  high > 0 && (asked === 'log' || (asked !== 'linear' && low > 0 && high / low > LOG_RATIO));
+
 /**
  * Draws series over steps.
  *
@@ -185,9 +188,7 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   const limit = values.length > 0 ? options.limit : undefined;
   if (limit) values.push(limit.value);
   const [low, high] = [smallest(values), largest(values)];
-  const log =
-    high > 0 &&
-    (options.scale === 'log' || (options.scale !== 'linear' && low > 0 && high / low > LOG_RATIO));
+  const log = isLog(low, high, options.scale);
   // On a log scale what is not positive has no place; it is drawn on the lowest row and the remarks say so.
   const rows = Math.max(2, options.height ?? ROWS);
   const scale = chartScale(low, high, rows, log, smallest(values.filter((value) => value > 0)));
@@ -223,11 +224,6 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
   const shaded = cells.some((row) => row.some((cell) => cell.includes(shadeOf(options))));
   const legendOfShade = shaded ? `${shadeOf(options)} range in each column` : undefined;
   const odd = oddColumns(drawn, plotWidth, options);
-  const remarks = [
-    ...(odd === '' ? [] : [`${options.ascii ? 'x' : '×'} non-finite (NaN or Inf)`]),
-    ...(log && low <= 0 ? [`values ${options.ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
-    ...(limit ? [`${options.ascii ? '.' : '┄'} ${limit.label} ${formatNumber(limit.value)}`] : []),
-  ];
   return [
     ...(beside ? [] : [`${head}${log ? paint.dim(' (log scale)') : ''}`]),
     ...legend(drawn, options, paint),
@@ -240,9 +236,23 @@ export function drawChart(title: string, series: readonly ChartLine[], options: 
     ...(odd === '' ? [] : [`${indent} ${paint.red(odd)}`]),
     ...axis(from, to, plotWidth, options, indent),
     ...markerLines(options.markers ?? [], from, to, plotWidth, indent, paint, legendOfShade),
-    ...flow(remarks, plotWidth).map((line) => `${indent} ${line}`),
+    ...flow(remarksOn(odd !== '', log && low <= 0, limit, options), plotWidth).map(
+      (line) => `${indent} ${line}`,
+    ),
   ].join('\n');
 }
+
+/** What the marks in a chart mean. */
+const remarksOn = (
+  hasOdd: boolean,
+  hasLowest: boolean,
+  limit: ChartOptions['limit'],
+  { ascii }: ChartOptions,
+): string[] => [
+  ...(hasOdd ? [`${ascii ? 'x' : '×'} non-finite (NaN or Inf)`] : []),
+  ...(hasLowest ? [`values ${ascii ? '<=' : '≤'} 0 are drawn on the lowest row`] : []),
+  ...(limit ? [`${ascii ? '.' : '┄'} ${limit.label} ${formatNumber(limit.value)}`] : []),
+];
 
 /** A mark under each column with a point that is not finite; empty without any. */
 function oddColumns(drawn: readonly Drawn[], width: number, { ascii }: ChartOptions): string {
