@@ -95,20 +95,50 @@ function otherNumbers(value: number): readonly number[] {
  * @throws where the source does not parse
  */
 export function mutantsOf(source: string): readonly Mutant[] {
-  const found: Mutant[] = [];
-  const textOf = ({ start, end }: { start: number; end: number }): string => source.slice(start, end);
-  const short = (text: string): string => {
-    const line = text.replace(/\s+/g, ' ');
-    return line.length > 60 ? `${line.slice(0, 40)} … ${line.slice(-17)}` : line;
-  };
+  const found = new Found(source);
+  walk(parseAst(source, { lang: 'ts' }) as unknown as Node, undefined, found);
+  return found.mutants.sort((a, b) => a.start - b.start);
+}
 
-  /** `around` is the expression that is shown. */
-  const add = (
-    start: number,
-    end: number,
-    replacement: string,
-    around: { start: number; end: number },
-  ): void => {
+/** Below types, imports and pages there is nothing that runs; a bound of an endless loop would only wait. */
+function walk(node: Node, parent: Node | undefined, found: Found): void {
+  if (node.type === 'ImportDeclaration') return;
+  if (node.type.startsWith('TS') && !isNode(node.expression)) return;
+  if (node.type === 'Property' && (node.key as Node).name === 'docs') return;
+  MUTATORS[node.type]?.(node, parent, found);
+  for (const [key, child] of Object.entries(node)) {
+    if (key === 'typeAnnotation' || key === 'typeArguments' || key === 'returnType') continue;
+    if (node.type === 'ForStatement' && key === 'update') continue;
+    for (const one of Array.isArray(child) ? child : [child]) if (isNode(one)) walk(one, node, found);
+  }
+}
+
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+const short = (text: string): string => {
+  const line = text.replace(/\s+/g, ' ');
+  return line.length > 60 ? `${line.slice(0, 40)} … ${line.slice(-17)}` : line;
+};
+
+/** The mutants of one source so far. */
+class Found {
+  readonly mutants: Mutant[] = [];
+  readonly source: string;
+
+  constructor(source: string) {
+    this.source = source;
+  }
+
+  textOf({ start, end }: Span): string {
+    return this.source.slice(start, end);
+  }
+
+  /** Replaces a stretch, where the source still parses then. `around` is the expression that is shown. */
+  add(start: number, end: number, replacement: string, around: Span): void {
+    const { source } = this;
     const before = source.slice(around.start, start);
     const after = source.slice(end, around.end);
     const lineStart = source.lastIndexOf('\n', start - 1) + 1;
@@ -119,101 +149,90 @@ export function mutantsOf(source: string): readonly Mutant[] {
     } catch {
       return;
     }
-    found.push({
+    this.mutants.push({
       start,
       end,
       replacement,
       line: source.slice(0, start).split('\n').length,
       text: source.slice(lineStart, lineEnd < 0 ? undefined : lineEnd).trim(),
-      change: `${short(textOf(around))} → ${short(`${before}${replacement}${after}`) || 'nothing'}`,
+      change: `${short(this.textOf(around))} → ${short(`${before}${replacement}${after}`) || 'nothing'}`,
     });
-  };
-  const replace = (node: Node, replacement: string): void => add(node.start, node.end, replacement, node);
-  /** The operator between two operands, brackets of the operands apart. */
-  const operator = (node: Node, left: Node, right: Node): void => {
-    const name = node.operator as string;
-    const at = source.indexOf(name, left.end);
-    if (at < 0 || at > right.start) return;
-    for (const other of OPERATORS[name] ?? []) add(at, at + name.length, other, node);
-  };
+  }
 
-  const visit = (node: Node, parent: Node | undefined): void => {
-    const { left, right, argument, test, operator: name, value } = node;
-    switch (node.type) {
-      case 'BinaryExpression':
-        if (!(name === '+' && (isText(left as Node) || isText(right as Node))))
-          operator(node, left as Node, right as Node);
-        break;
-      case 'LogicalExpression':
-        if (name === '??') add((left as Node).end, node.end, '', node);
-        else operator(node, left as Node, right as Node);
-        break;
-      case 'AssignmentExpression':
-        operator(node, left as Node, right as Node);
-        break;
-      case 'UnaryExpression':
-        if (name === '-' || name === '!') replace(node, textOf(argument as Node));
-        break;
-      case 'IfStatement':
-      case 'ConditionalExpression':
-        for (const other of ['true', 'false'])
-          add((test as Node).start, (test as Node).end, other, test as Node);
-        break;
-      case 'WhileStatement':
-        add((test as Node).start, (test as Node).end, 'false', test as Node);
-        break;
-      case 'SwitchCase':
-        if (isNode(test)) add(test.start, test.end, 'Symbol()', test);
-        break;
-      case 'Literal':
-        if (typeof value === 'boolean') replace(node, String(!value));
-        if (typeof value === 'number')
-          for (const other of otherNumbers(value)) replaceNumber(node, other, parent);
-        break;
-      case 'ExpressionStatement':
-        if ((node.expression as Node).type !== 'Literal') replace(node, ';');
-        break;
-      case 'SpreadElement':
-        if (parent?.type === 'ObjectExpression') replace(node, '...{}');
-        if (parent?.type === 'ArrayExpression') replace(node, '...[]');
-        break;
-      case 'CallExpression':
-        call(node, node.callee as Node);
-        break;
-    }
-  };
+  replace(node: Node, replacement: string): void {
+    this.add(node.start, node.end, replacement, node);
+  }
+
+  /** The operator between two operands, brackets of the operands apart. */
+  operator(node: Node, left: Node, right: Node): void {
+    const name = node.operator as string;
+    const at = this.source.indexOf(name, left.end);
+    if (at < 0 || at > right.start) return;
+    for (const other of OPERATORS[name] ?? []) this.add(at, at + name.length, other, node);
+  }
+
   /** A number is shown with what it stands in, where that is short. */
-  const replaceNumber = (node: Node, other: number, parent: Node | undefined): void => {
+  number(node: Node, other: number, parent: Node | undefined): void {
     const around = parent !== undefined && parent.end - parent.start <= 60 ? parent : node;
     const text = other < 0 || Object.is(other, -0) ? `(${other})` : String(other);
-    add(node.start, node.end, text, around);
-  };
-  const call = (node: Node, callee: Node): void => {
+    this.add(node.start, node.end, text, around);
+  }
+}
+
+/** What is changed of a node, by its type. */
+const MUTATORS: Readonly<Record<string, (node: Node, parent: Node | undefined, found: Found) => void>> = {
+  BinaryExpression(node, _, found) {
+    const [left, right] = [node.left as Node, node.right as Node];
+    if (!(node.operator === '+' && (isText(left) || isText(right)))) found.operator(node, left, right);
+  },
+  LogicalExpression(node, _, found) {
+    const left = node.left as Node;
+    if (node.operator === '??') found.add(left.end, node.end, '', node);
+    else found.operator(node, left, node.right as Node);
+  },
+  AssignmentExpression: (node, _, found) => found.operator(node, node.left as Node, node.right as Node),
+  UnaryExpression(node, _, found) {
+    if (node.operator === '-' || node.operator === '!')
+      found.replace(node, found.textOf(node.argument as Node));
+  },
+  IfStatement: mutateTest,
+  ConditionalExpression: mutateTest,
+  WhileStatement(node, _, found) {
+    const test = node.test as Node;
+    found.add(test.start, test.end, 'false', test);
+  },
+  SwitchCase({ test }, _, found) {
+    if (isNode(test)) found.add(test.start, test.end, 'Symbol()', test);
+  },
+  Literal(node, parent, found) {
+    const { value } = node;
+    if (typeof value === 'boolean') found.replace(node, String(!value));
+    if (typeof value === 'number') for (const other of otherNumbers(value)) found.number(node, other, parent);
+  },
+  ExpressionStatement(node, _, found) {
+    if ((node.expression as Node).type !== 'Literal') found.replace(node, ';');
+  },
+  SpreadElement(node, parent, found) {
+    if (parent?.type === 'ObjectExpression') found.replace(node, '...{}');
+    if (parent?.type === 'ArrayExpression') found.replace(node, '...[]');
+  },
+  CallExpression(node, _, found) {
+    const callee = node.callee as Node;
     if (callee.type !== 'MemberExpression' || callee.computed === true) return;
     const property = callee.property as Node;
     const object = callee.object as Node;
     const method = property.name as string;
     if (object.type === 'Identifier' && object.name === 'Math' && method === 'abs')
-      replace(node, `(${textOf((node.arguments as Node[])[0]!)})`);
+      found.replace(node, `(${found.textOf((node.arguments as Node[])[0]!)})`);
     const other = Object.hasOwn(METHODS, method) ? METHODS[method] : undefined;
-    if (other !== undefined) add(property.start, property.end, other, node);
-    if (DROPPED.has(method)) add(object.end, node.end, '', node);
-  };
+    if (other !== undefined) found.add(property.start, property.end, other, node);
+    if (DROPPED.has(method)) found.add(object.end, node.end, '', node);
+  },
+};
 
-  /** Below types, imports and pages there is nothing that runs; a bound of an endless loop would only wait. */
-  const walk = (node: Node, parent: Node | undefined): void => {
-    if (node.type === 'ImportDeclaration') return;
-    if (node.type.startsWith('TS') && !isNode(node.expression)) return;
-    if (node.type === 'Property' && (node.key as Node).name === 'docs') return;
-    visit(node, parent);
-    for (const [key, child] of Object.entries(node)) {
-      if (key === 'typeAnnotation' || key === 'typeArguments' || key === 'returnType') continue;
-      if (node.type === 'ForStatement' && key === 'update') continue;
-      for (const one of Array.isArray(child) ? child : [child]) if (isNode(one)) walk(one, node);
-    }
-  };
-  walk(parseAst(source, { lang: 'ts' }) as unknown as Node, undefined);
-  return found.sort((a, b) => a.start - b.start);
+function mutateTest(node: Node, _: Node | undefined, found: Found): void {
+  const test = node.test as Node;
+  for (const other of ['true', 'false']) found.add(test.start, test.end, other, test);
 }
 
 /** The source with one mutant in it. */
