@@ -36,7 +36,7 @@ export function npm(args: readonly string[], cwd: string = root): string {
 const OF_THE_CHECKOUT = ['scripts', 'devDependencies'];
 
 /** Documents that programs alone read: without blanks they take a fifth less. */
-const FOR_PROGRAMS = ['oclif.manifest.json', 'schema/report.schema.json', 'schema/config.schema.json'];
+const isForPrograms = (file: string): boolean => file === 'oclif.manifest.json' || file.startsWith('schema/');
 
 /**
  * Packs the build of this checkout. `npm run build` comes first.
@@ -53,7 +53,7 @@ export function pack(destination: string): Packed {
     const manifest = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
     for (const member of OF_THE_CHECKOUT) delete manifest[member];
     writeFileSync(path, `${JSON.stringify(manifest, null, 2)}\n`);
-    for (const file of FOR_PROGRAMS) {
+    for (const file of whole.files.filter(isForPrograms)) {
       const text = readFileSync(join(folder, file), 'utf8');
       writeFileSync(join(folder, file), JSON.stringify(JSON.parse(text)));
     }
