@@ -7,6 +7,7 @@ import { unitOf } from './rounding.ts';
 import {
   beginTrace,
   type Course,
+  entriesAtOnce,
   goOnFrom,
   type Trace,
   type TraceState,
@@ -117,10 +118,9 @@ export async function followChain(
       traces[k] = sampledTrace(trace, survey, k);
       return beginTrace(trace);
     });
-    const largest = Math.max(...states.map(({ w }) => w.length));
-    const out = new Float64Array(largest);
+    const out = new Float64Array(Math.max(...states.map(entriesAtOnce)));
     const last = states.map(() => 0);
-    const start = states.map(({ w }) => w.slice());
+    const start = states.map(({ w }) => (precision === 'float32' ? Float32Array.from(w) : w.slice()));
     let used: CapturedStep | undefined;
     for (let index = 0; index < survey.steps; index++) {
       const step = await capture.step(index, precision, used, only);
@@ -137,7 +137,7 @@ export async function followChain(
         const gradient = step.gradients[k]!;
         const { gradients } = state.trace;
         gradients[index] = denseOf(gradient, state.w.length);
-        takeStep(state, index, course, out.subarray(0, state.w.length));
+        takeStep(state, index, course, out);
         gradients[index] = null;
       }
     }
@@ -235,7 +235,7 @@ export function ratioOf(found: number, expected: number, tolerance: number): num
 function compare(
   state: TraceState,
   snapshot: Values,
-  start: Float64Array,
+  start: Values,
   at: Pick<Comparison, 'tensor' | 'from' | 'to'>,
 ): Comparison {
   const { w } = state;

@@ -90,7 +90,15 @@ export function beginTrace(trace: Trace): TraceState {
 /** Entries that are moved at a time: with their state they stay in the processor's cache. */
 const BLOCK = 2 ** 13;
 
-/** Moves a tensor by one step. A tensor without a gradient stays, state included. */
+/** Entries of a tensor that are moved at a time: all, where a trust ratio is one number for the whole tensor. */
+export const entriesAtOnce = ({ trace: { choice }, w }: TraceState): number =>
+  choice.optimizer.hasTrustRatio ? w.length : Math.min(BLOCK, w.length);
+
+/**
+ * Moves a tensor by one step. A tensor without a gradient stays, state included.
+ *
+ * @param out room for the direction of {@link entriesAtOnce} entries
+ */
 export function takeStep(state: TraceState, step: number, course: Course, out: Float64Array): void {
   const { trace, w } = state;
   const gradient = trace.gradients[step];
@@ -116,14 +124,11 @@ export function takeStep(state: TraceState, step: number, course: Course, out: F
     systematic: 1 + (power + (course.normRounding ?? 0)) / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
   };
   const n = w.length;
-  // A trust ratio is one number for the whole tensor.
-  const at = optimizer.hasTrustRatio ? n : BLOCK;
-  if (n <= at) moveEntries(state, gradient, out, move);
-  else
-    for (let from = 0; from < n; from += at) {
-      const to = Math.min(n, from + at);
-      moveEntries(entriesOf(state, from, to), gradient.subarray(from, to), out.subarray(0, to - from), move);
-    }
+  const at = entriesAtOnce(state);
+  for (let from = 0; from < n; from += at) {
+    const to = Math.min(n, from + at);
+    moveEntries(entriesOf(state, from, to), gradient.subarray(from, to), out.subarray(0, to - from), move);
+  }
   const { round } = course;
   if (round !== undefined) for (let i = 0; i < n; i++) w[i] = round(w[i]!);
   state.additions += trace.addsInTurn ? state.stepsTaken : 1;
