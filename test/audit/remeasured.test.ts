@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { auditCapture } from '../../src/experiment/audit/audit.ts';
+import { optionChanges } from '../../src/experiment/audit/links/between.ts';
 import { type AuditLinkName, brokenLinks } from '../../src/model/audit.ts';
 import { openCapture } from '../../src/read/captures/read.ts';
 import { scratchFolders } from '../support/scratch.ts';
@@ -112,25 +113,30 @@ describe('what was measured again', () => {
 });
 
 describe('options that are declared to change', () => {
-  const changed = (expectedChanges: readonly string[]) => async () => {
+  const changed = async (expectedChanges: readonly string[], name = 'beta1', formula = true) => {
     const folder = join(scratch(), 'capture');
-    await record(folder, { optimizer: 'adamw', seed: 3, clip: 8 });
+    await record(folder, { optimizer: 'adamw', seed: 3, clip: 8, steps: 8 });
     const path = join(folder, 'capture.json');
     const manifest = JSON.parse(await readFile(path, 'utf8'));
-    const { optimizer } = manifest;
+    if (!formula) Object.assign(manifest.optimizer, { name: 'Prodigy', formula });
     manifest.steps.forEach((step: { options?: object }, k: number) => {
-      if (k === 0) step.options = [{ group: 0, weightDecay: 0, beta1: optimizer.beta1 }];
-      if (k === 3) step.options = [{ group: 0, beta1: 0.5 }];
+      if (k === 0) step.options = [{ group: 0, [name]: 0.9 }];
+      if (k === 3) step.options = [{ group: 0, [name]: 0.5 }];
     });
     await writeFile(path, JSON.stringify({ ...manifest, expectedChanges }));
-    const links = await auditCapture(await openCapture(folder));
-    return links.links.filter(({ cause }) => cause === 'options-changed');
+    return optionChanges(await openCapture(folder));
   };
 
   it('are no fault, however they are written; others are', async () => {
-    expect(await changed([])()).toHaveLength(1);
-    expect(await changed(['weight_decay'])()).toHaveLength(1);
-    expect(await changed(['beta1'])()).toEqual([]);
-    expect(await changed(['Beta_1'])()).toEqual([]);
+    expect(await changed([])).toHaveLength(1);
+    expect(await changed(['weight_decay'])).toHaveLength(1);
+    expect(await changed(['beta1'])).toEqual([]);
+    expect(await changed(['Beta_1'])).toEqual([]);
+  });
+
+  it('are the loop’s: an optimizer without a formula keeps estimates of its own too', async () => {
+    expect(await changed([], 'd', false)).toEqual([]);
+    expect(await changed([], 'weight_decay', false)).toHaveLength(1);
+    expect(await changed([], 'd')).toHaveLength(1);
   });
 });

@@ -70,6 +70,13 @@ function scheduled({ steps }: Capture): ReadonlySet<string> {
 /** An option's name as `weight_decay` and `weightDecay` have in common. */
 const plain = (name: string): string => name.replaceAll('_', '').toLowerCase();
 
+/** Options that a loop sets, of optimizers without a formula: these keep counts and estimates of their own in their groups too. */
+const OF_THE_LOOP = new Set(
+  'weightdecay momentum dampening nesterov betas beta1 beta2 beta3 eps epsilon alpha rho amsgrad maximize centered'.split(
+    ' ',
+  ),
+);
+
 /** A change of an option that no schedule explains. */
 export function optionChanges(capture: Capture): AuditLink[] {
   const { steps } = capture;
@@ -87,6 +94,7 @@ export function optionChanges(capture: Capture): AuditLink[] {
           !SCHEDULED.has(name) &&
           !follows.has(`${group}:${name}`) &&
           !expected.has(plain(name)) &&
+          (capture.manifest.optimizers[group]?.formula !== false || OF_THE_LOOP.has(plain(name))) &&
           name in before &&
           before[name] !== now[name],
       );
