@@ -141,7 +141,7 @@ const CASES: Readonly<
       }),
       'first steps that throw it out, and later rises that come back to where it began': runOf({
         loss: noisy(400, (i) => 2.3 + (i > 0 && i < 6 ? 20 / i : 0)).map((value, i) =>
-          i === 57 || i === 120 ? 4.3 : Math.max(value, 2.29),
+          (i >= 57 && i < 60) || (i >= 120 && i < 123) ? 9 : Math.max(value, 2.29),
         ),
         rates: exact(400, () => 0.3),
       }),

@@ -6,6 +6,8 @@ import { raisedRate } from './rates.ts';
 
 /** Times the usual range that one value before the NaN may reach: a step that was too long passes through many decades. */
 const LONE = 2;
+/** Points after an onset in which the NaN may come. */
+const NEAR = 3;
 
 export const badBatch: KnownFailure = {
   id: 'nan-out-of-calm',
@@ -32,9 +34,15 @@ export const badBatch: KnownFailure = {
     whatToDo:
       'Look at the rows of that batch: `torch.isfinite(x).all()` of features and labels, then logarithms, divisions and square roots of the loss. Go on from a checkpoint before it without the batch. The same batch alone, at older weights, confirms it: its loss is NaN there, too.',
   },
-  look(log) {
-    const { run, loss, onset } = log;
-    if (loss === null || onset < 0 || Number.isFinite(loss.value.at(onset)!)) return null;
+  look(judged) {
+    const { run, loss } = judged;
+    if (loss === null || judged.onset < 0) return null;
+    // Points that are a little high may come before; whether they are calm is asked below.
+    const until = Math.min(loss.value.length, judged.onset + NEAR + 1);
+    let onset = judged.onset;
+    while (onset < until && Number.isFinite(loss.value.at(onset)!)) onset++;
+    if (onset === until) return null;
+    const log = { ...judged, onset };
     const calm = calmBefore(loss.value, onset, LONE);
     if (calm === null || rateRose(log, onset)) return null;
     const [before, step] = [loss.step.at(onset - 1)!, loss.step.at(onset)!];
