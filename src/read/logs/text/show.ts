@@ -2,7 +2,7 @@
 import type { SeenTable, SeenToken } from '../../../model/layout.ts';
 import type { Role } from '../../../model/run.ts';
 import { templateOf } from './layouts.ts';
-import { nameSlots } from './names.ts';
+import { type Named, nameSlots } from './names.ts';
 import { logIn, type TextLog } from './table.ts';
 import type { Template } from './templates.ts';
 import { SLOT } from './tokens.ts';
@@ -13,6 +13,10 @@ const KINDS = {
   [SLOT.clock]: 'clock',
   [SLOT.missing]: 'missing',
 } as const;
+
+/** What a number is for, in the words of a layout. */
+const usedFor = ({ loss, use }: Named): string =>
+  loss !== undefined ? `${loss} loss` : use === 'count' ? 'batch' : use;
 
 /** The pieces of a template's first line, in their order; together they are the line. */
 function tokensOfTemplate(template: Template): SeenToken[] {
@@ -33,9 +37,7 @@ function tokensOfTemplate(template: Template): SeenToken[] {
       to: to[k]!,
       text: sample.toString('utf8', from[k], to[k]),
       kind: KINDS[kind[k] as keyof typeof KINDS],
-      ...(one === undefined
-        ? {}
-        : { at: index + 1, name: one.name, use: one.loss === undefined ? one.use : `${one.loss} loss` }),
+      ...(one === undefined ? {} : { at: index + 1, name: one.name, use: usedFor(one) }),
     });
     at = to[k]!;
   }
