@@ -145,6 +145,10 @@ const CASES: Readonly<
         ),
         rates: exact(400, () => 0.3),
       }),
+      'first steps that throw it out, and nothing after them': runOf({
+        loss: noisy(400, (i) => 2.3 + (i > 0 && i < 6 ? 20 / i : 0)).map((value) => Math.max(value, 2.29)),
+        rates: exact(400, () => 0.3),
+      }),
       'a rate of 0': runOf({ loss: noisy(400, () => 2.3), rates: exact(400, () => 0) }),
       'a gradient of 0': runOf({ loss: noisy(400, () => 2.3), norms: exact(400, () => 0) }),
     },

@@ -42,7 +42,7 @@ export const deadFromTheStart: KnownFailure = {
   ],
   docs: {
     summary: 'The loss ends where an untrained network begins.',
-    evidence: `The verdict is \`never-learned\`, or the rises are over and no level of ${LEVEL} losses is better than the first loss. A rise of the first tenth above ${DESTROYED} times the first loss speaks for the learning rate; a gradient norm that is 0, or below ${NO_GRADIENT} of its first values, for units or initial weights that pass no gradient; a rate of 0 for the schedule. Otherwise the cause stays open.`,
+    evidence: `The verdict is \`never-learned\`, or no rise lasts and no level of ${LEVEL} losses is better than the first loss. A rise of the first tenth above ${DESTROYED} times the first loss speaks for the learning rate; a gradient norm that is 0, or below ${NO_GRADIENT} of its first values, for units or initial weights that pass no gradient; a rate of 0 for the schedule. Otherwise the cause stays open.`,
     notThis:
       'Fine-tuning from good weights, noisy labels and a loss near its floor are flat, too; a first rise that the loss makes up for is a warm-up that was too short.',
     whatToDo: `One test decides most: ${ONE_BATCH} (rate, initial weights, frozen or detached parameters). Begin again; there is nothing to go back to.`,
@@ -55,12 +55,12 @@ export const deadFromTheStart: KnownFailure = {
   },
 };
 
-/** Whether a rise that is over is reported of a run whose every level is as high as its first loss. */
+/** Whether every level of a run that is well now, by its rises, is as high as its first loss. */
 function isNeverBetter({ judged, loss }: LogEvidence): boolean {
   const { value } = loss!;
   const first = value.find(Number.isFinite);
-  if (judged?.verdict.class !== 'micro-divergence' || first === undefined || value.length < 5 * LEVEL)
-    return false;
+  const isCalm = judged?.verdict.class === 'micro-divergence' || judged?.verdict.class === 'healthy';
+  if (!isCalm || first === undefined || value.length < 5 * LEVEL) return false;
   for (let at = 0; at + LEVEL <= value.length; at += LEVEL)
     if (levelFrom(value, at, LEVEL) < BETTER * first) return false;
   return true;
