@@ -3,7 +3,7 @@
 import { arrayOf } from '../../model/column.ts';
 import { counted, formatNumber } from '../../model/format-number.ts';
 import { NOT_BACK } from '../../model/incident-words.ts';
-import { medianOf } from '../../model/order-statistics.ts';
+import { largest, medianOf } from '../../model/order-statistics.ts';
 import type { Incident, RunVerdict, TaskVerdict } from '../../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { wordsOf } from '../../model/words.ts';
@@ -313,6 +313,9 @@ interface LostMetric {
   readonly from: number;
   readonly lastGood: number | null;
   readonly peak: number;
+  /** Its level before, and that of its last points; null where it is not known. */
+  readonly before: number;
+  readonly after: number | null;
   readonly why: string;
   /** Whether it leads where it fell before a loss was lost: of a policy the losses lie about zero by construction. */
   readonly leads: boolean;
@@ -339,6 +342,8 @@ function lostMetrics(run: Run, settings: VerdictSettings): LostMetric[] {
         from,
         lastGood: from - 1,
         peak: from,
+        before: best,
+        after: null,
         leads: false,
         why: `"${series.name}" is at chance from ${at(series, from)} to the end, after ${formatNumber(best)}.`,
       }),
@@ -350,11 +355,23 @@ function lostMetrics(run: Run, settings: VerdictSettings): LostMetric[] {
         from,
         lastGood,
         peak: lowest,
+        before,
+        after,
         leads: true,
         why: `"${series.name}" falls from ${formatNumber(before)} at ${at(series, from)} and stays at ${formatNumber(after)} to the end.`,
       }),
     ),
   ];
+}
+
+/** Whether a metric, between an incident of a loss and its own fall, is as a rule higher than it had ever been. */
+function wentOnToGrow(series: TimeSeries, attempt: number, onsetStep: number, fall: number): boolean {
+  const begin = series.attemptOffsets[attempt]!;
+  let onset = begin;
+  while (onset < fall && series.step.at(onset)! < onsetStep) onset++;
+  const before = arrayOf(series.value.subarray(begin, onset)).filter(Number.isFinite);
+  const since = arrayOf(series.value.subarray(onset, fall)).filter(Number.isFinite);
+  return before.length > 0 && since.length > 0 && medianOf(since) > largest(before);
 }
 
 /** The verdict of a log without a loss, by the longest of its rewards: none of them fell for good. */
@@ -398,7 +415,9 @@ function withLostMetric(
           (one) =>
             one.attempt === attempt &&
             one.onsetStep <= fell &&
-            (one.recoveredStep === null || one.recoveredStep > fell),
+            // A policy that goes on to earn more was not harmed by a rise of its loss that came back.
+            (one.recoveredStep === null ||
+              (one.recoveredStep > fell && !wentOnToGrow(series, attempt, one.onsetStep, from))),
         )
         .sort((a, b) => a.onsetStep - b.onsetStep)[0];
       const onsetStep = led?.onsetStep ?? fell;
@@ -412,7 +431,7 @@ function withLostMetric(
   if (lost === undefined) return verdict.series === null ? byRewards(verdict, run, settings) : verdict;
   const { metric, onsetStep, lastGoodStep } = lost;
   const already = badness(verdict.class) >= badness('full-divergence');
-  const { series, attempt, peak, why, leads } = metric;
+  const { series, attempt, peak, before, after, why, leads } = metric;
   if (already && !(leads && onsetStep < (verdict.onsetStep ?? Number.POSITIVE_INFINITY))) return verdict;
   const incident: Incident = {
     class: 'full-divergence',
@@ -423,6 +442,8 @@ function withLostMetric(
     recoveredStep: null,
     peakStep: series.step.at(peak)!,
     peak: series.value.at(peak)!,
+    before,
+    after,
   };
   return {
     class: 'full-divergence',
