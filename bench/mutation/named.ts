@@ -71,20 +71,20 @@ export const NAMED: readonly NamedMutant[] = [
   // Squares that leave float64 are sums of squares of what they are scaled by.
   {
     file: 'src/read/checkpoints/statistics.ts',
-    text: 'squares * (scale / blockScale) ** 2 + blockSquares',
-    becomes: 'squares * (scale / blockScale) + blockSquares',
+    text: 'this.#squares * (this.#scale / scale) ** 2 + squares',
+    becomes: 'this.#squares * (this.#scale / scale) + squares',
     tests: 'checkpoints/statistics',
   },
   {
     file: 'src/read/checkpoints/statistics.ts',
-    text: 'blockSquares * (blockScale / scale) ** 2',
-    becomes: 'blockSquares * (blockScale / scale)',
+    text: 'squares * (scale / this.#scale) ** 2',
+    becomes: 'squares * (scale / this.#scale)',
     tests: 'checkpoints/statistics',
   },
   {
     file: 'src/read/checkpoints/statistics.ts',
-    text: 'blockSquares > 1e-290',
-    becomes: 'blockSquares > 0',
+    text: 'squares > 1e-290',
+    becomes: 'squares > 0',
     tests: 'checkpoints/statistics',
   },
   // An index and its shards name the same tensors.
