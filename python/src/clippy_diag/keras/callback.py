@@ -345,7 +345,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._micro:
             self._random = names.random_state()
             self._kept = steps.snapshot()
-            # Weights of some steps within a capture: replays and audits are held against them.
+            # Weights of some steps within a capture: replays and audits are compared with them.
             due = not steps.formula or steps.own.parameters_due()
             self._before = steps.parameters("param") if due else {}
             self._moment = steps.records.begin(steps.own.is_open)
