@@ -36,8 +36,9 @@ class Measured(NamedTuple):
 class Remeasurer(Protocol):
     """A model and its loss, which a framework's part holds."""
 
-    #: By safetensors' name, the narrowest type that the forward pass computes in; None: that of the weights.
-    computes: str | None
+    @property
+    def computes(self) -> str | None:
+        """By safetensors' name, the narrowest type that the forward pass computes in; None: that of the weights."""
 
     def measured(
         self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False, draw: int = 0

@@ -22,7 +22,7 @@ def remeasurer_of(capture: Capture, model: Any, loss_fn: LossFn) -> Iterator[Rem
 
 
 class _Again(_OptaxTrainer):
-    computes = None
+    computes: str | None = None
 
     def measured(
         self, index: int, weights: Arrays, batch_of: int | None = None, evaluation: bool = False, draw: int = 0
