@@ -504,13 +504,13 @@ class Follower:
         errors = NUMBERS["learntErrors"] * noise
         counts = self._untrained > base and self._untrained - base >= errors
         lost = self._from(base + excess) - self._from(base)
-        share = _quotient(lost, learnt) if counts else 0.0
         if self.by_ratio:
-            return _exp(excess), share
+            return _exp(excess), _quotient(lost, learnt) if counts else 0.0
         single = self._noise_of(self._ladder.rungs[0])
         single = single if math.isfinite(single) else noise
         least = max(NUMBERS["signErrors"] * single, 1e-9 * abs(base))
-        return 1 + _quotient(excess, max(learnt, least)), share
+        whole = max(learnt, least)
+        return 1 + _quotient(excess, whole), _quotient(lost, whole) if counts else 0.0
 
     def _is_worth(self, height: tuple[float, float]) -> bool:
         ratio, share = height

@@ -185,14 +185,14 @@ export class Follower {
     const learnt = unit.from(untrained) - unit.from(base);
     const counts = this.isWhole && untrained > base && untrained - base >= NUMBERS.learntErrors * noise;
     const lost = unit.from(base + excess) - unit.from(base);
-    const share = counts ? lost / learnt : 0;
-    if (unit.byRatio) return { ratio: Math.exp(excess), share };
+    if (unit.byRatio) return { ratio: Math.exp(excess), share: counts ? lost / learnt : 0 };
     const single = this.noiseOf(this.ladder.rungs[0]!);
     const least = Math.max(
       NUMBERS.signErrors * (Number.isFinite(single) ? single : noise),
       1e-9 * Math.abs(base),
     );
-    return { ratio: 1 + excess / Math.max(learnt, least), share };
+    const all = Math.max(learnt, least);
+    return { ratio: 1 + excess / all, share: counts ? lost / all : 0 };
   }
 
   /** What a level of an excess means. */
