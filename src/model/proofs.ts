@@ -5,6 +5,8 @@ export interface Proof {
   readonly holds: boolean | null;
   /** One sentence: `600 of 600 loss records judged`. */
   readonly statement: string;
+  /** Of what was learnt, levels of the loss: that of the untrained model and the last one. */
+  readonly levels?: readonly [number, number];
 }
 
 export interface Proofs {

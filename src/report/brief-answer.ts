@@ -20,7 +20,7 @@ import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { titleOfFinding } from './finding-words.ts';
 import { damageLines } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
-import { proofsOf } from './proof-line.ts';
+import { learntLevels, proofsOf } from './proof-line.ts';
 import { replayLabel } from './replay-label.ts';
 import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
@@ -182,7 +182,9 @@ function changeOf(run: RunReport): string {
   const name = inertName(verdict.series ?? 'loss');
   if (incident === undefined) {
     if (verdict.class === 'inconclusive' || series === undefined) return verdict.why;
-    return `${name} ${brief(series.statistics.first)} → ${brief(series.statistics.last)}`;
+    // One point may be a lucky one: levels, where they are known.
+    const [from, to] = learntLevels(verdict) ?? [series.statistics.first, series.statistics.last];
+    return `${name} ${brief(from)} → ${brief(to)}`;
   }
   const before = incident.before == null ? '' : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);

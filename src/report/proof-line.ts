@@ -11,22 +11,28 @@ const EVIDENCE: readonly (readonly [FindingId, string])[] = [
   ['capture-mismatch', 'capture'],
 ];
 
+/** Levels between which the loss of a calm run fell, where it is shown that it learnt: of the untrained model, and the last. */
+export const learntLevels = ({ provenBy }: RunReport['verdict']): readonly [number, number] | null =>
+  (provenBy?.learnt.holds === true && provenBy.learnt.levels) || null;
+
 /**
- * The proofs of a run, the most important first: `600 of 600 loss records judged`, `learnt: 0.69 → 0.45`,
- * `not seen: capture`. A proof that cannot tell is left out.
+ * The proofs of a run, the most important first: `600 of 600 loss records judged`, `learnt`, `not seen: capture`. The levels
+ * of what was learnt are in the first line of the page. A proof that cannot tell is left out.
  *
  * @returns null of a report that says nothing of them
  */
 export function proofsOf({
-  verdict: { provenBy },
+  verdict,
   detectorsRun,
   notRun,
   findings,
 }: Pick<RunReport, 'verdict' | 'detectorsRun' | 'notRun' | 'findings'>): readonly string[] | null {
   if (detectorsRun === undefined) return null;
-  const proven = [provenBy?.judged, provenBy?.learnt, provenBy?.whole].flatMap((proof) =>
-    proof === undefined || proof.holds === null ? [] : [inertName(proof.statement)],
-  );
+  const { judged, learnt, whole } = verdict.provenBy ?? {};
+  const proven = [judged, learnt, whole].flatMap((proof) => {
+    if (proof === undefined || proof.holds === null) return [];
+    return [proof === learnt && learntLevels(verdict) !== null ? 'learnt' : inertName(proof.statement)];
+  });
   const passed = detectorsRun.filter((kind) => findings.every(({ id }) => id !== kind)).length;
   const missing = EVIDENCE.flatMap(([kind, name]) => (notRun.some(({ id }) => id === kind) ? [name] : []));
   return [

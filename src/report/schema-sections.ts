@@ -22,6 +22,7 @@ import {
   objectOf,
   oneOf,
   orNull,
+  range,
   setting,
   text,
 } from './schema-of.ts';
@@ -57,6 +58,9 @@ const proof = objectOf<Proof>(
 )({
   holds: orNull(flag('Whether it holds; null where the data cannot tell.')),
   statement: text('It in one sentence.'),
+  levels: range(
+    'Of what was learnt, levels of the loss: that of the untrained model and the last one.',
+  ).optional(),
 });
 
 export const provenBy = objectOf<Proofs>(

@@ -33,7 +33,7 @@ describe('analyze', () => {
     expect(err).toBe('');
     expect(code).toBe(0);
     const lines = out.trimEnd().split('\n');
-    expect(lines[0]).toBe('✗ DIVERGED at step 400   loss 0.452 → 147, then 2.67: no recovery');
+    expect(lines[0]).toBe('✗ DIVERGED at step 400   loss 0.402 → 147, then 2.65: no recovery');
     expect(lines.length).toBeLessThanOrEqual(24);
     for (const part of ['Where   Task `watch` broke first (step 400)', 'Why ', '▲ step 400', '--verbose'])
       expect(out).toContain(part);

@@ -62,7 +62,7 @@ describe('replay', () => {
     expect(code).toBe(0);
     expect(out).toMatch(/none lr x0\.1 +prevented/);
     expect(out).toMatch(/none lr x10 +not-prevented/);
-    expect(out).toContain('  tasks: click, like prevented; watch delayed');
+    expect(out).toContain('  tasks: click, like prevented; watch not-prevented');
     expect(out.replace(/\s+/g, ' ')).toMatch(/held by none lr x0\.1;.* not held by .*none lr x10/);
     // Its own last losses are in the band; on batches from before the incident it ends at twice what was usual.
     expect(out).not.toMatch(/none lr x0\.5 +prevented/);

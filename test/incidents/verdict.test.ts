@@ -362,9 +362,12 @@ describe('which incident leads', () => {
     expect(why).toContain('at step 600');
   });
 
-  it('one that came back, though a later one is still open: that is said', () => {
-    const values = spikes([300, 3]).map((loss, i) => (i < 960 ? loss : 3 * loss));
-    const { class: verdict, onsetStep, why } = verdictOf(values);
+  it('one that is open where the log ends, unless one that came back is larger: then that it is open is said', () => {
+    const ends = (ratio: number) => spikes([300, 4]).map((loss, i) => (i < 960 ? loss : ratio * loss));
+    const larger = verdictOf(ends(9));
+    expect(larger).toMatchObject({ class: 'inconclusive', onsetStep: 960 });
+    expect(larger.incidents.map(({ onsetStep }) => onsetStep)).toEqual([300, 960]);
+    const { class: verdict, onsetStep, why } = verdictOf(ends(2));
     expect({ verdict, onsetStep }).toEqual({ verdict: 'micro-divergence', onsetStep: 300 });
     expect(why).toContain(
       'A further incident begins at step 960, and the log ends before it could come back.',

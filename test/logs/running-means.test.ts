@@ -139,7 +139,7 @@ describe('a printed log of means', () => {
     });
     expect(Math.max(...log.value.subarray(256, 260))).toBeLessThan(2.5);
     const found = await judge(log, within);
-    expect(found).toMatchObject({ class: 'micro-divergence', onsetStep: 2570 });
+    expect(found).toMatchObject({ class: 'micro-divergence', onsetStep: 2560 });
     const [incident] = found.incidents;
     expect(incident!.peak).toBeGreaterThan(5);
   });

@@ -77,6 +77,22 @@ test('a rise after the one that the page is about is told where the log does not
   expect(alsoWith(rise(12, {}))).toBeUndefined();
 });
 
+test('the ends of a calm loss are its levels, and single points where they are not known', () => {
+  const run = makeRunReport(healthyRun());
+  const points = answerOf(run, makeReport([run]));
+  expect(points.change).toMatch(/ → /);
+  const learnt = { holds: true, statement: 'learnt: 7.77 → 0.333', levels: [7.77, 0.333] } as const;
+  const known = {
+    ...run,
+    verdict: { ...run.verdict, provenBy: { ...run.verdict.provenBy!, learnt } },
+  };
+  const levels = answerOf(known, makeReport([known]));
+  expect(levels.change).toMatch(/ 7\.77 → 0\.333$/);
+  expect(levels.change).not.toBe(points.change);
+  // They are said once.
+  expect(levels.checked).toContain('learnt');
+});
+
 describe('a loss that is high since the data changed', () => {
   const told = (more: Partial<Cause>) => {
     const run = makeRunReport(healthyRun());

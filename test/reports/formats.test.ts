@@ -349,7 +349,7 @@ describe('a saved report', () => {
     };
     walk(whole, []);
     const optional =
-      /gate$|detectorsRun|endsEarly$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|missing$|refused$|account$|kept$|lost$|unreadBytes$|coverage$|provenBy$|job$|audit$/;
+      /gate$|detectorsRun|endsEarly$|task$|bottleneck|hyperparameters|options|line$|byteOffset$|tensor$|hint$|path$|errors$|missing$|refused$|account$|kept$|lost$|unreadBytes$|coverage$|provenBy$|levels$|job$|audit$/;
     let refused = 0;
     for (const path of paths) {
       if (optional.test(path.join('.'))) continue;

@@ -137,7 +137,7 @@ export function fullReport(names: Names = {}, points = 400): Report {
     },
     provenBy: {
       judged: { holds: true, statement: `1 of ${points + 3} loss records of ${seriesName} was not judged` },
-      learnt: { holds: null, statement: message },
+      learnt: { holds: null, statement: message, levels: [0.69, 0.45] },
       whole: { holds: false, statement: `${tensor} holds NaN` },
     },
   } as const;

@@ -77,7 +77,9 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
   const levels = levelsOf(untrained, end);
   // Lower, but by no more than its noise: neither is shown.
   if (holds === null || (!holds && end < AS_AT_FIRST * untrained)) return NOT_TESTED;
-  return { holds, statement: holds ? `learnt: ${levels}` : `no lower than at first: ${levels}` };
+  return holds
+    ? { holds, statement: `learnt: ${levels}`, levels: [untrained, end] }
+    : { holds, statement: `no lower than at first: ${levels}` };
 }
 
 /** What else was looked at, and whether it contradicts a calm loss. */

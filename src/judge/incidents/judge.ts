@@ -56,12 +56,17 @@ export interface AttemptJudgement {
 /** Position in the order from harmless to worst. */
 export const badness = (verdict: VerdictClass): number => VERDICT_CLASSES.indexOf(verdict);
 
+/** One that is open where the log ends and one that came back are told by their size: the class of the open one is not known yet. */
+const rank = (incident: VerdictClass): number =>
+  badness(incident === 'inconclusive' ? 'micro-divergence' : incident);
+
 /** Of the worst class the largest, of those the first: it decides class and onset. */
 export const worstOf = <T extends { readonly class: VerdictClass; readonly size?: number }>(
   incidents: readonly T[],
 ): T | undefined =>
   incidents.reduce<T | undefined>((worst, next) => {
     if (worst === undefined) return next;
-    const worse = badness(next.class) - badness(worst.class);
+    const sized = next.size !== undefined && worst.size !== undefined;
+    const worse = sized ? rank(next.class) - rank(worst.class) : badness(next.class) - badness(worst.class);
     return worse > 0 || (worse === 0 && (next.size ?? 0) > (worst.size ?? 0)) ? next : worst;
   }, undefined);

@@ -145,7 +145,7 @@ function begunAnew({ attempts }: Run, attempt: number): boolean {
 function afterIncident(
   incidents: readonly SeriesIncident[],
   values: Float64Array,
-  { untrained, end }: Learnt,
+  { untrained, end, error }: Learnt,
   least: number,
 ): Evidence | null {
   const destroyed = incidents.find(
@@ -153,6 +153,10 @@ function afterIncident(
       recovered !== null && until - onset >= LASTING && !(size < DESTROYED),
   );
   if (destroyed === undefined) return null;
+  // It learnt after the rise, or the log ends in another one.
+  const since = bestLevel(finiteOf(values.subarray(destroyed.end)));
+  if (since < untrained - 2 * ERRORS * error || incidents.some(({ recovered }) => recovered === null))
+    return null;
   // A loss that was flat for long before the rise, and is so after it, may go on from good weights, which the rise left as they were.
   const before = values.subarray(0, destroyed.onset);
   if (learntOf(before, before.length, least).holds === false) return null;

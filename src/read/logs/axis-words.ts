@@ -70,7 +70,7 @@ export const mayBeTime = (name: string): boolean => isTimeName(name) || CLOCKS.h
 /** Words of a number of things so far: `tokens`, `num_env_steps_sampled`, `total_steps`. */
 const AMOUNTS = new Set(['tokens', 'samples', 'total', 'num', 'number', 'count', 'counts']);
 /** Meanings of words that rise evenly and count no steps. */
-const MEASURED = ['resource', 'rate', 'metric', 'thing'] as const;
+const MEASURED = ['resource', 'rate', 'metric', 'thing', 'rank'] as const;
 
 /** Whether a name is of what may rise evenly and counts no steps. */
 export const isMeasured = (name: string): boolean =>
