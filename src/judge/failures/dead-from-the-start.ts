@@ -1,5 +1,6 @@
 import { formatNumber } from '../../model/format-number.ts';
 import { optimizerNameOf } from '../../model/run-settings.ts';
+import { levelSaysLittle } from '../incidents/verdict.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { type LogEvidence, levelBefore, levelFrom, rateEvidence } from './log-evidence.ts';
 
@@ -55,12 +56,14 @@ export const deadFromTheStart: KnownFailure = {
   },
 };
 
-/** Whether every level of a run that is well now, by its rises, is as high as its first loss. */
-function isNeverBetter({ judged, loss }: LogEvidence): boolean {
+/** Whether every level of a run that is well now, by its rises, is as high as its first loss; not where a level says little. */
+function isNeverBetter({ run, judged, loss }: LogEvidence): boolean {
   const { value } = loss!;
   const first = value.find(Number.isFinite);
+  const series = judged?.loss?.series;
   const isCalm = judged?.verdict.class === 'micro-divergence' || judged?.verdict.class === 'healthy';
-  if (!isCalm || first === undefined || value.length < 5 * LEVEL) return false;
+  if (!isCalm || series === undefined || levelSaysLittle(run, series)) return false;
+  if (first === undefined || value.length < 5 * LEVEL) return false;
   for (let at = 0; at + LEVEL <= value.length; at += LEVEL)
     if (levelFrom(value, at, LEVEL) < BETTER * first) return false;
   return true;
