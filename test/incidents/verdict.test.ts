@@ -349,6 +349,36 @@ describe('settings', () => {
   });
 });
 
+describe('a part that grows from the start', () => {
+  const part = (values: readonly number[]) => ({
+    name: 'code',
+    role: 'task_loss' as const,
+    task: 'code',
+    values,
+  });
+  const whole = (values: readonly number[]) => ({ name: 'loss', role: 'loss' as const, values });
+  const falling = fallingLoss(400);
+  const grows = falling.map((_, i) => 0.02 + (0.6 * i) / (i + 60));
+  const classOf = (total: readonly number[], own: readonly number[]) =>
+    judgeRun(makeRun([whole(total), part(own)])).verdict.class;
+
+  it('is a term that grows with what is learnt, where the total falls', () => {
+    expect(classOf(falling, grows)).toBe('healthy');
+  });
+
+  it('is lost where it had learnt, where it is no number, and where the total rises', () => {
+    const had = falling.map((loss, i) => (i < 200 ? loss : 30 * loss));
+    expect(classOf(falling, had)).toBe('full-divergence');
+    expect(
+      classOf(
+        falling,
+        grows.map((value, i) => (i < 390 ? value : Number.NaN)),
+      ),
+    ).toBe('non-finite');
+    expect(classOf(had, grows)).toBe('full-divergence');
+  });
+});
+
 describe('which incident leads', () => {
   const spikes = (...at: readonly (readonly [number, number])[]): number[] => {
     const values = fallingLoss(1000);

@@ -1,5 +1,6 @@
 /** Which of several columns that are the loss decides: the one that goes on, the worst of those that reach the end. */
-import { medianOf } from '../../model/order-statistics.ts';
+import { arrayOf } from '../../model/column.ts';
+import { medianOf, smallest } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { comesFirst, type JudgedSeries, judgeableOf } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
@@ -109,6 +110,20 @@ function worseOf(total: JudgedSeries, worst: JudgedSeries, totalEnds: boolean): 
   if (totalEnds && total.class === 'inconclusive') return worst;
   if (comesFirst(worst, total)) return worst;
   return comesFirst(total, worst) || !totalEnds ? total : worst;
+}
+
+/** Points of a task that are its first, and the share of the lowest of them below which it had learnt something. */
+const [FIRST, LEARNT] = [10, 0.9];
+
+/**
+ * Whether a task was never below its first points before it rose, in a run whose total is well: a term that grows with what is
+ * learnt, such as the divergence of a code from its prior, under whatever name. The total decides.
+ */
+export function growsWithTheTotal(task: JudgedSeries, total: JudgedSeries | null): boolean {
+  if (total === null || total === task || total.class !== 'healthy') return false;
+  const first = smallest(arrayOf(task.series.value.subarray(0, FIRST)));
+  const rises = task.attempts.flatMap(({ incidents }) => incidents);
+  return rises.every(({ class: found, before }) => found !== 'non-finite' && before >= LEARNT * first);
 }
 
 /** A task whose level is below this share of the total's is a small part of it, whatever becomes of it. */

@@ -21,6 +21,8 @@ const [UNTRAINED, BLOCKS, LASTING] = [20, 5, 3];
 const OUTLIER = 6;
 /** Times its level that an incident has to reach before it counts as destroyed weights: a bad batch alone is less. */
 const DESTROYED = 2;
+/** Points before a rise that show whether the loss was flat there. */
+const FLAT = 10;
 /** Distance from 0.5 of an AUC at chance, and evaluations that tell. */
 const CHANCE = { auc: 0.02, evaluations: 5, loss: 0.005 };
 /** Significant digits from which a number that repeats is no rounding. */
@@ -159,7 +161,8 @@ function afterIncident(
     return null;
   // A loss that was flat for long before the rise, and is so after it, may go on from good weights, which the rise left as they were.
   const before = values.subarray(0, destroyed.onset);
-  if (learntOf(before, before.length, least).holds === false) return null;
+  const was = learntOf(before, before.length, Math.min(least, FLAT));
+  if (was.holds === false || (was.holds === true && end <= was.end + ERRORS * was.error)) return null;
   const why = `the loss comes back from its rise to ${formatNumber(end)}, and no lower than the ${formatNumber(untrained)} that it began with`;
   return { from: destroyed.onset, why };
 }

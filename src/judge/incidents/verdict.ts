@@ -18,7 +18,7 @@ import {
 } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
 import { isPlayer, isPlayerLost, isRegularizer, isScored } from './little-level.ts';
-import { decidingLoss, isSmallPart } from './loss-columns.ts';
+import { decidingLoss, growsWithTheTotal, isSmallPart } from './loss-columns.ts';
 import { type NeverLearned, neverLearned } from './never-learned.ts';
 import { fallOf, growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
@@ -94,18 +94,10 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   const total = chosen?.judged ?? null;
   // A loss that never moves (one of a class that the data have not) stands for none that does.
   const moves = taskLosses.filter(({ series: { value } }) => value.some((one) => one !== value.at(0)));
-  const worstTask = [...moves, ...taskLosses].reduce<JudgedSeries | null>(
-    (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
-    null,
-  );
+  const worstTask = worstSeriesOf([...moves, ...taskLosses]);
   const longestEval = evals.sort((a, b) => b.step.length - a.step.length)[0];
   const loss = total ?? worstTask ?? (longestEval === undefined ? null : judge(longestEval));
-  const lostTask = taskLosses
-    .filter((task) => badness(task.class) >= badness('full-divergence') && !isSmallPart(task, total))
-    .reduce<JudgedSeries | null>(
-      (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
-      null,
-    );
+  const lostTask = lostTaskOf(run, taskLosses, total);
   const decides =
     loss !== null && lostTask !== null && badness(lostTask.class) > badness(loss.class) ? lostTask : loss;
   const instead =
@@ -139,6 +131,30 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
     otherLosses: chosen?.others ?? [],
     taskLosses,
   };
+}
+
+const worstSeriesOf = (all: readonly JudgedSeries[]): JudgedSeries | null =>
+  all.reduce<JudgedSeries | null>(
+    (worst, next) => (worst === null || comesFirst(next, worst) ? next : worst),
+    null,
+  );
+
+/** The worst of the tasks that are lost by themselves, whatever the total says; null without one. */
+function lostTaskOf(
+  run: Run,
+  taskLosses: readonly JudgedSeries[],
+  total: JudgedSeries | null,
+): JudgedSeries | null {
+  // Of rewards, and not of the total, it depends whether a value loss may grow.
+  const mayGrow = rewardsOf(run).length === 0;
+  return worstSeriesOf(
+    taskLosses.filter(
+      (task) =>
+        badness(task.class) >= badness('full-divergence') &&
+        !isSmallPart(task, total) &&
+        !(mayGrow && growsWithTheTotal(task, total)),
+    ),
+  );
 }
 
 /** A verdict by incidents, or that nothing was learnt: a rise that stays, or a loss that is no number, says more. */
