@@ -56,7 +56,7 @@ export interface AttemptJudgement {
 /** Position in the order from harmless to worst. */
 export const badness = (verdict: VerdictClass): number => VERDICT_CLASSES.indexOf(verdict);
 
-/** One that is open where the log ends and one that came back are told by their size: the class of the open one is not known yet. */
+/** An incident that is open where the log ends has no class yet: its size decides between it and one that came back. */
 const rank = (incident: VerdictClass): number =>
   badness(incident === 'inconclusive' ? 'micro-divergence' : incident);
 
