@@ -70,7 +70,9 @@ def test_a_jitted_step_is_recorded_and_trains_the_same(tmp_path, read, name):
     for before, after in zip(jax.tree.leaves(plain), jax.tree.leaves(recorded)):
         assert np.allclose(before, after, rtol=1e-5, atol=1e-5)
     capture = read(tmp_path / "capture")
-    assert list(capture.steps) == list(range(55, 70)) or list(capture.steps)[-1] == 69
+    # The loss is high from step 60 on; a chain whose first high loss is not yet above the noise is seen a step later.
+    assert list(capture.steps)[0] <= 55
+    assert list(capture.steps)[-1] in (69, 70)
     assert {key: capture.manifest["optimizer"].get(key) for key in options if key != "learningRate"} == {
         key: value for key, value in options.items() if key != "learningRate"
     }
