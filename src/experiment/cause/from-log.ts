@@ -85,8 +85,9 @@ export function causeFromLog(
     evidence,
   };
   const { action, statement: order, ...given } = remedy;
-  // Back at the loss of an untrained network nothing is well.
-  const isWell = recovered && id !== deadFromTheStart.id;
+  // Back at the loss of an untrained network, or too late, nothing is well.
+  const isTooLate = judged?.verdict.class === 'full-divergence';
+  const isWell = recovered && id !== deadFromTheStart.id && !isTooLate;
   return { cause, remedies: [isWell ? untried('none-needed', CAME_BACK) : untried(action, order, given)] };
 }
 

@@ -1,4 +1,6 @@
+import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
+import { largest } from '../../model/order-statistics.ts';
 import { optimizerNameOf } from '../../model/run-settings.ts';
 import { levelSaysLittle } from '../incidents/verdict.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
@@ -66,7 +68,9 @@ function isNeverBetter({ run, judged, loss }: LogEvidence): boolean {
   if (first === undefined || value.length < 5 * LEVEL) return false;
   for (let at = 0; at + LEVEL <= value.length; at += LEVEL)
     if (levelFrom(value, at, LEVEL) < BETTER * first) return false;
-  return true;
+  // Where no rise was an incident, what throws a run out is far above all that its noise does later.
+  const [start, later] = [arrayOf(value.subarray(0, LEVEL)), arrayOf(value.subarray(LEVEL))];
+  return judged!.verdict.class !== 'healthy' || largest(start) >= DESTROYED * largest(later);
 }
 
 /** "2.303 is ln 10: chance, if there are 10 classes", as a clause; empty where it is no chance level. */
