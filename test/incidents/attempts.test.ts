@@ -109,6 +109,17 @@ function resumed(...attempts: readonly (readonly [number, readonly number[]])[])
   return { run, ...judgeRun(run) };
 }
 
+it('class and step are those of one incident, of whatever attempt: what is open at the end, over a smaller one that came back', () => {
+  const spike = falling(0, 400).map((loss, i) => (i >= 250 && i < 256 ? 4 * loss : loss));
+  const ends = falling(0, 480).map((loss, i) => (i < 460 ? loss : 9 * loss));
+  const { verdict } = resumed([0, spike], [0, ends]);
+  expect(verdict).toMatchObject({ class: 'inconclusive', onsetStep: 460, recoveredStep: null });
+  expect(verdict.incidents).toMatchObject([
+    { attempt: 0, onsetStep: 250, class: 'micro-divergence' },
+    { attempt: 1, onsetStep: 460, class: 'inconclusive' },
+  ]);
+});
+
 describe('a resume is held against what it goes on from', () => {
   const good = [0, falling(0, 600)] as const;
 

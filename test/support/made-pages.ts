@@ -19,14 +19,17 @@ function madeLog(seed: number): string {
   const shape = shapeOf(pick, Math.floor(points * (0.1 + 0.85 * uniform())), pick(1.3, 2, 6, 50, 1e4));
   const negative = uniform() < 0.1;
   const [hasRate, hasNorm] = [uniform() < 0.5, uniform() < 0.5];
-  return Array.from({ length: points }, (_, i) => {
+  const lines = Array.from({ length: points }, (_, i) => {
     const level = (floor + height * Math.exp(-i / decay)) * Math.exp(noise * normal());
     const loss = negative ? shape(i, level) - 2 * height - floor : shape(i, level);
     const value = Number.isFinite(loss) ? String(loss) : 'NaN';
     const rate = hasRate ? `,"lr":${1e-3 * (1 - i / points)}` : '';
     const norm = hasNorm ? `,"grad_norm":${shape(i, Math.exp(0.2 * normal())) || 0}` : '';
     return `{"step":${i * stride},"loss":${value}${rate}${norm}}\n`;
-  }).join('');
+  });
+  // A fifth of the runs has two attempts: it begins again, or goes on from where three quarters of it were.
+  const again = uniform() < 0.2 ? lines.slice(pick(0, Math.floor(points * 0.75))) : [];
+  return [...lines, ...again].join('');
 }
 
 /** What happens from a point on, `times` as high: nothing, a spike, a step, a climb, a growth without end, NaN, a cycle. */

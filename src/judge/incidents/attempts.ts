@@ -314,10 +314,11 @@ export function judgeSeries(
     rates === undefined || !levelSays
       ? judged
       : judged.map((one, attempt) => asPlanned(one, parts[attempt]!, attemptOf(rates, attempt), settings));
-  const judgeable = judgeableOf(attempts);
+  const isJudged = attempts.some(
+    ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
+  );
   // The end is unknown if the loss stops while other columns go on, or if the run was resumed too recently to judge.
-  const unknown = judgeable.length === 0 || shortEnd !== null || endIsUnknown(run, series, settings);
-  const classes = [...judgeable, { class: unknown ? ('inconclusive' as const) : ('healthy' as const) }];
+  const unknown = !isJudged || shortEnd !== null || endIsUnknown(run, series, settings);
   const [restart] = attempts.flatMap(({ planned }) => planned ?? []).slice(-1);
   const instead =
     restart !== undefined
@@ -325,7 +326,8 @@ export function judgeSeries(
       : attempts.some((one) => one.usual !== undefined)
         ? { instead: COMES_AGAIN }
         : {};
-  return { series, class: worstOf(classes)!.class, attempts, histories, doneAgain, shortEnd, ...instead };
+  const found = classOfAttempts(attempts, unknown ? 'inconclusive' : 'healthy');
+  return { series, class: found, attempts, histories, doneAgain, shortEnd, ...instead };
 }
 
 /** An attempt without the rises that its schedule explains. */
@@ -355,9 +357,11 @@ const risesAsPlanned = ({ step, rate }: PlannedRise, unit: string): string =>
 
 const COMES_AGAIN = 'rises and comes back again and again, as this run does, and shows no other rise';
 
-/** The attempts that say something of the run: those with an incident, and those that are long enough to be healthy. */
-export const judgeableOf = (attempts: readonly AttemptJudgement[]): readonly AttemptJudgement[] =>
-  attempts.filter(({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy');
+/** What a series is by the incidents of all its attempts, the one that decides it; `otherwise` where they have none. */
+export const classOfAttempts = (
+  attempts: readonly AttemptJudgement[],
+  otherwise: VerdictClass,
+): VerdictClass => worstOf(attempts.flatMap(({ incidents }) => incidents))?.class ?? otherwise;
 
 /** Later attempts that are looked at for one that covers an attempt: a loop of crashes ends sooner. */
 const LOOK_AHEAD = 1000;

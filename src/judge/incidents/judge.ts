@@ -61,12 +61,11 @@ const rank = (incident: VerdictClass): number =>
   badness(incident === 'inconclusive' ? 'micro-divergence' : incident);
 
 /** Of the worst class the largest, of those the first: it decides class and onset. */
-export const worstOf = <T extends { readonly class: VerdictClass; readonly size?: number }>(
+export const worstOf = <T extends Pick<SeriesIncident, 'class' | 'size'>>(
   incidents: readonly T[],
 ): T | undefined =>
   incidents.reduce<T | undefined>((worst, next) => {
     if (worst === undefined) return next;
-    const sized = next.size !== undefined && worst.size !== undefined;
-    const worse = sized ? rank(next.class) - rank(worst.class) : badness(next.class) - badness(worst.class);
-    return worse > 0 || (worse === 0 && (next.size ?? 0) > (worst.size ?? 0)) ? next : worst;
+    const worse = rank(next.class) - rank(worst.class);
+    return worse > 0 || (worse === 0 && next.size > worst.size) ? next : worst;
   }, undefined);

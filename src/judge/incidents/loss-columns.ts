@@ -2,7 +2,7 @@
 import { arrayOf } from '../../model/column.ts';
 import { medianOf, smallest } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
-import { comesFirst, type JudgedSeries, judgeableOf } from './attempts.ts';
+import { classOfAttempts, comesFirst, type JudgedSeries } from './attempts.ts';
 import { badness, type SeriesIncident, worstOf } from './judge.ts';
 import { COMPARED } from './numbers.ts';
 import { lastSteps, reaches, sameLoss } from './signs.ts';
@@ -102,7 +102,7 @@ function backIn(judged: JudgedSeries, goOn: readonly TimeSeries[], run: Run): Ju
     return { ...attempt, incidents, class: worstOf(incidents)?.class ?? attempt.class };
   });
   if (attempts.every(({ incidents }) => incidents.every((one) => one.backIn === undefined))) return judged;
-  return { ...judged, attempts, class: worstOf(judgeableOf(attempts))!.class };
+  return { ...judged, attempts, class: classOfAttempts(attempts, 'healthy') };
 }
 
 /** The worse of the loss by name and of the column that goes on. If one ends earlier, the longer one judges its open incident. */
