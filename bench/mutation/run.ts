@@ -32,9 +32,8 @@ const SCOPES: Readonly<Record<string, Readonly<Record<string, readonly string[]>
   'src/judge/incidents': {
     'attempts.ts': ['incidents/attempts', 'incidents/verdict'],
     'bands.ts': ['incidents/bands', 'incidents/cases'],
-    'judge.ts': ['incidents/judge', 'incidents/climbs', 'incidents/cases'],
+    'judge.ts': ['incidents/judge', 'incidents/cases'],
     'losses.ts': ['incidents/losses'],
-    'ranked-window.ts': ['incidents/bands'],
     'settings.ts': ['incidents/judge', 'incidents/verdict', 'findings/thresholds', 'contracts/findings'],
     'signs.ts': ['incidents/signs'],
     'stream.ts': ['incidents/stream', 'incidents/cases'],

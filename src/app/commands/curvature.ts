@@ -217,7 +217,14 @@ function searchOptions(flags: SearchFlags): CurvatureOptions {
   const { method, top, seed, thorough, density } = flags;
   const maxProducts = flags['max-products'];
   return {
-    ...{ method, count: top, tolerance, seed, maxProducts, thorough, density, warm: new Map() },
+    method,
+    count: top,
+    tolerance,
+    seed,
+    maxProducts,
+    thorough,
+    density,
+    warm: new Map(),
     ...given(flags, 'starts', 'operator', 'block', 'task'),
   };
 }

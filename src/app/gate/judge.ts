@@ -108,8 +108,8 @@ function judgeOnGroup(
   const judged = runs.map((run) => judgeRule(rule, run, evidence, madeWithOthers.get(run)!));
   const absent = judged.find((judgement) => 'missing' in judgement);
   if (absent !== undefined && rule.missing !== 'error') {
-    const told = rule.missing === 'warn' ? 'warning' : 'note';
-    skipped.push({ id: rule.id, run: id, severity: told, reason: absent.missing });
+    const asSkipped = rule.missing === 'warn' ? 'warning' : 'note';
+    skipped.push({ id: rule.id, run: id, severity: asSkipped, reason: absent.missing });
     return;
   }
   const joined = joinSeeds(

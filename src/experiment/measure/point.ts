@@ -317,8 +317,7 @@ async function pointInCheckpoint(
 ): Promise<CurvaturePoint> {
   const batches = await options.readBatches(model);
   const { optimizers, learningRates, notes } = withSavedOptions(checkpoint, options);
-  const missing = new Set<string>();
-  const foreign = new Set<string>();
+  const found: FoundState = { isFresh: isFresh(checkpoint), missing: new Set(), foreign: new Set() };
   const tensors: TensorState[] = [];
   for (const [k, info] of parameters.entries()) {
     const meta = { ...sources[k]!, embedding: false };
@@ -329,7 +328,7 @@ async function pointInCheckpoint(
     }
     const group = options.groupOf(meta.name);
     const tensor = freshTensor(meta, w, optimizers[group]!, 'float32', group);
-    await restoreState(checkpoint, tensor, optimizers[group]!, missing, foreign);
+    await restoreState(checkpoint, tensor, optimizers[group]!, found);
     tensors.push(tensor);
   }
   return {
@@ -341,9 +340,12 @@ async function pointInCheckpoint(
     tensors,
     optimizers: optimizers.length === 0 ? null : optimizers,
     learningRates,
-    missingState: [...missing],
+    missingState: [...found.missing],
     notes,
-    caveats: [...options.caveats, ...(foreign.size === 0 ? [] : [options.onForeignState([...foreign])])],
+    caveats: [
+      ...options.caveats,
+      ...(found.foreign.size === 0 ? [] : [options.onForeignState([...found.foreign])]),
+    ],
   };
 }
 
@@ -352,25 +354,28 @@ const isFresh = ({ step, tensors }: Checkpoint): boolean =>
   step === 0 &&
   tensors.every((t) => t.role !== 'optimizer_state' || t.elements === 1 || t.parameter !== undefined);
 
-/**
- * Gives a tensor the optimizer's state and the number of steps that a checkpoint holds of it.
- *
- * @param missing takes the names of what the optimizer needs and the checkpoint does not hold
- * @param foreign takes the names of state that the optimizer does not have
- */
+/** What is known of a checkpoint's optimizer state, and what is found tensor by tensor. */
+interface FoundState {
+  readonly isFresh: boolean;
+  /** Names of what the optimizer needs and the checkpoint does not hold. */
+  readonly missing: Set<string>;
+  /** Names of state that the optimizer does not have. */
+  readonly foreign: Set<string>;
+}
+
+/** Gives a tensor the optimizer's state and the number of steps that a checkpoint holds of it. */
 async function restoreState(
   checkpoint: Checkpoint,
   tensor: TensorState,
   { optimizer, options }: OptimizerChoice,
-  missing: Set<string>,
-  foreign: Set<string>,
+  { isFresh, missing, foreign }: FoundState,
 ): Promise<void> {
   const state = checkpoint.tensors.filter(
     (t) => t.role === 'optimizer_state' && plainName(t.parameter ?? '') === plainName(tensor.name),
   );
   for (const [slot, values] of Object.entries(tensor.slots)) {
     const stored = state.find((t) => t.slot === slot);
-    if (stored === undefined && isFresh(checkpoint)) continue;
+    if (stored === undefined && isFresh) continue;
     const isOfSomeParameter = checkpoint.tensors.some((t) => t.slot === slot && t.parameter === undefined);
     if (stored === undefined && isOfSomeParameter) missing.add(`${slot} of which the parameter can be told`);
     else if (stored === undefined || stored.elements !== values.length) missing.add(slot);
@@ -400,15 +405,17 @@ function withSavedOptions(
 ): { optimizers: readonly OptimizerChoice[]; learningRates: readonly number[] | null; notes: string[] } {
   const { optimizers, learningRate, defaultsApply } = sources;
   const notes = new Set<string>();
+  const groups = savedOptimizerGroups(checkpoint);
   const chosen: OptimizerChoice[] = [];
   const learningRates: number[] = [];
   for (const [group, { optimizer, options }] of optimizers.entries()) {
     const asked: Record<string, OptionValue> = { ...options };
     if (learningRate !== undefined) asked.learningRate = learningRate;
+    const saved = groups.length === optimizers.length ? groups[group] : undefined;
     const { learningRate: rate, ...rest } = mergedOptions(
       checkpoint,
       optimizer.id,
-      group,
+      saved,
       asked,
       sources,
       notes,
@@ -431,17 +438,14 @@ function withSavedOptions(
 function mergedOptions(
   checkpoint: Checkpoint,
   id: OptimizerChoice['optimizer']['id'],
-  group: number,
+  savedOfGroup: ReturnType<typeof savedOptimizerOptions> | undefined,
   asked: Readonly<Record<string, OptionValue>>,
-  { optimizers, stated, defaultsApply }: PointSources,
+  { stated, defaultsApply }: PointSources,
   notes: Set<string>,
 ): Record<string, OptionValue> {
   const merged: Record<string, OptionValue> = { ...asked };
-  const groups = savedOptimizerGroups(checkpoint);
   const keras = kerasOptimizerOptions(checkpoint, id);
-  const own =
-    keras?.saved ??
-    (groups.length === optimizers.length ? groups[group]! : savedOptimizerOptions(checkpoint));
+  const own = keras?.saved ?? savedOfGroup ?? savedOptimizerOptions(checkpoint);
   const assumed = [...(keras?.defaults ?? [])].filter(([name]) => defaultsApply && !stated?.has(name));
   for (const [name, value] of assumed) merged[name] = value;
   if (assumed.length > 0)

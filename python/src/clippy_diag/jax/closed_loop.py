@@ -150,9 +150,8 @@ class _OptaxTrainer:
         """None: a function of parameters and batch draws nothing."""
         return 0.0
 
-    def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
-        """One step of the training on a step's batch."""
-        params = self._tree(self.arrays)
+    def _loss_and_slopes(self, params: Any, entry: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The loss on a step's batch, and its gradient as a tree like the parameters."""
         batch = self._batch(entry)
         slopes: Any = None
 
@@ -162,6 +161,12 @@ class _OptaxTrainer:
             return loss
 
         loss = called_loss(value_of, (params, batch), entry["step"], batch)
+        return loss, slopes
+
+    def step(self, entry: Mapping[str, Any], rules: Rules, rate_factor: Sequence[float] | None) -> Taken:
+        """One step of the training on a step's batch."""
+        params = self._tree(self.arrays)
+        loss, slopes = self._loss_and_slopes(params, entry)
         arrays = {name: _numbers(leaf) for name, leaf in named_leaves(slopes).items()}
         self._gradients = {f"grad/{name}": np.array(leaf) for name, leaf in arrays.items()}
         before = {name: _numbers(leaf) for name, leaf in named_leaves(params).items()}

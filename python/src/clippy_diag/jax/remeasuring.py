@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..captures import Capture
-from ..loops import called_loss
 from ..remeasuring import Arrays, Measured, Remeasurer
 from .closed_loop import LossFn, _OptaxTrainer
 from .recorder import named_leaves
@@ -29,13 +28,5 @@ class _Again(_OptaxTrainer):
     ) -> Measured:
         """As `Remeasurer` has it; a function of parameters and batch has no mode."""
         entry = self.capture.steps[index if batch_of is None else batch_of]
-        batch = self._batch(entry)
-        slopes: Any = None
-
-        def value_of(tree: Any, of_step: Any) -> Any:
-            nonlocal slopes
-            loss, slopes = self.value_and_gradient(tree, of_step)
-            return loss
-
-        loss = called_loss(value_of, (self._tree(weights), batch), entry["step"], batch)
+        loss, slopes = self._loss_and_slopes(self._tree(weights), entry)
         return Measured(float(loss), {name: np.array(leaf, np.float64) for name, leaf in named_leaves(slopes).items()})
