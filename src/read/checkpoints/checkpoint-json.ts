@@ -1,7 +1,7 @@
 /** JSON inside of checkpoints: headers, indexes, configs. */
 
-import { diagError } from '../../model/errors.ts';
 import { parseUniqueJson } from '../../model/unique-json.ts';
+import { ambiguous, malformed } from './faults.ts';
 
 /**
  * @param what named in errors ("a safetensors header")
@@ -9,7 +9,5 @@ import { parseUniqueJson } from '../../model/unique-json.ts';
  */
 export const parseCheckpointJson = (text: string, path: string, what: string, maxDepth: number): unknown =>
   parseUniqueJson({ text, path, what, maxDepth }, ({ kind, problem, cause }) =>
-    kind === 'key-twice'
-      ? diagError('checkpoint-ambiguous', { problem }, { path })
-      : diagError('checkpoint-malformed', { format: 'JSON', problem }, { path }, cause),
+    kind === 'key-twice' ? ambiguous(problem, { path }) : malformed('JSON', problem, { path }, cause),
   );

@@ -3,6 +3,7 @@ import { endianness } from 'node:os';
 import type { Dtype, TensorData } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
 import type { ByteSource } from '../bytes/source.ts';
+import { malformed } from './faults.ts';
 
 /** Bytes of one element. */
 export const DTYPE_BYTES: Readonly<Record<Dtype, number>> = {
@@ -220,11 +221,7 @@ export function elementsOf(shape: readonly number[], path: string, tensor: strin
   let product = 1;
   for (const dimension of shape) {
     if (!(Number.isSafeInteger(dimension) && dimension >= 0))
-      throw diagError(
-        'checkpoint-malformed',
-        { format, problem: `tensor "${tensor}" has the dimension ${String(dimension)}` },
-        { path, tensor },
-      );
+      throw malformed(format, `tensor "${tensor}" has the dimension ${String(dimension)}`, { path, tensor });
     product *= dimension;
   }
   // A zero-size tensor may have absurd other dimensions: their product overflows before the zero is met.

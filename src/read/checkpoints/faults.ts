@@ -7,9 +7,9 @@ interface Where {
   readonly byteOffset?: number;
 }
 
-/** A file that is not what its format says. */
-export const malformed = (format: string, problem: string, where: Where): DiagError =>
-  diagError('checkpoint-malformed', { format, problem }, where);
+/** A file that is not what its format says. @param cause what was thrown where that showed */
+export const malformed = (format: string, problem: string, where: Where, cause?: unknown): DiagError =>
+  diagError('checkpoint-malformed', { format, problem }, where, cause);
 
 /** A file that says two things. */
 export const ambiguous = (problem: string, where: Where): DiagError =>

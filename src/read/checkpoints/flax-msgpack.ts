@@ -17,7 +17,7 @@ import { type MsgpackReader, msgpackReader } from '../bytes/msgpack.ts';
 import { type ByteSource, bytesSource, type Extent } from '../bytes/source.ts';
 import { windowedSource } from '../bytes/windowed-source.ts';
 import { DTYPE_BYTES, DTYPES_BY_NAME, decodeRange, decodeValues, elementsOf } from './dtypes.ts';
-import { ambiguous, unsupportedDtype } from './faults.ts';
+import { ambiguous, malformed as malformedAs, unsupportedDtype } from './faults.ts';
 import { roleOfFlax } from './flax-roles.ts';
 import type { CheckpointFormat } from './format.ts';
 import { layoutOfKeras } from './layouts.ts';
@@ -140,8 +140,7 @@ async function openFlax(source: ByteSource): Promise<Checkpoint> {
   );
 }
 
-const malformed = (path: string, problem: string): DiagError =>
-  diagError('checkpoint-malformed', { format: FORMAT, problem }, { path });
+const malformed = (path: string, problem: string): DiagError => malformedAs(FORMAT, problem, { path });
 
 interface State {
   readonly reader: MsgpackReader;

@@ -16,7 +16,7 @@ import type { Dtype } from '../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { type ByteSource, type Extent, placeOf } from '../bytes/source.ts';
 import { bytePieces, DTYPE_BYTES, elementsOf } from './dtypes.ts';
-import { unsupportedDtype } from './faults.ts';
+import { malformed as malformedAs, unsupportedDtype } from './faults.ts';
 import type { CheckpointFormat } from './format.ts';
 import { type LazyTensor, lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { checkLimit } from './limit.ts';
@@ -92,11 +92,7 @@ export async function npyTensor(
   file: Storage,
 ): Promise<LazyTensor> {
   const malformed = (problem: string): DiagError =>
-    diagError(
-      'checkpoint-malformed',
-      { format: 'npy', problem: `"${name}": ${problem}` },
-      { path, tensor: name },
-    );
+    malformedAs('npy', `"${name}": ${problem}`, { path, tensor: name });
   const truncated = (what: string, end: number): DiagError =>
     diagError('checkpoint-truncated', { what, end, bytes: byteLength }, { path, tensor: name });
   const prefix = await start(Math.min(NPY_PREFIX_BYTES, byteLength));

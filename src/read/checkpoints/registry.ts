@@ -1,8 +1,8 @@
 /** The checkpoint formats, in the order in which they are tried. A new format is one line here and one file in this folder. */
-
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { diagError } from '../../model/errors.ts';
 import { type ByteSource, openFile } from '../bytes/source.ts';
+import { malformed } from './faults.ts';
 import { flaxMsgpack } from './flax-msgpack.ts';
 import type { CheckpointFormat } from './format.ts';
 import { kerasH5 } from './keras/keras-h5.ts';
@@ -91,7 +91,7 @@ export async function explainDamage(source: ByteSource): Promise<never> {
   const { path } = source;
   await explainFile(source);
   const problem = 'it is called one, and its bytes are those of no format';
-  throw diagError('checkpoint-malformed', { format: 'checkpoint', problem }, { path });
+  throw malformed('checkpoint', problem, { path });
 }
 
 /**

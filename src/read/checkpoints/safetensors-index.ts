@@ -8,6 +8,7 @@
 import type { Checkpoint } from '../../model/checkpoint.ts';
 import { type DiagError, diagError } from '../../model/errors.ts';
 import { type ByteSource, openSibling } from '../bytes/source.ts';
+import { malformed as malformedAs } from './faults.ts';
 import type { CheckpointFormat } from './format.ts';
 import { lazyCheckpoint, stepOf } from './lazy-checkpoint.ts';
 import { pytorchLegacy } from './pytorch/pytorch-legacy.ts';
@@ -34,8 +35,7 @@ export const safetensorsIndex: CheckpointFormat = {
 
 async function openIndex(source: ByteSource): Promise<Checkpoint> {
   const { path, byteLength } = source;
-  const malformed = (problem: string): DiagError =>
-    diagError('checkpoint-malformed', { format: FORMAT, problem }, { path });
+  const malformed = (problem: string): DiagError => malformedAs(FORMAT, problem, { path });
   const files = await weightMapOf(source, FORMAT, false);
   const shards: Checkpoint[] = [];
   const close = async (): Promise<void> => {

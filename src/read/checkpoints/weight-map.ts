@@ -1,7 +1,8 @@
 /** The index of a checkpoint in shards: `{ "metadata": {…}, "weight_map": { NAME: FILE } }`, as of safetensors and of Keras. */
-import { type DiagError, diagError } from '../../model/errors.ts';
+import type { DiagError } from '../../model/errors.ts';
 import type { ByteSource } from '../bytes/source.ts';
 import { parseCheckpointJson } from './checkpoint-json.ts';
+import { malformed as malformedAs } from './faults.ts';
 import { checkLimit } from './limit.ts';
 
 const MAX_INDEX_BYTES = 100_000_000;
@@ -20,8 +21,7 @@ export async function weightMapOf(
   several: boolean,
 ): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
   const { path, byteLength } = source;
-  const malformed = (problem: string): DiagError =>
-    diagError('checkpoint-malformed', { format, problem }, { path });
+  const malformed = (problem: string): DiagError => malformedAs(format, problem, { path });
   checkLimit('the index in bytes', byteLength, MAX_INDEX_BYTES, { path });
   const text = Buffer.from(await source.slice(0, byteLength)).toString('utf8');
   const { weight_map } = parseCheckpointJson(text, path, 'the index', MAX_DEPTH) as { weight_map?: unknown };

@@ -19,7 +19,7 @@ import { hex } from '../../bytes/hex.ts';
 import { lookup3 } from '../../bytes/lookup3.ts';
 import { type ByteReader, byteReader } from '../../bytes/reader.ts';
 import type { ByteSource } from '../../bytes/source.ts';
-import { ambiguous } from '../faults.ts';
+import { ambiguous, malformed as malformedAs } from '../faults.ts';
 import { type Datatype, parseDatatype } from './hdf5-types.ts';
 
 const FORMAT = 'HDF5';
@@ -79,11 +79,7 @@ export const MESSAGE = {
 } as const;
 
 export const malformedHdf5 = (path: string, problem: string, byteOffset?: number): DiagError =>
-  diagError(
-    'checkpoint-malformed',
-    { format: FORMAT, problem },
-    byteOffset === undefined ? { path } : { path, byteOffset },
-  );
+  malformedAs(FORMAT, problem, byteOffset === undefined ? { path } : { path, byteOffset });
 
 /** An address or a length of 8 bytes; undefined for "nowhere", all ones. */
 export function readAddress(reader: ByteReader): number | undefined {

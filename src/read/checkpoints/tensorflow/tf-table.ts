@@ -15,6 +15,7 @@ import { type DiagError, diagError } from '../../../model/errors.ts';
 import { crc32c, maskedCrc32c } from '../../bytes/crc32c.ts';
 import { hex } from '../../bytes/hex.ts';
 import type { ByteSource } from '../../bytes/source.ts';
+import { malformed as malformedAs } from '../faults.ts';
 import { checkLimit } from '../limit.ts';
 
 const FOOTER_BYTES = 48;
@@ -60,7 +61,7 @@ export async function readTable(source: ByteSource): Promise<TableEntry[]> {
 }
 
 const malformed = (path: string, problem: string): DiagError =>
-  diagError('checkpoint-malformed', { format: 'TensorFlow checkpoint index', problem }, { path });
+  malformedAs('TensorFlow checkpoint index', problem, { path });
 
 interface Handle {
   readonly offset: number;

@@ -14,6 +14,7 @@
  * https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md.
  */
 import { type DiagError, diagError } from '../../../model/errors.ts';
+import { malformed as malformedAs } from '../faults.ts';
 
 const HEADER_BYTES = 16;
 const CODECS = ['blosclz', 'lz4', 'snappy', 'zlib', 'zstd'];
@@ -52,8 +53,7 @@ export async function inflateBlosc(
   path: string,
   inflate: Inflate,
 ): Promise<Uint8Array> {
-  const malformed = (problem: string): DiagError =>
-    diagError('checkpoint-malformed', { format: 'Blosc', problem }, { path });
+  const malformed = (problem: string): DiagError => malformedAs('Blosc', problem, { path });
   if (bytes.length < HEADER_BYTES) throw malformed(`a chunk has ${bytes.length} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const [flags, width] = [bytes[2]!, bytes[3]! || 1];

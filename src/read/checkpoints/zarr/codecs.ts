@@ -4,6 +4,7 @@ import { diagError } from '../../../model/errors.ts';
 import { crc32c } from '../../bytes/crc32c.ts';
 import { hex } from '../../bytes/hex.ts';
 import { zstdChunks } from '../../bytes/zstd.ts';
+import { malformed as malformedAs } from '../faults.ts';
 import { inflateBlosc, inflateLz4 } from './blosc.ts';
 
 /** Undoes one step; `limit` is the most that may come out. @throws checkpoint-malformed, limit-exceeded */
@@ -20,8 +21,7 @@ const DECODERS: Readonly<Record<string, Decode>> = {
     inflateBlosc(bytes, limit, path, (codec, part, length) => DECODERS[codec]!(part, length, path)),
   // numcodecs writes the length before the block.
   lz4: (bytes, limit, path) => {
-    const malformed = (problem: string) =>
-      diagError('checkpoint-malformed', { format: 'LZ4', problem }, { path });
+    const malformed = (problem: string) => malformedAs('LZ4', problem, { path });
     const length = bytes.length < 4 ? Number.NaN : Buffer.from(bytes).readUInt32LE(0);
     if (!(length <= limit + SLACK)) throw malformed('a chunk says more bytes than it should have');
     const target = new Uint8Array(length);
@@ -52,9 +52,9 @@ function inflated(inflate: () => Uint8Array, path: string): Uint8Array {
   try {
     return inflate();
   } catch (error) {
-    throw diagError(
-      'checkpoint-malformed',
-      { format: 'zarr', problem: `a chunk cannot be decompressed (${(error as Error).message})` },
+    throw malformedAs(
+      'zarr',
+      `a chunk cannot be decompressed (${(error as Error).message})`,
       { path },
       error,
     );

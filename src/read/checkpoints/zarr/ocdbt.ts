@@ -15,7 +15,7 @@ import { type DiagError, diagError } from '../../../model/errors.ts';
 import { crc32c } from '../../bytes/crc32c.ts';
 import { hex } from '../../bytes/hex.ts';
 import type { ByteSource } from '../../bytes/source.ts';
-import { ambiguous, truncated } from '../faults.ts';
+import { ambiguous, malformed as malformedAs, truncated } from '../faults.ts';
 import { checkLimit } from '../limit.ts';
 import { inflateZstd } from './codecs.ts';
 import { MAX_KEYS, openFiles } from './folder-store.ts';
@@ -31,8 +31,7 @@ const MAX_HEIGHT = 32;
 /** Bytes of all nodes that one tree may make us read: each node of an honest tree is read once. */
 const MAX_TREE_BYTES = 1024 * 1024 * 1024;
 
-const malformed = (path: string, problem: string): DiagError =>
-  diagError('checkpoint-malformed', { format: FORMAT, problem }, { path });
+const malformed = (path: string, problem: string): DiagError => malformedAs(FORMAT, problem, { path });
 
 interface Place {
   readonly file: string;

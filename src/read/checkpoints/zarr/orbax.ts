@@ -10,9 +10,10 @@
  * `_sharding`, `array_metadatas/` and `commit_success.txt` are for restoring on devices. Names are the keys of the tree, joined by `/`, as of Flax. Source: orbax/checkpoint, `tree_metadata` and `type_handlers`.
  */
 import type { Checkpoint } from '../../../model/checkpoint.ts';
-import { DiagError, diagError } from '../../../model/errors.ts';
+import { DiagError } from '../../../model/errors.ts';
 import { type ByteSource, openSibling } from '../../bytes/source.ts';
 import { parseCheckpointJson } from '../checkpoint-json.ts';
+import { malformed as malformedAs } from '../faults.ts';
 import { roleOfFlax } from '../flax-roles.ts';
 import type { CheckpointFormat } from '../format.ts';
 import { lazyCheckpoint, stepOf } from '../lazy-checkpoint.ts';
@@ -93,7 +94,7 @@ async function openOrbax(source: ByteSource): Promise<Checkpoint> {
 }
 
 const malformed = (path: string, problem: string): DiagError =>
-  diagError('checkpoint-malformed', { format: 'Orbax checkpoint', problem }, { path });
+  malformedAs('Orbax checkpoint', problem, { path });
 
 /** The names of arrays as they are stored, with the names that their keys make. */
 async function leavesOf(source: ByteSource): Promise<ReadonlyMap<string, string>> {

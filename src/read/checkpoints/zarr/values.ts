@@ -1,9 +1,8 @@
 /** The values of a zarr array in row-major order, put together from its chunks, a row of chunks at a time. */
-
 import type { TensorData } from '../../../model/checkpoint.ts';
-import { type DiagError, diagError } from '../../../model/errors.ts';
+import type { DiagError } from '../../../model/errors.ts';
 import { DTYPE_BYTES, decodeValues } from '../dtypes.ts';
-import { truncated } from '../faults.ts';
+import { malformed as malformedAs, truncated } from '../faults.ts';
 import { checkLimit } from '../limit.ts';
 import type { ChunkLayout, ZarrArray } from './array.ts';
 import { decoderOf } from './codecs.ts';
@@ -115,11 +114,7 @@ async function bytesOf(
 }
 
 const malformed = ({ name, path }: StoredArray, problem: string): DiagError =>
-  diagError(
-    'checkpoint-malformed',
-    { format: 'zarr', problem: `"${name}": ${problem}` },
-    { path, tensor: name },
-  );
+  malformedAs('zarr', `"${name}": ${problem}`, { path, tensor: name });
 
 const bytesIn = ({ array }: StoredArray, shape: readonly number[]): number =>
   shape.reduce((all, size) => all * size, DTYPE_BYTES[array.dtype]);
