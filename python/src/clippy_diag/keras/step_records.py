@@ -2,6 +2,8 @@
 
 Keras keeps no mode: `training=` is given with each call. A layer that acts in training moves something of its own in each forward
 pass: BatchNormalization its moving statistics, Dropout the state of its seed. Whether that moved says in which mode it was called.
+On the backend of PyTorch, Dropout without a seed of its own draws from PyTorch's generator and moves nothing of its own: of such a
+layer the mode is not known.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class StepRecords(step_records.StepRecords):
 
     def _modes(self) -> dict[str, bool] | None:
         if not self._acting:
-            return {"": True}
+            return None if _unheard(self._steps.model) else {"": True}
         now = {path: _crc(layer) for path, layer in self._acting.items()}
         before, self._moved_last = self._moved_last, now
         moved = {path: now[path] != before.get(path) for path in now}
@@ -83,10 +85,39 @@ def _acting(model: Any) -> dict[str, Any]:
     found = {}
     for layer in model._flatten_layers(include_self=False):
         normalises = "BatchNorm" in type(layer).__name__ and layer.trainable
-        draws = getattr(layer, "seed_generator", None) is not None and getattr(layer, "rate", 1) != 0
-        if (normalises or draws) and layer.built:
+        if (normalises or (_draws(layer) and _moves_its_seed(layer))) and layer.built:
             found[_path(layer)] = layer
     return found
+
+
+def _unheard(model: Any) -> bool:
+    """Whether a layer draws in training of which nothing moves that could be seen."""
+    return any(_draws(layer) and not _moves_its_seed(layer) for layer in model._flatten_layers(include_self=False))
+
+
+def _draws(layer: Any) -> bool:
+    """Whether a layer draws in training; a share of 0 draws nothing, and a recurrent cell has two of them."""
+    if getattr(layer, "seed_generator", None) is None:
+        return False
+    shares = [
+        getattr(layer, name) for name in ("rate", "stddev", "dropout", "recurrent_dropout") if hasattr(layer, name)
+    ]
+    return not shares or any(share != 0 for share in shares)
+
+
+def _moves_its_seed(layer: Any) -> bool:
+    """Keras on PyTorch draws a mask of dropout from PyTorch's generator where neither a seed nor a shape of the mask was given
+    (`keras.src.backend.torch.random.dropout`)."""
+    import keras
+
+    if keras.backend.backend() != "torch" or getattr(layer.seed_generator, "_initial_seed", None) is not None:
+        return True
+    whole = isinstance(layer, keras.layers.Dropout) and layer.noise_shape is None and not _spatial(layer)
+    return not (whole or hasattr(layer, "dropout"))
+
+
+def _spatial(layer: Any) -> bool:
+    return any("SpatialDropout" in kind.__name__ for kind in type(layer).__mro__)
 
 
 def _direct(model: Any) -> set[str]:
