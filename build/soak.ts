@@ -1,7 +1,7 @@
 /**
  * Random tests with the seed of the day, at length: `npm run soak [-- --minutes 60] [--seed 20270104] [--inputs 200000] [WORD…]`.
  * Never part of .ci/run, which takes one seed so that a change is judged by what it changed. A test takes part if it draws its
- * cases by chance, which its file shows: it imports fast-check or reads CLIPPY_DIAG_FUZZ. A failure prints the seed that repeats it.
+ * cases by chance, which its file shows: it imports fast-check or reads CLIPPY_DIAG_FUZZ or, where no other run takes it, CLIPPY_DIAG_SOAK. A failure prints the seed that repeats it.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ interface Step {
   readonly args: readonly string[];
 }
 
-const DRAWS_CASES = /from 'fast-check'|process\.env\.CLIPPY_DIAG_FUZZ\b/;
+const DRAWS_CASES = /from 'fast-check'|process\.env\.CLIPPY_DIAG_(FUZZ|SOAK)\b/;
 
 /** Test files that draw their cases by chance: long ones once, in place of the fast one that they repeat at full length. */
 function randomTests(words: readonly string[]): string[] {
@@ -81,7 +81,12 @@ for (let turn = 0; turn === 0 || Date.now() < end; turn++) {
     const { status } = spawnSync(program, args, {
       cwd: root,
       stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, CLIPPY_DIAG_FUZZ_SEED: `${seed}`, CLIPPY_DIAG_FUZZ: `${inputs}` },
+      env: {
+        ...process.env,
+        CLIPPY_DIAG_FUZZ_SEED: `${seed}`,
+        CLIPPY_DIAG_FUZZ: `${inputs}`,
+        CLIPPY_DIAG_SOAK: '1',
+      },
     });
     ran++;
     if (status !== 0) failed.push(`npm run soak -- --seed ${seed} --inputs ${inputs} --minutes 1 ${name}`);

@@ -17,7 +17,7 @@ const folder = scratchFolders('bench-tenth');
 const BENCH = join(projectRoot, 'bench', 'incidents');
 // Of PyTorch 2.1 or newer: an older one has no torch.compiler.
 const python = pythonWith('torch.compiler', 'numpy');
-const isSoak = process.env.CLIPPY_DIAG_FUZZ !== undefined;
+const isSoak = process.env.CLIPPY_DIAG_SOAK !== undefined;
 const seed = process.env.CLIPPY_DIAG_FUZZ_SEED ?? new Date().toISOString().slice(0, 10);
 
 /** One case of so many is drawn; more than 10 tries the test itself in less time. */

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { random as seededRandom } from '../support/random.ts';
 import { analyzed, CLEAN, SURGE } from './made-run.ts';
 
-const RUNS = Math.min(40, Math.round(Number(process.env.CLIPPY_DIAG_FUZZ) / 2000));
+const RUNS = Math.min(40, Math.max(3, Math.round(Number(process.env.CLIPPY_DIAG_FUZZ) / 2000)));
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_130);
 const ROWS = 128;
 const batches = CLEAN.slice(0, 48);

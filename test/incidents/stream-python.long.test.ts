@@ -13,7 +13,7 @@ import { projectRoot } from '../support/shared-data.ts';
 import { streamed } from './cases.ts';
 import { judgePoints } from './judged.ts';
 
-const SERIES = Number(process.env.CLIPPY_DIAG_FUZZ ?? 10_000);
+const SERIES = Math.max(10_000, Number(process.env.CLIPPY_DIAG_FUZZ));
 const SEED = Number(process.env.CLIPPY_DIAG_FUZZ_SEED ?? 20_261_130);
 const python = pythonWith();
 
