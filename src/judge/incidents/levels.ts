@@ -30,15 +30,19 @@ export function runningMedian(width: number): RunningMedian {
   };
   return {
     push(value) {
-      if (held === width) {
-        const old = placeOf(ring[next]!);
-        sorted.copyWithin(old, old + 1, held);
-        held--;
+      // The new point takes the place of the oldest, and those between the two move by one.
+      let place = held;
+      if (held === width) place = placeOf(ring[next]!);
+      else held++;
+      while (place > 0 && sorted[place - 1]! >= value) {
+        sorted[place] = sorted[place - 1]!;
+        place--;
       }
-      const place = placeOf(value);
-      sorted.copyWithin(place + 1, place, held);
+      while (place + 1 < held && sorted[place + 1]! < value) {
+        sorted[place] = sorted[place + 1]!;
+        place++;
+      }
       sorted[place] = value;
-      held++;
       ring[next] = value;
       next = next + 1 === width ? 0 : next + 1;
     },
@@ -125,7 +129,8 @@ function tailOf(width: number) {
       left = width;
     },
     add(value: number) {
-      const highest = pending.reduce((most, one) => Math.max(most, one), stretch);
+      let highest = stretch;
+      for (const one of pending) if (one > highest) highest = one;
       if (value <= highest / 2) {
         if (stretch > 0) pending.push(stretch);
         for (const one of pending) remember(one);
@@ -247,6 +252,24 @@ export function rung(width: number): Rung {
   return own;
 }
 
+const scratch = new Float64Array(NUMBERS.remembered);
+const steps = new Float64Array(NUMBERS.remembered);
+/** What a ring holds, the oldest first. */
+const ordered = new Float64Array(NUMBERS.remembered);
+
+/** Puts into `ordered` what a ring holds of so many samples; how many those are. */
+function inOrder(ring: Float64Array, samples: number): number {
+  const size = ring.length;
+  if (samples <= size) {
+    ordered.set(ring.subarray(0, samples));
+    return samples;
+  }
+  const oldest = samples % size;
+  ordered.set(ring.subarray(oldest));
+  ordered.set(ring.subarray(0, oldest), size - oldest);
+  return size;
+}
+
 /**
  * How much of a point the next one keeps, at most, by the correlation of neighbouring steps: −1/2 in noise without memory, 0 in a random
  * walk, and more along a smooth curve, which is no noise. Of few points it is known badly, and memory is assumed until they deny it
@@ -258,14 +281,15 @@ export function rung(width: number): Rung {
  * @returns correlation of neighbours, 0 to `NUMBERS.mostMemory`
  */
 function memoryOf(kept: Float64Array, samples: number, apart: number): number {
-  const size = kept.length;
-  const at = (i: number): number => kept[i % size]!;
-  const own = (i: number): number => at(i) - (apart === 0 ? 0 : (at(i - apart) + at(i + apart)) / 2);
-  const first = samples - Math.min(samples, size) + apart;
-  const count = Math.max(0, samples - apart - first - 1);
-  const steps = new Float64Array(count);
-  for (let k = 0; k < count; k++) steps[k] = own(first + k + 1) - own(first + k);
-  const most = NUMBERS.usualSteps * MAD_TO_SIGMA * medianInPlace(steps.map(Math.abs));
+  const held = inOrder(kept, samples);
+  const count = Math.max(0, held - 2 * apart - 1);
+  const own = (i: number): number =>
+    ordered[i]! - (apart === 0 ? 0 : (ordered[i - apart]! + ordered[i + apart]!) / 2);
+  for (let k = 0; k < count; k++) {
+    steps[k] = own(apart + k + 1) - own(apart + k);
+    scratch[k] = Math.abs(steps[k]!);
+  }
+  const most = NUMBERS.usualSteps * MAD_TO_SIGMA * medianInPlace(scratch, count);
   let [both, one, pairs] = [0, 0, 0];
   for (let k = 1; k < count; k++) {
     const [before, step] = [steps[k - 1]!, steps[k]!];
@@ -302,8 +326,6 @@ function unshared(width: number, memory: number): number {
   return 1 - shared / ofMean(width, memory);
 }
 
-const scratch = new Float64Array(NUMBERS.remembered);
-
 /**
  * Standard error of a level against the next that does not overlap: the scale of second differences, in which a trend
  * cancels; of their upper and lower fifth the smaller, since noise goes both ways and a curve bends one way. NaN where there are
@@ -317,15 +339,12 @@ function nearNoise(
   samples: number,
   perBlock: number,
 ): { readonly near: number; readonly calm: number } {
-  const size = kept.length;
-  const held = Math.min(samples, size);
-  const oldest = samples - held;
-  const at = (i: number): number => kept[(oldest + i) % size]!;
+  const held = inOrder(kept, samples);
   const count = held - 2 * perBlock;
   if (count < 3) return { near: Number.NaN, calm: Number.NaN };
   let sum = 0;
   for (let i = 0; i < count; i++) {
-    scratch[i] = at(i) - 2 * at(i + perBlock) + at(i + 2 * perBlock);
+    scratch[i] = ordered[i]! - 2 * ordered[i + perBlock]! + ordered[i + 2 * perBlock]!;
     sum += Math.abs(scratch[i]!);
   }
   const fifth = Math.floor(count * FIFTH_OF);
@@ -337,16 +356,16 @@ function nearNoise(
     for (let i = 0; i < count; i++) scratch[i] = Math.abs(scratch[i]!);
     const usual = (MAD_TO_SIGMA * medianInPlace(scratch, count)) / Math.sqrt(6);
     // A step down bends both ways, but does not rise; a steady fall is no noise either.
-    const steps = held - perBlock;
-    for (let i = 0; i < steps; i++) scratch[i] = at(i + perBlock) - at(i);
-    const older = medianInPlace(scratch.slice(0, steps >> 1));
-    const newer = medianInPlace(scratch.slice(steps >> 1, steps));
+    const pairs = held - perBlock;
+    for (let i = 0; i < pairs; i++) scratch[i] = ordered[i + perBlock]! - ordered[i]!;
+    const older = medianInPlace(scratch.slice(0, pairs >> 1));
+    const newer = medianInPlace(scratch.slice(pairs >> 1, pairs));
     // One step is in one half.
     const trend = Math.min(0, Math.max(older, newer));
-    const rank = Math.floor(steps * FIFTH_OF);
-    const rise = selectNth(scratch, steps - 1 - rank, 0, steps);
+    const rank = Math.floor(pairs * FIFTH_OF);
+    const rise = selectNth(scratch, pairs - 1 - rank, 0, pairs);
     // A climb does not fall.
-    const fall = -selectNth(scratch, rank, 0, steps);
+    const fall = -selectNth(scratch, rank, 0, pairs);
     const near = Math.min(usual, bend, Math.max(0, Math.min(fall, rise - trend)) / (FIFTH * Math.SQRT2));
     return { near, calm: near };
   }
