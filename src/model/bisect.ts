@@ -1,12 +1,12 @@
 /** What of a good and a bad run makes the difference: the changes that were tried, and the smallest set that does. */
 import type { Cell } from './cell.ts';
 
-export const CHANGE_KINDS = ['config', 'commit', 'data', 'choice'] as const;
+export const CHANGE_KINDS = ['config', 'commit', 'data', 'version', 'choice'] as const;
 
 /** One thing that is different in the bad run. */
 export interface BisectChange {
   readonly kind: (typeof CHANGE_KINDS)[number];
-  /** Key of a configuration, subject of a commit, a line or file of data, name of a choice. */
+  /** Key of a configuration, subject of a commit, a line or file of data, a package, name of a choice. */
   readonly name: string;
   /** Null where that side does not have it. */
   readonly good: Cell;

@@ -2,7 +2,7 @@
 import { diagError } from '../../model/errors.ts';
 import type { Dimension } from './dimension.ts';
 
-const OURS = ['config', 'commit', 'data', 'out', 'steps'];
+const OURS = ['config', 'commit', 'data', 'versions', 'out', 'steps'];
 
 /** @throws usage */
 export function choiceOf(text: string): Dimension {

@@ -10,6 +10,7 @@ import { commitsOf } from '../bisect/commits.ts';
 import { configKeys } from '../bisect/config-keys.ts';
 import { dataOf } from '../bisect/data-lines.ts';
 import type { Dimension } from '../bisect/dimension.ts';
+import { versionsOf } from '../bisect/versions.ts';
 import { command } from '../cli/command.ts';
 import { progressOn } from '../cli/progress.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
@@ -20,7 +21,7 @@ const MOST_RUNS = 100;
 export default command({
   summary: 'Find the change that turns a good run into a bad one, by short runs of a command.',
   description:
-    'Varies keys of a configuration, commits, lines or files of data, and choices between two values, and judges each trial as compare does. In the command, {config}, {commit}, {data} and {NAME} stand for what is varied, {out} for a folder of the trial, {steps} for --steps. Nothing but the command is run, without a shell, and nothing is written outside of --folder. Exit code 0: found; 4: not found.',
+    'Varies keys of a configuration, commits, lines or files of data, versions of packages, and choices between two values, and judges each trial as compare does. In the command, {config}, {commit}, {data}, {versions} and {NAME} stand for what is varied, {out} for a folder of the trial, {steps} for --steps. Nothing but the command is run, without a shell, and nothing is written outside of --folder. Exit code 0: found; 4: not found.',
   examples: [
     '<%= config.bin %> <%= command.id %> --good good/ --bad bad/ -- python3 train.py {config}',
     '<%= config.bin %> <%= command.id %> --good good/ --data good.csv,bad.csv --steps 40 --folder trials -- python3 train.py good/config.json {data}',
@@ -54,6 +55,11 @@ export default command({
       helpGroup: 'RUNS',
       helpValue: 'GOOD,BAD',
       description: 'two files of lines or two folders, to mix in {data}',
+    }),
+    versions: Flags.string({
+      helpGroup: 'RUNS',
+      helpValue: 'GOOD,BAD',
+      description: 'two lists of requirements, as pip freeze prints them, to mix in {versions}',
     }),
     vary: Flags.string({
       helpGroup: 'RUNS',
@@ -134,26 +140,21 @@ interface Sides {
   readonly commits?: string | undefined;
   readonly repository: string;
   readonly data?: string | undefined;
+  readonly versions?: string | undefined;
   readonly vary: readonly string[];
 }
 
 /** What is varied; the order is that in which a dimension is tried to be left out. @throws usage */
 async function dimensionsOf(
-  { good, bad, commits, repository, data, vary }: Sides,
+  { good, bad, commits, repository, data, versions, vary }: Sides,
   folder: string,
 ): Promise<Dimension[]> {
   const found: Dimension[] = [];
   if (commits !== undefined) found.push(await commitsOf(repository, commits, resolve(folder, 'commits')));
   if (bad !== undefined) found.push(await configKeys(good, bad));
-  if (data !== undefined) {
-    const [goodData, badData, ...more] = data.split(',');
-    if (goodData === undefined || badData === undefined || more.length > 0)
-      throw diagError('usage', {
-        problem: `--data ${data} is not two paths`,
-        hint: '--data good.csv,bad.csv',
-      });
-    found.push(await dataOf(goodData, badData));
-  }
+  if (data !== undefined) found.push(await dataOf(...twoPaths('data', data, 'good.csv,bad.csv')));
+  if (versions !== undefined)
+    found.push(await versionsOf(...twoPaths('versions', versions, 'good.txt,bad.txt')));
   found.push(...vary.map(choiceOf));
   const names = found.map(({ placeholder }) => placeholder);
   const twice = names.find((name, k) => names.indexOf(name) !== k);
@@ -163,4 +164,11 @@ async function dimensionsOf(
       hint: 'give each --vary its own name',
     });
   return found.filter(({ changes }) => changes.length > 0);
+}
+
+/** @throws usage */
+function twoPaths(flag: string, text: string, example: string): [good: string, bad: string] {
+  const [good, bad, ...more] = text.split(',');
+  if (good !== undefined && bad !== undefined && more.length === 0) return [good, bad];
+  throw diagError('usage', { problem: `--${flag} ${text} is not two paths`, hint: `--${flag} ${example}` });
 }
