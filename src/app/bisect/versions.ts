@@ -60,7 +60,7 @@ async function requirementsIn(path: string): Promise<Requirements> {
 }
 
 /**
- * What a list asks for, by normalised name of the package (PEP 503); an option of pip stands under its own text. Lines for one package
+ * What a list asks for, by normalised name of the package (PEP 503); an option of pip has its own text for a name. Lines for one package
  * with different markers belong together.
  *
  * @see https://pip.pypa.io/en/stable/reference/requirements-file-format/
