@@ -106,6 +106,25 @@ const flatRate = exact(400, () => 0.01);
 const cosine = (n: number, period: number, height = 0.1): number[] =>
   exact(n, (i) => 0.0001 + (height / 2) * (1 + Math.cos((Math.PI * (i % period)) / period)));
 
+const warmUp = (i: number): number => 0.01 * Math.min((i + 1) / 40, 1) * (1 + Math.cos((Math.PI * i) / 500));
+
+/** A run that is resumed at a step, with the rates of both attempts, by points from their beginnings. */
+function resumedAt(
+  from: number,
+  first: (i: number) => number,
+  again: (i: number) => number,
+  level = 0.41,
+): Run {
+  const run = resumed(
+    calm.slice(0, 250),
+    from,
+    noisy(200, () => level, 7),
+  );
+  const [loss] = run.series as [TimeSeries];
+  const rates = makeSeries('lr', 'learning_rate', [...exact(250, first), ...exact(200, again)]);
+  return { ...run, series: [loss, { ...rates, step: loss.step, attemptOffsets: loss.attemptOffsets }] };
+}
+
 /** Of each failure: the runs that show it, and those that do not, by what they are. */
 const CASES: Readonly<
   Record<string, { readonly shows: Record<string, Run>; readonly not: Record<string, Run> }>
@@ -186,8 +205,24 @@ const CASES: Readonly<
         loss: noisy(400, (i) => (i < 302 ? learning(i) : 60)),
         rates: exact(400, (i) => (i < 300 ? 0.01 : 0.3)),
       }),
+      'a rate that climbs out of the level at which most was learnt': runOf({
+        loss: noisy(400, (i) => (i < 290 ? learning(i) : 60)),
+        rates: exact(400, (i) => 0.01 * 1.03 ** Math.max(0, i - 200)),
+      }),
     },
     not: {
+      'a long flat start in which nothing is learnt, then a ramp': runOf({
+        loss: noisy(400, (i) => (i < 100 ? 2.4 : i < 190 ? learning(i - 100) : 60)),
+        rates: exact(400, (i) => 1e-5 * 1.08 ** Math.max(0, i - 100)),
+      }),
+      'a ramp that is a warm-up': runOf({
+        loss: noisy(400, (i) => (i < 190 ? learning(i) : 60)),
+        rates: exact(400, (i) => 1e-4 * (i + 1)),
+      }),
+      'a ramp out of a level that does no harm': runOf({
+        loss: calm,
+        rates: exact(400, (i) => 0.01 * 1.03 ** Math.max(0, Math.min(i, 300) - 200)),
+      }),
       'a rate that rose without harm': runOf({
         loss: calm,
         rates: exact(400, (i) => (i < 300 ? 0.01 : 0.03)),
@@ -563,6 +598,130 @@ const CASES: Readonly<
       'a spike of the rate': runOf({
         loss: calm.map((one, i) => (i >= 301 && i < 303 ? 9 : one)),
         rates: exact(400, (i) => (i === 300 ? 1 : 0.01)),
+      }),
+    },
+  },
+  'rate-raised-for-a-moment': {
+    shows: {
+      'five steps at 30 times the rate': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i >= 200 && i < 205 ? 0.3 : 0.01)),
+      }),
+      'three steps within a cosine': runOf({
+        loss: calm,
+        rates: cosine(400, 400).map((rate, i) => (i >= 200 && i < 203 ? 8 * rate : rate)),
+      }),
+    },
+    not: {
+      'a cosine with restarts': runOf({ loss: calm, rates: cosine(400, 100) }),
+      'a rate that is high now and then': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i % 100 > 94 ? 0.1 : 0.01)),
+      }),
+      'triangular cycles': runOf({
+        loss: calm,
+        rates: exact(400, (i) => 0.001 + 0.01 * Math.abs(1 - (i % 40) / 20)),
+      }),
+      'a rate that rises and stays': runOf({ loss: calm, rates: exact(400, (i) => (i < 200 ? 0.01 : 0.05)) }),
+      'a step down': runOf({ loss: calm, rates: exact(400, (i) => (i < 200 ? 0.01 : 0.001)) }),
+    },
+  },
+  'rate-is-zero': {
+    shows: {
+      'a rate of 0 from a fifth on': runOf({ loss: calm, rates: exact(400, (i) => (i < 80 ? 0.004 : 0)) }),
+      'a linear schedule that ends halfway': runOf({
+        loss: calm,
+        rates: exact(400, (i) => Math.max(0, 0.00037 * (1 - i / 200))),
+      }),
+      'a small rate that may be rounded, and evaluations that stand': runOf({
+        loss: calm,
+        evals: exact(8, (i) => (i < 2 ? 2 - i / 2 : 0.8125)),
+        rates: exact(400, (i) => (i < 120 ? 0.001 : 0)),
+      }),
+    },
+    not: {
+      'a schedule that ends at 0': runOf({ loss: calm, rates: exact(400, (i) => 0.01 * (1 - i / 399)) }),
+      'a rate that was printed with three decimals': runOf({
+        loss: calm,
+        evals: noisy(8, (i) => 2 - i / 8),
+        rates: exact(400, (i) => Math.round(4 * Math.exp(-i / 100)) / 1000),
+      }),
+      'a rate that is 0 for a while': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i > 100 && i < 200 ? 0 : 0.004)),
+      }),
+      'a falling rate': runOf({ loss: calm, rates: exact(400, (i) => 0.01 * 0.97 ** i) }),
+    },
+  },
+  'schedule-began-anew': {
+    shows: {
+      'a warm-up again': resumedAt(201, warmUp, (i) => warmUp(i)),
+      'a cosine again, and the loss breaks': resumedAt(201, warmUp, (i) => warmUp(i), 9),
+    },
+    not: {
+      'a rate that goes on': resumedAt(201, warmUp, (i) => warmUp(200 + i)),
+      'a beginning anew': resumedAt(1, warmUp, (i) => warmUp(i)),
+      'a constant rate': resumedAt(
+        201,
+        () => 0.01,
+        () => 0.01,
+      ),
+      'a warm-up of its own': resumedAt(201, warmUp, (i) => Math.min(warmUp(200 + i), 0.0004 * (i + 1))),
+    },
+  },
+  'evaluation-jumps-alone': {
+    shows: {
+      'an evaluation of five times from one to the next': runOf({
+        loss: calm,
+        norms: noisy(400, () => 1, 5),
+        evals: exact(8, (i) => (i < 5 ? learning(50 * (i + 1)) : 3.5 + 0.1 * noise(i))),
+      }),
+    },
+    not: {
+      'over-fitting': runOf({
+        loss: noisy(400, (i) => 0.05 + 2 * Math.exp(-i / 90)),
+        evals: exact(16, (i) => 0.7 + 0.1 * Math.max(0, i - 4) + 0.1 * Math.max(0, 4 - i)),
+      }),
+      'one bad evaluation': runOf({
+        loss: calm,
+        evals: noisy(8, (i) => (i === 5 ? 3.5 : learning(50 * (i + 1))), 11),
+      }),
+      'an evaluation that goes on rising': runOf({
+        loss: calm,
+        evals: noisy(8, (i) => (i < 5 ? learning(50 * (i + 1)) : 1.2 * 1.5 ** (i - 5)), 11),
+      }),
+      'a jump of the gradient norm with it': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 270 ? 1 : 6), 5),
+        evals: noisy(8, (i) => (i < 5 ? learning(50 * (i + 1)) : 3.5), 11),
+      }),
+      'a training loss that falls by half with it': runOf({
+        loss: noisy(400, (i) => (i < 270 ? learning(i) : 0.2)),
+        evals: noisy(8, (i) => (i < 5 ? learning(50 * (i + 1)) : 3.5), 11),
+      }),
+    },
+  },
+  'loss-times-k': {
+    shows: {
+      'a sum over 32 rows': runOf({
+        loss: noisy(400, (i) => learning(i) * (i < 300 ? 1 : 32)),
+        norms: noisy(400, (i) => (i < 300 ? 1 : 32), 5),
+        settings: { batch_size: 32 },
+      }),
+    },
+    not: {
+      'a sum over a number that is no setting': runOf({
+        loss: noisy(400, (i) => learning(i) * (i < 300 ? 1 : 32)),
+        settings: { batch_size: 256 },
+      }),
+      'a norm that does not jump with it': runOf({
+        loss: noisy(400, (i) => learning(i) * (i < 300 ? 1 : 32)),
+        norms: noisy(400, () => 1, 5),
+        settings: { batch_size: 32 },
+      }),
+      'a run that is thrown out': runOf({
+        loss: noisy(400, learning).map((one, i) => (i < 300 ? one : one * 32 * 4 ** noise(7 * i))),
+        settings: { batch_size: 32 },
       }),
     },
   },

@@ -1,6 +1,7 @@
 import { arrayOf, type Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
+import type { Run } from '../../model/run.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { type LogEvidence, lastBefore, levelBefore, levelFrom } from './log-evidence.ts';
 
@@ -8,8 +9,10 @@ import { type LogEvidence, lastBefore, levelBefore, levelFrom } from './log-evid
 const LEVEL = 50;
 /** A smaller factor is noise or a slow change. */
 const LEAST = 1.8;
-/** Share within which a factor is a number of the configuration, and its levels before and at the end are steady. */
-const [EQUAL, STEADY] = [0.03, 0.3];
+/** Shares within which a factor is a number of the configuration: of exact norms, and of noisy ones, by twice their error. */
+const [EQUAL, AT_MOST] = [0.03, 0.1];
+/** Share within which its levels before and at the end are steady. */
+const STEADY = 0.3;
 /** Share within which the two hundred norms before have the level of the last fifty of them. */
 const EARLIER = 0.5;
 /** Standard errors by which the loss may have moved. */
@@ -40,7 +43,7 @@ export const gradientNormFactor: KnownFailure = {
   docs: {
     summary:
       'The gradient norm is multiplied by a factor at one step and to the end, under a loss that does not move.',
-    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, every norm after it is outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss does not rise by ${UNMOVED} standard errors, and does not fall to ${LEARNS} of its level. The factor is within ${100 * EQUAL} % of a setting: ranks, accumulated batches, the loss scale; else the cause stays open.`,
+    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, every norm after it is outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss does not rise by ${UNMOVED} standard errors, and does not fall to ${LEARNS} of its level. The factor is within ${100 * EQUAL} % of a setting, or within twice its error, ${100 * AT_MOST} % at most: ranks, accumulated batches, the loss scale; else the cause stays open.`,
     notThis: 'A norm that grows slowly, as in many healthy runs.',
     whatToDo:
       'Look at the reduction: a sum over ranks or accumulated batches where a mean was before, a scaled gradient that is clipped or stepped before it is unscaled. A recorded capture confirms it: the audit divides the gradient by that of the mean loss of the batches.',
@@ -53,12 +56,7 @@ export const gradientNormFactor: KnownFailure = {
     if (at === null || !lossStays(log, norms.step.at(at)!)) return null;
     const [before, after] = [levelBefore(norms.value, at, LEVEL), levelFrom(norms.value, at, LEVEL)];
     const factor = after / before;
-    const setting = [...run.hyperparameters].find(
-      ([name, value]) =>
-        NUMBERS.test(name) &&
-        Number(value) >= LEAST &&
-        Math.min(Math.abs(factor / Number(value) - 1), Math.abs(factor * Number(value) - 1)) <= EQUAL,
-    );
+    const setting = settingOf(run, factor, errorOf(norms.value, at));
     const step = norms.step.at(at)!;
     const statement = `the gradient norm becomes ${formatNumber(factor, 'brief')} times as large at ${run.stepUnit} ${step} (${formatNumber(before)} before, ${formatNumber(after)} from there on) while the loss does not move`;
     const evidence: FoundFailure['evidence'] = [
@@ -71,7 +69,7 @@ export const gradientNormFactor: KnownFailure = {
         at: { step, batchStep: null },
       },
     ];
-    if (setting === undefined)
+    if (setting === null)
       return {
         trigger: 'none-found',
         confidence: null,
@@ -84,13 +82,13 @@ export const gradientNormFactor: KnownFailure = {
           statement: `look at what changed at ${run.stepUnit} ${step}: ranks, accumulated batches, the loss scale, the reduction of the loss, or what the norm is taken over; the gradient of one batch, computed before and after that change, confirms the factor ${formatNumber(factor, 'brief')}`,
         },
       };
-    const [name, value] = setting;
+    const { name, value } = setting;
     return {
       trigger: 'code',
       confidence: 'likely',
       lead: 'gradients are summed where they were averaged, or the other way round',
       step,
-      factor,
+      factor: factor > 1 ? value : 1 / value,
       statement: `${statement}; ${name} is ${value}`,
       evidence,
       remedy: {
@@ -100,6 +98,31 @@ export const gradientNormFactor: KnownFailure = {
     };
   },
 };
+
+/** The setting that a factor, or its inverse, is within an error, the nearest first; null without one. */
+function settingOf(
+  { hyperparameters }: Run,
+  factor: number,
+  error: number,
+): { readonly name: string; readonly value: number } | null {
+  const within = Math.max(EQUAL, Math.min(AT_MOST, 2 * error));
+  const times = Math.max(factor, 1 / factor);
+  const near = [...hyperparameters]
+    .map(([name, value]) => ({ name, value: Number(value), off: Math.abs(times / Number(value) - 1) }))
+    .filter(({ name, value, off }) => NUMBERS.test(name) && value >= LEAST && off <= within)
+    .sort((a, b) => a.off - b.off);
+  return near[0] ?? null;
+}
+
+/** Standard error of the ratio of the two levels around a position, as a share of it, by the noise of the norms. */
+function errorOf(norms: Column, at: number): number {
+  const squares = [norms.subarray(at - LEVEL, at), norms.subarray(at, at + LEVEL)].map((values) => {
+    const level = medianOf(values);
+    return ((MAD_TO_SIGMA * medianOf(arrayOf(values).map((one) => Math.abs(one - level)))) / level) ** 2;
+  });
+  // The error of a median of noise is a quarter more than that of a mean.
+  return 1.25 * Math.sqrt((squares[0]! + squares[1]!) / LEVEL);
+}
 
 /** Position from which on the norms are k times as large to the end; null without one. */
 function changeIn(column: Column, end: number): number | null {

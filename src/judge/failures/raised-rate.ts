@@ -1,7 +1,18 @@
 import { formatNumber } from '../../model/format-number.ts';
-import type { KnownFailure } from './failure.ts';
-import { type LogEvidence, type Points, rateEvidence, ratesWithHistory } from './log-evidence.ts';
-import { raisedRate, warmUpTo } from './rates.ts';
+import type { FoundFailure, KnownFailure } from './failure.ts';
+import {
+  type LogEvidence,
+  lastBefore,
+  levelBefore,
+  levelFrom,
+  type Points,
+  rateEvidence,
+  ratesWithHistory,
+} from './log-evidence.ts';
+import { LEVEL_POINTS, RAMP_RISE, raisedRate, rampOutOfLevel, warmUpTo } from './rates.ts';
+
+/** Share of all that was learnt up to the onset that has to be learnt before a ramp begins: a warm-up begins with it. */
+const LEARNT_BEFORE = 0.5;
 
 export const raisedRateFailure: KnownFailure = {
   id: 'rate-raised',
@@ -19,11 +30,10 @@ export const raisedRateFailure: KnownFailure = {
   ],
   docs: {
     summary:
-      'The logged learning rate rises by half or more in the ten logged points before the loss leaves its usual range.',
-    evidence:
-      'One logged rate is at least 1.5 times the one before and 1.5 times the median before, and outside of the range of the earlier ones, widened by half of it. A resume is judged against the attempt that it goes on from.',
+      'The logged learning rate rises by half or more in the ten logged points before the loss leaves its usual range, or climbs far above the level at which the run was well.',
+    evidence: `One logged rate is at least 1.5 times the one before and 1.5 times the median before, and outside of the range of the earlier ones, widened by half of it. A resume is judged against the attempt that it goes on from. Or the rate rises step by step to at least ${RAMP_RISE} times the highest of ${LEVEL_POINTS} points or more, at which ${100 * LEARNT_BEFORE} % or more of all that was learnt up to the onset was learnt.`,
     notThis:
-      'A warm-up, whose steps are each in proportion; a restart of the schedule after which the loss is what it was at that rate (`schedule-restart`).',
+      'A warm-up, whose steps are each in proportion and which begins with the training (`broke-in-warm-up`); a restart of the schedule after which the loss is what it was at that rate (`schedule-restart`).',
     whatToDo:
       'Keep the rate as it was before and find what set it: a schedule that begins anew at a resume, a scheduler that steps twice, a typing error. The same steps at the old rate confirm it: the loss stays in its range.',
   },
@@ -33,7 +43,7 @@ export const raisedRateFailure: KnownFailure = {
     if (rates === null || onsetStep === null) return null;
     const until = rates.step.findLastIndex((one) => one <= onsetStep);
     const raised = until < 1 ? null : raisedRate(rates.value, until);
-    if (raised === null) return null;
+    if (raised === null) return climbed(log, rates, until);
     const step = rates.step.at(raised.from)!;
     const value = rates.value.at(raised.from)!;
     const statement = `the learning rate rises ${formatNumber(raised.times)}-fold to ${formatNumber(value)} at ${run.stepUnit} ${step}, before the loss leaves its usual range at ${run.stepUnit} ${onsetStep}`;
@@ -52,6 +62,41 @@ export const raisedRateFailure: KnownFailure = {
     };
   },
 };
+
+/** A rate that climbed out of the level at which the run had learnt. */
+function climbed(log: LogEvidence, rates: Points, until: number): FoundFailure | null {
+  const { run, onsetStep } = log;
+  const ramp = rampOutOfLevel(rates.value, until);
+  if (ramp === null || !hadLearnt(log, rates.step.at(ramp.from)!)) return null;
+  const [from, to] = [rates.step.at(ramp.from)!, rates.step.at(ramp.to)!];
+  const value = rates.value.at(ramp.to)!;
+  const before = formatNumber(ramp.before);
+  const times = value / ramp.before;
+  const statement = `up to ${run.stepUnit} ${from} the run is well at a learning rate of at most ${before}; from there the rate climbs ${formatNumber(times, 'brief')}-fold to ${formatNumber(value)} at ${run.stepUnit} ${to}, and the loss leaves its usual range at ${run.stepUnit} ${onsetStep}`;
+  return {
+    trigger: 'learning-rate',
+    confidence: 'likely',
+    lead: 'the learning rate rose too far',
+    step: from,
+    factor: times,
+    statement,
+    evidence: [rateEvidence(statement, value, to)],
+    remedy: {
+      action: 'lower-learning-rate',
+      learningRate: ramp.before,
+      statement: `go back to a checkpoint before ${run.stepUnit} ${from}, keep the learning rate at ${before} and look at what raises it; the same steps at that rate confirm it`,
+    },
+  };
+}
+
+/** Whether most of what was learnt up to the onset was learnt up to a step. */
+function hadLearnt({ loss, onset }: LogEvidence, step: number): boolean {
+  if (loss === null || onset < 0) return false;
+  const first = levelFrom(loss.value, 0, 5);
+  const then = levelBefore(loss.value, lastBefore(loss, step) + 1);
+  const best = Math.min(then, levelBefore(loss.value, onset));
+  return then < first && first - then >= LEARNT_BEFORE * (first - best);
+}
 
 /** A loss that breaks in a warm-up or at its height: a fact of the log and no cause, since a healthy run has a warm-up too. */
 export const brokeInWarmUp: KnownFailure = {

@@ -56,3 +56,22 @@ export function warmUpTo(
   while (rates.at(from + 1)! === rates.at(from)!) from++;
   return rises >= RISES && rates.at(to)! >= RATE_RISE * rates.at(from)! ? { from, to } : null;
 }
+
+/** Points of a level before a ramp, and times it that a ramp reaches at least. */
+export const [LEVEL_POINTS, RAMP_RISE] = [20, 3];
+
+/**
+ * A ramp of the rate out of a level at which the run had trained for a while, up to a position or shortly before it.
+ *
+ * @returns the positions of the last rate of the level and of the highest one, and the highest rate of the level; null without one
+ */
+export function rampOutOfLevel(
+  rates: Column,
+  until: number,
+): { readonly from: number; readonly to: number; readonly before: number } | null {
+  const risen = warmUpTo(rates, until);
+  if (risen === null || risen.from < LEVEL_POINTS) return null;
+  let before = 0;
+  for (let i = 0; i <= risen.from; i++) before = Math.max(before, rates.at(i)!);
+  return before > 0 && rates.at(risen.to)! >= RAMP_RISE * before ? { ...risen, before } : null;
+}

@@ -6,6 +6,7 @@ import { badBatch } from './bad-batch.ts';
 import { blowUp } from './blow-up.ts';
 import { deadFromTheStart } from './dead-from-the-start.ts';
 import { evaluationAlone } from './evaluation-alone.ts';
+import { evaluationJumps } from './evaluation-jumps.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { gradientNormFactor } from './gradient-norm-factor.ts';
 import { gradientNotFinite } from './gradient-not-finite.ts';
@@ -13,10 +14,14 @@ import { growsWithoutEnd } from './grows-without-end.ts';
 import { guardActed } from './guard-acted.ts';
 import { jumpAtResume } from './jump-at-resume.ts';
 import { logEvidence } from './log-evidence.ts';
+import { lossTimesK } from './loss-times-k.ts';
 import { openCause } from './open-cause.ts';
 import { overFitting } from './over-fitting.ts';
 import { brokeInWarmUp, raisedRateFailure } from './raised-rate.ts';
+import { rateBlip } from './rate-blip.ts';
+import { rateZero } from './rate-zero.ts';
 import { scalerSkipsEveryStep } from './scaler-skips-every-step.ts';
+import { scheduleBeganAnew } from './schedule-began-anew.ts';
 import { scheduleRestart } from './schedule-restart.ts';
 import { trainingSlowed } from './training-slowed.ts';
 import { trainingStoodStill } from './training-stood-still.ts';
@@ -25,16 +30,21 @@ import { unlikeBatches } from './unlike-batches.ts';
 export const KNOWN_FAILURES: readonly KnownFailure[] = [
   scalerSkipsEveryStep,
   deadFromTheStart,
+  scheduleBeganAnew,
   raisedRateFailure,
   gradientNotFinite,
   jumpAtResume,
   abruptFall,
+  lossTimesK,
   gradientNormFactor,
   badBatch,
   blowUp,
   unlikeBatches,
   brokeInWarmUp,
   growsWithoutEnd,
+  rateZero,
+  rateBlip,
+  evaluationJumps,
   evaluationAlone,
   overFitting,
   trainingStoodStill,

@@ -22,7 +22,8 @@ export const unlikeBatches: KnownFailure = {
   },
   look(log) {
     const found = passing(log);
-    if (found === null) return null;
+    // Of a run that does not come back the next losses are usual by chance.
+    if (found === null || log.judged?.verdict.class === 'full-divergence') return null;
     const { run, loss, onset } = log;
     const [from, to, back] = [onset, found.end - 1, found.end].map((at) => loss!.step.at(at)!) as [
       number,
