@@ -1,9 +1,10 @@
 """Makes runs of small networks that go wrong in ways drawn by a seed, and healthy ones that look alike.
 
-    python make.py SEED FOLDER
+    python make.py SEED FOLDER [--small]
 
 FOLDER/NAME holds what a user has: a log in one of four layouts, for half of the runs that go wrong a capture beside it.
 FOLDER/truth.json says of each run what happened, why, and what to do. The page is judged against it (README.md).
+--small makes 40 runs instead of 60: 15 logs and 15 captures with each fault once at least, 10 healthy runs.
 Needs PyTorch and the package under python/src.
 """
 
@@ -362,7 +363,8 @@ def optimizer_replaced(t: Training) -> tuple[str, str, str]:
         if s == t.onset:
             t.opt.state.clear()
 
-    t.rate = 0.01
+    # At a lower rate the first steps without a state leave no trace in the loss.
+    t.rate = 0.03
     t.before = before
     return f"loss may rise at step {t.onset}", "the optimizer state was cleared", "load the state"
 
@@ -449,11 +451,25 @@ def small_batches(t: Training) -> None:
 HEALTHY = (plain, warm_restarts, step_decay, warm_up, one_hard_batch, evaluated, pauses, clean_resume, sparse, small_batches)
 
 
-def main(seed: int, folder: Path) -> None:
+Plan = tuple[str, Callable[[Training], Any], bool]
+
+
+def plans_of(draw: random.Random, small: bool) -> list[Plan]:
+    if not small:
+        times, logs, captures = 2, list(LOG_FAULTS), [f for f in CAPTURE_FAULTS for _ in range(2)]
+    else:
+        shared = [f for f in LOG_FAULTS if f in CAPTURE_FAULTS]
+        logs = [f for f in LOG_FAULTS if f not in CAPTURE_FAULTS]
+        logs += draw.sample(shared, 15 - len(logs))
+        times, captures = 1, [*CAPTURE_FAULTS, *draw.sample(CAPTURE_FAULTS, 5)]
+    plans: list[Plan] = [(f.__name__, f, False) for f in logs]
+    plans += [(f.__name__, f, True) for f in captures]
+    return plans + [(f.__name__, f, False) for f in HEALTHY for _ in range(times)]
+
+
+def main(seed: int, folder: Path, small: bool) -> None:
     draw = random.Random(seed)
-    plans: list[tuple[str, Callable[[Training], Any], bool]] = [(f.__name__, f, False) for f in LOG_FAULTS]
-    plans += [(f.__name__, f, True) for f in CAPTURE_FAULTS for _ in range(2)]
-    plans += [(f.__name__, f, False) for f in HEALTHY for _ in range(2)]
+    plans = plans_of(draw, small)
     numbers = list(range(len(plans)))
     draw.shuffle(numbers)
     truths: list[Truth] = []
@@ -474,4 +490,4 @@ def main(seed: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), "--small" in sys.argv)

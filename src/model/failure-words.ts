@@ -6,6 +6,8 @@ interface FailureWords {
   readonly headline: (where: string, factor: number | null) => string;
   /** Whether the run is well all the same. */
   readonly isWell?: true;
+  /** Whether it says more of what happened than the class of an incident does. */
+  readonly leads?: true;
   /** The kind of finding that says the same. */
   readonly finding?: string;
 }
@@ -17,6 +19,7 @@ const times = (factor: number | null): string =>
 const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   'evaluation-alone-bad': { headline: () => 'TRAINING IS HEALTHY, the evaluation is not' },
   'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}` },
+  'saw-tooth': { headline: (where) => `SAW-TOOTH since ${where}`, leads: true },
   'jump-at-resume': { headline: (where) => `HIGHER since the resume at ${where}` },
   'gradient-norm-times-k': {
     headline: (where, factor) =>
@@ -28,6 +31,10 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
     finding: 'loss-scale-falls',
   },
   'over-fitting': { headline: (where) => `OVER-FITS since ${where}`, finding: 'overfit' },
+  'first-steps-too-long': {
+    headline: (_, factor) =>
+      `FIRST STEPS TOO LONG: the loss rose ${times(factor).replace(' times ', '-fold')}, then it learnt`,
+  },
   'training-slowed': {
     headline: (where, factor) => `${times(factor)}SLOWER since ${where}, the loss is healthy`,
     finding: 'throughput-drop',

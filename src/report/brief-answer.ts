@@ -174,19 +174,31 @@ function titleOf(run: RunReport): string {
 /** Times the level after it from which on the highest point of a drift is said: a drift has no peak of its own. */
 const PEAK = 3;
 
+/** Times the first loss above which the level of the first points is not that of the untrained model. */
+const FIRST_STEPS = 2;
+
+/** What the deciding series of a run without an incident did, from its first level to its last. */
+function learntOf(run: RunReport): string {
+  const { verdict } = run;
+  const series = decidingSeries(run);
+  if (verdict.class === 'inconclusive' || series === undefined) return verdict.why;
+  const { first, last } = series.statistics;
+  // One point may be a lucky one: levels, where they are known.
+  const [level, to] = learntLevels(verdict) ?? [first, last];
+  // First steps that throw the loss up are no level of the untrained model.
+  const from = level > FIRST_STEPS * first ? first : level;
+  return `${inertName(verdict.series ?? 'loss')} ${brief(from)} → ${brief(to)}`;
+}
+
 /** What the deciding series did, from its level before to its last. */
 function changeOf(run: RunReport): string {
   const { verdict, stepUnit } = run;
   const incident = leading(run);
   const series = decidingSeries(run);
   const name = inertName(verdict.series ?? 'loss');
-  if (incident === undefined) {
-    if (verdict.class === 'inconclusive' || series === undefined) return verdict.why;
-    // One point may be a lucky one: levels, where they are known.
-    const [from, to] = learntLevels(verdict) ?? [series.statistics.first, series.statistics.last];
-    return `${name} ${brief(from)} → ${brief(to)}`;
-  }
-  const before = incident.before == null ? '' : `${brief(incident.before)} → `;
+  if (incident === undefined) return learntOf(run);
+  const leads = failureWords(run.cause?.failure)?.leads === true;
+  const before = leads ? 'up to ' : incident.before == null ? '' : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
   if (incident.recoveredStep !== null) {
     const goesOn = run.series.find((one) => one.name === incident.recoveredIn) ?? series;
@@ -244,7 +256,10 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
 /** The first broken link of the audit, where the cause does not say it already; it is the cause where no other was found. */
 function codeOf({ audit, cause, verdict }: RunReport, isCrash: boolean): Answer['parts'] {
   const [first] = audit === undefined ? [] : brokenLinks(audit);
-  if (first === undefined || cause?.statement === first.statement) return [];
+  const isCause = cause !== undefined && cause.trigger !== 'none-found';
+  const isSaid =
+    isCause && first !== undefined && first.step !== null && cause.evidence[0]?.at.step === first.step;
+  if (first === undefined || isSaid || cause?.statement === first.statement) return [];
   const isOpen = !isCrash && cause?.trigger === 'none-found' && verdict.onsetStep !== null;
   return [
     {
@@ -282,7 +297,8 @@ function howOften({ verdict, stepUnit }: RunReport): string | null {
 
 /** Which task was first, which metric is lost, or at least the line of the log; and how often. */
 function whereOf(run: RunReport): string | null {
-  const parts = [placeOf(run), howOften(run)].filter((part) => part !== null);
+  const leads = failureWords(run.cause?.failure)?.leads === true;
+  const parts = leads ? [] : [placeOf(run), howOften(run)].filter((part) => part !== null);
   return parts.length === 0 ? null : parts.join(' ');
 }
 
@@ -363,10 +379,13 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
 };
 
 /** Where it stands how to do what has no line to paste. */
-function howTo({ paste, rule, action, statement }: Remedy): string {
+function howTo({ paste, rule, action, statement }: Remedy, { cause }: RunReport): string {
+  const batch = cause?.evidence.find(({ id }) => id === 'batches-unlike')?.at.batchStep ?? undefined;
   if (paste !== null) return '';
   // Its last clause names the file, or says that there is none.
   if (action === 'restore-optimizer-state') return ` (${statement.split('; ').at(-1)})`;
+  if (action === 'fix-data' && batch !== undefined)
+    return ` (find what changed: compare the rows of batches ${formatCount(batch - 1)} and ${formatCount(batch)}, their labels, order and preprocessing)`;
   if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
   const isList = action === 'skip-batches' || action === 'skip-rows';
   return isList ? ' (their list: --report skip-list:skip.json)' : '';
@@ -389,7 +408,7 @@ function whyFirst({ remedies = [], cause }: RunReport, used: Remedy): string {
 
 /** The way back and the remedy to take from there. */
 function orderOf(run: RunReport, held: Remedy): { text: string; short: string; code?: string } {
-  const words = inertName(remedyWords(held, run) + howTo(held));
+  const words = inertName(remedyWords(held, run) + howTo(held, run));
   const { from } = held;
   const begins = from?.path === null && from.step === run.attemptList[0]?.firstStep;
   const back =
@@ -431,6 +450,10 @@ function orderOfLog({ cause, remedies = [] }: RunReport): string | null {
   return !isOfLog || first === undefined || isPlanned ? null : sentences(first.statement);
 }
 
+/** That nothing is to be done; what says itself what to look at has no need of the general advice. */
+const nothingNow = ({ statement }: Remedy, inFuture: string): string =>
+  sentences(statement) + (statement.includes('does not happen again') ? '' : inFuture);
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 function fixOf(run: RunReport): { text: string; short?: string; code?: string; after?: string } | null {
   const { remedies = [], verdict } = run;
@@ -446,7 +469,7 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
   const stays = verdict.class === 'micro-divergence' ? staysHigher(run) : null;
   if (stays !== null && first?.action === 'none-needed') return { text: `${stays}${inFuture}` };
-  if (first?.action === 'none-needed') return { text: `${capital(inertName(first.statement))}.${inFuture}` };
+  if (first?.action === 'none-needed') return { text: nothingNow(first, inFuture) };
   const held = remedies.find(({ holds }) => holds === true);
   if (isOver(run)) {
     if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
@@ -637,6 +660,12 @@ function triedOf(run: RunReport): Tried[] {
   ];
 }
 
+/** Whether what a named cause rests on lies in these steps. */
+function isWithin(cause: Cause | undefined, steps: Finding['steps']): boolean {
+  const at = cause?.trigger === 'none-found' ? null : (cause?.evidence[0]?.at.step ?? null);
+  return at !== null && steps !== null && steps[0] <= at && at <= steps[1];
+}
+
 /** Findings that the first lines do not tell, the gravest first; of a run that is well what it noted, or null. */
 function alsoOf(run: RunReport, noted: boolean): { text: string; short: string } | null {
   const told = new Set<string>(
@@ -644,15 +673,19 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
   );
   // The first line says it of the series that was judged.
   const broken = run.audit === undefined ? undefined : brokenLinks(run.audit)[0]?.statement;
-  const ofFailure = failureWords(run.cause?.failure)?.finding;
+  const { finding: ofFailure, leads } = failureWords(run.cause?.failure) ?? {};
   const isSaid = ({ id, series, steps, message }: Finding): boolean =>
     told.has(id) ||
+    // A failure that leads the page says it of all rises of its loss.
+    (leads && isIncidentClass(id) && series === run.verdict.series) ||
     // The same rise under another class: the first line says whether it came back.
     (isIncidentClass(id) &&
       series === run.verdict.series &&
       steps !== null &&
       steps[0] === run.verdict.onsetStep) ||
     (id === ofFailure && run.verdict.onsetStep === null) ||
+    // A change that the cause names explains weights that the gradients do not.
+    (id === 'capture-mismatch' && isWithin(run.cause, steps)) ||
     // What ended in NaN has NaN in its weights.
     (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
     (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series) ||
@@ -725,13 +758,13 @@ function otherIncident({ cause, verdict: { onsetStep } }: RunReport): string | n
   return `Is the capture of this run? Its incident begins at ${at(told, 'step')}.`;
 }
 
-/** The first line of a run whose loss is well and whose log shows a failure; null for any other. */
+/** The first line of a run whose log shows a failure that the class of its loss does not say; null for any other. */
 function titleOfFailure({ cause, verdict, stepUnit }: RunReport): Pick<Answer, 'mood' | 'title'> | null {
   const words = failureWords(cause?.failure);
-  if (cause === undefined || words === null || cause.step === null || verdict.class !== 'healthy')
-    return null;
+  if (cause === undefined || words === null || cause.step === null) return null;
+  if (verdict.class !== 'healthy' && words.leads !== true) return null;
   return {
-    mood: words.isWell === true ? 'good' : 'doubtful',
+    mood: words.isWell === true ? 'good' : CLASS_MOODS[verdict.class] === 'bad' ? 'bad' : 'doubtful',
     title: words.headline(at(cause.step, stepUnit), cause.factor ?? null),
   };
 }
@@ -748,7 +781,7 @@ const learntNothing = ({ verdict, findings }: RunReport): boolean =>
 
 /** The test that distinguishes what keeps a loss from falling. */
 const ONE_BATCH =
-  'Unless the weights were trained before, train on one batch alone for 200 steps. If its loss falls to near 0, labels or inputs do not belong together; if it does not, no gradient gets through (rate, initial weights, frozen parameters).';
+  'Train on one batch alone for 200 steps: a loss near 0 there means that labels and inputs do not belong together; any other that no gradient gets through (rate 0, dead units, initial weights, frozen parameters).';
 
 /** The first line, and how grave it is: what ended the process, else a failure that the loss does not show, else the verdict. */
 function firstLineOf(
@@ -761,7 +794,8 @@ function firstLineOf(
   const healthy = run.verdict.class === 'healthy';
   const said = failureWords(run.cause?.failure)?.finding;
   const hasErrors = run.findings.some(({ severity, id }) => severity === 'error' && id !== said);
-  const failure = hasErrors ? null : titleOfFailure(run);
+  const leads = failureWords(run.cause?.failure)?.leads === true;
+  const failure = hasErrors && !leads ? null : titleOfFailure(run);
   if (failure !== null) return failure;
   if (isDeadFromTheStart(run)) return { mood: 'bad', title: LEARNT_NOTHING };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };

@@ -1,4 +1,5 @@
 /** What happened to a run at a step: what its charts mark, on a terminal and in HTML. */
+import { failureWords } from '../model/failure-words.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { RunReport } from '../model/report.ts';
 import { isOver } from './where-it-ends.ts';
@@ -31,27 +32,37 @@ export const eventsOf = ({ attemptList, verdict, rewind }: RunReport): RunEvent[
 const beginsAgain = ({ rewind, attemptList }: RunReport, kind: RunEvent['kind'], step: number): boolean =>
   kind === 'rewind' && rewind?.rewindToCheckpoint === null && step === attemptList[0]?.firstStep;
 
+/** Where the harm began: the step of a failure that leads the page, else that of the verdict. */
+const beganAt = ({ cause, verdict }: RunReport): number | null =>
+  failureWords(cause?.failure)?.leads === true ? cause!.step : verdict.onsetStep;
+
 /** Of these where it began, where it came back, restarts, and where to go back to, each with its step, in the order of steps. */
-export const leadingEvents = (run: RunReport): RunEvent[] =>
-  eventsOf(run)
-    .filter(
-      ({ kind, step }) =>
-        // A run that came back is given no orders.
-        (kind === 'rewind' && !isOver(run)) ||
-        kind === 'restart' ||
-        step === run.verdict.onsetStep ||
-        step === run.verdict.recoveredStep,
-    )
-    .map(({ step, kind, label }) => ({
-      step,
-      kind,
-      label: beginsAgain(run, kind, step)
-        ? 'begin again'
-        : `${{ onset: run.stepUnit, back: 'back', restart: `${label} at`, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
-    }))
-    .sort((a, b) => a.step - b.step)
-    // Incidents of two kinds that begin at one step have one mark.
-    .filter(({ label }, i, all) => all.findIndex((one) => one.label === label) === i);
+export const leadingEvents = (run: RunReport): RunEvent[] => {
+  const began = beganAt(run);
+  const own: RunEvent[] =
+    began === null || began === run.verdict.onsetStep ? [] : [{ step: began, kind: 'onset', label: '' }];
+  return (
+    [...eventsOf(run), ...own]
+      .filter(
+        ({ kind, step }) =>
+          // A run that came back is given no orders.
+          (kind === 'rewind' && !isOver(run)) ||
+          kind === 'restart' ||
+          step === began ||
+          (own.length === 0 && step === run.verdict.recoveredStep),
+      )
+      .map(({ step, kind, label }) => ({
+        step,
+        kind,
+        label: beginsAgain(run, kind, step)
+          ? 'begin again'
+          : `${{ onset: run.stepUnit, back: 'back', restart: `${label} at`, rewind: 'go back to' }[kind]} ${formatCount(step)}`,
+      }))
+      .sort((a, b) => a.step - b.step)
+      // Incidents of two kinds that begin at one step have one mark.
+      .filter(({ label }, i, all) => all.findIndex((one) => one.label === label) === i)
+  );
+};
 
 const SYMBOLS = {
   onset: { unicode: '▲', ascii: '^' },

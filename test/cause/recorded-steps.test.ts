@@ -155,7 +155,7 @@ describe('a loss that is no number, where the updates were usual', () => {
     const cause = await causeOf({ onset: 30, loss: lost, value: Number.NaN });
     expect(cause).toMatchObject({ trigger: 'data', confidence: 'likely' });
     expect(cause.statement).toBe(
-      'the batch of step 130 holds values that are no numbers: NaN at entry 1 of "x"',
+      'the batch of step 130 holds values that are no numbers: NaN in row 1 of "x", counted from 0',
     );
   });
   it('and a batch that is no number is not looked for where the loss is one', async () => {

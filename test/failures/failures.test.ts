@@ -124,6 +124,10 @@ function resumedAt(
   const rates = makeSeries('lr', 'learning_rate', [...exact(250, first), ...exact(200, again)]);
   return { ...run, series: [loss, { ...rates, step: loss.step, attemptOffsets: loss.attemptOffsets }] };
 }
+/** From step 201 on each 25 batches are of one kind, which is forgotten until it comes again. */
+const toothed = calm.map((one, i) => (i < 200 ? one : 0.02 + 2.5 * Math.exp(-(i % 25) / 5)));
+/** First steps that are too long, after which it learns from what is left. */
+const thrownOut = calm.map((one, i) => (i === 0 ? 2.4 : i < 12 ? 48 * Math.exp(-Math.abs(i - 3) / 3) : one));
 
 /** Of each failure: the runs that show it, and those that do not, by what they are. */
 const CASES: Readonly<
@@ -723,6 +727,51 @@ const CASES: Readonly<
         loss: noisy(400, learning).map((one, i) => (i < 300 ? one : one * 32 * 4 ** noise(7 * i))),
         settings: { batch_size: 32 },
       }),
+  'saw-tooth': {
+    shows: {
+      'blocks of rows of one kind, at a rate that stays': runOf({ loss: toothed, rates: flatRate }),
+      'the same without a logged rate': runOf({ loss: toothed }),
+    },
+    not: {
+      'one hard batch at even distances': runOf({
+        loss: calm.map((one, i) => (i >= 200 && i % 25 === 0 ? 8 * one : one)),
+        rates: flatRate,
+      }),
+      'warm restarts that the log shows': runOf({
+        loss: noisy(400, (i) => 0.3 + 2 * (1 - (i % 50) / 50)),
+        rates: cosine(400, 50),
+      }),
+      'epochs that are learnt by heart': runOf({
+        loss: noisy(400, (i) => 2 / (1 + Math.floor(i / 50)) + 0.002 * (i % 50)),
+        rates: flatRate,
+      }),
+      'jumps at uneven distances': runOf({
+        loss: calm.map((one, i) =>
+          [210, 245, 300, 371].reduce(
+            (sum, at) => sum + (i >= at && i < at + 20 ? 3 / (1 + i - at) : 0),
+            one,
+          ),
+        ),
+        rates: flatRate,
+      }),
+      'a healthy run': runOf({ loss: calm, rates: flatRate }),
+    },
+  },
+  'first-steps-too-long': {
+    shows: {
+      'a peak of twenty times the first loss': runOf({ loss: thrownOut, rates: exact(400, () => 0.3) }),
+      'the same without a logged rate': runOf({ loss: thrownOut }),
+    },
+    not: {
+      'a warm-up that is a little short': runOf({
+        loss: calm.map((one, i) => (i > 0 && i < 8 ? 2.5 * one : one)),
+      }),
+      'an easy first batch': runOf({ loss: calm.map((one, i) => (i === 0 ? 0.1 : one)) }),
+      'one bad batch among the first': runOf({ loss: calm.map((one, i) => (i === 3 ? 60 : one)) }),
+      'a loss that never comes below its first value': runOf({
+        loss: thrownOut.map((one, i) => (i < 20 ? one : 2.5)),
+      }),
+      'a healthy run': runOf({ loss: calm }),
     },
   },
   'cause-not-shown': {

@@ -81,13 +81,15 @@ test('the ends of a calm loss are its levels, and single points where they are n
   const run = makeRunReport(healthyRun());
   const points = answerOf(run, makeReport([run]));
   expect(points.change).toMatch(/ → /);
-  const learnt = { holds: true, statement: 'learnt: 7.77 → 0.333', levels: [7.77, 0.333] } as const;
-  const known = {
-    ...run,
-    verdict: { ...run.verdict, provenBy: { ...run.verdict.provenBy!, learnt } },
+  const between = (first: number) => {
+    const learnt = { holds: true, statement: 'learnt', levels: [first, 0.333] } as const;
+    const known = { ...run, verdict: { ...run.verdict, provenBy: { ...run.verdict.provenBy!, learnt } } };
+    return answerOf(known, makeReport([known]));
   };
-  const levels = answerOf(known, makeReport([known]));
-  expect(levels.change).toMatch(/ 7\.77 → 0\.333$/);
+  const levels = between(1.23);
+  expect(levels.change).toMatch(/ 1\.23 → 0\.333$/);
+  // First steps that throw the loss far above its first value are no level to have learnt from.
+  expect(between(77.7).change).toMatch(/ 1\.1 → 0\.333$/);
   expect(levels.change).not.toBe(points.change);
   // They are said once.
   expect(levels.checked).toContain('learnt');

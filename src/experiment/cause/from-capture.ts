@@ -22,7 +22,7 @@ import { suggestionFor, type Why } from './from-log.ts';
 import { causeOfLoops } from './from-recorded.ts';
 import { newsWords, updateBefore } from './jump.ts';
 import { type Observed, observe } from './observe.ts';
-import { groupShares, pasteDecay, pasteRate } from './paste.ts';
+import { groupShares, pasteDecay, pasteRate, pasteSkip } from './paste.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 import type { RemedyContext } from './tried.ts';
 
@@ -98,11 +98,15 @@ async function riseBefore(
   return { update: isRaised(update.last, update.usual) ? update : null };
 }
 
+/** Row of an entry of a tensor whose first dimension counts rows. */
+const rowOf = (entry: number, entries: number, [rows = 1]: readonly number[]): number =>
+  Math.floor((entry * rows) / entries);
+
 /** A batch whose values are not all finite, where its loss is not; null where they are, or it was not recorded. */
 async function brokenBatch(capture: Capture, at: number): Promise<Change | null> {
   const { loss, step } = capture.steps[at]!;
   if (loss === null || Number.isFinite(loss)) return null;
-  for (const [name, { data }] of await capture.batch(at)) {
+  for (const [name, { data, shape }] of await capture.batch(at)) {
     if (!(data instanceof Float32Array || data instanceof Float64Array)) continue;
     const entry = firstNotFinite(data);
     if (entry < 0) continue;
@@ -112,7 +116,7 @@ async function brokenBatch(capture: Capture, at: number): Promise<Change | null>
       size: Number.POSITIVE_INFINITY,
       evidence: {
         id: 'batches-unlike',
-        statement: `the batch of step ${step} holds values that are no numbers: ${data[entry]} at entry ${entry} of "${name}"`,
+        statement: `the batch of step ${step} holds values that are no numbers: ${data[entry]} in row ${rowOf(entry, data.length, shape)} of "${name}", counted from 0`,
         value: null,
         unit: 'loss',
         usual: null,
@@ -180,25 +184,41 @@ export async function causeOfCapture(
     shorter: null,
     unrecorded: null,
   });
+  const { manifest } = capture;
   return {
     cause,
     remedies: recovered
       ? [cameBack]
       : [
-          suggestionOf(changes, cause) ??
+          (broken !== null && cause.trigger === 'data' ? withoutBatch(broken, manifest) : null) ??
+            suggestionOf(changes, cause, manifest) ??
             suggestionFor(
               cause,
               'step',
               cause.trigger === 'weight-decay'
-                ? lessDecay(capture.manifest, changes)
+                ? lessDecay(manifest, changes)
                 : rateBefore(capture, observed, onset),
             ),
         ],
   };
 }
 
+/** To leave out a batch with values that are no numbers. */
+function withoutBatch({ evidence: { at } }: Change, { framework, trainer }: CaptureManifest): Remedy {
+  const step = at.step!;
+  return untried(
+    'skip-batches',
+    `leave out batch ${step}, or that row of it, and go on from a checkpoint before step ${step}; a check where batches are made finds others`,
+    { skipSteps: [step, step], paste: pasteSkip(trainingLoopOf(framework, trainer), [step]) },
+  );
+}
+
 /** What to do about a setting that the record states to have changed; null where it is not the cause. */
-function suggestionOf(changes: readonly Change[], { trigger, statement }: Cause): Remedy | null {
+function suggestionOf(
+  changes: readonly Change[],
+  { trigger, statement }: Cause,
+  { framework, trainer }: CaptureManifest,
+): Remedy | null {
   const own = changes.find(
     (change) =>
       change.written === true &&
@@ -208,9 +228,18 @@ function suggestionOf(changes: readonly Change[], { trigger, statement }: Cause)
   if (own === undefined || trigger === 'code') return null;
   const { step } = own.evidence.at;
   return trigger === 'weight-decay'
-    ? untried('lower-weight-decay', `set the weight decay back to that of before step ${step}; not tried`, {
-        ...(own.decayFactor === undefined ? {} : { weightDecayFactor: own.decayFactor }),
-      })
+    ? untried(
+        'lower-weight-decay',
+        `go back to a checkpoint before step ${step} and set the weight decay back; not tried`,
+        {
+          ...(own.decayFactor === undefined
+            ? {}
+            : {
+                weightDecayFactor: own.decayFactor,
+                paste: pasteDecay(trainingLoopOf(framework, trainer), own.decayFactor),
+              }),
+        },
+      )
     : untried(
         'lower-learning-rate',
         `lower the learning rate of these parameters from step ${step} on, for a start to that of the others; not tried`,

@@ -1,6 +1,7 @@
 /** What a log alone says of the cause (judge/failures); never more than likely. */
 import { deadFromTheStart } from '../../judge/failures/dead-from-the-start.ts';
 import { failureOf } from '../../judge/failures/registry.ts';
+import { sawTooth } from '../../judge/failures/saw-tooth.ts';
 import type { JudgedRun } from '../../judge/incidents/verdict.ts';
 import type { Cause, Remedy } from '../../model/cause.ts';
 import type { Run } from '../../model/run.ts';
@@ -87,8 +88,10 @@ export function causeFromLog(
   const { action, statement: order, ...given } = remedy;
   // Back at the loss of an untrained network, or too late, nothing is well.
   const isTooLate = judged?.verdict.class === 'full-divergence';
-  const isWell = recovered && id !== deadFromTheStart.id && !isTooLate;
-  return { cause, remedies: [isWell ? untried('none-needed', CAME_BACK) : untried(action, order, given)] };
+  const isWell = recovered && id !== deadFromTheStart.id && id !== sawTooth.id && !isTooLate;
+  const isOfBatches = trigger === 'data' && confidence === 'likely';
+  const nothing = isOfBatches ? `${CAME_BACK}; so that it does not happen again, ${order}` : CAME_BACK;
+  return { cause, remedies: [isWell ? untried('none-needed', nothing) : untried(action, order, given)] };
 }
 
 /**
@@ -99,6 +102,8 @@ export function causeFromLog(
  */
 export function withLog(why: Why, ofLog: Why, start: number): Why {
   const { trigger, confidence, evidence, statement } = why.cause;
+  // A pattern over hundreds of steps is not in the steps of a capture, where each of its jumps looks like steps too long.
+  if (ofLog.cause.trigger === 'order' && ['sharpness', 'none-found'].includes(trigger)) return ofLog;
   const [told] = ofLog.cause.evidence;
   const unseen = ofLog.cause.trigger === 'learning-rate' && told!.at.step! <= start;
   if (trigger === 'none-found' && unseen)

@@ -58,7 +58,10 @@ function optionChange(
     from,
     size: times === null ? Number.POSITIVE_INFINITY : Math.max(times, 1 / times),
     written: true,
-    ...(isDecay && times !== null && times > 1 ? { decayFactor: 1 / times } : {}),
+    // From no decay at all back to none.
+    ...(isDecay && (was === 0 || (times !== null && times > 1))
+      ? { decayFactor: times === null ? 0 : 1 / times }
+      : {}),
     evidence: {
       id: isDecay ? 'weight-decay' : 'option',
       statement: `${words} of parameter group ${group} is ${textOf(is)} from step ${step} on, and was ${textOf(was)}`,

@@ -79,7 +79,7 @@ export const gradientNormFactor: KnownFailure = {
         evidence,
         remedy: {
           action: 'fix-code',
-          statement: `look at what changed at ${run.stepUnit} ${step}: ranks, accumulated batches, the loss scale, the reduction of the loss, or what the norm is taken over; the gradient of one batch, computed before and after that change, confirms the factor ${formatNumber(factor, 'brief')}`,
+          statement: `${meanOf(factor, step)}look at what changed at ${run.stepUnit} ${step}: ranks, accumulated batches, the loss scale, the reduction of the loss; the gradient of one batch, computed before and after that change, confirms the factor ${formatNumber(factor, 'brief')}`,
         },
       };
     const { name, value } = setting;
@@ -122,6 +122,14 @@ function errorOf(norms: Column, at: number): number {
   });
   // The error of a median of noise is a quarter more than that of a mean.
   return 1.25 * Math.sqrt((squares[0]! + squares[1]!) / LEVEL);
+}
+
+/** What makes a sum of batches their mean again, as a clause; empty where the norm fell. */
+function meanOf(factor: number, step: number): string {
+  const count = formatNumber(Math.round(factor));
+  return factor > 1
+    ? `if ${count} batches or ranks are summed from step ${step} on, take their mean: \`(loss / ${count}).backward()\`; else `
+    : '';
 }
 
 /** Position from which on the norms are k times as large to the end; null without one. */

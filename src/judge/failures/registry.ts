@@ -8,6 +8,7 @@ import { deadFromTheStart } from './dead-from-the-start.ts';
 import { evaluationAlone } from './evaluation-alone.ts';
 import { evaluationJumps } from './evaluation-jumps.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
+import { firstStepsTooLong } from './first-steps-too-long.ts';
 import { gradientNormFactor } from './gradient-norm-factor.ts';
 import { gradientNotFinite } from './gradient-not-finite.ts';
 import { growsWithoutEnd } from './grows-without-end.ts';
@@ -20,6 +21,7 @@ import { overFitting } from './over-fitting.ts';
 import { brokeInWarmUp, raisedRateFailure } from './raised-rate.ts';
 import { rateBlip } from './rate-blip.ts';
 import { rateZero } from './rate-zero.ts';
+import { sawTooth } from './saw-tooth.ts';
 import { scalerSkipsEveryStep } from './scaler-skips-every-step.ts';
 import { scheduleBeganAnew } from './schedule-began-anew.ts';
 import { scheduleRestart } from './schedule-restart.ts';
@@ -31,6 +33,7 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   scalerSkipsEveryStep,
   deadFromTheStart,
   scheduleBeganAnew,
+  sawTooth,
   raisedRateFailure,
   gradientNotFinite,
   jumpAtResume,
@@ -49,6 +52,7 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   overFitting,
   trainingStoodStill,
   trainingSlowed,
+  firstStepsTooLong,
   guardActed,
   scheduleRestart,
   openCause,
