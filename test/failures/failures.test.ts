@@ -727,6 +727,8 @@ const CASES: Readonly<
         loss: noisy(400, learning).map((one, i) => (i < 300 ? one : one * 32 * 4 ** noise(7 * i))),
         settings: { batch_size: 32 },
       }),
+    },
+  },
   'saw-tooth': {
     shows: {
       'blocks of rows of one kind, at a rate that stays': runOf({ loss: toothed, rates: flatRate }),
