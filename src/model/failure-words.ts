@@ -18,6 +18,27 @@ const times = (factor: number | null): string =>
 /** By the id of the failure. One without words here has the first line of the verdict. */
 const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   'evaluation-alone-bad': { headline: () => 'TRAINING IS HEALTHY, the evaluation is not' },
+  'evaluation-jumps-alone': {
+    headline: (where) => `TRAINING IS HEALTHY, the evaluation jumps at ${where}`,
+    finding: 'eval-only-spike',
+  },
+  'rate-is-zero': {
+    headline: (where) => `LEARNING RATE 0 since ${where}: no weight changes any more`,
+    finding: 'learning-rate-anomaly',
+  },
+  'rate-raised': {
+    headline: (where, factor) => `LEARNING RATE ${times(factor)}higher since ${where}, the loss is healthy`,
+    finding: 'learning-rate-anomaly',
+  },
+  'rate-raised-for-a-moment': {
+    headline: (where, factor) => `LEARNING RATE ${times(factor)}higher at ${where}, the loss is healthy`,
+    finding: 'learning-rate-anomaly',
+  },
+  'schedule-began-anew': { headline: (where) => `SCHEDULE BEGAN ANEW at ${where}` },
+  'loss-times-k': {
+    headline: (where, factor) => `LOSS ${times(factor)}larger since ${where}`,
+    leads: true,
+  },
   'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}` },
   'saw-tooth': { headline: (where) => `SAW-TOOTH since ${where}`, leads: true },
   'jump-at-resume': { headline: (where) => `HIGHER since the resume at ${where}` },

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { failureOf, KNOWN_FAILURES } from '../../src/judge/failures/registry.ts';
 import { judgeRun } from '../../src/judge/incidents/verdict.ts';
+import { failureWords } from '../../src/model/failure-words.ts';
 import type { Attempt, Role, Run, TimeSeries } from '../../src/model/run.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 
@@ -800,6 +801,13 @@ describe.each(KNOWN_FAILURES.map(({ id }) => id))('%s', (id) => {
     expect(found!.lead === undefined).toBe(found!.confidence === null);
   });
   it.each(Object.keys(not))('not %s', (name) => expect(told(not[name]!)?.id).not.toBe(id));
+  it('has a first line of its own where the loss itself is healthy', () => {
+    const healthy = Object.values(shows).filter((run) => judgeRun(run).verdict.class === 'healthy');
+    // A planned restart is no news; what learns nothing has the first line of its class.
+    const isNews = healthy.length > 0 && !['schedule-restart', 'dead-from-the-start'].includes(id);
+    const line = failureWords(id)?.headline('step 300', 8);
+    if (isNews) expect(line).toMatch(/^[A-Z\d][\w.]*[A-Z ]/);
+  });
   it('is defined on no point, one, two, and on NaN alone', () => {
     for (const loss of [[], [1], [1, 2], [Number.NaN, Number.NaN, Number.NaN]])
       expect(() => told(runOf({ loss, norms: loss, rates: loss, scale: loss, evals: loss }))).not.toThrow();
