@@ -70,6 +70,32 @@ describe.each(['adamw', 'sgd', 'rmsprop'] as const)('a fault under %s', (optimiz
   });
 });
 
+describe('a change that begins between two snapshots', () => {
+  // Snapshots are of steps 100, 110 and 120.
+  it.each([
+    ['sgd', { clipInactive: true }, 'clip-inactive', null],
+    ['sgd', { normTimes: 2 }, 'clip-norm-factor', 2],
+    ['adamw', { rateTimes: 1.7 }, 'rate-factor', 1.7],
+    ['adamw', { otherDecay: true }, 'decay-kind', null],
+    ['adamw', { decayTimes: 5 }, 'decay-factor', 5],
+    ['rmsprop', { rounded: true }, 'rounded', null],
+  ] as const)('%s %j from step 113 on: %s', async (optimizer, fault, cause, factor) => {
+    const plan = { optimizer, seed: 13, clip: 8, weightDecay: 0.5, fault: { ...fault, since: 113 } };
+    const [first, ...others] = brokenLinks(await audited(plan));
+    expect([first?.cause, others]).toEqual([cause, []]);
+    expect(first).toMatchObject({ step: 113, confidence: 'shown' });
+    if (factor !== null) expect(Math.abs(first!.factor! / factor - 1)).toBeLessThan(0.01);
+  });
+
+  it('a clip that sees 1,024 times the norm is one of scaled gradients, which the record does not show', async () => {
+    const fault = { normTimes: 1024, since: 113 };
+    const [first, ...others] = brokenLinks(await audited({ optimizer: 'sgd', seed: 13, clip: 8, fault }));
+    expect(others).toEqual([]);
+    expect(first).toMatchObject({ cause: 'clip-before-unscale', confidence: 'likely' });
+    expect(Math.abs(first!.factor! / 1024 - 1)).toBeLessThan(0.01);
+  });
+});
+
 describe('faults of the state and of decay', () => {
   it.each([
     ['adamw', { freshAt: 113 }, 'state-fresh'],

@@ -21,6 +21,8 @@ export interface Plan {
 
 /** What the training does otherwise than declared. */
 export interface Fault {
+  /** What lasts begins at this step; absent: at the first. */
+  readonly since?: number;
   readonly clipInactive?: true;
   /** The clip sees so many times the norm. */
   readonly normTimes?: number;
@@ -133,7 +135,7 @@ function slotsOf(optimizer: Plan['optimizer'], { m, v }: Tensor): Record<string,
 
 /** Writes the capture of a training. */
 export async function record(folder: string, plan: Plan): Promise<void> {
-  const { optimizer, fault = {}, steps = 30, every = 10 } = plan;
+  const { optimizer, steps = 30, every = 10 } = plan;
   const next = uniform(plan.seed);
   const normal = (): number => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
   const sizes = SHAPES.map(({ shape }) => shape.reduce((product: number, size) => product * size, 1));
@@ -163,7 +165,7 @@ export async function record(folder: string, plan: Plan): Promise<void> {
     tensors.map(({ w }) => w.slice()),
     tensors.map((tensor) => slotsOf(optimizer, tensor)),
   );
-  if (fault.stateSwapped) {
+  if (plan.fault?.stateSwapped) {
     [tensors[0]!.m, tensors[1]!.m] = [tensors[1]!.m, tensors[0]!.m];
     [tensors[0]!.v, tensors[1]!.v] = [tensors[1]!.v, tensors[0]!.v];
   }
@@ -171,6 +173,9 @@ export async function record(folder: string, plan: Plan): Promise<void> {
   let taken = FIRST;
   for (let k = 0; k < steps; k++) {
     const at = FIRST + k;
+    const hasBegun = at >= (plan.fault?.since ?? FIRST);
+    const fault = (hasBegun && plan.fault) || {};
+    const asTaken = { ...plan, fault };
     if (fault.scaled?.at === at)
       for (const { w } of tensors) for (let i = 0; i < w.length; i++) w[i] = f(w[i]! * fault.scaled.times);
     if (fault.entry?.at === at) {
@@ -207,7 +212,7 @@ export async function record(folder: string, plan: Plan): Promise<void> {
       for (let i = 0; i < tensor.w.length; i++) {
         const g = f(used[j]![i]! * factor);
         left[j]![i] = g;
-        moveEntry(plan, tensor, i, g, taken);
+        moveEntry(asTaken, tensor, i, g, taken);
         if (fault.rounded) tensor.w[i] = toBfloat16(tensor.w[i]!);
       }
   }

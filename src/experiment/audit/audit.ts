@@ -137,10 +137,11 @@ export function asAudit(links: readonly AuditLink[]): Audit {
 function follows(link: AuditLink, first: AuditLink, all: readonly AuditLink[]): boolean {
   if (link === first) return false;
   if (link.cause === 'unknown') return true;
-  // Weights that were written between steps break the comparison of the weights too.
+  // Weights that were written between steps break the comparison of the weights too; a change that explains all that was recorded
+  // of them explains what was written.
   return (
     link.link === 'between' &&
     link.cause === 'weights-replaced' &&
-    all.some((one) => one.link === 'weights' && one.outcome === 'broken')
+    all.some((one) => one.outcome === 'broken' && (one.link === 'weights' || one.residual !== null))
   );
 }

@@ -224,7 +224,7 @@ async function brokenChain(
       cause,
       factor: candidate.factor,
       residual: fit.worst,
-      confidence: alone && others.length === 0 ? 'shown' : 'likely',
+      confidence: alone && others.length === 0 && candidate.isGuess !== true ? 'shown' : 'likely',
       statement: `${candidate.statement}: with it the weights are met to ${formatNumber(fit.worst, 'rough')} of what rounding may add, without it they are ${formatNumber(common.residualDeclared, 'rough')} times that off${also}`,
       fix: candidate.fix,
       wouldTell:

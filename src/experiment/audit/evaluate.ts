@@ -38,17 +38,30 @@ export function fitOf(traces: readonly Trace[], course: Course, until: number): 
 
 /** Factors that are tried first: by fourth roots of two, from a 64th to 64 times. */
 const GRID = Array.from({ length: 49 }, (_, k) => 2 ** ((k - 24) / 4));
+/** Ratio of the factors beyond a grid. */
+const BEYOND = Math.SQRT2;
 /** Golden section: each step leaves 0.618 of the interval. */
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 /** From a quarter of an octave to a relative 1e-9. */
 const SECTIONS = 42;
 
-/** The factor with the smallest deviation: the best of a grid, refined between its neighbours. */
+/**
+ * The factor with the smallest deviation: the best of a grid, refined between its neighbours.
+ *
+ * @param farthest up to which the grid goes on where its best value is its last one; absent: it ends where it ends
+ */
 export function bestFactor(
   deviation: (factor: number) => number,
-  grid: readonly number[] = GRID,
+  given: readonly number[] = GRID,
+  farthest = 0,
 ): { readonly factor: number; readonly deviation: number } {
+  const grid = [...given];
   const values = grid.map(deviation);
+  const last = (): number => grid.length - 1;
+  while (values[last()]! < values[last() - 1]! && grid[last()]! < farthest) {
+    grid.push(grid[last()]! * BEYOND);
+    values.push(deviation(grid[last()]!));
+  }
   let best = 0;
   for (const [k, value] of values.entries()) if (value < values[best]!) best = k;
   let low = Math.log(grid[Math.max(0, best - 1)]!);

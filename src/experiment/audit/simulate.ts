@@ -18,7 +18,7 @@ export interface Trace {
   readonly options: readonly OptimizerChoice['options'][];
   /** Row-major places of the entries in the tensor; null where all are there. */
   readonly entries: Int32Array | null;
-  /** Before the first step. */
+  /** Before the first step that is followed. */
   readonly w: Float64Array;
   readonly slots: Readonly<Record<string, Float64Array>>;
   readonly stepsTaken: number;
@@ -28,6 +28,8 @@ export interface Trace {
   readonly addsInTurn: boolean;
   /** Whether the framework computes βᵗ of a bias correction in float32. PyTorch does it in float64. */
   readonly narrowPowers: boolean;
+  /** Position of the step that {@link w} and the state are from before; absent: the first. */
+  readonly begins?: number;
   /** Of each step; null where the tensor has no gradient. */
   readonly gradients: (Values | null)[];
   /** Weights before a step, by its position, where they were recorded. */
@@ -50,7 +52,15 @@ export interface Course {
   before?(step: number, state: TraceState): void;
   /** Rounds the weights that a step leaves. */
   round?(weight: number): number;
+  /** The course of the steps before a position, where this one begins there. */
+  readonly earlier?: { readonly until: number; readonly course: Course };
 }
+
+/** A course that begins at a step: those before it follow another one. */
+export const sinceStep = (until: number, course: Course, earlier: Course): Course => ({
+  ...course,
+  earlier: { until, course: earlier },
+});
 
 export interface TraceState {
   readonly trace: Trace;
@@ -99,8 +109,10 @@ export const entriesAtOnce = ({ trace: { choice }, w }: TraceState): number =>
  *
  * @param out room for the direction of {@link entriesAtOnce} entries
  */
-export function takeStep(state: TraceState, step: number, course: Course, out: Float64Array): void {
+export function takeStep(state: TraceState, step: number, given: Course, out: Float64Array): void {
   const { trace, w } = state;
+  const { earlier } = given;
+  const course = earlier !== undefined && step < earlier.until ? earlier.course : given;
   const gradient = trace.gradients[step];
   if (gradient == null) return;
   const { optimizer } = trace.choice;
@@ -218,9 +230,10 @@ export function walkTrace(
 ): TraceState {
   const state = beginTrace(trace);
   const out = new Float64Array(trace.w.length);
-  for (let step = 0; step <= until; step++) {
+  const { begins = 0 } = trace;
+  for (let step = begins; step <= until; step++) {
     course.before?.(step, state);
-    const snapshot = step === 0 ? undefined : trace.snapshots.get(step);
+    const snapshot = step === begins ? undefined : trace.snapshots.get(step);
     if (snapshot !== undefined) {
       reach(step, state, snapshot);
       if (step < until) goOnFrom(state, snapshot);

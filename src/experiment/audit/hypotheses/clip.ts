@@ -8,6 +8,10 @@ import type { Course } from '../simulate.ts';
 import { type Candidate, type Case, factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
 
 const THROUGHOUT = { event: false, global: true, at: null } as const;
+/** A factor at which no gradient is clipped. */
+const NO_CLIP = 1e-30;
+/** Loss scales that are in use go as far. */
+const LARGEST_SCALE = 2 ** 24;
 /** Ranks that one model may be sharded over. */
 const MOST_RANKS = 1024;
 const CALL = 'clip_grad_norm_(…)';
@@ -23,7 +27,7 @@ export const clipInactive: Hypothesis = ({ clip, declared }) =>
           factor: null,
           course: { ...declared, factor: () => 1, bound: Number.POSITIVE_INFINITY },
           statement: `the clip does not act (declared: ${clip.label})`,
-          fix: 'call the clip between loss.backward() and optimizer.step(), on the parameters of this optimizer; or tell the recorder that nothing clips',
+          fix: 'call the clip between loss.backward() and optimizer.step(), on the parameters of this optimizer, with the limit that was declared; or tell the recorder that nothing clips',
         },
       ];
 
@@ -35,16 +39,22 @@ export const clipNormFactor: Hypothesis = (one) => {
     clip.scope === 'entry'
       ? { ...one.declared, bound: clip.limit / factor }
       : declaredCourse(capture, clip, survey, () => factor);
-  const { factor } = bestFactor((c) => fitOf(few, course(c), to).deviation);
+  const deviationOf = (c: number): number => fitOf(few, course(c), to).deviation;
+  const { factor, deviation } = bestFactor(deviationOf, undefined, LARGEST_SCALE);
   const found = course(factor);
-  const acts = survey.gradients.some((step, k) =>
-    step.some((one, tensor) => one !== null && (found.factor(k, tensor) < 1 || one.largest > found.bound)),
+  const acts = survey.gradients.some(
+    (step, k) =>
+      k >= one.from &&
+      step.some(
+        (seen, tensor) => seen !== null && (found.factor(k, tensor) < 1 || seen.largest > found.bound),
+      ),
   );
-  // A limit that no gradient reaches is a clip that does not act.
-  if (Math.abs(factor - 1) < NO_FACTOR || !acts) return [];
+  // A limit that no gradient reaches is a clip that does not act: so is one that is met and fits no better.
+  if (Math.abs(factor - 1) < NO_FACTOR || !acts || !(deviation < 0.99 * deviationOf(NO_CLIP))) return [];
   const shards = 1 / factor ** 2;
   const whole = Math.round(shards);
   const ofShard = whole >= 2 && whole <= MOST_RANKS && Math.abs(shards / whole - 1) < 1e-3;
+  if (isLossScale(factor)) return [scaledClip(factor, found)];
   const why = ofShard ? `: the norm of one of ${whole} shards?` : '';
   return [
     {
@@ -59,6 +69,25 @@ export const clipNormFactor: Hypothesis = (one) => {
     },
   ];
 };
+
+/** Loss scales are powers of two; smaller ones may be a factor of another kind. */
+const LEAST_SCALE = 128;
+
+const isLossScale = (factor: number): boolean =>
+  factor > LEAST_SCALE / 2 &&
+  2 ** Math.round(Math.log2(factor)) >= LEAST_SCALE &&
+  Math.abs(factor / 2 ** Math.round(Math.log2(factor)) - 1) < 1e-3;
+
+/** A clip that sees a norm that is as much too large as a loss scale would make it, where no scale was recorded. */
+const scaledClip = (factor: number, course: Course): Candidate => ({
+  ...THROUGHOUT,
+  cause: 'clip-before-unscale',
+  factor,
+  course,
+  isGuess: true,
+  statement: `the clip uses ${factorWords(factor)} times the gradient norm, a power of two as loss scales are: the clip acts on gradients that still carry the loss scale`,
+  fix: `call scaler.unscale_(optimizer) before ${CALL}, and compare its limit with what was declared to the recorder`,
+});
 
 /** No clipping was declared, and a limit on the norm explains the weights. */
 function undeclaredClip({ declared, survey, few, to }: Case): readonly Candidate[] {

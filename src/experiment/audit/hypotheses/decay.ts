@@ -7,22 +7,29 @@ import { factorWords, type Hypothesis, NO_FACTOR } from './hypothesis.ts';
 
 const THROUGHOUT = { event: false, global: false, at: null } as const;
 
-export const decayKind: Hypothesis = ({ declared, traces }) => {
+/** Decays that are tried where none was declared. */
+const SIZES = Array.from({ length: 61 }, (_, k) => 10 ** (-6 + k / 7.5));
+
+export const decayKind: Hypothesis = ({ declared, traces, few, from, to }) => {
   const [first] = traces;
   if (first === undefined) return [];
   const kind = decayOf(first.choice);
   if (kind === 'direction') return [];
   const other = kind === 'gradient' ? 'parameters' : 'gradient';
+  const course: Course = { ...declared, decayKind: other };
+  const isDeclared = declared.decay(from, first.group) > 0;
+  // Where none is declared at these steps, as much as explains them.
+  const size = isDeclared
+    ? null
+    : bestFactor((k) => fitOf(few, { ...course, decay: () => k }, to).deviation, SIZES).factor;
+  const what = size === null ? 'weight decay' : `weight decay of ${formatNumber(size)}`;
   return [
     {
       ...THROUGHOUT,
       cause: 'decay-kind',
       factor: null,
-      course: { ...declared, decayKind: other },
-      statement:
-        other === 'gradient'
-          ? 'weight decay is added to the gradient (L2), where decoupled decay was declared'
-          : 'weight decay is taken off the weights (decoupled), where L2 decay was declared',
+      course: size === null ? course : { ...course, decay: () => size },
+      statement: `${what} is ${other === 'gradient' ? 'added to the gradient (L2)' : 'taken off the weights (decoupled)'}, where ${isDeclared ? (other === 'gradient' ? 'decoupled decay was declared' : 'L2 decay was declared') : 'the decay of the optimizer is 0'}`,
       fix:
         other === 'gradient'
           ? 'use AdamW, or decoupled_weight_decay=True, and add no L2 term to the gradient or the loss'
@@ -30,9 +37,6 @@ export const decayKind: Hypothesis = ({ declared, traces }) => {
     },
   ];
 };
-
-/** Decays that are tried where none was declared. */
-const SIZES = Array.from({ length: 61 }, (_, k) => 10 ** (-6 + k / 7.5));
 
 export const decayFactor: Hypothesis = ({ declared, few, to, from }) => {
   const [first] = few;

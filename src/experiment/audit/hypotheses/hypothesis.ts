@@ -19,7 +19,7 @@ export interface Case {
   readonly few: readonly Trace[];
   /** Of all tensors. */
   readonly all: readonly Trace[];
-  /** Positions of the first snapshot that is missed and of the one before it. */
+  /** Positions of the first snapshot that is missed, and of the one before it or of the step at which a change is tried to begin. */
   readonly from: number;
   readonly to: number;
 }
@@ -37,6 +37,8 @@ export interface Candidate {
   readonly at: number | null;
   /** Share of the entries that may deviate: a number halfway between two narrow ones is rounded either way. */
   readonly mayMiss?: number;
+  /** The record shows the effect and not whether it is this: never `shown`. */
+  readonly isGuess?: true;
   /** What happened, as a sentence without its proof, and what to change. */
   readonly statement: string;
   readonly fix: string;

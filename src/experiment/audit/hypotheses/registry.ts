@@ -7,7 +7,8 @@ import { rateFactor } from './rate.ts';
 import { stateFresh, stateOfOther, stateStale } from './state.ts';
 import { allScaled, rounded } from './weights.ts';
 
-export const HYPOTHESES: readonly Hypothesis[] = [
+/** Changes that hold for all steps, or from one on. */
+export const LASTING: readonly Hypothesis[] = [
   clipInactive,
   clipBeforeUnscale,
   clipNormFactor,
@@ -15,9 +16,10 @@ export const HYPOTHESES: readonly Hypothesis[] = [
   gradientTimes,
   decayKind,
   decayFactor,
-  stateFresh,
-  stateStale,
-  stateOfOther,
   rounded,
-  allScaled,
 ];
+
+/** Something that happened at one step. */
+const EVENTS: readonly Hypothesis[] = [stateFresh, stateStale, stateOfOther, allScaled];
+
+export const HYPOTHESES: readonly Hypothesis[] = [...LASTING, ...EVENTS];
