@@ -155,7 +155,7 @@ function factorAt(injection: Injection, i: number, sigma: number): number {
 }
 
 /** One loss, one attempt. */
-function asRun(value: Float64Array, spacing: number, id: string): Run {
+export function asRun(value: Float64Array, spacing: number, id: string): Run {
   const step = Float64Array.from(value, (_, i) => i * spacing);
   return {
     id,

@@ -31,6 +31,18 @@ describe('the losses of players of a GAN', () => {
       expect(findingsOf(DETECTORS[id], makeRun(run))).toEqual([]);
   });
 
+  it('may be named anything next to a generator whose sum with it is the total, which may rise too', () => {
+    const generator = steps(300, 0.9, 2.4);
+    const other = steps(300, 1.4, 0.9);
+    const total = (extra: number): SeriesSpec => ({
+      name: 'loss',
+      values: generator.map((value, i) => value + other[i]! + (i < 60 ? 0 : extra)),
+    });
+    const judged = (sum: SeriesSpec) => judge(sum, task('gen', generator), task('judge', other)).class;
+    expect(judged(total(0))).toBe('healthy');
+    expect(judged(total(3))).toBe('full-divergence');
+  });
+
   it('are lost above ten times their level, and where they are no numbers', () => {
     expect(judge(task('gen', steps(300, 0.9, 14)), discriminator).class).toBe('full-divergence');
     const ends = steps(300, 0.9, 0.9).map((value, i) => (i < 200 ? value : Number.NaN));

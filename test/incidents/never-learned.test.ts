@@ -27,6 +27,11 @@ const auc = (level: (i: number) => number): SeriesSpec => ({
 describe('a run that learnt nothing', () => {
   it.each<[string, SeriesSpec[], number]>([
     ['a loss that blew up and came back to chance', [loss(series(destroyed, 0.004))], 3],
+    [
+      'a first loss of ln 2 to six digits, and no lower to the end',
+      [loss([Number(Math.LN2.toFixed(6)), ...series(() => Math.LN2, 0.004).slice(1)])],
+      0,
+    ],
     ['a rate of 0 at every point', [loss(series(() => Math.LN2)), rate(() => 0)], 0],
     ['a loss that is one number', [loss(series(() => 0.693247, 0))], 0],
     ['an AUC at chance from first to last', [loss(series(() => Math.LN2)), auc(() => 0.5)], 0],

@@ -7,6 +7,7 @@ import { formatNumber } from '../../model/format-number.ts';
 import { medianOf, usualDistance } from '../../model/order-statistics.ts';
 import type { Incident, VerdictClass } from '../../model/report.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
+import { asEvaluated, evaluationsOf } from './evaluations.ts';
 import { type AttemptJudgement, badness, type SeriesIncident, worstOf } from './judge.ts';
 import { type Asked, judgeAttempt } from './judge-attempt.ts';
 import { COMPARED } from './numbers.ts';
@@ -309,25 +310,43 @@ export function judgeSeries(
     if (attempt === lastAttempt && incidents.length === 0 && isShort) shortEnd = attempt;
     return { ...alone, incidents, class: worstOf(incidents)?.class ?? alone.class };
   });
-  const rates = run.series.find(({ role }) => role === 'learning_rate');
-  const attempts =
-    rates === undefined || !levelSays
-      ? judged
-      : judged.map((one, attempt) => asPlanned(one, parts[attempt]!, attemptOf(rates, attempt), settings));
+  const attempts = levelSays
+    ? judged.map((one, attempt) => explained(one, attempt, run, series, parts[attempt]!, settings, asked))
+    : judged;
   const isJudged = attempts.some(
     ({ incidents, class: verdict }) => incidents.length > 0 || verdict === 'healthy',
   );
   // The end is unknown if the loss stops while other columns go on, or if the run was resumed too recently to judge.
   const unknown = !isJudged || shortEnd !== null || endIsUnknown(run, series, settings);
-  const [restart] = attempts.flatMap(({ planned }) => planned ?? []).slice(-1);
-  const instead =
-    restart !== undefined
-      ? { instead: risesAsPlanned(restart, run.stepUnit) }
-      : attempts.some((one) => one.usual !== undefined)
-        ? { instead: COMES_AGAIN }
-        : {};
+  const instead = insteadOf(attempts, run.stepUnit);
   const found = classOfAttempts(attempts, unknown ? 'inconclusive' : 'healthy');
   return { series, class: found, attempts, histories, doneAgain, shortEnd, ...instead };
+}
+
+/** An attempt without the rises that its schedule or its evaluations explain, and with those that evaluations show. */
+function explained(
+  judged: AttemptJudgement,
+  attempt: number,
+  run: Run,
+  { role }: TimeSeries,
+  part: Stretch,
+  settings: VerdictSettings,
+  asked: Asked,
+): AttemptJudgement {
+  const rates = run.series.find((one) => one.role === 'learning_rate');
+  const planned = rates === undefined ? judged : asPlanned(judged, part, attemptOf(rates, attempt), settings);
+  if (role === 'eval_loss' || rewardsOf(run).length > 0) return planned;
+  const points = { step: part.step, value: part.points };
+  return asEvaluated(planned, points, evaluationsOf(run, attempt), settings, asked);
+}
+
+/** What is said of rises that are left out of the incidents, of several reasons the first. */
+function insteadOf(attempts: readonly AttemptJudgement[], unit: string): Pick<JudgedSeries, 'instead'> {
+  const rows = attempts.findLast((one) => one.rows !== undefined)?.rows;
+  if (rows !== undefined) return { instead: rows };
+  const [restart] = attempts.flatMap(({ planned }) => planned ?? []).slice(-1);
+  if (restart !== undefined) return { instead: risesAsPlanned(restart, unit) };
+  return attempts.some((one) => one.usual !== undefined) ? { instead: COMES_AGAIN } : {};
 }
 
 /** An attempt without the rises that its schedule explains. */

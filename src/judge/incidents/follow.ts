@@ -127,11 +127,13 @@ export class Follower {
   /**
    * @param unit how values are compared; of a series with a value that is not positive, by differences
    * @param isWhole whether its first level is that of a net that has learnt nothing
+   * @param leastErrors level errors that an excess has to exceed
    */
   constructor(
     readonly unit: Unit,
     readonly isWhole = true,
     readonly limits: Limits = DEFAULT_VERDICT_SETTINGS,
+    private readonly leastErrors: number = NUMBERS.errors,
   ) {}
 
   /** Takes the next value, of any kind. */
@@ -267,7 +269,7 @@ export class Follower {
 
   /** Level errors that an excess has to exceed: more where few points tell of the noise. */
   private get errors(): number {
-    return NUMBERS.errors * (1 + NUMBERS.fewPoints / Math.sqrt(this.count));
+    return this.leastErrors * (1 + NUMBERS.fewPoints / Math.sqrt(this.count));
   }
 
   private isWorth({ ratio, share }: Height): boolean {

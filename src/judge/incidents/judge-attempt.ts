@@ -13,6 +13,8 @@ export interface Asked {
    * a loss, evaluations, policy and adversarial losses begin low and grow.
    */
   readonly isWhole: boolean;
+  /** Level errors that an excess has to exceed, where they are not `NUMBERS.errors`. */
+  readonly errors?: number;
 }
 
 /**
@@ -25,9 +27,9 @@ export interface Asked {
 export function judgeAttempt(
   values: Column,
   settings: VerdictSettings,
-  { levelSays, isWhole }: Asked,
+  { levelSays, isWhole, errors }: Asked,
 ): AttemptJudgement {
-  const { excesses, usual, spikes, band } = judgeLevels(values, settings, isWhole);
+  const { excesses, usual, spikes, band } = judgeLevels(values, settings, isWhole, errors);
   const incidents = excesses.map((one) => incidentOf(one, values, levelSays));
   const at = readerOf(values);
   let nonFinite = 0;

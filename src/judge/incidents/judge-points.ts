@@ -34,7 +34,7 @@ export interface JudgedExcess extends Excess {
 }
 
 /** How a series is followed: by ratios where all its values are positive. Of a stream: so far. */
-function followed(values: Column, limits: Limits, isWhole: boolean): Follower {
+function followed(values: Column, limits: Limits, isWhole: boolean, errors?: number): Follower {
   const at = readerOf(values);
   let first = Number.NaN;
   let least = Number.POSITIVE_INFINITY;
@@ -43,7 +43,7 @@ function followed(values: Column, limits: Limits, isWhole: boolean): Follower {
     if (Number.isNaN(first) && Number.isFinite(value)) first = value;
     if (value < least) least = value;
   }
-  const follower = new Follower(unitOf(first, least), isWhole, limits);
+  const follower = new Follower(unitOf(first, least), isWhole, limits, errors);
   for (let i = 0; i < values.length; i++) follower.step(at(i));
   return follower;
 }
@@ -229,6 +229,7 @@ export function judgeLevels(
   values: Column,
   settings: VerdictSettings,
   isWhole: boolean,
+  errors?: number,
 ): {
   readonly class: VerdictClass;
   readonly excesses: readonly JudgedExcess[];
@@ -236,7 +237,7 @@ export function judgeLevels(
   readonly spikes: readonly Spike[];
   readonly band: { readonly median: number; readonly high: number };
 } {
-  const follower = followed(values, settings, isWhole);
+  const follower = followed(values, settings, isWhole, errors);
   const n = values.length;
   const { unit, open } = follower;
   const all = [...follower.excesses, ...(open === null ? [] : [open])];

@@ -49,6 +49,8 @@ export interface AttemptJudgement {
   readonly usual?: number;
   /** Rises that are left out of the incidents, because the schedule restarted and the loss is what it was at that rate. */
   readonly planned?: readonly PlannedRise[];
+  /** What is said of rises that are left out of the incidents, because evaluations show that the rows became harder. */
+  readonly rows?: string;
   /** Level after the last point, and the highest that is usual there, in units of the series; NaN where too few points make one. */
   readonly band: { readonly median: number; readonly high: number };
 }

@@ -2,7 +2,7 @@
  * Losses whose level says little of how training goes, by their names: those of players that work against each other, and
  * terms that hold back what is learnt.
  */
-import type { TimeSeries } from '../../model/run.ts';
+import type { Run, TimeSeries } from '../../model/run.ts';
 import { DISCRIMINATOR, GENERATOR, REGULARIZER, wordsOf } from '../../model/words.ts';
 import type { SeriesIncident } from './judge.ts';
 
@@ -14,14 +14,37 @@ const isLossOf = ({ name, role, lossLike }: Named, player: RegExp): boolean =>
 
 /**
  * Whether a series is the loss of a player of a GAN: of a generator beside a discriminator, or the other way round. As one learns
- * the other's loss rises, so that it goes up and down, and up to a new level, in runs that go well.
+ * the other's loss rises, so that it goes up and down, and up to a new level, in runs that go well. Their sum does so, too; who is
+ * added to a generator in it is the other player, whatever its name.
  */
-export function isPlayer(run: { readonly series: readonly Named[] }, series: Named): boolean {
+export function isPlayer(run: Pick<Run, 'series'>, series: TimeSeries): boolean {
   const has = (player: RegExp): boolean => run.series.some((one) => isLossOf(one, player));
   return (
     (isLossOf(series, GENERATOR) && has(DISCRIMINATOR)) ||
-    (isLossOf(series, DISCRIMINATOR) && (has(GENERATOR) || has(GRADIENT_PENALTY)))
+    (isLossOf(series, DISCRIMINATOR) && (has(GENERATOR) || has(GRADIENT_PENALTY))) ||
+    gameOf(run).includes(series)
   );
+}
+
+/** What a sum may be off by, as a share, where its terms are printed with few digits: our number. */
+const PRINTED = 0.001;
+
+/** A total that is the sum of a generator's loss and of one other, with both; empty without one. */
+function gameOf({ series }: Pick<Run, 'series'>): readonly TimeSeries[] {
+  const generator = series.find((one) => one.role === 'task_loss' && isLossOf(one, GENERATOR));
+  const total = series.find(({ role }) => role === 'loss');
+  if (generator === undefined || total === undefined) return [];
+  const judge = series.find(
+    (one) =>
+      one !== generator &&
+      one.role === 'task_loss' &&
+      [total, generator].every(({ value }) => value.length === one.value.length) &&
+      one.value.every((value, i) => {
+        const sum = value + generator.value.at(i)!;
+        return !(Math.abs(sum - total.value.at(i)!) > PRINTED * Math.abs(sum));
+      }),
+  );
+  return judge === undefined ? [] : [total, generator, judge];
 }
 
 /** A player's loss that ends at so many times its level is lost: of 0.7 (a draw) it is what one in a thousand fools. Our number. */

@@ -213,6 +213,8 @@ function atChance(run: Run, attempt: number, { end }: Learnt, values: Float64Arr
         why: `"${auc.name}" is at chance from its first point to its last (${formatNumber(value.at(-1)!)})`,
       };
   }
+  const guessed = exactChance(run, attempt);
+  if (guessed !== null) return guessed;
   for (const [name, value] of run.hyperparameters) {
     const classes = Number(value);
     if (!/(^|[^a-z])(num|n)_?(classes|labels)$/i.test(name) || !(classes >= 2)) continue;
@@ -224,6 +226,31 @@ function atChance(run: Run, attempt: number, { end }: Learnt, values: Float64Arr
       return {
         from: 0,
         why: `the loss is at ${formatNumber(end)} to the end, which is chance for ${name} = ${classes} (ln ${classes} = ${formatNumber(chance)})`,
+      };
+  }
+  return null;
+}
+
+/** Classes that a first loss may be chance for: of more, ln K is near any number. Significant digits that show it is. */
+const EXACT = { classes: 100, digits: 6 };
+
+/**
+ * A loss of the run whose first point is ln K to six digits, which a net says that gives every class the same, and whose last points
+ * are there still. A net that was trained does not begin with that number.
+ */
+function exactChance(run: Run, attempt: number): Evidence | null {
+  for (const series of run.series) {
+    if (series.role !== 'loss' && series.role !== 'task_loss') continue;
+    const values = arrayOf(attemptOf(series, attempt).value);
+    const classes = Math.round(Math.exp(values[0] ?? 0));
+    if (!(classes >= 2 && classes <= EXACT.classes) || digitsOf(values[0]!) < EXACT.digits) continue;
+    const chance = Math.log(classes);
+    if (Number(chance.toPrecision(EXACT.digits)) !== Number(values[0]!.toPrecision(EXACT.digits))) continue;
+    const end = medianOf(finiteOf(values.subarray(-Math.ceil(values.length / 10))));
+    if (Math.abs(end - chance) <= CHANCE.loss * chance)
+      return {
+        from: 0,
+        why: `"${series.name}" begins at exactly ln ${classes} = ${formatNumber(chance)}, which is chance for ${classes} classes, and is at ${formatNumber(end)} to the end`,
       };
   }
   return null;

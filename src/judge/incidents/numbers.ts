@@ -91,6 +91,21 @@ export const COMPARED = {
   /** What medians of a few losses, or another column, may be above a level, in scales and as a ratio: six healthy public runs peaked at 4.5 scales. */
   usualScales: 6,
   usualRatio: 1.05,
+  /** Points of a training loss that a level at an evaluation is of. */
+  levelPoints: 5,
+  /** Share of the best evaluation that a rise of the training loss has to be, to show in evaluations. */
+  shown: 0.25,
+  /** Times the level of the first points that harder rows reach at most, and evaluations of which the last level is. */
+  untrainedRatio: 2,
+  lastEvaluations: 3,
   /** Points at the end of a reward that tell its last level. */
   rewardEnd: 20,
+} as const;
+
+/** What is asked of a training loss where evaluations rise with it, and how many of them tell. */
+export const WITNESSED = {
+  evaluations: 4,
+  /** Level errors, in place of `NUMBERS.errors`, and ratio to the best level. */
+  errors: 4,
+  ratio: 1.1,
 } as const;
