@@ -245,6 +245,12 @@ class Scanner implements LineScanner {
     this.#one(buffer, from, last, terminated, ending, holed);
   }
 
+  #enterHole(bytes: number, ending: number): void {
+    if (this.#holes.lines++ === 0) this.#holes.first = this.#lineNumber;
+    this.#holes.bytes += bytes;
+    this.#fates.enter('hole', bytes, ending);
+  }
+
   /** A line or a part of it, and how many bytes of line end follow. */
   #one(
     buffer: Buffer,
@@ -254,13 +260,21 @@ class Scanner implements LineScanner {
     ending: number,
     holed: boolean,
   ): void {
-    const bytes = sizeIn(this.#encoding, buffer, start, end);
     const { sink } = this;
     const line = this.#lineNumber;
+    // A log that was emptied while its writer went on (logrotate's copytruncate) begins with zero bytes.
+    if (holed && line === 1 && buffer[start] === 0) {
+      let text = start;
+      while (text < end && buffer[text] === 0) text++;
+      if (text < end && !buffer.subarray(text, end).includes(0)) {
+        this.#enterHole(sizeIn(this.#encoding, buffer, start, text), 0);
+        this.#one(buffer, text, end, terminated, ending, false);
+        return;
+      }
+    }
+    const bytes = sizeIn(this.#encoding, buffer, start, end);
     if (holed && buffer.subarray(start, end).includes(0)) {
-      if (this.#holes.lines++ === 0) this.#holes.first = line;
-      this.#holes.bytes += bytes;
-      this.#fates.enter('hole', bytes, ending);
+      this.#enterHole(bytes, ending);
     } else if (start === end) this.#fates.enter(sink.blank?.(line) ?? 'overhead', 0, ending);
     else this.#fates.enter(sink.line(buffer, start, end, line, terminated), bytes, ending);
   }

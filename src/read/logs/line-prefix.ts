@@ -27,10 +27,31 @@ const blanks = (bytes: Buffer, from: number, to: number): number => {
   return at;
 };
 
+/**
+ * A progress bar that was still drawn as the line was printed, and has no value itself:
+ * `  6%|▋  | 187/2889 [03:55<56:38,  1.26s/it]Epoch [1/5], Loss: 10.7`.
+ */
+const GLUED_BAR =
+  /^[^\d%]{0,60}\d{1,3}%\|[^|]{0,400}\| ?[\d.kMG]{1,12}\/[\d.kMG]{1,12} \[[^\]=]{0,80}\](?=[A-Za-z[])/;
+const PERCENT = 0x25;
+const BAR_MARK = 0x7c;
+
+/** The place after a bar that a line begins with. */
+export function afterBar(bytes: Buffer, from: number, to: number): number {
+  const end = Math.min(to, from + 70);
+  for (let at = from; at + 1 < end; at++) {
+    if (bytes[at] !== PERCENT) continue;
+    if (bytes[at + 1] !== BAR_MARK) return from;
+    const bar = GLUED_BAR.exec(bytes.toString('latin1', from, Math.min(to, from + 600)));
+    return from + (bar?.[0].length ?? 0);
+  }
+  return from;
+}
+
 /** Where the record in a line starts, after what a launcher and a logger put before it. */
 export function recordStart(bytes: Buffer, from: number, to: number): number {
   prefixRank[0] = Number.NaN;
-  let at = blanks(bytes, from, to);
+  let at = blanks(bytes, afterBar(bytes, from, to), to);
   at = afterRank(bytes, at, to);
   at = afterSyslog(bytes, at, to);
   const glog = afterGlog(bytes, at, to);

@@ -68,10 +68,11 @@ const LOSS_SETTING =
   /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|prev|previous|num|count|std|stddev|stdev|variance)$/;
 /** The axis that a chart brings for its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
-/** Seconds that something cost. */
-const TIME_COST = /(?:^|[\s/._-])(?:time|reader|data|comm)[\s._-]?costs?$|^costs?[\s._-]?time$/i;
+/** Seconds or bytes that something cost; Paddle's `batch_cost` is of time, with `_sum` too. */
+const TIME_COST =
+  /(?:^|[\s/._-])(?:time|reader|data|comm|mem(?:ory)?)[\s._-]?costs?(?:_sum)?$|(?:^|_)batch_cost(?:_sum)?$|^costs?[\s._-]?(?:time|mem(?:ory)?)$/i;
 /** What is lost is no error of a model. */
-const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power) loss(?:es)?$/i;
+const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power|tyre|tire) loss(?:es)?$/i;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
   /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|rmsle|mae|mse|mape|mphe|l1|l2|merror|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|epret|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;

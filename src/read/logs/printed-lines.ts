@@ -22,12 +22,13 @@ import {
   roleByName,
 } from './metric-roles.ts';
 import { brokenLines } from './printed-broken.ts';
+import { Evaluations, evaluationKey, tellsEpoch, withoutRuns } from './printed-evaluations.ts';
 import { LINE_COLUMN, ORDER_COLUMN, RANK_COLUMN, rowsOfTable, type Skeleton } from './printed-skeleton.ts';
 import { rowTable } from './row-table.ts';
 import { cleanName, type NamedSlot, nameSlots, type RawSlot } from './slot-names.ts';
 import type { Axis } from './text/axis.ts';
 import type { Broken, Kind, Slot, SlotOf } from './text/cells.ts';
-import { type Around, type Placed, placeGroup } from './text/placed.ts';
+import { type Around, byCounter, type Placed, placeGroup } from './text/placed.ts';
 import { isComment, isProgram } from './text/source-text.ts';
 
 /** More skeletons than a log has: text of other kinds makes a new one in every line. */
@@ -35,6 +36,8 @@ const MOST_SKELETONS = 1024;
 /** After so many, lines of new kinds are other text. */
 const MOST_TRIED = 20_000;
 const SAMPLE_LENGTH = 400;
+/** Bytes before a message below which they are blanks or a rank, and no stamp of a logger. */
+const LEAST_PREFIX = 16;
 /** Bytes of a name that are looked at. */
 const LONGEST_NAME = 200;
 
@@ -103,22 +106,10 @@ export interface PrintedLines {
   likeliest(): { readonly line: number; readonly text: string } | undefined;
 }
 
-/** What says that an evaluation begins: `Cross validation...`, `Now we are doing evaluation on dev with gpu(0).` */
-const EVALUATION_BEGINS = /\b(?:validat|evaluat|test)(?:ion|ing)\b/i;
-/** A heading is short, and names no training. */
-const LONGEST_HEADING = 120;
-const OF_TRAINING = /\btrain/i;
-/** Of lines after a heading, and of those alone, the key: the keys of all others are not below 0. */
-const evaluationKey = (key: number): number => -1 - key;
 const asEvaluated = (slot: NamedSlot): NamedSlot =>
   slot.use !== 'value' || wordsOf(slot.name).some((word) => EVAL_WORDS.has(word))
     ? slot
     : { ...slot, name: `eval ${slot.name}` };
-const tellsEpoch = ({ slots }: Skeleton): boolean => slots.some(({ use }) => use === 'epoch');
-/** The last number of a column; undefined where it has none. */
-const lastOf = ({ table }: Skeleton, column: number): number | undefined =>
-  table.columns[column]?.value.last();
-
 /** Whether the line that was scanned can be of use: a loss, or an axis with a metric or nothing next to it. */
 function isOfUse({ count, about, kind }: LineScanner): { use: boolean; loss: boolean } {
   let loss = false;
@@ -147,11 +138,7 @@ export function printedLines(): PrintedLines {
   let turnedOut: Skeleton | null | undefined;
   let best: { score: number; line: number; text: string } | undefined;
 
-  /** Of the last line that says that an evaluation begins, the order; and of the last one that tells an epoch. 0 before the first. */
-  let heading = 0;
-  let epochAt = 0;
-  /** The losses that lines with an epoch and a counter have told. */
-  const told = new Set<string>();
+  const evaluations = new Evaluations(scanner);
 
   const describe = (bytes: Buffer, { from, to, line, shown }: LineAt, evaluation = false): Skeleton => {
     const raw = Array.from(
@@ -191,58 +178,6 @@ export function printedLines(): PrintedLines {
     };
   };
 
-  const isHeading = (bytes: Buffer, start: number, to: number): boolean => {
-    if ((scanner.words & ABOUT.split) === 0 || to - start > LONGEST_HEADING) return false;
-    for (let k = 0; k < scanner.count; k++)
-      if (scanner.kind[k] !== SLOT.lead && (scanner.about[k]! & (ABOUT.loss | ABOUT.metric)) !== 0)
-        return false;
-    const text = bytes.toString('latin1', start, to);
-    return EVALUATION_BEGINS.test(text) && !OF_TRAINING.test(text);
-  };
-
-  /**
-   * Whether the line that was scanned is one of the evaluation that a line before it has announced, though it looks as those of
-   * training do: in its epoch its counter has started again, or it tells no epoch where those of training do.
-   */
-  const isEvaluation = (skeleton: Skeleton): boolean => {
-    const { slots } = skeleton;
-    const trained = lastOf(skeleton, 0);
-    if (heading === 0 || (trained !== undefined && trained > heading)) return false;
-    const twin = skeletons.get(evaluationKey(scanner.key));
-    const goesOn = twin !== undefined && lastOf(twin, 0)! > heading;
-    if (!goesOn && order !== heading + 1) return false;
-    const at = (use: NamedSlot['use']): number =>
-      slots.findIndex((slot) => slot.use === use && slot.column >= 0);
-    const epoch = at('epoch');
-    const counter = Math.max(at('step'), at('count'));
-    if (counter < 0 || (epoch < 0 && (epochAt === 0 || epochAt > heading))) return false;
-    if (trained === undefined)
-      return epoch < 0 && slots.some(({ use, name }) => use === 'value' && told.has(name));
-    const { column, ofColumn } = slots[counter]!;
-    const isAgain =
-      epoch < 0
-        ? ofColumn >= 0 && scanner.of[counter] !== lastOf(skeleton, ofColumn)
-        : scanner.value[epoch] === lastOf(skeleton, slots[epoch]!.column);
-    return isAgain && scanner.value[counter]! * (goesOn ? 1 : 2) <= lastOf(skeleton, column)!;
-  };
-
-  /** Lines that were taken for those of an evaluation, and go as far as those of training: another run has begun there. */
-  const withoutRuns = (): void => {
-    for (const [key, whole] of skeletons) {
-      const twin = key < 0 || whole.table.rows() === 0 ? undefined : skeletons.get(evaluationKey(key));
-      const slot = ['step', 'count']
-        .map((use) => whole.slots.find((one) => one.use === use))
-        .find((one) => one);
-      if (twin === undefined || slot === undefined) continue;
-      const furthest = ({ table }: Skeleton): number => {
-        let most = 0;
-        for (const one of table.columns[slot.column]!.value.finish()) if (one > most) most = one;
-        return most;
-      };
-      if (furthest(twin) >= furthest(whole)) Object.assign(twin, { slots: whole.slots, evaluation: false });
-    }
-  };
-
   /** Forgets the kinds of lines that came once: room for those that repeat. */
   const makeRoom = (): void => {
     shapes.clear();
@@ -279,11 +214,11 @@ export function printedLines(): PrintedLines {
       const known = shapes.find(bytes, from, to);
       if (known === undefined) return false;
       // The line after the heading of an evaluation may be of it.
-      if (known !== null && heading > 0 && !(lastOf(known.skeleton, 0)! > heading)) return false;
+      if (known !== null && evaluations.mayBegin(known.skeleton)) return false;
       order++;
       if (known === null) return OTHER_TEXT;
       const { skeleton, columns, cells } = known;
-      if (known.tellsEpoch) epochAt = order;
+      if (known.tellsEpoch) evaluations.sawEpoch(order);
       const numbers = cells.length - 2;
       for (let k = 0; k < numbers; k++) cells[k] = shapes.values[k]!;
       cells[numbers] = order;
@@ -300,13 +235,11 @@ export function printedLines(): PrintedLines {
       turnedOut = null;
       const start = recordStart(bytes, from, to);
       const rank = prefixRank[0]!;
-      if (start >= to || isComment(bytes, start, to)) return undefined;
+      // What a logger prints is no comment: `12:00:00 - INFO: # Validation # PSNR: 31.2`.
+      if (start >= to || (start - from < LEAST_PREFIX && isComment(bytes, start, to))) return undefined;
       scanner.scan(bytes, start, to);
-      const announces = isHeading(bytes, start, to);
-      if (announces) {
-        heading = order;
-        turnedOut = undefined;
-      }
+      const announces = evaluations.announces(bytes, start, to, order);
+      if (announces) turnedOut = undefined;
       if (scanner.count === 0) return undefined;
       const { use, loss } = isOfUse(scanner);
       if (!use) return undefined;
@@ -326,15 +259,11 @@ export function printedLines(): PrintedLines {
         skeletons.set(scanner.key, skeleton);
       }
       if (!isWorth(skeleton)) return undefined;
-      const evaluation = isEvaluation(skeleton);
+      const evaluation = evaluations.takes(skeleton, order);
       if (evaluation) {
         const key = evaluationKey(scanner.key);
         skeleton = skeletons.get(key) ?? describe(bytes, { from, to, line, shown }, true);
         skeletons.set(key, skeleton);
-      } else if (tellsEpoch(skeleton)) {
-        epochAt = order;
-        for (const { use, name } of skeleton.slots)
-          if (use === 'value' && isLossRole(name) === 'train') told.add(name);
       }
       const isKept = !announces && !evaluation && Number.isNaN(rank) && scanner.fixed;
       turnedOut = isKept ? skeleton : undefined;
@@ -359,7 +288,7 @@ export function printedLines(): PrintedLines {
       return { skeleton, waits: refused ? skeleton.refused : skeleton.whole };
     },
     finish() {
-      withoutRuns();
+      withoutRuns(skeletons);
       const all = [...skeletons.values()].filter((one) => one.table.rows() > 0 && isWorth(one));
       return finishPrinted(all, order);
     },
@@ -654,6 +583,7 @@ const weightOf = ({ rows, announced }: Placed): number => (announced ? rows * AN
  */
 const byWeight = (a: PlacedGroup, b: PlacedGroup): number =>
   Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
+  byCounter(a.placed, b.placed) ||
   weightOf(b.placed) - weightOf(a.placed) ||
   (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0);
 

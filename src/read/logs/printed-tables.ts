@@ -104,11 +104,6 @@ function stackedNames(above: string, below: string): string[] | undefined {
   return AXIS.test(names[0]!) && names.some(isLoss) ? names : undefined;
 }
 
-/** Paddle's `Model.fit` evaluates after each epoch, in lines that look as those of training do. */
-const PADDLE_EVAL = /^Eval begin\.\.\.$/;
-const PADDLE_EVAL_ENDS = /^(?:Eval samples: |Epoch \d{1,9}\/\d{1,9}$)/;
-const PADDLE_STEP = /^step {1,8}(\d{1,12}\/\d{1,12}) - (.*)$/;
-
 /** A heading of its own before a table says what its rows are of. */
 const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
 
@@ -121,7 +116,6 @@ export function tableReader(): TableReader {
   /** Whether blanks stand before the header, as in a frame that pandas prints: its rows begin with their number. */
   let isFrame = false;
   let isVowpal = false;
-  let isPaddleEval = false;
   let section = '';
   let box: string[] | undefined;
   /** The names of a table that lies: `| Name | lr | loss |` over `| Value | 0.1 | 2.3 |`. */
@@ -134,13 +128,6 @@ export function tableReader(): TableReader {
   /** Whether the bar of this epoch has told a loss that is no number. */
   let toldNaN = false;
 
-  /** A line of an evaluation by Paddle, named as what it is. */
-  const paddleEval = (line: string): string | undefined => {
-    if (PADDLE_EVAL.test(line)) isPaddleEval = true;
-    else if (isPaddleEval && PADDLE_EVAL_ENDS.test(line)) isPaddleEval = false;
-    const [, batch, pairs] = (isPaddleEval && PADDLE_STEP.exec(line)) || [];
-    return batch === undefined ? undefined : `eval batch ${batch} - ${pairs}`;
-  };
   /** @param ruled whether bars or tabs part the cells: a row is one then whatever its losses say */
   const row = (names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined => {
     // Further cells may be a bar that is drawn behind the row.
@@ -165,16 +152,9 @@ export function tableReader(): TableReader {
 
   return {
     isOpen: () =>
-      header !== undefined ||
-      lying !== undefined ||
-      box !== undefined ||
-      dict !== undefined ||
-      isVowpal ||
-      isPaddleEval,
+      header !== undefined || lying !== undefined || box !== undefined || dict !== undefined || isVowpal,
     take(raw) {
       if (raw.length > LONGEST) return undefined;
-      const evaluated = paddleEval(raw.trim());
-      if (evaluated !== undefined) return evaluated;
       const text = raw
         .replace(/[│┃]/g, '|')
         .replace(PROGRESS, '')

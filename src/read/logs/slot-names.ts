@@ -102,6 +102,9 @@ function otherName(name: string, of: string, taken: ReadonlySet<string>): string
   return isLossName(name) ? freeName(name, taken) : undefined;
 }
 
+/** How the line of an Estimator's evaluation begins. */
+const SAVES_DICT = /^saving dict\b/i;
+
 /** The meaning of every slot of a line. */
 export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   const named: NamedSlot[] = [];
@@ -117,7 +120,7 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
   let pending = '';
   /** Names without the word that says that they are of an evaluation: a line that has `val_loss` has a `loss` too. */
   const evaluated = new Set(
-    raw.flatMap(({ text }) => {
+    (SAVES_DICT.test(raw[0]?.text ?? '') ? [] : raw).flatMap(({ text }) => {
       const words = wordsOf(cleanName(text));
       return words.some((word) => EVAL_WORDS.has(word)) ? [withoutSplit(words)] : [];
     }),
@@ -127,7 +130,7 @@ export function nameSlots(raw: readonly RawSlot[]): NamedSlot[] {
     const words = wordsOf(text);
     const split = words.length > 5 ? undefined : splitOf(words);
     // The dictionary that an Estimator saves is that of an evaluation.
-    if (/^saving dict\b/i.test(text)) context = 'eval';
+    if (SAVES_DICT.test(text)) context = 'eval';
     else if (split === 'eval') context = words.find((word) => EVAL_WORDS.has(word))!;
     else if (split === 'train') context = '';
   };

@@ -124,16 +124,12 @@ function announcedEpochs({ all, mayFollow }: Lines, rows: Rows): Float64Array | 
   const early = isWhole(before);
   if (!mayFollow) return early ? before : undefined;
   const after = firstAfter(rows.order, told);
-  const late = isWhole(after);
-  // `Epoch 1 start`, then records each with its epoch behind it: what changes with every row is its own.
-  if (late && (!early || repeats(before) > repeats(after))) return after;
-  if (early) return before;
-  // A log that was cut before the last line that names an epoch.
-  if (rows.count > 2 && isWhole(after.subarray(0, -1)) && repeats(after) === 0) {
+  // A log that was cut, or stopped early, before the last line that names an epoch.
+  if (rows.count > 2 && isWhole(after.subarray(0, -1)) && repeats(after) === 0 && !isWhole(after))
     after[rows.count - 1] = 2 * after[rows.count - 2]! - after[rows.count - 3]!;
-    return after;
-  }
-  return undefined;
+  // `Epoch 1 start`, then records each with its epoch behind it: what changes with every row is its own.
+  if (isWhole(after) && (!early || repeats(before) > repeats(after))) return after;
+  return early ? before : undefined;
 }
 
 /** The steps that lines before the rows announce, or a counter that is named behind them; undefined where most are the same. */

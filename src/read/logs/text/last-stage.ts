@@ -79,6 +79,9 @@ export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean)
   if (known === undefined) return true;
   if (log.by === 'guess') return false;
   const points = known.value.length;
+  // What nothing counts is no better than a loss at its steps.
+  const isCounted = first.runs.some(({ stepUnit, series }) => stepUnit !== 'row' && series.includes(known));
+  if (isCounted && points >= ENOUGH && second.runs.every(({ stepUnit }) => stepUnit === 'row')) return false;
   if (points < FEW ? log.rows >= ENOUGH : log.rows >= MANY_MORE * points) return true;
   const loss = log.series.find(({ name }) => name === log.loss);
   if (loss === undefined || log.rows <= points || !holds(loss, known)) return false;

@@ -195,6 +195,7 @@ export function nameSlots(template: Template): Named[] {
     const shared = before[k + 1] === '' ? nameAtCounter(gaps[k]!, gaps[k + 1]!) : undefined;
     if (shared !== undefined) [before[k], before[k + 1]] = [shared.counter, shared.name];
   }
+  nameListed(before, gaps);
   for (let k = 0; k + 1 < count; k++)
     if (isIndex(gaps[k]!, gaps[k + 1]!) && lossOf(before[k]!) !== undefined) {
       const index = template.sample.toString('latin1', template.from[k], to[k]);
@@ -222,6 +223,21 @@ export function nameSlots(template: Template): Named[] {
       return named(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total });
     }),
   );
+}
+
+/** Names one after the other before their numbers: `loss_a,loss_b 7.18 5.51`. */
+const LISTED = /(?:^|[\s|;])([A-Za-z_]\w{0,40}(?:[,/][A-Za-z_]\w{0,40}){1,9})[:=]?\s{0,4}$/;
+
+/** Gives each number of a row the name that a list before the first of them has for it. */
+function nameListed(before: string[], gaps: readonly string[]): void {
+  for (let k = 0; k < before.length; k++) {
+    const listed = (LISTED.exec(gaps[k]!)?.[1] ?? '').split(/[,/]/);
+    const rest = before.slice(k + 1, k + listed.length);
+    const isRow = rest.every((name, at) => name === '' && /^[\s,/]{1,8}$/.test(gaps[k + 1 + at]!));
+    if (listed.length < 2 || rest.length < listed.length - 1 || !isRow || before[k + listed.length] === '')
+      continue;
+    before.splice(k, listed.length, ...listed);
+  }
 }
 
 /** Whether a number in a bracket says which one of several the name before it is of: `loss[2]: 0.4`. */

@@ -33,6 +33,15 @@ export interface Placed {
   readonly step: Float64Array;
 }
 
+/** Rows of a loss at its steps or epochs that rows which nothing counts do not outrank. */
+const ENOUGH_COUNTED = 10;
+/** Of two losses first the one with enough steps or epochs, where the other one's rows are merely counted; 0 where neither is so. */
+export function byCounter(a: Placed, b: Placed): number {
+  const outranks = (one: Placed, other: Placed): boolean =>
+    one.stepUnit !== 'row' && one.rows >= ENOUGH_COUNTED && other.stepUnit === 'row';
+  return Number(outranks(b, a)) - Number(outranks(a, b));
+}
+
 /** The text that rows are of. */
 export interface Around extends Lines {
   /** Whether rows are a log that no word says to be counted. */
@@ -383,10 +392,34 @@ export function placeGroup(
     stepUnit: axis.unit,
     axisName: axis.name,
     announced: axis.announced === true,
-    notes: [...axis.notes, ...(merged.most > 1 ? [mergedNote(merged.most, isClock)] : []), ...notes],
+    notes: [
+      ...axis.notes,
+      ...(merged.most > 1 ? [mergedNote(merged.most, isClock)] : []),
+      ...(rank === undefined ? [] : lostRanks(rows, axis, rank, loss)),
+      ...notes,
+    ],
     order: rows.order,
     step: axis.step,
   };
+}
+
+/** Which ranks tell a loss that is not finite where others of the same step tell a finite one: their mean does not say it. */
+function lostRanks(rows: Rows, { step, unit }: Axis, rank: Float64Array, loss: SlotOf): string[] {
+  const column = (one: Kind): number | undefined => loss(one)?.column;
+  const cells = cellsOf(rows, column);
+  const has = presence(rows, column);
+  const isLost = (row: number): boolean => has?.[row] !== 0 && !Number.isFinite(cells[row]!);
+  const first = cells.findIndex((_, row) => isLost(row));
+  if (first < 0) return [];
+  const beside = [...rank.keys()].filter((row) => step[row] === step[first]);
+  const ranks = [...new Set(beside.filter(isLost).map((row) => rank[row]!))].sort((a, b) => a - b);
+  const finite = new Set(beside.filter((row) => !isLost(row)).map((row) => rank[row])).size;
+  if (finite === 0) return [];
+  const named = `rank${ranks.length === 1 ? '' : 's'} ${ranks.slice(0, 8).join(', ')}`;
+  const line = formatCount(rows.line[first]!);
+  return [
+    `at ${unit} ${formatCount(step[first]!)} the loss of ${named} is not finite (line ${line}); on ${counted(finite, 'other rank')} it is finite there`,
+  ];
 }
 
 const mergedNote = (most: number, isClock: boolean): string =>

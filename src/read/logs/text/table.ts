@@ -13,7 +13,7 @@ import { type Kind, rowsOf, type Slot, type SlotOf } from './cells.ts';
 import { type Described, describe } from './described.ts';
 import { candidates, families, LEAST_GUESSED } from './guess.ts';
 import { tablesOf } from './layouts.ts';
-import { type Around, type Placed, placeGroup } from './placed.ts';
+import { type Around, byCounter, type Placed, placeGroup } from './placed.ts';
 import { isCommand, isComment, isProgram } from './source-text.ts';
 import type { Template } from './templates.ts';
 import { means } from './words.ts';
@@ -122,7 +122,8 @@ function byImportance(a: PlacedGroup, b: PlacedGroup): number {
   const isFew = (x: Group, y: Group): boolean => x.rows < FEW_ROWS && y.rows >= MANY_MORE * x.rows;
   if (isFew(one, two)) return 1;
   if (isFew(two, one)) return -1;
-  return Number(two.of === 'train') - Number(one.of === 'train') || two.rows - one.rows;
+  const isTrained = Number(two.of === 'train') - Number(one.of === 'train');
+  return isTrained || byCounter(a.placed, b.placed) || two.rows - one.rows;
 }
 
 /** Series of several groups under names of their own. */

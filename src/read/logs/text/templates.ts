@@ -5,6 +5,7 @@
 
 import { ColumnBuilder } from '../../../model/column.ts';
 import { nothingWaits, type Waiting } from '../../bytes/lines.ts';
+import { afterBar } from '../line-prefix.ts';
 import { LineShapes } from '../line-shapes.ts';
 import { LineTokens, SLOT } from './tokens.ts';
 
@@ -66,8 +67,9 @@ export class Templates {
    * @param line its number, from 1
    * @returns what becomes of it is known at the end; undefined where it is other text already
    */
-  add(bytes: Buffer, from: number, to: number, line: number): Waiting | undefined {
+  add(bytes: Buffer, start: number, to: number, line: number): Waiting | undefined {
     const { tokens } = this;
+    const from = afterBar(bytes, start, to);
     this.lines++;
     const known = this.known.find(bytes, from, to);
     if (known !== undefined) return this.addAgain(known, line);

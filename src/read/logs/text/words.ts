@@ -47,7 +47,7 @@ const TABLE: Readonly<Record<WordMeaning, string>> = {
   train: 'train training trn tr inner',
   eval: `val valid vali validation validate validating eval evaluation evaluate evaluating test testing tst dev
     heldout va`,
-  rate: 'lr rate',
+  rate: 'lr rate epsilon',
   norm: 'norm gnorm grad gradient',
   resource: `time times sec secs second seconds s ms us ns min mins minute minutes h hour hours day days eta elapsed
     duration speed throughput latency bandwidth bytes byte kb mb gb kib mib gib mem memory alloc allocated reserved

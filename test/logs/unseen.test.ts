@@ -1,0 +1,147 @@
+/** What real logs that nobody had looked at taught, each in a few lines of the same kind. */
+import { describe, expect, it } from 'vitest';
+import type { Run } from '../../src/model/run.ts';
+import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
+
+async function* once(text: string): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(text);
+}
+async function runOf(lines: readonly string[]): Promise<Run> {
+  const log = await readRawStream(once(`${lines.join('\n')}\n`), 'train.log');
+  return (await finishLog(log, { sidecars: false })).runs[0]!;
+}
+const told = (run: Run, name: string): { steps: number[]; values: number[]; role: string } => {
+  const one = run.series.find((series) => series.name === name)!;
+  return { steps: [...one.step], values: [...one.value], role: one.role };
+};
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, k) => k + 1);
+const lossAt = (k: number): number => Number((2 / k).toFixed(4));
+
+describe('a printed log', () => {
+  it('tells a loss behind a progress bar that has no end of line', async () => {
+    const bar = '  6%|▋         | 187/2889 [03:55<56:38,  1.26s/it]';
+    const lines = upTo(12).map((k) => `${k % 3 === 0 ? bar : ''}step ${k}, Batch Loss: ${lossAt(k)}`);
+    expect(told(await runOf(lines), 'Batch Loss')).toEqual({
+      steps: upTo(12),
+      values: upTo(12).map(lossAt),
+      role: 'loss',
+    });
+  });
+
+  it('tells the values of a bar that draws nothing between its marks', async () => {
+    const lines = upTo(5).map((k) => `Epoch ${k}: 100%|| 10/10 [00:01<00:00,  9.1it/s, loss=${lossAt(k)}]`);
+    expect(told(await runOf(lines), 'loss').values).toEqual(upTo(5).map(lossAt));
+  });
+
+  it.each([
+    ['as it is', '0.62'],
+    ['with a number missing in its first line', '-'],
+  ])('has an evaluation behind its heading, %s', async (_, first) => {
+    const more = ' - AUROC_Pneumonia: 0.5117'.repeat(20);
+    const lines = upTo(3).flatMap((epoch) => [
+      `Epoch ${epoch}/3`,
+      ...[10, 20, 30].map((k) => `    step ${k}/30 - loss: ${epoch}.${k}0${more}`),
+      '    Eval begin...',
+      `    step  4/8 - loss: 7.25 - acc: ${epoch === 2 ? first : '0.62'}${more}`,
+      `    step  8/8 - loss: 7.75 - acc: 0.62${more}`,
+      '    Eval samples: 512',
+    ]);
+    const run = await runOf(lines);
+    expect(told(run, 'loss').steps).toEqual(upTo(9).map((k) => 10 * k));
+    expect(told(run, 'eval loss').values).toEqual([7.5, 7.5, 7.5]);
+  });
+
+  it('tells an evaluation where an Estimator saves its values', async () => {
+    const lines = [
+      ...upTo(9).map((k) => `INFO:tensorflow:loss = ${lossAt(k)}, step = ${k * 100} (14.1 sec)`),
+      'INFO:tensorflow:Saving dict for global step 950: eval_auc = 0.68, eval_loss = 0.72, global_step = 950, loss = 0.73',
+    ];
+    expect(told(await runOf(lines), 'loss').values).toEqual(upTo(9).map(lossAt));
+  });
+
+  it('begins behind the zero bytes of a file that was emptied while it was written', async () => {
+    const lines = upTo(9).map((k) => `step ${k} | loss ${lossAt(k)} | lr 1e-4`);
+    const run = await runOf([`${'\0'.repeat(500)}${lines[0]}`, ...lines.slice(1)]);
+    expect(told(run, 'loss').steps).toEqual(upTo(9));
+  });
+
+  it.each([3, 4, 9])('names its epochs behind their losses and stops early, %i epochs', async (count) => {
+    const lines = upTo(count).flatMap((k) => [
+      ...(k === 1 ? ['INFO *** Epoch=1 start ***'] : []),
+      `INFO [Metrics] AUC: 0.73${k} - logloss: 0.40${k}`,
+      `INFO Train loss: ${lossAt(k)}`,
+      ...(k < count ? [`INFO *** Epoch=${k} end ***`] : ['INFO Training finished.']),
+    ]);
+    const run = await runOf(lines);
+    expect(told(run, 'Train loss')).toEqual({
+      steps: upTo(count),
+      values: upTo(count).map(lossAt),
+      role: 'loss',
+    });
+    expect(told(run, 'eval logloss').role).toBe('eval_loss');
+  });
+
+  it('keeps the epochs of its loss where more rows of another loss follow', async () => {
+    const lines = [
+      ...upTo(20).flatMap((k) => [
+        `Epoch: ${k} | Epoch Time: 28.09 s`,
+        `Train: loss = ${lossAt(k)} | f1 = 0.7`,
+      ]),
+      ...upTo(100).map((k) => `cutloss: ${5 + 1 / k} | rerankloss: ${1 / k} | classify_loss: ${2 / k}`),
+    ];
+    const run = await runOf(lines);
+    expect(run.stepUnit).toBe('epoch');
+    expect(told(run, 'loss')).toEqual({ steps: upTo(20), values: upTo(20).map(lossAt), role: 'loss' });
+  });
+
+  it('tells a metric between number signs', async () => {
+    const stamp = '23-05-05 21:26:52.413 - INFO: ';
+    const lines = upTo(9).flatMap((k) => [
+      `${stamp}[epoch:  0, iter:   1,${k}00, lr:(2.000e-04,)] l_pix: ${lossAt(k)}`,
+      ...(k % 3 === 0 ? [`${stamp}# Validation # PSNR: 3${k}.5`] : []),
+    ]);
+    expect((await runOf(lines)).series.find(({ name }) => /PSNR/.test(name))?.value).toHaveLength(3);
+  });
+
+  it.each(['max GPU_mem cost is 3806.5 MB', 'batch_cost: 1.25 sec', 'tyre loss 0.21'])(
+    'has no loss in "%s"',
+    async (text) => {
+      const lines = upTo(30).map((k) =>
+        text.replace(/[\d.]+/, (number) => (Number(number) + 1 / k).toFixed(4)),
+      );
+      await expect(runOf(lines)).rejects.toMatchObject({
+        code: expect.stringMatching(/^(?:format-unknown|log-no-record)$/),
+      });
+    },
+  );
+
+  it('names its losses in a list before their numbers', async () => {
+    const run = await runOf(upTo(8).map((k) => `loss_a,loss_b ${lossAt(k)} ${1 + lossAt(k)}`));
+    expect(told(run, 'loss_a').values).toEqual(upTo(8).map(lossAt));
+    expect(told(run, 'loss_b').values).toEqual(upTo(8).map((k) => 1 + lossAt(k)));
+  });
+});
+
+describe('ranks that print side by side', () => {
+  const lines = (lost: readonly number[]): string[] =>
+    upTo(12).flatMap((k) =>
+      [0, 1, 2, 3].map(
+        (rank) => `[rank${rank}]: step ${k} loss ${k >= 9 && lost.includes(rank) ? 'nan' : lossAt(k)}`,
+      ),
+    );
+  const notesOn = async (lost: readonly number[]): Promise<string[]> =>
+    ((await runOf(lines(lost))).notes ?? []).filter((note) => note.includes('not finite'));
+
+  it('are named where the loss of some is not finite', async () => {
+    expect(await notesOn([2])).toEqual([
+      'at step 9 the loss of rank 2 is not finite (line 35); on 3 other ranks it is finite there',
+    ]);
+    expect(await notesOn([1, 3])).toEqual([
+      'at step 9 the loss of ranks 1, 3 is not finite (line 34); on 2 other ranks it is finite there',
+    ]);
+  });
+  it('are not named where all are finite, and where none is', async () => {
+    expect(await notesOn([])).toEqual([]);
+    expect(await notesOn([0, 1, 2, 3])).toEqual([]);
+  });
+});
