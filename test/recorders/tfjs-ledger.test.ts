@@ -198,6 +198,27 @@ describe('the ledger of tfjs', () => {
     expect(readdirSync(join(folder, 'ledger', 'tensors')).length).toBeLessThan(70);
   });
 
+  it('is kept unasked from 100,000 parameters on, where files can be added to', () => {
+    const step = (variables: readonly Tf.Variable[], options: object): string => {
+      const folder = scratch();
+      const optimizer = tf.train.adam(0.05);
+      const recorder = clippyRecorder({
+        ...{ variables, optimizer, folder: join(folder, 'capture') },
+        ...options,
+      } as never);
+      recorder.record(0, 1, Object.fromEntries(variables.map((one) => [one.name, tf.onesLike(one)])));
+      return join(folder, 'ledger');
+    };
+    const large = [tf.variable(tf.zeros([400, 250]))];
+    const small = [tf.variable(tf.zeros([400, 249]))];
+    const whole = { exists: () => false, write: () => {}, rename: () => {} } satisfies CaptureFiles;
+    expect(existsSync(step(large, {}))).toBe(true);
+    expect(existsSync(step(large, { ledger: false }))).toBe(false);
+    expect(existsSync(step(large, { files: whole }))).toBe(false);
+    expect(existsSync(step(small, {}))).toBe(false);
+    expect(existsSync(step(small, { ledger: true }))).toBe(true);
+  });
+
   it('fails at the start for a wrong option, and later never', () => {
     const folder = scratch();
     const files = { exists: () => false, write: () => {}, rename: () => {} } satisfies CaptureFiles;

@@ -178,8 +178,10 @@ function hashOf(batch: Readonly<Record<string, Words>>): string | undefined {
 
 function normOf(tensors: LedgerTensors): number {
   let squares = 0;
-  for (const values of Object.values(tensors))
-    for (const value of (values ?? []) as ArrayLike<number> & Iterable<number>) squares += value * value;
+  for (const values of Object.values(tensors)) {
+    const own = (values ?? []) as ArrayLike<number>;
+    for (let i = 0; i < own.length; i++) squares += own[i]! * own[i]!;
+  }
   return Math.sqrt(squares);
 }
 

@@ -83,10 +83,11 @@ export interface RecorderOptions {
   readonly files?: CaptureFiles;
   /**
    * Whether some hundred bytes of every step are kept in the folder `ledger` next to the capture (`<name>-ledger` for a
-   * capture of another name), by which `clippy-diag compare` finds where two runs part. Default false.
+   * capture of another name), by which `clippy-diag compare` finds where two runs part. Default: from 100,000
+   * parameters on.
    */
   readonly ledger?: boolean;
-  /** Steps from one whose tensors are summarised to the next. Default: 1 up to 5,000 parameters, else 128. */
+  /** Steps from one whose tensors are summarised to the next. Default: 1 up to 5,000 parameters, else 256. */
   readonly ledgerEvery?: number;
 }
 
@@ -201,6 +202,8 @@ const OPTIMIZERS: Readonly<Record<string, Kind>> = {
 
 /** Losses before the first recorded step that a capture keeps, so that its band is known. */
 const HISTORY = 500;
+/** Parameters from which on a ledger is kept unasked. */
+const LEDGER_FROM = 100_000;
 
 /** What tfjs keeps of a slot: the variable under a name that begins with that of its owner. */
 interface Slot {
@@ -223,7 +226,7 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
       `clippy-recorder: ${className} cannot be replayed; known are ${Object.keys(OPTIMIZERS).join(', ')}`,
     );
   const captures = new Captures(options, kind, files);
-  let ledger = options.ledger === true ? ledgerOf(options, className, files) : null;
+  let ledger = wantsLedger(options, files) ? ledgerOf(options, className, files) : null;
   let steps = 0;
   let stopped: string | null = null;
   /** The batch that an attached model is about to train on. */
@@ -452,6 +455,13 @@ function failureOf(what: string, call: () => void): string | null {
     console.warn(`clippy-recorder: ${what}, training goes on: ${why}`);
     return why;
   }
+}
+
+/** Left open, by size alone; where files can only be written whole there is none. */
+function wantsLedger({ ledger, variables }: RecorderOptions, files: CaptureFiles): boolean {
+  if (ledger !== undefined) return ledger;
+  const parameters = variables.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  return parameters >= LEDGER_FROM && files.append !== undefined && files.remove !== undefined;
 }
 
 function ledgerOf(options: RecorderOptions, optimizer: string, files: CaptureFiles): TfjsLedger {
