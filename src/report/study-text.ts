@@ -78,7 +78,7 @@ export function crashLines({ cells, study }: StudyResult): string[] {
 /** What a reader of the table has to know. */
 export function studyLegend({ study }: StudyResult): string {
   const name = METRIC_NAMES[study.metric.name];
-  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, ${study.seeds === 1 ? 'of one seed' : `mean ± standard deviation of ${countedPlain(study.seeds, 'seed')}`}; * is the best of its line. A cell holds if it has learnt at least 0.9 of what the best of its model has, on every task (AUC above 0.5; RMSE: best over own). Elsewhere: how many seeds are hurt (at least half of it, or a constant is better), lost, frozen (learned nothing) or crashed (not trained), and @ the step at which the earliest was lost.`;
+  return `Columns are learning rates. A number is the ${name} of ${study.metric.task} on rows that were not trained on, ${study.seeds === 1 ? 'of one seed' : `mean ± standard deviation of ${countedPlain(study.seeds, 'seed')}`}; * is the best of its line. A cell holds if it has learnt at least 0.9 of what the best of its model has, on every task (AUC above 0.5; RMSE: best over own), or is within three paired errors of it. Elsewhere: how many seeds are hurt (at least half of it, or a constant is better), lost, frozen (learned nothing) or crashed (not trained), and @ the step at which the earliest was lost.`;
 }
 
 /** The best of each row, and how far it goes. */

@@ -1,9 +1,10 @@
 /** A study judges its cells by what they have learnt beside the best one, and pairs rows by seeds. */
 import { describe, expect, it } from 'vitest';
-import { compareCells } from '../../src/experiment/study/compare-cells.ts';
+import { compareCells, leadersOf } from '../../src/experiment/study/compare-cells.ts';
 import { pairedWith } from '../../src/experiment/study/paired.ts';
+import { concludeStudy, summarise } from '../../src/experiment/study/summary.ts';
 import { judge } from '../../src/experiment/study/train-cell.ts';
-import type { CellVerdict, StudyCell } from '../../src/model/study.ts';
+import type { CellVerdict, StudyCell, StudyPlan } from '../../src/model/study.ts';
 
 function cell(label: string, auc: number, rmse: number, seed = 0, verdict: CellVerdict = 'holds'): StudyCell {
   return {
@@ -55,6 +56,60 @@ describe('beside the best of its model', () => {
       'holds',
       'holds',
     ]);
+  });
+});
+
+describe('by seeds', () => {
+  /** AUCs of one rule at one rate by seed. */
+  const seeds = (label: string, aucs: readonly number[], learningRate = 0.1): StudyCell[] =>
+    aucs.map((auc, seed) => ({ ...cell(label, auc, 1, seed), learningRate }));
+  const best = seeds('a', [0.75, 0.75, 0.75, 0.75]);
+  it('what they do not tell from the best holds, and what they tell does not', () => {
+    expect(verdicts([...best, ...seeds('noisy', [0.78, 0.64, 0.77, 0.69])]).slice(4)).not.toContain('hurt');
+    expect(verdicts([...best, ...seeds('behind', [0.71, 0.712, 0.709, 0.711])]).slice(4)).toEqual([
+      'hurt',
+      'hurt',
+      'hurt',
+      'hurt',
+    ]);
+  });
+  it('one that they do not tell and that has learnt less than half is lost all the same', () => {
+    expect(verdicts([...best, ...seeds('wild', [0.78, 0.55, 0.8, 0.7])])[5]).toBe('lost');
+  });
+  it('leads what they do not tell from the best; of one seed the best alone', () => {
+    const cells = compareCells([
+      ...best,
+      ...seeds('a', [0.749, 0.751, 0.75, 0.748], 0.2),
+      ...seeds('b', [0.74, 0.741, 0.739, 0.74]),
+    ]);
+    expect(leadersOf(cells).map(([one]) => [one!.label, one!.learningRate])).toEqual([
+      ['a', 0.1],
+      ['a', 0.2],
+    ]);
+    expect(leadersOf([cell('a', 0.75, 1), cell('b', 0.7499, 1)])).toHaveLength(1);
+    expect(leadersOf([])).toEqual([]);
+  });
+  it('the rule that is as good at the most rates is named, whichever mean is highest by chance', () => {
+    const study = (lucky: number): string => {
+      const cells = compareCells([
+        ...seeds('wide', [0.75, 0.752, 0.748, 0.75], 0.1),
+        ...seeds('wide', [0.751, 0.749, 0.75, 0.752], 0.4),
+        ...seeds('narrow', [0.74, 0.76, 0.745, lucky], 0.1),
+        ...seeds('narrow', [0.6, 0.61, 0.6, 0.59], 0.4),
+      ]);
+      const metric = { task: 'click', name: 'auc' } as const;
+      const plan = { models: ['m'], rules: [{ rule: 'wide' }, { rule: 'narrow' }] };
+      const summary = summarise(
+        { ...plan, learningRates: [0.1, 0.4], seeds: 4 } as unknown as StudyPlan,
+        cells,
+        metric,
+      );
+      return concludeStudy(summary, metric, cells);
+    };
+    for (const lucky of [0.75, 0.77]) {
+      expect(study(lucky)).toMatch(/^wide at 0\.[14] gives the best quality that holds in all seeds/);
+      expect(study(lucky)).toContain('in the worst task: wide at 2 rates, narrow at 1 rate.');
+    }
   });
 });
 

@@ -7,6 +7,17 @@ const studentAt = (degrees: number): number => STUDENT[degrees - 1] ?? 1.96 * (1
 /** Seeds that are counted up to. */
 const MOST_SEEDS = 1000;
 
+/** Mean, standard deviation and standard error of two values or more. */
+export function meanAndError(values: readonly number[]): {
+  readonly mean: number;
+  readonly sd: number;
+  readonly standardError: number;
+} {
+  const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
+  const sd = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (values.length - 1));
+  return { mean, sd, standardError: sd / Math.sqrt(values.length) };
+}
+
 /** Cells of one rule at one rate. */
 export interface Side {
   readonly label: string;
@@ -35,9 +46,7 @@ export function pairedWith(
     .filter(Number.isFinite);
   const count = differences.length;
   if (count < 2) return null;
-  const mean = differences.reduce((sum, x) => sum + x, 0) / count;
-  const sd = Math.sqrt(differences.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (count - 1));
-  const standardError = sd / Math.sqrt(count);
+  const { mean, sd, standardError } = meanAndError(differences);
   let needed = 2;
   while (needed < MOST_SEEDS && studentAt(needed - 1) * (sd / Math.sqrt(needed)) > Math.abs(mean)) needed++;
   return {

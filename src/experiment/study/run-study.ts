@@ -98,7 +98,7 @@ export function resultOf(
     conclusion:
       missing > 0
         ? `${missing} cells are missing, so that nothing is concluded.`
-        : concludeStudy(summary, info.metric),
+        : concludeStudy(summary, info.metric, cells),
     notes,
   };
 }

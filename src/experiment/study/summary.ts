@@ -1,5 +1,5 @@
 /** What the cells of a study say together: each row at each learning rate, its best, how far it is stable. */
-import { formatNumber, formatQuality } from '../../model/format-number.ts';
+import { counted, formatNumber, formatQuality } from '../../model/format-number.ts';
 import { smallest } from '../../model/order-statistics.ts';
 import {
   CELL_VERDICTS,
@@ -11,6 +11,7 @@ import {
   type StudyPoint,
   type StudySummary,
 } from '../../model/study.ts';
+import { leadersOf } from './compare-cells.ts';
 import { pairedWith } from './paired.ts';
 
 /** Whether one quality is better than another; NaN is the worst. */
@@ -126,61 +127,135 @@ function rowsOf(
   );
 }
 
-/** The best row against the next best, as a sentence; nothing where fewer than two seeds pair them. */
-function nextWords(rows: readonly StudySummary[], best: NonNullable<StudySummary['best']>): string {
-  const row = rows.find((one) => one.best === best);
-  const [next] = [...(row?.paired ?? [])].sort((a, b) => Math.abs(a.difference) - Math.abs(b.difference));
+/** What gives the best quality of a model, and what the seeds do not tell from it. */
+interface Leader {
+  readonly point: Pick<StudyPoint, 'label' | 'learningRate' | 'quality'>;
+  readonly rule: string;
+  /** Rates of each rule that are as good in the worst task, as far as the seeds tell: most first. */
+  readonly near: readonly (readonly [string, number])[];
+  /** These, as the label and the rate of each. */
+  readonly asGood: readonly Pick<StudyPoint, 'label' | 'learningRate'>[];
+}
+
+/**
+ * Of the rules that are as good as the best, as far as the seeds tell, the one that is so at the most learning rates: which of them
+ * has the highest mean is chance, and turns over with a bump of the data.
+ */
+function leaderOf(
+  rows: readonly StudySummary[],
+  cells: readonly StudyCell[],
+  metric: StudyMetric,
+): Leader | null {
+  const byRule = new Map<string, StudyPoint[]>();
+  for (const seeds of leadersOf(cells)) {
+    const { rule } = seeds[0]!;
+    byRule.set(rule, [...(byRule.get(rule) ?? []), pointOf(seeds, metric)]);
+  }
+  const best = (points: readonly StudyPoint[]): StudyPoint => bestPoint(points, metric);
+  const [first, ...others] = [...byRule].sort(
+    ([, a], [, b]) =>
+      ratesOf(b) - ratesOf(a) || (isBetter(metric, best(a).quality.mean, best(b).quality.mean) ? -1 : 1),
+  );
+  if (first !== undefined) {
+    const near = [first, ...others].map(([rule, points]) => [rule, ratesOf(points)] as const);
+    return { point: best(first[1]), rule: first[0], near, asGood: [...byRule.values()].flat() };
+  }
+  const held = rows.flatMap(({ best: own, rule }) =>
+    own === null ? [] : [{ point: own, rule, near: [], asGood: [] }],
+  );
+  return held.length === 0
+    ? null
+    : held.reduce((most, next) =>
+        isBetter(metric, next.point.quality.mean, most.point.quality.mean) ? next : most,
+      );
+}
+
+/** Of a grid several rules are one row. */
+const ratesOf = (points: readonly StudyPoint[]): number =>
+  new Set(points.map(({ learningRate }) => learningRate)).size;
+
+/** The leader against the next best row, as a sentence; nothing where fewer than two seeds pair them. */
+function nextWords(
+  rows: readonly StudySummary[],
+  { rule, point }: Leader,
+  cells: readonly StudyCell[],
+  metric: StudyMetric,
+): string {
+  const [next] = rows
+    .flatMap((row) =>
+      row.rule === rule || row.best === null ? [] : (pairedWith(cells, point, row.best, metric) ?? []),
+    )
+    .sort((a, b) => Math.abs(a.difference) - Math.abs(b.difference));
   if (next === undefined) return '';
   const { against, learningRate, difference, standardError, seeds, smallestTold, seedsToTell } = next;
   const isTold = Math.abs(difference) > smallestTold;
   const more = isTold
     ? ''
     : `, which ${seeds} seeds do not tell from 0${seedsToTell.seeds === null ? '' : ` (${seedsToTell.seeds} would)`}`;
-  return ` Next is ${against} at ${formatNumber(learningRate)}: the difference by seed is ${formatQuality(Math.abs(difference))} ± ${formatNumber(standardError, 'rough')}${more}.`;
+  return ` Nearest is ${against} at ${formatNumber(learningRate)}: the difference by seed is ${formatQuality(Math.abs(difference))} ± ${formatNumber(standardError, 'rough')}${more}.`;
 }
 
 const seedsOf = (rows: readonly StudySummary[]): number =>
   Math.max(0, ...rows.flatMap(({ points }) => points.map(({ seeds }) => seeds)));
 
 /**
- * For each model which rule and rate are best, which rule carries the largest rate, and what is better and does not hold: a cell that
- * is hurt shows no number in the table.
+ * For each model which rule and rate are best, which rule carries the largest rate, and what is better at the first task alone.
+ *
+ * @param cells of all models, compared; none where only the summaries are known
  */
-export function concludeStudy(summary: readonly StudySummary[], metric: StudyMetric): string {
+export function concludeStudy(
+  summary: readonly StudySummary[],
+  metric: StudyMetric,
+  cells: readonly StudyCell[] = [],
+): string {
   const models = [...new Set(summary.map(({ model }) => model))];
   return models
     .map((model) => {
-      const rows = summary.filter((row) => row.model === model);
-      const held = rows.flatMap(({ best }) => (best === null ? [] : [best]));
-      const subject = models.length > 1 ? `${model}: ` : '';
-      if (held.length === 0)
-        return `${subject}No rule holds in all seeds at any learning rate that was tried.`;
-      const best = held.reduce((most, next) =>
-        isBetter(metric, next.quality.mean, most.quality.mean) ? next : most,
+      const words = concludeModel(
+        summary.filter((row) => row.model === model),
+        metric,
+        cells.filter((cell) => cell.model === model),
       );
-      const stable = rows.flatMap(({ largestStable }) => (largestStable === null ? [] : [largestStable]));
-      const furthest = Math.max(...stable.map(({ learningRate }) => learningRate));
-      const carriers = stable
-        .filter(({ learningRate }) => learningRate === furthest)
-        .map(({ label }) => label);
-      const quality = `${METRIC_NAMES[metric.name]} of ${metric.task} ${formatQuality(best.quality.mean)}${seedsOf(rows) > 1 ? ` ± ${formatNumber(best.quality.sd, 'rough')}` : ''}`;
-      const reach =
-        stable.length === 0
-          ? ''
-          : `; the largest rate that holds in all seeds is ${formatNumber(furthest)}, under ${carriers.join(', ')}`;
-      // The best of the first task may have learnt little of another one.
-      const higher = rows
-        .flatMap(({ points }) => points)
-        .filter(
-          ({ verdict, quality: { mean } }) => verdict === 'hurt' && isBetter(metric, mean, best.quality.mean),
-        )
-        .sort((a, b) => (isBetter(metric, a.quality.mean, b.quality.mean) ? -1 : 1));
-      const [top] = higher;
-      const beyond =
-        top === undefined
-          ? ''
-          : ` Better there, but behind in another task or seed: ${top.label} at ${formatNumber(top.learningRate)}, ${formatQuality(top.quality.mean)}${higher.length === 1 ? '' : `, and ${higher.length - 1} more`}.`;
-      return `${subject}${best.label} at ${formatNumber(best.learningRate)} gives the best quality that holds in all seeds, ${quality}${reach}.${nextWords(rows, best)}${beyond}`;
+      return models.length > 1 ? `${model}: ${words}` : words;
     })
     .join(' ');
+}
+
+function concludeModel(
+  rows: readonly StudySummary[],
+  metric: StudyMetric,
+  cells: readonly StudyCell[],
+): string {
+  const leader = leaderOf(rows, cells, metric);
+  if (leader === null) return 'No rule holds in all seeds at any learning rate that was tried.';
+  const { label, learningRate, quality } = leader.point;
+  const stable = rows.flatMap(({ largestStable }) => (largestStable === null ? [] : [largestStable]));
+  const furthest = Math.max(...stable.map((one) => one.learningRate));
+  const carriers = stable.filter((one) => one.learningRate === furthest).map((one) => one.label);
+  const spread = seedsOf(rows) > 1 ? ` ± ${formatNumber(quality.sd, 'rough')}` : '';
+  const reach =
+    stable.length === 0
+      ? ''
+      : `; the largest rate that holds in all seeds is ${formatNumber(furthest)}, under ${carriers.join(', ')}`;
+  const near = leader.near.map(([rule, rates]) => `${rule} at ${counted(rates, 'rate')}`).join(', ');
+  const told = near === '' ? '' : ` Within three paired errors of the best in the worst task: ${near}.`;
+  return `${label} at ${formatNumber(learningRate)} gives the best quality that holds in all seeds, ${METRIC_NAMES[metric.name]} of ${metric.task} ${formatQuality(quality.mean)}${spread}${reach}.${told}${nextWords(rows, leader, cells, metric)}${beyondWords(rows, leader, metric)}`;
+}
+
+/** What is better on the first task and behind elsewhere, as a sentence: a cell that is hurt shows no number in the table. */
+function beyondWords(rows: readonly StudySummary[], { point, asGood }: Leader, metric: StudyMetric): string {
+  const isAsGood = ({ label, learningRate }: StudyPoint): boolean =>
+    asGood.some((one) => one.label === label && one.learningRate === learningRate);
+  const higher = rows
+    .flatMap(({ points }) => points)
+    .filter(
+      (one) =>
+        (one.verdict === 'hurt' || (one.verdict === 'holds' && asGood.length > 0 && !isAsGood(one))) &&
+        isBetter(metric, one.quality.mean, point.quality.mean),
+    )
+    .sort((a, b) => (isBetter(metric, a.quality.mean, b.quality.mean) ? -1 : 1));
+  const [top] = higher;
+  return top === undefined
+    ? ''
+    : ` Better there, but behind in another task or seed: ${top.label} at ${formatNumber(top.learningRate)}, ${formatQuality(top.quality.mean)}${higher.length === 1 ? '' : `, and ${higher.length - 1} more`}.`;
 }
