@@ -222,3 +222,13 @@ def test_options_are_checked_where_a_recorder_is_made(options, error):
 
     with pytest.raises((ValueError, TypeError), match=error):
         options_of(*options, OldNames())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_in_the_place_of_a_status_is_not_waited_for(tmp_path):
+    (tmp_path / "capture").mkdir()
+    os.mkfifo(tmp_path / "capture" / "status.json")
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}\nfrom test_recording import Loop\nLoop({str(tmp_path / 'capture')!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -7,6 +7,7 @@ recorded step) and one safetensors file a step. docs/captures.md says what each 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -122,6 +123,13 @@ def _write(path: str | Path, parts: Iterable[Any]) -> int:
             os.fsync(file.fileno())
         replace_file(f"{path}.tmp", path)
     return size
+
+
+def text_of(path: Path) -> str:
+    """The text of a regular file. Raises OSError for anything else: who reads from a pipe may wait for ever."""
+    if not path.is_file():
+        raise OSError(errno.ENOENT, "no regular file", str(path))
+    return path.read_text("utf8")
 
 
 def replace_file(source: str | Path, target: str | Path) -> None:

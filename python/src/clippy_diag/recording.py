@@ -34,6 +34,7 @@ from .captures import (
     number_back,
     overwrite_json,
     size_of,
+    text_of,
     words,
     write_fetched,
     write_json,
@@ -1112,7 +1113,7 @@ class Controls:
 def _losses_in(path: Path) -> list[tuple[int, float]]:
     """Steps, which grow, and losses of a status.json; none where it cannot be read, or holds something else."""
     try:
-        losses = [(int(step), number_back(loss)) for step, loss in json.loads(path.read_text("utf8"))["losses"]]
+        losses = [(int(step), number_back(loss)) for step, loss in json.loads(text_of(path))["losses"]]
     except (OSError, ValueError, TypeError, KeyError):
         return []
     return losses[-HISTORY:] if all(a[0] < b[0] for a, b in zip(losses, losses[1:])) else []

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .captures import Array, words
+from .captures import Array, text_of, words
 from .entries import hash_of
 from .recording import Step
 from .sketch import checksum
@@ -178,7 +178,7 @@ def _summed(sums: Mapping[str, int]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf8"))
+        found = json.loads(text_of(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("batches", []), list) else {}
