@@ -26,12 +26,18 @@ torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=
 def shard(net, kind):
     if kind.startswith("fsdp1"):
         return FullyShardedDataParallel(net, device_id=torch.device("cpu"), use_orig_params=kind != "fsdp1-flat")
-    if kind.startswith(("fsdp2", "tp")):
-        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (size,))
-        if kind == "tp":
+    if kind.startswith(("fsdp2", "tp", "mesh")):
+        if kind == "mesh":
+            both = torch.distributed.device_mesh.init_device_mesh("cpu", (2, size // 2), mesh_dim_names=("data", "model"))
+            mesh, parts = both["data"], both["model"]
+        else:
+            mesh = parts = torch.distributed.device_mesh.init_device_mesh("cpu", (size,))
+        if kind in ("tp", "mesh"):
             from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
             net[2].eval()  # each rank would drop other entries of what is one layer
-            return parallelize_module(net, mesh, {"0": ColwiseParallel(), "3": RowwiseParallel()})
+            net = parallelize_module(net, parts, {"0": ColwiseParallel(), "3": RowwiseParallel()})
+        if kind == "tp":
+            return net
         from torch.distributed.fsdp import fully_shard
         fully_shard(net[0], mesh=mesh)
         fully_shard(net, mesh=mesh)
@@ -42,7 +48,7 @@ def train(kind, folder):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Dropout(0.1), torch.nn.Linear(8, 1))
     model = shard(net, kind)
-    own = 0 if kind == "tp" else rank
+    own = 0 if kind == "tp" else rank * 2 // size if kind == "mesh" else rank
     torch.manual_seed(own)
     make = torch.optim.NAdam if kind.endswith("nadam") else torch.optim.Adam
     optimizer = make(model.parameters(), lr=0.01)
@@ -53,7 +59,7 @@ def train(kind, folder):
     for step in range(70):
         random = torch.Generator().manual_seed(size * step + own)
         x = torch.randn(16, 4, generator=random)
-        y = x[:, :1] * (100 if step >= 60 and (rank == 1 or kind == "tp") and not kind.endswith("calm") else 1)
+        y = x[:, :1] * (100 if step >= 60 and (own == 1 or kind == "tp") and not kind.endswith("calm") else 1)
         optimizer.zero_grad()
         loss = ((model(x) - y) ** 2).mean()
         loss.backward()
@@ -62,9 +68,9 @@ def train(kind, folder):
         if recorder is not None:
             if kind == "stops" and step == 20 and rank == 0:
                 recorder.stop("out of luck")
-            if kind == "ddp-asked-calm" and step == 60 and rank == 1:
+            if kind == "ddp-asked-calm" and step == 60 and rank == size - 1:
                 recorder.capture()
-            if kind == "fsdp2-nan-calm" and step == 60 and rank == 1:
+            if kind == "fsdp2-nan-calm" and step == 60 and rank == size - 1:
                 net[0].weight.grad.to_local()[1, 1] = float("nan")
             recorder.record(step, loss, batch=(x, y), batch_id=1000 * rank + step)
         try:
@@ -125,8 +131,8 @@ def mean_square(model, batch):
     return ((model(x) - y) ** 2).mean()
 
 
-def check_whole(folder, kind, size):
-    """The capture holds whole tensors and all ranks' data: one process trains on from it to the recorded losses."""
+def check_whole(folder, kind, size, held=False):
+    """The capture holds whole tensors and all ranks' data: one process trains on from it to the recorded losses. `held`: no dropout."""
     manifest = json.loads((folder / "capture" / "capture.json").read_text())
     assert manifest["world"]["size"] == size and manifest["world"]["kind"] == kind
     assert manifest["flushed"]["step"] == 60 and manifest["steps"][-1]["step"] == 65
@@ -140,7 +146,7 @@ def check_whole(folder, kind, size):
     from clippy_diag.torch import closed_loop
 
     model = plain_net()
-    model[2].train(kind != "tp")
+    model[2].train(not held)
     found = closed_loop(folder / "capture", model, mean_square, rules=["none", "global-norm:1"], arms=None)
     assert found["baseline"]["worstDifference"] < 1e-5
     return manifest
@@ -152,7 +158,7 @@ def test_two_ranks_become_one_capture_with_whole_tensors_and_the_data_of_both(tm
         assert {kind: stopped for kind, (_, stopped) in found.items() if stopped is not None} == {}
         assert found["ddp"][0] == found["plain"][0]
     for kind in ("ddp", "fsdp1", "fsdp2", "tp"):
-        check_whole(tmp_path / kind, kind, 2)
+        check_whole(tmp_path / kind, kind, 2, held=kind == "tp")
     check_whole(tmp_path / "fsdp2-nadam", "fsdp2", 2)
     asked = json.loads((tmp_path / "ddp-asked-calm" / "capture" / "capture.json").read_text())
     assert asked["flushed"] == {"step": 60, "reason": "requested on rank 1"}
@@ -185,10 +191,14 @@ def test_a_rank_that_dies_within_a_capture_leaves_what_is_whole_and_no_rank_wait
     assert all((tmp_path / "dies" / "capture" / entry["file"]).is_file() for entry in manifest["steps"])
 
 
-@pytest.mark.skipif("CLIPPY_DIAG_LONG" not in os.environ, reason="four processes: CLIPPY_DIAG_LONG=1 runs it")
-def test_four_ranks_become_one_capture(tmp_path):
-    kinds = ("ddp", "fsdp1", "fsdp2", "tp")
-    everyone = ranks(tmp_path, *kinds, size=4)
+def test_four_ranks_become_one_capture_and_an_alarm_on_one_is_an_alarm_on_all(tmp_path):
+    everyone = ranks(tmp_path, "ddp", "fsdp1", "fsdp2", "tp", "mesh", "fsdp2-nan-calm", "ddp-asked-calm", size=4)
     assert all(stopped is None for found in everyone for _, stopped in found.values())
-    for kind in kinds:
-        check_whole(tmp_path / kind, kind, 4)
+    for kind in ("ddp", "fsdp1", "fsdp2", "tp"):
+        check_whole(tmp_path / kind, kind, 4, held=kind == "tp")
+    # Two ranks of data, each with its layers on two ranks.
+    check_whole(tmp_path / "mesh", "fsdp2", 4, held=True)
+    broken = json.loads((tmp_path / "fsdp2-nan-calm" / "capture" / "capture.json").read_text())
+    assert broken["flushed"] == {"step": 60, "reason": "gradients on rank 3 are not finite"}
+    asked = json.loads((tmp_path / "ddp-asked-calm" / "capture" / "capture.json").read_text())
+    assert asked["flushed"] == {"step": 60, "reason": "requested on rank 3"}
