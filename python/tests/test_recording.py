@@ -348,6 +348,7 @@ def test_a_resume_is_held_against_the_losses_that_the_job_before_it_left(tmp_pat
         '{"losses": [[0, 1], ["a", 2]]}',
         '{"losses": [[3, 1], [2, 1]]}',
         '{"losses": [[0, 1], [1, 1]]}',
+        json.dumps({"losses": [[499, 1]], "more": "x" * (5 << 20)}),
     ],
 )
 def test_what_no_job_before_it_left_is_no_past(tmp_path, left):

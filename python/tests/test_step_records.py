@@ -64,6 +64,16 @@ def test_a_resume_knows_the_batches_and_rates_of_the_run_before(tmp_path: Path) 
     assert second.run["id"] != first.run["id"]
 
 
+@pytest.mark.parametrize(
+    "left", ['{"batches": [3]}', '{"batches": {"a": 1}}', '{"batches": [[1, 2], [true, "x"]]}', "[]", "[" * 9999]
+)
+def test_what_no_run_before_it_wrote_is_no_past(tmp_path: Path, left: str) -> None:
+    (tmp_path / "status.json").write_text(left, "utf8")
+    records = StepRecords(tmp_path / "status.json")
+    entry = records.entry(8, [0.1], {"batch/x": np.arange(4)}, None, options=[], modes=None, outside={})
+    assert "repeats" not in entry and len(records.status()["batches"]) == 1
+
+
 # ---- Keras
 
 

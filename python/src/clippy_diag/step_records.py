@@ -36,12 +36,8 @@ class StepRecords:
 
     def __init__(self, status: Path) -> None:
         earlier = _read(status)
-        self._batches: dict[str, int] = {
-            hash_: step
-            for step, hash_ in earlier.get("batches", [])
-            if isinstance(step, int) and isinstance(hash_, str)
-        }
-        self._first_batches: list[list[Any]] = list(earlier.get("batches", []))[:KEPT]
+        self._first_batches: list[list[Any]] = _pairs(earlier.get("batches"))[:KEPT]
+        self._batches: dict[str, int] = {hash_: step for step, hash_ in self._first_batches}
         before = earlier.get("learningRates")
         #: The member `run` of capture.json, which joins a resume to the run before it.
         self.run: dict[str, Any] = {
@@ -179,6 +175,15 @@ def _summed(sums: Mapping[str, int]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(text_of(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("batches", []), list) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _pairs(batches: Any) -> list[list[Any]]:
+    """Steps and hashes of a status.json, which may hold anything."""
+    return [
+        list(one)
+        for one in (batches if isinstance(batches, list) else [])
+        if isinstance(one, list) and [type(part) for part in one] == [int, str]
+    ]
