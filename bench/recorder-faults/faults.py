@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from trainings import BAD, STEPS, At, Given
 
 
@@ -149,7 +151,52 @@ for _step in (5, BAD - 1, BAD + 2, BAD + 20, STEPS - 1):
 
 @_fault("folder becomes a file")
 def _becomes_file(case: Case) -> None:
-    case.on(BAD + 2, lambda: (shutil.rmtree(case.path, ignore_errors=True), _write(case.path)))
+    def replace() -> None:
+        # The recorder's thread may make the folder again between the two.
+        while not os.path.isfile(case.path):
+            shutil.rmtree(case.path, ignore_errors=True)
+            with contextlib.suppress(IsADirectoryError):
+                _write(case.path)
+
+    case.on(BAD + 2, replace)
+
+
+@_fault("folder is a link to nowhere")
+def _dangling(case: Case) -> None:
+    os.symlink(case.folder + "/nowhere/at/all", case.path)
+
+
+@_fault("folder is a pipe")
+def _pipe(case: Case) -> None:
+    os.mkfifo(case.path)
+
+
+@_fault("status.json is a pipe")
+def _status_pipe(case: Case) -> None:
+    os.makedirs(case.path)
+    os.mkfifo(case.path + "/status.json")
+
+
+@_fault("status.json of a run before is of other types")
+def _odd_status(case: Case) -> None:
+    _write(case.path + "/status.json", '{"losses": [[null, []], 3, "x"], "batches": [3], "learningRates": []}')
+
+
+@_fault("a million losses of a run before")
+def _long_status(case: Case) -> None:
+    _write(case.path + "/status.json", json.dumps({"losses": [[step, 1.0] for step in range(1_000_000)]}))
+
+
+@_fault("captures of a run before are there")
+def _earlier(case: Case) -> None:
+    for name in ("capture", "capture-2", "capture-3", "capture-7"):
+        os.makedirs(f"{case.folder}/{name}", exist_ok=True)
+
+
+@_fault("somebody else's files are in the folder of the steps")
+def _others_files(case: Case) -> None:
+    for step in range(0, STEPS, 5):
+        os.makedirs(f"{case.path}.partial/step-{step}.safetensors")
 
 
 # ---- limits of the process
@@ -169,6 +216,60 @@ def _limit(what: int, value: int) -> Fault:
 for _value in (500, 1_000, 9_000, 40_000):
     FAULTS[f"files of {_value} bytes at most"] = _limit(resource.RLIMIT_FSIZE, _value)
 FAULTS["no file can be opened"] = _limit(resource.RLIMIT_NOFILE, 3)
+
+
+@_fault("the working folder is removed")
+def _no_working_folder(case: Case) -> None:
+    def leave() -> None:
+        gone = case.folder + "-gone"
+        os.makedirs(gone)
+        os.chdir(gone)
+        os.rmdir(gone)
+
+    case.on(3, leave)
+
+
+@_fault("the working folder is another")
+def _elsewhere(case: Case) -> None:
+    case.on(3, lambda: os.chdir("/"))
+
+
+@_fault("no file may be written by others' mask")
+def _mask(case: Case) -> None:
+    os.umask(0o777)
+
+
+@_fault("the environment is emptied")
+def _no_environment(case: Case) -> None:
+    case.on(3, os.environ.clear)
+
+
+@_fault("the locale is C and the encoding ascii")
+def _ascii(case: Case) -> None:
+    case.on(0, lambda: setattr(sys, "stderr", open(2, "w", encoding="ascii", errors="strict", closefd=False)))
+    _at_path(lambda path: path + "-Ä-測")(case)
+
+
+@_fault("memory ends soon after the start")
+def _little_memory(case: Case) -> None:
+    def set_limit() -> None:
+        pages = int(open("/proc/self/statm").read().split()[0])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + (64 << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+    case.on(20, set_limit)
+
+
+@_fault("few steps of recursion are left")
+def _recursion(case: Case) -> None:
+    case.on(20, lambda: sys.setrecursionlimit(len(__import__("inspect").stack()) + 120))
+
+
+@_fault("the collector of garbage runs at every allocation")
+def _collector(case: Case) -> None:
+    import gc
+
+    gc.set_threshold(200, 1, 1)
 
 
 @_fault("no thread can be started")
@@ -237,6 +338,40 @@ def _not_shown(case: Case) -> None:
 def _jumping(clock: Callable[[], float]) -> Callable[[], float]:
     jumps = random.Random(1)
     return lambda: clock() + jumps.choice([-1e9, 0.0, 1e9])
+
+
+@_fault("SIGTERM is handled by the training")
+def _term(case: Case) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    case.on(BAD + 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+@_fault("an alarm interrupts at every millisecond")
+def _alarms(case: Case) -> None:
+    signal.signal(signal.SIGVTALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+
+
+@_fault("the process has another thread that takes turns")
+def _busy_thread(case: Case) -> None:
+    ends = threading.Event()
+
+    def work() -> None:
+        while not ends.wait(0.0005):
+            sum(range(2000))
+
+    case.on(10, lambda: threading.Thread(target=work, daemon=True, name="busy").start())
+    case.on(STEPS - 2, ends.set)
+
+
+@_fault("time.time stands still")
+def _still(case: Case) -> None:
+    time.time = lambda: 0.0
+
+
+@_fault("the clock that only rises falls")
+def _falling(case: Case) -> None:
+    time.monotonic = _jumping(time.monotonic)
 
 
 FAULTS["time.time jumps"] = lambda case: setattr(time, "time", _jumping(time.time))
@@ -353,6 +488,10 @@ _GIVEN: dict[str, dict[str, Callable[[Any], Any]]] = {
         "a name with a surrogate": lambda batch: {"\ud800": np.ones(2)},
         "a name that leaves the folder": lambda batch: {"../../x": np.ones(2), "": np.ones(1)},
         "NaN": lambda batch: float("nan"),
+        "empty": lambda batch: {},
+        "a generator": lambda batch: (row for row in batch),
+        "of dates": lambda batch: np.array(["2020-01-01"], "datetime64[D]"),
+        "of text": lambda batch: np.array(["ä", "b"]),
         "another size at each step": lambda batch: np.ones(np.random.default_rng().integers(1, 50)),
     },
     "step": {
@@ -375,6 +514,9 @@ _GIVEN: dict[str, dict[str, Callable[[Any], Any]]] = {
         "a mapping": lambda loss: {"loss": loss},
         "a complex number": lambda loss: 1j,
         "a number": float,
+        "infinite from the first step": lambda loss: float("inf"),
+        "negative and falling without end": lambda loss: -float(loss) ** 2,
+        "the same at every step": lambda loss: 1.0,
     },
 }
 for _what, _kinds in _GIVEN.items():
