@@ -352,7 +352,7 @@ if longest:
     print(f"longest record {1000 * longest:.0f} ms")
 print(f"held {own.most_held / 1e6:.0f} MB")
 if options.flush:
-    recorder.flush()
+    recorder.capture()
     waited = [step(number + k, True) for k in range(own.after + 1)]
     print("waited in steps: " + ", ".join(f"{seconds:.2f}" for seconds in waited))
     begun = time.perf_counter()

@@ -225,7 +225,7 @@ def train(seed: int, fault: str | None, out: Path, rows: bool = False) -> dict[s
         if step == at - 4 and frozen:
             model.third.bias.requires_grad_(True)
         if step == WARM_UP:
-            recorder.flush()
+            recorder.capture()
         if fault == "eval-mode" and step > 20:
             model.eval()
         if fault != "no-zero-grad" or step < 30:

@@ -63,8 +63,8 @@ def train(folder, callback=None, accumulation=1, clip=None, steps=12, **options)
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("clip", [None, 0.1])
 def test_a_loop_is_recorded_before_its_clipping_which_is_heard(tmp_path, read, accumulation, clip):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=3, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=3, batches=True)
+    callback.capture()
     model, gradients, losses = train(tmp_path, callback, accumulation, clip)
     capture = read(tmp_path / "capture")
     assert list(capture.steps) == [0, 1, 2, 3]
@@ -80,8 +80,8 @@ def test_a_loop_is_recorded_before_its_clipping_which_is_heard(tmp_path, read, a
 
 def test_autocast_of_the_accelerator_comes_back_in_a_closed_loop(tmp_path, read):
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=5, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=5, batches=True)
+    callback.capture()
     train(tmp_path, callback, mixed_precision="bf16")
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     assert read(tmp_path / "capture").manifest["rerun"]["autocast"] == {"device": "cpu", "dtype": "bfloat16"}
@@ -95,8 +95,8 @@ def test_several_clippings_are_recorded_in_their_order(tmp_path, read):
     model = build()
     parts = [[p for name, p in model.named_parameters() if name.startswith(first)] for first in ("0", "2")]
     model, *optimizers = accelerator.prepare(model, *(torch.optim.SGD(part, lr=0.01) for part in parts))
-    callback = ClippyCallback(tmp_path / "capture", every=2, after=3).attach(accelerator)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=2, steps_after=3).attach(accelerator)
+    callback.capture()
     for _ in range(5):
         accelerator.backward(loss_of(model, {"x": torch.ones(2, 4), "y": torch.ones(2)}))
         accelerator.clip_grad_value_(model.parameters(), 0.5)
@@ -114,8 +114,8 @@ def test_several_clippings_are_recorded_in_their_order(tmp_path, read):
 def test_clipping_that_changes_is_said(tmp_path, read):
     accelerator = accelerate.Accelerator(cpu=True)
     model, optimizer = accelerator.prepare(*(lambda m: (m, torch.optim.SGD(m.parameters(), lr=0.01)))(build()))
-    callback = ClippyCallback(tmp_path / "capture", every=2, after=1).attach(accelerator)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=2, steps_after=1).attach(accelerator)
+    callback.capture()
     with pytest.warns(UserWarning, match="the clipping changes"):
         for limit in (0.1, 0.1, 0.2, 0.3):
             accelerator.backward(loss_of(model, {"x": torch.ones(2, 4), "y": torch.ones(2)}))
@@ -130,8 +130,8 @@ def test_a_prepared_optimizer_is_unwrapped_by_the_recorder_too(tmp_path, read):
     accelerator = accelerate.Accelerator(cpu=True)
     model, optimizer = accelerator.prepare(build(), torch.optim.Adam(build().parameters()))
     optimizer = accelerator.prepare(torch.optim.AdamW(model.parameters(), lr=0.01))
-    recorder = Recorder(model, optimizer, tmp_path / "capture", every=1, after=0)
-    recorder.flush()
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=1, steps_after=0)
+    recorder.capture()
     loss = loss_of(model, {"x": torch.ones(2, 4), "y": torch.ones(2)})
     accelerator.backward(loss)
     recorder.record(0, loss)
@@ -179,8 +179,8 @@ def test_several_optimizers_step_together_or_in_turn(tmp_path, read, together):
     model = build()
     made = [torch.optim.Adam(model[0].parameters(), lr=0.01), torch.optim.Adam(model[2].parameters(), lr=0.01)]
     model, *optimizers = accelerator.prepare(model, *made)
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=3).attach(accelerator)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=3).attach(accelerator)
+    callback.capture()
     g = torch.Generator().manual_seed(0)
     for _ in range(6):
         batch = {"x": torch.randn(4, 4, generator=g), "y": torch.randn(4, generator=g)}

@@ -75,7 +75,7 @@ def _trained(folder: Path, make: Any, *, norm: float = 1.0, decay: float = 1.0, 
     table = torch.randn(20, 8, generator=draw)
     for step in range(84):
         if step == 60:
-            recorder.flush()
+            recorder.capture()
         for optimizer in optimizers:
             optimizer.zero_grad()
         x = torch.randn(32, 20, generator=draw)

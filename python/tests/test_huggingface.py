@@ -93,8 +93,8 @@ def norm(tensors):
 @pytest.mark.parametrize("accumulation", [1, 3])
 @pytest.mark.parametrize("clip", [0.3, 0])
 def test_gradients_are_those_before_clipping_and_losses_those_of_the_step(tmp_path, read, accumulation, clip):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=3, batches=True)
+    callback.capture()
     logs, _, _ = train(tmp_path, callback=callback, max_grad_norm=clip, gradient_accumulation_steps=accumulation)
     capture = read(tmp_path / "capture")
     assert list(capture.steps) == [1, 2, 3, 4]
@@ -110,8 +110,8 @@ def test_gradients_are_those_before_clipping_and_losses_those_of_the_step(tmp_pa
 
 
 def test_batches_are_those_of_their_steps_under_shuffling_workers_and_accumulation(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=5, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=5, batches=True)
+    callback.capture()
     shuffled = {"kind": transformers.Trainer, "dataloader_num_workers": 2, "gradient_accumulation_steps": 2}
     train(tmp_path, callback=callback, **shuffled)
     first = read(tmp_path / "capture").steps[1]["batch/0/inputs/input_ids"][1]
@@ -121,8 +121,8 @@ def test_batches_are_those_of_their_steps_under_shuffling_workers_and_accumulati
 
 
 def test_autocast_of_the_trainer_comes_back_in_a_closed_loop(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=5, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=5, batches=True)
+    callback.capture()
     train(tmp_path, callback=callback, bf16=True)
     assert read(tmp_path / "capture").manifest["rerun"]["autocast"] == {"device": "cpu", "dtype": "bfloat16"}
     found = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
@@ -130,8 +130,8 @@ def test_autocast_of_the_trainer_comes_back_in_a_closed_loop(tmp_path, read):
 
 
 def test_training_is_bitwise_the_same_and_nothing_stays_wrapped(tmp_path):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=3, batches=True)
+    callback.capture()
     _, plain, _ = train(tmp_path)
     _, recorded, trainer = train(tmp_path, callback=callback)
     for a, b in zip(plain.state_dict().values(), recorded.state_dict().values()):
@@ -150,7 +150,7 @@ def test_an_incident_of_the_learning_rate_is_captured_without_batches_by_default
                     group["lr"] = 3.0
 
     folder = tmp_path / "capture"
-    callback = ClippyCallback(folder, every=5, after=6)
+    callback = ClippyCallback(folder, snapshot_every_steps=5, steps_after=6)
     args = transformers.TrainingArguments(
         str(tmp_path / "out"),
         max_steps=110,
@@ -169,8 +169,8 @@ def test_an_incident_of_the_learning_rate_is_captured_without_batches_by_default
 
 
 def test_several_trainings_of_one_callback_and_an_evaluation_between(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=1, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=1, batches=True)
+    callback.capture()
     train(tmp_path, callback=callback, steps=5, eval_strategy="no")
     train(tmp_path, callback=callback, steps=5)
     assert len(read(tmp_path / "capture").steps) == 2
@@ -189,8 +189,8 @@ def test_the_trackers_columns_are_in_the_trainers_log(tmp_path):
 
 @pytest.mark.parametrize("name", ["adafactor", "sgd", "adagrad", "rmsprop"])
 def test_the_trainers_other_optimizers_are_recorded(tmp_path, read, name):
-    callback = ClippyCallback(tmp_path / "capture", every=2, after=2, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=2, steps_after=2, batches=True)
+    callback.capture()
     train(tmp_path, callback=callback, steps=5, optim=name)
     capture = read(tmp_path / "capture")
     assert len(capture.steps) == 3

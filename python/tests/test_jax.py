@@ -38,7 +38,7 @@ def batch_at(step, bad=()):
 def train(folder, transform, said, steps=75, bad=range(60, 64), recorded=True, **options):
     params = start()
     state = transform.init(params)
-    recorder = Recorder(folder, said, every=5, after=9, **options) if recorded else None
+    recorder = Recorder(folder, said, snapshot_every_steps=5, steps_after=9, **options) if recorded else None
     value_and_grad = jax.jit(jax.value_and_grad(loss_of))
 
     def update(grads, state, params):
@@ -196,13 +196,15 @@ def test_a_contradiction_found_in_the_loop_stops_the_recorder_and_not_the_loop(t
 def test_steps_that_apply_if_finite_leaves_out_are_listed(tmp_path, read):
     params, transform = start(), optax.apply_if_finite(optax.adam(0.01), 5)
     state = transform.init(params)
-    recorder = Recorder(tmp_path / "capture", {"name": "adam", "learningRate": 0.01}, every=2, after=4)
+    recorder = Recorder(
+        tmp_path / "capture", {"name": "adam", "learningRate": 0.01}, snapshot_every_steps=2, steps_after=4
+    )
     for step in range(10):
         loss, grads = jax.value_and_grad(loss_of)(params, batch_at(step))
         if step == 6:
             grads = jax.tree.map(lambda g: g * jnp.inf, grads)
         if step == 4:
-            recorder.capture_now()
+            recorder.capture()
         recorder.record(step, loss, grads, params, state)
         updates, state = transform.update(grads, state, params)
         params = optax.apply_updates(params, updates)
@@ -214,8 +216,10 @@ def test_steps_that_apply_if_finite_leaves_out_are_listed(tmp_path, read):
 
 def test_bfloat16_is_recorded_bit_for_bit(tmp_path, read):
     params = {"w": jnp.asarray([1.5, -2.25], jnp.bfloat16)}
-    recorder = Recorder(tmp_path / "capture", {"name": "sgd", "learningRate": 0.1}, every=1, after=0)
-    recorder.flush()
+    recorder = Recorder(
+        tmp_path / "capture", {"name": "sgd", "learningRate": 0.1}, snapshot_every_steps=1, steps_after=0
+    )
+    recorder.capture()
     recorder.record(0, 1.0, params, params, optax.sgd(0.1).init(params))
     recorder.close()
     dtype, raw = read(tmp_path / "capture").initial["param/w"]

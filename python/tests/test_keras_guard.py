@@ -258,7 +258,7 @@ def fitted(tmp_path, make, times=lambda step: 1.0, steps=65, model=None, eager=F
         model.compile(optimizer=make(), loss="mse", metrics=["mae"], run_eagerly=eager)
     batches = [batch_at(step, times(step)) for step in range(steps)]
     x, y = (np.concatenate([array(batch[part]) for batch in batches]) for part in ("x", "y"))
-    callback = ClippyCallback(tmp_path, every=5, after=3, **options) if options else None
+    callback = ClippyCallback(tmp_path, snapshot_every_steps=5, steps_after=3, **options) if options else None
     history = model.fit(x, y, batch_size=32, shuffle=False, verbose=0, callbacks=[callback] if callback else [])
     return model, history.history
 

@@ -92,8 +92,8 @@ CLIPS = {
 @pytest.mark.parametrize("clip", CLIPS)
 def test_a_fit_is_recorded_before_its_clipping(tmp_path, read, accumulation, clip):
     options, expected = CLIPS[clip]
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=4, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=4, batches=True)
+    callback.capture()
     module = train(tmp_path, [callback], accumulate_grad_batches=accumulation, **options)
     capture = read(tmp_path / "capture")
     assert list(capture.steps) == [0, 1, 2, 3, 4]
@@ -113,8 +113,8 @@ def test_a_fit_is_recorded_before_its_clipping(tmp_path, read, accumulation, cli
 
 
 def test_each_of_several_optimizers_takes_steps_of_its_own(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=4, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=4, batches=True)
+    callback.capture()
     train(tmp_path, [callback], module=Gan())
     capture = read(tmp_path / "capture")
     found = [
@@ -150,8 +150,8 @@ class Together(Gan):
 
 
 def test_optimizers_that_step_after_one_backward_pass_take_one_step(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=2, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=2, batches=True)
+    callback.capture()
     module = train(tmp_path, [callback], module=Together())
     capture = read(tmp_path / "capture")
     assert [capture.entry(step)["loss"] for step in capture.steps] == pytest.approx(module.losses[:3])
@@ -187,8 +187,8 @@ def test_clipping_by_hand_is_recorded_with_the_gradients_from_before_it(tmp_path
 
     made = Pasted if how == "the line to paste" else Manual
     said = {"clipping": "global-norm:0.1"} if how == "a way of its own" else {}
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=9, batches=True, **said)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=9, batches=True, **said)
+    callback.capture()
     module = train(tmp_path, [callback], module=made())
     capture = read(tmp_path / "capture")
     assert capture.manifest["clipping"] == {"rule": "global-norm", "maxNorm": 0.1}
@@ -204,8 +204,8 @@ def test_clipping_by_hand_is_recorded_with_the_gradients_from_before_it(tmp_path
 
 
 def test_bfloat16_autocast_is_recorded(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=3, after=1, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=3, steps_after=1, batches=True)
+    callback.capture()
     module = train(tmp_path, [callback], precision="bf16-mixed")
     capture = read(tmp_path / "capture")
     np.testing.assert_array_equal(capture.steps[0]["grad/net.0.weight"][1], module.gradients[0][0].numpy())
@@ -229,8 +229,10 @@ def test_an_error_in_the_training_still_ends_the_recording(tmp_path, status):
 def test_lightnings_wrapped_optimizer_is_unwrapped_by_the_recorder(tmp_path, read):
     class Own(lightning.Callback):
         def on_train_start(self, trainer, module):
-            self.recorder = Recorder(module, module.optimizers(), tmp_path / "capture", every=1, after=0)
-            self.recorder.flush()
+            self.recorder = Recorder(
+                module, module.optimizers(), tmp_path / "capture", snapshot_every_steps=1, steps_after=0
+            )
+            self.recorder.capture()
 
         def on_before_optimizer_step(self, trainer, module, optimizer):
             self.recorder.record(trainer.global_step, module.losses[-1])

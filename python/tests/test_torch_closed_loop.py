@@ -43,7 +43,9 @@ def record(
     """Trains through a surge of bad labels; returns the losses from the first step on."""
     model = model or build()
     optimizer = make(model)
-    recorder = Recorder(model, optimizer, folder, **{"every": 5, "after": 12, "clipping": said, **options})
+    recorder = Recorder(
+        model, optimizer, folder, **{"snapshot_every_steps": 5, "steps_after": 12, "clipping": said, **options}
+    )
     torch.manual_seed(5)
     losses = []
     for step in range(steps):
@@ -198,7 +200,7 @@ def test_loops_that_take_long_say_how_far_they_are(tmp_path, monkeypatch, capsys
 
 def test_batches_that_stay_unlike_have_earlier_ones_in_their_place(tmp_path):
     folder = tmp_path / "capture"
-    losses = record(folder, adam, steps=90, bad=range(60, 90), after=24)
+    losses = record(folder, adam, steps=90, bad=range(60, 90), steps_after=24)
     result = closed_loop(folder, build(), loss_fn, rules=["none"])
     (arm,) = [entry for entry in result["replay"] if entry.get("arm", {}).get("kind") == "earlier-batches"]
     assert not any(entry.get("arm", {}).get("kind") == "skip-batches" for entry in result["replay"])
@@ -301,8 +303,8 @@ def another_order(folder):
 
     model, optimizer = no_dropout(), None
     optimizer = adam(model)
-    recorder = Recorder(model, optimizer, folder, every=5, after=12)
-    recorder.capture_now()
+    recorder = Recorder(model, optimizer, folder, snapshot_every_steps=5, steps_after=12)
+    recorder.capture()
     for step in range(20):
         optimizer.zero_grad()
         loss = loss_fn(model, batch_at(step + 1))
@@ -366,7 +368,7 @@ def test_a_compiled_model_trains_bitwise_the_same_and_comes_back_with_its_dropou
         torch._dynamo.reset()
         compiled = torch.compile(build(), backend=backend)
         optimizer = adam(compiled)
-        recorder = Recorder(compiled, optimizer, folder, every=4, after=5) if folder else None
+        recorder = Recorder(compiled, optimizer, folder, snapshot_every_steps=4, steps_after=5) if folder else None
         torch.manual_seed(5)
         losses = []
         for step in range(18):
@@ -375,7 +377,7 @@ def test_a_compiled_model_trains_bitwise_the_same_and_comes_back_with_its_dropou
             loss = loss_fn(compiled, batch_at(step))
             loss.backward()
             if recorder and step == 12:
-                recorder.capture_now()
+                recorder.capture()
             if recorder:
                 recorder.record(step, loss, batch=batch_at(step))
             optimizer.step()
@@ -411,8 +413,8 @@ def test_float16_under_a_loss_scaler_comes_back_with_its_scale(tmp_path):
 
     model, scaler = build(), torch.amp.GradScaler("cpu")
     optimizer = torch.optim.SGD(model.parameters(), lr=1e4)
-    recorder = Recorder(model, optimizer, tmp_path / "capture", every=5, after=12)
-    recorder.capture_now()
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=5, steps_after=12)
+    recorder.capture()
     losses = []
     for step in range(20):
         optimizer.zero_grad()
@@ -497,8 +499,8 @@ def test_rules_are_texts_or_options_and_others_are_refused(tmp_path):
 
 def test_a_capture_without_batches_is_refused(tmp_path):
     model = build()
-    recorder = Recorder(model, adam(model), tmp_path / "capture", every=2, after=0)
-    recorder.flush()
+    recorder = Recorder(model, adam(model), tmp_path / "capture", snapshot_every_steps=2, steps_after=0)
+    recorder.capture()
     loss = loss_fn(model, batch_at(0))
     loss.backward()
     recorder.record(0, loss)
@@ -511,7 +513,7 @@ def test_several_rules_of_the_training_act_one_after_the_other(tmp_path):
     said = ["value:0.5", {"rule": "global-norm", "maxNorm": 1.0}]
     model = build()
     optimizer = adam(model)
-    recorder = Recorder(model, optimizer, tmp_path / "capture", every=5, after=12, clipping=said)
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=5, steps_after=12, clipping=said)
     torch.manual_seed(5)
     for step in range(75):
         batch = batch_at(step, range(60, 64))
@@ -552,7 +554,7 @@ def test_a_guard_that_was_not_there_is_tried(tmp_path):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         recorder = Recorder(model, optimizer, tmp_path / name)
         if times == 1:
-            recorder.capture_now()
+            recorder.capture()
         for step in range(160):
             g = torch.Generator().manual_seed(step)
             x = torch.randn(32, 8, generator=g)

@@ -142,7 +142,12 @@ def test_an_incident_comes_with_its_eigenvalues(tmp_path, read):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     now = {}
     recorder = Recorder(
-        model, optimizer, tmp_path / "capture", every=5, after=1, curvature=lambda: loss_of(model, now["batch"])
+        model,
+        optimizer,
+        tmp_path / "capture",
+        snapshot_every_steps=5,
+        steps_after=1,
+        curvature=lambda: loss_of(model, now["batch"]),
     )
     for step in range(31):
         now["batch"] = batch_at(step)
@@ -150,7 +155,7 @@ def test_an_incident_comes_with_its_eigenvalues(tmp_path, read):
         loss = loss_of(model, now["batch"])
         loss.backward()
         if step == 30:
-            recorder.flush()
+            recorder.capture()
             gradient, matrix = dense(model, now["batch"])
             v = 0.999 * flat(optimizer, "exp_avg_sq") + 0.001 * gradient**2
             scale = ((v / (1 - 0.999**31)).sqrt() + 1e-8) ** -0.5

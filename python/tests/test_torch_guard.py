@@ -387,7 +387,7 @@ def test_a_recorder_with_a_guard_opens_its_capture_at_the_alarm(tmp_path, read):
     net = Net(plain=True)
     optimizer = torch.optim.Adagrad(net.parameters(), lr=0.1, initial_accumulator_value=0.1)
     guard = Guard(net, optimizer, loss_of, advice_only=True)
-    recorder = Recorder(net, optimizer, tmp_path / "capture", every=5, after=4, guard=guard)
+    recorder = Recorder(net, optimizer, tmp_path / "capture", snapshot_every_steps=5, steps_after=4, guard=guard)
     for step in range(40):
         # The rate jumps: the loss of step 30 is as usual, that of step 31 is not.
         optimizer.param_groups[0]["lr"] = 0.1 if step < 30 else 10.0

@@ -78,7 +78,7 @@ def same(array, tensor):
 
 
 def test_gradients_losses_parameters_and_state_are_those_of_the_run(tmp_path, read):
-    run = Truth(tmp_path / "capture", adagrad, 80, jump_at=57, every=10, after=6)
+    run = Truth(tmp_path / "capture", adagrad, 80, jump_at=57, snapshot_every_steps=10, steps_after=6)
     capture = read(tmp_path / "capture")
     assert list(capture.steps) == list(range(40, 64))
     assert capture.manifest["optimizer"] == {
@@ -142,8 +142,8 @@ def test_training_is_bitwise_the_same_with_a_recorder(tmp_path, name):
         )
         optimizer = OPTIMIZERS[name](model.parameters())
         if recorded:
-            recorder = Recorder(model, optimizer, tmp_path / "capture", every=3, after=3)
-            recorder.flush()
+            recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=3, steps_after=3)
+            recorder.capture()
         for step in range(12):
             batch = batch_at(step)
             optimizer.zero_grad()
@@ -166,7 +166,14 @@ def test_training_is_bitwise_the_same_with_a_recorder(tmp_path, name):
 def test_an_optimizer_without_a_formula_is_recorded_with_parameters_before_and_after(tmp_path, read, name):
     if name == "adafactor" and not hasattr(torch.optim, "Adafactor"):
         pytest.skip("torch has no Adafactor")
-    run = Truth(tmp_path / "capture", lambda m: OPTIMIZERS[name](m.parameters()), 65, jump_at=58, every=5, after=3)
+    run = Truth(
+        tmp_path / "capture",
+        lambda m: OPTIMIZERS[name](m.parameters()),
+        65,
+        jump_at=58,
+        snapshot_every_steps=5,
+        steps_after=3,
+    )
     capture = read(tmp_path / "capture")
     assert capture.manifest["optimizer"]["formula"] is False
     assert capture.manifest["optimizer"]["name"] == type(run.optimizers[0]).__name__
@@ -186,7 +193,7 @@ def test_learning_rates_are_the_optimizers_own_after_load_state_dict(tmp_path, r
         else:
             run.schedule.step()
 
-    run = Truth(tmp_path / "capture", adagrad, 65, jump_at=58, every=5, after=3, during=resume)
+    run = Truth(tmp_path / "capture", adagrad, 65, jump_at=58, snapshot_every_steps=5, steps_after=3, during=resume)
     capture = read(tmp_path / "capture")
     for step in capture.steps:
         assert [capture.entry(step)["learningRate"]] == run.rates[step]
@@ -206,19 +213,26 @@ def test_an_optimizer_that_has_made_no_state_is_told_from_a_state_that_is_not_re
 ):
     from clippy_diag.torch import closed_loop
 
-    run = Truth(tmp_path / "first", lambda model: make(model.parameters()), 12, jump_at=11, every=5, after=0)
+    run = Truth(
+        tmp_path / "first",
+        lambda model: make(model.parameters()),
+        12,
+        jump_at=11,
+        snapshot_every_steps=5,
+        steps_after=0,
+    )
     named = lambda capture: sorted({n.split("/")[1] for n in capture.initial if n.startswith("state/")})  # noqa: E731
     first = read(tmp_path / "first")
     assert list(first.steps)[0] == 5 and named(first) == begun
     # A resume that loads the weights alone, whose steps count on.
     optimizer = make(run.model.parameters())
-    recorder = Recorder(run.model, optimizer, tmp_path / "second", every=5, after=3)
+    recorder = Recorder(run.model, optimizer, tmp_path / "second", snapshot_every_steps=5, steps_after=3)
     for step in range(100, 107):
         optimizer.zero_grad()
         loss = loss_of(run.model, batch_at(step, 103))
         loss.backward()
         if step == 103:
-            recorder.capture_now()
+            recorder.capture()
         recorder.record(step, loss, batch=batch_at(step, 103))
         optimizer.step()
     recorder.close()
@@ -235,7 +249,7 @@ def test_parameters_that_join_are_recorded_from_then_on(tmp_path, read):
             run.optimizers[0].add_param_group({"params": run.model["last"].parameters(), "lr": 0.003})
 
     first = lambda model: torch.optim.Adam(model["first"].parameters(), lr=0.01)  # noqa: E731
-    run = Truth(tmp_path / "capture", first, 45, jump_at=38, every=10, after=3, during=unfreeze)
+    run = Truth(tmp_path / "capture", first, 45, jump_at=38, snapshot_every_steps=10, steps_after=3, during=unfreeze)
     capture = read(tmp_path / "capture")
     assert list(capture.steps) == list(range(20, 42))
     assert [p.get("group") for p in capture.manifest["parameters"]] == [None, None, 0, 0]
@@ -250,7 +264,7 @@ def test_parameters_that_join_at_the_step_of_a_later_snapshot_are_in_the_first_s
             run.optimizers[0].add_param_group({"params": run.model["last"].parameters(), "lr": 0.003})
 
     first = lambda model: torch.optim.Adam(model["first"].parameters(), lr=0.01)  # noqa: E731
-    run = Truth(tmp_path / "capture", first, 45, jump_at=38, every=10, after=3, during=unfreeze)
+    run = Truth(tmp_path / "capture", first, 45, jump_at=38, snapshot_every_steps=10, steps_after=3, during=unfreeze)
     capture = read(tmp_path / "capture")
     assert list(capture.steps)[0] == 20
     same(capture.initial["param/last.weight"], run.parameters[30]["last.weight"])
@@ -262,7 +276,7 @@ def test_parameters_that_join_while_a_capture_is_written_end_it(tmp_path, read, 
             run.optimizers[0].add_param_group({"params": run.model["last"].parameters()})
 
     first = lambda model: torch.optim.Adam(model["first"].parameters(), lr=0.01)  # noqa: E731
-    Truth(tmp_path / "capture", first, 45, jump_at=33, every=10, after=9, during=unfreeze)
+    Truth(tmp_path / "capture", first, 45, jump_at=33, snapshot_every_steps=10, steps_after=9, during=unfreeze)
     assert list(read(tmp_path / "capture").steps) == list(range(20, 35))
     assert any("parameters were added" in problem for problem in status(tmp_path / "capture")["problems"])
 
@@ -278,9 +292,9 @@ def test_frozen_and_unused_parameters_do_not_stop_it(tmp_path, read, kind):
         lambda m: getattr(torch.optim, kind)(m.parameters(), **options),
         30,
         model=model,
-        during=lambda run, step: run.recorder.flush() if step == 20 else None,
-        every=5,
-        after=3,
+        during=lambda run, step: run.recorder.capture() if step == 20 else None,
+        snapshot_every_steps=5,
+        steps_after=3,
     )
     assert run.recorder.stopped is None
     capture = read(tmp_path / "capture")
@@ -301,7 +315,7 @@ def test_groups_and_several_optimizers_have_their_own_options_and_rates(tmp_path
             for group in optimizer.param_groups:
                 group["lr"] *= 0.99
 
-    run = Truth(tmp_path / "capture", make, 65, jump_at=58, every=5, after=3, during=decay)
+    run = Truth(tmp_path / "capture", make, 65, jump_at=58, snapshot_every_steps=5, steps_after=3, during=decay)
     capture = read(tmp_path / "capture")
     assert [p.get("group") for p in capture.manifest["parameters"]] == [None, 0, 1, 1]
     assert [group["name"] for group in capture.manifest["groups"]] == ["adagrad", "adamw"]
@@ -312,7 +326,9 @@ def test_groups_and_several_optimizers_have_their_own_options_and_rates(tmp_path
 
 
 def test_sparse_gradients_are_rows(tmp_path, read):
-    run = Truth(tmp_path / "capture", adagrad, 65, embedding="sparse", jump_at=58, every=5, after=3)
+    run = Truth(
+        tmp_path / "capture", adagrad, 65, embedding="sparse", jump_at=58, snapshot_every_steps=5, steps_after=3
+    )
     capture = read(tmp_path / "capture")
     assert capture.manifest["parameters"][0] == {
         "name": "first.weight",
@@ -333,7 +349,7 @@ def test_sparse_adam_is_recorded(tmp_path, read):
         torch.optim.SparseAdam(m["first"].parameters(), lr=0.01),
         torch.optim.Adam(m["last"].parameters(), lr=0.01),
     ]
-    run = Truth(tmp_path / "capture", make, 65, embedding="sparse", jump_at=58, every=5, after=3)
+    run = Truth(tmp_path / "capture", make, 65, embedding="sparse", jump_at=58, snapshot_every_steps=5, steps_after=3)
     capture = read(tmp_path / "capture")
     same(capture.steps[60]["param-after/first.weight"], run.parameters[61]["first.weight"])
     assert "param-after/last.weight" not in capture.steps[60]
@@ -346,13 +362,13 @@ def test_tied_weights_and_bfloat16_are_recorded_once_and_bit_for_bit(tmp_path, r
     ).bfloat16()
     model["b"].weight = model["a"].weight
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    recorder = Recorder(model, optimizer, tmp_path / "capture", every=2, after=1)
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=2, steps_after=1)
     for step in range(6):
         optimizer.zero_grad()
         loss = model["b"](model["a"](torch.randn(3, 4).bfloat16())).pow(2).mean()
         loss.backward()
         if step == 4:
-            recorder.flush()
+            recorder.capture()
             expected = model["a"].weight.grad.view(torch.int16).numpy().copy()
         recorder.record(step, loss)
         optimizer.step()
@@ -380,7 +396,7 @@ class GradScaler:
 def amp(folder, infinite, jump_at=None, passed=True, steps=70):
     model, scaler = net(), GradScaler()
     optimizer = adagrad(model)
-    recorder = Recorder(model, optimizer, folder, every=5, after=3)
+    recorder = Recorder(model, optimizer, folder, snapshot_every_steps=5, steps_after=3)
     gradients = {}
     for step in range(steps):
         optimizer.zero_grad()
@@ -430,7 +446,7 @@ def test_a_scaler_that_was_not_passed_is_found_and_said(tmp_path, status):
 def test_accumulated_micro_batches_come_back_as_a_list(tmp_path, read):
     model = net()
     optimizer = adagrad(model)
-    recorder = Recorder(model, optimizer, tmp_path / "capture", every=2, after=1)
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=2, steps_after=1)
     for step in range(6):
         optimizer.zero_grad()
         micro = [batch_at(2 * step), batch_at(2 * step + 1)]
@@ -440,7 +456,7 @@ def test_accumulated_micro_batches_come_back_as_a_list(tmp_path, read):
             loss.backward()
             total += loss.item()
         if step == 4:
-            recorder.capture_now()
+            recorder.capture()
         ids = torch.arange(8) + 100 if step == 5 else f"shard-{step}"
         recorder.record(step, total, batch=micro, batch_id=ids)
         optimizer.step()
@@ -450,11 +466,11 @@ def test_accumulated_micro_batches_come_back_as_a_list(tmp_path, read):
     assert capture.manifest["batch"]["list"][0]["dict"][0] == ["x", {"tensor": "0/x"}]
     assert capture.entry(4)["batchId"] == "shard-4"
     assert capture.entry(5)["batchId"] == list(range(100, 108))
-    assert capture.manifest["flushed"]["reason"] == "capture_now"
+    assert capture.manifest["flushed"]["reason"] == "requested"
 
 
 def test_without_batches_nothing_of_them_is_in_the_capture(tmp_path, read):
-    Truth(tmp_path / "capture", adagrad, 65, jump_at=58, every=5, after=3, batches=False)
+    Truth(tmp_path / "capture", adagrad, 65, jump_at=58, snapshot_every_steps=5, steps_after=3, batches=False)
     capture = read(tmp_path / "capture")
     assert "batch" not in capture.manifest
     assert not [n for tensors in capture.steps.values() for n in tensors if n.startswith(("batch/", "rng/"))]
@@ -493,8 +509,8 @@ def test_a_parameter_outside_of_the_model_is_recorded_under_a_name(tmp_path, rea
     model, temperature = net(), torch.nn.Parameter(torch.ones(()))
     optimizer = torch.optim.Adam([*model.parameters(), temperature], lr=0.01)
     with pytest.warns(UserWarning, match="not in the model"):
-        recorder = Recorder(model, optimizer, tmp_path / "capture", every=2, after=1)
-        recorder.flush()
+        recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=2, steps_after=1)
+        recorder.capture()
         for step in range(3):
             optimizer.zero_grad()
             loss = loss_of(model, batch_at(step)) * temperature
@@ -573,7 +589,16 @@ def test_shards_of_one_rank_are_recorded_whole_and_the_training_is_bitwise_the_s
 
 def test_memory_below_the_gradients_keeps_them_from_the_incident_on(tmp_path, read):
     model = torch.nn.ModuleDict({"first": torch.nn.Linear(4, 256), "last": torch.nn.Linear(256, 1)})
-    run = Truth(tmp_path / "capture", adagrad, 65, model=model, jump_at=58, every=5, after=3, memory=100_000)
+    run = Truth(
+        tmp_path / "capture",
+        adagrad,
+        65,
+        model=model,
+        jump_at=58,
+        snapshot_every_steps=5,
+        steps_after=3,
+        memory=100_000,
+    )
     capture = read(tmp_path / "capture")
     assert capture.manifest["gradients"] == "after-trigger"
     assert [s for s, tensors in capture.steps.items() if "grad/first.weight" in tensors] == [58, 59, 60, 61]
@@ -590,8 +615,8 @@ def test_state_that_the_optimizer_makes_at_its_first_step_is_within_the_budget_t
         65,
         model=model,
         jump_at=58,
-        every=5,
-        after=3,
+        snapshot_every_steps=5,
+        steps_after=3,
         memory=4 * size,
     )
     # What is still on its way to a slow disk comes on top; two snapshots with their state would be six.
@@ -608,8 +633,8 @@ def test_state_that_the_optimizer_makes_at_its_first_step_is_within_the_budget_t
 def test_a_compiled_model_is_recorded_under_its_plain_names(tmp_path, read):
     model = net()
     compiled = torch.compile(model, backend="eager")
-    recorder = Recorder(compiled, adagrad(model), tmp_path / "capture", every=2, after=1)
-    recorder.flush()
+    recorder = Recorder(compiled, adagrad(model), tmp_path / "capture", snapshot_every_steps=2, steps_after=1)
+    recorder.capture()
     loss = loss_of(model, batch_at(0))
     loss.backward()
     recorder.record(0, loss)
@@ -632,9 +657,9 @@ def ddp_worker(rank, world, folder, port):
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
     model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    recorder = Recorder(model, optimizer, folder, every=2, after=1)
+    recorder = Recorder(model, optimizer, folder, snapshot_every_steps=2, steps_after=1)
     if rank == 0:
-        recorder.flush()
+        recorder.capture()
     for step in range(4):
         optimizer.zero_grad()
         loss = (model(torch.full((2, 4), float(rank + 1))) ** 2).mean()

@@ -72,7 +72,7 @@ class Writer:
         if self.recorder is None:
             self._begin(world)
         if step == self.drill:
-            self.recorder.capture_now()
+            self.recorder.capture()
         self.recorder.record(step, loss, batch=batch)
 
     def ended(self, step: int, world: World) -> None:
