@@ -13,7 +13,6 @@ pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
 
 from clippy_diag.keras import ClippyCallback, ClosedLoopMismatch, Recorder, closed_loop, curvature  # noqa: E402
 
-needs_gradients = pytest.mark.skipif(BACKEND == "jax", reason="fit is refused by name on the backend of jax")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="of the backend of tensorflow")
 
 
@@ -58,6 +57,21 @@ def gradients_of(model, x, y):
         with tf.GradientTape() as tape:
             loss = loss_fn(model, (tf.constant(x), tf.constant(y)))
         return float(loss), tape.gradient(loss, [v.value for v in variables])
+    if BACKEND == "jax":
+        import jax
+
+        others = model.non_trainable_variables
+
+        def of(values):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values))) as scope:
+                loss = loss_fn(model, (x, y))
+            return loss, [scope.get_current_value(v) for v in others]
+
+        (loss, moved), found = jax.value_and_grad(of, has_aux=True)([v.value for v in variables])
+        for v, value in zip(others, moved):
+            if value is not None:
+                v.assign(value)
+        return float(loss), list(found)
     for v in variables:
         v.value.grad = None
     loss = loss_fn(model, (keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)))
@@ -73,7 +87,9 @@ def own_loop(folder, make, steps=75, bad=range(60, 64), embedding=False, model=N
     model = model or build(embedding=embedding)
     optimizer = make()
     x, y = data(steps, bad, embedding)
-    recorder = Recorder(model, optimizer, folder, every=5, after=9, **options) if recorded else None
+    recorder = (
+        Recorder(model, optimizer, folder, snapshot_every_steps=5, steps_after=9, **options) if recorded else None
+    )
     if recorder is None:
         optimizer.build(model.trainable_variables)
     truth = {}
@@ -90,12 +106,12 @@ def own_loop(folder, make, steps=75, bad=range(60, 64), embedding=False, model=N
     return truth, model, recorder
 
 
-@needs_gradients
 def test_an_own_loop_is_recorded_as_it_was_and_changed_by_nothing(tmp_path, read):
     truth, model, recorder = own_loop(tmp_path / "capture", lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0))
     assert recorder.stopped is None
     capture = read(tmp_path / "capture")
-    assert list(capture.steps) == list(range(55, 70))
+    # The loss is high from step 60 on; where it is not yet above the noise there, it is a step later.
+    assert list(capture.steps) in (list(range(55, 70)), list(range(55, 71)))
     names = [p["name"] for p in capture.manifest["parameters"]]
     assert names == ["hidden/kernel", "hidden/bias", "norm/gamma", "norm/beta", "out/kernel", "out/bias"]
     assert [p["layout"] for p in capture.manifest["parameters"]] == ["IO", "none", "none", "none", "IO", "none"]
@@ -122,7 +138,6 @@ class Mine(keras.optimizers.Adam):
     """A subclass, of which no formula is known."""
 
 
-@needs_gradients
 @pytest.mark.parametrize("make", [lion, lambda: Mine(0.01)])
 def test_an_optimizer_without_a_formula_comes_with_variables_before_and_after(tmp_path, read, make):
     truth, _, _ = own_loop(tmp_path / "capture", make)
@@ -153,7 +168,6 @@ MAKERS = {
 }
 
 
-@needs_gradients
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_recorded_run_comes_back_in_a_closed_loop_through_dropout_and_batchnorm(tmp_path, name):
     truth, model, _ = own_loop(tmp_path / "capture", MAKERS[name])
@@ -172,7 +186,6 @@ def test_the_recorded_run_comes_back_in_a_closed_loop_through_dropout_and_batchn
         np.testing.assert_array_equal(a, to_numpy(b.value))
 
 
-@needs_gradients
 def test_a_guard_that_was_not_there_is_tried(tmp_path):
     def build():
         keras.utils.set_random_seed(0)
@@ -196,7 +209,7 @@ def test_a_guard_that_was_not_there_is_tried(tmp_path):
     check_guard_at_surge(found, 100, 120)
 
 
-@needs_gradients
+@pytest.mark.skipif(BACKEND == "jax", reason="on the backend of JAX loss_fn is traced, and gets no values to look at")
 def test_in_evaluation_mode_the_model_answers_as_such_whatever_loss_fn_says(tmp_path):
     # The capture is of training mode, with dropout and BatchNorm of the batch: its losses do not come back.
     _, model, _ = own_loop(tmp_path / "capture", MAKERS["adam"])
@@ -221,7 +234,6 @@ def unnamed():
     return keras.Sequential([keras.Input((4,)), *layers, keras.layers.BatchNormalization(), keras.layers.Dense(1)])
 
 
-@needs_gradients
 @pytest.mark.parametrize("name", ["adam", "lion"])
 def test_a_model_built_again_in_the_same_process_is_matched_by_its_places_and_that_is_said(tmp_path, capfd, name):
     truth, model, _ = own_loop(tmp_path / "capture", MAKERS[name], model=unnamed())
@@ -240,7 +252,6 @@ def test_a_model_built_again_in_the_same_process_is_matched_by_its_places_and_th
         closed_loop(tmp_path / "capture", wider, loss_fn)
 
 
-@needs_gradients
 def test_a_dtype_policy_that_is_missing_is_named(tmp_path):
     def made(policy):
         keras.utils.set_random_seed(1)
@@ -253,7 +264,6 @@ def test_a_dtype_policy_that_is_missing_is_named(tmp_path):
         closed_loop(tmp_path / "capture", made("float32"), loss_fn)
 
 
-@needs_gradients
 def test_a_loss_that_does_not_come_back_is_refused(tmp_path):
     _, model, _ = own_loop(tmp_path / "capture", MAKERS["adam"])
     with pytest.raises(ClosedLoopMismatch, match="the first loss differs"):
@@ -283,11 +293,10 @@ FITS = {
 }
 
 
-@needs_gradients
 @pytest.mark.parametrize("name", FITS)
 def test_fit_is_recorded_before_its_clipping_and_comes_back(tmp_path, read, name):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=6, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=6, batches=True)
+    callback.capture()
     # Torch's dropout draws from a generator that the callback records and a loop of our own does not share.
     dropout = 0 if BACKEND == "torch" else 0.2
     model, x, y = fit(tmp_path, FITS[name], callback=callback, dropout=dropout)
@@ -296,6 +305,8 @@ def test_fit_is_recorded_before_its_clipping_and_comes_back(tmp_path, read, name
     assert not {"_clip_gradients", "_backend_apply_gradients"} & set(model.optimizer.__dict__)
     capture = read(tmp_path / "capture")
     assert list(capture.steps) == list(range(7))
+    if dropout:
+        assert capture.entry(0)["modes"] == {"": True} and capture.entry(6).get("modes", {"": True}) == {"": True}
     # The same steps by a loop of its own.
     twin, optimizer = build(dropout=dropout), FITS[name]()
     optimizer.build(twin.trainable_variables)
@@ -312,32 +323,29 @@ def test_fit_is_recorded_before_its_clipping_and_comes_back(tmp_path, read, name
     assert result["baseline"]["worstDifference"] < 1e-4
 
 
-@needs_gradients
 def test_dropout_of_a_fit_comes_back(tmp_path):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=6, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=6, batches=True)
+    callback.capture()
     fit(tmp_path, FITS["adam"], callback=callback)
     assert closed_loop(tmp_path / "capture", build(), loss_fn, arms=None)["baseline"]["worstDifference"] < 1e-4
 
 
-@needs_gradients
 def test_fit_trains_the_same_with_the_callback_to_rounding(tmp_path):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=6, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=6, batches=True)
+    callback.capture()
     recorded, _, _ = fit(tmp_path, FITS["adam"], callback=callback, epochs=3)
     plain, _, _ = fit(tmp_path, FITS["adam"], epochs=3)
     for a, b in zip(plain.variables, recorded.variables):
         np.testing.assert_allclose(to_numpy(a.value), to_numpy(b.value), rtol=1e-5, atol=1e-6)
 
 
-@needs_gradients
 def test_an_incident_in_fit_is_captured(tmp_path, read):
     fit(
         tmp_path,
         FITS["adam"],
         steps=80,
         bad=range(70, 74),
-        callback=ClippyCallback(tmp_path / "capture", every=5, after=5),
+        callback=ClippyCallback(tmp_path / "capture", snapshot_every_steps=5, steps_after=5),
     )
     capture = read(tmp_path / "capture")
     assert capture.manifest["flushed"]["step"] == 70
@@ -345,10 +353,10 @@ def test_an_incident_in_fit_is_captured(tmp_path, read):
     assert not [name for tensors in capture.steps.values() for name in tensors if name.startswith("batch/")]
 
 
-@needs_gradients
+@pytest.mark.skipif(BACKEND == "jax", reason="refused by name there: the test below")
 def test_accumulated_gradients_are_those_of_the_update(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=3, batches=True)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=3, batches=True)
+    callback.capture()
     _, x, y = fit(
         tmp_path, lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=3), callback=callback, dropout=0
     )
@@ -364,13 +372,15 @@ def test_accumulated_gradients_are_those_of_the_update(tmp_path, read):
     np.testing.assert_allclose(capture.steps[0]["grad/hidden/kernel"][1], mean, rtol=1e-4, atol=1e-6)
 
 
-@needs_gradients
 def test_a_loss_scale_is_taken_out_and_steps_that_overflow_are_listed(tmp_path, read):
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=9)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=9)
+    callback.capture()
+
+    # XLA multiplies by the scale before it divides by the rows.
+    scale = 2.0 ** (122 if BACKEND == "jax" else 124)
 
     def scaled():
-        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**124)
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=scale)
 
     # Labels fifty times as large at step 5 overflow float32 under this scale.
     _, x, y = fit(tmp_path, scaled, callback=callback, dropout=0, bad=(5,))
@@ -378,7 +388,7 @@ def test_a_loss_scale_is_taken_out_and_steps_that_overflow_are_listed(tmp_path, 
     assert capture.manifest["optimizer"]["name"] == "sgd"
     assert list(capture.steps) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
     assert capture.manifest["skipped"] == [5]
-    assert capture.manifest["skips"][0]["scale"] == 2.0**123
+    assert capture.manifest["skips"][0]["scale"] == (scale if BACKEND == "jax" else scale / 2)
     _, gradients = gradients_of(build(dropout=0), x[:8], y[:8])
     np.testing.assert_allclose(capture.steps[0]["grad/out/kernel"][1], to_numpy(gradients[4]), rtol=1e-3, atol=1e-5)
 
@@ -402,8 +412,8 @@ def test_replicas_of_a_mirrored_strategy_are_summed(tmp_path, read, devices):
     if len(two_devices()) < devices:
         pytest.skip("two logical devices have to be set up before TensorFlow starts (CLIPPY_TEST_DEVICES=2)")
     strategy = tf.distribute.MirroredStrategy([f"/cpu:{k}" for k in range(devices)])
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=3)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=3)
+    callback.capture()
     _, x, y = fit(tmp_path, FITS["adam"], callback=callback, scope=strategy.scope(), dropout=0)
     assert callback.stopped is None
     capture = read(tmp_path / "capture")
@@ -414,7 +424,6 @@ def test_replicas_of_a_mirrored_strategy_are_summed(tmp_path, read, devices):
     assert list(capture.steps) == [0, 1, 2, 3]
 
 
-@needs_gradients
 def test_a_training_step_of_the_users_own_is_recorded(tmp_path, read):
     class Own(keras.Model):
         def __init__(self):
@@ -424,8 +433,20 @@ def test_a_training_step_of_the_users_own_is_recorded(tmp_path, read):
         def call(self, x, training=None):
             return self.out(x)
 
-        def train_step(self, data):
-            x, y = data
+        def of_jax(self, state, data):
+            import jax
+
+            trained, others, variables, metrics = state
+            (loss, (_, _, others, metrics)), gradients = jax.value_and_grad(
+                self.compute_loss_and_updates, has_aux=True
+            )(trained, others, metrics, *data, None, training=True, optimizer_variables=variables)
+            trained, variables = self.optimizer.stateless_apply(variables, gradients, trained)
+            return {"loss": loss}, (trained, others, variables, metrics)
+
+        def train_step(self, *arguments):
+            if BACKEND == "jax":
+                return self.of_jax(*arguments)
+            x, y = arguments[0]
             if BACKEND == "tensorflow":
                 import tensorflow as tf
 
@@ -446,8 +467,8 @@ def test_a_training_step_of_the_users_own_is_recorded(tmp_path, read):
     keras.utils.set_random_seed(0)
     model = Own()
     model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
-    callback = ClippyCallback(tmp_path / "capture", every=2, after=2)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=2, steps_after=2)
+    callback.capture()
     x, y = data(8)
     model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[callback])
     capture = read(tmp_path / "capture")
@@ -458,13 +479,12 @@ def test_a_training_step_of_the_users_own_is_recorded(tmp_path, read):
     assert capture.entry(first)["loss"] == pytest.approx(float(((xs @ out[0] + out[1] - ys) ** 2).mean()), rel=1e-5)
 
 
-@needs_gradients
 @pytest.mark.parametrize("batches", [False, True])
 def test_several_steps_in_one_execution_are_each_recorded(tmp_path, read, batches):
     if BACKEND == "torch":
         pytest.skip("the backend of torch has one step in an execution")
-    callback = ClippyCallback(tmp_path / "capture", every=4, after=12, batches=batches)
-    callback.capture_now()
+    callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=4, steps_after=12, batches=batches)
+    callback.capture()
     # 24 steps are four executions of five steps, and one of four.
     model, x, y = fit(tmp_path, FITS["adam"], callback=callback, steps_per_execution=5, dropout=0)
     assert callback.stopped is None and model.steps_per_execution == 5
@@ -474,8 +494,8 @@ def test_several_steps_in_one_execution_are_each_recorded(tmp_path, read, batche
     plain, _, _ = fit(tmp_path, FITS["adam"], steps_per_execution=5, dropout=0)
     for one, other in zip(model.get_weights(), plain.get_weights()):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    again = ClippyCallback(tmp_path / "one", every=4, after=12)
-    again.capture_now()
+    again = ClippyCallback(tmp_path / "one", snapshot_every_steps=4, steps_after=12)
+    again.capture()
     fit(tmp_path, FITS["adam"], callback=again, dropout=0)
     singly = read(tmp_path / "one")
     losses = [[one.entry(step)["loss"] for step in one.steps] for one in (capture, singly)]
@@ -483,10 +503,36 @@ def test_several_steps_in_one_execution_are_each_recorded(tmp_path, read, batche
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="of the backend of jax")
-def test_fit_on_jax_is_refused_by_name_and_trains(tmp_path, status):
-    with pytest.warns(UserWarning, match="backend of jax"):
-        fit(tmp_path, FITS["adam"], callback=ClippyCallback(tmp_path / "capture"))
-    assert "jax" in status(tmp_path / "capture")["stopped"]
+def test_accumulation_on_jax_is_refused_by_name_and_trains(tmp_path, status):
+    def make():
+        return keras.optimizers.Adam(0.01, gradient_accumulation_steps=3)
+
+    with pytest.warns(UserWarning, match="accumulates gradients where no step is seen"):
+        model, _, _ = fit(tmp_path, make, callback=ClippyCallback(tmp_path / "capture", ledger=True))
+    assert "jax" in status(tmp_path / "capture")["stopped"] and not (tmp_path / "ledger").exists()
+    plain, _, _ = fit(tmp_path, make)
+    for one, other in zip(model.get_weights(), plain.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="of the backend of jax")
+def test_a_training_step_on_jax_that_goes_past_the_optimizer_is_said(tmp_path):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = keras.layers.Dense(1, name="out")
+
+        def call(self, x):
+            return self.out(x)
+
+        def train_step(self, state, data):
+            return {"loss": keras.ops.sum(data[0])}, state
+
+    model = Own()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    callback = ClippyCallback(tmp_path / "capture")
+    model.fit(*data(4), batch_size=8, verbose=0, callbacks=[callback])
+    assert any("no step was heard" in problem for problem in callback.problems)
 
 
 def test_what_is_no_optimizer_of_keras_is_refused(tmp_path):
@@ -552,7 +598,6 @@ CURVED = {
 }
 
 
-@needs_gradients
 @pytest.mark.parametrize("kind", CURVED)
 def test_eigenvalues_are_those_of_dense_matrices(kind):
     make, limit = CURVED[kind]
@@ -597,7 +642,6 @@ def test_eigenvalues_are_those_of_dense_matrices(kind):
     assert entries[-1]["criticalSharpness"]["value"] >= 0
 
 
-@needs_gradients
 def test_dropout_of_a_loss_is_one_mask_for_all_products(tmp_path):
     model = build(keras.optimizers.Adam(0.01))
     x, y = data()
@@ -614,7 +658,6 @@ def test_curvature_names_a_backend_that_it_does_not_know():
         curvature(build(), keras.optimizers.Adam(), lambda: 0.0)
 
 
-@needs_gradients
 def test_the_first_batch_of_a_model_that_builds_itself_is_its_own(tmp_path, read):
     class Own(keras.Model):
         def __init__(self):
@@ -647,7 +690,6 @@ def test_a_misspelt_option_is_an_error_where_the_callback_is_made(tmp_path):
         ClippyCallback(tmp_path / "capture", clipping={"rule": "global-norm", "maxnorm": 1.0})
 
 
-@needs_gradients
 def test_losses_of_several_outputs_are_the_tasks(tmp_path, read):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))

@@ -1,4 +1,4 @@
-"""A callback for `model.fit`, on the backends of TensorFlow and PyTorch.
+"""A callback for `model.fit`, on every backend.
 
     from clippy_diag.keras import ClippyCallback
 
@@ -6,7 +6,8 @@
 
 Keras gives callbacks no gradients, and its batch logs are means since the epoch began. So while a fit runs, the model's `train_step`
 and `compute_loss` and two methods of the optimizer are wrapped: gradients and the loss of the batch go to variables of the
-callback's own, which are read after the batch. `on_train_end` puts all back.
+callback's own, which are read after the batch. On the backend of JAX the compiled step itself hands them over (`jax_ears.py`).
+`on_train_end` puts all back.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 
 from ..captures import replace_file
 from ..guarding import Advice, advice_entry, alarm_text
-from ..ledger import guarded
+from ..ledger import Ledger, guarded
 from ..ledger_steps import ledger_of
 from ..messages import describe, tell, warnings_are_no_errors
 from ..options import Budget, OldNames, deprecated, options_of, path_of
@@ -35,11 +36,11 @@ from ..writing import Snapshot
 from . import words as names
 from .gradients import compiled_loss
 from .guard import Guard
+from .jax_ears import JaxEars
+from .jax_fit import JaxFit
 from .ledger import FitLedger, JaxFitLedger
 from .preflight import preflight
 from .recorder import Steps, Tensors
-
-BACKENDS = ("tensorflow", "torch")
 
 
 class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -50,8 +51,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   `steps_after` steps after it
     batches       whether batches are kept (they may hold personal data): what `train_step` gets, (x, y) or (x, y, sample_weight).
                   Without them no closed loop is possible
-    guard         whether a `Guard` checks every step and its advice is followed. The fit then runs eagerly. Accumulation, loss_scale_factor
-                  and several replicas are not guarded, which is said
+    guard         whether a `Guard` checks every step and its advice is followed. The fit then runs eagerly. Accumulation,
+                  loss_scale_factor, several replicas and the backend of JAX are not guarded, which is said
     loss_fn       (model, batch) -> loss with which the guard tries a step, batch as of `train_step`; by default the compiled loss
     pulse         a file for the guard's line of JSON a step.
     guard_state   a file for what the guard knows of the run, written at the end of every epoch. A fit whose optimizer has taken steps
@@ -60,12 +61,12 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   at: docs/preflight.md. Keras gives a callback none of the batches to come. Takes up to a minute, on every
                   backend; the answer is in `preflight_answer`
     clipping      what a `train_step` of your own clips by; by default what the optimizer does
-    ledger, ledger_every  as of `clippy_diag.torch.Recorder`, also on the backend of JAX; docs/compare.md says what is kept
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; docs/compare.md says what is kept
     memory, disk, max_captures, model_file, folder, every, after  as of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
     skips are looked at too), gradient accumulation (a step's gradient is the accumulated one), clipnorm, global_clipnorm,
-    clipvalue, and MirroredStrategy. `steps_per_execution > 1` and the backend of JAX are refused by name.
+    clipvalue, and MirroredStrategy. On the backend of JAX gradient accumulation is refused by name.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         #: The recording of this fit, or of the last one once it is over.
         self._own: Recording | None = None
         self._ears: _TorchEars | None = None
+        self._jax_ears: JaxEars | None = None
         self._wrapped = Wrapped()
         self._wanted: str | None = None
         self._training = False
@@ -180,8 +182,6 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         refusal = _refusal(model)
         if refusal is not None:
             self._refuse(refusal)
-            if refusal.startswith("fit on the backend of jax"):
-                self._keep_jax_ledger(model)
             return
         self._steps = steps = Steps(
             model, model.optimizer, self._path, self._clipping, model_file=self._model_file, **self._options
@@ -195,13 +195,16 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._wanted:
             steps.own.request(self._wanted)
             self._wanted = None
+        files = ledger_of(*self._ledger_choice, self._path)
+        if keras.backend.backend() == "jax":
+            self._attach_in_jax(model, steps, files)
+            return
         optimizer = names.inner(model.optimizer)
         self._ears = ears = _TensorFlowEars(model) if keras.backend.backend() == "tensorflow" else _TorchEars()
         self._wrapped.put(model, "train_step", ears.train_step(model.train_step))
         self._wrapped.put(model, "compute_loss", ears.compute_loss(model.compute_loss))
         self._wrapped.put(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
         self._wrapped.put(optimizer, "_clip_gradients", ears.clip(optimizer._clip_gradients))
-        files = ledger_of(*self._ledger_choice, self._path)
         self.ledger = None if files is None else FitLedger(files, model, ears)
         if self._with_guard:
             self._set_guard(model, optimizer, ears)
@@ -214,21 +217,21 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._wrapped.put(model, "make_train_function", self._one_by_one(model, model.make_train_function))
             model.steps_per_execution = 1
 
-    def _keep_jax_ledger(self, model: Any) -> None:
-        """The ledger of a fit whose captures are refused."""
-        files = ledger_of(*self._ledger_choice, self._path)
-        if files is None:
-            return
-        if getattr(model.optimizer, "gradient_accumulation_steps", None):
-            tell("no ledger is kept: on the backend of jax the optimizer accumulates gradients where no step is seen")
-            return
-        self.ledger = JaxFitLedger(files, model, self._wrapped)
+    def _attach_in_jax(self, model: Any, steps: Steps, files: Ledger | None) -> None:
+        if self._with_guard:
+            steps.own.note("the guard checks nothing: on the backend of jax no step waits for it")
+        self._jax_ears = ears = JaxEars(model, self._wrapped, self._batches or files is not None)
+        outputs = _OutputLosses(model)
+        ears.listeners.append(JaxFit(steps, model, steps.own.every, self._batches, outputs.newest))
+        if files is not None:
+            self.ledger = JaxFitLedger(files, model)
+            ears.listeners.append(self.ledger)
         model.train_function = None
 
     def _refuse(self, why: str) -> None:
         """Records nothing of this fit, and says why; the fit goes on."""
         self._wrapped.restore()
-        steps, self._steps, self._ears = self._steps, None, None
+        steps, self._steps, self._ears, self._jax_ears = self._steps, None, None, None
         self._own = Recording(self._path, lambda step, meta: {}, **self._options) if steps is None else steps.own
         self._own.stop(why)
         self._own.close()
@@ -507,6 +510,12 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             if self._in_one > 1:
                 self.model.test_function, self.model.steps_per_execution = None, self._in_one
         self._ears = None
+        ears, self._jax_ears = self._jax_ears, None
+        if ears is not None:
+            with contextlib.suppress(Exception):
+                ears.wait()
+            if ears.traced is False:
+                self._note("the model's train_step does not call optimizer.stateless_apply, so no step was heard")
         ledger, self.ledger = self.ledger, None
         if ledger is not None:
             ledger.close()
@@ -543,8 +552,10 @@ def _refusal(model: Any) -> str | None:
             " recorded"
         )
     backend = keras.backend.backend()
-    if backend not in BACKENDS:
-        return f"fit on the backend of {backend} keeps gradients inside of a compiled step; known are {', '.join(BACKENDS)}"
+    if backend not in ("tensorflow", "torch", "jax"):
+        return f"the backend of {backend} trains no model"
+    if backend == "jax" and getattr(model.optimizer, "gradient_accumulation_steps", None):
+        return "on the backend of jax the optimizer accumulates gradients where no step is seen"
     return None
 
 

@@ -25,6 +25,7 @@ from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
 from ..messages import tell
 from ..rules import Rules
 from . import words as names
+from .gradients import Differentiated
 from .guard import Guard
 
 
@@ -47,13 +48,8 @@ def closed_loop(
     train      False for evaluation mode: the model that loss_fn gets answers as with training=False, whatever it is called with
     optimizer  makes the optimizer, where its class can't be had from its recorded name
 
-    Returns and raises the same too. Backends: TensorFlow and PyTorch. The model's variables are as before afterwards.
+    Returns and raises the same too. The model's variables are as before afterwards.
     """
-    backend = keras.backend.backend()
-    if backend not in ("tensorflow", "torch"):
-        raise NotImplementedError(
-            f"clippy-diag: closed loops on the backend of {backend}; known are tensorflow and torch"
-        )
     capture = open_capture(folder)
     kept = [(variable, names.array_of(variable)) for variable in model.variables]
     random = names.random_state()
@@ -132,6 +128,8 @@ class _KerasTrainer:
         # A graph keeps more digits between narrow operations than eager steps do, and what was recorded ran eagerly.
         self._traces = all(layer.compute_dtype == "float32" for layer in _layers(model))
         self._step_now = 0
+        #: On the backend of JAX loss and gradients are functions of the variables' values, of the model as it is called.
+        self._differentiated: dict[type, Differentiated] = {}
         self._gradients: dict[str, Any] = {}
         self._guard: Guard | None = None
         self._advice: dict[str, Any] | None = None
@@ -239,6 +237,8 @@ class _KerasTrainer:
         """`work(batch)`, on TensorFlow as a graph: a small net spends most of an eager step in Python. What cannot be traced
         runs eagerly, and raises there what is wrong with it."""
         self._step_now = entry["step"]
+        if keras.backend.backend() == "jax" and work == self._loss_of:
+            return self._of_jax().loss(batch)
         if keras.backend.backend() != "tensorflow" or not self._traces:
             return work(batch)
         import tensorflow as tf
@@ -282,11 +282,21 @@ class _KerasTrainer:
                 loss = self._loss_of(batch)
             found = tape.gradient(loss, [variable.value for variable in variables])
             return loss, [None if g is None else tf.convert_to_tensor(g) for g in found]
+        if keras.backend.backend() == "jax":
+            loss, found = self._of_jax().loss_and_gradients(batch)
+            by_variable = dict(zip(map(id, self.model.trainable_variables), found))
+            return loss, [by_variable[id(variable)] for variable in variables]
         for variable in variables:
             variable.value.grad = None
         loss = self._loss_of(batch)
         loss.backward()
         return loss, [variable.value.grad for variable in variables]
+
+    def _of_jax(self) -> Differentiated:
+        kind = type(self.called)
+        if kind not in self._differentiated:
+            self._differentiated[kind] = Differentiated(self.model, lambda model, batch: self._loss_of(batch))
+        return self._differentiated[kind]
 
     def _arrays(self, gradients: Sequence[Any]) -> dict[str, Any]:
         return {spec["name"]: names.array_of(g) for (spec, _), g in zip(self.parameters, gradients) if g is not None}

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..ledger import Ledger, guarded
 from ..ledger_steps import ArrayLedger, States
-from ..wrapped import Wrapped
 from . import words as names
+from .jax_ears import Heard
 
 Arrays = dict[str, np.ndarray]
 
@@ -164,105 +164,43 @@ class FitLedger:
 
 
 class JaxFitLedger:
-    """The steps of a `fit` on the backend of JAX, heard from inside of the compiled training step."""
+    """The steps of a `fit` on the backend of JAX, as `JaxEars` hears them."""
 
-    def __init__(self, ledger: Ledger, model: Any, wrapped: Wrapped) -> None:
+    keeps_after = False
+
+    def __init__(self, ledger: Ledger, model: Any) -> None:
         self.keras = KerasLedger(ledger, model, model.optimizer)
         self._model, self._ledger = model, ledger
-        #: What is heard of the step that is being traced.
-        self._heard: dict[str, Any] = {}
-        optimizer = model.optimizer
-        apply, metrics, step = optimizer.stateless_apply, model._update_metrics_variables, model.train_step
 
-        def stateless_apply(variables: Any, gradients: Any, trained: Any) -> Any:
-            self._heard["gradients"] = list(gradients)
-            return apply(variables, gradients, trained)
+    def due(self, count: Any, size: int) -> Any:
+        """A step with tensors, and the one after it, which shows what it did."""
+        return count % self._ledger.every_for(size) <= 1
 
-        def update_metrics(variables: Any, loss: Any, *arguments: Any) -> Any:
-            self._heard["loss"] = loss
-            return metrics(variables, loss, *arguments)
+    def hear(self, heard: Heard) -> None:
+        """A line, and tensors where the optimizer's state is there. Never raises."""
+        guarded(self.keras.own.own, self._hear, heard)
 
-        def train_step(state: Any, data: Any) -> Any:
-            self._heard = {}
-            result = step(state, data)
-            if len(self._heard) == 2:
-                self._tell(state, data)
-            return result
-
-        wrapped.put(optimizer, "stateless_apply", stateless_apply)
-        wrapped.put(model, "_update_metrics_variables", update_metrics)
-        wrapped.put(model, "train_step", train_step)
-
-    def _tell(self, state: Any, data: Any) -> None:
-        """Adds a report of this step to the graph: state of the optimizer only where its sketches are due."""
-        import jax
-
-        trained, others, variables, _ = state
-        optimizer = self._model.optimizer
-        places = {id(v): k for k, v in enumerate(optimizer.variables)}
-        count = variables[places[id(names.inner(optimizer)._iterations)]]
-        scale = getattr(optimizer, "dynamic_scale", None)
-        gradients, loss = self._heard["gradients"], self._heard["loss"]
-        if scale is not None:
-            gradients = [gradient / variables[places[id(scale)]] for gradient in gradients]
-        rate = variables[places[id(rates)]] if id(rates := names.inner(optimizer)._learning_rate) in places else None
-        pairs = zip(self._model.non_trainable_variables, others)
-        seeds = [value for v, value in pairs if "seed" in str(v.path)]
-        random = {
-            f"seed/{k}": jax.random.key_data(one) if "key<" in str(one.dtype) else one for k, one in enumerate(seeds)
-        }
-        seen = count, loss, gradients, trained, random, data, rate
-        size = sum(int(np.prod(one.shape)) for one in trained)
-        # A step with tensors, and the one after it, which shows what it did.
-        due = count % self._ledger.every_for(size) <= 1
-        jax.lax.cond(
-            due,
-            lambda: jax.debug.callback(self._hear, *seen, variables),
-            lambda: jax.debug.callback(self._hear, *seen),
-        )
-
-    def _hear(
-        self,
-        count: Any,
-        loss: Any,
-        gradients: Any,
-        trained: Any,
-        random: Any,
-        data: Any,
-        rate: Any,
-        state: Any = None,
-    ) -> None:
-        # Whatever is raised in a callback ends the program that called it.
-        variables, step = list(self._model.trainable_variables), int(count)
-        paths, own = names.names_of(variables), self.keras.own
-        weights = {name: np.asarray(value) for name, value in zip(paths, trained)}
+    def _hear(self, heard: Heard) -> None:
+        variables, step, own = list(self._model.trainable_variables), int(heard.count), self.keras.own
+        paths = names.names_of(variables)
+        seeds = [value for v, value in zip(self._model.non_trainable_variables, heard.others) if "seed" in str(v.path)]
 
         def states() -> States | None:
-            given = None if state is None else [np.asarray(value) for value in state]
+            given = None if heard.state is None else [np.asarray(value) for value in heard.state]
             return None if given is None else states_of(self._model.optimizer, variables, given)
 
-        def whole() -> None:
-            rate_now = self._scheduled(step) if rate is None else float(rate)
-            own.before(step, weights, states, self.keras.options(rate_now))
-            own.take(
-                step,
-                float(loss),
-                {name: np.asarray(one) for name, one in zip(paths, gradients)},
-                batch=batch_arrays([data]),
-                rng={name: np.asarray(one) for name, one in random.items()},
-            )
-
-        guarded(own.own, whole)
-
-    def _scheduled(self, step: int) -> float:
-        """The rate of a schedule, which is a function of the count."""
-        return float(np.asarray(names.inner(self._model.optimizer)._learning_rate(step)))
+        weights = {name: np.asarray(value) for name, value in zip(paths, heard.trained)}
+        own.before(step, weights, states, self.keras.options(float(heard.rate)))
+        own.take(
+            step,
+            float(heard.loss),
+            {name: np.asarray(one) for name, one in zip(paths, heard.gradients)},
+            batch=batch_arrays([heard.data]),
+            rng={f"seed/{k}": np.asarray(one) for k, one in enumerate(seeds)},
+        )
 
     def close(self) -> None:
-        """Waits for the steps that are on their way, and writes what waits."""
-        import jax
-
-        jax.effects_barrier()  # type: ignore[no-untyped-call]
+        """Writes what waits."""
         self.keras.close()
 
 

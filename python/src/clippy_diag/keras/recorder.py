@@ -184,7 +184,7 @@ class Steps:
             ],
             "rerun": {
                 "optimizerClass": f"{type(self.optimizer).__module__}.{type(self.optimizer).__qualname__}",
-                "config": _json_config(self.optimizer),
+                "config": names.config_of(self.optimizer),
                 "computeTypes": names.compute_types(self.model),
                 "versions": names.versions(),
             },
@@ -198,14 +198,6 @@ class Steps:
 
 def _given(array: Array) -> Callable[[np.ndarray | None], Array]:
     return lambda buffer: array
-
-
-def _json_config(optimizer: Any) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in optimizer.get_config().items()
-        if value is None or isinstance(value, (bool, int, float, str))
-    }
 
 
 class Recorder(Controls):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -76,8 +77,8 @@ def options_of(optimizer: Any, rate: float, formula: bool) -> dict[str, Any]:
     if not formula:
         plain = {
             key: value
-            for key, value in optimizer.get_config().items()
-            if key not in ("name", "learning_rate") and isinstance(value, (bool, int, float, str))
+            for key, value in config_of(optimizer).items()
+            if key not in ("name", "learning_rate") and value is not None
         }
         return {"name": kind, "formula": False, "learningRate": rate, **plain}
     theirs, always = OPTIONS[kind]
@@ -92,6 +93,15 @@ def options_of(optimizer: Any, rate: float, formula: bool) -> dict[str, Any]:
     }
 
 
+def config_of(optimizer: Any) -> dict[str, Any]:
+    """Plain options of an optimizer by Keras's names."""
+    if _given.rate is None:
+        found = optimizer.get_config()
+    else:
+        found = {key: getattr(optimizer, key, None) for key in _given.keys if key != "learning_rate"}
+    return {key: value for key, value in found.items() if value is None or isinstance(value, (bool, int, float, str))}
+
+
 def clipping_of(optimizer: Any) -> dict[str, Any]:
     """The clipping that the optimizer does by itself."""
     for key, (rule, option) in CLIPPING.items():
@@ -100,8 +110,38 @@ def clipping_of(optimizer: Any) -> dict[str, Any]:
     return {"rule": "none"}
 
 
+class _Given(threading.local):
+    """What variables and the optimizer are for this thread, see `given`."""
+
+    def __init__(self) -> None:
+        self.values: Mapping[int, Any] = {}
+        self.rate: float | None = None
+        self.keys: Sequence[str] = ()
+
+
+_given = _Given()
+
+
+@contextlib.contextmanager
+def given(values: Mapping[int, Any], rate: float, keys: Sequence[str]) -> Iterator[None]:
+    """Inside, in this thread, variables have these values: while `fit` runs on the backend of JAX they hold none of their own.
+
+    values  by the id of the variable
+    rate    learning rate of the step
+    keys    names of the optimizer's options, which its `get_config` cannot be asked for
+    """
+    before = _given.values, _given.rate, _given.keys
+    _given.values, _given.rate, _given.keys = values, rate, keys
+    try:
+        yield
+    finally:
+        _given.values, _given.rate, _given.keys = before
+
+
 def rate_of(optimizer: Any) -> float:
     """The learning rate of the step that comes next."""
+    if _given.rate is not None:
+        return _given.rate
     return float(np.asarray(array_of(optimizer.learning_rate)))
 
 
@@ -114,6 +154,8 @@ def view_of(value: Any) -> np.ndarray:
     """The same without a copy where the backend allows that: it may change with the value."""
     if isinstance(value, np.ndarray):
         return value
+    if id(value) in _given.values:
+        return np.asarray(_given.values[id(value)])
     if type(value).__name__ == "IndexedSlices":
         rows, places = np.unique(np.asarray(value.indices).astype(np.int64), return_inverse=True)
         parts = np.asarray(value.values)
@@ -192,7 +234,9 @@ def source_of(name: str, variable: Any) -> Source:
     kind = str(variable.dtype).replace("<dtype: '", "").rstrip("'>").split(".")[-1]
     dtype = {"float32": "F32", "float64": "F64", "float16": "F16", "bfloat16": "BF16"}.get(kind)
     dtype = dtype or {"int64": "I64", "int32": "I32", "uint32": "U32", "bool": "BOOL", "uint8": "U8"}[kind]
-    return Source(name, dtype, tuple(variable.shape), lambda buffer: plain(into(buffer, view_of(variable))))
+    # A source may be fetched later, in another thread.
+    source = _given.values.get(id(variable), variable)
+    return Source(name, dtype, tuple(variable.shape), lambda buffer: plain(into(buffer, view_of(source))))
 
 
 def into(buffer: np.ndarray | None, view: np.ndarray) -> np.ndarray:
