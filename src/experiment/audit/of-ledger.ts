@@ -5,7 +5,7 @@ import type { Ledger, LedgerRole, LedgerStep, TensorSummary } from '../../read/l
 import { sketchLength } from '../../step/tensor/sketch.ts';
 import { asAudit } from './audit.ts';
 import { broken, cannotTell, holds, named } from './link.ts';
-import { IN_A_ROW, repeatedBatch } from './links/batch.ts';
+import { IN_A_ROW, repeatedBatch, repeatedOrder } from './links/batch.ts';
 
 /** Steps with tensors in which others moved before a tensor that did not is named. */
 const STILL = 4;
@@ -46,11 +46,11 @@ export async function auditLedger(ledger: Ledger): Promise<Audit> {
 function batchLinks(steps: readonly LedgerStep[]): AuditLink[] {
   const hashed = steps.filter(({ batch }) => batch !== null);
   if (hashed.length === 0) return [cannotTell('batch', 'no batches were recorded', 'record(…, batch=batch)')];
-  const inARow = repeatedBatch(
-    hashed.map(({ batch }) => batch),
-    (k) => hashed[k]!.step,
+  const hashes = hashed.map(({ batch }) => batch);
+  const stepAt = (k: number): number => hashed[k]!.step;
+  const found = [repeatedBatch(hashes, stepAt), again(hashed) ?? repeatedOrder(hashes, stepAt)].filter(
+    (one) => one !== null,
   );
-  const found = [inARow, again(hashed)].filter((one) => one !== null);
   return found.length > 0
     ? found
     : [holds('batch', hashed.length, `no batch of ${hashed.length} steps is that of the step before`)];

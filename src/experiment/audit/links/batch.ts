@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { AuditLink } from '../../../model/audit.ts';
 import type { BatchTensor, Capture } from '../../../read/captures/read.ts';
 import { broken, cannotTell, holds } from '../link.ts';
+import { LEAST_STEPS } from './ranks.ts';
 
 /** Equal batches in a row that are no chance: epochs of two batches repeat one at most once. */
 export const IN_A_ROW = 3;
@@ -18,6 +19,7 @@ export async function batchLinks(capture: Capture): Promise<AuditLink[]> {
   const { steps } = capture;
   const hashes: string[] = [];
   const columns = new Map<string, Column>();
+  const parts: (number | null)[] = [];
   for (const [index] of steps.entries()) {
     const batch = await capture.batch(index);
     if (batch.size === 0) {
@@ -32,12 +34,18 @@ export async function batchLinks(capture: Capture): Promise<AuditLink[]> {
       lookAt(columns, name, tensor);
     }
     hashes.push(hash.digest('hex'));
+    parts[index] = equalParts(batch);
   }
   if (hashes.every((hash) => hash === ''))
     return [cannotTell('batch', 'no batches were recorded', 'record(…, batch=batch)')];
-  const found = [repeated(capture, hashes), ...constant(columns), again(capture)].filter(
-    (one) => one !== null,
-  );
+  const known = hashes.map((hash) => (hash === '' ? null : hash));
+  const stepAt = (k: number): number => steps[k]!.step;
+  const found = [
+    repeatedBatch(known, stepAt, '; a seed that is set in the loop repeats the draw'),
+    ...constant(columns),
+    again(capture) ?? repeatedOrder(known, stepAt),
+    sameParts(capture, parts),
+  ].filter((one) => one !== null);
   return found.length > 0
     ? found
     : [
@@ -47,15 +55,6 @@ export async function batchLinks(capture: Capture): Promise<AuditLink[]> {
           `the ${steps.length} recorded batches differ, and none of their columns is constant`,
         ),
       ];
-}
-
-/** The longest row of equal batches. */
-function repeated({ steps }: Capture, hashes: readonly string[]): AuditLink | null {
-  return repeatedBatch(
-    hashes.map((hash) => (hash === '' ? null : hash)),
-    (k) => steps[k]!.step,
-    '; a seed that is set in the loop repeats the draw',
-  );
 }
 
 /**
@@ -87,6 +86,83 @@ export function repeatedBatch(
     confidence: 'likely',
     statement: `${best.length} batches in a row are equal to the last bit, from step ${stepAt(best.from)} on`,
     fix: `take the next batch of the loader in each step: next(iter(loader)) begins anew each time${more}`,
+  });
+}
+
+/** How many times a few batches have to come in the same order before they are no chance. */
+const TIMES = 3;
+
+/**
+ * The same few batches in the same order until the last step, where the run had others before: a loader that reads its data in a fixed
+ * order has no others.
+ *
+ * @param hashes null where a step has none, which is equal to nothing
+ * @param stepAt the step of an index
+ */
+export function repeatedOrder(
+  hashes: readonly (string | null)[],
+  stepAt: (index: number) => number,
+): AuditLink | null {
+  const end = hashes.length - 1;
+  const before = hashes[end] == null ? -1 : hashes.lastIndexOf(hashes[end]!, end - 1);
+  const period = end - before;
+  if (before < 0 || period < 2) return null;
+  let from = end;
+  while (from >= period && hashes[from] !== null && hashes[from] === hashes[from - period]) from--;
+  // The first step that repeats is the one after; the cycle begins a period before it.
+  const first = from + 1;
+  const begins = first - period;
+  const cycle = new Set(hashes.slice(begins, first));
+  const hasOthers = hashes.slice(0, begins).some((hash) => hash !== null && !cycle.has(hash));
+  if (end + 1 - begins < TIMES * period || cycle.size === 1 || !hasOthers) return null;
+  return broken('batch', {
+    checks: hashes.length,
+    broken: end + 1 - first,
+    step: stepAt(first),
+    cause: 'order-repeated',
+    confidence: 'likely',
+    statement: `the ${period} batches of steps ${stepAt(begins)} to ${stepAt(first - 1)} come again and again in the same order until step ${stepAt(end)}, equal to the last bit; before them there were others`,
+    fix: 'look at what makes the loader: an iterator that is made anew every few steps, a seed that is set again, a buffer that is not filled; restore the position of the data loader when the run resumes',
+  });
+}
+
+/** Parts into which a batch may fall: the ranks of one machine. */
+const MOST_PARTS = 8;
+
+/** Into how many parts of equal rows a batch falls, all of its tensors alike; null where it does not, or where all rows are the same. */
+function equalParts(batch: ReadonlyMap<string, BatchTensor>): number | null {
+  const tensors = [...batch.values()];
+  const rows = tensors[0]?.shape[0] ?? 0;
+  if (tensors.some(({ shape }) => shape[0] !== rows)) return null;
+  const isRepeated = (from: number, count: number): boolean =>
+    tensors.every(({ data }) => {
+      const width = data.byteLength / rows;
+      const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+      return bytes.subarray(0, count * width).equals(bytes.subarray(from * width, (from + count) * width));
+    });
+  for (let parts = 2; parts <= MOST_PARTS; parts++) {
+    const count = rows / parts;
+    if (!Number.isInteger(count) || count < 2 || isRepeated(1, 1)) continue;
+    if (Array.from({ length: parts - 1 }, (_, k) => (k + 1) * count).every((from) => isRepeated(from, count)))
+      return parts;
+  }
+  return null;
+}
+
+/** Steps in a row, up to the last, whose batches fall into equal parts, where those before did not: some losses want each row twice. */
+function sameParts({ steps }: Capture, parts: readonly (number | null)[]): AuditLink | null {
+  const last = parts.at(-1) ?? null;
+  const first = parts.findLastIndex((one) => one !== last) + 1;
+  const count = parts.length - first;
+  if (last === null || first === 0 || count < LEAST_STEPS) return null;
+  return broken('ranks', {
+    checks: steps.length,
+    broken: count,
+    step: steps[first]!.step,
+    cause: 'same-data-on-ranks',
+    confidence: 'likely',
+    statement: `from step ${steps[first]!.step} on each batch holds the same rows ${last} times, part by part, in ${count} steps of ${count}; before it did not`,
+    fix: 'give each rank its own part of the data: DistributedSampler, or split_dataset_by_node, with set_epoch at every epoch, and another seed of the draw on each rank',
   });
 }
 

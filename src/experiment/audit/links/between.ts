@@ -150,8 +150,7 @@ export function stateWritten(capture: Capture): AuditLink | null {
   const first = written.find(({ what }) => what === 'state');
   if (first === undefined) return null;
   const { step } = capture.steps[first.at]!;
-  return broken('between', {
-    id: 'between:state',
+  return broken('optimizer', {
     checks: written.length,
     broken: written.filter(({ what }) => what === 'state').length,
     step,

@@ -4,7 +4,7 @@ import type { CaptureManifest, ManifestStep } from '../../../read/captures/manif
 import { broken, cannotTell, holds, notApplicable } from '../link.ts';
 
 /** Steps in a row on which ranks must have the same batch: one may be drawn twice by chance from few rows. */
-const LEAST_STEPS = 4;
+export const LEAST_STEPS = 4;
 
 export function ranksLink(
   { run, world }: CaptureManifest['training'],
