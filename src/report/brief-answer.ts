@@ -684,8 +684,8 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
       steps !== null &&
       steps[0] === run.verdict.onsetStep) ||
     (id === ofFailure && run.verdict.onsetStep === null) ||
-    // A change that the cause names explains weights that the gradients do not.
-    (id === 'capture-mismatch' && isWithin(run.cause, steps)) ||
+    // A change that the cause names, or the line on the code, explains weights that the gradients do not.
+    (id === 'capture-mismatch' && (broken !== undefined || isWithin(run.cause, steps))) ||
     // What ended in NaN has NaN in its weights.
     (id === 'non-finite-tensor' && run.verdict.class === 'non-finite') ||
     (id === 'non-finite-loss' && run.verdict.class === 'non-finite' && series === run.verdict.series) ||

@@ -5,7 +5,7 @@ import { writtenBetween } from '../../src/experiment/audit/links/between.ts';
 import { changesBy } from '../../src/experiment/cause/changes.ts';
 import { decideCause } from '../../src/experiment/cause/decide.ts';
 import { withAudit } from '../../src/experiment/cause/from-audit.ts';
-import { suggestionFor } from '../../src/experiment/cause/from-log.ts';
+import { NO_CAUSE, suggestionFor } from '../../src/experiment/cause/from-log.ts';
 import type { Observed } from '../../src/experiment/cause/observe.ts';
 import { recordedSettings } from '../../src/experiment/cause/recorded-settings.ts';
 import type { Audit, AuditLink } from '../../src/model/audit.ts';
@@ -147,8 +147,8 @@ describe('the audit beside a guess', () => {
       ],
     }) as unknown as Audit;
   const guess = (given: Partial<Cause>): Cause => ({ ...causeOf([]), ...given });
-  const asked = (cause: Cause, audit: Audit) =>
-    withAudit({ cause, remedies: [suggestionFor(cause, 'step')] }, audit);
+  const asked = (cause: Cause, audit: Audit, isWell = false) =>
+    withAudit({ cause, remedies: [suggestionFor(cause, 'step')] }, audit, isWell);
   const batch = guess({ trigger: 'data', statement: 'the batch', evidence: [] });
 
   it('weights written right before a jump are the code, and not the batch', () => {
@@ -168,6 +168,54 @@ describe('the audit beside a guess', () => {
     );
     expect(remedies.map(({ action }) => action)).toEqual(['rewind']);
     expect(asked(causeOf([]), link({ cause: 'unknown', step: 159 })).cause.trigger).toBe('optimizer-state');
+  });
+});
+
+describe('the audit of a run without an incident', () => {
+  const found = (given: Partial<AuditLink>, isWell = true) => {
+    const entry = {
+      outcome: 'broken',
+      follows: null,
+      confidence: 'shown',
+      fix: 'f',
+      statement: 's',
+      factor: null,
+    };
+    const audit = { links: [{ ...entry, step: 113, ...given }] } as unknown as Audit;
+    return withAudit(NO_CAUSE, audit, isWell);
+  };
+
+  it.each([
+    ['eval-mode', 'code', 'fix-code'],
+    ['clip-norm-factor', 'code', 'fix-code'],
+    ['rounded', 'precision', 'raise-precision'],
+    ['order-repeated', 'order', 'fix-data'],
+    ['state-fresh', 'optimizer-state', 'restore-optimizer-state'],
+    ['rate-restarted', 'learning-rate', 'restore-schedule'],
+  ] as const)('%s is the cause: %s', (cause, trigger, action) => {
+    const why = found({ cause, factor: 2 });
+    expect(why.cause).toMatchObject({ trigger, step: 113, onsetStep: null, confidence: 'shown', factor: 2 });
+    expect(why.cause.statement).toBe('s; the loss is well so far');
+    expect(why.remedies.map(({ action: one }) => one)).toEqual([action]);
+  });
+
+  it('one flipped bit is hardware, and no more than likely without a rerun', () => {
+    const why = found({ cause: 'entries-changed', broken: 1 });
+    expect([why.cause.trigger, why.cause.confidence]).toEqual(['hardware', 'likely']);
+  });
+
+  it('a loss that is not well is not said to be, and an unknown cause gives no trigger', () => {
+    expect(found({ cause: 'eval-mode' }, false).cause.statement).toBe('s');
+    const unknown = found({ cause: 'unknown', confidence: null });
+    expect([unknown.cause.trigger, unknown.cause.statement]).toEqual([
+      'none-found',
+      's; the loss is well so far',
+    ]);
+    expect(unknown.remedies.map(({ action }) => action)).toEqual(['fix-code']);
+  });
+
+  it('nothing broken leaves what the log says', () => {
+    expect(found({ outcome: 'holds' })).toBe(NO_CAUSE);
   });
 });
 

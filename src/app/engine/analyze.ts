@@ -128,5 +128,10 @@ async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Li
   const judgement = judgementOf(evidence, options, captures, look);
   const asked = await whatIf(evidence, judgement.judged, limits);
   const { audit } = look;
-  return runReport(evidence, judgement, { ...asked, ...withAudit(asked, audit) }, audit);
+  return runReport(
+    evidence,
+    judgement,
+    { ...asked, ...withAudit(asked, audit, judgement.judged.verdict.class === 'healthy') },
+    audit,
+  );
 }

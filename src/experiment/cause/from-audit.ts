@@ -46,29 +46,12 @@ function unexplained(why: Why, audit: Audit, onset: number): Why {
   return { cause, remedies: kept.length > 0 ? kept : [suggestionFor(cause, 'step')] };
 }
 
-/**
- * The cause with what the audit shows: where a link of the chain is broken up to the onset, and the cause was a guess that the
- * optimizer's state was lost, a batch that no experiment compared with others, or nothing.
- */
-export function withAudit(why: Why, audit: Audit | null): Why {
-  const { cause } = why;
-  if (audit === null || cause.onsetStep === null || cause.confidence === 'shown') return why;
-  const { failure: named, ...replaced } = cause;
-  const onset = cause.onsetStep;
-  const byRecord = named === undefined && isBatchByRecord(cause);
-  if (!byRecord && named === undefined && !['optimizer-state', 'none-found'].includes(cause.trigger))
-    return why;
-  const found = brokenLinks(audit).find(
-    (link) =>
-      link.cause !== 'unknown' &&
-      link.confidence === 'shown' &&
-      (link.step ?? onset) <= onset &&
-      (!byRecord || (link.step !== null && link.step > onset - NEAR)),
-  );
-  if (found === undefined || found.cause === null) return unexplained(why, audit, onset);
+/** A broken link as the cause, and what mends it as the first remedy. */
+function asCause(found: AuditLink, why: Why, statement: string): Why {
+  const { failure: _, ...replaced } = why.cause;
   const [trigger, action]: readonly [Trigger, RemedyAction] = isHardware(found)
     ? ['hardware', 'reload-weights']
-    : (TRIGGERS[found.cause] ?? ['code', 'fix-code']);
+    : (TRIGGERS[found.cause!] ?? ['code', 'fix-code']);
   return {
     cause: {
       ...replaced,
@@ -76,11 +59,50 @@ export function withAudit(why: Why, audit: Audit | null): Why {
       alsoTriggers: [],
       step: found.step,
       // A rerun of the step, which would tell a fault of the machine from one of the code, was not made.
-      confidence: isHardware(found) ? 'likely' : 'shown',
-      statement: found.statement,
+      confidence: isHardware(found) ? 'likely' : found.confidence,
+      statement,
       factor: found.factor,
       evidence: [],
     },
     remedies: [untried(action, found.fix!), ...why.remedies.filter(({ tried }) => tried !== null)],
   };
+}
+
+/** Said with a broken link of a run whose loss shows nothing. */
+const WELL_SO_FAR = 'the loss is well so far';
+
+/** What the audit shows of a run without an incident: a fault of the steps that the loss does not show, or does not show yet. */
+function withoutIncident(why: Why, audit: Audit, isWell: boolean): Why {
+  const links = brokenLinks(audit);
+  const found = links.find(({ cause }) => cause !== 'unknown') ?? links[0];
+  // What the log shows by itself stays, where the link is not more certain than that.
+  if (found === undefined || (why.cause.trigger !== 'none-found' && found.confidence !== 'shown')) return why;
+  const statement = isWell ? `${found.statement}; ${WELL_SO_FAR}` : found.statement;
+  if (found.cause !== 'unknown') return asCause(found, why, statement);
+  const cause: Cause = { ...why.cause, statement };
+  return { cause, remedies: [untried('fix-code', found.fix!)] };
+}
+
+/**
+ * The cause with what the audit shows: where a link of the chain is broken up to the onset, and the cause was a guess that the
+ * optimizer's state was lost, a batch that no experiment compared with others, or nothing; without an incident, the link that is broken.
+ *
+ * @param isWell whether the verdict is that the loss is well
+ */
+export function withAudit(why: Why, audit: Audit | null, isWell: boolean): Why {
+  const { cause } = why;
+  if (audit === null || cause.confidence === 'shown') return why;
+  const onset = cause.onsetStep;
+  if (onset === null) return withoutIncident(why, audit, isWell);
+  const isNamed = cause.failure !== undefined;
+  const byRecord = !isNamed && isBatchByRecord(cause);
+  if (!byRecord && !isNamed && !['optimizer-state', 'none-found'].includes(cause.trigger)) return why;
+  const found = brokenLinks(audit).find(
+    (link) =>
+      link.cause !== 'unknown' &&
+      link.confidence === 'shown' &&
+      (link.step ?? onset) <= onset &&
+      (!byRecord || (link.step !== null && link.step > onset - NEAR)),
+  );
+  return found === undefined ? unexplained(why, audit, onset) : asCause(found, why, found.statement);
 }
