@@ -46,6 +46,14 @@ export async function chainLinks(capture: Capture, setup: Setup, survey: Survey)
 
 async function linksOf(capture: Capture, setup: Setup, survey: Survey): Promise<AuditLink[]> {
   const { clip } = setup;
+  if (capture.manifest.parameters.length === 0)
+    return [
+      cannotTell(
+        'optimizer',
+        'the optimizer holds frozen parameters only, so that no step moves anything',
+        'record an optimizer that holds parameters that train',
+      ),
+    ];
   const declared = declaredCourse(capture, clip, survey);
   const chain = await followChain(capture, setup, survey, declared);
   const { comparisons } = chain;

@@ -113,7 +113,9 @@ export function readManifest(document: unknown, path: string): CaptureManifest {
       { path },
     );
   if (!isJsonObject(document.optimizer)) throw fail('"optimizer" is missing');
-  if (!Array.isArray(document.parameters) || document.parameters.length === 0)
+  // An optimizer that holds frozen parameters only has none to record: what the model has besides is known then.
+  const isFrozen = Array.isArray(document.allParameters) && document.allParameters.length > 0;
+  if (!Array.isArray(document.parameters) || (document.parameters.length === 0 && !isFrozen))
     throw fail('"parameters" is missing or empty');
   if (!Array.isArray(document.steps) || document.steps.length === 0)
     throw fail('"steps" is missing or empty');
