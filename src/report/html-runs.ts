@@ -101,7 +101,7 @@ ${details}`,
 }
 
 const overlayFigure = ({ title, x, curves }: Overlay): Html => h`<figure class="overlay">
-<figcaption>${title}<span class="tools" hidden><button type="button" id="overlay-log">log axis</button></span></figcaption>
+<figcaption>${title}<span class="tools" hidden><button type="button" id="overlay-brush" aria-pressed="false">filter by dragging</button><button type="button" id="overlay-all" hidden>all curves</button><button type="button" id="overlay-log">log axis</button></span></figcaption>
 <div class="plot" id="overlay-plot" tabindex="0" role="group" aria-label="${title}: ${formatCount(curves.filter((curve) => curve.length > 0).length)} curves over steps ${formatCount(x[0]!)} to ${formatCount(x.at(-1)!)}. The table has the runs."></div>
 <ul class="keys"><li id="overlay-name" aria-live="polite">point at a curve or a row to see which run it is</li><li>the largest value in each of ${formatCount(x.length)} columns of steps</li></ul>
 <ul class="keys" id="overlay-keys"></ul>

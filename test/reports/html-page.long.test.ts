@@ -194,6 +194,43 @@ describe.skipIf(chromiumPath === undefined)('in Chromium (skipped: no Chromium f
     await page.close();
   });
 
+  test('a rectangle over the curves keeps the runs that pass through it, and all come back', async () => {
+    const page = await open(fileOf(fifty));
+    const names = (): Promise<string[]> =>
+      page.locator('#runs-table tbody tr:not(.group) td:first-child').allTextContents();
+    const plot = page.locator('#overlay-plot .u-over');
+    await plot.scrollIntoViewIfNeeded();
+    await page.locator('#overlay-brush').click();
+    expect(await page.locator('#overlay-brush').getAttribute('aria-pressed')).toBe('true');
+    const box = (await plot.boundingBox())!;
+    // The upper half, from the middle on: runs that broke.
+    await page.mouse.move(box.x + box.width * 0.5, box.y + 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + box.width - 2, box.y + box.height * 0.5, { steps: 5 });
+    await page.mouse.up();
+    const status = (await page.locator('#shown').textContent())!;
+    const said = /^(\d+) of 50 runs, through (\S+) to (\S+) at steps (\d+) to (\d+)$/.exec(status)!;
+    expect(said, status).not.toBeNull();
+    const [, count, low, high, from, to] = said.map(Number);
+    const inside = runs.filter(({ series }) => {
+      const { lastStep, min, max } = series[0]!;
+      return max.some(
+        (value, i) => lastStep[i]! >= from! && lastStep[i]! <= to! && value <= high! && min[i]! >= low!,
+      );
+    });
+    expect(count).toBeGreaterThan(0);
+    expect(count).toBeLessThan(50);
+    // A curve has fewer columns than the run has points.
+    expect(Math.abs(inside.length - count!)).toBeLessThanOrEqual(2);
+    expect(await names()).toHaveLength(count!);
+    // The next drag zooms again.
+    expect(await page.locator('#overlay-brush').getAttribute('aria-pressed')).toBe('false');
+    await page.locator('#overlay-all').click();
+    expect(await names()).toHaveLength(50);
+    expect(await page.locator('#overlay-all').isVisible()).toBe(false);
+    await page.close();
+  });
+
   test('without JavaScript the table stands there, grouped as it was asked for', async () => {
     const report = { ...fifty, table: selectRows(fifty, { groupBy: ['lr'] }) };
     const page = await open(fileOf(report), { javaScriptEnabled: false });

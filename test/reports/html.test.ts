@@ -25,7 +25,7 @@ test('400 kB hold everything but the data of a run of 100,000 steps, and the dat
 });
 
 test('a number under the mouse looks as it does in the tables', () => {
-  const source = /const number = (\(value\) => \{.*?\n {2}\});/s.exec(HTML_PARTS.client)![1]!;
+  const source = /const number = (\(value\) => \{.*?\n\});/s.exec(HTML_PARTS.client)![1]!;
   const number = new Function(`return ${source}`)() as (value: number) => string;
   fc.assert(
     fc.property(fc.double({ noNaN: true, min: -1e307, max: 1e307 }), (value) => {
@@ -69,8 +69,8 @@ test('wide runs leave out charts before they grow too large, and say so', () => 
 
 test('the ends of an axis are round, and hold the values', () => {
   const { client } = HTML_PARTS;
-  const linear = client.slice(client.indexOf('const NICE ='), client.indexOf('(() => {'));
-  const log = client.slice(client.indexOf('function roundLogAxis('), client.indexOf('  const logTicks ='));
+  const linear = client.slice(client.indexOf('const NICE ='), client.indexOf('const { charts, overlay }'));
+  const log = client.slice(client.indexOf('function roundLogAxis('), client.indexOf('const logTicks ='));
   const { roundAxis, roundLogAxis } = new Function(
     `${linear}; ${log}; return { roundAxis, roundLogAxis };`,
   )() as Record<string, (low: number, high: number, most: number) => { ends: number[]; ticks: number[] }>;
