@@ -6,7 +6,7 @@ import type { RunsTable, TableRow } from './report.ts';
 import { FIRST_COLUMNS } from './runs-table.ts';
 
 /** Classes of a run that is lost or has learnt nothing. */
-const FAILED: ReadonlySet<Cell> = new Set(['drift', 'never-learned', 'full-divergence', 'non-finite']);
+export const FAILED: ReadonlySet<Cell> = new Set(['drift', 'never-learned', 'full-divergence', 'non-finite']);
 /** Chance that a split as clear as the best one arises among settings that do nothing, times how many splits were tried. */
 const BEYOND_CHANCE = 0.01;
 

@@ -20,7 +20,7 @@ import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { titleOfFinding } from './finding-words.ts';
 import { damageLines } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
-import { learntLevels, proofsOf } from './proof-line.ts';
+import { proofsOf } from './proof-line.ts';
 import { replayLabel } from './replay-label.ts';
 import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 import { remedyName, remedyWords } from './why.ts';
@@ -184,7 +184,7 @@ function learntOf(run: RunReport): string {
   if (verdict.class === 'inconclusive' || series === undefined) return verdict.why;
   const { first, last } = series.statistics;
   // One point may be a lucky one: levels, where they are known.
-  const [level, to] = learntLevels(verdict) ?? [first, last];
+  const [level, to] = verdict.provenBy?.learnt.levels ?? [first, last];
   // First steps that throw the loss up are no level of the untrained model.
   const from = level > FIRST_STEPS * first ? first : level;
   return `${inertName(verdict.series ?? 'loss')} ${brief(from)} → ${brief(to)}`;
@@ -454,6 +454,12 @@ function orderOfLog({ cause, remedies = [] }: RunReport): string | null {
 const nothingNow = ({ statement }: Remedy, inFuture: string): string =>
   sentences(statement) + (statement.includes('does not happen again') ? '' : inFuture);
 
+/** The state to keep while a look decides what went wrong; empty where what to do names one. */
+const keepWords = ({ cause, rewind, stepUnit }: RunReport): string =>
+  cause?.trigger !== 'none-found' || rewind === null
+    ? ''
+    : `Keep ${rewind.rewindToCheckpoint === null ? `a checkpoint at or before ${at(rewind.rewindToStep, stepUnit)}` : inertName(rewind.rewindToCheckpoint)}. `;
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 function fixOf(run: RunReport): { text: string; short?: string; code?: string; after?: string } | null {
   const { remedies = [], verdict } = run;
@@ -462,8 +468,11 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
   if (ofLog !== null && (verdict.onsetStep === null || isDeadFromTheStart(run))) return { text: ofLog };
   if (verdict.onsetStep === null) {
     // The loss shows nothing, and something else is wrong: the gravest finding says what to do about it.
-    const [advice] = run.findings.some(({ severity }) => severity === 'error') ? run.advice : [];
-    return advice === undefined ? null : { text: sentences(advice) };
+    const worst = (['error', 'warning'] as const)
+      .map((severity) => run.findings.find((one) => one.severity === severity))
+      .find((one) => one !== undefined);
+    const advice = worst?.severity === 'error' ? run.advice[0] : worst?.advice;
+    return advice == null ? null : { text: sentences(advice) };
   }
   const avert = run.cause === undefined ? '' : AVERT[run.cause.trigger];
   const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
@@ -499,7 +508,7 @@ function fixOf(run: RunReport): { text: string; short?: string; code?: string; a
     const { text, short, ...code } = orderOf(run, held);
     return { text: capital(text), short: capital(short), ...code, after: triedWords(run, held) };
   }
-  if (ofLog !== null) return { text: ofLog };
+  if (ofLog !== null) return { text: `${keepWords(run)}${ofLog}` };
   return unheldFix(run, inFuture);
 }
 
@@ -808,6 +817,22 @@ function firstLineOf(
   };
 }
 
+/** Times the training loss at its end that an evaluation loss is worth a word. */
+const APART = 1.5;
+
+/** That an evaluation loss ends far above the training loss, and the look that decides why; null where it does not. */
+function evaluationApart(run: RunReport): string | null {
+  const trained = decidingSeries(run);
+  if (trained === undefined || trained.role !== 'loss') return null;
+  const last = run.verdict.provenBy?.learnt.levels?.[1] ?? trained.statistics.last;
+  const evaluated = run.series.find(
+    ({ role, statistics }) => role === 'eval_loss' && last > 0 && statistics.last >= APART * last,
+  );
+  if (evaluated === undefined) return null;
+  const times = brief(evaluated.statistics.last / last);
+  return `\`${inertName(evaluated.name)}\` ends at ${brief(evaluated.statistics.last)}, ${times} times the training loss. Evaluate training rows the same way: as high a loss there means a fault of the evaluation.`;
+}
+
 /** What the page says of a run. Pure. */
 export function answerOf(run: RunReport, report: Report): Answer {
   const job = jobAnswer(run);
@@ -823,7 +848,8 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const healthy = run.verdict.class === 'healthy';
   const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
   const isWell = mood === 'good' || learntNothing(run);
-  const noted = isWell && job === null ? alsoOf(run, true) : null;
+  const apart = mood === 'good' ? evaluationApart(run) : null;
+  const noted = apart !== null ? { text: apart } : isWell && job === null ? alsoOf(run, true) : null;
   return {
     mood,
     title,

@@ -7,6 +7,7 @@
 import type { GateRule } from '../model/gate.ts';
 import { inert, inertOutput } from '../model/inert-text.ts';
 import type { Report, RunReport } from '../model/report.ts';
+import { FAILED } from '../model/runs-sentence.ts';
 import type { ReportFormat } from './format.ts';
 import { lossesOf } from './input-losses.ts';
 import { knownOf, ruleAdvice } from './issues.ts';
@@ -73,11 +74,10 @@ function gateCases(report: Report, run: string): Case[] {
 function findingCases(run: RunReport, report: Report): Case[] {
   const { verdict } = run;
   const known = knownOf(run, report) ?? undefined;
-  const bad = ['never-learned', 'full-divergence', 'non-finite'].includes(verdict.class);
   return [
     {
       name: 'verdict',
-      kind: bad ? 'failure' : verdict.class === 'inconclusive' ? 'error' : 'pass',
+      kind: FAILED.has(verdict.class) ? 'failure' : verdict.class === 'inconclusive' ? 'error' : 'pass',
       message: `${verdict.class}: ${verdict.why}`,
       help: known,
     },

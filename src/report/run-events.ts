@@ -32,9 +32,13 @@ export const eventsOf = ({ attemptList, verdict, rewind }: RunReport): RunEvent[
 const beginsAgain = ({ rewind, attemptList }: RunReport, kind: RunEvent['kind'], step: number): boolean =>
   kind === 'rewind' && rewind?.rewindToCheckpoint === null && step === attemptList[0]?.firstStep;
 
-/** Where the harm began: the step of a failure that leads the page, else that of the verdict. */
-const beganAt = ({ cause, verdict }: RunReport): number | null =>
-  failureWords(cause?.failure)?.leads === true ? cause!.step : verdict.onsetStep;
+/** Where the harm began: the step of a failure that has the first line of the page, else that of the verdict. */
+function beganAt({ cause, verdict }: RunReport): number | null {
+  const words = failureWords(cause?.failure);
+  const isFirst =
+    words !== null && words.isWell !== true && (words.leads === true || verdict.class === 'healthy');
+  return isFirst ? cause!.step : verdict.onsetStep;
+}
 
 /** Of these where it began, where it came back, restarts, and where to go back to, each with its step, in the order of steps. */
 export const leadingEvents = (run: RunReport): RunEvent[] => {

@@ -31,8 +31,8 @@ const brokenTensor = (severity: Finding['severity']): Finding => ({
 
 test.each([
   ['error', 'THE LOSS IS HEALTHY, THE RUN IS NOT', 'Go back to step-380.pt or before.'],
-  // A warning is told; orders are for what is broken.
-  ['warning', 'HEALTHY, with a warning', undefined],
+  // Readers of a warning without a line on what to do did nothing.
+  ['warning', 'HEALTHY, with a warning', 'Go back to step-380.pt or before.'],
 ] as const)('a healthy loss beside a broken tensor (%s): %s', (severity, title, fix) => {
   const finding = brokenTensor(severity);
   const run = { ...makeRunReport(healthyRun()), findings: [finding], advice: [finding.advice!] };

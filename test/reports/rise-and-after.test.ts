@@ -35,7 +35,7 @@ it.each([
     above: () => 0.3,
     title: /^SETTLED HIGHER since step 301$/,
     change: /: no recovery$/,
-    fix: /^Evaluate weights from after step \d+ on batches from before it/,
+    fix: /^Keep a checkpoint at or before step \d+\. Evaluate weights from after step \d+ on batches from before it/,
     advice: /^The loss settled above its level before: /,
   },
   {
@@ -51,7 +51,7 @@ it.each([
     above: () => 0.8,
     title: /^WENT UP from step 301$/,
     change: /: no recovery$/,
-    fix: /^Evaluate weights from after step \d+ on batches from before it/,
+    fix: /^Keep a checkpoint at or before step \d+\. Evaluate weights from after step \d+ on batches from before it/,
     advice: null,
   },
 ])('a loss that rises and $what', async ({ above, title, change, fix, advice }) => {
@@ -91,6 +91,6 @@ it('a higher rise before the one that did not come back hides it not', async () 
   expect(answer.title).toBe('WENT UP from step 450');
   expect(answer.change).toMatch(/ → 1\.\d+: no recovery$/);
   expect(part('Where')).toMatch(/^Line 452 of /);
-  expect(part('Fix')).toMatch(/^Evaluate weights from after step 450 on batches from before it/);
+  expect(part('Fix')).toMatch(/^Keep a checkpoint at or before step 405\. Evaluate weights from after step 450 on batches from before it/);
   expect(part('Also')).toMatch(/rose at step 200, back at 205\.$/);
 });

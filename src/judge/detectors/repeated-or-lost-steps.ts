@@ -5,7 +5,7 @@ import { attemptOf } from '../../model/run.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
-  'Repeated steps are trained twice on the same data unless the data loader was rewound too; lost steps mean that a log or a checkpoint is missing. Compare the loss on both sides of the seam.';
+  'Check that the resume restored the optimizer state and the position in the data: `clippy-diag inspect CHECKPOINT` lists what a checkpoint holds.';
 
 export const repeatedOrLostSteps = {
   id: 'repeated-or-lost-steps',

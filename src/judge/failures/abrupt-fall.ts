@@ -47,10 +47,10 @@ export const abruptFall: KnownFailure = {
     return {
       trigger: 'order',
       confidence: 'likely',
-      lead: 'the data or the loss became another',
+      lead: 'the data or the loss changed',
       step,
       factor: after / before,
-      statement: `${statement}; training does not do that: the batches are sorted or repeated from there on, or they hold the answer, or the loss or its mask is another one`,
+      statement: `${statement}; training does not do that: the batches are sorted or repeated from there on, or they hold the answer, or the loss or its mask changed`,
       evidence: [
         {
           id: 'loss-level',

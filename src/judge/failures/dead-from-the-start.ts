@@ -96,7 +96,7 @@ function byZeroRate({ run, rates, loss }: LogEvidence): FoundFailure | null {
     evidence: [rateEvidence(statement, 0, rates.step.at(0)!)],
     remedy: {
       action: 'fix-code',
-      statement: `look at the schedule and at the order of its calls, then begin again; the logged rate at ${run.stepUnit} ${rates.step.at(0)} confirms it: it has to be above 0`,
+      statement: `look at the base rate, the warm-up and the order of \`optimizer.step()\` and \`scheduler.step()\`, then begin again; the rate printed in the first ${run.stepUnit}s has to rise above 0`,
     },
   };
 }

@@ -20,6 +20,9 @@ function lostFrom(scale: Column): number | null {
   return scale.findLastIndex((value) => value >= usual) + 1;
 }
 
+/** A loss scale at and below which no gradient overflows by it. */
+const NO_OVERFLOW = 2 ** -10;
+
 export const scalerSkipsEveryStep: KnownFailure = {
   id: 'scaler-skips-every-step',
   title: 'The loss scaler skips every step',
@@ -48,11 +51,14 @@ export const scalerSkipsEveryStep: KnownFailure = {
     const from = lostFrom(scale.value);
     if (from === null) return null;
     const [step, before, last] = [scale.step.at(from)!, scale.value.at(from - 1)!, scale.value.at(-1)!];
-    const statement = `from ${run.stepUnit} ${step} on the loss scaler skips every step: its scale falls from ${formatNumber(before)} to ${formatNumber(last)}`;
+    const scales = [before, last].map((one) => (Number.isInteger(one) ? String(one) : formatNumber(one)));
+    const statement = `from ${run.stepUnit} ${step} on the loss scaler skips every step: its scale falls from ${scales[0]} to ${scales[1]}`;
+    // Nothing that is multiplied by so little overflows: it was no number before.
+    const isAtAnyScale = last <= NO_OVERFLOW;
     return {
       trigger: 'precision',
       confidence: 'likely',
-      lead: 'gradients overflow in float16',
+      lead: isAtAnyScale ? 'gradients are infinite or NaN at any scale' : 'gradients overflow in float16',
       step,
       statement: `${statement}, and no weight changes any more`,
       evidence: [
@@ -67,7 +73,7 @@ export const scalerSkipsEveryStep: KnownFailure = {
       ],
       remedy: {
         action: 'raise-precision',
-        statement: `go back to a checkpoint before ${run.stepUnit} ${step} and train in bfloat16 or float32; one step there in float32 confirms it: its gradient is finite. If it is not, look for what overflows in that batch`,
+        statement: `go back to a checkpoint before ${run.stepUnit} ${step} and run one step in float32: finite gradients call for \`torch.autocast("cuda", torch.bfloat16)\`, others for \`torch.autograd.set_detect_anomaly(True)\`, which names the operation`,
       },
     };
   },

@@ -7,6 +7,9 @@ import { attemptOf, type TimeSeries } from '../../model/run.ts';
 import { pausesOf } from '../../read/job/job-story.ts';
 import type { KnownFailure } from './failure.ts';
 
+/** Seconds since 1970: a clock below that counts from the start of the process. */
+const YEAR_2000 = 946_684_800;
+
 export const trainingStoodStill: KnownFailure = {
   id: 'training-stood-still',
   title: 'The training stood still and went on',
@@ -41,6 +44,7 @@ export const trainingStoodStill: KnownFailure = {
     if (gap === undefined) return null;
     const { fromStep: step, seconds } = gap;
     const long = durationText(1000 * seconds);
+    const clock = clockText(points, step) ?? 'that time';
     const statement = `nothing is logged for ${long} after ${run.stepUnit} ${formatNumber(step)}`;
     return {
       trigger: 'none-found',
@@ -59,12 +63,21 @@ export const trainingStoodStill: KnownFailure = {
       ],
       remedy: {
         action: 'none-needed',
-        statement:
-          'compare that time with the logs of the scheduler (a suspended job), the storage and the other ranks; `clippy-diag watch --stall 10m` reports the next one while it lasts, and `py-spy dump --pid PID` shows where the process waits',
+        statement: `compare ${clock} with the logs of the scheduler (a suspended job), the storage and the other ranks; \`clippy-diag watch --stall 10m\` reports the next one while it lasts, and \`py-spy dump --pid PID\` shows where the process waits`,
       },
     };
   },
 };
+
+/** When a pause began, as the log's clock has it; null where that is no time of day. */
+function clockText(
+  { step, wallTime }: Pick<TimeSeries, 'step' | 'wallTime'>,
+  fromStep: number,
+): string | null {
+  const began = wallTime?.at(arrayOf(step).lastIndexOf(fromStep));
+  if (began === undefined || !(began > YEAR_2000)) return null;
+  return `${new Date(1000 * began).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+}
 
 /** Whether no more lines than usual lie between a point and the next one: what is printed meanwhile says what it waits for. */
 function isSilent({ line, step }: Pick<TimeSeries, 'line' | 'step'>, fromStep: number): boolean {

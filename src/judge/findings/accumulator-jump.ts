@@ -29,7 +29,7 @@ interface Jump {
 
 export const accumulatorJump = {
   id: 'accumulator-jump',
-  title: "The optimizer's second moment is inconsistent with the recorded gradients",
+  title: 'The second moment does not follow from the gradients',
   severity: 'warning',
   thresholds: [
     {
