@@ -91,6 +91,8 @@ it('a higher rise before the one that did not come back hides it not', async () 
   expect(answer.title).toBe('WENT UP from step 450');
   expect(answer.change).toMatch(/ → 1\.\d+: no recovery$/);
   expect(part('Where')).toMatch(/^Line 452 of /);
-  expect(part('Fix')).toMatch(/^Keep a checkpoint at or before step 405\. Evaluate weights from after step 450 on batches from before it/);
+  expect(part('Fix')).toMatch(
+    /^Keep a checkpoint at or before step 405\. Evaluate weights from after step 450 on batches from before it/,
+  );
   expect(part('Also')).toMatch(/rose at step 200, back at 205\.$/);
 });
