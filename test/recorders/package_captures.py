@@ -31,7 +31,7 @@ def run(name, make, clip=None, **options):
     model = build()
     optimizer = make(model.parameters())
     said = clip and {"rule": "global-norm", "maxNorm": clip}
-    recorder = Recorder(model, optimizer, f"{OUT}/{name}", clipping=said, every=10, **options)
+    recorder = Recorder(model, optimizer, f"{OUT}/{name}", clipping=said, snapshot_every_steps=10, **options)
     norms, updates = {}, {}
     for step in range(140):
         g = torch.Generator().manual_seed(step)

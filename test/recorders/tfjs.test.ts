@@ -346,6 +346,15 @@ describe('tfjs recorder', () => {
     expect(readCapture(join(out, 'loop')).manifest.flushed.step).toBe(24);
   });
 
+  it('takes the weights of a layer as tfjs types them, and refuses a tensor without a name', () => {
+    const { model } = net();
+    const options = { optimizer: tf.train.sgd(0.1), folder: join(out, 'typed') };
+    // As docs/tfjs.md has it: tfjs types what `read()` gives as a tensor.
+    const variables = model.trainableWeights.map((weight) => weight.read());
+    expect(clippyRecorder({ ...options, variables }).stopped).toBeNull();
+    expect(() => clippyRecorder({ ...options, variables: [tf.zeros([1])] })).toThrow('a tensor was given');
+  });
+
   it('refuses an optimizer that cannot be replayed', () => {
     const { variables } = net();
     expect(() =>

@@ -60,9 +60,9 @@ export interface CaptureFiles {
   remove?(path: string): void;
 }
 
-export interface RecorderOptions {
-  /** tf.Variable[] that are trained. */
-  readonly variables: readonly RecordedVariable[];
+export interface RecorderOptions<Variable extends RecordedTensor = RecordedTensor> {
+  /** The tf.Variables that are trained; `read()` of a layer's weight gives one, which tfjs types as a tensor. */
+  readonly variables: readonly Variable[];
   /** A tf.train optimizer (Adagrad, SGD, Momentum, Adam, RMSProp) or `ClippyAdagrad`. */
   readonly optimizer: RecordedOptimizer;
   /** Where the capture goes; a second incident goes to `<folder>-2`, up to `maxCaptures`. Default `capture`. */
@@ -214,9 +214,10 @@ interface Slot {
 /**
  * A recorder; `record` each step, or `attach` once.
  *
- * @throws where the optimizer cannot be replayed, or there is no file system and `files` is not given
+ * @throws where a variable has no name, the optimizer cannot be replayed, or there is no file system and `files` is not given
  */
-export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
+export function clippyRecorder(given: RecorderOptions): TfjsRecorder {
+  const options = withNames(given);
   const { variables, optimizer } = options;
   const files = options.files ?? nodeFiles();
   const { className } = optimizer.constructor as unknown as { readonly className: string };
@@ -234,12 +235,12 @@ export function clippyRecorder(options: RecorderOptions): TfjsRecorder {
   const recorder: TfjsRecorder = {
     record(step, loss, grads, extra = {}) {
       const value = (): number => (typeof loss === 'number' ? loss : loss.dataSync()[0]!);
-      const given = { ...extra, batch: extra.batch ?? batchAtHand };
-      if (stopped === null) stopped = failureOf('stopped', () => captures.take(step, value(), grads, given));
+      const own = { ...extra, batch: extra.batch ?? batchAtHand };
+      if (stopped === null) stopped = failureOf('stopped', () => captures.take(step, value(), grads, own));
       if (ledger === null) return;
       const failure = failureOf('the ledger stopped', () =>
         ledger?.take(
-          ledgerEntry(variables, optimizer, { step, loss: value(), grads, extra: given }, () =>
+          ledgerEntry(variables, optimizer, { step, loss: value(), grads, extra: own }, () =>
             stateOf(kind, optimizer, variables),
           ),
         ),
@@ -281,7 +282,7 @@ interface Open {
 class Captures {
   /** Why a capture is to be written at the next step, incident or not; null where none is. */
   wanted: string | null = null;
-  readonly #options: RecorderOptions;
+  readonly #options: RecorderOptions<RecordedVariable>;
   readonly #kind: Kind;
   readonly #files: CaptureFiles;
   readonly #every: number;
@@ -295,7 +296,7 @@ class Captures {
   #late: string | null = null;
   #open: Open | null = null;
 
-  constructor(options: RecorderOptions, kind: Kind, files: CaptureFiles) {
+  constructor(options: RecorderOptions<RecordedVariable>, kind: Kind, files: CaptureFiles) {
     this.#options = options;
     this.#kind = kind;
     this.#files = files;
@@ -458,13 +459,25 @@ function failureOf(what: string, call: () => void): string | null {
 }
 
 /** Left open, by size alone; where files can only be written whole there is none. */
+function withNames(options: RecorderOptions): RecorderOptions<RecordedVariable> {
+  const isVariable = (tensor: RecordedTensor): tensor is RecordedVariable => 'name' in tensor;
+  const { variables } = options;
+  if (!variables.every(isVariable))
+    throw new TypeError('clippy-recorder: variables are tf.Variables, which have names; a tensor was given');
+  return { ...options, variables };
+}
+
 function wantsLedger({ ledger, variables }: RecorderOptions, files: CaptureFiles): boolean {
   if (ledger !== undefined) return ledger;
   const parameters = variables.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
   return parameters >= LEDGER_FROM && files.append !== undefined && files.remove !== undefined;
 }
 
-function ledgerOf(options: RecorderOptions, optimizer: string, files: CaptureFiles): TfjsLedger {
+function ledgerOf(
+  options: RecorderOptions<RecordedVariable>,
+  optimizer: string,
+  files: CaptureFiles,
+): TfjsLedger {
   const { folder = 'capture', framework = 'tfjs', variables, ledgerEvery } = options;
   if (files.append === undefined || files.remove === undefined)
     throw new Error('clippy-recorder: a ledger needs `append` and `remove` of `files`');
