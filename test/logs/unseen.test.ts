@@ -94,6 +94,15 @@ describe('a printed log', () => {
     expect(told(run, 'loss')).toEqual({ steps: upTo(20), values: upTo(20).map(lossAt), role: 'loss' });
   });
 
+  it('counts rows among the text of a model, whose steps begin again in every answer', async () => {
+    const lines = upTo(24).flatMap((k) => [
+      ...[1, 2, 3].slice(0, k % 3).map((step) => `**Step ${step}: add the numbers**`),
+      `grpo_loss is ${lossAt(k)} and kl is ${-lossAt(k)}`,
+      `[timing] sample processed in 6${k}.5s`,
+    ]);
+    expect(told(await runOf(lines), 'grpo_loss').values).toEqual(upTo(24).map(lossAt));
+  });
+
   it('tells a metric between number signs', async () => {
     const stamp = '23-05-05 21:26:52.413 - INFO: ';
     const lines = upTo(9).flatMap((k) => [

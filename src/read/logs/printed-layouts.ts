@@ -64,22 +64,10 @@ export const LAYOUTS: readonly Layout[] = [
     as: 'updates',
   },
   {
-    // DLRM: Testing at - 4096/4096 of epoch 0, loss 0.45, accuracy 78.9 %, best 78.9 %
-    marker: 'Testing at - ',
-    line: /Testing at - (?=\d{1,12}\/\d{1,12} of epoch \d)/,
-    as: 'test it ',
-  },
-  {
     // DLRM prints the result of a test in the line after, too:  accuracy 77.430 %, best 77.430 %
     marker: ' %, best ',
     line: /^\s{0,8}(?=accuracy )(?<accuracy>accuracy [\d.]{1,20} %), (?=best )/,
     as: 'test $<accuracy>, test ',
-  },
-  {
-    // torchtune: 1|25|Loss: 2.301:  10%|█  | 25/250
-    marker: '|Loss: ',
-    line: /^\s{0,20}(?<epoch>\d{1,9})\|(?<step>\d{1,12})\|Loss: (?<loss>\S{1,40}):(?:\s.*)?$/,
-    as: 'epoch: $<epoch>, step: $<step>, Loss: $<loss>',
   },
   {
     // darknet: 3: 812.123456, 930.123456 avg, 0.001000 rate, 3.2 seconds, 192 images

@@ -50,8 +50,18 @@ function cellsOf(text: string): string[] {
   return wide.length > 1 ? wide : text.trim().split(' ');
 }
 
-const isLoss = (name: string): boolean =>
-  (isLossName(name) && !/\bcosts?\b/i.test(name)) || isErrorMeasure(name);
+/** The names of columns that were asked for: each row asks again. */
+const losses = new Map<string, boolean>();
+const MOST_NAMES = 1000;
+function isLoss(name: string): boolean {
+  let found = losses.get(name);
+  if (found === undefined) {
+    found = (isLossName(name) && !/\bcosts?\b/i.test(name)) || isErrorMeasure(name);
+    if (losses.size >= MOST_NAMES) losses.clear();
+    losses.set(name, found);
+  }
+  return found;
+}
 
 /** What a table of training tells: a loss, or the gain of a ranking where that is all (RankLib). */
 const isTold = (name: string): boolean => isLoss(name) || isRankingMeasure(name);

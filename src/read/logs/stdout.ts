@@ -1,6 +1,6 @@
 /**
- * What a trainer printed: lines that repeat among any other text (printed-lines.ts), the bars of Keras, objects in JSON
- * at the end of a line (fairseq's `[train_inner][INFO] - {"loss": "1.998", …}`), or lines that match `--pattern`.
+ * What a trainer printed: lines that repeat among any other text (printed-lines.ts), objects in JSON behind other text among
+ * them, the bars of Keras, or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
 
@@ -8,15 +8,13 @@ import { diagError } from '../../model/errors.ts';
 import { counted } from '../../model/format-number.ts';
 import type { StepUnit } from '../../model/run.ts';
 import { isBinary } from '../bytes/encoding.ts';
-import { type LineFate, nothingWaits, scanLines, type Waiting } from '../bytes/lines.ts';
-import { isAxisName } from './axis-words.ts';
+import { type LineFate, nothingWaits, scanLines } from '../bytes/lines.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
-import { objectScanner } from './json-line.ts';
 import {
   DRAWING,
   KERAS_BAR,
@@ -53,27 +51,7 @@ const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 /** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
 const LONGEST_RECORD = 64 << 10;
 
-/**
- * The object at the end of a line, and the name in brackets before it:
- * `[2022-08-04 15:18:38,274][train_inner][INFO] - {"epoch": 16, …}`
- */
-function jsonTail(text: string): { name: string; object: string } | undefined {
-  const start = text.search(/\{"[^"]+":/);
-  const object = text.slice(start).trimEnd();
-  if (start < 0 || !object.endsWith('}')) return undefined;
-  const [, name = ''] = /\[(\w+)\](?:\[INFO\])?[\s:|-]*$/.exec(text.slice(0, start)) ?? [];
-  return { name, object };
-}
-
-/** An axis of two numbers is none of an object's cells: `"iter": "10/500"`, `"step": [0, 120]`. */
-const COUNTER_IN_OBJECT = /"(?:epoch|step|iter(?:ation)?|batch)": (?:\[|"\d{1,12}\/)/;
-
 const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name) === 'metric';
-
-/** Whether objects are records of training: an axis, and a quantity that is known. */
-const isRecord = ({ columns }: RowTable): boolean =>
-  columns.some(({ name, count }) => count > 0 && isAxisName(name)) &&
-  columns.some(({ name, count }) => count > 0 && roleByName(name) !== 'other');
 
 /**
  * The whole cell of a name of which a pattern took the first digits only: `1.#INF`, `1,234.5`, `0.4nats`. Undefined where
@@ -195,10 +173,6 @@ export const stdout: LogFormat = {
     const dialects = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
     const tables = tableReader();
     const results = trialResults();
-    const scanners = new Map<string, ReturnType<typeof objectScanner>>();
-    /** Lines with an object at their end, by table: an object of something else may stand there. */
-    const tails = new Map<string, Waiting>();
-    let tailWithLoss: LineText | undefined;
     const overflows = tally();
     const broken = tally();
     const long = tally();
@@ -331,24 +305,6 @@ export const stdout: LogFormat = {
         kerasBar = { at: fits, pairs, line: lineNumber, text: whole };
         return 'record';
       }
-      const json = text.includes('{"') && !COUNTER_IN_OBJECT.test(text) ? jsonTail(text) : undefined;
-      if (json !== undefined) {
-        const id = `json ${json.name}`;
-        const table = tableOf(id);
-        let scanner = scanners.get(id);
-        if (scanner === undefined) {
-          scanner = objectScanner(table);
-          scanners.set(id, scanner);
-          tails.set(id, nothingWaits());
-        }
-        const bytes = Buffer.from(json.object);
-        if (scanner.row(bytes, 0, bytes.length, lineNumber)) {
-          tailWithLoss ??= /loss/i.test(json.object)
-            ? { line: lineNumber, text: text.slice(0, 400) }
-            : undefined;
-          return tails.get(id)!;
-        }
-      }
       if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
       return undefined;
     };
@@ -426,8 +382,8 @@ export const stdout: LogFormat = {
               : lines.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
           if (lines.likeliest()?.line === lineNumber)
             asPrinted = lineText(lineNumber, { said, text, unescaped, raw }) ?? asPrinted;
-          // What it is depends on its words alone, unless an object, a table or another line has told it.
-          if (plainText && said === raw && !text.includes('{"') && !OVERFLOW.test(text) && !tables.isOpen())
+          // What it is depends on its words alone, unless a table or another line has told it.
+          if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
             lines.remember(bytes, start, end);
           if (terminated) return taken?.waits ?? 'passed-over';
           torn = { skeleton: taken?.skeleton, cut: to < end };
@@ -440,11 +396,6 @@ export const stdout: LogFormat = {
         *settle() {
           results.end();
           yield* results.fates();
-          for (const [id, waits] of tails) {
-            const told = isRecord(dialects.get(id)!.table);
-            if (!told) dialects.delete(id);
-            yield [waits, told ? 'record' : 'passed-over'];
-          }
           printed = pattern === undefined ? lines.finish() : undefined;
           if (hasLoss() && (printed === undefined || pointsOf(printed) < MANY_MORE * lossPoints()))
             printed = undefined;
@@ -465,14 +416,12 @@ export const stdout: LogFormat = {
           { path, line: broken.first[0]! },
         ).toRecord(),
       );
-    for (const [id, scanner] of scanners) if (dialects.has(id)) errors.push(...scanner.errors(path));
-
     const series = new Map<string, LoggedSeries>();
     const notes = new Set<string>();
     let kept = 0;
     let longest = 0;
     let stepUnit: StepUnit = 'row';
-    for (const [id, { table, axis }] of dialects) {
+    for (const { table, axis } of dialects.values()) {
       const finished = table.finish();
       kept += table.rows();
       if (table.rows() > longest) {
@@ -482,7 +431,7 @@ export const stdout: LogFormat = {
       for (const note of finished.notes) notes.add(note);
       for (const one of finished.series) {
         // An axis that this reader filled itself is no series; two layouts with one name are told apart.
-        if (pattern === undefined && !id.startsWith('json') && one.name === axis) continue;
+        if (pattern === undefined && one.name === axis) continue;
         const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
         if (!series.has(name)) series.set(name, { ...one, name });
       }
@@ -501,7 +450,7 @@ export const stdout: LogFormat = {
     const likeliest = kept === 0 ? likeliestOf(lines.likeliest(), asPrinted) : undefined;
     const main = { stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] };
     return {
-      likeliest: [likeliest, tailWithLoss].filter((one) => one !== undefined),
+      likeliest: likeliest === undefined ? [] : [likeliest],
       kept,
       account,
       errors,

@@ -140,6 +140,18 @@ function announcedSteps(all: readonly Kind[], rows: Rows): Float64Array | undefi
   const told = isWhole(earlier) ? earlier : firstAfter(rows.order, toldOutside(all, rows, namedStep));
   return isWhole(told) && repeats(told) * 2 < rows.count ? told : undefined;
 }
+/**
+ * Whether steps begin again as those of a text that a model writes do (`**Step 1: Understand**`), all the time and not where an
+ * epoch ends.
+ */
+function isOfText(step: Float64Array, epoch: Float64Array | undefined): boolean {
+  let falls = 0;
+  for (let k = 1; k < step.length; k++)
+    if (step[k]! < step[k - 1]! && !(epoch !== undefined && epoch[k]! > epoch[k - 1]!)) falls++;
+  return falls * MANY_FALLS > step.length;
+}
+/** A run has more rows than this, on average. */
+const MANY_FALLS = 4;
 
 /**
  * Lightning draws a bar empty before it names the next epoch, with the values of the end: `Epoch 0: … 12/12`, then
@@ -353,7 +365,7 @@ function axisOfOne(rows: Rows, lines: Lines, loss: SlotOf): Axis {
     return { ...rowAxis(rows.count, [note]), epochs: own };
   }
   const told = announcedSteps(lines.all, rows);
-  if (told !== undefined) {
+  if (told !== undefined && !isOfText(told, epoch)) {
     const none = new Float64Array(rows.count).fill(Number.NaN);
     const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');
     return { ...(joined ?? { step: told, unit: 'step', name: 'step', notes: [] }), announced: true };
