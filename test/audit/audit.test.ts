@@ -118,6 +118,13 @@ describe('faults of the state and of decay', () => {
     expect(brokenLinks(audit)[0]).toMatchObject({ cause: 'state-fresh', step: 116, confidence: 'shown' });
   });
 
+  it('names the step at which a part of the state was multiplied, and by what', async () => {
+    const fault = { momentTimes: { at: 116, times: 1e-3 } };
+    const [first] = brokenLinks(await audited({ optimizer: 'adamw', seed: 5, fault }));
+    expect(first).toMatchObject({ link: 'optimizer', cause: 'state-stale', step: 116, confidence: 'shown' });
+    expect(Math.abs(first!.factor! / 1e-3 - 1)).toBeLessThan(0.01);
+  });
+
   it('plain SGD cannot tell which of two factors it was, and says so', async () => {
     const audit = await audited({ optimizer: 'plain', seed: 5, fault: { rateTimes: 2 } });
     const [first] = brokenLinks(audit);

@@ -34,6 +34,8 @@ export interface Fault {
   /** The state begins anew before this step. */
   readonly freshAt?: number;
   readonly keepsCounter?: true;
+  /** Before this step the second moments are multiplied. */
+  readonly momentTimes?: { readonly at: number; readonly times: number };
   /** Before this step one entry of the first tensor is multiplied. */
   readonly entry?: { readonly at: number; readonly place: number; readonly times: number };
   /** Before this step all weights are multiplied. */
@@ -202,6 +204,9 @@ export async function record(folder: string, plan: Plan): Promise<void> {
       }
       if (!fault.keepsCounter) taken = 0;
     }
+    if (plan.fault?.momentTimes?.at === at)
+      for (const { v } of tensors)
+        for (let i = 0; i < v.length; i++) v[i] = f(v[i]! * plan.fault.momentTimes.times);
     taken++;
     const used = gradients.map((g) => g.map((x) => f(x * (fault.gradientTimes ?? 1))));
     const norm = f(Math.sqrt(used.reduce((sum, g) => sum + g.reduce((part, x) => part + x * x, 0), 0)));

@@ -6,6 +6,7 @@ import type { DeclaredClip } from './declared.ts';
 import { CLOSES, type Fit, fitOf, thin } from './evaluate.ts';
 import type { Candidate, Case } from './hypotheses/hypothesis.ts';
 import { HYPOTHESES, LASTING } from './hypotheses/registry.ts';
+import { stateTimes } from './hypotheses/state.ts';
 import { type Course, sinceStep, type Trace, walkTrace } from './simulate.ts';
 import type { Survey } from './survey.ts';
 
@@ -53,7 +54,8 @@ export function explain(
     fit: fitOf(candidate.global ? chain.traces : traces, candidate.course, candidate.event ? to : last),
   });
   const tried = HYPOTHESES.flatMap((hypothesis) => hypothesis(one)).map(judged);
-  if (!tried.some(closes)) tried.push(...beginningWithin(one).map(judged));
+  // Searches over many steps, for what the simple changes leave.
+  if (!tried.some(closes)) tried.push(...[...beginningWithin(one), ...stateTimes(one)].map(judged));
   const closing = tried.filter(closes);
   const [leading] = closing;
   const floor = leading === undefined ? 0 : Math.max(leading.fit.worst, 0.1);

@@ -1,7 +1,7 @@
 /** The optimizer's state: begun anew, an older one, or that of another tensor. */
-import { fitOf } from '../evaluate.ts';
+import { bestFactor, fitOf } from '../evaluate.ts';
 import { type Course, type Trace, type TraceState, walkTrace } from '../simulate.ts';
-import type { Case, Hypothesis } from './hypothesis.ts';
+import { type Case, factorWords, type Hypothesis } from './hypothesis.ts';
 
 const FIX = 'load optimizer.state_dict() together with the weights, and build the optimizer once';
 
@@ -42,6 +42,40 @@ export const stateFresh: Hypothesis = (one) => {
       fix: FIX,
     },
   ];
+};
+
+/** Sizes of a state that another training would have left: by half powers of ten. */
+const SIZES = Array.from({ length: 33 }, (_, k) => 10 ** ((k - 16) / 2));
+
+/** One part of the state is multiplied before one of the steps of the stretch: that of a time of other gradients, or of another loss scale. */
+export const stateTimes: Hypothesis = (one) => {
+  if (!hasState(one)) return [];
+  const { declared, few, from, to, capture } = one;
+  const course = (slot: string, at: number, times: number): Course => ({
+    ...declared,
+    before: (step, { slots }) => {
+      const values = slots[slot];
+      if (step === at && values !== undefined) for (const [i, x] of values.entries()) values[i] = x * times;
+    },
+  });
+  const names = [...new Set(few.flatMap(({ slots }) => Object.keys(slots)))];
+  return names.map((slot) => {
+    const tried = Array.from({ length: to - from }, (_, k) => ({
+      at: from + k,
+      ...bestFactor((times) => fitOf(few, course(slot, from + k, times), to).deviation, SIZES),
+    }));
+    const { at, factor } = tried.reduce((a, b) => (b.deviation < a.deviation ? b : a));
+    return {
+      cause: 'state-stale' as const,
+      factor,
+      course: course(slot, at, factor),
+      event: true,
+      global: false,
+      at,
+      statement: `the optimizer's state "${slot}" is ${factorWords(factor)} times as large as the recorded steps give it, from step ${capture.steps[at]!.step} on`,
+      fix: FIX,
+    };
+  });
 };
 
 /** Copies of the state of each trace before every step up to a position. */
