@@ -40,6 +40,10 @@ describe('a rise of the training loss that evaluations do not show', () => {
     expect(run(0.05, raised(150, 3), (i) => 40 * learns(i)).class).toBe('full-divergence');
   });
 
+  it('is of the network where evaluations had not fallen before', () => {
+    expect(run(0.05, raised(150, 2.2), () => 3).class).not.toBe('healthy');
+  });
+
   it('is of the loss where it is far above that of a net that has learnt nothing', () => {
     expect(run(0.05, raised(150, 30), learns)).toMatchObject({ class: 'full-divergence', onsetStep: 150 });
   });

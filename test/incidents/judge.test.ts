@@ -141,6 +141,20 @@ describe('what is said of a whole series', () => {
     expect(judge(values).spikes).toEqual([]);
   });
 
+  it('a spike in the first points hides no later one, and tails that were always heavy do', () => {
+    const normal = normals(5);
+    const later = [240, 360, 480];
+    const values = Array.from(
+      { length: 600 },
+      (_, i) => Math.exp(0.05 * normal()) * (i === 5 ? 3 : later.includes(i) ? 2 : 1),
+    );
+    expect(judge(values).incidents.map(({ onset }) => onset)).toEqual(later);
+    const heavy = Array.from({ length: 600 }, (_, i) =>
+      Math.exp(0.05 * normal() + (i % 7 === 5 ? Math.log(1.5 + 0.8 * Math.abs(normal())) : 0)),
+    );
+    expect(judge(heavy).incidents).toEqual([]);
+  });
+
   it('a loss of both signs says the same, whatever is added to it', () => {
     const values = ones(400, { 0: [3, 50], 200: [4, 200] });
     for (const by of [0, 0.5, 2, 50]) {

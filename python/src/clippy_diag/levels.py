@@ -47,6 +47,7 @@ NUMBERS: dict[str, float] = {
     "tailFrom": 2,
     "tailSlope": 0.15,
     "tailPrior": 4,
+    "tailOthers": 4,
     "tailWidth": 3,
     "worthAtStart": 4,
     "startPoints": 8,
@@ -237,10 +238,16 @@ class _Rung:
         if m < 2 or not math.isfinite(noise):
             return top[0] if top else 0.0
         low = NUMBERS["tailFrom"] * noise
-        total = NUMBERS["tailPrior"] * NUMBERS["tailSlope"]
-        for k in range(m):
-            total += math.log((top[k] + low) / (top[m] + low))
-        return (top[0] + low) * _exp(NUMBERS["tail"] * total / (m + NUMBERS["tailPrior"])) - low
+
+        def beyond(first: int) -> float:
+            total = NUMBERS["tailPrior"] * NUMBERS["tailSlope"]
+            for k in range(first, m):
+                total += math.log((top[k] + low) / (top[m] + low))
+            return (top[first] + low) * _exp(NUMBERS["tail"] * total / (m - first + NUMBERS["tailPrior"])) - low
+
+        # One that enough others do not explain is no measure of what is usual.
+        of_others = math.inf if m < NUMBERS["tailOthers"] else beyond(1)
+        return of_others if top[0] > of_others else beyond(0)
 
     def measure(self) -> bool:
         """Measures the noise where there are enough new levels to; whether it did."""

@@ -57,6 +57,8 @@ function ofRows(one: SeriesIncident, { step, value }: Points, evaluations: Evalu
   // A rise that evaluations would not show says nothing, and no rows are harder than all are to a net that has learnt nothing.
   if (!(high - one.before >= COMPARED.shown * best && high <= COMPARED.untrainedRatio * untrained))
     return null;
+  // Nor do evaluations that had not fallen: a network that has learnt nothing does not become worse.
+  if (!(COMPARED.usualRatio * best < evaluations.at[0]!.value)) return null;
   // Those made while the training loss was high.
   const then = within.filter((each) => {
     const until = step.findLastIndex((at) => at <= each.step) + 1;

@@ -149,10 +149,15 @@ function tailOf(width: number) {
     record(noise: number, blocks: number): number {
       const m = Math.min(top.length - 1, Math.floor(Math.sqrt(blocks)));
       if (m < 2 || !Number.isFinite(noise)) return top[0] ?? 0;
-      let sum = NUMBERS.tailPrior * NUMBERS.tailSlope;
       const low = NUMBERS.tailFrom * noise;
-      for (let k = 0; k < m; k++) sum += Math.log((top[k]! + low) / (top[m]! + low));
-      return (top[0]! + low) * Math.exp((NUMBERS.tail * sum) / (m + NUMBERS.tailPrior)) - low;
+      const beyond = (first: number): number => {
+        let sum = NUMBERS.tailPrior * NUMBERS.tailSlope;
+        for (let k = first; k < m; k++) sum += Math.log((top[k]! + low) / (top[m]! + low));
+        return (top[first]! + low) * Math.exp((NUMBERS.tail * sum) / (m - first + NUMBERS.tailPrior)) - low;
+      };
+      // One that enough others do not explain is no measure of what is usual.
+      const ofOthers = m < NUMBERS.tailOthers ? Number.POSITIVE_INFINITY : beyond(1);
+      return top[0]! > ofOthers ? ofOthers : beyond(0);
     },
   };
 }
