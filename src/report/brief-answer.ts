@@ -380,11 +380,12 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
 
 /** Where it stands how to do what has no line to paste. */
 function howTo({ paste, rule, action, statement }: Remedy, { cause }: RunReport): string {
-  const batch = cause?.evidence.find(({ id }) => id === 'batches-unlike')?.at.batchStep ?? undefined;
+  const isUnlike = cause?.evidence.some(({ id }) => id === 'batches-unlike') === true;
+  const batch = isUnlike ? cause.onsetStep : null;
   if (paste !== null) return '';
   // Its last clause names the file, or says that there is none.
   if (action === 'restore-optimizer-state') return ` (${statement.split('; ').at(-1)})`;
-  if (action === 'fix-data' && batch !== undefined)
+  if (action === 'fix-data' && batch !== null)
     return ` (find what changed: compare the rows of batches ${formatCount(batch - 1)} and ${formatCount(batch)}, their labels, order and preprocessing)`;
   if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
   const isList = action === 'skip-batches' || action === 'skip-rows';
@@ -830,7 +831,7 @@ function evaluationApart(run: RunReport): string | null {
   );
   if (evaluated === undefined) return null;
   const times = brief(evaluated.statistics.last / last);
-  return `\`${inertName(evaluated.name)}\` ends at ${brief(evaluated.statistics.last)}, ${times} times the training loss. Evaluate training rows the same way: as high a loss there means a fault of the evaluation.`;
+  return `\`${inertName(evaluated.name)}\` ends at ${brief(evaluated.statistics.last)}, ${times} times the training loss: over-fitting, unless training rows evaluated the same way are as high.`;
 }
 
 /** What the page says of a run. Pure. */

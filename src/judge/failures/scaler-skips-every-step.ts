@@ -73,7 +73,7 @@ export const scalerSkipsEveryStep: KnownFailure = {
       ],
       remedy: {
         action: 'raise-precision',
-        statement: `go back to a checkpoint before ${run.stepUnit} ${step} and run one step in float32: finite gradients call for \`torch.autocast("cuda", torch.bfloat16)\`, others for \`torch.autograd.set_detect_anomaly(True)\`, which names the operation`,
+        statement: `go back to a checkpoint before ${run.stepUnit} ${step} and run one step in float32: finite gradients call for \`torch.autocast("cuda", torch.bfloat16)\`, others for \`torch.autograd.set_detect_anomaly(True)\``,
       },
     };
   },
