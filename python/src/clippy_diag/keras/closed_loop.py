@@ -295,7 +295,9 @@ class _KerasTrainer:
     def _of_jax(self) -> Differentiated:
         kind = type(self.called)
         if kind not in self._differentiated:
-            self._differentiated[kind] = Differentiated(self.model, lambda model, batch: self._loss_of(batch))
+            # A fit on JAX is always compiled.
+            traces = self._traces or self.capture.manifest.get("trainer") == "keras-fit"
+            self._differentiated[kind] = Differentiated(self.model, lambda model, batch: self._loss_of(batch), traces)
         return self._differentiated[kind]
 
     def _arrays(self, gradients: Sequence[Any]) -> dict[str, Any]:

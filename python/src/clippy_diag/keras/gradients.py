@@ -28,14 +28,15 @@ class Differentiated:
     BatchNorm's means and seeds.
 
     loss_fn  (model, batch) -> loss, a scalar
+    traces   whether it runs as a graph, which keeps more digits between narrow operations than eager steps do
     """
 
-    def __init__(self, model: Any, loss_fn: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, model: Any, loss_fn: Callable[[Any, Any], Any], traces: bool = True) -> None:
         self.model, self.loss_fn = model, loss_fn
         self._trained = list(model.trainable_variables)
         self._others = names.others_of(model)
         self._backend = keras.backend.backend()
-        self._traces = self._backend in ("tensorflow", "jax")
+        self._traces = traces and self._backend in ("tensorflow", "jax")
         self._graphs: dict[str, Any] = {}
 
     def loss(self, batch: Any) -> float:
