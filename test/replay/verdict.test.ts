@@ -106,6 +106,42 @@ describe('by reference batches, a run with few clean steps after its loss is gon
   });
 });
 
+describe('by clean batches, a run that is harmed from its first recorded step on', () => {
+  /** High from the start and steady: by its own losses there is no rise. */
+  const high = flat(60, 5);
+  const traceOf = (loss: number[], reference: number[]) => ({
+    ...{ loss, referenceLoss: reference, updateNorm: flat(60) },
+    ...{
+      taskLoss: [],
+      minClipFactor: flat(60),
+      engaged: loss.map(() => false),
+      bottleneck: null,
+      ended: null,
+    },
+  });
+  const judge = (reference: number[], batches?: string) =>
+    judgeByReference({
+      ...{ trace: traceOf(high, reference), baseline: traceOf(high, [...flat(5), ...flat(56, 4)]) },
+      references: {
+        ...{ at: 0, later: [], usual: [0, 2], unlike: new Set(), onsetBatch: [], before: [], after: [59] },
+        ...{ batches: [], loss: [...flat(5), ...flat(56, 4)], harmful: 5, highest: 1, level: 1 },
+      },
+      ...{ onset: 5, steps: steps(60), history: [], ...(batches === undefined ? {} : { batches }) },
+    });
+  it('needs a rule where trainings showed the harm, and one that ends at the level prevents it', () => {
+    expect(judge(flat(61), 'clean batches')).toMatchObject({
+      verdict: 'prevented',
+      why: expect.stringMatching(
+        /^on clean batches it ends at 1\.?\d*, where 1 was usual; without the rule it ends at [34]/,
+      ),
+    });
+    expect(judge([...flat(5), ...flat(56, 4)], 'clean batches').verdict).toBe('not-prevented');
+  });
+  it('is told by its own losses where none showed it', () => {
+    expect(judge(flat(61)).verdict).toBe('not-needed');
+  });
+});
+
 it('a level before takes eight states', () => {
   expect(levelBefore([1, 1, 1, 1, 1, 1, 1, 9], 6)).toBeNull();
   expect(levelBefore([4, 3, 2, 2, 1, 1, 1, 1, 1, 9], 8)).toBe(1);

@@ -8,6 +8,7 @@ import { endLevel } from '../../judge/incidents/losses.ts';
 import { isUnlike } from '../../judge/incidents/unlike.ts';
 import type { Cause, Remedy, Trigger } from '../../model/cause.ts';
 import { DiagError, reasonOf } from '../../model/errors.ts';
+import { medianOf } from '../../model/order-statistics.ts';
 import type { ReplayEntry } from '../../model/replay.ts';
 import { lossesBefore } from '../../read/captures/as-run.ts';
 import type { Capture } from '../../read/captures/read.ts';
@@ -27,10 +28,10 @@ import {
 } from '../replay/closed-loop.ts';
 import type { Prepared } from '../replay/follow.ts';
 import { batchOrder } from '../replay/matrix.ts';
-import { type Ended, harmFrom, healthyBeside } from '../replay/outcome.ts';
+import { type Ended, harmFrom, healthyBeside, isFrozen } from '../replay/outcome.ts';
 import { lookAtReferences, type References } from '../replay/reference.ts';
 import { notShown, whyNotShown } from '../replay/shown-incident.ts';
-import type { Judgement } from '../replay/verdict.ts';
+import { type Judgement, judgeByReference } from '../replay/verdict.ts';
 import { asComputed, unrecordedIn } from './as-computed.ts';
 import { type BadRows, findBadRows } from './bad-rows.ts';
 import type { Change } from './change.ts';
@@ -39,7 +40,7 @@ import { decideCause } from './decide.ts';
 import { observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
-import { type Before, shorterSteps } from './shorter-steps.ts';
+import { type Before, type ShorterSteps, shorterSteps } from './shorter-steps.ts';
 import { interferenceOf, noneNeeded, notClip, remedyOf, type Tried } from './tried.ts';
 
 export interface ExperimentOptions {
@@ -121,9 +122,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       training('arms'),
       planned.map(
         ({ training: arm, order }): TrainingRun => ({
-          rule: recorded,
-          multiplier: 1,
-          arm,
+          ...{ rule: recorded, multiplier: 1, arm },
           ...(order === undefined ? {} : { order }),
         }),
       ),
@@ -149,15 +148,13 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     endOf(trace, skip, order === undefined && without === undefined ? references?.unlike : new Set());
   const arms =
     armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOfArm(armed.traces[k]!, plan) }));
-  const ruled = (closedLoop?.entries ?? []).map((entry, k): Tried => {
-    return {
-      label: rules[k]!.label,
-      rule: rules[k]!,
-      planned: null,
+  const ruled = (closedLoop?.entries ?? []).map(
+    (entry, k): Tried => ({
+      ...{ label: rules[k]!.label, rule: rules[k]!, planned: null },
       ...endOf({ ...entry, loss: entry.loss!, referenceLoss: entry.referenceLoss ?? [] }),
       interference: interferenceOf(entry, from),
-    };
-  });
+    }),
+  );
   const tried: Tried[] = [
     ...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule: recorded, planned: arm })),
     ...ruled,
@@ -239,7 +236,10 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
         : back
           ? [noneNeeded(cause, without), ...rankRemedies(remedies.filter(notClip), cause.trigger)]
           : rankRemedies(remedies, cause.trigger, remedies[showed]),
-    entries: [...(closedLoop?.entries ?? []), ...armEntries(arms, armed, references, options)],
+    entries: [
+      ...ruleEntries(closedLoop, armed, references, shorter, options),
+      ...armEntries(arms, armed, references, options),
+    ],
     incoming: until,
     before: lastBefore(until, references?.unlike),
     closedLoop,
@@ -378,6 +378,44 @@ function stretches(
 ): readonly number[] {
   const all = [...unlike, ...jumps, onset, harmful ?? onset];
   return [0, Math.min(...all), Math.max(...all) + 1, steps];
+}
+
+/**
+ * The rules as entries of the replay. Where the incident begins with the first recorded step there is no level before, and no rule is
+ * said to prevent; a training that ends at the level of the first state shows that the run keeps it, and the rules are held against it.
+ */
+function ruleEntries(
+  loop: ClosedLoopResult | null,
+  armed: Training | null,
+  references: References | null,
+  shorter: ShorterSteps | null,
+  { capture, onset }: ExperimentOptions,
+): readonly ReplayEntry[] {
+  if (loop === null || armed === null || references === null || shorter === null) return loop?.entries ?? [];
+  // The updates of before were not recorded: those of the training that goes on as before are the measure.
+  const shown = loop.entries.find(({ label }) => 'label' in shorter.by && label === shorter.by.label);
+  const usual = medianOf((shown ?? armed.baseline).updateNorm.slice(0, onset + 1));
+  return loop.entries.map((entry) => {
+    if (entry.verdict !== 'cannot-tell' && entry.verdict !== 'not-needed') return entry;
+    const trace = {
+      loss: entry.loss!,
+      referenceLoss: entry.referenceLoss ?? [],
+      updateNorm: entry.updateNorm,
+    };
+    if (isFrozen(trace, references.unlike, usual, onset))
+      return {
+        ...entry,
+        verdict: 'cannot-tell',
+        why: 'its updates are too small to tell whether it learns on',
+      };
+    const judged = judgeByReference({
+      trace,
+      baseline: armed.baseline,
+      references: { ...references, level: shorter.level },
+      ...{ onset, steps: entry.steps, history: lossesBefore(capture), batches: 'clean batches' },
+    });
+    return { ...entry, ...judged };
+  });
 }
 
 /** The arms as entries of the replay. */

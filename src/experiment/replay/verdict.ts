@@ -129,6 +129,8 @@ export interface ReferenceInput {
   readonly history: readonly number[];
   /** Every other training from the same state. */
   readonly others?: readonly Ended[];
+  /** What the reference batches are, in words, where trainings showed that the run is harmed on them; else from before the incident. */
+  readonly batches?: string;
 }
 
 /**
@@ -138,6 +140,7 @@ export interface ReferenceInput {
  */
 export function judgeByReference(input: ReferenceInput): Judgement {
   const { trace, baseline, references: known, onset, steps, history, others = [] } = input;
+  const batches = input.batches ?? 'batches from before the incident';
   const own = judgeClosedLoop(trace.loss, baseline.loss, steps, history);
   const from = harmFrom(known, onset);
   const { level, usual, shift } = healthyBeside(baseline, others, known, baseline.updateNorm, from);
@@ -149,7 +152,9 @@ export function judgeByReference(input: ReferenceInput): Judgement {
     confidence: 'exact',
     why,
   });
-  if (own.verdict === 'not-needed') return own;
+  // Losses that are high from the first recorded step on have no rise: what a training shows there is harm all the same.
+  const isHarmed = input.batches !== undefined && (without === 'lost' || without === 'hurt');
+  if (own.verdict === 'not-needed' && !isHarmed) return own;
   // Ten losses in the band of a few steps before say nothing of the weights.
   if (level === null)
     return own.verdict === 'prevented'
@@ -162,7 +167,7 @@ export function judgeByReference(input: ReferenceInput): Judgement {
   if (shift !== null)
     return { ...own, confidence: 'exact', ...judgeAfterShift(input, shift, without, outcome) };
   const final = formatNumber(endLevel(trace.referenceLoss));
-  const ends = `on batches from before the incident it ends at ${final}, where ${formatNumber(level)} was usual`;
+  const ends = `on ${batches} it ends at ${final}, where ${formatNumber(level)} was usual`;
   if (outcome === 'slower' && own.verdict !== 'not-prevented')
     return exact('cannot-tell', `${SLOWER}; ${ends}`);
   if (without === 'holds') return judgeByItself(input, own, outcome, from, ends);
