@@ -382,7 +382,7 @@ function stretches(
 
 /**
  * The rules as entries of the replay. Where the incident begins with the first recorded step there is no level before, and no rule is
- * said to prevent; a training that ends at the level of the first state shows that the run keeps it, and the rules are held against it.
+ * said to prevent; a training that ends at the level of the first state shows that the run keeps it, and the rules are judged by it.
  */
 function ruleEntries(
   loop: ClosedLoopResult | null,
