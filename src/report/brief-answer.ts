@@ -185,8 +185,8 @@ function learntOf(run: RunReport): string {
   const { first, last } = series.statistics;
   // One point may be a lucky one: levels, where they are known.
   const [level, to] = verdict.provenBy?.learnt.levels ?? [first, last];
-  // First steps that throw the loss up are no level of the untrained model.
-  const from = level > FIRST_STEPS * first ? first : level;
+  // First steps that throw the loss up are no level of the untrained model; nor is one low point that the loss never came back to.
+  const from = level > FIRST_STEPS * first && first >= to ? first : level;
   return `${inertName(verdict.series ?? 'loss')} ${brief(from)} → ${brief(to)}`;
 }
 
