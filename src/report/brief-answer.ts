@@ -818,6 +818,21 @@ function firstLineOf(
   };
 }
 
+/** Runs whose loss is healthy and which are not well, the gravest first: a class is of the loss alone. */
+export function illBeside(
+  runs: readonly RunReport[],
+): readonly { readonly id: string; readonly title: string }[] {
+  const ill = runs
+    .filter(({ verdict }) => verdict.class === 'healthy')
+    .map((run) => {
+      const job = jobAnswer(run);
+      const also = alsoOf(job === null ? run : withoutCrash(run), false);
+      return { id: run.id, ...firstLineOf(run, job, also !== null, false) };
+    })
+    .filter(({ mood }) => mood !== 'good');
+  return [...ill.filter(({ mood }) => mood === 'bad'), ...ill.filter(({ mood }) => mood !== 'bad')];
+}
+
 /** Times the training loss at its end that an evaluation loss is worth a word. */
 const APART = 1.5;
 

@@ -17,7 +17,7 @@ import { chartsOf, type HtmlChart, MAX_BUCKETS, type Overlay, overlayOf } from '
 import type { HtmlPage } from './html-page.ts';
 import { detailsOf, figure } from './html-run.ts';
 import { type Column, cellOf, classBadge, type Html, h, headOf, type Piece } from './html-template.ts';
-import { byGroup, cellText, comparisonLines, countsTitle } from './runs-page.ts';
+import { byGroup, cellText, comparisonLines, countsTitle, illSentence } from './runs-page.ts';
 
 /** Bytes that a page may have: a megabyte for 50 runs, three for 200. */
 const byteLimit = (runs: number): number => 1e6 + Math.max(0, runs - 50) * 13_300;
@@ -78,6 +78,7 @@ function runsPage(report: Report, answers: readonly Answer[], { buckets, most }:
   const overlay = overlayOf(runs, Math.min(OVERLAY_COLUMNS, Math.max(60, buckets)));
   const table = tableOf(report);
   const trouble = troubleOf(report);
+  const ill = illSentence(report);
   const counts = classCounts(table.rows);
   const left = runs.length - table.rows.length;
   return {
@@ -86,6 +87,7 @@ function runsPage(report: Report, answers: readonly Answer[], { buckets, most }:
 <h1 id="runs-title">${formatCount(table.rows.length)} runs <span class="counts">${counts.map(({ class: name, count }) => [classBadge(name as VerdictClass, `${formatCount(count)} ${name}`), ' '])}</span></h1>
 ${left > 0 && h`<p class="meta">${formatCount(left)} left out by --where</p>`}
 ${sweepSentence(table) !== null && h`<p><b>${sweepSentence(table)}</b></p>`}
+${ill !== null && h`<p>${ill}</p>`}
 ${trouble !== null && h`<p><b>Beware</b> ${trouble}</p>`}
 ${report.gate !== undefined && h`<p><a href="#gate">Gate</a></p>`}
 ${report.comparison !== undefined && h`<ul id="comparison">${comparisonLines(report.comparison).map((line) => h`<li>${ticked(line)}</li>`)}</ul>${!isOldComparison(report.comparison) && comparisonFigures(report.comparison)}`}

@@ -15,7 +15,7 @@ import { cutToBytes } from './github.ts';
 import { damagesOf } from './input-losses.ts';
 import { forecastWords, RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
-import { byGroup, CELL_WIDTH, cellText, comparisonLines, countsTitle } from './runs-page.ts';
+import { byGroup, CELL_WIDTH, cellText, comparisonLines, countsTitle, illSentence } from './runs-page.ts';
 import { shortNames } from './short-names.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
@@ -204,7 +204,8 @@ function tableLines(report: Report): string[] {
     ...(title === null ? [] : [`**${md(title)}**`, '']),
     ...table(columns.map(md), own),
   ]);
-  return [`## ${countsTitle(runsTable)}`, '', ...parts];
+  const ill = illSentence(report);
+  return [`## ${countsTitle(runsTable)}`, '', ...(ill === null ? [] : [md(ill), '']), ...parts];
 }
 
 function renderMarkdown(report: Report): string {

@@ -13,7 +13,7 @@ import type { Report, RunsTable, TableGroup } from '../model/report.ts';
 import { sweepSentence } from '../model/runs-sentence.ts';
 import { classCounts, tableOf } from '../model/runs-table.ts';
 import { shellWord } from '../model/shell-word.ts';
-import { troubleOf } from './brief-answer.ts';
+import { illBeside, troubleOf } from './brief-answer.ts';
 import { classPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
 import { cutMiddle, shortNames } from './short-names.ts';
@@ -92,6 +92,19 @@ function groupTitle({ values, runs, classes, best, last }: TableGroup): string {
   ].join(' · ');
 }
 
+/** Runs that are named where their loss is healthy and they are not well. */
+const NAMED = 3;
+
+/** Which runs of the table are not well though their loss is healthy; null where there are none. */
+export function illSentence(report: Report): string | null {
+  const shown = new Set(tableOf(report).rows.map(({ run }) => run));
+  const ill = illBeside(report.runs.filter(({ id }) => shown.has(id)));
+  if (ill.length === 0) return null;
+  const named = ill.slice(0, NAMED).map(({ id, title }) => `${inertName(id)}: ${title}`);
+  const more = ill.length > NAMED ? `; ${formatCount(ill.length - NAMED)} more` : '';
+  return `Of the healthy losses, not every run is well. ${named.join('; ')}${more}.`;
+}
+
 /** How many are of each class, and the table. */
 export function runsLines(report: Report, options: RenderOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
@@ -128,9 +141,11 @@ export function runsLines(report: Report, options: RenderOptions): string[] {
     ...own,
   ]);
   const conclusion = sweepSentence(table);
+  const ill = illSentence(report);
   return [
     countsLine(report, options),
     ...(conclusion === null ? [] : wrap(inertName(conclusion), options.width, '')),
+    ...(ill === null ? [] : wrap(ill, options.width, '')),
     '',
     headLine!,
     ...groups.flatMap((lines, i) => (i === 0 ? lines : ['', ...lines])),
