@@ -26,6 +26,8 @@ export interface Job {
     readonly time: string | null;
     /** The file of the line, where it is another than the run's log. */
     readonly path?: string;
+    /** Where an exception was raised: the last call of the traceback that is of no installed package, such as `train.py:57 in step`. Untrusted text. */
+    readonly frame?: string;
   } | null;
   /** The rank that failed first; null where none is named. */
   readonly rank: number | null;

@@ -16,6 +16,12 @@ interface JobAnswer {
 /** Characters of the quoted message. */
 const LONGEST_QUOTE = 160;
 
+/** A message with its end, as a sentence before another. */
+function quoted(message: string): string {
+  const text = message.length > LONGEST_QUOTE ? `${message.slice(0, LONGEST_QUOTE).trimEnd()}…` : message;
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}
+
 /**
  * Null where the process did not end early, and where the loss itself went wrong: then the incident leads, and the end of the process
  * is a finding beside it.
@@ -29,8 +35,11 @@ export function jobAnswer({ job, verdict, findings, stepUnit }: RunReport): JobA
   const where = step === null ? '' : ` at ${stepUnit} ${formatCount(step)}`;
   const what = job.reason === null ? '' : `: ${JOB_REASON_WORDS[job.reason].short}`;
   const rank = job.rank === null ? '' : ` on rank ${job.rank}`;
-  const line = job.at?.line == null ? '' : ` (line ${formatCount(job.at.line)})`;
-  const said = job.message === null ? '' : `: ${inertName(job.message).slice(0, LONGEST_QUOTE)}`;
+  // The file alone: its folder is in the line of the log.
+  const frame =
+    job.at?.frame === undefined ? '' : `, raised at ${inertName(job.at.frame.replace(/^.*[\\/]/, ''))}`;
+  const line = job.at?.line == null ? '' : ` (line ${formatCount(job.at.line)}${frame})`;
+  const said = job.message === null ? '' : `: ${quoted(inertName(job.message))}`;
   return {
     title: `${job.ended === 'killed' ? 'KILLED' : 'CRASHED'}${where}${what}${rank}`,
     isError: finding.severity === 'error',

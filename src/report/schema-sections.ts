@@ -90,6 +90,9 @@ export const job = objectOf<Job>(
       step: orNull(finite('The last step before it.')),
       time: orNull(text('Its time, as printed.')),
       path: text('The file of the line, where it is another than the log of the run.').optional(),
+      frame: text(
+        'Where an exception was raised, such as `train.py:57 in step`: the last call of the traceback that is of no installed package.',
+      ).optional(),
     }),
     'Where the log states the reason first; null where it does not.',
   ),

@@ -81,6 +81,26 @@ it('a crash that training survived ended nothing, and one after the last record 
   });
 });
 
+it('names where an exception was raised: the last call that is of no installed package', async () => {
+  const losses = Array.from({ length: 30 }, (_, k) => `step ${k} loss ${(2 / (1 + k)).toFixed(4)}\n`).join(
+    '',
+  );
+  const own = '  File "/home/me/net/train.py", line 57, in <module>\n    main()\n';
+  const step = '  File "/home/me/net/step.py", line 9, in step\n    loss.backward()\n';
+  const torch = '  File "/usr/lib/python3.11/site-packages/torch/_tensor.py", line 581, in backward\n';
+  const frozen = '  File "<frozen runpy>", line 88, in _run_code\n';
+  const frameOf = async (calls: string, prefix = ''): Promise<string | undefined> => {
+    const text = `Traceback (most recent call last):\n${calls}RuntimeError: broken\n`;
+    const job = await jobOfText(losses + text.replaceAll(/^(?=.)/gm, prefix));
+    expect(job?.reason).toBe('exception');
+    return job?.at?.frame;
+  };
+  expect(await frameOf(frozen + own + step + torch)).toBe('/home/me/net/step.py:9 in step');
+  expect(await frameOf(own + step, '[rank1]: ')).toBe('/home/me/net/step.py:9 in step');
+  expect(await frameOf(frozen + torch)).toMatch(/_tensor\.py:581 in backward$/);
+  expect(await frameOf('')).toBeUndefined();
+});
+
 it('costs no memory for a text of a million lines', () => {
   const watcher = watchJob();
   const chunk = Buffer.from('step 1 loss 0.5\n'.repeat(4096));

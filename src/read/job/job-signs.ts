@@ -21,6 +21,8 @@ export interface JobSign {
   readonly message: string;
   readonly rank: number | null;
   readonly time: string | null;
+  /** Where the exception of a traceback was raised; see `frame` of a job. */
+  readonly frame?: string;
   /** Another program's report of the failure. */
   readonly summary: boolean;
 }
@@ -85,6 +87,22 @@ interface OpenTraceback {
   readonly clock: boolean;
   readonly rank: number | null;
   left: number;
+  /** The last call so far, and whether it is of the program itself; null before the first. */
+  frame: { readonly text: string; readonly isOwn: boolean } | null;
+}
+
+/** A call in a traceback: its file, line and function. */
+const CALL = /^\s{0,20}File "([^"]{1,400})", line (\d{1,7})(?:, in (.{1,80}))?/;
+/** Files of installed packages, of Python and of what has no file. */
+const INSTALLED = /(?:^|[\\/])(?:site|dist)-packages[\\/]|[\\/]lib[\\/]python\d|^</i;
+
+/** A later call of the program itself, or of anything where none of the program is known, is where it happened. */
+function takeCall(open: OpenTraceback, text: string): void {
+  const [, path, line, name] = CALL.exec(text) ?? [];
+  if (path === undefined) return;
+  const isOwn = !INSTALLED.test(path);
+  if (!isOwn && open.frame?.isOwn === true) return;
+  open.frame = { text: `${path}:${line}${name === undefined ? '' : ` in ${name.trim()}`}`, isOwn };
 }
 
 /** The text of a line behind the prefix of a traceback; undefined where the line is of something else. */
@@ -109,7 +127,13 @@ type Form = Pick<JobSignature, 'ended' | 'reason' | 'summary'>;
 const formOf = (text: string): Form | undefined =>
   JOB_SIGNATURES.find(({ keyword, pattern }) => text.includes(keyword) && pattern.test(text));
 
-function note(watching: Watching, text: string, { ended, reason, summary }: Form, rank: number | null): void {
+function note(
+  watching: Watching,
+  text: string,
+  { ended, reason, summary }: Form,
+  rank: number | null,
+  frame?: string,
+): void {
   if (watching.signs.length >= MOST_SIGNS) return;
   watching.signs.push({
     ended,
@@ -119,6 +143,7 @@ function note(watching: Watching, text: string, { ended, reason, summary }: Form
     message: text.trim().slice(0, LONGEST_MESSAGE),
     rank,
     time: CLOCK.exec(text)?.[1] ?? null,
+    ...(frame === undefined ? {} : { frame }),
   });
 }
 
@@ -129,9 +154,11 @@ function endsTraceback(watching: Watching, line: string): boolean {
   for (const one of watching.open) {
     const text = behind(one, line);
     one.left--;
+    if (text !== undefined) takeCall(one, text);
     if (text === undefined || text === '' || /^[\s|+]/.test(text) || !namesException(text)) continue;
     watching.open = watching.open.filter((other) => other !== one);
-    note(watching, text, formOf(text) ?? { ended: 'crashed', reason: 'exception' }, rankOf(text) ?? one.rank);
+    const form = formOf(text) ?? { ended: 'crashed', reason: 'exception' };
+    note(watching, text, form, rankOf(text) ?? one.rank, one.frame?.text);
     return true;
   }
   watching.open = watching.open.filter(({ left }) => left > 0);
@@ -149,7 +176,13 @@ function opensTraceback({ open }: Watching, line: string): boolean {
   const plain = prefix.endsWith('Original ') ? prefix.slice(0, -'Original '.length) : prefix;
   // The lines of a group of exceptions begin with a bar.
   const own = plain.endsWith(GROUP) ? `${plain.slice(0, -GROUP.length)}| ` : plain;
-  open.push({ prefix: own, clock: CLOCK.test(own), rank: rankOf(line), left: LONGEST_TRACEBACK });
+  open.push({
+    prefix: own,
+    clock: CLOCK.test(own),
+    rank: rankOf(line),
+    left: LONGEST_TRACEBACK,
+    frame: null,
+  });
   return true;
 }
 

@@ -143,7 +143,13 @@ export function jobOf(run: Run, signs: JobSigns | undefined): Job | undefined {
   return {
     ended: end?.ended ?? 'unknown',
     reason: end?.reason ?? null,
-    at: end === undefined ? null : { line: end.line, step: lastStepOf(run), time: end.time },
+    at:
+      end === undefined
+        ? null
+        : {
+            ...{ line: end.line, step: lastStepOf(run), time: end.time },
+            ...(end.frame === undefined ? {} : { frame: end.frame }),
+          },
     rank: cause === undefined ? null : (cause.rank ?? signs?.firstRank ?? null),
     message: end?.message ?? null,
     gaps,
