@@ -3,13 +3,16 @@
     KERAS_BACKEND=tensorflow PYTHONPATH=python/src python bench/compare/cost_arrays.py keras
     PYTHONPATH=python/src python bench/compare/cost_arrays.py optax
 
-Blocks of steps without a recorder, with one, and with recorder and ledger take turns, in one process. A step is the processor time
-of all threads of the process. The ledger's own calls are timed where they stand, in their thread. Printed are medians and, in
-brackets, the middle half; the first four steps of a ledger have tensors, as one in 256 has later, and are printed apart.
+A process without a recorder, one with a recorder, and one with recorder and ledger take blocks of steps in turn, one at a time: a
+machine that is slower for a minute is so for all three. A step is the processor time of all threads of its process. The ledger's own
+calls are timed where they stand, in their thread. Printed are medians and, in brackets, the middle half, and what a kind adds to the
+block without one of its own round. The first rounds fill the ring and are left out; the first four steps of a ledger have tensors, as
+one in 256 has later, and are printed apart.
 """
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,8 +25,9 @@ for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_TH
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 INPUTS, WIDTH, ROWS = 64, 500, 1024
-#: Steps of a block and rounds of the three blocks.
-BLOCK, ROUNDS = 12, 5
+#: Steps of a block; rounds of the three blocks, and those before them, in which steps are compiled and the ring is filled.
+BLOCK, ROUNDS, WARM_UP = 12, int(os.environ.get("ROUNDS", "12")), 4
+KINDS = ("without", "recorder", "ledger")
 
 
 def clocked(owner, names, spent):
@@ -45,8 +49,19 @@ def clocked(owner, names, spent):
         setattr(owner, name, timed)
 
 
+def turn():
+    """Waits until it is this process's turn."""
+    sys.stdin.readline()
+    return time.process_time_ns()
+
+
+def done(begun):
+    """The turn is over: tells the processor time of one of its steps."""
+    print("block", (time.process_time_ns() - begun) / 1e6 / BLOCK, flush=True)
+
+
 def keras_loop(kind, folder, spent):
-    """Returns what takes so many steps of a `fit`."""
+    """Takes blocks of steps of a `fit`, each in its turn."""
     import keras
 
     from clippy_diag.keras import ClippyCallback, ledger
@@ -61,19 +76,21 @@ def keras_loop(kind, folder, spent):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(BLOCK * ROWS, INPUTS)).astype("f4"), random.normal(size=(BLOCK * ROWS, 10)).astype("f4")
     callback = ClippyCallback(f"{folder}/{kind}/capture", ledger=kind == "ledger")
-    times = []
 
     class Clock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.begun = time.process_time_ns()
+            self.begun = turn()
 
         def on_epoch_end(self, epoch, logs=None):
-            times.append((time.process_time_ns() - self.begun) / 1e6 / BLOCK)
+            if keras.backend.backend() == "jax":
+                import jax
+
+                jax.effects_barrier()
+            done(self.begun)
 
     callbacks = [Clock()] if kind == "without" else [callback, Clock()]
-    # An epoch is a block; the first traces and compiles.
-    model.fit(x, y, batch_size=ROWS, epochs=1 + ROUNDS, shuffle=False, verbose=0, callbacks=callbacks)
-    return times[1:]
+    # An epoch is a block.
+    model.fit(x, y, batch_size=ROWS, epochs=WARM_UP + ROUNDS, shuffle=False, verbose=0, callbacks=callbacks)
 
 
 def optax_loop(kind, folder, spent):
@@ -110,37 +127,66 @@ def optax_loop(kind, folder, spent):
         updates, state = tx.update(grads, state, params, **given)
         return optax.apply_updates(params, updates), state
 
-    state, times = tx.init(params), []
+    state = tx.init(params)
     batches = [(random.normal(size=(ROWS, INPUTS)).astype("f4"), random.normal(size=(ROWS, 10)).astype("f4")) for _ in range(BLOCK)]
-    for _ in range(1 + ROUNDS):
-        begun = time.process_time_ns()
+    for _ in range(WARM_UP + ROUNDS):
+        begun = turn()
         for x, y in batches:
             params, state = step(params, state, x, y)
         jax.block_until_ready(params)
         jax.effects_barrier()
-        times.append((time.process_time_ns() - begun) / 1e6 / BLOCK)
+        done(begun)
     if kind != "without":
         tx.close()
-    return times[1:]
 
 
-def middle(values):
+def middle(values, unit="ms"):
     """Median and middle half."""
     low, median, high = statistics.quantiles(values, n=4)
-    return f"{median:.2f} ms ({low:.2f} to {high:.2f})"
+    return f"{median:.2f} {unit} ({low:.2f} to {high:.2f})"
+
+
+def work(name, kind):
+    """The process of one kind."""
+    warnings.simplefilter("ignore")
+    spent = []
+    {"keras": keras_loop, "optax": optax_loop}[name](kind, tempfile.mkdtemp(prefix="ledger-cost-"), spent)
+    if spent:
+        # `before` and `after` of a fit are calls of their own.
+        calls = round(len(spent) / (BLOCK * (WARM_UP + ROUNDS)))
+        steps = [sum(spent[k : k + calls]) for k in range(0, len(spent) - calls + 1, calls)]
+        tensors = ", ".join(f"{one:.1f} ms" for one in steps[:4])
+        print("ledger in a step", middle(steps[BLOCK * WARM_UP :]), "; steps with tensors", tensors, flush=True)
+
+
+def next_line(process, start):
+    """What follows `start` in the next line of a process that begins with it."""
+    for line in process.stdout:
+        if line.startswith(start):
+            return line[len(start) :].strip()
+    raise SystemExit(f"a process ended early: {process.args}")
 
 
 def main():
-    warnings.simplefilter("ignore")
-    loop = {"keras": keras_loop, "optax": optax_loop}[sys.argv[1]]
-    folder = tempfile.mkdtemp(prefix="ledger-cost-")
-    for kind in ("without", "recorder", "ledger"):
-        spent = []
-        print(kind, middle(loop(kind, folder, spent)), flush=True)
-    # `before` and `after` of a fit are calls of their own.
-    calls = round(len(spent) / (BLOCK * (1 + ROUNDS)))
-    steps = [sum(spent[k : k + calls]) for k in range(0, len(spent) - calls + 1, calls)]
-    print("ledger in a step", middle(steps[8:]), "; steps with tensors", ", ".join(f"{one:.1f} ms" for one in steps[:4]))
+    name = sys.argv[1]
+    if len(sys.argv) > 2:
+        work(name, sys.argv[2])
+        return
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    processes = {kind: subprocess.Popen([sys.executable, __file__, name, kind], **options) for kind in KINDS}
+    times = {kind: [] for kind in KINDS}
+    for _ in range(WARM_UP + ROUNDS):
+        for kind, process in processes.items():
+            process.stdin.write("\n")
+            times[kind].append(float(next_line(process, "block ")))
+    for kind in KINDS:
+        measured, without = times[kind][WARM_UP:], times["without"][WARM_UP:]
+        added = middle([100 * (one / other - 1) for one, other in zip(measured, without)], "%")
+        print(kind, middle(measured), "" if kind == "without" else f"; added {added}, {len(measured)} rounds")
+    print("ledger in a step", next_line(processes["ledger"], "ledger in a step"))
+    for process in processes.values():
+        process.stdin.close()
+        process.wait()
 
 
 if __name__ == "__main__":
