@@ -19,7 +19,7 @@ from .sketch import Place, checksum, codes, seed_of, sketch
 CODES_UP_TO = 32_000_000
 #: Bytes of a ledger where no budget is given.
 BUDGET = 200_000_000
-#: Parameters from which on PyTorch's recorders keep a ledger unasked: there it takes at most 3 % of a step.
+#: Parameters from which on recorders keep a ledger unasked: docs/compare.md says what it takes of a step there.
 DEFAULT_FROM = 100_000
 #: Entries of a vector that are squared and summed at a time: numpy's product stays on one thread, in one order of sums.
 _PIECE = 8_192
@@ -93,13 +93,18 @@ class LedgerSteps:
         """The norm of the gradient that the optimizer is about to take, a number or a scalar tensor."""
         self._clipped = norm
 
+    @property
+    def looks_after(self) -> bool:
+        """Whether `after` summarises weights and state: the step is one with tensors."""
+        return self._line is not None and self._taken is not None and self._taken_at == self._line["step"]
+
     def after(self) -> None:
         """The optimizer has stepped."""
         if self._line is None:
             return
         if self._clipped is None:
             self._clipped = self._line.get("gradientNorm")
-        if self._taken is not None and self._taken_at == self._line["step"]:
+        if self._taken is not None and self.looks_after:
             self._taken.update(self._moment("After"))
 
     def finish(self, following: Mapping[str, Summary] | None) -> None:
@@ -178,8 +183,13 @@ class ArrayLedger:
         """
         guarded(self.own, self._take, step, loss, gradients, batch, rng, batch_id, skipped)
 
+    @property
+    def looks_after(self) -> bool:
+        """Whether `after` looks at the weights, so that they need not be fetched where it does not."""
+        return self._steps.looks_after
+
     def after(self, weights: Tensors, state: Callable[[], States | None]) -> None:
-        """What the step left."""
+        """What the step left; of a step without tensors it looks at neither."""
         guarded(self.own, self._after, weights, state)
 
     def close(self) -> None:

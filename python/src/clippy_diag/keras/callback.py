@@ -61,7 +61,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   at: docs/preflight.md. Keras gives a callback none of the batches to come. Takes up to a minute, on every
                   backend; the answer is in `preflight_answer`
     clipping      what a `train_step` of your own clips by; by default what the optimizer does
-    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; docs/compare.md says what is kept
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`, but None: no ledger; docs/compare.md says what is kept
     memory, disk, max_captures, model_file, folder, every, after  as of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
@@ -303,6 +303,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _before_step(self) -> None:
         steps, ears = self._steps, self._ears
+        if ears is not None:
+            ears.forget()
         if steps is not None and ears is not None and steps.own.stopped is None:
             with steps.own.guarded():
                 self._begin(steps, ears)
@@ -698,6 +700,9 @@ class _TorchEars:
         """Gradients of the last step, with their variables."""
         return list(zip(self._variables, self._gradients))
 
+    def forget(self) -> None:
+        """A batch begins: what was fetched of the one before is no longer so."""
+
     def scale(self, optimizer: Any) -> float:
         """The loss scale as it is now."""
         scale = getattr(optimizer, "dynamic_scale", None)
@@ -719,6 +724,8 @@ class _TensorFlowEars(_TorchEars):
         self.ends_of_data = (tensorflow.errors.OutOfRangeError,)
         self._strategy = model.distribute_strategy
         self._slots: dict[int, Any] = {}
+        #: Gradients that were fetched since the batch began, for the recording and the ledger.
+        self._fetched: list[tuple[Any, np.ndarray]] | None = None
         self._loss_slot = self._variable((), "float32")
         self._count_slot = self._variable((), "int64", per_replica=False)
 
@@ -765,4 +772,10 @@ class _TensorFlowEars(_TorchEars):
 
     def gradients(self) -> list[tuple[Any, np.ndarray]]:
         """Gradients of the last step, with their variables, summed over replicas."""
-        return [(variable, names.view_of(slot)) for variable, slot in self._slots.values()]
+        if self._fetched is None:
+            self._fetched = [(variable, names.view_of(slot)) for variable, slot in self._slots.values()]
+        return self._fetched
+
+    def forget(self) -> None:
+        """A view that is held keeps the slot from being written in place."""
+        self._fetched = None

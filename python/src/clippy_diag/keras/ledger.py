@@ -36,7 +36,7 @@ class KerasLedger:
 
     def after(self) -> None:
         """The optimizer has stepped."""
-        self.own.after(self._weights(), self._state)
+        self.own.after(self._weights() if self.own.looks_after else {}, self._state)
 
     def close(self) -> None:
         """Writes what waits."""

@@ -210,7 +210,7 @@ class Recorder(Controls):
     path          the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
     clipping      clipping that the loop does itself, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; by default what the
                   optimizer does (clipnorm, global_clipnorm, clipvalue)
-    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`, but None: no ledger; `docs/compare.md` says what is kept of a step
     snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
     """
 
