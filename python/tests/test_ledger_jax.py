@@ -1,5 +1,6 @@
 """The ledger of JAX: a loop that calls `record`, and `flight` inside of a jitted step."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -123,6 +124,27 @@ def test_where_tensors_are_not_taken_at_every_step_the_step_after_shows_what_one
     for step in (0, 16, 32):
         assert set(records[step]) == {"gradient", "weights", "state", "weightsNext", "stateNext"}
     assert [line["step"] for line in lines_of(tmp_path)[1:]] == list(range(40))
+
+
+@pytest.mark.parametrize("rows, kept", [(49_999, False), (50_000, True)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_100_000_parameters_has_a_ledger_unasked(tmp_path, kind, rows, kept):
+    params = {"kernel": jax.numpy.zeros((rows, 2))}
+    for choice, there in ((None, kept), (False, False)):
+        folder = tmp_path / str(choice)
+        if kind == "flight":
+            tx = recorder = flight(optax.sgd(0.1), folder / "capture", ledger=choice)
+            state = tx.init(params)
+            update = jax.jit(functools.partial(tx.update, value=1.0))
+            for _ in range(2):
+                _, state = update(params, state, params)
+        else:
+            recorder = Recorder(folder / "capture", {"name": "sgd", "learning_rate": 0.1}, ledger=choice)
+            for step in range(2):
+                recorder.record(step, 1.0, params, params, optax.sgd(0.1).init(params))
+        recorder.close()
+        assert (folder / "ledger").exists() is there
+        assert not there or [line["step"] for line in lines_of(folder)[1:]] == [0, 1]
 
 
 def test_a_killed_training_leaves_whole_lines_and_records(tmp_path):

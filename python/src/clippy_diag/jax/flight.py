@@ -176,6 +176,7 @@ def flight(
             jax.debug.callback(hear, *seen)
 
         wanted = state.count % every == 0
+        recorder.decide_on_ledger(params)
         if recorder.ledger is not None:
             # A step with tensors, and the one after it, which shows what it did.
             steps = jax.tree_util.tree_reduce(lambda sum, leaf: sum + leaf.size, params, 0)

@@ -27,7 +27,8 @@ import numpy as np
 from .. import __version__
 from ..captures import Array, Source, model_files, words
 from ..ledger import guarded
-from ..ledger_steps import ledger_of
+from ..ledger_steps import DEFAULT_FROM, ArrayLedger, ledger_of
+from ..messages import describe
 from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
@@ -153,7 +154,9 @@ class Recorder(Controls):
         self.clipping = clipping_words(clipping)
         self._layouts, self._model_file = dict(layouts or {}), model_file
         self._own = Recording(path_of(path, old), self._describe, **settings)
-        self.ledger = array_ledger(ledger_of(ledger, ledger_every, self._own.folder), f"optax.{self.name}")
+        #: The ledger, or None.
+        self.ledger = self._ledger_of(ledger, ledger_every)
+        self._ledger_every, self._ledger_undecided = ledger_every, ledger is None
         self.snapshot_every_steps = settings["every"]
         self._checked = opt_state is not None
         self._shapes: dict[str, list[int]] = {}
@@ -191,8 +194,23 @@ class Recorder(Controls):
             tasks or {},
             batch_id,
         )
-        if self.ledger is not None and not self.in_graph:
+        if not self.in_graph:
+            self.decide_on_ledger(params)
             self.to_ledger(step, loss, grads, params, opt_state, batch, batch_id)
+
+    def decide_on_ledger(self, params: Any) -> None:
+        """Where nobody chose, the size of the model says, once, whether there is a ledger; `params` may be traced. Never raises."""
+        if not self._ledger_undecided:
+            return
+        self._ledger_undecided = False
+        try:
+            size = sum(getattr(leaf, "size", 1) for leaf in jax.tree_util.tree_leaves(params))
+            self.ledger = self._ledger_of(size >= DEFAULT_FROM, self._ledger_every)
+        except Exception as error:
+            self.note(f"there is no ledger: {describe(error)}")
+
+    def _ledger_of(self, choice: bool | int | str | None, every: int | None) -> ArrayLedger | None:
+        return array_ledger(ledger_of(choice, every, self._own.folder), f"optax.{self.name}")
 
     def to_ledger(
         self, step: int, loss: Any, grads: Any, params: Any, opt_state: Any, batch: Any, batch_id: Any
