@@ -13,6 +13,7 @@ pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
 
 from clippy_diag.keras import ClippyCallback, ClosedLoopMismatch, Recorder, closed_loop, curvature  # noqa: E402
 
+has_curvature = pytest.mark.skipif(BACKEND == "jax", reason="curvature is refused by name on the backend of jax")
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="of the backend of tensorflow")
 
 
@@ -598,6 +599,7 @@ CURVED = {
 }
 
 
+@has_curvature
 @pytest.mark.parametrize("kind", CURVED)
 def test_eigenvalues_are_those_of_dense_matrices(kind):
     make, limit = CURVED[kind]
@@ -642,6 +644,7 @@ def test_eigenvalues_are_those_of_dense_matrices(kind):
     assert entries[-1]["criticalSharpness"]["value"] >= 0
 
 
+@has_curvature
 def test_dropout_of_a_loss_is_one_mask_for_all_products(tmp_path):
     model = build(keras.optimizers.Adam(0.01))
     x, y = data()
