@@ -3,7 +3,7 @@ import { formatNumber } from '../../model/format-number.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import type { Run } from '../../model/run.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
-import { type LogEvidence, lastBefore, levelBefore, levelFrom } from './log-evidence.ts';
+import { type LogEvidence, lastBefore, levelBefore, levelFrom, spreadOf } from './log-evidence.ts';
 
 /** Points before and after a change that make its levels, and over which it has to last. */
 const LEVEL = 50;
@@ -116,12 +116,10 @@ function settingOf(
 
 /** Standard error of the ratio of the two levels around a position, as a share of it, by the noise of the norms. */
 function errorOf(norms: Column, at: number): number {
-  const squares = [norms.subarray(at - LEVEL, at), norms.subarray(at, at + LEVEL)].map((values) => {
-    const level = medianOf(values);
-    return ((MAD_TO_SIGMA * medianOf(arrayOf(values).map((one) => Math.abs(one - level)))) / level) ** 2;
-  });
+  const before = spreadOf(norms.subarray(at - LEVEL, at));
+  const after = spreadOf(norms.subarray(at, at + LEVEL));
   // The error of a median of noise is a quarter more than that of a mean.
-  return 1.25 * Math.sqrt((squares[0]! + squares[1]!) / LEVEL);
+  return 1.25 * Math.sqrt((before ** 2 + after ** 2) / LEVEL);
 }
 
 /** What makes a sum of batches their mean again, as a clause; empty where the norm fell. */

@@ -1,7 +1,7 @@
 /** What the known failures look at: the loss up to the onset, and what was logged with it. */
 import type { CauseEvidence } from '../../model/cause.ts';
-import { type Column, joinedOf } from '../../model/column.ts';
-import { medianOf } from '../../model/order-statistics.ts';
+import { arrayOf, type Column, joinedOf } from '../../model/column.ts';
+import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { lossScaleOf } from '../incidents/signs.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
@@ -114,6 +114,12 @@ export const levelBefore = (values: Column, index: number, count = USUAL): numbe
 /** Median of up to `count` finite values from a position on; NaN without any. */
 export const levelFrom = (values: Column, index: number, count = USUAL): number =>
   medianOf(values.subarray(index, index + count));
+
+/** Spread of values around their median, as a share of it. */
+export function spreadOf(values: Column): number {
+  const level = medianOf(values);
+  return (MAD_TO_SIGMA * medianOf(arrayOf(values).map((one) => Math.abs(one - level)))) / level;
+}
 
 /** The rates of the attempt; those of the one that it goes on from, before its first step, come first. */
 export function ratesWithHistory({ run, attempt, rates }: LogEvidence): Points | null {

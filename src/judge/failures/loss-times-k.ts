@@ -1,8 +1,7 @@
-import { arrayOf, type Column } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
+import { medianOf } from '../../model/order-statistics.ts';
 import type { KnownFailure } from './failure.ts';
-import { type LogEvidence, lastBefore } from './log-evidence.ts';
+import { type LogEvidence, lastBefore, spreadOf } from './log-evidence.ts';
 
 /** Points before the jump and after it that make the two levels. */
 const [BEFORE, AFTER] = [20, 10];
@@ -76,12 +75,6 @@ export const lossTimesK: KnownFailure = {
     };
   },
 };
-
-/** Spread of a loss around its median, as a share of it. */
-function spreadOf(values: Column): number {
-  const level = medianOf(values);
-  return (MAD_TO_SIGMA * medianOf(arrayOf(values).map((one) => Math.abs(one - level)))) / level;
-}
 
 /** Whether the first gradient norm from the onset on is about k times the level before; true where none is logged. */
 function normJumps({ norms, onsetStep }: LogEvidence, k: number): boolean {
