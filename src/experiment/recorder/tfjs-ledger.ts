@@ -70,10 +70,14 @@ export interface TfjsLedger {
   take(entry: LedgerEntry): void;
 }
 
+/** Entries of all tensors. */
+export const parametersOf = (tensors: LedgerSettings['tensors']): number =>
+  tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+
 /** A ledger in `folder`; its first step writes the line of this session. */
 export function tfjsLedger(folder: string, files: LedgerFiles, settings: LedgerSettings): TfjsLedger {
   const { tensors, framework, optimizer } = settings;
-  const parameters = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const parameters = parametersOf(tensors);
   const every = settings.every ?? (parameters <= EVERY_STEP_UP_TO ? 1 : EVERY);
   const names = tensors.map(({ name }) => name);
   const session = crypto.getRandomValues(new Uint32Array(1))[0]!;

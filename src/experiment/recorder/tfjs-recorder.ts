@@ -18,7 +18,13 @@
 import { lossStream, type StreamedIncident } from '../../judge/incidents/stream.ts';
 import type { Words } from '../../step/tensor/sketch.ts';
 import { numberOf } from './number-of.ts';
-import { type LedgerEntry, type LedgerFiles, type TfjsLedger, tfjsLedger } from './tfjs-ledger.ts';
+import {
+  type LedgerEntry,
+  type LedgerFiles,
+  parametersOf,
+  type TfjsLedger,
+  tfjsLedger,
+} from './tfjs-ledger.ts';
 
 /** What is used of a tensor or variable of tfjs. */
 export interface RecordedTensor {
@@ -469,8 +475,7 @@ function withNames(options: RecorderOptions): RecorderOptions<RecordedVariable> 
 
 function wantsLedger({ ledger, variables }: RecorderOptions, files: CaptureFiles): boolean {
   if (ledger !== undefined) return ledger;
-  const parameters = variables.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  return parameters >= LEDGER_FROM && files.append !== undefined && files.remove !== undefined;
+  return parametersOf(variables) >= LEDGER_FROM && files.append !== undefined && files.remove !== undefined;
 }
 
 function ledgerOf(
