@@ -1,9 +1,11 @@
 /** Looks for what a process printed about its end, while a log is read for its records. */
 import type { JobEnd, JobReason } from '../../model/job.ts';
 import {
+  CALL,
   EXCEPTION_CLASS,
   EXCEPTION_NAME,
   FIRST_FAILURE,
+  INSTALLED,
   JOB_SIGNATURES,
   type JobSignature,
   RANK_FORMS,
@@ -90,11 +92,6 @@ interface OpenTraceback {
   /** The last call so far, and whether it is of the program itself; null before the first. */
   frame: { readonly text: string; readonly isOwn: boolean } | null;
 }
-
-/** A call in a traceback: its file, line and function. */
-const CALL = /^\s{0,20}File "([^"]{1,400})", line (\d{1,7})(?:, in (.{1,80}))?/;
-/** Files of installed packages, of Python and of what has no file. */
-const INSTALLED = /(?:^|[\\/])(?:site|dist)-packages[\\/]|[\\/]lib[\\/]python\d|^</i;
 
 /** A later call of the program itself, or of anything where none of the program is known, is where it happened. */
 function takeCall(open: OpenTraceback, text: string): void {

@@ -145,6 +145,10 @@ export const EXCEPTION_NAME = /^([A-Za-z_][\w.]{0,200})(?::\s|$)/;
 export const EXCEPTION_CLASS =
   /(?:Error|Exception|Interrupt|Exit|Failure|Failed|Timeout|Warning|Iteration|Killed|Group)$|\.[A-Z]\w*$/;
 export const TRACEBACK = 'Traceback (most recent call last)';
+/** A call in a traceback: its file, line and function. */
+export const CALL = /^\s{0,20}File "([^"]{1,400})", line (\d{1,7})(?:, in (.{1,80}))?/;
+/** Files of installed packages, of Python and of what has no file. */
+export const INSTALLED = /(?:^|[\\/])(?:site|dist)-packages[\\/]|[\\/]lib[\\/]python\d|^</i;
 
 /** Ranks as launchers and libraries print them, before or within a message. */
 export const RANK_FORMS: readonly RegExp[] = [
