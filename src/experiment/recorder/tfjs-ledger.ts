@@ -71,7 +71,7 @@ export interface TfjsLedger {
 }
 
 /** Entries of all tensors. */
-export const parametersOf = (tensors: LedgerSettings['tensors']): number =>
+export const parametersOf = (tensors: readonly { readonly shape: readonly number[] }[]): number =>
   tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 /** A ledger in `folder`; its first step writes the line of this session. */
