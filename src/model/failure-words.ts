@@ -71,3 +71,6 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
 /** The words of a known failure; null for one without words of its own, and without a failure. */
 export const failureWords = (id: string | undefined): FailureWords | null =>
   id !== undefined && Object.hasOwn(FAILURE_WORDS, id) ? FAILURE_WORDS[id]! : null;
+
+/** Whether a failure says more of what happened than the class of an incident does, so that it has the first line in any case. */
+export const failureLeads = (id: string | undefined): boolean => failureWords(id)?.leads === true;

@@ -6,7 +6,7 @@
 import { brokenLinks } from '../model/audit.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
-import { failureWords } from '../model/failure-words.ts';
+import { failureLeads, failureWords } from '../model/failure-words.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { incidentClause, incidentHeadline, isIncidentClass, NOT_BACK } from '../model/incident-words.ts';
@@ -197,8 +197,11 @@ function changeOf(run: RunReport): string {
   const series = decidingSeries(run);
   const name = inertName(verdict.series ?? 'loss');
   if (incident === undefined) return learntOf(run);
-  const leads = failureWords(run.cause?.failure)?.leads === true;
-  const before = leads ? 'up to ' : incident.before == null ? '' : `${brief(incident.before)} → `;
+  const before = failureLeads(run.cause?.failure)
+    ? 'up to '
+    : incident.before == null
+      ? ''
+      : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
   if (incident.recoveredStep !== null) {
     const goesOn = run.series.find((one) => one.name === incident.recoveredIn) ?? series;
@@ -297,8 +300,9 @@ function howOften({ verdict, stepUnit }: RunReport): string | null {
 
 /** Which task was first, which metric is lost, or at least the line of the log; and how often. */
 function whereOf(run: RunReport): string | null {
-  const leads = failureWords(run.cause?.failure)?.leads === true;
-  const parts = leads ? [] : [placeOf(run), howOften(run)].filter((part) => part !== null);
+  const parts = failureLeads(run.cause?.failure)
+    ? []
+    : [placeOf(run), howOften(run)].filter((part) => part !== null);
   return parts.length === 0 ? null : parts.join(' ');
 }
 
@@ -804,8 +808,7 @@ function firstLineOf(
   const healthy = run.verdict.class === 'healthy';
   const said = failureWords(run.cause?.failure)?.finding;
   const hasErrors = run.findings.some(({ severity, id }) => severity === 'error' && id !== said);
-  const leads = failureWords(run.cause?.failure)?.leads === true;
-  const failure = hasErrors && !leads ? null : titleOfFailure(run);
+  const failure = hasErrors && !failureLeads(run.cause?.failure) ? null : titleOfFailure(run);
   if (failure !== null) return failure;
   if (isDeadFromTheStart(run)) return { mood: 'bad', title: LEARNT_NOTHING };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
@@ -818,6 +821,10 @@ function firstLineOf(
   };
 }
 
+/** What is wrong beside the first line; a crash that has that line is on the page once. */
+const besideOf = (run: RunReport, job: ReturnType<typeof jobAnswer>) =>
+  alsoOf(job === null ? run : withoutCrash(run), false);
+
 /** Runs whose loss is healthy and which are not well, the gravest first: a class is of the loss alone. */
 export function illBeside(
   runs: readonly RunReport[],
@@ -826,8 +833,7 @@ export function illBeside(
     .filter(({ verdict }) => verdict.class === 'healthy')
     .map((run) => {
       const job = jobAnswer(run);
-      const also = alsoOf(job === null ? run : withoutCrash(run), false);
-      return { id: run.id, ...firstLineOf(run, job, also !== null, false) };
+      return { id: run.id, ...firstLineOf(run, job, besideOf(run, job) !== null, false) };
     })
     .filter(({ mood }) => mood !== 'good');
   return [...ill.filter(({ mood }) => mood === 'bad'), ...ill.filter(({ mood }) => mood !== 'bad')];
@@ -852,8 +858,7 @@ function evaluationApart(run: RunReport): string | null {
 /** What the page says of a run. Pure. */
 export function answerOf(run: RunReport, report: Report): Answer {
   const job = jobAnswer(run);
-  // What leads stands on the page once.
-  const also = alsoOf(job === null ? run : withoutCrash(run), false);
+  const also = besideOf(run, job);
   const trouble = otherIncident(run) ?? troubleOf(report);
   const where = whereOf(run);
   const code = codeOf(run, job !== null);
