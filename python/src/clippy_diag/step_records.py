@@ -32,9 +32,14 @@ Moment = dict[str, Any]
 
 
 class StepRecords:
-    """The records of one recorder's steps. `status` is its status.json, from which a resume knows the run before it."""
+    """The records of one recorder's steps.
 
-    def __init__(self, status: Path) -> None:
+    status    its status.json, from which a resume knows the run before it
+    expected  options of the optimizer that the training changes on purpose
+    """
+
+    def __init__(self, status: Path, expected: Iterable[str] = ()) -> None:
+        self._expected = [expected] if isinstance(expected, str) else [str(name) for name in expected]
         earlier = _read(status)
         self._first_batches: list[list[Any]] = _pairs(earlier.get("batches"))[:KEPT]
         self._batches: dict[str, int] = {hash_: step for step, hash_ in self._first_batches}
@@ -126,6 +131,7 @@ class StepRecords:
             "run": self.run,
             "checksums": {"every": EVERY},
             "allParameters": list(parameters),
+            **({"expectedChanges": self._expected} if self._expected else {}),
             **({} if mode_modules is None else {"modeModules": dict(mode_modules)}),
         }
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +91,7 @@ def flight(
     model_file: str | Path | None = None,
     ledger: bool | int | str | None = None,
     ledger_every: int | None = None,
+    expected_changes: Iterable[str] = (),
 ) -> Flight:
     """A transformation that does what `tx` does, bit for bit, and records the steps around an incident.
 
@@ -99,8 +100,8 @@ def flight(
                    (multi_transform, MultiSteps, apply_if_finite, …) each step keeps the parameters before and after it.
     path           the folder of the capture
     learning_rate  a number or a schedule, where none can be read from `tx`
-    layouts, snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, ledger, ledger_every   as of
-                   `clippy_diag.jax.Recorder`
+    layouts, snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, ledger, ledger_every, expected_changes
+                   as of `clippy_diag.jax.Recorder`
 
     `update(grads, state, params, value=loss, batch=None, batch_id=None)`: `params` is needed; without `value` the norm of the
     gradient is judged in place of the loss, with a note; `batch` is what the loss was computed on, for closed loops;
@@ -129,6 +130,7 @@ def flight(
         model_file=model_file,
         ledger=ledger,
         ledger_every=ledger_every,
+        expected_changes=expected_changes,
     )
     recorder.in_graph = True
     every = recorder.snapshot_every_steps

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import fnmatch
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ class Recorder(Controls):
     opt_state     optional, to hold `optimizer` against it here; else that is done at the first `record`
     layouts       layouts of kernels by patterns of names; a 2-D `kernel` is IO, a 4-D one HWIO
     ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step
-    snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
+    snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, expected_changes, and their old names   as of
+                  `clippy_diag.torch.Recorder`
 
     Raises ValueError for options that the optimizer does not have, and where `opt_state` is that of another optimizer.
     """
@@ -122,6 +123,7 @@ class Recorder(Controls):
         model_file: str | Path | None = None,
         ledger: bool | int | str | None = None,
         ledger_every: int | None = None,
+        expected_changes: Iterable[str] = (),
         folder: str | Path | None = None,
         every: int | None = None,
         after: int | None = None,
@@ -162,7 +164,7 @@ class Recorder(Controls):
         self._shapes: dict[str, list[int]] = {}
         self._batches = Batches(self._own.note)
         self._last: Step | None = None
-        self._records = StepRecords(self._own.folder / STATUS)
+        self._records = StepRecords(self._own.folder / STATUS, expected_changes)
         self._own.also_said = self._records.status
 
     def record(

@@ -62,7 +62,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   backend; the answer is in `preflight_answer`
     clipping      what a `train_step` of your own clips by; by default what the optimizer does
     ledger, ledger_every  as of `clippy_diag.torch.Recorder`, but None: no ledger; docs/compare.md says what is kept
-    memory, disk, max_captures, model_file, folder, every, after  as of `clippy_diag.keras.Recorder`
+    memory, disk, max_captures, model_file, expected_changes, folder, every, after  as of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
     skips are looked at too), gradient accumulation (a step's gradient is the accumulated one), clipnorm, global_clipnorm,
@@ -88,6 +88,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         model_file: None | str | Path = None,
         ledger: bool | int | str | None = None,
         ledger_every: int | None = None,
+        expected_changes: Iterable[str] = (),
         folder: None | str | Path = None,
         every: int | None = None,
         after: int | None = None,
@@ -95,6 +96,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         old = OldNames(folder, every, after)
         self._options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
+        self._expected = expected_changes
         self._ledger_choice = ledger, ledger_every
         ledger_of(ledger, ledger_every, Path("capture"))  # a wrong option is an error here, not in the fit
         #: The ledger of this fit, or None.
@@ -184,7 +186,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._refuse(refusal)
             return
         self._steps = steps = Steps(
-            model, model.optimizer, self._path, self._clipping, model_file=self._model_file, **self._options
+            model,
+            model.optimizer,
+            self._path,
+            self._clipping,
+            model_file=self._model_file,
+            expected_changes=self._expected,
+            **self._options,
         )
         self._own, steps.trainer = steps.own, "keras-fit"
         if not self._batches:

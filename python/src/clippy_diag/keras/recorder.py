@@ -15,7 +15,7 @@ The loop runs eagerly; loss and gradients may come from a `tf.function`. For `mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Steps:
     def __init__(self, model: Any, optimizer: Any, folder: str | Path, clipping: Clipping, **options: Any) -> None:
         self.model, self.optimizer = model, names.inner(optimizer)
         self.model_file = options.pop("model_file", None)
+        expected = options.pop("expected_changes", ())
         self.own = Recording(folder, self._describe, **options)
         self.clipping = clipping_words(clipping if clipping is not None else names.clipping_of(self.optimizer))
         #: Whose loop it is, as a capture names it; None for the user's own.
@@ -51,7 +52,7 @@ class Steps:
         self._batches = Batches(self.own.note)
         self._batch_size = 0
         self._buffers: list[Source] | None = None
-        self.records = StepRecords(self, self.own.folder / STATUS)
+        self.records = StepRecords(self, self.own.folder / STATUS, expected)
         self.own.also_said = self.records.status
 
     @property
@@ -211,7 +212,8 @@ class Recorder(Controls):
     clipping      clipping that the loop does itself, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; by default what the
                   optimizer does (clipnorm, global_clipnorm, clipvalue)
     ledger, ledger_every  as of `clippy_diag.torch.Recorder`, but None: no ledger; `docs/compare.md` says what is kept of a step
-    snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, and their old names   as of `clippy_diag.torch.Recorder`
+    snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, expected_changes, and their old names   as of
+                  `clippy_diag.torch.Recorder`
     """
 
     def __init__(
@@ -229,6 +231,7 @@ class Recorder(Controls):
         model_file: str | Path | None = None,
         ledger: bool | int | str | None = None,
         ledger_every: int | None = None,
+        expected_changes: Iterable[str] = (),
         folder: str | Path | None = None,
         every: int | None = None,
         after: int | None = None,
@@ -246,6 +249,7 @@ class Recorder(Controls):
             path_of(path, old),
             clipping,
             model_file=model_file,
+            expected_changes=expected_changes,
             **options,
         )
         self._own = self._steps.own

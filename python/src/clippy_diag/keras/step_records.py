@@ -9,7 +9,7 @@ layer the mode is not known.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from . import words as names
 class StepRecords(step_records.StepRecords):
     """The records of the steps of a Keras model; `steps` is the `Steps` that hands them over."""
 
-    def __init__(self, steps: Any, status: Path) -> None:
-        super().__init__(status)
+    def __init__(self, steps: Any, status: Path, expected: Iterable[str] = ()) -> None:
+        super().__init__(status, expected)
         self._steps = steps
         self._acting: dict[str, Any] = {}
         self._moved_last: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,8 @@ class AttachedCallback:
     pulse         a file for the guard's line of JSON a step
     preflight     whether to find, before the first step and on copies, the largest learning rate that the training is stable at:
                   docs/preflight.md. Takes up to a minute; the answer is in `preflight_answer`
-    memory, disk, max_captures, curvature, layouts, model_file, folder, every, after  as of `clippy_diag.torch.Recorder`
+    memory, disk, max_captures, curvature, layouts, model_file, expected_changes, folder, every, after  as of
+                  `clippy_diag.torch.Recorder`
     clipping      where your own code clips in a way that the trainer does not know
     ledger, ledger_every  as of `clippy_diag.torch.Recorder`: some hundred bytes of every step, for `clippy-diag compare`
     """
@@ -292,6 +293,7 @@ class AttachedCallback:
         model_file: None | str | Path = None,
         ledger: bool | int | str | None = None,
         ledger_every: int | None = None,
+        expected_changes: Iterable[str] = (),
         folder: None | str | Path = None,
         every: int | None = None,
         after: int | None = None,
@@ -315,6 +317,7 @@ class AttachedCallback:
                 "model_file": model_file,
                 "ledger": ledger,
                 "ledger_every": ledger_every,
+                "expected_changes": expected_changes,
                 **({} if clipping is None else {"clipping": clipping_words(clipping)}),
             },
             guard=guard,

@@ -110,7 +110,6 @@ class Recorder(Controls):
         after: int | None = None,
     ) -> None:
         old = OldNames(folder, every, after)
-        self._expected = [str(name) for name in expected_changes]
         options = options_of(snapshot_every_steps, steps_after, memory, disk, max_captures, old)
         given = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         self.optimizers = [names.unwrapped(optimizer) for optimizer in given]
@@ -136,7 +135,7 @@ class Recorder(Controls):
         self._said_pieces = 0
         #: The alarm of this rank in the step that comes, for people.
         self._alarm_text: str | None = None
-        self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS)
+        self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS, expected_changes)
         self._own.also_said = self._records.status
         self._name_parameters()
         theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
@@ -808,7 +807,6 @@ class Recorder(Controls):
         kinds = names.layouts_of(self.model, self._owned, self._layouts)
         described: dict[str, Any] = {
             **self._records.described(keys),
-            **({"expectedChanges": self._expected} if self._expected else {}),
             "groupKeys": keys,
             **self._world(),
             "framework": f"pytorch {torch.__version__}",

@@ -25,10 +25,12 @@ Owned = Iterable[tuple[str, torch.nn.Parameter, Any]]
 
 
 class StepRecords:
-    """The records of one recorder's steps. `model` and `optimizers` are those that it records; `status` is its status.json."""
+    """The records of one recorder's steps. `model` and `optimizers` are those that it records; others as of the class of all frameworks."""
 
-    def __init__(self, model: torch.nn.Module, optimizers: list[Any], status: Path) -> None:
-        self._own = step_records.StepRecords(status)
+    def __init__(
+        self, model: torch.nn.Module, optimizers: list[Any], status: Path, expected: Iterable[str] = ()
+    ) -> None:
+        self._own = step_records.StepRecords(status, expected)
         self._model, self._optimizers = weakref.ref(model), optimizers
         self._last: tuple[Any, Any] = (None, None)
         self._outside: list[tuple[str, torch.nn.Parameter]] = []
