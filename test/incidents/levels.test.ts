@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { KINDS, madeRuns } from '../../bench/detection/made.ts';
 import { Follower, unitOf } from '../../src/judge/incidents/follow.ts';
-import { runningMedian } from '../../src/judge/incidents/levels.ts';
+import { RunningMedian } from '../../src/judge/incidents/levels.ts';
 import { medianOf } from '../../src/model/order-statistics.ts';
 import { judgePoints } from './judged.ts';
 
@@ -13,9 +13,9 @@ const runsOf = (name: string, count = 6) => {
 
 describe('a running median', () => {
   it('is the median of the last points, ties and all', () => {
-    const values = Array.from({ length: 200 }, (_, i) => Math.round(4 * Math.sin(i * 1.7)));
-    for (const width of [1, 2, 3, 9]) {
-      const median = runningMedian(width);
+    const values = Array.from({ length: 200 }, (_, i) => Math.round(4 * Math.sin(i * 1.7)) + 0);
+    for (const width of [1, 2, 3, 9, 81, 100]) {
+      const median = new RunningMedian(width);
       values.forEach((value, i) => {
         median.push(value);
         if (i + 1 < width) expect(median.level).toBeNaN();

@@ -1,7 +1,7 @@
 /** What is usual in the window before a point, of quantities that rise in runs that go well: norms, and losses in few points. */
 import { type Column, pickerOf, readerOf } from '../../model/column.ts';
 import { MAD_TO_SIGMA, medianInPlace, medianOf } from '../../model/order-statistics.ts';
-import { type RunningMedian, runningMedian } from './levels.ts';
+import { RunningMedian } from './levels.ts';
 
 /** The same for the mean absolute deviation: √(π/2). */
 const MEAN_DEVIATION_TO_SIGMA = 1.2533;
@@ -87,7 +87,7 @@ export function exceedances(values: Column, scales: number, ratio: number) {
     // A median costs more than the least point, and hardly a point is so high that it matters.
     if (window.length >= start && y > lowest + Math.log(ratio)) {
       if (median === null && window.length === size) {
-        median = runningMedian(size);
+        median = new RunningMedian(size);
         for (let k = 0; k < size; k++) median.push(window[(next + k) % size]!);
       }
       const center = median === null ? medianOf(window) : median.level;

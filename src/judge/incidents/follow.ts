@@ -5,7 +5,7 @@
  * how many points will follow.
  */
 import { medianInPlace } from '../../model/order-statistics.ts';
-import { type Ladder, ladderOf, type Rung, type RunningMedian, runningMedian } from './levels.ts';
+import { Ladder, type Rung, RunningMedian } from './levels.ts';
 import { NUMBERS } from './numbers.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 
@@ -120,9 +120,9 @@ export class Follower {
   private untrained = Number.NaN;
   private least = Number.POSITIVE_INFINITY;
   private most = Number.NEGATIVE_INFINITY;
-  private ladder: Ladder = ladderOf();
-  private recent: RunningMedian = runningMedian(NARROWEST);
-  private few: RunningMedian = runningMedian(NARROWEST);
+  private ladder = new Ladder();
+  private recent = new RunningMedian(NARROWEST);
+  private few = new RunningMedian(NARROWEST);
 
   /**
    * @param unit how values are compared; of a series with a value that is not positive, by differences
@@ -392,8 +392,8 @@ export class Follower {
       mostOfFew: same?.mostOfFew ?? Number.NEGATIVE_INFINITY,
       tailOfFew: reference.width > NARROWEST ? this.ladder.rungs[1]!.tail() : Number.NaN,
     };
-    this.recent = runningMedian(width);
-    this.few = runningMedian(NARROWEST);
+    this.recent = new RunningMedian(width);
+    this.few = new RunningMedian(NARROWEST);
     for (let k = Math.max(from.onset, i + 1 - KEPT); k <= i; k++) this.advance(this.open, k);
   }
 
@@ -461,7 +461,7 @@ export class Follower {
   private settle(one: Excess, i: number, time: number): void {
     one.settled = true;
     this.close(one, i + 1);
-    this.ladder = ladderOf();
+    this.ladder = new Ladder();
     for (let k = i + 1 - Math.min(KEPT, time >> 1); k <= i; k++)
       if (Number.isFinite(this.at(k))) this.ladder.push(this.at(k), k);
   }

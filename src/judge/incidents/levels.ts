@@ -2,259 +2,304 @@
 import { MAD_TO_SIGMA, medianInPlace, selectNth } from '../../model/order-statistics.ts';
 import { NUMBERS } from './numbers.ts';
 
-/** Median of the last points of a series. */
-export interface RunningMedian {
-  push(value: number): void;
-  /** Forgets all points. */
-  clear(): void;
-  /** NaN before the window is full. */
-  readonly level: number;
-}
+/** Windows of more values keep so many on either side of their median in order, and count the others. */
+const ORDERED = 16;
 
-/** @param width points in the window */
-export function runningMedian(width: number): RunningMedian {
-  const ring = new Float64Array(width);
-  const sorted = new Float64Array(width);
-  let held = 0;
-  let next = 0;
-  /** First position whose value is not below. */
-  const placeOf = (value: number): number => {
+/** Median of the last points of a series. */
+export class RunningMedian {
+  private readonly ring: Float64Array;
+  /** The values of the window that lie from `low` to `high`, in order. */
+  private readonly core: Float64Array;
+  private size = 0;
+  private low = Number.NEGATIVE_INFINITY;
+  private high = Number.POSITIVE_INFINITY;
+  /** Values of the window that are below them. */
+  private below = 0;
+  private held = 0;
+  private next = 0;
+
+  /** @param width points in the window */
+  constructor(readonly width: number) {
+    this.ring = new Float64Array(width);
+    this.core = new Float64Array(width);
+  }
+
+  /** @param value finite */
+  push(value: number): void {
+    const { ring, core, width, low, high } = this;
+    const isFull = this.held === width;
+    const old = isFull ? ring[this.next]! : Number.NaN;
+    ring[this.next] = value;
+    this.next = this.next + 1 === width ? 0 : this.next + 1;
+    if (!isFull) this.held++;
+    if (old < low) this.below--;
+    if (value < low) this.below++;
+    // The new point takes the place of the oldest, and those between the two move by one.
+    let place = old >= low && old <= high ? this.placeOf(old) : this.size++;
+    const last = this.size - 1;
+    if (value >= low && value <= high) {
+      while (place > 0 && core[place - 1]! >= value) {
+        core[place] = core[place - 1]!;
+        place--;
+      }
+      while (place < last && core[place + 1]! < value) {
+        core[place] = core[place + 1]!;
+        place++;
+      }
+      core[place] = value;
+    } else {
+      for (; place < last; place++) core[place] = core[place + 1]!;
+      this.size--;
+    }
+    if (this.held < width || width <= 4 * ORDERED) return;
+    const rank = (width - 1) >> 1;
+    if (!isFull || rank < this.below || width >> 1 >= this.below + this.size) this.order();
+  }
+
+  /** Forgets all points. */
+  clear(): void {
+    this.held = this.next = this.size = this.below = 0;
+    this.low = Number.NEGATIVE_INFINITY;
+    this.high = Number.POSITIVE_INFINITY;
+  }
+
+  /** NaN before the window is full. */
+  get level(): number {
+    const { core, width, below } = this;
+    if (this.held < width) return Number.NaN;
+    const k = (width >> 1) - below;
+    return width % 2 === 1 ? core[k]! : (core[k - 1]! + core[k]!) / 2;
+  }
+
+  /** First position in the core whose value is not below. */
+  private placeOf(value: number): number {
     let low = 0;
-    let high = held;
+    let high = this.size;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (sorted[middle]! < value) low = middle + 1;
+      if (this.core[middle]! < value) low = middle + 1;
       else high = middle;
     }
     return low;
-  };
-  return {
-    push(value) {
-      // The new point takes the place of the oldest, and those between the two move by one.
-      let place = held;
-      if (held === width) place = placeOf(ring[next]!);
-      else held++;
-      while (place > 0 && sorted[place - 1]! >= value) {
-        sorted[place] = sorted[place - 1]!;
-        place--;
-      }
-      while (place + 1 < held && sorted[place + 1]! < value) {
-        sorted[place] = sorted[place + 1]!;
-        place++;
-      }
-      sorted[place] = value;
-      ring[next] = value;
-      next = next + 1 === width ? 0 : next + 1;
-    },
-    clear() {
-      held = 0;
-      next = 0;
-    },
-    get level() {
-      if (held < width) return Number.NaN;
-      const k = width >> 1;
-      return width % 2 === 1 ? sorted[k]! : (sorted[k - 1]! + sorted[k]!) / 2;
-    },
-  };
-}
+  }
 
-/** Levels of one width along a series. */
-export interface Rung {
-  readonly width: number;
-  /** Median of the last `width` points; NaN before. */
-  level: number;
-  /** The lowest level so far; Infinity before the first. */
-  best: number;
-  /** Standard error of a level, slow noise included; Infinity while unknown. */
-  noise: number;
-  /** Levels that do not overlap, so far. */
-  blocks: number;
-  /** The same since one was clearly better: of so many the best is low by chance. */
-  since: number;
-  /** Second largest swing so far: a rise that came back. What was seen twice is usual. */
-  swing: number;
-  /** Swings so far. */
-  swings: number;
-  /** What noise of neighbouring points gives a level. */
-  fast: number;
-  /** Where the best level was. */
-  bestAt: number;
-  /** @param i position in the series */
-  push(value: number, i: number): void;
-  /** Forgets the points of its level, and nothing else: what follows an incident is no neighbour of it. */
-  restart(): void;
-  /** Remembers an excess of an accepted level, for the tail, once it came back to half of it. */
-  excess(value: number): void;
-  /** The excess that the tail of earlier ones gives once in exp(`NUMBERS.tail`) runs; 0 without one. */
-  tail(): number;
-  /** Measures the noise where there are enough new levels to; whether it did. */
-  measure(): boolean;
-  /** Robust scale of second differences of neighbouring levels, as a standard error. */
-  near: number;
-  /** The same of half of them alone, of points. */
-  calm: number;
-  /** Share of a point that the next one keeps, at most. */
-  memory: number;
-  /** Standard deviation of the difference of two levels that follow one another; Infinity while unknown. */
-  apart: number;
-  /** How far the level is above the one before it that does not overlap; NaN before there are two. */
-  readonly jump: number;
+  /** Makes a core about the median of a full window. */
+  private order(): void {
+    const { ring, core, width } = this;
+    core.set(ring);
+    core.sort();
+    let from = (width >> 1) - ORDERED;
+    let to = (width >> 1) + ORDERED;
+    [this.low, this.high] = [core[from]!, core[to]!];
+    while (from > 0 && core[from - 1] === this.low) from--;
+    while (to < width && core[to] === this.high) to++;
+    this.below = from;
+    this.size = to - from;
+    core.copyWithin(0, from, to);
+  }
 }
 
 /** Excesses that make the tail of a rung. */
 const TOP = 24;
 
-/**
- * The tail of the excesses of accepted levels, each counted once it came back to half of it.
- *
- * @param width points of a level, of which one excess is taken
- */
-function tailOf(width: number) {
+/** The tail of the excesses of accepted levels of a width, each counted once it came back to half of it. */
+class Tail {
   /** The largest ones, falling; those that have not come back; the largest of the current stretch. */
-  const top: number[] = [];
-  const pending: number[] = [];
-  let stretch = 0;
-  let left = width;
-  const remember = (excess: number): void => {
+  private readonly top: number[] = [];
+  private readonly pending: number[] = [];
+  private stretch = 0;
+  private left: number;
+
+  /** @param width points of a level, of which one excess is taken */
+  constructor(private readonly width: number) {
+    this.left = width;
+  }
+
+  restart(): void {
+    this.pending.length = 0;
+    this.stretch = 0;
+    this.left = this.width;
+  }
+
+  add(value: number): void {
+    let highest = this.stretch;
+    for (const one of this.pending) if (one > highest) highest = one;
+    if (value <= highest / 2) {
+      if (this.stretch > 0) this.pending.push(this.stretch);
+      for (const one of this.pending) this.remember(one);
+      this.restart();
+    }
+    if (value > this.stretch) this.stretch = value;
+    this.left--;
+    if (this.left > 0) return;
+    this.left = this.width;
+    if (this.stretch > 0 && this.pending.length < TOP) this.pending.push(this.stretch);
+    this.stretch = 0;
+  }
+
+  private remember(excess: number): void {
+    const { top } = this;
     if (top.length === TOP && !(excess > top.at(-1)!)) return;
     let k = top.length;
     while (k > 0 && top[k - 1]! < excess) k--;
     top.splice(k, 0, excess);
     if (top.length > TOP) top.pop();
-  };
-  return {
-    restart() {
-      pending.length = 0;
-      stretch = 0;
-      left = width;
-    },
-    add(value: number) {
-      let highest = stretch;
-      for (const one of pending) if (one > highest) highest = one;
-      if (value <= highest / 2) {
-        if (stretch > 0) pending.push(stretch);
-        for (const one of pending) remember(one);
-        pending.length = 0;
-        stretch = 0;
-        left = width;
-      }
-      if (value > stretch) stretch = value;
-      left--;
-      if (left > 0) return;
-      left = width;
-      if (stretch > 0 && pending.length < TOP) pending.push(stretch);
-      stretch = 0;
-    },
-    /** @param noise of a level, and how many of them do not overlap */
-    record(noise: number, blocks: number): number {
-      const m = Math.min(top.length - 1, Math.floor(Math.sqrt(blocks)));
-      if (m < 2 || !Number.isFinite(noise)) return top[0] ?? 0;
-      const low = NUMBERS.tailFrom * noise;
-      const beyond = (first: number): number => {
-        let sum = NUMBERS.tailPrior * NUMBERS.tailSlope;
-        for (let k = first; k < m; k++) sum += Math.log((top[k]! + low) / (top[m]! + low));
-        return (top[first]! + low) * Math.exp((NUMBERS.tail * sum) / (m - first + NUMBERS.tailPrior)) - low;
-      };
-      // One that enough others do not explain is no measure of what is usual.
-      const ofOthers = m < NUMBERS.tailOthers ? Number.POSITIVE_INFINITY : beyond(1);
-      return top[0]! > ofOthers ? ofOthers : beyond(0);
-    },
-  };
+  }
+
+  /** @param noise of a level, and how many of them do not overlap */
+  record(noise: number, blocks: number): number {
+    const { top } = this;
+    const m = Math.min(top.length - 1, Math.floor(Math.sqrt(blocks)));
+    if (m < 2 || !Number.isFinite(noise)) return top[0] ?? 0;
+    const low = NUMBERS.tailFrom * noise;
+    const beyond = (first: number): number => {
+      let sum = NUMBERS.tailPrior * NUMBERS.tailSlope;
+      for (let k = first; k < m; k++) sum += Math.log((top[k]! + low) / (top[m]! + low));
+      return (top[first]! + low) * Math.exp((NUMBERS.tail * sum) / (m - first + NUMBERS.tailPrior)) - low;
+    };
+    // One that enough others do not explain is no measure of what is usual.
+    const ofOthers = m < NUMBERS.tailOthers ? Number.POSITIVE_INFINITY : beyond(1);
+    return top[0]! > ofOthers ? ofOthers : beyond(0);
+  }
 }
 
-/** @param width points of a level */
-export function rung(width: number): Rung {
-  const median = runningMedian(width);
-  const stride = Math.max(1, width >> 1);
-  const kept = new Float64Array(NUMBERS.remembered);
-  /** Points since the window was last empty. */
-  let points = 0;
-  let samples = 0;
-  let measured = 0;
-  let sinceSample = 0;
-  const usual = tailOf(width);
-  const perBlock = width / stride;
+/** Levels of one width along a series. Numbers that change are fields: in a closure each change of one would be a new object. */
+export class Rung {
+  /** Median of the last `width` points; NaN before. */
+  level = Number.NaN;
+  /** The lowest level so far; Infinity before the first. */
+  best = Number.POSITIVE_INFINITY;
+  /** Where it was. */
+  bestAt = 0;
+  /** Standard error of a level, slow noise included; Infinity while unknown. */
+  noise = Number.POSITIVE_INFINITY;
+  /** What noise of neighbouring points gives a level. */
+  fast = Number.NaN;
+  /** Second largest swing so far: a rise that came back. What was seen twice is usual. */
+  swing = 0;
+  /** Swings so far. */
+  swings = 0;
+  /** Robust scale of second differences of neighbouring levels, as a standard error. */
+  near = Number.NaN;
+  /** The same of half of them alone, of points. */
+  calm = Number.NaN;
+  /** Share of a point that the next one keeps, at most. */
+  memory = 0;
+  /** Standard deviation of the difference of two levels that follow one another; Infinity while unknown. */
+  apart = Number.POSITIVE_INFINITY;
+  /** How far the level is above the one before it that does not overlap; NaN before there are two. */
+  jump = Number.NaN;
+  private readonly median: RunningMedian;
+  private readonly usual: Tail;
+  private readonly stride: number;
+  /** Samples of one level. */
+  private readonly perBlock: number;
+  private readonly kept = new Float64Array(NUMBERS.remembered);
+  /** The last levels, so that the one before is known, and where the next is put. */
+  private readonly levels: Float64Array;
+  private place = 0;
+  /** Points since the window was last empty, and to the next sample. */
+  private points = 0;
+  private untilSample = 1;
+  private samples = 0;
+  private measured = 0;
+  private sinceSample = 0;
   /** Lowest level since the last swing ended, and the highest since then. */
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  let largest = 0;
-  let jump = Number.NaN;
-  /** A swing is a rise that most of is lost again: what goes up and stays does not count. */
-  const swing = (level: number): void => {
-    if (level < low) low = high = level;
-    else if (level > high) high = level;
-    else if (high - level > NUMBERS.swingBack * (high - low) && high - low > 2 * own.noise) {
-      const size = high - low;
-      own.swings++;
-      if (size > largest) {
-        own.swing = largest;
-        largest = size;
-      } else if (size > own.swing) own.swing = size;
-      low = high = level;
+  private low = Number.POSITIVE_INFINITY;
+  private high = Number.NEGATIVE_INFINITY;
+  private largest = 0;
+
+  /** @param width points of a level */
+  constructor(readonly width: number) {
+    this.median = new RunningMedian(width);
+    this.usual = new Tail(width);
+    this.stride = Math.max(1, width >> 1);
+    this.perBlock = width / this.stride;
+    this.levels = new Float64Array(width);
+  }
+
+  /** Levels that do not overlap, so far. */
+  get blocks(): number {
+    return this.samples / this.perBlock;
+  }
+
+  /** The same since one was clearly better: of so many the best is low by chance. */
+  get since(): number {
+    return this.sinceSample / this.perBlock;
+  }
+
+  /** @param i position in the series */
+  push(value: number, i: number): void {
+    const { width, median, levels } = this;
+    median.push(value);
+    this.points++;
+    if (this.points < width) return;
+    const { level } = median;
+    this.level = level;
+    this.jump = this.points < 2 * width ? Number.NaN : level - levels[this.place]!;
+    levels[this.place] = level;
+    this.place = this.place + 1 === width ? 0 : this.place + 1;
+    this.untilSample--;
+    if (this.untilSample === 0) {
+      this.untilSample = this.stride;
+      this.kept[this.samples % NUMBERS.remembered] = level;
+      this.samples++;
+      this.sinceSample++;
     }
-  };
-  /** The last levels, so that the one before is known. */
-  const levels = new Float64Array(width);
-  const own: Rung = {
-    width,
-    apart: Number.POSITIVE_INFINITY,
-    get jump() {
-      return jump;
-    },
-    level: Number.NaN,
-    best: Number.POSITIVE_INFINITY,
-    noise: Number.POSITIVE_INFINITY,
-    blocks: 0,
-    swing: 0,
-    swings: 0,
-    fast: Number.NaN,
-    since: 0,
-    near: Number.NaN,
-    calm: Number.NaN,
-    memory: 0,
-    bestAt: 0,
-    push(value, i) {
-      median.push(value);
-      points++;
-      if (points < width) return;
-      own.level = median.level;
-      jump = points < 2 * width ? Number.NaN : own.level - levels[points % width]!;
-      levels[points % width] = own.level;
-      if ((points - width) % stride === 0) {
-        kept[samples % NUMBERS.remembered] = own.level;
-        samples++;
-        sinceSample++;
-        own.blocks = samples / perBlock;
-      }
-      if (own.level < own.best) {
-        if (!(own.level >= own.best - 2 * own.noise)) sinceSample = 0;
-        own.best = own.level;
-        own.bestAt = i;
-      }
-      own.since = sinceSample / perBlock;
-      swing(own.level);
-    },
-    restart() {
-      median.clear();
-      points = 0;
-      // A rise that is reported is no swing, so that the next like it is reported, too.
-      low = Number.POSITIVE_INFINITY;
-      high = Number.NEGATIVE_INFINITY;
-      usual.restart();
-      own.level = jump = Number.NaN;
-    },
-    excess: usual.add,
-    tail: () => usual.record(own.noise, own.blocks),
-    measure() {
-      if (samples < measured * NUMBERS.anew && samples - measured < NUMBERS.remembered / 4) return false;
-      measured = samples;
-      ({ near: own.near, calm: own.calm } = nearNoise(kept, samples, Math.ceil(perBlock)));
-      if (width === 1)
-        own.memory = Math.min(...[0, NUMBERS.trendApart].map((apart) => memoryOf(kept, samples, apart)));
-      return true;
-    },
-  };
-  return own;
+    if (level < this.best) {
+      if (!(level >= this.best - 2 * this.noise)) this.sinceSample = 0;
+      this.best = level;
+      this.bestAt = i;
+    }
+    // A swing is a rise that most of is lost again: what goes up and stays does not count.
+    if (level < this.low) this.low = this.high = level;
+    else if (level > this.high) this.high = level;
+    else if (this.high - level > NUMBERS.swingBack * (this.high - this.low)) this.swingTo(level);
+  }
+
+  private swingTo(level: number): void {
+    const size = this.high - this.low;
+    if (!(size > 2 * this.noise)) return;
+    this.swings++;
+    if (size > this.largest) {
+      this.swing = this.largest;
+      this.largest = size;
+    } else if (size > this.swing) this.swing = size;
+    this.low = this.high = level;
+  }
+
+  /** Forgets the points of its level, and nothing else: what follows an incident is no neighbour of it. */
+  restart(): void {
+    this.median.clear();
+    this.points = this.place = 0;
+    this.untilSample = 1;
+    // A rise that is reported is no swing, so that the next like it is reported, too.
+    this.low = Number.POSITIVE_INFINITY;
+    this.high = Number.NEGATIVE_INFINITY;
+    this.usual.restart();
+    this.level = this.jump = Number.NaN;
+  }
+
+  /** Remembers an excess of an accepted level, for the tail, once it came back to half of it. */
+  excess(value: number): void {
+    this.usual.add(value);
+  }
+
+  /** The excess that the tail of earlier ones gives once in exp(`NUMBERS.tail`) runs; 0 without one. */
+  tail(): number {
+    return this.usual.record(this.noise, this.blocks);
+  }
+
+  /** Measures the noise where there are enough new levels to; whether it did. */
+  measure(): boolean {
+    const { samples, measured, kept } = this;
+    if (samples < measured * NUMBERS.anew && samples - measured < NUMBERS.remembered / 4) return false;
+    this.measured = samples;
+    ({ near: this.near, calm: this.calm } = nearNoise(kept, samples, Math.ceil(this.perBlock)));
+    if (this.width === 1)
+      this.memory = Math.min(memoryOf(kept, samples, 0), memoryOf(kept, samples, NUMBERS.trendApart));
+    return true;
+  }
 }
 
 const scratch = new Float64Array(NUMBERS.remembered);
@@ -392,15 +437,6 @@ const HIGHEST = 1.96;
 
 /** A median of so many points has a larger error than their mean. */
 const MEDIAN_ERROR = 1.2533;
-/** Ladder of levels from single points to wide ones, whose noise is measured together. */
-export interface Ladder {
-  readonly rungs: readonly Rung[];
-  /** @param i position in the series */
-  push(value: number, i: number): void;
-  /** Forgets the points of the levels, and nothing else. */
-  restart(): void;
-}
-
 /**
  * Variance of the noise that is slower than one level; it is in all of them, since an excess lies long after the best.
  *
@@ -425,39 +461,41 @@ function slowNoise(rungs: readonly Rung[], aloneOf: (each: Rung) => number): num
   return slow;
 }
 
-export function ladderOf(): Ladder {
-  const rungs = NUMBERS.widths.map(rung);
-  const measure = (): void => {
+/** Ladder of levels from single points to wide ones, whose noise is measured together. */
+export class Ladder {
+  readonly rungs = NUMBERS.widths.map((width) => new Rung(width));
+
+  /** @param i position in the series */
+  push(value: number, i: number): void {
+    // The newest point may be the excess, which is no noise.
+    this.measure();
+    for (const each of this.rungs) each.push(value, i);
+  }
+
+  /** Forgets the points of the levels, and nothing else. */
+  restart(): void {
+    for (const each of this.rungs) each.restart();
+  }
+
+  private measure(): void {
+    const { rungs } = this;
     let anew = false;
     for (const each of rungs) if (each.measure()) anew = true;
     if (!anew) return;
-    const [{ near, calm, memory }] = rungs as [Rung];
-    for (const each of rungs)
-      each.fast = Math.max(
-        near * Math.sqrt(inflation(each.width, 0)),
-        calm * Math.sqrt(inflation(each.width, memory)),
-      );
+    const [{ near, calm, memory }] = rungs as [Rung, ...Rung[]];
     const slow = slowNoise(rungs, ({ width }) => near ** 2 * inflation(width, 0));
     for (const each of rungs) {
-      const { width, fast } = each;
-      each.noise = Number.isNaN(fast)
+      const { width } = each;
+      const alone = inflation(width, 0);
+      const kept = inflation(width, memory);
+      each.fast = Math.max(near * Math.sqrt(alone), calm * Math.sqrt(kept));
+      each.noise = Number.isNaN(each.fast)
         ? Number.POSITIVE_INFINITY
-        : Math.max(fast, Math.sqrt(near ** 2 * inflation(width, 0) + slow));
-      const own = Number.isNaN(each.near) ? 0 : each.near;
-      each.apart =
-        Math.SQRT2 * Math.max(own, near * Math.sqrt(inflation(width, memory) * unshared(width, memory)));
-      if (Number.isNaN(each.apart)) each.apart = Number.POSITIVE_INFINITY;
+        : Math.max(each.fast, Math.sqrt(near ** 2 * alone + slow));
+      const least = near * Math.sqrt(kept * unshared(width, memory));
+      each.apart = Number.isNaN(least)
+        ? Number.POSITIVE_INFINITY
+        : Math.SQRT2 * Math.max(Number.isNaN(each.near) ? 0 : each.near, least);
     }
-  };
-  return {
-    rungs,
-    push(value, i) {
-      // The newest point may be the excess, which is no noise.
-      measure();
-      for (const each of rungs) each.push(value, i);
-    },
-    restart() {
-      for (const each of rungs) each.restart();
-    },
-  };
+  }
 }
