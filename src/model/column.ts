@@ -133,38 +133,36 @@ function unpacked(block: Block, into: Float64Array): Float64Array {
   return into;
 }
 
-/** Numbers in blocks, which a column and its views share, with the last two blocks that were asked for. */
+/** So many numbers cost as much one by one as their block does: it is unpacked after as many that were not in one that is. */
+const MISSES = 64;
+
+/** Numbers in blocks, which a column and its views share, with the last two blocks that were asked for often. */
 class Blocks {
   /** A window that moves on over the seam of two blocks needs both: those of even and odd index are kept apart. */
-  private evenIndex = -1;
-  private oddIndex = -1;
-  private even: Float64Array = NONE;
-  private odd: Float64Array = NONE;
-  private evenRoom: Float64Array | undefined;
-  private oddRoom: Float64Array | undefined;
+  private readonly index = [-1, -1];
+  private readonly kept: Float64Array[] = [NONE, NONE];
+  private readonly rooms: (Float64Array | undefined)[] = [undefined, undefined];
+  private misses = 0;
 
   constructor(private readonly blocks: readonly Block[]) {}
 
   at(position: number): number {
     const block = position >>> SHIFT;
-    if ((block & 1) === 0) {
-      if (block !== this.evenIndex) this.loadEven(block);
-      return this.even[position & MASK]!;
+    const side = block & 1;
+    if (block !== this.index[side]) {
+      // A loop over two places far apart would unpack a block for every number.
+      if (++this.misses < MISSES) return this.pick(position);
+      this.load(block, side);
     }
-    if (block !== this.oddIndex) this.loadOdd(block);
-    return this.odd[position & MASK]!;
+    return this.kept[side]![position & MASK]!;
   }
 
-  private loadEven(block: number): void {
-    this.evenRoom ??= new Float64Array(BLOCK);
-    this.even = unpacked(this.blocks[block]!, this.evenRoom);
-    this.evenIndex = block;
-  }
-
-  private loadOdd(block: number): void {
-    this.oddRoom ??= new Float64Array(BLOCK);
-    this.odd = unpacked(this.blocks[block]!, this.oddRoom);
-    this.oddIndex = block;
+  private load(block: number, side: number): void {
+    this.misses = 0;
+    const room = this.rooms[side] ?? new Float64Array(BLOCK);
+    this.rooms[side] = room;
+    this.kept[side] = unpacked(this.blocks[block]!, room);
+    this.index[side] = block;
   }
 
   /** The number at a position, without its block: for a few that lie far apart. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   arrayOf,
   BLOCK,
@@ -166,5 +166,18 @@ describe('a column', () => {
     const column = made.finish();
     expect(isArray(column)).toBe(false);
     expect(JSON.parse(toJson(column.subarray(0, 9), 0))).toEqual(Array.from({ length: 9 }, (_, k) => of(k)));
+  });
+
+  it('unpacks few blocks for a loop over places far apart', () => {
+    const values = Float64Array.from({ length: 4 * BLOCK }, (_, k) => Math.fround(Math.sin(k)));
+    const column = columnOf(values);
+    // A block of float32 is unpacked by one call of this.
+    const unpacked = vi.spyOn(Object.getPrototypeOf(Float64Array.prototype), 'set');
+    let same = 0;
+    for (let k = 0; k < BLOCK; k++)
+      if (column.at(k) === values[k] && column.at(2 * BLOCK + k) === values[2 * BLOCK + k]) same++;
+    const calls = unpacked.mock.calls.length;
+    unpacked.mockRestore();
+    expect([same, calls]).toEqual([BLOCK, expect.toSatisfy((count: number) => count > 0 && count < 200)]);
   });
 });
