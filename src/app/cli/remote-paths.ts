@@ -34,6 +34,16 @@ interface RemoteFlags {
   readonly 'no-config'?: boolean;
 }
 
+/** Where a command works on files of this machine alone. @throws usage for a URL */
+export function refuseUrls(paths: readonly (string | undefined)[], why: string): void {
+  const url = paths.find((path) => path !== undefined && isUrl(path));
+  if (url !== undefined)
+    throw diagError('usage', {
+      problem: `${withoutSecrets(url)}: ${why}`,
+      hint: 'copy it to this machine, and name the copy',
+    });
+}
+
 /** What a command works with in place of the paths that were named. */
 export type LocalPaths = Pick<Mounted, 'paths' | 'shown' | 'changed' | 'tag'>;
 

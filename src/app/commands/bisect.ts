@@ -13,6 +13,7 @@ import type { Dimension } from '../bisect/dimension.ts';
 import { versionsOf } from '../bisect/versions.ts';
 import { command } from '../cli/command.ts';
 import { progressOn } from '../cli/progress.ts';
+import { refuseUrls } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 
 /** Which of the trials there will be is known only at the end. */
@@ -105,6 +106,10 @@ export default command({
         problem: 'bisect needs the command that trains, after --',
         hint: 'clippy-diag bisect --good runs/a --bad runs/b -- python train.py {config}',
       });
+    refuseUrls(
+      [flags.good, flags.bad, flags.data, flags.versions],
+      'the trials run on files of this machine',
+    );
     const folder = resolve(flags.folder);
     const dimensions = await dimensionsOf(flags, folder);
     let ending = false;

@@ -24,6 +24,7 @@ import { curvatureText } from '../../report/curvature-text.ts';
 import { command } from '../cli/command.ts';
 import { limitsOf, modelLimitFlags } from '../cli/model-limits.ts';
 import { productsOn } from '../cli/progress.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 
 export default command({
@@ -163,6 +164,7 @@ export default command({
       min: 1,
     }),
     ...modelLimitFlags('SOLVER'),
+    ...offlineFlag,
     verbose: Flags.boolean({
       helpGroup: 'OUTPUT',
       description: 'show everything: every operator, how well each value is known, notes',
@@ -173,9 +175,21 @@ export default command({
   async run({ args, flags }, io) {
     const progress = productsOn(io.stderr, io.now);
     const gathered = new Measured(searchOptions(flags), progress);
-    if (args.capture === undefined) await measureCheckpoints(gathered, flags);
-    else await measureCapture(gathered, args.capture, flags);
-    const { entries, density, notes } = gathered;
+    const { capture } = args;
+    const { model, checkpoint, batch } = flags;
+    const named = Object.entries({ capture, model, checkpoint }).filter(([, path]) => path !== undefined);
+    const paths = [...named.map(([, path]) => path!), ...(batch ?? [])];
+    const { entries, density, notes } = await withLocalPaths(paths, flags, io, async ({ paths, shown }) => {
+      const local = Object.fromEntries(named.map(([name], k) => [name, paths[k]!]));
+      const there = {
+        ...flags,
+        ...local,
+        ...(batch === undefined ? {} : { batch: paths.slice(named.length) }),
+      };
+      if (capture === undefined) await measureCheckpoints(gathered, there);
+      else await measureCapture(gathered, local.capture!, there);
+      return shown({ entries: gathered.entries, density: gathered.density, notes: gathered.notes });
+    });
     const code = gathered.exitCode();
     if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, curvature: entries, density, notes });
     else {

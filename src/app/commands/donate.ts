@@ -10,6 +10,7 @@ import { kindOfPath } from '../../read/bytes/source.ts';
 import { openCapture } from '../../read/captures/read.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
+import { withLocalPaths } from '../cli/remote-paths.ts';
 import { logFlags, pathArgs, readOptionsOf } from '../cli/shared-flags.ts';
 import { collectInputs } from '../engine/collect.ts';
 import { donationOf } from '../engine/donation.ts';
@@ -42,16 +43,16 @@ export default command({
   },
 
   async run({ argv, flags }, io) {
-    const { logs, captures, errors } = await collectInputs(argv, readOptionsOf(flags, io));
-    const runs = logs.flatMap((log) => log.runs);
-    const [unread] = errors;
-    if (unread !== undefined && runs.length === 0) throw unread;
-    const opened = await Promise.all(captures.map((path) => openCapture(path)));
-    const { files, left } = donationOf(
-      runs,
-      opened.map(({ manifest }) => manifest),
-    );
-    const damage = [...errors.map((error) => error.toRecord()), ...logs.flatMap((log) => log.errors)];
+    const { files, left, damage } = await withLocalPaths(argv, flags, io, async ({ paths, shown }) => {
+      const { logs, captures, errors } = await collectInputs(paths, readOptionsOf(flags, io));
+      const runs = logs.flatMap((log) => log.runs);
+      const [unread] = errors;
+      if (unread !== undefined && runs.length === 0) throw unread;
+      const opened = await Promise.all(captures.map((path) => openCapture(path)));
+      const manifests = opened.map(({ manifest }) => manifest);
+      const lost = [...errors.map((error) => error.toRecord()), ...logs.flatMap((log) => log.errors)];
+      return { ...donationOf(runs, manifests), damage: shown(lost) };
+    });
     for (const error of damage) await io.remark(formatErrorRecord(error));
     const code = damage.length > 0 ? exitCodeOfErrors(damage) : EXIT.done;
     if (flags.out !== undefined) await writeDonation(flags.out, files);

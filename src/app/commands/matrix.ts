@@ -11,6 +11,7 @@ import { DEFAULT_RULES } from '../../step/rules/registry.ts';
 import { command } from '../cli/command.ts';
 import { documentFlag } from '../cli/document-files.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
+import { offlineFlag, refuseUrls, withLocalPaths } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 
@@ -68,6 +69,7 @@ export default command({
       description: 'say too how well the training here follows the recorded one',
     }),
     ...trainingFlags,
+    ...offlineFlag,
     workers: Flags.integer({
       helpValue: 'N',
       description: 'threads (default: one a processor, where the cells are enough)',
@@ -98,25 +100,29 @@ export default command({
   async run({ args, flags }, io) {
     if (/\.(ya?ml|json)$/i.test(args.input) && (await kindOfPath(args.input)) !== 'folder') {
       refuse(flags, OF_CAPTURES, 'the study says that itself');
+      refuseUrls([args.input], 'a study names its data by paths beside it');
       const { runStudyCommand } = await import('../cli/run-study.ts');
       return runStudyCommand(args.input, flags, io);
     }
     refuse(flags, OF_STUDIES, 'it is for a study, and this is a capture');
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule);
     const multipliers = multipliersOf(flags['learning-rate-multiplier'] ?? MULTIPLIERS);
-    const capture = await openCapture(args.input);
-    const { runMatrix } = await import('../../experiment/measure/closed-loop.ts');
-    const matrix = await runMatrix(capture, {
-      ...trainingOptions(rules, multipliers, flags, io),
-      seeds: Array.from({ length: flags.seeds ?? SEEDS }, (_, seed) => seed),
+    const { matrix, errors } = await withLocalPaths([args.input], flags, io, async ({ paths, shown }) => {
+      const capture = await openCapture(paths[0]!);
+      const { runMatrix } = await import('../../experiment/measure/closed-loop.ts');
+      const trained = await runMatrix(capture, {
+        ...trainingOptions(rules, multipliers, flags, io),
+        seeds: Array.from({ length: flags.seeds ?? SEEDS }, (_, seed) => seed),
+      });
+      return shown({ matrix: trained, errors: capture.errors });
     });
-    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, matrix, errors: capture.errors });
+    if (flags.json) await io.printJson({ schemaVersion: SCHEMA_VERSION, matrix, errors });
     else {
       const options = terminalOptions(io.stdout, io.env, flags.ascii);
       await io.print(renderMatrix(matrix, { ...options, verbose: flags.verbose }));
     }
-    for (const error of capture.errors) await io.remark(formatErrorRecord(error));
-    if (capture.errors.length > 0) return EXIT.input;
+    for (const error of errors) await io.remark(formatErrorRecord(error));
+    if (errors.length > 0) return EXIT.input;
     const known = matrix.baseline.follows && matrix.cells.every(({ diverged }) => diverged !== null);
     return known ? EXIT.done : EXIT.inconclusive;
   },

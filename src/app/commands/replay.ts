@@ -13,6 +13,7 @@ import { parseRule } from '../../step/rules/parse.ts';
 import { DEFAULT_RULES } from '../../step/rules/registry.ts';
 import { command } from '../cli/command.ts';
 import { formatErrorRecord } from '../cli/error-text.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { terminalOptions } from '../cli/terminal-options.ts';
 import { multipliersOf, ruleFlag, trainingFlags, trainingOptions } from '../cli/training-flags.ts';
 
@@ -54,6 +55,7 @@ export default command({
     }),
     ascii: Flags.boolean({ helpGroup: 'OUTPUT', description: 'draw with ASCII characters only' }),
     ...trainingFlags,
+    ...offlineFlag,
   },
 
   async run({ args, flags }, io) {
@@ -69,18 +71,26 @@ export default command({
         hint: 'leave --precision out',
       });
     const rules = (flags.rule ?? DEFAULT_RULES).flatMap(parseRule);
-    const capture = await openCapture(args.capture);
     const learningRateMultipliers = multipliersOf(flags['learning-rate-multiplier']);
-    const result =
-      flags.mode === 'closed-loop'
-        ? await closedLoop(capture, trainingOptions(rules, learningRateMultipliers, flags, io))
-        : await replayCapture(capture, {
-            mode: flags.mode,
-            rules,
-            precision: flags.precision,
-            learningRateMultipliers,
-          });
-    const recorded = recordedReplays(capture);
+    const { mode, precision } = flags;
+    const { result, recorded, errors, trains } = await withLocalPaths(
+      [args.capture],
+      flags,
+      io,
+      async ({ paths, shown }) => {
+        const capture = await openCapture(paths[0]!);
+        const made =
+          mode === 'closed-loop'
+            ? await closedLoop(capture, trainingOptions(rules, learningRateMultipliers, flags, io))
+            : await replayCapture(capture, { mode, rules, precision, learningRateMultipliers });
+        return shown({
+          result: made,
+          recorded: recordedReplays(capture),
+          errors: capture.errors,
+          trains: capture.manifest.model !== null,
+        });
+      },
+    );
     const replay = [...result.entries, ...recorded.entries];
     const notes = [...result.notes, ...recorded.notes];
     if (flags.json)
@@ -88,19 +98,19 @@ export default command({
         schemaVersion: SCHEMA_VERSION,
         replay,
         findings: result.findings,
-        errors: capture.errors,
+        errors,
         notes,
       });
     else
       await io.print(
         (flags.verbose ? renderReplay : briefReplay)(
           replay,
-          { findings: result.findings, notes, trains: capture.manifest.model !== null },
+          { findings: result.findings, notes, trains },
           terminalOptions(io.stdout, io.env, flags.ascii),
         ),
       );
-    for (const error of capture.errors) await io.remark(formatErrorRecord(error));
-    if (capture.errors.length > 0) return EXIT.input;
+    for (const error of errors) await io.remark(formatErrorRecord(error));
+    if (errors.length > 0) return EXIT.input;
     const told = result.entries.some((entry) => entry.verdict !== 'cannot-tell');
     return told ? EXIT.done : EXIT.inconclusive;
   },

@@ -7,6 +7,7 @@ import { deleteFiles } from '../../read/bytes/delete-files.ts';
 import { stripBatches } from '../../read/captures/strip.ts';
 import { isLedger } from '../../read/ledger/read.ts';
 import { command } from '../cli/command.ts';
+import { refuseUrls } from '../cli/remote-paths.ts';
 
 export default command({
   summary: 'Take the batches out of a capture, or their ids out of a ledger: they may be personal data.',
@@ -22,6 +23,7 @@ export default command({
   flags: {},
 
   async run({ args, flags }, io) {
+    refuseUrls([args.capture], 'what lies behind a URL is not changed');
     if (await isLedger(args.capture!)) {
       const found = await deleteFiles(join(args.capture!, 'ids'), '.bin');
       if (found === null)

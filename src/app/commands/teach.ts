@@ -8,6 +8,7 @@ import { writeFileAtomic } from '../../read/bytes/atomic-write.ts';
 import { kindOfPath, readText } from '../../read/bytes/source.ts';
 import { numberText } from '../../report/measured-text.ts';
 import { type CommandIo, command } from '../cli/command.ts';
+import { offlineFlag, withLocalPaths } from '../cli/remote-paths.ts';
 import { layoutOf, prove, type SeenText, tablesIn, textOf, withLayout } from '../engine/teach.ts';
 import { CONFIG_PLACES } from '../gate/config-file.ts';
 
@@ -21,6 +22,7 @@ export default command({
   ],
   args: { path: Args.string({ required: true, description: 'a printed log' }) },
   flags: {
+    ...offlineFlag,
     table: Flags.integer({ description: 'the table, as it is numbered', default: 1, min: 1, helpValue: 'N' }),
     column: Flags.string({
       description: `what a column is, e.g. 2=loss or 3=metric:psnr; roles: ${FIELD_ROLES.join(', ')} (may be repeated)`,
@@ -39,7 +41,9 @@ export default command({
 
   async run({ args, flags }, io) {
     const path = args.path!;
-    const text = await textOf(path);
+    // The config that is written is none yet: it forbids nothing.
+    const offline = { offline: flags.offline };
+    const text = await withLocalPaths([path], offline, io, ({ paths: [local] }) => textOf(local!));
     const seen = await tablesIn(text, path);
     if (flags.column === undefined) return show(seen, path, flags.json, io);
     const fields = flags.column.map(fieldOf);

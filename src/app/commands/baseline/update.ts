@@ -17,6 +17,7 @@ import {
   settleOf,
   thresholdsByFlags,
 } from '../../cli/gate-flags.ts';
+import { withLocalPaths } from '../../cli/remote-paths.ts';
 import { refusalOf } from '../../cli/report-files.ts';
 import { logFlags, readOptionsOf } from '../../cli/shared-flags.ts';
 import { updateBaseline } from '../../gate/baseline.ts';
@@ -55,13 +56,18 @@ export default command({
       if (!flags['allow-outside']) await refuseOutside(file, config?.path ?? null);
       await checkWritable(file);
     }, io);
-    const { report } = await readGateEvidence(argv, {
+    const options = {
       ...readOptionsOf(flags, io, await readingByConfig(flags)),
       ...settleOf(flags, io),
       ...makingOf(io),
       thresholds: await thresholdsByFlags(flags),
       // A baseline holds values of logs.
-      asked: new Set(),
+      asked: new Set<never>(),
+    };
+    const report = await withLocalPaths(argv, flags, io, async ({ paths, shown, changed }) => {
+      const read = shown((await readGateEvidence(paths, options)).report);
+      const grown = (await changed()).map((error) => error.toRecord());
+      return { ...read, warnings: [...read.warnings, ...grown] };
     });
     // A baseline of half a log would let every later run pass.
     const problems = reportProblems(report, {
