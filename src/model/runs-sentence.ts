@@ -19,11 +19,11 @@ interface Split {
   readonly chance: number;
 }
 
-/** Logarithm of n!. */
+/** Logarithms of the factorials that were asked for, and of all below them. */
+const logFactorials = [0];
 function logFactorial(n: number): number {
-  let sum = 0;
-  for (let k = 2; k <= n; k++) sum += Math.log(k);
-  return sum;
+  for (let k = logFactorials.length; k <= n; k++) logFactorials.push(logFactorials[k - 1]! + Math.log(k));
+  return logFactorials[n]!;
 }
 
 const logChoose = (n: number, k: number): number => logFactorial(n) - logFactorial(k) - logFactorial(n - k);
