@@ -4,11 +4,11 @@
  */
 
 import { brokenLinks } from '../model/audit.ts';
-import { type Cause, LEARNS_SLOWER, type Remedy, takesBack } from '../model/cause.ts';
+import type { Cause } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { failureLeads, failureWords } from '../model/failure-words.ts';
 import { type Finding, SEVERITIES } from '../model/finding.ts';
-import { formatCount, formatNumber } from '../model/format-number.ts';
+import { formatCount } from '../model/format-number.ts';
 import { incidentClause, incidentHeadline, isIncidentClass, NOT_BACK } from '../model/incident-words.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
@@ -20,10 +20,11 @@ import { CLASS_MOODS, type Mood } from './class-paint.ts';
 import { titleOfFinding } from './finding-words.ts';
 import { damageLines } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
+import { at, brief, capital, plural, sentences } from './page-words.ts';
 import { proofsOf } from './proof-line.ts';
-import { replayLabel } from './replay-label.ts';
-import { endOf, higherAtEnd, isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
-import { remedyName, remedyWords } from './why.ts';
+import { overBatches, type Tried, triedOf } from './tried.ts';
+import { fixOf, isDeadFromTheStart, isOfDataAlone } from './what-to-do.ts';
+import { isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 
 /** The title of a run without an incident. A warning beside it does not change it. */
 export const HEALTHY_TITLE = 'HEALTHY';
@@ -54,57 +55,6 @@ export interface Answer {
   readonly over: string;
 }
 
-export interface Tried {
-  /** null where it learns too slowly to tell. */
-  readonly holds: boolean | null;
-  readonly name: string;
-  readonly finalLoss: number | null;
-  /** Share of the steps before the incident that it changes, times how hard; null where that means nothing. */
-  readonly interference: number | null;
-  readonly smallestFactor: number | null;
-  /** Whether it is the one to use. */
-  readonly use: boolean;
-}
-
-interface TriedFigure {
-  readonly title: string;
-  /** null where it is not known. */
-  readonly value: (one: Tried) => number | null;
-  readonly text: (value: number) => string;
-}
-
-/** The columns of figures of what was tried, as every page has them. */
-export const TRIED_FIGURES: readonly TriedFigure[] = [
-  { title: 'loss at the end', value: ({ finalLoss }) => finalLoss, text: (loss) => brief(loss) },
-  {
-    title: 'changes healthy steps',
-    value: ({ interference }) => interference,
-    text: (share) => `${Math.round(100 * share)} %`,
-  },
-  {
-    title: 'hardest cut',
-    value: ({ smallestFactor }) => smallestFactor,
-    text: (factor) => (factor === 1 ? 'none' : `to ${brief(100 * factor)} %`),
-  },
-];
-
-/** The columns of figures of which some row has a value. */
-export const figuresOf = (tried: readonly Tried[]): readonly TriedFigure[] =>
-  TRIED_FIGURES.filter(({ value }) => tried.some((one) => value(one) !== null));
-
-/** A figure of a row, or what replaces it where it is not known. */
-export const figureText = ({ value, text }: TriedFigure, one: Tried, unknown: string): string => {
-  const known = value(one);
-  return known === null ? unknown : text(known);
-};
-
-/** The row of the run as it was. */
-export const NOTHING = 'the run as it was';
-
-const brief = (value: number): string => formatNumber(value, 'brief');
-const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
-const plural = (count: number, noun: string, several = `${noun}s`): string =>
-  `${formatCount(count)} ${count === 1 ? noun : several}`;
 const quoted = (names: readonly string[]): string => listed(names.map((name) => `\`${inertName(name)}\``));
 
 /** Columns that a path may take. */
@@ -117,12 +67,6 @@ function shortPath(path: string): string {
   while (parts.length > 0 && end.length + parts.at(-1)!.length < PATH_WIDTH) end = `${parts.pop()}/${end}`;
   return parts.length === 0 ? end : `…/${end}`;
 }
-
-const at = (step: number, unit: StepUnit): string => `${unit} ${formatCount(step)}`;
-
-/** Whether experiments show that the loss is high on the new data alone, and the weights are as good as before. */
-const isOfDataAlone = ({ cause }: RunReport): boolean =>
-  cause?.trigger === 'data' && cause.mechanism === 'bad-batch-only' && cause.confidence === 'shown';
 
 /** The first step at which the deciding loss is no number and stays so; undefined where it is the onset. */
 function noNumberFrom({ verdict, findings }: RunReport): number | undefined {
@@ -140,9 +84,6 @@ function isNearlyBack(run: RunReport): boolean {
 }
 
 const LEARNT_NOTHING = 'LEARNT NOTHING';
-
-/** Whether the log shows that no level was better than the first loss, whatever became of the rises. */
-const isDeadFromTheStart = ({ cause }: RunReport): boolean => cause?.failure === 'dead-from-the-start';
 
 function titleOf(run: RunReport): string {
   const { verdict, stepUnit } = run;
@@ -349,13 +290,6 @@ function placeOf(run: RunReport): string | null {
     : `Line ${formatCount(source.line)} of ${shortPath(inertName(source.path))}.`;
 }
 
-/** Clauses as sentences of their own. */
-const sentences = (statement: string): string =>
-  statement
-    .split('; ')
-    .map((clause) => `${capital(inertName(clause)).replace(/\.$/, '')}.`)
-    .join(' ');
-
 function whyOf(cause: Cause | undefined): string | null {
   if (cause === undefined || !isTold(cause)) return null;
   // The statement of a known failure begins with its cause, and says how sure that is.
@@ -363,315 +297,6 @@ function whyOf(cause: Cause | undefined): string | null {
   if (cause.trigger === 'none-found') return `No cause was found. ${sentences(cause.statement)}`;
   const sure = cause.confidence === null ? '' : ` (${CONFIDENCE[cause.confidence]})`;
   return `${capital(TRIGGERS[cause.trigger])}${sure}. ${sentences(cause.statement)}`;
-}
-
-/** What keeps a cause from coming again. */
-const AVERT: Readonly<Record<Cause['trigger'], string>> = {
-  data: 'look at the data of these batches',
-  'learning-rate': 'look at what set the learning rate',
-  'optimizer-state': 'load the optimizer state with the weights when a run is resumed',
-  'weight-decay': 'lower the weight decay or the learning rate',
-  precision: 'train in bfloat16 or float32, or lower the loss scale',
-  sharpness: 'lower the learning rate or clip',
-  code: 'correct the training code',
-  hardware: 'replace the device',
-  initialisation: 'initialise the weights anew or lower the learning rate',
-  order: 'shuffle the data and continue its order after a resume',
-  schedule: '',
-  evaluation: 'correct the evaluation',
-  'none-found': '',
-};
-
-/** Where it stands how to do what has no line to paste. */
-function howTo({ paste, rule, action, statement }: Remedy, { cause }: RunReport): string {
-  const isUnlike = cause?.evidence.some(({ id }) => id === 'batches-unlike') === true;
-  const batch = isUnlike ? cause.onsetStep : null;
-  if (paste !== null) return '';
-  // Its last clause names the file, or says that there is none.
-  if (action === 'restore-optimizer-state') return ` (${statement.split('; ').at(-1)})`;
-  if (action === 'fix-data' && batch !== null)
-    return ` (find what changed: compare the rows of batches ${formatCount(batch - 1)} and ${formatCount(batch)}, their labels, order and preprocessing)`;
-  if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
-  const isList = action === 'skip-batches' || action === 'skip-rows';
-  return isList ? ' (their list: --report skip-list:skip.json)' : '';
-}
-
-/** Why a remedy that holds is the one to use where others that hold end lower, as a clause; empty where none does. */
-function whyFirst({ remedies = [], cause }: RunReport, used: Remedy): string {
-  const lower = remedies.filter(
-    ({ holds, finalLoss }) =>
-      used.holds === true && holds === true && (finalLoss ?? Infinity) < (used.finalLoss ?? Infinity),
-  );
-  if (lower.length === 0 || cause === undefined) return '';
-  if (takesBack(used, cause.trigger) && lower.every((one) => !takesBack(one, cause.trigger)))
-    return ', which takes the cause away';
-  if (lower.some(({ interference }) => interference <= used.interference)) return '';
-  return used.interference === 0
-    ? ', which changes no healthy step'
-    : ', which changes the least of healthy steps';
-}
-
-/** The way back and the remedy to take from there. */
-function orderOf(run: RunReport, held: Remedy): { text: string; short: string; code?: string } {
-  const words = inertName(remedyWords(held, run) + howTo(held, run));
-  const { from } = held;
-  const begins = from?.path === null && from.step === run.attemptList[0]?.firstStep;
-  const back =
-    // Weights that are unharmed are good to go on from.
-    from === null || (held.action === 'fix-data' && isOfDataAlone(run))
-      ? ''
-      : begins
-        ? 'begin again and '
-        : `go back to ${from.path === null ? `${at(from.step, run.stepUnit)}, or a checkpoint before it,` : inertName(from.path)} and `;
-  const end = held.paste === null ? '.' : ':';
-  return {
-    text: back + words + whyFirst(run, held) + end,
-    short: back + words + end,
-    ...(held.paste === null ? {} : { code: held.paste }),
-  };
-}
-
-/** Whether the log tells the end of the run, long after the steps that remedies were tried on. */
-function goesOnAfterTried(run: RunReport): boolean {
-  const series = decidingSeries(run);
-  const from = series?.firstStep.at(endOf(series));
-  const tried = triedSteps(run).at(-1);
-  return from !== undefined && tried !== undefined && from > tried;
-}
-
-/** That a run which came back from a rise ends above where it was before; null where it does not. */
-function staysHigher(run: RunReport): string | null {
-  const lowest = higherAtEnd(run);
-  return lowest === null
-    ? null
-    : `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(leading(run)!.before!)} was usual before: it is not well.`;
-}
-
-/** What to do about a failure that the log alone shows, where nothing was tried; null for any other. */
-function orderOfLog({ cause, remedies = [] }: RunReport): string | null {
-  const [first] = remedies;
-  const isOfLog = cause?.failure !== undefined && remedies.every(({ tried }) => tried === null);
-  const isPlanned = first?.action === 'none-needed' && cause?.trigger === 'schedule';
-  return !isOfLog || first === undefined || isPlanned ? null : sentences(first.statement);
-}
-
-/** That nothing is to be done; what says itself what to look at has no need of the general advice. */
-const nothingNow = ({ statement }: Remedy, inFuture: string): string =>
-  sentences(statement) + (statement.includes('does not happen again') ? '' : inFuture);
-
-/** The state to keep while a look decides what went wrong; empty where what to do names one. */
-const keepWords = ({ cause, rewind, stepUnit }: RunReport): string =>
-  cause?.trigger !== 'none-found' || rewind === null
-    ? ''
-    : `Keep ${rewind.rewindToCheckpoint === null ? `a checkpoint at or before ${at(rewind.rewindToStep, stepUnit)}` : inertName(rewind.rewindToCheckpoint)}. `;
-
-/** What to do: the first remedy that holds, or what may be tried, or the way back. */
-function fixOf(run: RunReport): { text: string; short?: string; code?: string; after?: string } | null {
-  const { remedies = [], verdict } = run;
-  const [first] = remedies;
-  const ofLog = orderOfLog(run);
-  if (ofLog !== null && (verdict.onsetStep === null || isDeadFromTheStart(run))) return { text: ofLog };
-  if (verdict.onsetStep === null) {
-    // The loss shows nothing, and something else is wrong: the gravest finding says what to do about it.
-    const worst = (['error', 'warning'] as const)
-      .map((severity) => run.findings.find((one) => one.severity === severity))
-      .find((one) => one !== undefined);
-    const advice = worst?.severity === 'error' ? run.advice[0] : worst?.advice;
-    return advice == null ? null : { text: sentences(advice) };
-  }
-  const avert = run.cause === undefined ? '' : AVERT[run.cause.trigger];
-  const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
-  const stays = verdict.class === 'micro-divergence' ? staysHigher(run) : null;
-  if (stays !== null && first?.action === 'none-needed') return { text: `${stays}${inFuture}` };
-  if (first?.action === 'none-needed') return { text: nothingNow(first, inFuture) };
-  const held = remedies.find(({ holds }) => holds === true);
-  if (isOver(run)) {
-    if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
-    const after = triedWords(run, held);
-    const { text, short: _, ...code } = orderOf(run, held);
-    // Its loss on batches as before is high also where it follows the new data as it should.
-    if (held.action === 'fix-data')
-      return {
-        text: `Nothing, if the new data are meant: the loss came back on them. If they are not, ${text}`,
-        ...code,
-        after,
-      };
-    const endsHigher = (held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN);
-    if (endsHigher && (stays !== null || !goesOnAfterTried(run)))
-      return {
-        text: `The run came back, but its loss stays higher than with this fix. ${capital(text)}`,
-        ...code,
-        after,
-      };
-    const words =
-      held.action === 'restore-optimizer-state'
-        ? AVERT['optimizer-state']
-        : inertName(remedyWords(held, run));
-    return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
-  }
-  if (held !== undefined) {
-    const { text, short, ...code } = orderOf(run, held);
-    return { text: capital(text), short: capital(short), ...code, after: triedWords(run, held) };
-  }
-  if (ofLog !== null) return { text: `${keepWords(run)}${ofLog}` };
-  return unheldFix(run, inFuture);
-}
-
-/** What decides about a cause that nothing was tried against; null where something was tried, or the cause is another. */
-function lookAt({ cause, verdict, stepUnit, rewind, remedies = [] }: RunReport): string | null {
-  const wasTried = remedies.some(({ tried }) => tried !== null);
-  if (cause === undefined || verdict.onsetStep === null || stepUnit !== 'step' || wasTried) return null;
-  const step = formatCount(verdict.onsetStep);
-  const back =
-    rewind === null
-      ? ''
-      : `; ${rewind.rewindToCheckpoint ?? `a checkpoint at or before step ${formatCount(rewind.rewindToStep)}`} is from before it`;
-  if (cause.trigger === 'data')
-    return `compare the rows and the labels of the batches from step ${step} on with those before, and go on when they are as before${back}`;
-  if (cause.trigger !== 'none-found') return null;
-  return `evaluate weights from after step ${step} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${back}`;
-}
-
-/** What to do where no remedy that was tried holds: one that may, or the way back. */
-function unheldFix(run: RunReport, inFuture: string): ReturnType<typeof fixOf> {
-  const { remedies = [] } = run;
-  const resumed = run.cause?.evidence.some(({ id }) => id === 'resume')
-    ? 'Resume with the settings of the first launch. '
-    : '';
-  const unsure = remedies
-    .filter((one) => !isSlower(one))
-    .find(
-      ({ tried, holds, finalLoss, finalLossWithout }) =>
-        tried !== null &&
-        holds === null &&
-        finalLoss !== null &&
-        finalLoss < (finalLossWithout ?? Number.MAX_VALUE),
-    );
-  if (unsure !== undefined) {
-    const { text, short: _, ...code } = orderOf(run, unsure);
-    return {
-      text: resumed === '' ? `Try: ${text}` : `${resumed}Or try: ${text}`,
-      ...code,
-      after: `${triedWords(run, unsure)} Too little was recorded to be sure that it holds.`,
-    };
-  }
-  const failed = remedies.filter(({ holds }) => holds === false).length;
-  const open = remedies.find(({ tried, action }) => tried === null && action !== 'rewind');
-  const slower = remedies.filter(isSlower).length;
-  const slow =
-    slower === 0 ? '.' : `; ${formatCount(slower)} ${slower === 1 ? 'is' : 'are'} too slow to tell.`;
-  const none =
-    failed === 0
-      ? ''
-      : failed === 1
-        ? `${slower === 0 ? 'The one' : 'One'} remedy tried here did not hold${slow} `
-        : `None of ${formatCount(failed)} remedies tried here held${slow} `;
-  if (open !== undefined)
-    return {
-      text: `${none}Try: ${inertName(open.statement).replace(/(; not tried)?\.?$/, '')} (not tried here).`,
-      ...(open.paste === null ? {} : { code: open.paste }),
-    };
-  const advice = lookAt(run) ?? run.advice[0];
-  const text = none + resumed + (advice === undefined ? '' : sentences(advice));
-  return text === '' ? null : { text: (text.trimEnd() + inFuture).trim() };
-}
-
-/** How a remedy that was tried ended. */
-function triedWords(run: RunReport, { finalLoss, finalLossWithout }: Remedy): string {
-  // Of several it stands with how many of them held.
-  const over = judgedOf(run).length > 1 ? '' : overBatches(run);
-  if (finalLoss === null) return `Tried here${over}: it holds.`;
-  const lost = run.verdict.class === 'non-finite' ? ' (without the fix: not a number)' : '';
-  const without = finalLossWithout === null ? lost : ` (without the fix ${brief(finalLossWithout)})`;
-  // Another loss than that of the first line, whose batches may be bad.
-  return `Tried here${over}: mean loss on normal batches ${brief(finalLoss)}${without}.`;
-}
-
-/** The first and the last step that remedies were tried on; empty where none was trained. */
-function triedSteps({ replay }: RunReport): readonly number[] {
-  const steps = replay
-    .filter(({ mode }) => mode === 'closed-loop')
-    .flatMap((loop) => [loop.steps[0], loop.steps.at(-1)])
-    .filter((one) => one !== undefined);
-  return steps.length === 0 ? [] : [Math.min(...steps), Math.max(...steps)];
-}
-
-/** The batches that remedies were tried on, as a clause; empty where none was trained. */
-function overBatches(run: RunReport): string {
-  const [first, last] = triedSteps(run);
-  return first === undefined ? '' : ` on batches ${formatCount(first)} to ${formatCount(last!)}`;
-}
-
-/** How many held, and which beside the one to use, in full and on one line; null where nothing was tried. */
-export function triedSentence({
-  tried,
-  over,
-}: Pick<Answer, 'tried' | 'over'>): { readonly text: string; readonly short: string } | null {
-  const remedies = tried.filter(({ name }) => name !== NOTHING);
-  if (remedies.length === 0) return null;
-  const held = remedies.filter(({ holds }) => holds);
-  // That none held stands in the fix, and so does the only one.
-  if (held.length === 0 || remedies.length === 1) return null;
-  const others = held
-    .filter(({ use }) => !use)
-    .slice(0, 2)
-    .map(({ name, finalLoss }) => name + (finalLoss === null ? '' : ` (${brief(finalLoss)})`));
-  const kept = `${held.length} of ${remedies.length}`;
-  const also = (names: readonly string[]): string => (names.length === 0 ? '' : ` Also: ${listed(names)}.`);
-  return {
-    text: `${kept} remedies kept the run well${over}.${also(others)}`,
-    short: `${kept} remedies held.${also(others.slice(0, 1))}`,
-  };
-}
-
-/** The paragraphs of an answer, with what was tried right after the fix. */
-export function partsWithTried(answer: Pick<Answer, 'parts' | 'tried' | 'over'>): Answer['parts'] {
-  const tried = triedSentence(answer);
-  const fix = answer.parts.findIndex(({ label }) => label === 'Fix');
-  return tried === null ? answer.parts : answer.parts.toSpliced(fix + 1, 0, { label: 'Tried', ...tried });
-}
-
-/** Whether a remedy was tried and does no harm, but holds every update back: what it does where the run broke was not seen. */
-const isSlower = ({ statement }: Remedy): boolean => statement.includes(LEARNS_SLOWER);
-
-/** Remedies that were tried and are known to hold, or not to, or are too slow to tell. */
-const judgedOf = ({ remedies = [] }: RunReport): readonly Remedy[] =>
-  remedies.filter((one) => one.tried !== null && (one.holds !== null || isSlower(one)));
-
-function triedOf(run: RunReport): Tried[] {
-  const tried = judgedOf(run);
-  if (tried.length === 0 || tried[0]!.action === 'none-needed') return [];
-  const smallest = new Map(
-    run.replay
-      .filter((entry) => entry.mode === 'closed-loop' && entry.arm === undefined)
-      .map((entry) => [
-        replayLabel(entry),
-        entry.minClipFactor.reduce((least, factor) => (factor < least ? factor : least), 1),
-      ]),
-  );
-  const used = tried.find(({ holds }) => holds === true);
-  const without = tried.find(({ finalLossWithout }) => finalLossWithout !== null)?.finalLossWithout ?? null;
-  return [
-    ...tried.map((one): Tried => {
-      const least = one.rule === null ? undefined : smallest.get(one.rule);
-      return {
-        holds: isSlower(one) ? null : one.holds === true,
-        name: inertName(remedyName(one, run)) + (isSlower(one) ? ' (too slow to tell)' : ''),
-        finalLoss: one.finalLoss,
-        interference: ['clip', 'skip-batches', 'skip-rows'].includes(one.action) ? one.interference : null,
-        smallestFactor: least ?? null,
-        use: one === used,
-      };
-    }),
-    {
-      holds: false,
-      name: NOTHING,
-      finalLoss: without,
-      interference: null,
-      smallestFactor: null,
-      use: false,
-    },
-  ];
 }
 
 /** Whether what a named cause rests on lies in these steps. */

@@ -6,15 +6,7 @@ import { Ansis } from 'ansis';
 import { decidingSeries } from '../model/deciding-series.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { toAscii } from './ascii.ts';
-import {
-  type Answer,
-  answerOf,
-  figuresOf,
-  figureText,
-  NOTHING,
-  partsWithTried,
-  troubleOf,
-} from './brief-answer.ts';
+import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
@@ -23,6 +15,7 @@ import { runsPage } from './runs-page.ts';
 import { chartGroups, headline } from './terminal.ts';
 import { textTable } from './text-table.ts';
 import { textWidth } from './text-width.ts';
+import { figuresOf, figureText, NOTHING, partsWithTried } from './tried.ts';
 import { endOf, wrap } from './wrap.ts';
 
 export interface BriefOptions extends RenderOptions {

@@ -7,7 +7,7 @@ import { markdownTable } from '../model/markdown-table.ts';
 import type { ReplayEntry } from '../model/replay.ts';
 import type { Report, RunReport } from '../model/report.ts';
 import { tableOf } from '../model/runs-table.ts';
-import { type Answer, answerOf, figuresOf, figureText, partsWithTried } from './brief-answer.ts';
+import { type Answer, answerOf } from './brief-answer.ts';
 import { otherThresholds } from './finding-words.ts';
 import type { ReportFormat } from './format.ts';
 import { GATE_WORDS } from './gate-words.ts';
@@ -17,6 +17,7 @@ import { forecastWords, RULE_RATIO_HEAD, ruledSpread, ruleRatioRows, spreadWords
 import { replayLabel } from './replay-label.ts';
 import { byGroup, CELL_WIDTH, cellText, comparisonLines, countsTitle, illSentence } from './runs-page.ts';
 import { shortNames } from './short-names.ts';
+import { figuresOf, figureText, partsWithTried } from './tried.ts';
 
 /** A job summary of GitHub may have 1 MiB; other places have less, but cut by themselves. */
 const MAX_BYTES = 1024 * 1024;

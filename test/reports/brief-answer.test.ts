@@ -5,16 +5,11 @@ import { type Cause, LEARNS_SLOWER, type Remedy } from '../../src/model/cause.ts
 import type { Finding } from '../../src/model/finding.ts';
 import type { Incident, RunReport } from '../../src/model/report.ts';
 import { briefRun, chartLines } from '../../src/report/brief.ts';
-import {
-  answerOf,
-  figuresOf,
-  figureText,
-  TRIED_FIGURES,
-  triedSentence,
-} from '../../src/report/brief-answer.ts';
+import { answerOf } from '../../src/report/brief-answer.ts';
 import { html } from '../../src/report/html.ts';
 import { markdown } from '../../src/report/markdown.ts';
 import { leadingEvents } from '../../src/report/run-events.ts';
+import { figuresOf, figureText, TRIED_FIGURES, triedSentence } from '../../src/report/tried.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
 const brokenTensor = (severity: Finding['severity']): Finding => ({
