@@ -59,7 +59,7 @@ export const NOTHING = 'the run as it was';
 
 /** How a remedy that was tried ended. */
 export function triedWords(run: RunReport, { finalLoss, finalLossWithout }: Remedy): string {
-  // Of several it stands with how many of them held.
+  // Of several the table has it with how many of them held.
   const over = judgedOf(run).length > 1 ? '' : overBatches(run);
   if (finalLoss === null) return `Tried here${over}: it holds.`;
   const lost = run.verdict.class === 'non-finite' ? ' (without the fix: not a number)' : '';
@@ -83,7 +83,7 @@ export function overBatches(run: RunReport): string {
   return first === undefined ? '' : ` on batches ${formatCount(first)} to ${formatCount(last!)}`;
 }
 
-/** How many held, and which beside the one to use, in full and on one line; null where nothing was tried. */
+/** How many held, and which in addition to the one to use, in full and on one line; null where nothing was tried. */
 export function triedSentence({
   tried,
   over,
@@ -91,7 +91,7 @@ export function triedSentence({
   const remedies = tried.filter(({ name }) => name !== NOTHING);
   if (remedies.length === 0) return null;
   const held = remedies.filter(({ holds }) => holds);
-  // That none held stands in the fix, and so does the only one.
+  // The fix says that none held, and which the only one is.
   if (held.length === 0 || remedies.length === 1) return null;
   const others = held
     .filter(({ use }) => !use)

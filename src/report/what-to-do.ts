@@ -34,7 +34,7 @@ const AVERT: Readonly<Record<Cause['trigger'], string>> = {
   'none-found': '',
 };
 
-/** Where it stands how to do what has no line to paste. */
+/** The place that says how to do what has no line to paste. */
 function howTo({ paste, rule, action, statement }: Remedy, { cause }: RunReport): string {
   const isUnlike = cause?.evidence.some(({ id }) => id === 'batches-unlike') === true;
   const batch = isUnlike ? cause.onsetStep : null;
@@ -83,7 +83,7 @@ function orderOf(run: RunReport, held: Remedy): { text: string; short: string; c
   };
 }
 
-/** Whether the log tells the end of the run, long after the steps that remedies were tried on. */
+/** Whether the log has the end of the run, long after the steps that remedies were tried on. */
 function goesOnAfterTried(run: RunReport): boolean {
   const series = decidingSeries(run);
   const from = series?.firstStep.at(endOf(series));
