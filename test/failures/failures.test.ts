@@ -713,8 +713,24 @@ const CASES: Readonly<
         norms: noisy(400, (i) => (i < 300 ? 1 : 32), 5),
         settings: { batch_size: 32 },
       }),
+      'a sum over 16 batches, without a setting': runOf({
+        loss: noisy(400, (i) => learning(i) * (i < 300 ? 1 : 16)),
+        norms: noisy(400, (i) => (i < 300 ? 1 : 16), 5),
+      }),
     },
     not: {
+      'labels of other rows, whose norm rises by another factor': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 2.4)),
+        norms: noisy(400, (i) => (i < 300 ? 1 : 3), 5),
+      }),
+      'labels of other rows, whose loss varies less': runOf({
+        loss: calm.map((one, i) => (i < 300 ? one : 2.4 + 0.02 * noise(i))),
+        norms: noisy(400, (i) => (i < 300 ? 1 : 6), 5),
+      }),
+      'a loss and a norm that are as before after five steps': runOf({
+        loss: noisy(400, (i) => learning(i) * (i < 300 || i >= 305 ? 1 : 16)),
+        norms: noisy(400, (i) => (i < 300 || i >= 305 ? 1 : 16), 5),
+      }),
       'a sum over a number that is no setting': runOf({
         loss: noisy(400, (i) => learning(i) * (i < 300 ? 1 : 32)),
         settings: { batch_size: 256 },
