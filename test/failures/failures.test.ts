@@ -312,6 +312,9 @@ const CASES: Readonly<
       'a fall to a twentieth from one step to the next': runOf({
         loss: noisy(400, (i) => (i < 300 ? learning(i) : 0.02)),
       }),
+      'a fall to what is printed as 0': runOf({
+        loss: noisy(400, (i) => (i < 300 ? learning(i) : 2e-6)).map((one) => Math.round(one * 1e5) / 1e5),
+      }),
     },
     not: {
       'a step of the schedule': runOf({
@@ -322,6 +325,12 @@ const CASES: Readonly<
         loss: noisy(400, (i) => (i < 300 ? learning(i) : Math.max(0.02, 0.4 * 0.92 ** (i - 300)))),
       }),
       'a loss that halves': runOf({ loss: noisy(400, (i) => (i < 300 ? learning(i) : 0.2)) }),
+      'a loss that reaches the last printed digit': runOf({
+        loss: noisy(400, (i) => 3 * 0.96 ** i).map((one) => Math.round(one * 1e4) / 1e4),
+      }),
+      'a loss of one digit that ends at 0': runOf({
+        loss: exact(400, (i) => (i < 100 ? 1 - i / 200 : i < 300 ? [0.2, 0.3, 0.2, 0.1][i % 4]! : 0)),
+      }),
       'one easy batch': runOf({ loss: calm.map((value, i) => (i === 300 ? 0.01 : value)) }),
     },
   },

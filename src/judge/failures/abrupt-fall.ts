@@ -10,6 +10,8 @@ const [BEFORE, AFTER] = [50, 20];
 const FALL = 4;
 /** Share of a level over which the points before the fall may have come down by themselves. */
 const STEADY = 1.5;
+/** Last printed digits that the lowest point before a fall is high at least. */
+const DIGITS = 10;
 
 export const abruptFall: KnownFailure = {
   id: 'loss-falls-abruptly',
@@ -29,7 +31,7 @@ export const abruptFall: KnownFailure = {
   docs: {
     summary:
       'The loss falls abruptly and stays low: the task became easier, the model did not become better.',
-    evidence: `The ${BEFORE} points before are steady (their halves differ by less than ${STEADY} times); from one point to the next the loss falls below all of them, and the median of the next ${AFTER} is ${FALL} times lower or more. A logged learning rate does not fall there.`,
+    evidence: `The ${BEFORE} points before are steady (their halves differ by less than ${STEADY} times); from one point to the next the loss falls below all of them, and the median of the next ${AFTER} is ${FALL} times lower or more. They are at least ${DIGITS} of their last printed digits high. A logged learning rate does not fall there.`,
     notThis:
       'A step of the schedule, after which the loss falls as well; a network that suddenly generalises takes tens of steps and not one.',
     whatToDo:
@@ -43,7 +45,7 @@ export const abruptFall: KnownFailure = {
     if (at === null || at > until || rateFell(log, at)) return null;
     const [before, after] = [levelBefore(loss.value, at, BEFORE), levelFrom(loss.value, at, AFTER)];
     const step = loss.step.at(at)!;
-    const statement = `the loss falls from ${formatNumber(before)} to ${formatNumber(after)} at ${run.stepUnit} ${step}, ${formatNumber(before / after, 'brief')} times lower from one point to the next`;
+    const statement = `the loss falls from ${formatNumber(before)} to ${formatNumber(after)} at ${run.stepUnit} ${step}, ${after === 0 ? 'nothing that the printed digits show' : `${formatNumber(before / after, 'brief')} times lower`} from one point to the next`;
     return {
       trigger: 'order',
       confidence: 'likely',
@@ -74,17 +76,24 @@ function fallIn(value: Column, end: number): number | null {
   for (let at = BEFORE; at + AFTER <= end; at++) {
     const now = value.at(at)!;
     // Most points are no fall: the costly levels are for those that are.
-    if (!(now > 0 && now * FALL <= value.at(at - 1)!)) continue;
+    if (!(now >= 0 && now * FALL < value.at(at - 1)!)) continue;
     const before = levelBefore(value, at, BEFORE);
     const isSteady =
       levelBefore(value, at - BEFORE / 2, BEFORE / 2) <= STEADY * levelBefore(value, at, BEFORE / 2);
-    const lowest = smallest(arrayOf(value.subarray(at - BEFORE, at).filter(Number.isFinite)));
+    const earlier = arrayOf(value.subarray(at - BEFORE, at).filter(Number.isFinite)).sort();
+    const lowest = earlier[0]!;
+    // A loss that reaches the last printed digit falls to 0 by itself.
+    if (!(lowest >= DIGITS * smallest(gapsOf(earlier)))) continue;
     const next = value.subarray(at, at + AFTER);
     const stays = next.every((one) => one < lowest);
     if (isSteady && stays && FALL * levelFrom(value, at, AFTER) <= before) return at;
   }
   return null;
 }
+
+/** Distances between sorted values that differ. */
+const gapsOf = (sorted: Float64Array): Float64Array =>
+  sorted.map((one, i) => one - (sorted[i - 1] ?? Number.NaN)).filter((gap) => gap > 0);
 
 function rateFell({ rates, loss }: LogEvidence, at: number): boolean {
   if (rates === null) return false;
