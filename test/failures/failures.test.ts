@@ -214,8 +214,24 @@ const CASES: Readonly<
         loss: noisy(400, (i) => (i < 290 ? learning(i) : 60)),
         rates: exact(400, (i) => 0.01 * 1.03 ** Math.max(0, i - 200)),
       }),
+      'a rate that rises 30-fold under a loss that stays': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i < 300 ? 0.01 : 0.3)),
+      }),
     },
     not: {
+      'a constant warm-up that ends before most is learnt': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i < 25 ? 1e-4 : 1e-2)),
+      }),
+      'warm restarts that rise a hundredfold': runOf({
+        loss: calm,
+        rates: cosine(400, 133),
+      }),
+      'a tenfold rate for thirty steps': runOf({
+        loss: calm,
+        rates: exact(400, (i) => (i >= 300 && i < 330 ? 0.1 : 0.01)),
+      }),
       'a long flat start in which nothing is learnt, then a ramp': runOf({
         loss: noisy(400, (i) => (i < 100 ? 2.4 : i < 190 ? learning(i - 100) : 60)),
         rates: exact(400, (i) => 1e-5 * 1.08 ** Math.max(0, i - 100)),

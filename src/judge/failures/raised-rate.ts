@@ -13,6 +13,8 @@ import { LEVEL_POINTS, RAMP_RISE, raisedRate, rampOutOfLevel, warmUpTo } from '.
 
 /** Share of all that was learnt up to the onset that has to be learnt before a ramp begins: a warm-up begins with it. */
 const LEARNT_BEFORE = 0.5;
+/** Times the highest rate before that a rise reaches which is reported though the loss has no incident. */
+const CALM_RISE = 10;
 
 export const raisedRateFailure: KnownFailure = {
   id: 'rate-raised',
@@ -31,7 +33,7 @@ export const raisedRateFailure: KnownFailure = {
   docs: {
     summary:
       'The logged learning rate rises by half or more in the ten logged points before the loss leaves its usual range, or climbs far above the level at which the run was well.',
-    evidence: `One logged rate is at least 1.5 times the one before and 1.5 times the median before, and outside of the range of the earlier ones, widened by half of it. A resume is judged against the attempt that it goes on from. Or the rate rises step by step to at least ${RAMP_RISE} times the highest of ${LEVEL_POINTS} points or more, at which ${100 * LEARNT_BEFORE} % or more of all that was learnt up to the onset was learnt.`,
+    evidence: `One logged rate is at least 1.5 times the one before and 1.5 times the median before, and outside of the range of the earlier ones, widened by half of it. A resume is judged against the attempt that it goes on from. Or the rate rises step by step to at least ${RAMP_RISE} times the highest of ${LEVEL_POINTS} points or more, at which ${100 * LEARNT_BEFORE} % or more of all that was learnt up to the onset was learnt. Without an incident: from ${LEVEL_POINTS} points on, after such learning, a rate is ${CALM_RISE} times the highest before it, and all after it stay ${RAMP_RISE} times as high.`,
     notThis:
       'A warm-up, whose steps are each in proportion and which begins with the training (`broke-in-warm-up`); a restart of the schedule after which the loss is what it was at that rate (`schedule-restart`).',
     whatToDo:
@@ -40,7 +42,8 @@ export const raisedRateFailure: KnownFailure = {
   look(log) {
     const { run, onsetStep } = log;
     const rates = ratesWithHistory(log);
-    if (rates === null || onsetStep === null) return null;
+    if (rates === null) return null;
+    if (onsetStep === null) return raisedInCalm(log);
     const until = rates.step.findLastIndex((one) => one <= onsetStep);
     const raised = until < 1 ? null : raisedRate(rates.value, until);
     if (raised === null) return climbed(log, rates, until);
@@ -62,6 +65,36 @@ export const raisedRateFailure: KnownFailure = {
     };
   },
 };
+
+/** A rate that rises far above all before it, after most was learnt, and stays there, while the loss has no incident. */
+function raisedInCalm(log: LogEvidence): FoundFailure | null {
+  const { run, rates } = log;
+  const { step, value } = rates!;
+  let highest = 0;
+  let from = -1;
+  for (let i = 0; i < value.length && from < 0; i++) {
+    if (i >= LEVEL_POINTS && value.at(i)! >= CALM_RISE * highest) from = i;
+    else highest = Math.max(highest, value.at(i)!);
+  }
+  if (from < 0 || !(highest > 0) || value.length - from < LEVEL_POINTS) return null;
+  const stays = value.subarray(from).every((one) => one >= RAMP_RISE * highest);
+  if (!stays || !hadLearnt(log, step.at(from)!)) return null;
+  const [at, rate, before] = [step.at(from)!, value.at(from)!, value.at(from - 1)!];
+  const statement = `the learning rate rises ${formatNumber(rate / before, 'brief')}-fold to ${formatNumber(rate)} at ${run.stepUnit} ${at} and stays high; the loss has no incident`;
+  return {
+    trigger: 'learning-rate',
+    confidence: 'likely',
+    lead: 'the learning rate rose',
+    step: at,
+    factor: rate / before,
+    statement,
+    evidence: [rateEvidence(statement, rate, at)],
+    remedy: {
+      action: 'lower-learning-rate',
+      statement: `if that is not meant, put back the rate of before (${formatNumber(before)}) and look at what set it; the loss that the run reaches at that rate says what the rise cost`,
+    },
+  };
+}
 
 /** A rate that climbed out of the level at which the run had learnt. */
 function climbed(log: LogEvidence, rates: Points, until: number): FoundFailure | null {
@@ -89,12 +122,12 @@ function climbed(log: LogEvidence, rates: Points, until: number): FoundFailure |
   };
 }
 
-/** Whether most of what was learnt up to the onset was learnt up to a step. */
+/** Whether most of what was learnt up to the onset, or to the end, was learnt up to a step. */
 function hadLearnt({ loss, onset }: LogEvidence, step: number): boolean {
-  if (loss === null || onset < 0) return false;
+  if (loss === null) return false;
   const first = levelFrom(loss.value, 0, 5);
   const then = levelBefore(loss.value, lastBefore(loss, step) + 1);
-  const best = Math.min(then, levelBefore(loss.value, onset));
+  const best = Math.min(then, levelBefore(loss.value, onset < 0 ? loss.value.length : onset));
   return then < first && first - then >= LEARNT_BEFORE * (first - best);
 }
 
