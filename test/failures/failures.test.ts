@@ -366,8 +366,20 @@ const CASES: Readonly<
         norms: noisy(400, (i) => (i < 250 ? 1 : 5), 3),
         settings: { world_size: 8 },
       }),
+      'a norm that is far higher for five steps and then 2.5 times as large': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : i < 255 ? 8 : 2.5), 3),
+      }),
     },
     not: {
+      'a norm that is far higher for five steps': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i >= 250 && i < 255 ? 8 : 1), 3),
+      }),
+      'a norm whose noise becomes wider': runOf({
+        loss: calm,
+        norms: noisy(400, (i) => (i < 250 ? 1 : 1.5 * (1 + 0.8 * noise(3 * i))), 3),
+      }),
       'a norm that is 8 times as large and half of that at the end': runOf({
         loss: calm,
         norms: noisy(400, (i) => (i < 250 ? 1 : 8 - (4 * (i - 250)) / 150), 3),

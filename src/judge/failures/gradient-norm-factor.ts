@@ -11,12 +11,14 @@ const LEVEL = 50;
 const LEAST = 1.8;
 /** Shares within which a factor is a number of the configuration: of exact norms, and of noisy ones, by twice their error. */
 const [EQUAL, AT_MOST] = [0.03, 0.1];
+/** Norms after a change that all leave the range before, and share of the level after it that does. */
+const [FIRST, BEYOND] = [5, 0.9];
 /** Share within which its levels before and at the end are steady. */
 const STEADY = 0.3;
 /** Share within which the two hundred norms before have the level of the last fifty of them. */
 const EARLIER = 0.5;
-/** Standard errors by which the loss may have moved. */
-const UNMOVED = 3;
+/** Standard errors by which the loss may have risen, or times its level: larger gradients cost it a little. */
+const [UNMOVED, MOVED] = [3, 1.25];
 /** Share of its level that a loss which still learns may come down to meanwhile. */
 const LEARNS = 0.8;
 
@@ -42,8 +44,8 @@ export const gradientNormFactor: KnownFailure = {
   ],
   docs: {
     summary:
-      'The gradient norm is multiplied by a factor at one step and to the end, under a loss that does not move.',
-    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, every norm after it is outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss does not rise by ${UNMOVED} standard errors, and does not fall to ${LEARNS} of its level. The factor is within ${100 * EQUAL} % of a setting, or within twice its error, ${100 * AT_MOST} % at most: ranks, accumulated batches, the loss scale; else the cause stays open.`,
+      'The gradient norm is multiplied by a factor at one step and to the end, under a loss that hardly moves.',
+    evidence: `The median of ${LEVEL} logged norms after a point is at least ${LEAST} times that of the ${LEVEL} before, the first ${FIRST} norms after it and ${100 * BEYOND} % of the ${LEVEL} are outside of those before. The end of the run is within ${100 * STEADY} % of that level. The loss has no incident before and rises by less than ${UNMOVED} standard errors or ${Math.round(100 * (MOVED - 1))} %, and does not fall to ${LEARNS} of its level. The factor is within ${100 * EQUAL} % of a setting, or within twice its error, ${100 * AT_MOST} % at most: ranks, accumulated batches, the loss scale; else the cause stays open.`,
     notThis: 'A norm that grows slowly, as in many healthy runs.',
     whatToDo:
       'Look at the reduction: a sum over ranks or accumulated batches where a mean was before, a scaled gradient that is clipped or stepped before it is unscaled. A recorded capture confirms it: the audit divides the gradient by that of the mean loss of the batches.',
@@ -58,7 +60,7 @@ export const gradientNormFactor: KnownFailure = {
     const factor = after / before;
     const setting = settingOf(run, factor, errorOf(norms.value, at));
     const step = norms.step.at(at)!;
-    const statement = `the gradient norm becomes ${formatNumber(factor, 'brief')} times as large at ${run.stepUnit} ${step} (${formatNumber(before)} before, ${formatNumber(after)} from there on) while the loss does not move`;
+    const statement = `the gradient norm becomes ${formatNumber(factor, 'brief')} times as large at ${run.stepUnit} ${step} (${formatNumber(before)} before, ${formatNumber(after)} from there on) while the loss hardly moves`;
     const evidence: FoundFailure['evidence'] = [
       {
         id: 'gradient-norm',
@@ -79,7 +81,7 @@ export const gradientNormFactor: KnownFailure = {
         evidence,
         remedy: {
           action: 'fix-code',
-          statement: `${meanOf(factor, step)}look at what changed at ${run.stepUnit} ${step}: ranks, accumulated batches, the loss scale, the reduction of the loss; the gradient of one batch, computed before and after that change, confirms the factor ${formatNumber(factor, 'brief')}`,
+          statement: `look at what changed at ${run.stepUnit} ${step}: ${factor > 1 ? `a sum over batches or ranks in place of their mean (\`(loss / n).backward()\`, n near ${formatNumber(Math.round(factor))})` : 'ranks, accumulated batches'}, the loss scale, the reduction of the loss, the mode of the model (model.train()); the gradient of one batch, computed before and after that change, confirms the factor ${formatNumber(factor, 'brief')}`,
         },
       };
     const { name, value } = setting;
@@ -122,14 +124,6 @@ function errorOf(norms: Column, at: number): number {
   return 1.25 * Math.sqrt((before ** 2 + after ** 2) / LEVEL);
 }
 
-/** What makes a sum of batches their mean again, as a clause; empty where the norm fell. */
-function meanOf(factor: number, step: number): string {
-  const count = formatNumber(Math.round(factor));
-  return factor > 1
-    ? `if ${count} batches or ranks are summed from step ${step} on, take their mean: \`(loss / ${count}).backward()\`; else `
-    : '';
-}
-
 /** Position from which on the norms are k times as large to the end; null without one. */
 function changeIn(column: Column, end: number): number | null {
   const value = arrayOf(column);
@@ -151,13 +145,17 @@ function changeIn(column: Column, end: number): number | null {
   return null;
 }
 
-/** Whether every norm of the level from a position on lies beyond every finite one of the level before it. */
+/** Whether the first norms from a position on lie beyond every finite one of the level before it, and nine of ten after them. */
 function isApart(value: Float64Array, at: number, sign: number): boolean {
   let highest = Number.NEGATIVE_INFINITY;
   for (let k = at - LEVEL; k < at; k++)
     if (Number.isFinite(value[k]!)) highest = Math.max(highest, sign * value[k]!);
-  for (let k = at; k < at + LEVEL; k++) if (!(sign * value[k]! > highest)) return false;
-  return true;
+  let beyond = 0;
+  for (let k = at; k < at + LEVEL; k++) {
+    if (sign * value[k]! > highest) beyond++;
+    else if (k < at + FIRST) return false;
+  }
+  return beyond >= BEYOND * LEVEL;
 }
 
 /** Whether the loss around a step has the same level before and after it, by its noise. */
@@ -169,5 +167,5 @@ function lossStays({ loss }: LogEvidence, step: number): boolean {
   const noise = MAD_TO_SIGMA * medianOf(before.map((one) => Math.abs(one - a)));
   // The error of a median of noise is a quarter more than that of a mean. A loss that still learns may come down.
   const error = 1.25 * noise * Math.sqrt(2 / LEVEL);
-  return b <= a + UNMOVED * error && b >= Math.min(a - UNMOVED * error, LEARNS * a);
+  return b <= Math.max(a + UNMOVED * error, MOVED * a) && b >= Math.min(a - UNMOVED * error, LEARNS * a);
 }
