@@ -29,7 +29,7 @@ interface Jump {
 
 export const accumulatorJump = {
   id: 'accumulator-jump',
-  title: 'The second moment does not follow from the gradients',
+  title: 'Gradients far beyond what the second moment expects',
   severity: 'warning',
   thresholds: [
     {
