@@ -77,6 +77,9 @@ def train(kind, folder):
             with torch.no_grad():
                 for p in parameters:
                     p.mul_(0.9)
+        if fault == "apart" and rank == 1 and step == WARM_UP + 8:
+            with torch.no_grad():
+                net[2].weight[3, 4] += 1e-3
     recorder.close()
 
 for kind in kinds:
@@ -89,6 +92,7 @@ torch.distributed.destroy_process_group()
 EXPECTED: dict[str, tuple[str, str, float | None] | None] = {
     "ddp": None,
     "fsdp2": None,
+    "ddp-apart": ("ranks-apart", "ranks", None),
     "ddp-same": ("same-data-on-ranks", "ranks", None),
     "ddp-average": ("divided-twice", "accumulation", 0.5),
     "ddp-unclipped": ("clip-inactive", "clip", None),
@@ -130,4 +134,7 @@ def test_two_ranks(trained: Path, kind: str) -> None:
         return
     cause, name, factor = expected
     assert [(one["cause"], one["link"]) for one in broken] == [(cause, name)]
+    if cause == "ranks-apart":
+        assert broken[0]["tensor"] == "2.weight" and broken[0]["step"] == 39
+        assert broken[0]["statement"].startswith('rank 1 held other weights of "2.weight"')
     assert factor is None or abs(broken[0]["factor"] / factor - 1) < 0.01

@@ -144,7 +144,12 @@ class Joining:
     ) -> dict[str, Array]:
         """Batches and random states of all ranks; the entry says how they nest, and each rank's loss."""
         entry["ranks"] = [
-            {"rank": rank, **{key: one[key] for key in ("batchId", "batchHash") if key in one}, "loss": one["ownLoss"]}
+            {
+                "rank": rank,
+                **{key: one[key] for key in ("batchId", "batchHash") if key in one},
+                **_weights_of(one, entry),
+                "loss": one["ownLoss"],
+            }
             for rank, one in enumerate(entries)
         ]
         entry.pop("ownLoss")
@@ -210,6 +215,15 @@ def _listed(folder: Path, step: int) -> tuple[dict[str, Any], dict[str, Any]] | 
     if entry is None and "ended" in part:
         raise OSError(f"{folder.parent.name} stopped writing: {part['ended']}")
     return None if entry is None else (part, entry)
+
+
+def _weights_of(one: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """The checksum of a rank's weights before a step, and the tensors whose is another than on the first rank."""
+    own, those = (step.get("before", {}).get("weights") for step in (one, first))
+    if own is None or those is None:
+        return {}
+    apart = [name for name, sum in own["tensors"].items() if those["tensors"].get(name) != sum]
+    return {"weights": own["sum"], **({"apart": apart} if apart else {})}
 
 
 def _pieces_of(part: Mapping[str, Any]) -> dict[str, Piece]:

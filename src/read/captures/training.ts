@@ -23,6 +23,8 @@ export interface StepRecord {
   readonly batchHash: string | null;
   /** Of a training on several ranks: the hash of each rank's own batch, in their order. */
   readonly rankHashes: readonly string[];
+  /** The same of the weights before the step, which every replica holds, and the tensors that differ from the first rank's. */
+  readonly rankWeights: readonly { readonly sum: string; readonly apart: readonly string[] }[];
   /** The step of this run that was given the same batch before. */
   readonly repeats: number | null;
   readonly before: Moment | null;
@@ -208,7 +210,10 @@ export function readStepRecord(value: Readonly<Record<string, unknown>>): StepRe
     options,
     modes: entriesOf(value.modes, isFlag),
     batchHash: isText(value.batchHash) ? value.batchHash : null,
-    rankHashes: hashesOf(value.ranks),
+    rankHashes: ofRanks(value.ranks, ({ batchHash }) => (isText(batchHash) ? batchHash : null)),
+    rankWeights: ofRanks(value.ranks, ({ weights, apart }) =>
+      isText(weights) ? { sum: weights, apart: Array.isArray(apart) ? apart.filter(isText) : [] } : null,
+    ),
     repeats: isNumber(value.repeats) ? value.repeats : null,
     before: momentOf(value.before),
     after: momentOf(value.after),
@@ -216,10 +221,9 @@ export function readStepRecord(value: Readonly<Record<string, unknown>>): StepRe
   };
 }
 
-const hashesOf = (value: unknown): string[] =>
-  Array.isArray(value)
-    ? value.flatMap((one) => (isJsonObject(one) && isText(one.batchHash) ? [one.batchHash] : []))
-    : [];
+/** What the entries of the ranks hold of one thing, of those that do. */
+const ofRanks = <T>(value: unknown, get: (rank: Readonly<Record<string, unknown>>) => T | null): T[] =>
+  Array.isArray(value) ? value.flatMap((one) => (isJsonObject(one) ? (get(one) ?? []) : [])) : [];
 
 function momentOf(value: unknown): Moment | null {
   if (!isJsonObject(value)) return null;

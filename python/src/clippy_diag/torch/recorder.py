@@ -492,10 +492,14 @@ class Recorder(Controls):
         records = self._records.entry(step, rates, batch_arrays, random, scale)
         self._batch_hash = records.get("batchHash")
         held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in owned]
-        # Checksums are those of whole tensors.
-        whole = ranks is None or (not ranks.sharded and self._holds_tensors)
+        # Checksums are those of whole tensors; of a replica those of its weights before the step.
+        replica = ranks is not None and not ranks.sharded and not self._holds_tensors
+        whole = ranks is None or not ranks.sharded
         due = whole and self._records.checksums_due(sum(o.parameter.numel() for o in owned), own.is_open)
-        records.update(self._records.before(held, due and with_gradients))
+        if not replica:
+            records.update(self._records.before(held, due and with_gradients))
+        elif due and with_gradients:
+            records["before"] = self._records.weights(held)
         taken = Step(
             step,
             value,
@@ -522,7 +526,7 @@ class Recorder(Controls):
             bool(waits) or (with_gradients and (several or self._hears_steps)),
         )
         self._unstepped = (taken, set(among)) if self._hears_steps else None
-        self._to_sum = taken if due and with_gradients and self._hears_steps else None
+        self._to_sum = taken if due and with_gradients and self._hears_steps and not replica else None
         self._waiting = (taken, waits) if waits else None
         self._shared = (taken, among) if several and with_gradients else None
         if ranks is not None and len(ranks.pieces) != self._said_pieces and own.part:

@@ -65,6 +65,10 @@ class StepRecords:
         """Checksums before a step, where they are due or the step before has some after it."""
         return self._own.before(lambda: _moment(owned), due)
 
+    def weights(self, owned: Owned) -> Moment:
+        """Checksums of weights alone."""
+        return {"weights": moment_of({name: _checksum(parameter) for name, parameter, _ in owned}, {})["weights"]}
+
     def after(self, taken: Step, owned: Owned) -> None:
         """Checksums after a step whose entry has some before it."""
         self._own.after(taken, lambda: _moment(owned))
