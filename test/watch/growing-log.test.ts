@@ -152,6 +152,43 @@ describe.each(['file', 'folder', 'URL'])('a log of a watched %s', (kind) => {
   });
 });
 
+/** Rows of a table, with empty cells, cells over two lines and the header once more; the loss is far above for a while. */
+function rows(from: number, to: number): string {
+  let text = '';
+  for (let step = from; step < to; step++) {
+    const isBad = step >= HEAD + 60 && step < HEAD + 90;
+    const loss = (isBad ? 40 : 0.5) + 2 * Math.exp(-step / 60) + 0.02 * draw();
+    text += `${step},${loss},${step % 50 === 0 ? '' : 0.001},${step % 10 === 3 ? '"two\nlines"' : 'one line that is no part of what is judged'}\n`;
+    if (step === HEAD + 50) text += HEADER;
+  }
+  return text;
+}
+const HEADER = 'step,loss,lr,note\n';
+
+it.each(['file', 'folder'])('a table of a watched %s is read on, but for a row that is cut', async (kind) => {
+  const folder = join(newFolder(), 'run');
+  mkdirSync(folder);
+  const path = join(folder, 'log.csv');
+  writeFileSync(path, HEADER + rows(0, HEAD));
+  const watch = await both(kind === 'file' ? path : folder);
+  let waiting = '';
+  for (let look = 0; look < LOOKS; look++) {
+    const [one, other] = await watch.look();
+    expect(told(one)).toEqual(told(other));
+    const more = waiting + rows(HEAD + 20 * look, HEAD + 20 * look + 20);
+    // A part of a row, and a cell that was opened.
+    const written = look === 4 ? more.length - 9 : look === 6 ? more.indexOf('"two\n') + 5 : more.length;
+    appendFileSync(path, more.slice(0, written));
+    waiting = more.slice(written);
+  }
+  expect(watch.messages[0]).toEqual(watch.messages[1]);
+  expect(watch.messages[0]!.join('\n')).toMatch(/begin .*\nend /);
+  expect(watch.readOnly()).toBeGreaterThanOrEqual(LOOKS - 4);
+  const [end, wholeEnd] = await watch.finish();
+  expect(told(end)).toEqual(told(wholeEnd));
+  await watch.close();
+});
+
 describe('a last line without an end', () => {
   it('waits for its end; it is part of the last report', async () => {
     const path = join(newFolder(), 'log.jsonl');

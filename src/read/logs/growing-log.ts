@@ -4,8 +4,16 @@ import { compressionOf } from '../bytes/compression.ts';
 import { encodingOf, markBytes } from '../bytes/encoding.ts';
 import { type JobWatcher, watchJob } from '../job/job-signs.ts';
 import { LossReader } from '../seen/loss-records.ts';
-import type { LogReading } from './format.ts';
-import { formatById, formatOf, HEAD_BYTES, type RawLog, type ReadLogOptions, rawLogOf } from './read-log.ts';
+import type { LogFormat, LogReading } from './format.ts';
+import {
+  formatById,
+  formatOf,
+  HEAD_BYTES,
+  mayBeOther,
+  type RawLog,
+  type ReadLogOptions,
+  rawLogOf,
+} from './read-log.ts';
 import { wrapperOf } from './wrapped-lines.ts';
 
 /** A file as it is at one look. */
@@ -23,7 +31,7 @@ const LINE_FEED = 10;
 
 /** The readers of a log after its first `bytes` bytes, which are whole lines. */
 interface Begun {
-  readonly format: string;
+  readonly format: LogFormat;
   readonly reading: LogReading;
   readonly second: LossReader;
   readonly job: JobWatcher;
@@ -34,7 +42,7 @@ interface Begun {
 }
 
 /**
- * A log of which each look reads what was added since the look before: JSON lines in UTF-8 of 64 KiB or more, not compressed.
+ * A log of which each look reads what was added since the look before: JSON lines and CSV in UTF-8 of 64 KiB or more, not compressed.
  * Smaller heads may still turn out to be of another format, and other formats are read whole.
  */
 export class GrowingLog {
@@ -52,24 +60,25 @@ export class GrowingLog {
     const { begun } = this;
     if (begun !== undefined && file.byteLength >= begun.bytes) {
       const rest = await takeLines(begun, file);
-      if (rest !== undefined) return contentOf(begun, rest, file.path);
+      if (rest !== undefined) return this.contentOf(begun, rest, file.path);
     }
     this.begun = await begin(file, this.options);
     const rest = this.begun && (await takeLines(this.begun, file));
-    return rest && contentOf(this.begun!, rest, file.path);
+    return rest && this.contentOf(this.begun!, rest, file.path);
   }
-}
 
-function contentOf(begun: Begun, rest: Buffer, path: string): RawLog | undefined {
-  const { reading, second, job, hash, format } = begun;
-  if (!reading.isCut(rest)) return undefined;
-  const content = reading.content();
-  return rawLogOf(path, format, content, {
-    account: content.account,
-    sha256: hash.copy().digest('hex'),
-    jobSigns: job.end(),
-    lossRecords: second.end(path),
-  });
+  private contentOf(begun: Begun, rest: Buffer, path: string): RawLog | undefined {
+    const { reading, second, job, hash, format } = begun;
+    if (!reading.isCut(rest)) return undefined;
+    const content = reading.content();
+    if (mayBeOther(format, content, second.lines, this.options)) return undefined;
+    return rawLogOf(path, format.id, content, {
+      account: content.account,
+      sha256: hash.copy().digest('hex'),
+      jobSigns: job.end(),
+      lossRecords: second.end(path),
+    });
+  }
 }
 
 /** The readers of a file that can be read on; undefined where it cannot. */
@@ -82,7 +91,7 @@ async function begin(file: GrowingBytes, options: ReadLogOptions): Promise<Begun
   const format = options.format === undefined ? formatOf(head, file.path) : formatById(options.format);
   if (format?.readOn === undefined) return undefined;
   return {
-    format: format.id,
+    format,
     reading: format.readOn(file.path, { roles: options.roles ?? new Map() }),
     second: new LossReader(file.path),
     job: watchJob(),

@@ -431,6 +431,29 @@ async function contentOf(
     : lastStage(known, look, readers.second.lines, encoding, path, format.anyText !== undefined, options);
 }
 
+/** Whether a text is read once more as tables, after a reader of known layouts. */
+function isWorthSecondLook(
+  known: LogContent,
+  lossLines: number,
+  mayGuess: boolean,
+  { layouts = [], roles = new Map() }: ReadLogOptions,
+): boolean {
+  // A damaged table says so itself: read as lines, it would be whole.
+  if (!mayGuess && isDamaged(known)) return false;
+  const isChosen = layouts.length > 0 || [...roles.keys()].some((name) => name.startsWith('#'));
+  return isChosen || isDoubtful(known, lossLines);
+}
+
+/** Whether what was read of a growing log may be the log otherwise: then it is read whole. */
+export const mayBeOther = (
+  format: LogFormat,
+  known: LogContent,
+  lossLines: number,
+  options: ReadLogOptions,
+): boolean =>
+  mayBeText(format, options.format) &&
+  isWorthSecondLook(known, lossLines, format.anyText !== undefined, options);
+
 /** What a reader of known layouts found, or the text read once more as tables, where that holds more of the log. */
 async function lastStage(
   known: LogContent,
@@ -441,10 +464,7 @@ async function lastStage(
   mayGuess: boolean,
   { layouts = [], roles = new Map() }: ReadLogOptions,
 ): Promise<LogContent> {
-  // A damaged table says so itself: read as lines, it would be whole.
-  if (!mayGuess && isDamaged(known)) return known;
-  const isChosen = layouts.length > 0 || [...roles.keys()].some((name) => name.startsWith('#'));
-  if (!isChosen && !isDoubtful(known, lossLines)) return known;
+  if (!isWorthSecondLook(known, lossLines, mayGuess, { layouts, roles })) return known;
   const again = look.again();
   if (again === undefined) return known;
   const { readText } = await import('./text/read-text.ts');
