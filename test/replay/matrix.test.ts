@@ -8,6 +8,7 @@ import { runMatrix } from '../../src/experiment/measure/closed-loop.ts';
 import { captureBatch, openCaptureModel } from '../../src/experiment/measure/point.ts';
 import { trainRuns } from '../../src/experiment/replay/closed-loop.ts';
 import { batchOrder, trainMatrix } from '../../src/experiment/replay/matrix.ts';
+import { onKernels } from '../../src/experiment/study/kernel-objective.ts';
 import { endLevel, judgeLosses, largestEndLevel } from '../../src/judge/incidents/losses.ts';
 import { numberFromJson } from '../../src/model/json.ts';
 import { openCapture } from '../../src/read/captures/read.ts';
@@ -60,6 +61,46 @@ it('first ten losses of each cell are PyTorch’s, and which cells diverge where
     expect(!(endLevel(loss) <= band.high)).toBe(expected.float32.diverged);
   }
   expect(cells.some(({ float32 }) => float32.diverged)).toBe(true);
+});
+
+it('the kernels of studies give the losses and gradients of tfjs, and leave several batches and single tasks to it', async () => {
+  const { model, batch } = await training();
+  const fast = onKernels(model);
+  expect(fast.objective.backend).toBe('kernels');
+  expect(onKernels({ ...model, ranking: undefined } as never).objective).toBe(model.objective);
+  const w = Float32Array.from({ length: model.objective.size }, (_, i) => 0.3 * Math.sin(i));
+  const batches = [await batch(3), await batch(40)];
+  const asked = [[batches], [[batches[0]!]], [[batches[1]!]], [[batches[0]!], model.objective.tasks[1]!]];
+  for (const [given, task] of asked as [typeof batches, string | undefined][]) {
+    const right = await model.objective.gradient(w, given, task);
+    const { loss, taskLosses, gradient } = await fast.objective.gradient(w, given, task);
+    expect(loss / right.loss).toBeCloseTo(1, 5);
+    expect(taskLosses.length).toBe(right.taskLosses.length);
+    const largest = Math.max(...right.gradient.map(Math.abs));
+    for (const [i, value] of gradient.entries())
+      expect(Math.abs(value - right.gradient[i]!)).toBeLessThan(1e-5 * largest);
+  }
+});
+
+it('a matrix of a capture trains on them, or on the backend that was asked for', async () => {
+  const capture = await openCapture(incident);
+  const train = (more: object) =>
+    runMatrix(capture, {
+      rules: parseRule('global-norm:1'),
+      seeds: [0, 1],
+      learningRateMultipliers: [0.5, 1],
+      steps: 25,
+      clock: () => 0,
+      faster: onKernels,
+      ...more,
+    });
+  const [own, asked] = [await train({}), await train({ backend: 'cpu' })];
+  for (const [c, cell] of own.cells.entries()) {
+    expect(cell.finalLoss / asked.cells[c]!.finalLoss).toBeCloseTo(1, 3);
+    expect({ ...cell, finalLoss: 0, peak: 0 }).toEqual({ ...asked.cells[c]!, finalLoss: 0, peak: 0 });
+  }
+  // Not the same bits: two routes were taken.
+  expect(own.cells).not.toEqual(asked.cells);
 });
 
 describe('the order of the batches', () => {

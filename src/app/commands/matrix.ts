@@ -110,9 +110,11 @@ export default command({
     const { matrix, errors } = await withLocalPaths([args.input], flags, io, async ({ paths, shown }) => {
       const capture = await openCapture(paths[0]!);
       const { runMatrix } = await import('../../experiment/measure/closed-loop.ts');
+      const { onKernels } = await import('../../experiment/study/kernel-objective.ts');
       const trained = await runMatrix(capture, {
         ...trainingOptions(rules, multipliers, flags, io),
         seeds: Array.from({ length: flags.seeds ?? SEEDS }, (_, seed) => seed),
+        faster: onKernels,
       });
       return shown({ matrix: trained, errors: capture.errors });
     });

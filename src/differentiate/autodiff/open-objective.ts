@@ -21,7 +21,7 @@ import {
   toModel,
   toSource,
 } from './parameters.ts';
-import { parseRanking, rankingNetwork } from './ranking.ts';
+import { parseRanking, type RankingSpec, rankingNetwork } from './ranking.ts';
 import { type ModuleLimits, moduleObjective, sharedObjective, threadObjective } from './remote.ts';
 
 export interface OpenOptions {
@@ -42,6 +42,8 @@ type Values = Float32Array | Float64Array;
 /** An objective whose parameters are those of a source, each side in its own layout. */
 export interface MatchedObjective {
   readonly objective: Objective;
+  /** What the objective was made of, where it was a `ranking` spec. */
+  readonly ranking?: RankingSpec;
   /** One array for each tensor of the source, in its order and layout, as the flat vector of the objective. */
   flatten(values: readonly ArrayLike<number>[]): Float32Array;
   /** The flat vector back into arrays of the source. */
@@ -116,11 +118,12 @@ export async function localObjective(
     );
   const document = await readJson(path);
   const backend = await loadBackend(options.backend, options.fastMath);
-  const { network, named } = await networkOf(document, path, backend, sources);
+  const { network, named, ranking } = await networkOf(document, path, backend, sources);
   const bindings = matchParameters(network.tensors, named, renameOf(document, path), sourcePath);
   return {
     ...matched(differentiate(backend, network, options.rowsPerPass), sources, bindings),
     rowsIndependent: network.rowsIndependent,
+    ...(ranking === undefined ? {} : { ranking }),
   };
 }
 
@@ -130,9 +133,11 @@ async function networkOf(
   path: string,
   backend: Backend,
   sources: readonly SourceTensor[],
-): Promise<{ network: Network; named: readonly SourceTensor[] }> {
-  if ((document as { kind?: unknown } | null)?.kind !== 'layers')
-    return { network: rankingNetwork(backend.tf, parseRanking(document, path)), named: sources };
+): Promise<{ network: Network; named: readonly SourceTensor[]; ranking?: RankingSpec }> {
+  if ((document as { kind?: unknown } | null)?.kind !== 'layers') {
+    const ranking = parseRanking(document, path);
+    return { network: rankingNetwork(backend.tf, ranking), named: sources, ranking };
+  }
   const objective = parseLayersObjective(document, path);
   await (await openSibling(path, objective.model)).close();
   const file = join(dirname(path), objective.model);

@@ -136,39 +136,51 @@ type Numbers = Float32Array | Float64Array;
 
 /** Values of the source into the model's place in `flat`. */
 export function toModel(
-  tensor: ParameterTensor,
-  binding: Binding,
+  { offset, shape, size }: ParameterTensor,
+  { axes }: Binding,
   sourceShape: readonly number[],
   values: ArrayLike<number>,
   flat: Numbers,
 ): void {
-  const at = placeInSource(tensor, binding, sourceShape);
-  for (let i = 0; i < tensor.size; i++) flat[tensor.offset + i] = values[at(i)]!;
+  if (axes === undefined) for (let i = 0; i < size; i++) flat[offset + i] = values[i]!;
+  else if (shape.length === 2) {
+    const [rows, columns] = shape as [number, number];
+    for (let i = 0; i < rows; i++)
+      for (let j = 0; j < columns; j++) flat[offset + i * columns + j] = values[j * rows + i]!;
+  } else {
+    const at = placeInSource(shape, axes, sourceShape);
+    for (let i = 0; i < size; i++) flat[offset + i] = values[at(i)]!;
+  }
 }
 
 /** The model's part of `flat` into an array of the source's layout. */
 export function toSource(
-  tensor: ParameterTensor,
-  binding: Binding,
+  { offset, shape, size }: ParameterTensor,
+  { axes }: Binding,
   sourceShape: readonly number[],
   flat: Numbers,
   values: Numbers,
 ): void {
-  const at = placeInSource(tensor, binding, sourceShape);
-  for (let i = 0; i < tensor.size; i++) values[at(i)] = flat[tensor.offset + i]!;
+  if (axes === undefined) for (let i = 0; i < size; i++) values[i] = flat[offset + i]!;
+  else if (shape.length === 2) {
+    const [rows, columns] = shape as [number, number];
+    for (let j = 0; j < columns; j++)
+      for (let i = 0; i < rows; i++) values[j * rows + i] = flat[offset + i * columns + j]!;
+  } else {
+    const at = placeInSource(shape, axes, sourceShape);
+    for (let i = 0; i < size; i++) values[at(i)] = flat[offset + i]!;
+  }
 }
 
 /** Index in the source of the model's entry i. */
 function placeInSource(
-  tensor: ParameterTensor,
-  { axes }: Binding,
+  shape: readonly number[],
+  axes: readonly number[],
   sourceShape: readonly number[],
 ): (index: number) => number {
-  if (axes === undefined) return (i) => i;
   const strides = sourceShape.map((_, axis) =>
     sourceShape.slice(axis + 1).reduce((product, n) => product * n, 1),
   );
-  const { shape } = tensor;
   return (index) => {
     let rest = index;
     let at = 0;
