@@ -20,6 +20,9 @@ TURN = (
 #: Families that came later, in turns of their own: `--later` of bench.ts. Their indices begin where the others never get to.
 LATER = ("data-lasting",) * 10
 FIRST_LATER = 100_000
+#: One to eight rows of a batch that are bad, the others as they are: rows.ts.
+ROWS = ("data-rows",) * 10
+FIRST_ROWS = 200_000
 RATES = {
     "sgd": (0.03, 0.1), "momentum": (0.005, 0.02), "nesterov": (0.005, 0.02), "adam": (0.003, 0.01),
     "adam-95": (0.003, 0.01), "adagrad": (0.05, 0.2), "rmsprop": (0.001, 0.004),
@@ -93,6 +96,8 @@ def draw(seed: int, family: str, rng: np.random.Generator, spec: dict[str, Any])
         run.lasting = changed
         run.spoil = lambda step: changed(step, stream.rows)
         run.rate *= log_uniform(1, 6)
+    elif family == "data-rows":
+        draw_rows(run, rng, start)
     elif group == "data" or family == "odd-batch":
         run.cause = "data"
         length = 1 if family in ("data-poison", "odd-batch") else int(rng.integers(1, 9))
@@ -182,8 +187,41 @@ def draw(seed: int, family: str, rng: np.random.Generator, spec: dict[str, Any])
     return run
 
 
+def draw_rows(run: Run, rng: np.random.Generator, start: int) -> None:
+    """One to eight bad rows in all, in one to three batches of 64, 128 or 256 rows."""
+    stream = run.stream
+    stream.rows = int(rng.choice([64, 128, 256]))
+    count = int(rng.integers(1, 9))
+    steps = range(start, start + int(rng.integers(1, min(3, count) + 1)))
+    places = {step: [] for step in steps}
+    for k in range(count):
+        step = steps[k % len(steps)]
+        places[step].append(int(rng.choice(np.setdiff1d(np.arange(stream.rows), places[step]))))
+    kinds = ["features", "one-feature", "sentinel", "labels"]
+    # A click has no size.
+    kind = str(rng.choice([k for k in kinds if k != "labels" or "watch" in {t["name"] for t in run.spec["tasks"]}]))
+    size, column = float(np.exp(rng.uniform(np.log(100), np.log(10_000)))), int(rng.integers(stream.dense))
+    run.cause, run.bad, run.bad_rows = "data", frozenset(steps), {step: sorted(rows) for step, rows in places.items()}
+    run.strength = {"times": size, "kind": kinds.index(kind), "rows": stream.rows, "bad": count}
+
+    def spoil(step: int) -> Batch:
+        batch, rows = stream.batch(step), run.bad_rows[step]
+        if kind == "features":
+            batch["dense"][rows] *= size
+        elif kind == "one-feature":
+            batch["dense"][rows, column] *= size
+        elif kind == "sentinel":
+            batch["dense"][rows, column] = -size
+        else:
+            batch["label"]["watch"][rows] *= -size
+        return batch
+
+    run.spoil = spoil
+    run.rate *= float(np.exp(rng.uniform(0, np.log(6))))
+
+
 #: What the judge of a run finds is not known here; these families are to end above the level, the others are to come back.
-HARMED = frozenset(TURN) - {"healthy", "odd-batch", "lr-blip"}
+HARMED = frozenset((*TURN, *ROWS)) - {"healthy", "odd-batch", "lr-blip"}
 
 
 def goes_as_wanted(run: Run) -> bool:
@@ -228,6 +266,8 @@ def goes_as_wanted(run: Run) -> bool:
 
 
 def family_of(index: int) -> str:
+    if index >= FIRST_ROWS:
+        return ROWS[(index - FIRST_ROWS) % len(ROWS)]
     return TURN[index % len(TURN)] if index < FIRST_LATER else LATER[(index - FIRST_LATER) % len(LATER)]
 
 

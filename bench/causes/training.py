@@ -150,6 +150,8 @@ class Run:
     strength: dict[str, float] = field(default_factory=dict)
     #: The data stay as they changed: what the changed rows are, of (key, rows).
     lasting: Callable[[int, int], Batch] | None = None
+    #: By step, the rows of its batch that are bad; empty where none is, or all are.
+    bad_rows: dict[int, list[int]] = field(default_factory=dict)
 
     def batch(self, step: int, fixed: bool) -> Batch:
         if self.spoil is not None and step in self.bad and not fixed:
