@@ -32,7 +32,11 @@ they are notes.`,
     if (loss === null || loss.series.role === 'eval_loss')
       return notApplicable('the log has no training loss');
     const stretches = loss.attempts.flatMap(({ spikes }, attempt) =>
-      worstOfStretches(spikes, 'scales').map((stretch) => ({
+      worstOfStretches(
+        // One that only breaks an even fall is near the level before it.
+        spikes.filter(({ scales }) => scales >= NUMBERS.errors),
+        'scales',
+      ).map((stretch) => ({
         ...stretch,
         offset: loss.series.attemptOffsets[attempt] ?? 0,
       })),
