@@ -2,6 +2,7 @@
 
 import { type Cause, type Remedy, takesBack } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
+import { failureLeads } from '../model/failure-words.ts';
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import type { RunReport } from '../model/report.ts';
@@ -20,7 +21,7 @@ export const isDeadFromTheStart = ({ cause }: RunReport): boolean => cause?.fail
 /** What keeps a cause from coming again. */
 const AVERT: Readonly<Record<Cause['trigger'], string>> = {
   data: 'look at the data of these batches',
-  'learning-rate': 'look at what set the learning rate',
+  'learning-rate': 'put the learning rate back where it is still raised, and look at what set it',
   'optimizer-state': 'load the optimizer state with the weights when a run is resumed',
   'weight-decay': 'lower the weight decay or the learning rate',
   precision: 'train in bfloat16 or float32, or lower the loss scale',
@@ -117,6 +118,35 @@ const keepWords = ({ cause, rewind, stepUnit }: RunReport): string =>
     ? ''
     : `Keep ${rewind.rewindToCheckpoint === null ? `a checkpoint at or before ${at(rewind.rewindToStep, stepUnit)}` : inertName(rewind.rewindToCheckpoint)}. `;
 
+/** What to do about a run that came back: what keeps it from coming again, and what brings its loss down where it stays higher. */
+function fixAfterReturn(
+  run: RunReport,
+  held: Remedy | undefined,
+  stays: string | null,
+  inFuture: string,
+): NonNullable<ReturnType<typeof fixOf>> {
+  if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
+  const after = triedWords(run, held);
+  const { text, short: _, ...code } = orderOf(run, held);
+  // Its loss on batches as before is high also where it follows the new data as it should.
+  if (held.action === 'fix-data')
+    return {
+      text: `Nothing, if the new data are meant: the loss came back on them. If they are not, ${text}`,
+      ...code,
+      after,
+    };
+  const endsHigher = (held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN);
+  if (endsHigher && (stays !== null || !goesOnAfterTried(run)))
+    return {
+      text: `The run came back, but its loss stays higher than with this fix. ${capital(text)}`,
+      ...code,
+      after,
+    };
+  const words =
+    held.action === 'restore-optimizer-state' ? AVERT['optimizer-state'] : inertName(remedyWords(held, run));
+  return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
+}
+
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */
 export function fixOf(
   run: RunReport,
@@ -137,32 +167,16 @@ export function fixOf(
   const inFuture = avert === '' ? '' : ` So that it does not happen again: ${avert}.`;
   const stays = verdict.class === 'micro-divergence' ? staysHigher(run) : null;
   if (stays !== null && first?.action === 'none-needed') return { text: `${stays}${inFuture}` };
+  // What is not back is not well, whatever unharmed weights say of the steps that a capture holds.
+  if (first?.action === 'none-needed' && !isOver(run) && !isOfDataAlone(run)) {
+    const look = lookAtWeights(run);
+    if (look !== null) return { text: sentences(look) };
+  }
   if (first?.action === 'none-needed') return { text: nothingNow(first, inFuture) };
   const held = remedies.find(({ holds }) => holds === true);
-  if (isOver(run)) {
-    if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
-    const after = triedWords(run, held);
-    const { text, short: _, ...code } = orderOf(run, held);
-    // Its loss on batches as before is high also where it follows the new data as it should.
-    if (held.action === 'fix-data')
-      return {
-        text: `Nothing, if the new data are meant: the loss came back on them. If they are not, ${text}`,
-        ...code,
-        after,
-      };
-    const endsHigher = (held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN);
-    if (endsHigher && (stays !== null || !goesOnAfterTried(run)))
-      return {
-        text: `The run came back, but its loss stays higher than with this fix. ${capital(text)}`,
-        ...code,
-        after,
-      };
-    const words =
-      held.action === 'restore-optimizer-state'
-        ? AVERT['optimizer-state']
-        : inertName(remedyWords(held, run));
-    return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
-  }
+  // A pattern that has the first line goes on, though each of its rises comes back.
+  if (isOver(run) && !(failureLeads(run.cause?.failure) && ofLog !== null))
+    return fixAfterReturn(run, held, stays, inFuture);
   if (held !== undefined) {
     const { text, short, ...code } = orderOf(run, held);
     return { text: capital(text), short: capital(short), ...code, after: triedWords(run, held) };
@@ -171,19 +185,25 @@ export function fixOf(
   return unheldFix(run, inFuture);
 }
 
+/** The look that distinguishes data from weights; null without an incident that batches are counted by. */
+function lookAtWeights({ verdict, stepUnit, rewind }: RunReport): string | null {
+  if (verdict.onsetStep === null || stepUnit !== 'step') return null;
+  return `evaluate weights from after step ${formatCount(verdict.onsetStep)} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${wayBack(rewind)}`;
+}
+
+const wayBack = (rewind: RunReport['rewind']): string =>
+  rewind === null
+    ? ''
+    : `; ${rewind.rewindToCheckpoint ?? `a checkpoint at or before step ${formatCount(rewind.rewindToStep)}`} is from before it`;
+
 /** What decides about a cause that nothing was tried against; null where something was tried, or the cause is another. */
-function lookAt({ cause, verdict, stepUnit, rewind, remedies = [] }: RunReport): string | null {
+function lookAt(run: RunReport): string | null {
+  const { cause, verdict, stepUnit, rewind, remedies = [] } = run;
   const wasTried = remedies.some(({ tried }) => tried !== null);
   if (cause === undefined || verdict.onsetStep === null || stepUnit !== 'step' || wasTried) return null;
-  const step = formatCount(verdict.onsetStep);
-  const back =
-    rewind === null
-      ? ''
-      : `; ${rewind.rewindToCheckpoint ?? `a checkpoint at or before step ${formatCount(rewind.rewindToStep)}`} is from before it`;
   if (cause.trigger === 'data')
-    return `compare the rows and the labels of the batches from step ${step} on with those before, and go on when they are as before${back}`;
-  if (cause.trigger !== 'none-found') return null;
-  return `evaluate weights from after step ${step} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${back}`;
+    return `compare the rows and the labels of the batches from step ${formatCount(verdict.onsetStep)} on with those before, and go on when they are as before${wayBack(rewind)}`;
+  return cause.trigger === 'none-found' ? lookAtWeights(run) : null;
 }
 
 /** What to do where no remedy that was tried holds: one that may, or the way back. */

@@ -461,6 +461,42 @@ test.each([
   expect(told.text).toMatch(fix);
 });
 
+/** What the page says to do about a run that rises to 4 at step 50, with this change. */
+function fixOfRisen(change: Partial<RunReport>, recoveredStep: number | null = null): string {
+  const values = Array.from({ length: 200 }, (_, i) => (i < 50 || (recoveredStep ?? 200) <= i ? 1 : 4));
+  const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
+  const incident = rise(50, { recoveredStep, peakStep: 50, peak: 4, before: 1, after: values.at(-1)! });
+  const came = cameBack(run, incident);
+  const kind = recoveredStep === null ? 'drift' : 'micro-divergence';
+  const verdict = { ...came.verdict, class: kind, incidents: [{ ...incident, class: kind }] } as const;
+  const one: RunReport = { ...came, verdict, ...change };
+  return answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!.text;
+}
+
+test('a loss that does not come back is never left as it is', () => {
+  expect(fixOfRisen({ remedies: [untried('none-needed', 'nothing: the weights are unharmed')] })).toMatch(
+    /^Evaluate weights from after step 50 on batches from before it: a usual loss means that the data changed/,
+  );
+});
+
+test('a pattern that has the first line is mended though its rises come back', () => {
+  const cause = {
+    trigger: 'order',
+    alsoTriggers: [],
+    mechanism: 'unknown',
+    step: 50,
+    onsetStep: 50,
+    confidence: 'likely',
+    statement: 'the rows are in blocks of one kind (likely)',
+    evidence: [],
+    failure: 'saw-tooth',
+  } satisfies Cause;
+  const remedies = [untried('fix-data', 'shuffle the rows again')];
+  expect(fixOfRisen({ cause, remedies }, 60)).toMatch(/^Shuffle the rows again/);
+  const { failure: _, ...unnamed } = cause;
+  expect(fixOfRisen({ cause: unnamed, remedies }, 60)).toMatch(/^Nothing now: the run came back\./);
+});
+
 test('of a column that stops before the run is back the one that goes on tells the end', () => {
   const run = makeRunReport(
     makeRun('run.csv', [
