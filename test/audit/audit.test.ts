@@ -87,6 +87,16 @@ describe('a change that begins between two snapshots', () => {
     if (factor !== null) expect(Math.abs(first!.factor! / factor - 1)).toBeLessThan(0.01);
   });
 
+  it('zero_grad that is left out from step 113 on', async () => {
+    const plan = { optimizer: 'adamw', seed: 13, unitsOff: true } as const;
+    expect(brokenLinks(await audited(plan))).toEqual([]);
+    const [first, ...others] = brokenLinks(
+      await audited({ ...plan, fault: { noZeroGrad: true, since: 113 } }),
+    );
+    expect([first?.cause, others]).toEqual(['no-zero-grad', []]);
+    expect(first).toMatchObject({ step: 113, confidence: 'shown', link: 'gradient' });
+  });
+
   it('a clip that sees 1,024 times the norm is one of scaled gradients, which the record does not show', async () => {
     const fault = { normTimes: 1024, since: 113 };
     const [first, ...others] = brokenLinks(await audited({ optimizer: 'sgd', seed: 13, clip: 8, fault }));

@@ -7,6 +7,8 @@ import { createCapture } from '../../src/read/captures/write.ts';
 const f = Math.fround;
 
 export interface Plan {
+  /** Every seventh entry has no gradient of its own, another one at each step. */
+  readonly unitsOff?: true;
   readonly optimizer: 'adamw' | 'adam' | 'sgd' | 'plain' | 'adagrad' | 'rmsprop';
   readonly seed: number;
   /** Limit of the global norm that is declared; none where it is left out. */
@@ -187,7 +189,10 @@ export async function record(folder: string, plan: Plan): Promise<void> {
     // Two norms, so that a limit between them acts at every other step.
     const size = k % 3 === 0 ? 0.2 : 1;
     const gradients = sizes.map((n, j) =>
-      draw(n, size).map((x, i) => f(f(x + size * mean[j]![i]!) + (fault.noZeroGrad ? left[j]![i]! : 0))),
+      draw(n, size).map((x, i) => {
+        const fresh = plan.unitsOff && (i + 3 * k) % 7 === 0 ? 0 : f(x + size * mean[j]![i]!);
+        return f(fresh + (fault.noZeroGrad ? left[j]![i]! : 0));
+      }),
     );
     if (fault.gradient?.at === at) gradients[0]![fault.gradient.place]! *= fault.gradient.times;
     await capture.step({

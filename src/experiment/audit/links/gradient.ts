@@ -46,8 +46,9 @@ interface Persistence {
   /** Inner products of differences of consecutive gradients with those one and two steps later, over their norms. */
   readonly lag1: number;
   readonly lag2: number;
-  /** Share of the non-zero entries that the step before left exactly so. */
+  /** Share of the non-zero entries that the step before left exactly so: in all steps, and by step from the second on. */
   readonly kept: number;
+  readonly shares: readonly number[];
   /** Mean factor of the clip. */
   readonly factor: number;
 }
@@ -64,24 +65,49 @@ const LEAST_LEFT = 0.05;
 const KEPT = 0.02;
 
 function held(capture: Capture, survey: Survey, declared: Course): AuditLink | null {
-  const found = persistenceOf(survey, declared);
-  if (found === null) return null;
-  const { coefficients, lag1, lag2, kept, factor } = found;
-  if (!coefficients.every((one) => Math.abs(one - 1) <= NEAR_ONE)) return null;
+  const whole = persistenceOf(survey, declared);
+  if (whole === null) return null;
+  // Where it begins later: every step from one on leaves entries as they were, which no step before does.
+  const begins = whole.shares.findLastIndex((share) => share < KEPT) + 2;
+  const since = persistenceOf(sinceOf(survey, begins - 1), {
+    ...declared,
+    factor: (step, tensor) => declared.factor(step + begins - 1, tensor),
+  });
+  if (begins > 1 && since !== null && since.kept >= KEPT && holdsBefore(since))
+    return heldEntry(capture, since, begins, survey.steps - begins);
+  return holdsBefore(whole) ? heldEntry(capture, whole, 1, survey.steps - 1) : null;
+}
+
+/** The part of a survey from a step on. */
+const sinceOf = ({ samples, steps }: Survey, from: number): Pick<Survey, 'samples' | 'steps'> => ({
+  samples: samples.map((sample) => ({ ...sample, gradients: sample.gradients.slice(from) })),
+  steps: steps - from,
+});
+
+function holdsBefore({ coefficients, lag1, lag2, kept, factor }: Persistence): boolean {
+  if (!coefficients.every((one) => Math.abs(one - 1) <= NEAR_ONE)) return false;
   const fresh = lag1 > OPPOSITE && lag1 < SMOOTH && lag2 - lag1 < NOISE && factor > LEAST_LEFT;
-  if (!fresh && kept < KEPT) return null;
+  return fresh || kept >= KEPT;
+}
+
+function heldEntry(
+  capture: Capture,
+  { coefficients, kept }: Persistence,
+  begins: number,
+  checks: number,
+): AuditLink {
   const proof =
     kept >= KEPT
       ? `, and ${formatNumber(100 * kept, 'rough')} % of the entries are exactly what the step before left`
       : '';
-  const checks = survey.steps - 1;
+  const { step } = capture.steps[begins]!;
   return broken('gradient', {
     checks,
     broken: checks,
-    step: capture.steps[1]!.step,
+    step,
     cause: 'no-zero-grad',
     confidence: kept >= KEPT ? 'shown' : 'likely',
-    statement: `each gradient holds the one before, ${formatNumber((coefficients[0] + coefficients[1]) / 2, 'brief')} times${proof}`,
+    statement: `${begins > 1 ? `from step ${step} on ` : ''}each gradient holds the one before, ${formatNumber((coefficients[0] + coefficients[1]) / 2, 'brief')} times${proof}`,
     fix: 'call optimizer.zero_grad() before loss.backward() in every step',
   });
 }
@@ -94,7 +120,10 @@ const dot = (a: Vectors, b: Vectors): number => {
   return sum;
 };
 
-function persistenceOf({ samples, steps }: Survey, declared: Course): Persistence | null {
+function persistenceOf(
+  { samples, steps }: Pick<Survey, 'samples' | 'steps'>,
+  declared: Pick<Course, 'factor'>,
+): Persistence | null {
   const whole = samples
     .map((sample, tensor) => ({ ...sample, tensor }))
     .filter(({ gradients }) => gradients.every((g) => g !== null));
@@ -116,7 +145,7 @@ function persistenceOf({ samples, steps }: Survey, declared: Course): Persistenc
     ],
     lag1: productsOf(differences, 1),
     lag2: productsOf(differences, 2),
-    kept: keptShare(gradients, left),
+    ...keptShares(gradients, left),
     factor: factors.reduce((sum, one) => sum + one, 0) / steps,
   };
 }
@@ -158,20 +187,30 @@ function productsOf(differences: readonly Vectors[], lag: number): number {
 /** Entries within a few roundings of what was left. */
 const SAME = 2e-6;
 
-function keptShare(gradients: readonly Vectors[], left: readonly Vectors[]): number {
-  let [same, count] = [0, 0];
-  for (let step = 1; step < gradients.length; step++)
-    for (const [k, g] of gradients[step]!.entries())
+function keptShares(
+  gradients: readonly Vectors[],
+  left: readonly Vectors[],
+): Pick<Persistence, 'kept' | 'shares'> {
+  const total = { same: 0, count: 0 };
+  const shares = gradients.slice(1).map((now, before) => {
+    let [same, count] = [0, 0];
+    for (const [k, g] of now.entries())
       for (const [i, x] of g.entries()) {
         if (x === 0) continue;
         count++;
-        if (Math.abs(x - left[step - 1]![k]![i]!) <= SAME * Math.abs(x)) same++;
+        if (Math.abs(x - left[before]![k]![i]!) <= SAME * Math.abs(x)) same++;
       }
-  return count === 0 ? 0 : same / count;
+    total.same += same;
+    total.count += count;
+    return count === 0 ? 0 : same / count;
+  });
+  return { kept: total.count === 0 ? 0 : total.same / total.count, shares };
 }
 
 /** Tensors without a gradient: the lower part of a graph that is cut, or one whose gradient is always 0. */
-function dead({ manifest, steps }: Capture, { gradients }: Survey): AuditLink[] {
+function dead(capture: Capture, survey: Survey): AuditLink[] {
+  const { manifest, steps } = capture;
+  const { gradients } = survey;
   if (gradients.length < STEPS) return [];
   const { parameters } = manifest;
   const absent = parameters.map((_, k) => gradients.every((step) => step[k] === null));
@@ -222,7 +261,25 @@ function dead({ manifest, steps }: Capture, { gradients }: Survey): AuditLink[] 
         'freeze what is not used (requires_grad_(False)), so that what is cut off stands out',
       ),
     );
+  if (found.length === 0) found.push(...lost(capture, survey));
   return found;
+}
+
+/** Tensors that have a gradient at first and none from some step on: a layer that was frozen looks like one that was cut off. */
+function lost({ manifest, steps }: Capture, { gradients }: Survey): AuditLink[] {
+  const lasts = manifest.parameters.map((_, k) => gradients.findLastIndex((step) => step[k] !== null));
+  const names = manifest.parameters.flatMap(({ name }, k) =>
+    lasts[k]! >= 0 && lasts[k]! < gradients.length - STEPS ? [name] : [],
+  );
+  if (names.length === 0) return [];
+  const from = Math.min(...lasts.filter((last) => last >= 0)) + 1;
+  return [
+    cannotTell(
+      'gradient',
+      `${named(names)} get no gradient from step ${steps[from]!.step} on: frozen, or cut off from the loss`,
+      'in Python: clippy_diag.audit(capture, model=…, loss_fn=…), which computes the gradient again',
+    ),
+  ];
 }
 
 /** How many times the next largest entry, and the largest of usual steps, a lone entry has to be. */
