@@ -36,8 +36,7 @@ export async function auditCapture(capture: Capture): Promise<Audit> {
     links.push(...gradientLinks(capture, survey, declared, repeats));
     links.push(...(await chainLinks(capture, setup, survey)));
   }
-  const initial = await capture.initial('float32');
-  links.push(...optimizerLinks(capture, initial.slots));
+  links.push(...optimizerLinks(capture, await capture.ages()));
   links.push(...betweenLinks(capture, links));
   return asAudit(withRemeasured(links, again));
 }

@@ -116,7 +116,7 @@ export async function followChain(
         sparse: survey.samples[k]!.sparse,
       });
       traces[k] = sampledTrace(trace, survey, k);
-      return beginTrace(trace);
+      return beginTrace(trace, true);
     });
     const out = new Float64Array(Math.max(...states.map(entriesAtOnce)));
     const last = states.map(() => 0);

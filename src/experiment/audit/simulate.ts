@@ -83,12 +83,14 @@ export const BRACKETS = 4;
 /** A moment that cancels was larger a few steps ago, and so was its rounding. */
 const FORGET = 0.9;
 
-export function beginTrace(trace: Trace): TraceState {
+/** @param own whether the trace is used once, so that its weights and state may be written over */
+export function beginTrace(trace: Trace, own = false): TraceState {
   const n = trace.w.length;
+  const taken = (values: Float64Array): Float64Array => (own ? values : values.slice());
   return {
     trace,
-    w: trace.w.slice(),
-    slots: Object.fromEntries(Object.entries(trace.slots).map(([name, slot]) => [name, slot.slice()])),
+    w: taken(trace.w),
+    slots: Object.fromEntries(Object.entries(trace.slots).map(([name, slot]) => [name, taken(slot)])),
     stepsTaken: trace.stepsTaken,
     largest: new Float32Array(n),
     drift: new Float32Array(n),

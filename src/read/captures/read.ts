@@ -65,6 +65,8 @@ export interface Capture {
   readonly account: Account;
   /** @param only names of the parameters that are read; others are empty. Default all */
   initial(precision: Precision, only?: ReadonlySet<string>): Promise<InitialState>;
+  /** Steps that the optimizer had taken before the first recorded one, of each parameter whose state counts them. */
+  ages(): Promise<readonly number[]>;
   /**
    * One step by its position in `steps`.
    *
@@ -210,6 +212,7 @@ export async function openCapture(path: string): Promise<Capture> {
     ...stored,
     initial: (precision, only) =>
       withFile(INITIAL, (opened) => readInitial(manifest, opened, precision, only)),
+    ages: () => withFile(INITIAL, agesIn),
     step: (index, precision, used, only) => {
       const step = steps[index]!;
       return withFile(step.file, (opened) => readStep(manifest, step, opened, precision, used, only));
@@ -495,6 +498,13 @@ async function readInitial(
     slots.push(own);
   }
   return { parameters, slots };
+}
+
+/** Counts of steps in the optimizer's state. */
+async function agesIn(opened: Checkpoint): Promise<number[]> {
+  const counts = opened.tensors.filter(({ name }) => name.startsWith('state/step/'));
+  const read = await Promise.all(counts.map(({ name }) => opened.read(name)));
+  return read.map(([count]) => Number(count));
 }
 
 const byName = ({ tensors }: Checkpoint): Map<string, TensorInfo> =>

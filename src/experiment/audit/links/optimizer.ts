@@ -2,12 +2,12 @@
 
 import type { AuditLink } from '../../../model/audit.ts';
 import { formatNumber } from '../../../model/format-number.ts';
-import type { Capture, InitialState } from '../../../read/captures/read.ts';
+import type { Capture } from '../../../read/captures/read.ts';
 import { broken, named } from '../link.ts';
 
-/** @param slots state before the first step, in the order of the parameters */
-export function optimizerLinks(capture: Capture, slots: InitialState['slots']): AuditLink[] {
-  return [notHeld(capture), heldTwice(capture), age(capture, slots), restarted(capture)].filter(
+/** @param ages how many steps the optimizer had taken before the first recorded one, by its state of each parameter */
+export function optimizerLinks(capture: Capture, ages: readonly number[]): AuditLink[] {
+  return [notHeld(capture), heldTwice(capture), age(capture, ages), restarted(capture)].filter(
     (one) => one !== null,
   );
 }
@@ -56,8 +56,7 @@ function heldTwice({ manifest }: Capture): AuditLink | null {
 const YOUNG = 0.8;
 const FEW = 10;
 
-function age({ manifest, steps }: Capture, slots: InitialState['slots']): AuditLink | null {
-  const ages = slots.flatMap((one) => one.get('step')?.[0] ?? []);
+function age({ manifest, steps }: Capture, ages: readonly number[]): AuditLink | null {
   if (ages.length === 0 || steps.length < 2) return null;
   const oldest = Math.max(...ages);
   const stride = Math.min(...steps.slice(1).map(({ step }, k) => step - steps[k]!.step));
