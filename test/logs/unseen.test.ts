@@ -51,6 +51,19 @@ describe('a printed log', () => {
     expect(told(run, 'eval loss').values).toEqual([7.5, 7.5, 7.5]);
   });
 
+  it('has the losses of batches that say their epoch, and that of the epoch beside them', async () => {
+    const batches = (epoch: number): string[] =>
+      upTo(9).map((k) => `09:00:0${k} - INFO - Epoch ${epoch} - Batch loss: ${lossAt(9 * epoch + k)}`);
+    const lines = upTo(12).flatMap((epoch) => [
+      ...batches(epoch),
+      `09:00:10 - INFO - Epoch ${epoch} - Average Train Loss: ${lossAt(9 * epoch + 5)}`,
+    ]);
+    const run = await runOf(lines);
+    expect(told(run, 'Batch loss').values).toEqual(upTo(108).map((k) => lossAt(9 + k)));
+    expect(told(run, 'Batch loss').role).toBe('loss');
+    expect(told(run, 'Average Train Loss').values).toEqual(upTo(12).map((epoch) => lossAt(9 * epoch + 5)));
+  });
+
   it('tells an evaluation where an Estimator saves its values', async () => {
     const lines = [
       ...upTo(9).map((k) => `INFO:tensorflow:loss = ${lossAt(k)}, step = ${k * 100} (14.1 sec)`),

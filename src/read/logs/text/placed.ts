@@ -27,6 +27,8 @@ export interface Placed {
   readonly axisName: string;
   /** Lines before them tell where they are. */
   readonly announced: boolean;
+  /** Each row says its epoch, and several say the same. */
+  readonly ofEpochs: boolean;
   readonly notes: string[];
   /** The place of each row among all lines, ascending, and its step. */
   readonly order: Float64Array;
@@ -35,10 +37,15 @@ export interface Placed {
 
 /** Rows of a loss at its steps or epochs that rows which nothing counts do not outrank. */
 const ENOUGH_COUNTED = 10;
+/** So many rows for each of another loss are the batches of epochs that have it. */
+const MANY_AN_EPOCH = 4;
 /** Of two losses first the one with enough steps or epochs, where the other one's rows are merely counted; 0 where neither is so. */
 export function byCounter(a: Placed, b: Placed): number {
   const outranks = (one: Placed, other: Placed): boolean =>
-    one.stepUnit !== 'row' && one.rows >= ENOUGH_COUNTED && other.stepUnit === 'row';
+    one.stepUnit !== 'row' &&
+    one.rows >= ENOUGH_COUNTED &&
+    other.stepUnit === 'row' &&
+    !(other.ofEpochs && other.rows >= MANY_AN_EPOCH * one.rows);
   return Number(outranks(b, a)) - Number(outranks(a, b));
 }
 
@@ -392,6 +399,7 @@ export function placeGroup(
     stepUnit: axis.unit,
     axisName: axis.name,
     announced: axis.announced === true,
+    ofEpochs: axis.unit === 'row' && axis.epochs !== undefined && axis.epochs.at(-1)! > axis.epochs[0]!,
     notes: [
       ...axis.notes,
       ...(merged.most > 1 ? [mergedNote(merged.most, isClock)] : []),
