@@ -64,6 +64,14 @@ describe('a printed log', () => {
     expect(told(run, 'Average Train Loss').values).toEqual(upTo(12).map((epoch) => lossAt(9 * epoch + 5)));
   });
 
+  it('has a training without a rate that comes before one with a rate', async () => {
+    const lines = [
+      ...upTo(20).map((k) => `step ${k}, loss: ${lossAt(k)}, norm: 0.5`),
+      ...upTo(20).map((k) => `step 00${k}, loss: ${lossAt(k + 20)}, norm: 0.5, lr: 1.0e-03`),
+    ];
+    expect(told(await runOf(lines), 'loss').values).toEqual(upTo(40).map(lossAt));
+  });
+
   it('tells an evaluation where an Estimator saves its values', async () => {
     const lines = [
       ...upTo(9).map((k) => `INFO:tensorflow:loss = ${lossAt(k)}, step = ${k * 100} (14.1 sec)`),

@@ -440,11 +440,18 @@ function apart(group: Group, around: Around): Group[] {
     slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'learning_rate');
   const trained = group.members.filter(hasRate);
   if (trained.length === 0 || trained.length === group.members.length) return [group];
-  const steps = new Set(placeOf({ ...group, members: trained }, around)?.step);
+  const training = placeOf({ ...group, members: trained }, around);
+  if (training === undefined) return [group];
+  const steps = new Set(training.step);
+  // A training of its own that prints less comes before or after the one with a rate.
+  const [begin, end] = [training.order[0]!, training.order.at(-1)!];
   const tests = group.members.filter((one) => {
     if (hasRate(one)) return false;
     const placed = placeOf({ ...group, members: [one] }, around);
-    return placed !== undefined && placed.rows > 1 && placed.step.every((step) => steps.has(step));
+    if (placed === undefined || placed.rows <= 1 || !placed.step.every((step) => steps.has(step)))
+      return false;
+    const among = placed.order.reduce((sum, at) => sum + (at > begin && at < end ? 1 : 0), 0);
+    return among * 2 >= placed.rows;
   });
   if (tests.length === 0) return [group];
   return [
