@@ -72,6 +72,13 @@ describe('a printed log', () => {
     expect(told(await runOf(lines), 'loss').values).toEqual(upTo(40).map(lossAt));
   });
 
+  it('has rows whose words are a file with a number of its own', async () => {
+    const file = (k: number): string =>
+      `[2018-01-11 17:52:${10 + k}] iter train/ADE_${10_000_000 + 7919 * k}.jpg`;
+    const lines = upTo(20).map((k) => `${file(k)}, loss: ${lossAt(k)}, accuracy: 0.${70 + k}`);
+    expect(told(await runOf(lines), 'loss').values).toEqual(upTo(20).map(lossAt));
+  });
+
   it('tells an evaluation where an Estimator saves its values', async () => {
     const lines = [
       ...upTo(9).map((k) => `INFO:tensorflow:loss = ${lossAt(k)}, step = ${k * 100} (14.1 sec)`),

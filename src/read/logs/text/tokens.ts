@@ -75,6 +75,8 @@ const COUNTERS = hashes([
   ...'eitsn',
 ]);
 const NO_VALUE = hashes(['none', 'null', 'n/a', 'nil']);
+/** So many digits in a word are the number of a file: the fewer ones of `acc@1` and `layer.12` are of a name. Our number. */
+const NUMBERED = 4;
 /** `1.2k`, `3M`: how trainers shorten steps, samples and tokens. */
 const SCALES: Readonly<Record<string, number>> = { k: 1e3, K: 1e3, M: 1e6, G: 1e9, B: 1e9 };
 
@@ -214,11 +216,21 @@ export class LineTokens {
       this.slot(SLOT.missing, at, to, Number.NaN);
       return to;
     }
-    for (let k = at; k < to; k++) this.mix(bytes[k]!);
-    this.mix(0x20);
+    this.mixWord(at, to);
     this.gluedAt = to;
     this.lastMark = 0;
     return to;
+  }
+
+  /** A word is a part of the key, but for the numbers of files and of runs in it: `train_00008252.jpg`. */
+  private mixWord(from: number, to: number): void {
+    const { bytes } = this;
+    let digits = 0;
+    for (let k = from; k < to; k++) {
+      digits = CLASS[bytes[k]!] === DIGIT ? digits + 1 : 0;
+      if (digits < NUMBERED) this.mix(bytes[k]!);
+    }
+    this.mix(0x20);
   }
 
   /** Where the word ends that begins here; its hash in lower case is left in `wordHash`. */
