@@ -144,3 +144,27 @@ describe('a printed log of means', () => {
     expect(incident!.peak).toBeGreaterThan(5);
   });
 });
+
+it('leaves one loss of many that looks like such a mean by chance', async () => {
+  const means = printed(mean);
+  const next = random(5);
+  const others = (): string =>
+    ['b', 'c', 'd', 'e'].map((name) => `loss_${name}: ${(0.5 + next()).toFixed(4)}`).join(' ');
+  const notesOf = async (rest: () => string): Promise<string> => {
+    const lines = Array.from(
+      means.value,
+      (one, k) =>
+        `[batch ${means.batch[k]! + 1}/100, epoch ${means.epoch[k]! + 1}/20]: loss_a: ${one} ${rest()}`,
+    );
+    const text = `${lines.join('\n')}\n`;
+    const raw = await readRawStream(
+      (async function* () {
+        yield Buffer.from(text);
+      })(),
+      'train.log',
+    );
+    return (await finishLog(raw, { sidecars: false })).runs[0]!.notes.join();
+  };
+  expect(await notesOf(() => '')).toContain('"loss_a" is the mean since the epoch began');
+  expect(await notesOf(others)).not.toContain('since the epoch began');
+});

@@ -296,6 +296,9 @@ function emptyCells(
   };
 }
 
+/** Of so many losses in a line one may look like a mean by chance. */
+const MOST_CHANCE = 4;
+
 interface UndoneCells {
   readonly name: string;
   readonly cells: Float64Array;
@@ -304,18 +307,26 @@ interface UndoneCells {
   readonly hidden: number;
 }
 
-/** A loss that is the mean since its epoch began, undone; null where it is not one. */
-function undoneOf(
-  name: string,
-  cells: Float64Array,
+/**
+ * The losses that are means since their epoch began, undone. A trainer keeps means of all losses that it prints, so that few such
+ * among many are chance.
+ */
+function meansOf(
+  rows: Rows,
+  names: ReadonlySet<string>,
   { batch, epoch }: NonNullable<Axis['within']>,
-): UndoneCells | null {
-  if (!isLossName(name)) return null;
-  const undone = undoRunningMeans(cells, batch, epoch);
-  if (undone === null) return null;
-  const { value, hidden, batches } = undone;
-  const has = hidden.map((one) => 1 - one);
-  return { name, cells: value, has, batches, hidden: hidden.reduce((sum, one) => sum + one, 0) };
+): UndoneCells[] {
+  const losses = [...names].filter(
+    (name) => isLossName(name) && presence(rows, columnOf(name)) === undefined,
+  );
+  const means = losses.flatMap((name): UndoneCells[] => {
+    const undone = undoRunningMeans(cellsOf(rows, columnOf(name)), batch, epoch);
+    if (undone === null) return [];
+    const { value, hidden, batches } = undone;
+    const has = hidden.map((one) => 1 - one);
+    return [{ name, cells: value, has, batches, hidden: hidden.reduce((sum, one) => sum + one, 0) }];
+  });
+  return means.length * MOST_CHANCE > losses.length ? means : [];
 }
 
 function meansNote(means: readonly UndoneCells[]): string {
@@ -346,13 +357,11 @@ function seriesOf(
   // Most logs print every number in every line: their series share one step and one line.
   const shared = isWhole ? { step: axis.step, line: new Uint32Array(line) } : undefined;
   const within = isClock && !isParallel && merged.most === 1 ? axis.within : undefined;
-  const means: UndoneCells[] = [];
+  const means = within === undefined ? [] : meansOf(rows, names, within);
   const series = [...names].map((name): LoggedSeries => {
-    const printed = cellsOf(rows, columnOf(name));
     const has = presence(rows, columnOf(name));
-    const undone = within === undefined || has !== undefined ? null : undoneOf(name, printed, within);
-    if (undone !== null) means.push(undone);
-    const { cells } = undone ?? { cells: printed };
+    const undone = means.find((one) => one.name === name);
+    const { cells } = undone ?? { cells: cellsOf(rows, columnOf(name)) };
     const points =
       shared !== undefined && has === undefined && !undone?.hidden
         ? { ...shared, value: cells }
