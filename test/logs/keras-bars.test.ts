@@ -5,11 +5,11 @@ import { finishLog, readRawStream } from '../../src/read/logs/read-log.ts';
 async function* once(text: string): AsyncGenerator<Uint8Array> {
   yield Buffer.from(text);
 }
-const lossOf = async (lines: readonly string[]): Promise<[number[], number[]]> => {
+const lossOf = async (lines: readonly string[], called = 'loss'): Promise<[number[], number[]]> => {
   const log = await finishLog(await readRawStream(once(`${lines.join('\n')}\n`), 'fit.log'), {
     sidecars: false,
   });
-  const loss = log.runs[0]!.series.find(({ name }) => name === 'loss')!;
+  const loss = log.runs[0]!.series.find(({ name }) => name === called)!;
   expect(log.runs[0]!.series.map(({ name }) => name)).not.toContain('ETA');
   return [Array.from(loss.step), Array.from(loss.value)];
 };
@@ -38,6 +38,25 @@ describe("Keras's bars", () => {
     expect(await lossOf(['Epoch 1/30', part(63, 'nan'), full('nan'), 'Epoch 2/30', full('0.5')])).toEqual([
       [1, 2],
       [Number.NaN, 0.5],
+    ]);
+  });
+  it.each([
+    ['drawn', full('0.4').replaceAll('120', '30')],
+    ['in a line', '30/30 - 0s - loss: 0.4'],
+  ])('of an evaluation, %s, leave the loss of the epoch before them', async (_, evaluated) => {
+    const lines = ['Epoch 1/2', full('0.5'), 'Epoch 2/2', full('0.3'), evaluated];
+    expect(await lossOf(lines)).toEqual([
+      [1, 2],
+      [0.5, 0.3],
+    ]);
+    expect(await lossOf(lines, 'test loss')).toEqual([[2], [0.4]]);
+  });
+  it('of a training whose first heading is not in the file are of its first epoch', async () => {
+    const terse = (loss: number): string => `144/144 - 45s - loss: ${loss} - val_loss: 9.5`;
+    const fit = [terse(3), 'Epoch 2/3', terse(2), 'Epoch 3/3', terse(1)];
+    expect(await lossOf([...fit, ...fit])).toEqual([
+      [1, 2, 3, 1, 2, 3],
+      [3, 2, 1, 3, 2, 1],
     ]);
   });
 });

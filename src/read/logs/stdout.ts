@@ -10,23 +10,12 @@ import type { StepUnit } from '../../model/run.ts';
 import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, nothingWaits, scanLines } from '../bytes/lines.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
-import { cellAfter, goesOn, withoutClosing } from './cell-after.ts';
+import { withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
 import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
-import {
-  DRAWING,
-  KERAS_BAR,
-  KERAS_BARE_BAR,
-  KERAS_DRAWN,
-  KERAS_EPOCH,
-  KERAS_LOST,
-  KERAS_PART,
-  KERAS_REST,
-  kerasPairs,
-  type Pair,
-} from './keras-bars.ts';
+import { DRAWING, KERAS_BAR, KERAS_PART, kerasBars } from './keras-bars.ts';
 import { linePattern } from './line-pattern.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
@@ -52,16 +41,6 @@ const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 const LONGEST_RECORD = 64 << 10;
 
 const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name) === 'metric';
-
-/**
- * The whole cell of a name of which a pattern took the first digits only: `1.#INF`, `1,234.5`, `0.4nats`. Undefined where
- * the number ends as numbers do.
- */
-function gluedCell(line: string, name: string, taken: string): string | undefined {
-  const cell = cellAfter(line, name);
-  if (cell === undefined || !cell.startsWith(taken)) return undefined;
-  return goesOn(cell.slice(taken.length)) ? cell : undefined;
-}
 
 /** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
 function withoutTensors(line: string): string {
@@ -180,15 +159,8 @@ export const stdout: LogFormat = {
     /** Of MLPerf's logger: settings, and where training begins again. */
     const hyperparameters = new Map<string, Scalar>();
     const restarts: number[] = [];
-    let kerasEpoch = 0;
-    /** Bars of epochs that no line names. */
-    let fits = 0;
-    /** A bar whose values are to follow in the next line. */
-    let bareBar = '';
     /** The last step or epoch in the lines of the logger of MLPerf. */
     let lastEventAt = 0;
-    /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
-    let kerasBar: { at: number; pairs: readonly Pair[]; line: number; text: string } | undefined;
 
     const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
       let found = dialects.get(id);
@@ -198,31 +170,7 @@ export const stdout: LogFormat = {
       }
       return found.table;
     };
-    const endKerasEpoch = (): void => {
-      if (kerasBar === undefined) return;
-      const { at, pairs, line: lineNumber, text: line } = kerasBar;
-      kerasBar = undefined;
-      const table = tableOf('keras', 'epoch');
-      // Of a line that says a name twice (`time`, `time`) the table takes the first.
-      for (const [name, text] of pairs) {
-        const glued = isLossName(name) ? gluedCell(line, name, text) : undefined;
-        const value = numberOfText(glued ?? text);
-        if (value !== undefined) table.set(table.column(name), value);
-        else if (glued !== undefined) table.refuse(table.column(name), glued, lineNumber);
-      }
-      // A loss whose name the line says, with what is no number behind it.
-      for (const [column, { name }] of table.columns.entries()) {
-        if (!isLossName(name) || table.cell(column) !== undefined) continue;
-        const cell = cellAfter(line, name);
-        if (cell === undefined) continue;
-        const value = numberOfText(cell);
-        if (value !== undefined) table.set(column, value);
-        else if (isMissingText(cell)) table.miss(column);
-        else table.refuse(column, cell, lineNumber);
-      }
-      table.set(table.column('epoch'), at);
-      table.endRow(lineNumber);
-    };
+    const keras = kerasBars(() => tableOf('keras', 'epoch'));
     const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
       if (starts) {
         if (dialects.size > 0) restarts.push(lineNumber);
@@ -280,31 +228,7 @@ export const stdout: LogFormat = {
       const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
       if (event === 'damaged') return event;
       if (event !== undefined) return takeEvent(event, lineNumber);
-      const whole = bareBar !== '' && KERAS_REST.test(text) ? `${bareBar} ${text.trim()}` : text;
-      bareBar = kerasEpoch > 0 && KERAS_BARE_BAR.test(text) ? text.trimEnd() : '';
-      const epoch = KERAS_EPOCH.exec(text);
-      if (epoch !== null) {
-        endKerasEpoch();
-        // `fit` for one epoch, again and again: each is one more.
-        kerasEpoch = epoch[2] === '1' ? kerasEpoch + 1 : Number(epoch[1]);
-      }
-      if (kerasEpoch > 0 && (KERAS_BAR.test(whole) || KERAS_LOST.test(whole))) {
-        kerasBar = { at: kerasEpoch, pairs: kerasPairs(whole), line: lineNumber, text: whole };
-        return 'record';
-      }
-      // Without a line that names the epoch each bar is one, unless it is drawn again with more behind it.
-      if (kerasEpoch === 0 && KERAS_DRAWN.test(whole) && KERAS_BAR.test(whole)) {
-        const pairs = kerasPairs(whole);
-        const isAgain =
-          kerasBar?.pairs.every(([name, value], k) => pairs[k]?.[0] === name && pairs[k][1] === value) ===
-          true;
-        if (!isAgain) {
-          endKerasEpoch();
-          fits++;
-        }
-        kerasBar = { at: fits, pairs, line: lineNumber, text: whole };
-        return 'record';
-      }
+      if (keras.take(text, lineNumber)) return 'record';
       if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
       return undefined;
     };
@@ -349,7 +273,7 @@ export const stdout: LogFormat = {
           }
           const plainText =
             pattern === undefined &&
-            (kerasEpoch === 0 || (bareBar === '' && isPartOfBar(bytes, start, end))) &&
+            (!keras.hasBegun() || (!keras.waits() && isPartOfBar(bytes, start, end))) &&
             !tables.isOpen() &&
             !results.isOpen() &&
             terminated;
@@ -407,7 +331,7 @@ export const stdout: LogFormat = {
       },
       { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
     );
-    endKerasEpoch();
+    keras.end();
     if (broken.count > 0)
       errors.push(
         diagError(
