@@ -596,6 +596,72 @@ def test_lowering_needs_no_schedule_that_sets_the_rate_again():
     assert rates and min(rates) > 1e-4
 
 
+def test_a_decay_that_stays_wrong_is_lowered_with_the_rate_and_the_run_goes_on_learning():
+    def mistyped(step, _net, optimizer):
+        optimizer.param_groups[0]["weight_decay"] = 30.0 if step >= 60 else 0.01
+
+    def adamw(parameters):
+        return torch.optim.AdamW(parameters, lr=0.01)
+
+    _, _, advice, guard = train(
+        120, adamw, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True), before_step=mistyped
+    )
+    # The loop's rate never grew, so that nothing says that it is right again: twice the lowered rate is tried from time to time.
+    assert guard.taken["skip"] <= 20 and guard.taken["lower-rate"] >= 40
+    assert all(a.action != "skip" for a in advice[100:])
+
+
+def with_bad_rows(step):
+    """From step 60 on two rows of each batch have labels that are a thousand times too large."""
+    batch = batch_at(step)
+    if step >= 60:
+        batch["y"][[3, 17]] = -1000.0
+    return batch
+
+
+@pytest.mark.parametrize("make", [adam, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9)])
+def test_bad_rows_are_left_out_and_the_run_goes_on_learning_from_the_others(make):
+    net, _, advice, _ = train(
+        120, make, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True), batch=with_bad_rows
+    )
+    calm, *_ = train(120, make, net=Net(plain=True))
+    early, *_ = train(60, make, net=Net(plain=True))
+    fresh = [batch_at(1000 + k) for k in range(8)]
+    end, twin, before = (sum(float(loss_of(n, b)) for b in fresh) / 8 for n in (net, calm, early))
+    first = next(a for a in advice[60:] if a.rows)
+    assert tuple(first.rows) == (3, 17) and first.scale == 30 / 32
+    assert "Without 2 of its 32 rows it holds." in first.why
+    assert sum({3, 17} <= set(a.rows) and len(a.rows) <= 6 for a in advice[60:]) >= 50
+    assert end < 1.3 * twin and end < before
+
+
+def test_what_is_applied_without_bad_rows_is_the_gradient_of_the_others():
+    net, optimizer, _, guard = train(60, adam, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True))
+    batch = with_bad_rows(60)
+    kept = [k for k in range(32) if k not in (3, 17)]
+    wanted = torch.autograd.grad(
+        loss_of(net, {name: part[kept] for name, part in batch.items()}), list(net.parameters())
+    )
+    optimizer.zero_grad()
+    loss = loss_of(net, batch)
+    loss.backward()
+    before = [p.grad.clone() for p in net.parameters()]
+    advice = guard.check(60, batch, loss)
+    assert tuple(advice.rows) == (3, 17) and all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), before))
+    guard.apply(advice)
+    assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), wanted))
+
+
+def test_rows_are_not_named_where_the_gradient_is_not_the_mean_of_the_batch():
+    net, optimizer, _, guard = train(60, adam, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True))
+    optimizer.zero_grad()
+    for batch in (batch_at(59), with_bad_rows(60)):  # two accumulated batches, of which the guard is shown the last
+        loss = loss_of(net, batch) / 2
+        loss.backward()
+    advice = guard.check(60, with_bad_rows(60), loss)
+    assert advice.action in ("clip", "skip") and advice.rows == ()
+
+
 def test_bad_data_are_no_matter_of_the_rate():
     bad = lambda step: batch_at(step, 60.0 if 60 <= step < 70 else 1.0)  # noqa: E731
     _, _, advice, _ = train(90, adam, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True), batch=bad)

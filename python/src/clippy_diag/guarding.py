@@ -83,11 +83,12 @@ class Advice:
     """What a check found.
 
     risk     that the step harms the run, in [0, 1]; an alarm is an action other than "apply".
-    action   "apply", "clip" (multiply every gradient by `scale`), "skip" (take no step) or "lower-rate" (take it at
-             `learning_rate`)
+    action   "apply", "clip" (multiply every gradient by `scale`, or take that of the batch without `rows`), "skip" (take no
+             step) or "lower-rate" (take it at `learning_rate`)
     why      one sentence.
     rule     a clipping rule that does the same to this step, "global-norm:0.31", or None
-    scale    factor on all gradients, 1 for "apply", 0 for "skip"
+    scale    factor on all gradients, 1 for "apply", 0 for "skip"; with `rows` the share of the batch that is kept
+    rows     places of the rows that are left out; empty where it is the whole batch that is judged
     tensor   the parameter that is most unusual, or None
     learning_rate  of the group with the largest, for "lower-rate"; the others keep their proportions
     seconds  what the check took
@@ -104,6 +105,7 @@ class Advice:
     seconds: float = 0.0
     ahead: Mapping[str, Any] | None = None
     learning_rate: float | None = None
+    rows: Sequence[int] = ()
 
 
 def advice_entry(advice: Advice) -> dict[str, Any]:
@@ -399,6 +401,18 @@ def usual_text(signs: Signs, names: Sequence[str]) -> str:
 
 #: Losses of a step that is tried on `references` with every gradient multiplied by a factor, and every rate by another.
 Look = Callable[[Sequence[Any], float, float], Ahead]
+
+
+class WithoutRows(NamedTuple):
+    """A step tried without the rows that pull it away: their places, of how many, and the losses."""
+
+    bad: Sequence[int]
+    of: int
+    ahead: Ahead
+
+
+#: The same on `references` without the bad rows of the batch; None where no rows are to blame.
+LookAtRows = Callable[[Sequence[Any]], "WithoutRows | None"]
 CALM = "Nothing about this step is far from the usual."
 
 
@@ -422,6 +436,8 @@ class Checks:
         self._in_a_row = 0
         #: The factor on the learning rate that is in force, steps since it last changed, and the rate of the last usual step.
         self.lowered, self._since_lowered, self._usual_rate = 1.0, 0, math.nan
+        #: Whether the loop's own rate had grown when it was lowered; else something beside it is wrong, such as a decay.
+        self._rate_grew = True
         #: Steps that were not taken as they are, by action, and those that were.
         self.taken: dict[str, int] = {"apply": 0, "clip": 0, "skip": 0, "lower-rate": 0}
 
@@ -433,6 +449,7 @@ class Checks:
             "lowered": self.lowered,
             "since_lowered": self._since_lowered,
             "usual_rate": self._usual_rate,
+            "rate_grew": self._rate_grew,
             "taken": dict(self.taken),
         }
 
@@ -441,6 +458,7 @@ class Checks:
         self._watch.restore(state["watch"])
         self._in_a_row, self._since_lowered = int(state["in_a_row"]), int(state["since_lowered"])
         self.lowered, self._usual_rate = float(state["lowered"]), float(state["usual_rate"])
+        self._rate_grew = bool(state.get("rate_grew", True))
         self.taken.update({name: int(count) for name, count in state["taken"].items()})
 
     @property
@@ -458,30 +476,39 @@ class Checks:
         return self._watch.steps
 
     def released(self, rate: float) -> None:
-        """A lowered rate is let go once the loop's own rate is again what it was before."""
-        if self.lowered < 1 and rate <= RATE_GROWN * self._usual_rate:
+        """A lowered rate is let go once the loop's own rate, which had grown, is again what it was before."""
+        if self.lowered < 1 and self._rate_grew and rate <= RATE_GROWN * self._usual_rate:
             self.lowered = 1.0
 
     def follow(self, advice: Advice, rate: float) -> None:
         """The loop does what was advised; `rate` is the largest that it set itself."""
         if advice.action == "lower-rate" and advice.learning_rate is not None and rate > 0:
             factor = advice.learning_rate / rate
+            if self.lowered == 1:
+                self._rate_grew = not rate <= RATE_GROWN * self._usual_rate
             if not math.isclose(factor, self.lowered, rel_tol=1e-6):
                 self._since_lowered = 0
             self.lowered = factor
 
     def advise(
-        self, step: int, seen: Measured, look: Look | None, keep: Callable[[], Any] | None, lowers: bool = False
+        self,
+        step: int,
+        seen: Measured,
+        look: Look | None,
+        keep: Callable[[], Any] | None,
+        lowers: bool = False,
+        look_at_rows: LookAtRows | None = None,
     ) -> tuple[Signs | None, Advice]:
         """Judges a step as it would be taken, with the lowered rate where one is in force; `look` tries it, `keep` copies its batch.
-        None where there is no loss function or no batch. `lowers`: whether the rate can be changed."""
+        None where there is no loss function or no batch. `lowers`: whether the rate can be changed; `look_at_rows` tries the step
+        without bad rows, where gradients by row are to be had."""
         signs: Signs | None = None
         if seen.broken or not math.isfinite(seen.loss):
             advice = _not_finite(step, seen)
         else:
             logs = self._watch.logs(seen)
             signs = self._watch.signs(seen, logs)
-            advice = self._judge(step, seen, signs, look, lowers)
+            advice = self._judge(step, seen, signs, look, lowers, look_at_rows)
             usual = advice.action == "apply"
             if usual and self.lowered < 1 and not self.advice_only:
                 advice = self._at_lowered_rate(advice, seen, look)
@@ -509,9 +536,20 @@ class Checks:
         return dataclasses.replace(advice, action="lower-rate", why=why, learning_rate=rate)
 
     def _holds(self, look: Look, scale: float, rate: float) -> bool:
-        bases = [base for _, base in self._references]
-        tried = rises(look([data for data, _ in self._references], scale, rate), bases, self._watch.unit)
+        return self._keeps(look([data for data, _ in self._references], scale, rate))
+
+    def _keeps(self, ahead: Ahead) -> bool:
+        """Whether earlier batches stay where they were."""
+        tried = rises(ahead, [base for _, base in self._references], self._watch.unit)
         return tried.after <= max(HOLDS, tried.before + GIVEN)
+
+    def _without_rows(self, step: int, risk: float, look: LookAtRows, why: str) -> Advice | None:
+        """The step without its bad rows, where that holds, or None."""
+        found = look([data for data, _ in self._references])
+        if found is None or not self._keeps(found.ahead):
+            return None
+        text = f"{why} Without {len(found.bad)} of its {found.of} rows it holds."
+        return Advice(step, risk, "clip", text, scale=1 - len(found.bad) / found.of, rows=tuple(found.bad))
 
     def _rate_is_wrong(self, signs: Signs) -> bool:
         """Whether the rate grew, or steps on data like before fail again and again. On bad data even a small step does harm, as
@@ -527,7 +565,15 @@ class Checks:
                 return Advice(step, risk, "lower-rate", text, learning_rate=seen.rate * factor)
         return None
 
-    def _judge(self, step: int, seen: Measured, signs: Signs, look: Look | None, lowers: bool) -> Advice:
+    def _judge(
+        self,
+        step: int,
+        seen: Measured,
+        signs: Signs,
+        look: Look | None,
+        lowers: bool,
+        look_at_rows: LookAtRows | None,
+    ) -> Advice:
         suspicion = risk_of(CHEAP, signs)
         tensor = seen.names[signs.tensor] if signs.tensor >= 0 else None
         if look is None or not self._references:
@@ -553,6 +599,9 @@ class Checks:
             lower = self._lower(step, seen, risk, look, why)
             if lower is not None:
                 return dataclasses.replace(lower, tensor=tensor, ahead=record)
+        kept = None if look_at_rows is None else self._without_rows(step, risk, look_at_rows, why)
+        if kept is not None:
+            return dataclasses.replace(kept, tensor=tensor, ahead=record)
         for scale in SCALES:
             if self._holds(look, scale, 1.0):
                 return _clipped(

@@ -38,10 +38,17 @@ class LookAhead:
         self.rules, self.mean = [rule for rule in rules if rule[0] != "none"], mean
 
     def run(
-        self, batch: Any, references: Sequence[Any], scale: float = 1.0, rate: float = 1.0, steps: int = STEPS
+        self,
+        batch: Any,
+        references: Sequence[Any],
+        scale: float = 1.0,
+        rate: float = 1.0,
+        steps: int = STEPS,
+        first: Sequence[torch.Tensor | None] | None = None,
     ) -> Ahead:
-        """`steps` steps on `batch`, the first with the gradients that are there, each with every gradient multiplied by `scale` and
-        every learning rate by `rate`; losses before, after the first and after the last. Stops where the loss is not finite."""
+        """`steps` steps on `batch`, the first with the gradients that are there, or with those in `first`, each with every
+        gradient multiplied by `scale` and every learning rate by `rate`; losses before, after the first and after the last. Stops
+        where the loss is not finite."""
         parameters = [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
         own: list[float] = []
         kept: list[list[float]] = [[] for _ in references]
@@ -63,6 +70,9 @@ class LookAhead:
             for k in range(steps):
                 if k:
                     self.differentiate(parameters, batch, draws)
+                elif first is not None:
+                    for p, gradient in zip(parameters, first):
+                        p.grad = gradient
                 self.step(parameters, twins, scale)
                 if k in (0, steps - 1):
                     look()

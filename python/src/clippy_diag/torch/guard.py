@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
-from ..guarding import WARM_UP, Advice, BaseGuard, Measured
+from ..guarding import WARM_UP, Advice, BaseGuard, Measured, WithoutRows
 from ..rules import Clipping, Rules, clipping_words, recorded_rules
 from . import words as names
 from .ahead import LookAhead, LossFn
 from .measures import measure, over_ranks
+from .rows import gradients_without_bad_rows
 
 
 class Guard(BaseGuard):
@@ -74,6 +75,8 @@ class Guard(BaseGuard):
             self._ahead = LookAhead(self.model, self.optimizers, loss_fn, self._clipping, self._mean_of_ranks)
         self._names: dict[int, str] = {id(p): name for name, p in self.model.named_parameters()}
         self._rates = _LoweredRates(self.optimizers)
+        #: Gradients of the batch without the rows that the last advice leaves out, in the order of the optimizers' parameters.
+        self._of_others: list[torch.Tensor | None] = []
 
     def _rules(self, clipping: Clipping) -> Rules:
         try:
@@ -107,13 +110,19 @@ class Guard(BaseGuard):
             self._checks.follow(advice, self._rates.largest())
             self._rates.lower(self._checks.lowered)
             return
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    if advice.action == "skip":
-                        parameter.grad = None
-                    elif parameter.grad is not None:
-                        parameter.grad.detach().mul_(advice.scale)
+        if advice.rows:
+            for parameter, gradient in zip(self._parameters(), self._of_others):
+                parameter.grad = gradient
+            self._of_others = []
+            return
+        for parameter in self._parameters():
+            if advice.action == "skip":
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.detach().mul_(advice.scale)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned, with its batches on the model's device. Raises ValueError, and changes nothing,
@@ -130,6 +139,7 @@ class Guard(BaseGuard):
         if not self.checks and not self._resumed:
             self._say_blind()
         ahead = self._ahead if batch is not None else None
+        self._of_others = []
         self._checks.released(self._rates.largest())
         self._rates.lower(1.0 if self.advice_only else self._checks.lowered)
         try:
@@ -140,6 +150,7 @@ class Guard(BaseGuard):
                 None if ahead is None else lambda references, scale, rate: ahead.run(batch, references, scale, rate),
                 None if ahead is None else lambda: copy.deepcopy(batch),
                 lowers=ahead is not None,
+                look_at_rows=None if ahead is None or self.parallel else lambda kept: self._rows(ahead, batch, kept),
             )
         finally:
             self._rates.restore()
@@ -148,6 +159,14 @@ class Guard(BaseGuard):
             lowered = 1.0 if advice.learning_rate is None or not base > 0 else advice.learning_rate / base
             self._pulse.write(seen, signs, advice, not self.advice_only, lowered)
         return advice
+
+    def _rows(self, ahead: LookAhead, batch: Any, references: Sequence[Any]) -> WithoutRows | None:
+        """The step without the bad rows of its batch; the gradient of the others is kept for `apply`."""
+        found = gradients_without_bad_rows(ahead, batch, references)
+        if found is None:
+            return None
+        self._of_others = found.gradients
+        return WithoutRows(found.bad, found.of, ahead.run(found.batch, references, first=found.gradients))
 
     def _say_blind(self) -> None:
         """A guard that begins in the middle of a run has no past to compare with."""

@@ -1,0 +1,125 @@
+"""Which rows of a batch pull the step away, and the gradient of the others: a few bad rows need not cost the whole batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from .ahead import LookAhead
+from .curvature import undisturbed
+
+#: Times the largest gradient norm of a row of earlier batches, above which a row is bad; and the largest share of bad rows.
+ABOVE, MOST_SHARE = 2.0, 0.5
+#: Rows of a batch above which nothing is looked for, as each has a gradient of its own, and rows of an earlier batch that are compared.
+MOST_ROWS, COMPARED = 512, 64
+#: The gradient that is there is that of this batch where it differs by no more than this share of its norm. Dropout draws anew.
+SAME_GRADIENT = 0.3
+
+
+class Others(NamedTuple):
+    """A batch without its bad rows."""
+
+    #: Places of the bad rows, and how many rows the batch has.
+    bad: list[int]
+    of: int
+    #: The batch of the others, and its gradient by parameter.
+    batch: Any
+    gradients: list[torch.Tensor | None]
+
+
+def count_of(batch: Any) -> int:
+    """Rows of a batch: the length of the first axis that all its tensors have; 0 where they have none in common."""
+    lengths = {tensor.shape[0] if tensor.dim() else 0 for tensor in _tensors(batch)}
+    return lengths.pop() if len(lengths) == 1 else 0
+
+
+def _tensors(batch: Any) -> list[torch.Tensor]:
+    if isinstance(batch, torch.Tensor):
+        return [batch]
+    parts = batch.values() if isinstance(batch, Mapping) else batch if type(batch) in (list, tuple) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def taken(batch: Any, rows: torch.Tensor) -> Any:
+    """Some rows of a batch, in the nesting that it has."""
+    if isinstance(batch, torch.Tensor):
+        return batch[rows.to(batch.device)]
+    if isinstance(batch, Mapping):
+        return {key: taken(part, rows) for key, part in batch.items()}
+    return type(batch)(taken(part, rows) for part in batch) if type(batch) in (list, tuple) else batch
+
+
+def gradients_without_bad_rows(ahead: LookAhead, batch: Any, references: Sequence[Any]) -> Others | None:
+    """The batch without the rows whose own gradient is far above that of every row of the reference batches, at the weights as
+    they are. None where there are none such, too many of them, or where the gradient that is there is not the mean of the
+    batch's rows (accumulated batches, a loss over pairs of rows). The training is as before."""
+    count = count_of(batch)
+    if not 2 <= count <= MOST_ROWS:
+        return None
+    parameters = [p for optimizer in ahead.optimizers for group in optimizer.param_groups for p in group["params"]]
+    with ahead.copies(parameters), undisturbed(ahead.model):
+        try:
+            usual = [norm for one in references for norm in _norms(ahead, parameters, one, COMPARED)]
+            norms = _norms(ahead, parameters, batch, count)
+        except (RuntimeError, ValueError):
+            return None  # A layer that takes no batch of one row.
+        limit = ABOVE * max(usual, default=math.inf)
+        bad = [k for k, norm in enumerate(norms) if not norm <= limit]
+        if not bad or len(bad) > MOST_SHARE * count:
+            return None
+        out = set(bad)
+        kept = taken(batch, torch.tensor([k for k in range(count) if k not in out]))
+        good = _gradients(ahead, parameters, kept)
+        left_out = _gradients(ahead, parameters, taken(batch, torch.tensor(bad)))
+        is_mean = _is_mean([p.grad for p in parameters], good, left_out, len(bad) / count)
+    return Others(bad, count, kept, good) if is_mean else None
+
+
+def _gradients(ahead: LookAhead, parameters: list[torch.nn.Parameter], batch: Any) -> list[torch.Tensor | None]:
+    wanted = [p for p in parameters if p.requires_grad]
+    found = iter(torch.autograd.grad(ahead.loss_fn(ahead.model, batch), wanted, allow_unused=True))
+    return [next(found) if p.requires_grad else None for p in parameters]
+
+
+def _norms(ahead: LookAhead, parameters: list[torch.nn.Parameter], batch: Any, most: int) -> list[float]:
+    """The gradient norm of each of the first rows alone, in evaluation mode: there a row has the same loss alone as in its batch."""
+    modes = [(module, module.training) for module in ahead.model.modules()]
+    try:
+        ahead.model.eval()
+        return [
+            math.sqrt(
+                sum(
+                    float(torch.linalg.vector_norm(g.coalesce().values() if g.is_sparse else g)) ** 2
+                    for g in _gradients(ahead, parameters, taken(batch, torch.tensor([k])))
+                    if g is not None
+                )
+            )
+            for k in range(min(most, count_of(batch)))
+        ]
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _is_mean(
+    there: Sequence[torch.Tensor | None],
+    good: Sequence[torch.Tensor | None],
+    bad: Sequence[torch.Tensor | None],
+    share: float,
+) -> bool:
+    """Whether the gradient that is there is the mean over good and bad rows."""
+    apart, whole = 0.0, 0.0
+    for present, one, other in zip(there, good, bad):
+        if present is None:
+            continue
+        dense = [g.to_dense() if g is not None and g.is_sparse else g for g in (present, one, other)]
+        mean = sum(
+            (part * weight for part, weight in zip(dense[1:], (1 - share, share)) if part is not None),
+            start=torch.zeros_like(dense[0]),
+        )
+        apart += float(torch.linalg.vector_norm(dense[0] - mean)) ** 2
+        whole += float(torch.linalg.vector_norm(dense[0])) ** 2
+    return math.sqrt(apart) <= SAME_GRADIENT * math.sqrt(whole)
