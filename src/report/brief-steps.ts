@@ -5,13 +5,14 @@
 import { Ansis } from 'ansis';
 import type { CurvatureEntry } from '../model/curvature.ts';
 import type { Finding } from '../model/finding.ts';
-import { countedPlain, formatCount, formatNumber } from '../model/format-number.ts';
+import { countedPlain, formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { medianOf, smallest } from '../model/order-statistics.ts';
 import { NO_RULE, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
 import { toAscii } from './ascii.ts';
 import { drawChart, lineOfValues } from './charts.ts';
 import type { RenderOptions } from './format.ts';
+import { brief } from './page-words.ts';
 import { ratioChart } from './ratio-chart.ts';
 import { forecastOf, isForecast, MEASURED } from './ratio-text.ts';
 import { replayLabel } from './replay-label.ts';
@@ -69,7 +70,6 @@ function countHeld(entries: readonly ReplayEntry[], what: string): string {
 
 /** Losses at the end of a replay whose median is its level. */
 const LAST = 10;
-const brief = (value: number): string => formatNumber(value, 'brief');
 
 function replayTitle(entries: readonly ReplayEntry[]): string {
   const [first] = entries;
