@@ -8,12 +8,11 @@
  * writes numbers of that type in full. BIN runs another build (`../other/bin/run.js`) in turn with this one; that both
  * write the same report is checked.
  */
-import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { spread, type Taken, take } from './taken.ts';
 
 const [lines = '24000000', repeats = '1', other] = process.argv.slice(2);
 const own = fileURLToPath(new URL('../bin/run.js', import.meta.url));
@@ -52,41 +51,6 @@ function writeLog(path: string, count: number, text: (value: number, decimals: n
   writeSync(file, piece);
   closeSync(file);
 }
-
-interface Taken {
-  /** Processor time, user and system, of all threads. */
-  readonly seconds: number;
-  readonly wall: number;
-  readonly megabytes: number;
-  /** Of what was printed, but for the time of day in it. */
-  readonly sha256: string;
-}
-
-/** Tells the parent what the process took, over a pipe of its own. */
-const TELL = `data:text/javascript,import { writeSync } from 'node:fs';
-process.on('exit', () => writeSync(3, JSON.stringify(process.resourceUsage())));`;
-
-function take(bin: string, args: readonly string[]): Taken {
-  const begin = process.hrtime.bigint();
-  const { output } = spawnSync(process.execPath, ['--import', TELL, bin, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
-    maxBuffer: 1 << 30,
-  });
-  const usage = JSON.parse(String(output[3])) as NodeJS.ResourceUsage;
-  return {
-    seconds: (usage.userCPUTime + usage.systemCPUTime) / 1e6,
-    wall: Number(process.hrtime.bigint() - begin) / 1e9,
-    megabytes: usage.maxRSS / 1024,
-    sha256: createHash('sha256')
-      .update(String(output[1]).replace(/"createdAt": "[^"]*"/, ''))
-      .digest('hex'),
-  };
-}
-
-const spread = (values: readonly number[], digits: number): string => {
-  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(digits));
-  return least === most ? least! : `${least}..${most}`;
-};
 
 const folder = mkdtempSync(join(tmpdir(), 'large-log-'));
 const path = join(folder, 'train.jsonl');

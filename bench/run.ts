@@ -15,6 +15,8 @@ import { fileURLToPath } from 'node:url';
 const BENCHES: Readonly<Record<string, readonly [file: string, ...args: string[]]>> = {
   start: ['start.ts'],
   logs: ['logs.bench.ts'],
+  'large-log': ['large-log.ts', '1000000', '3'],
+  'many-runs': ['many-runs.ts'],
   'wide-gate': ['wide-gate.ts'],
   'worst-lines': ['worst-lines.ts'],
   checkpoints: ['checkpoints.ts'],
