@@ -58,15 +58,42 @@ export interface DecideInput {
 /** Share of the earlier size of a step for a gradient under which nothing is learnt any more. */
 const POISONED = 1 / 3;
 
+/** What is weighed of a capture's incident. */
+interface Weighed {
+  readonly input: DecideInput;
+  /** Position of the first harmful step, or of the onset. */
+  readonly until: number;
+  /** What changed, the largest first, without what is denied. */
+  readonly bySize: readonly Change[];
+  /** A batch that nothing but its recorded loss speaks against, where the training without it did not hold. */
+  readonly denied: Change | undefined;
+  /** What an arm that held takes back. */
+  readonly held: ReadonlySet<Trigger>;
+  readonly between: number | null;
+  readonly shown: readonly Change[];
+  readonly made: Made;
+}
+
 /** The cause of a capture's incident. */
 export function decideCause(input: DecideInput): Cause {
-  const { onset, observed, references, changes, arms, afterShift = null } = input;
+  const weighed = weigh(input);
+  if (input.unrecorded !== null) return fromUnrecorded(input, input.unrecorded, weighed.made);
+  return (
+    fromUnharmed(weighed) ??
+    fromShown(weighed) ??
+    fromUnjudged(weighed) ??
+    fromOpen(weighed) ??
+    fromAll(weighed)
+  );
+}
+
+function weigh(input: DecideInput): Weighed {
+  const { onset, observed, references, changes, arms } = input;
   const { steps } = observed;
   const until = references?.harmful ?? onset;
   const held = new Set(arms.filter(({ shows }) => shows).map(({ undoes }) => undoes));
   const between = rateBetween(input, until);
   if (between !== null) held.add('learning-rate');
-  const judged = arms.some(({ outcome }) => outcome !== null);
   // A batch that nothing but its recorded loss speaks against is held by the training that left it out.
   const without = (change: Change) =>
     arms.find(
@@ -85,12 +112,7 @@ export function decideCause(input: DecideInput): Cause {
   );
   const mechanism = mechanismOf(input, held);
   const evidence = evidenceOf(input, until);
-  const made = (
-    trigger: Trigger,
-    confidence: Cause['confidence'],
-    statement: string,
-    also: readonly Trigger[] = [],
-  ): Cause => ({
+  const made: Made = (trigger, confidence, statement, also = []) => ({
     trigger,
     alsoTriggers: also,
     mechanism,
@@ -100,81 +122,116 @@ export function decideCause(input: DecideInput): Cause {
     statement,
     evidence,
   });
-  const others = (list: readonly Change[]): Trigger[] =>
-    [...new Set(list.slice(1).map(({ trigger }) => trigger))].filter(
-      (trigger) => trigger !== list[0]!.trigger,
-    );
+  return { input, until, bySize, denied, held, between, shown, made };
+}
 
-  if (input.unrecorded !== null) {
-    const { trigger, at, holds, anew } = input.unrecorded;
-    if (trigger === 'none-found') return made(trigger, null, unseenWords(input.unrecorded, observed));
-    const known = changes.find((change) => change.trigger === trigger);
-    return trigger === 'precision'
-      ? made(
-          trigger,
-          'likely',
-          `${known?.evidence.statement ?? 'the recorded losses end as no number'}; trained again from the same batches in float32 it does not happen; that is not shown as the cause, for this training may differ from the recorded one in more than precision`,
-        )
-      : made(
-          trigger,
-          anew ? 'shown' : 'likely',
-          `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${steps[at]}, and then ${holds ? 'it stays well' : 'the incident does not happen'}: ${anew ? `from an optimizer that begins anew before step ${steps[at]} the recorded gradients give the recorded losses, so that its state was lost there` : 'none of these changed, which leaves the optimizer state, or weights that were loaded'}`,
-        );
-  }
-  if (references !== null && isUnharmed(references)) {
-    const data = bySize.find(explainsHigh);
-    if (data !== undefined)
-      return made(
+/** Triggers of the changes after the first, but for its own. */
+const othersOf = (list: readonly Change[]): Trigger[] =>
+  [...new Set(list.slice(1).map(({ trigger }) => trigger))].filter((trigger) => trigger !== list[0]!.trigger);
+
+/** The recorded run had what the same training computed anew has not. */
+function fromUnrecorded(
+  { observed, changes }: DecideInput,
+  unrecorded: NonNullable<DecideInput['unrecorded']>,
+  made: Made,
+): Cause {
+  const { trigger, at, holds, anew } = unrecorded;
+  if (trigger === 'none-found') return made(trigger, null, unseenWords(unrecorded, observed));
+  const known = changes.find((change) => change.trigger === trigger);
+  const step = observed.steps[at];
+  return trigger === 'precision'
+    ? made(
+        trigger,
+        'likely',
+        `${known?.evidence.statement ?? 'the recorded losses end as no number'}; trained again from the same batches in float32 it does not happen; that is not shown as the cause, for this training may differ from the recorded one in more than precision`,
+      )
+    : made(
+        trigger,
+        anew ? 'shown' : 'likely',
+        `trained again from the same state, batches and learning rates, the run goes on as recorded up to step ${step}, and then ${holds ? 'it stays well' : 'the incident does not happen'}: ${anew ? `from an optimizer that begins anew before step ${step} the recorded gradients give the recorded losses, so that its state was lost there` : 'none of these changed, which leaves the optimizer state, or weights that were loaded'}`,
+      );
+}
+
+/** The loss is high on batches that explain it, and stays as it was on those from before. */
+function fromUnharmed({ input: { references }, bySize, made }: Weighed): Cause | null {
+  if (references === null || !isUnharmed(references)) return null;
+  const data = bySize.find(explainsHigh);
+  return data === undefined
+    ? null
+    : made(
         'data',
         data.recorded === true ? 'likely' : 'shown',
         `${data.evidence.statement}; on batches from before the loss stays as it was, so the weights are unharmed`,
       );
-  }
-  // Without clean batches from after the incident, harm is not told from a drift that the run learns.
-  const confidence = confidenceOf(references, afterShift);
-  // Precision has no arm: it is never shown.
+}
+
+/** What changed and, put back alone, holds. */
+function fromShown({ input, shown, between, made }: Weighed): Cause | null {
+  const { references, afterShift = null } = input;
   const [first] = shown;
-  if (first !== undefined)
-    return made(
-      first.trigger,
-      confidence,
-      `${first.evidence.statement}${openWords(first, references, afterShift)}; ${undoneWords(first, between, references)}`,
-      others(shown),
-    );
+  return first === undefined
+    ? null
+    : made(
+        first.trigger,
+        confidenceOf(references, afterShift),
+        `${first.evidence.statement}${openWords(first, references, afterShift)}; ${undoneWords(first, between, references)}`,
+        othersOf(shown),
+      );
+}
+
+/** Precision, which has no arm and is never shown; and all where no arm could be judged. */
+function fromUnjudged({ input, bySize, made }: Weighed): Cause | null {
+  const { references, arms, shorter, observed } = input;
   const precision = bySize.find(({ trigger }) => trigger === 'precision');
   if (precision !== undefined) return made('precision', 'likely', precision.evidence.statement);
-  if (references === null || references.level === null || !judged) {
-    const [largest] = bySize;
-    if (largest !== undefined)
-      return made(
-        largest.trigger,
-        'likely',
-        `${largest.evidence.statement}${largest.trigger === 'weight-decay' ? lessDecayWords(input.shorter, steps) : ''}`,
-        others(bySize),
-      );
-    if (input.shorter !== null) return fromShorterSteps(input.shorter, steps, made);
-    return fromSteps(input, made);
-  }
-  const sudden = bySize.filter(({ gradual }) => gradual !== true);
-  // What no arm took back, or none could judge, is not ruled out by the others.
-  const open = sudden.find(
-    ({ trigger, recorded }) =>
-      recorded === true || !arms.some(({ undoes, outcome }) => undoes === trigger && outcome !== null),
-  );
+  const judged = arms.some(({ outcome }) => outcome !== null);
+  if (references !== null && references.level !== null && judged) return null;
+  const [largest] = bySize;
+  if (largest !== undefined)
+    return made(
+      largest.trigger,
+      'likely',
+      `${largest.evidence.statement}${largest.trigger === 'weight-decay' ? lessDecayWords(shorter, observed.steps) : ''}`,
+      othersOf(bySize),
+    );
+  return shorter === null ? fromSteps(input, made) : fromShorterSteps(shorter, observed.steps, made);
+}
+
+const isSudden = ({ gradual }: Change): boolean => gradual !== true;
+
+/** What no arm took back, or none could judge, is not ruled out by the others; nor is what lies before the capture. */
+function fromOpen({ input: { arms, cameBack }, bySize, made }: Weighed): Cause | null {
+  const open = bySize
+    .filter(isSudden)
+    .find(
+      ({ trigger, recorded }) =>
+        recorded === true || !arms.some(({ undoes, outcome }) => undoes === trigger && outcome !== null),
+    );
   if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
   const earlier = bySize.find(({ beforeRecord }) => beforeRecord === true);
-  if (earlier !== undefined && !input.cameBack)
-    return made(
-      earlier.trigger,
-      'likely',
-      `${earlier.evidence.statement}; no experiment takes back what lies before the capture`,
-    );
+  return earlier === undefined || cameBack
+    ? null
+    : made(
+        earlier.trigger,
+        'likely',
+        `${earlier.evidence.statement}; no experiment takes back what lies before the capture`,
+      );
+}
+
+/** All that changed was taken back, and the run is harmed all the same. */
+function fromAll({ input, until, bySize, denied, held, made }: Weighed): Cause {
+  const { observed, references, changes, cameBack, afterShift = null } = input;
+  const sudden = bySize.filter(isSudden);
   const asBefore = `${denied === undefined ? '' : `${denied.evidence.statement}; without that batch the run is harmed all the same; else `}${unchangedWords(observed, until)}`;
   if (sudden.length === 0 && held.has('sharpness'))
-    return made('sharpness', confidence, `${asBefore}; at a lower learning rate the same batches do no harm`);
+    return made(
+      'sharpness',
+      confidenceOf(references, afterShift),
+      `${asBefore}; at a lower learning rate the same batches do no harm`,
+    );
   if (sudden.length === 0 && input.ruleHolds)
     return made('sharpness', 'likely', `${asBefore}; with smaller steps the same batches do no harm`);
-  const all = input.cameBack ? 'the incident happens all the same' : 'the run is harmed all the same';
+  const all = cameBack ? 'the incident happens all the same' : 'the run is harmed all the same';
   const [largest] = bySize;
   if (held.has('sharpness') && areDenied(input, sudden))
     return made(
@@ -184,7 +241,7 @@ export function decideCause(input: DecideInput): Cause {
     );
   const lost = changes.find(({ trigger }) => trigger === 'optimizer-state');
   // The arm restores the state after the incident, so it cannot show that a lost state caused it.
-  if (input.cameBack && lost !== undefined)
+  if (cameBack && lost !== undefined)
     return made(
       'optimizer-state',
       'likely',
@@ -196,11 +253,12 @@ export function decideCause(input: DecideInput): Cause {
     'none-found',
     null,
     largest === undefined
-      ? `nothing that changed before the incident was found, and under everything tried ${input.slower === true && !input.cameBack ? 'the run is harmed or learns too slowly' : all}`
+      ? `nothing that changed before the incident was found, and under everything tried ${input.slower === true && !cameBack ? 'the run is harmed or learns too slowly' : all}`
       : `${largest.evidence.statement}; ${takenBack}, ${all}`,
   );
 }
 
+/** Without clean batches from after the incident, harm is not told from a drift that the run learns. */
 const confidenceOf = (
   references: References | null,
   afterShift: ArmEnd['outcome'],
@@ -309,7 +367,12 @@ function notShown({ onset, observed, hasModel, references }: DecideInput): strin
     ? `too little was recorded to judge an experiment: ${countedPlain(onset, 'step')} before the incident and ${countedPlain(after, 'clean step')} after it, where ${LEAST_STATES} and ${LEAST_AFTER} are needed`
     : 'the experiments did not run to their end (`--verbose` says why)';
 }
-type Made = (trigger: Trigger, confidence: Cause['confidence'], statement: string) => Cause;
+type Made = (
+  trigger: Trigger,
+  confidence: Cause['confidence'],
+  statement: string,
+  also?: readonly Trigger[],
+) => Cause;
 
 /** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */
 function fromShorterSteps(shorter: ShorterSteps, steps: readonly number[], made: Made): Cause {

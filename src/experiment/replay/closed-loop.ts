@@ -20,7 +20,7 @@ import { learningRateNote, prepareReplay } from './from-capture.ts';
 import type { Ended } from './outcome.ts';
 import { lookAtReferences, type References } from './reference.ts';
 import { notShown, whyNotShown } from './shown-incident.ts';
-import { createStepper } from './step.ts';
+import { createStepper, type Stepper, type StepRecord } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
 
@@ -170,93 +170,18 @@ export async function trainRuns(
       precision: 'float32',
       learningRateMultiplier,
     });
-  const { reference = [] } = options;
-  const finished = [...(options.resume?.finished ?? [])];
-  const total = runs.length * count;
-
+  const loop: Loop = {
+    options: { capture, model, ...options },
+    steps,
+    initial,
+    stepperOf,
+    finished: [...(options.resume?.finished ?? [])],
+    total: runs.length * count,
+  };
+  const { finished } = loop;
   for (let run = finished.length; run < runs.length; run++) {
-    const { rule, multiplier, order, arm } = runs[run]!;
-    const same = runs.findIndex(
-      (other, i) =>
-        i < run &&
-        other.rule.label === rule.label &&
-        other.multiplier === multiplier &&
-        other.order === order &&
-        other.arm === arm,
-    );
-    if (same >= 0) {
-      finished.push(finished[same]!);
-      continue;
-    }
-    let stepper = stepperOf(rule, multiplier);
-    const tensors = copyTensors(initial);
-    let trace = emptyTrace(model.objective.tasks.length);
-    const partial = options.resume?.partial;
-    if (partial?.run === run) {
-      trace = partial.trace;
-      stepper.ruleStates = partial.ruleStates;
-      for (const [t, saved] of partial.tensors.entries()) {
-        tensors[t]!.w.set(saved.w);
-        for (const [slot, values] of Object.entries(saved.slots)) tensors[t]!.slots[slot]!.set(values);
-        tensors[t]!.stepsTaken = saved.stepsTaken;
-      }
-    }
-    const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
-    let kept: readonly TensorState[] | null = null;
-    const resumedAt = trace.loss.length;
-    for (let i = trace.loss.length; i < count; i++) {
-      const step = steps[i]!;
-      if (trace.ended !== null) {
-        appendLost(trace, reference.length > 0);
-        continue;
-      }
-      if (arm?.decay !== undefined && (i === arm.decay.from || (i > arm.decay.from && i === resumedAt))) {
-        const { ruleStates } = stepper;
-        stepper = stepperOf(rule, multiplier, arm.decay.factor);
-        stepper.ruleStates = ruleStates;
-      }
-      if (arm?.restore?.from === i) kept = copyTensors(tensors);
-      if (arm?.restore?.at === i && kept !== null) putStateBack(tensors, kept);
-      const index = order?.[i] ?? i;
-      const batches = [await takenBatch(options, index, arm)];
-      if (run === 0)
-        await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
-      const flat = model.flatten(tensors.map(({ w }) => w));
-      if (reference.length > 0) trace.referenceLoss.push((await model.objective.loss(flat, reference)).loss);
-      if (arm?.skip?.has(index)) {
-        const { loss, taskLosses } = await model.objective.loss(flat, batches);
-        appendSkipped(trace, loss, taskLosses);
-        options.progress?.(run * count + i + 1, total);
-        continue;
-      }
-      const result = await model.objective.gradient(flat, batches);
-      const { loss, taskLosses, gradient } = result;
-      if (run === 0 && i === 0)
-        checkRepeated(result, await model.objective.gradient(flat, batches), capture.path);
-      model.unflatten(
-        gradient,
-        gradients.map(({ values }) => values),
-      );
-      const times = arm?.rate?.(i) ?? 1;
-      const rates = times === 1 ? step.learningRates : step.learningRates.map((rate) => rate * times);
-      const record = stepper.step(tensors, gradients, rates, false, undefined, loss);
-      trace.loss.push(loss);
-      for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
-      trace.minClipFactor.push(record.minFactor);
-      trace.updateNorm.push(record.updateNorm);
-      trace.engaged.push(record.engaged);
-      const { tensor, factor } = record.bottleneck;
-      if (record.engaged && !(factor >= (trace.bottleneck?.factor ?? Number.POSITIVE_INFINITY)))
-        trace.bottleneck = { ...record.bottleneck, tensor: tensors[tensor]!.name };
-      if (!record.finite || !Number.isFinite(loss)) trace.ended = { reason: 'non-finite', step: step.step };
-      options.progress?.(run * count + i + 1, total);
-      await options.checkpoint?.(() => ({
-        finished,
-        partial: { run, trace, tensors, ruleStates: stepper.ruleStates },
-      }));
-    }
-    trace.ended ??= { reason: 'completed', step: steps[count - 1]!.step };
-    finished.push(trace);
+    const same = runs.findIndex((other, i) => i < run && isSameRun(other, runs[run]!));
+    finished.push(same >= 0 ? finished[same]! : await trainRun(loop, run, runs[run]!));
   }
 
   const [baseline, ...traces] = finished as [ClosedLoopTrace, ...ClosedLoopTrace[]];
@@ -373,6 +298,148 @@ function incidentBeyond(capture: Capture, count: number): Judgement | null {
     confidence: 'exact',
     why: `the replay ends at step ${capture.steps[count - 1]!.step}, before the incident that was recorded at step ${capture.steps[onset]!.step}`,
   };
+}
+
+/** What all runs share. */
+interface Loop {
+  readonly options: TrainingOptions;
+  readonly steps: Capture['steps'];
+  readonly initial: readonly TensorState[];
+  stepperOf(rule: RuleChoice, learningRateMultiplier: number, decay?: number): Stepper;
+  readonly finished: ClosedLoopTrace[];
+  /** Steps of all runs. */
+  readonly total: number;
+}
+
+/** One run on its way. */
+interface Going {
+  stepper: Stepper;
+  readonly trace: ClosedLoopTrace;
+  readonly tensors: readonly TensorState[];
+  readonly gradients: readonly { readonly values: Float32Array }[];
+  /** The state that an arm puts back later. */
+  kept: readonly TensorState[] | null;
+}
+
+const isSameRun = (one: TrainingRun, other: TrainingRun): boolean =>
+  one.rule.label === other.rule.label &&
+  one.multiplier === other.multiplier &&
+  one.order === other.order &&
+  one.arm === other.arm;
+
+/** Trains a run from the initial state, or from where it was interrupted. */
+async function trainRun(loop: Loop, run: number, wanted: TrainingRun): Promise<ClosedLoopTrace> {
+  const { options, steps, finished, total } = loop;
+  const going = beginRun(loop, run, wanted);
+  const { trace, tensors } = going;
+  const resumedAt = trace.loss.length;
+  for (let i = resumedAt; i < steps.length; i++) {
+    if (trace.ended !== null) {
+      appendLost(trace, (options.reference ?? []).length > 0);
+      continue;
+    }
+    changeBefore(loop, going, wanted, i, i === resumedAt);
+    const moved = await trainStep(loop, going, wanted, i, run === 0);
+    options.progress?.(run * steps.length + i + 1, total);
+    if (moved)
+      await options.checkpoint?.(() => ({
+        finished,
+        partial: { run, trace, tensors, ruleStates: going.stepper.ruleStates },
+      }));
+  }
+  trace.ended ??= { reason: 'completed', step: steps.at(-1)!.step };
+  return trace;
+}
+
+function beginRun({ options, initial, stepperOf }: Loop, run: number, wanted: TrainingRun): Going {
+  const stepper = stepperOf(wanted.rule, wanted.multiplier);
+  const tensors = copyTensors(initial);
+  const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+  const partial = options.resume?.partial;
+  if (partial?.run !== run)
+    return {
+      stepper,
+      trace: emptyTrace(options.model.objective.tasks.length),
+      tensors,
+      gradients,
+      kept: null,
+    };
+  stepper.ruleStates = partial.ruleStates;
+  for (const [t, saved] of partial.tensors.entries()) {
+    tensors[t]!.w.set(saved.w);
+    for (const [slot, values] of Object.entries(saved.slots)) tensors[t]!.slots[slot]!.set(values);
+    tensors[t]!.stepsTaken = saved.stepsTaken;
+  }
+  return { stepper, trace: partial.trace, tensors, gradients, kept: null };
+}
+
+/** What the arm of a run changes before a step. */
+function changeBefore(loop: Loop, going: Going, wanted: TrainingRun, i: number, resumed: boolean): void {
+  const { rule, multiplier, arm } = wanted;
+  if (arm?.decay !== undefined && (i === arm.decay.from || (i > arm.decay.from && resumed))) {
+    const { ruleStates } = going.stepper;
+    going.stepper = loop.stepperOf(rule, multiplier, arm.decay.factor);
+    going.stepper.ruleStates = ruleStates;
+  }
+  if (arm?.restore?.from === i) going.kept = copyTensors(going.tensors);
+  if (arm?.restore?.at === i && going.kept !== null) putStateBack(going.tensors, going.kept);
+}
+
+/**
+ * Takes a step, or leaves it out where the arm of the run does.
+ *
+ * @param first whether it is of the baseline, which checks what the others take as well
+ * @returns whether it was taken
+ */
+async function trainStep(
+  { options, steps }: Loop,
+  { stepper, trace, tensors, gradients }: Going,
+  { order, arm }: TrainingRun,
+  i: number,
+  first: boolean,
+): Promise<boolean> {
+  const { capture, model, reference = [] } = options;
+  const step = steps[i]!;
+  const index = order?.[i] ?? i;
+  const batches = [await takenBatch(options, index, arm)];
+  if (first) await located({ path: join(capture.path, step.file) }, () => model.objective.check(batches));
+  const flat = model.flatten(tensors.map(({ w }) => w));
+  if (reference.length > 0) trace.referenceLoss.push((await model.objective.loss(flat, reference)).loss);
+  if (arm?.skip?.has(index)) {
+    const { loss, taskLosses } = await model.objective.loss(flat, batches);
+    appendSkipped(trace, loss, taskLosses);
+    return false;
+  }
+  const result = await model.objective.gradient(flat, batches);
+  if (first && i === 0) checkRepeated(result, await model.objective.gradient(flat, batches), capture.path);
+  const { loss, taskLosses, gradient } = result;
+  model.unflatten(
+    gradient,
+    gradients.map(({ values }) => values),
+  );
+  const times = arm?.rate?.(i) ?? 1;
+  const rates = times === 1 ? step.learningRates : step.learningRates.map((rate) => rate * times);
+  const record = stepper.step(tensors, gradients, rates, false, undefined, loss);
+  appendStep(trace, record, loss, taskLosses, tensors);
+  if (!record.finite || !Number.isFinite(loss)) trace.ended = { reason: 'non-finite', step: step.step };
+  return true;
+}
+
+function appendStep(
+  trace: ClosedLoopTrace,
+  record: StepRecord,
+  loss: number,
+  taskLosses: readonly number[],
+  tensors: readonly TensorState[],
+): void {
+  trace.loss.push(loss);
+  for (const [t, value] of taskLosses.entries()) trace.taskLoss[t]!.push(value);
+  trace.minClipFactor.push(record.minFactor);
+  trace.updateNorm.push(record.updateNorm);
+  trace.engaged.push(record.engaged);
+  const { tensor, factor } = record.bottleneck;
+  if (record.engaged && !(factor >= (trace.bottleneck?.factor ?? Number.POSITIVE_INFINITY)))
+    trace.bottleneck = { ...record.bottleneck, tensor: tensors[tensor]!.name };
 }
 
 const emptyTrace = (tasks: number): ClosedLoopTrace => ({

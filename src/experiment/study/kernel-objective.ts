@@ -6,7 +6,7 @@ import { type Rows, type StudyNet, studyNet } from './network.ts';
 
 /**
  * The same objective with gradients on the dense kernels, to float32's rounding; everything else, and models of another kind, as it was.
- * A model's batches are to be checked before: ids that are out of range are not told.
+ * The batches must be checked before: ids out of range are not reported here.
  */
 export function onKernels(model: MatchedObjective): MatchedObjective {
   const { objective, ranking } = model;
