@@ -28,6 +28,7 @@ export const RULES: readonly Rule[] = [
   number('fewPoints', 2.5, '0'),
   number('priorNoise', 0.3, '1e-9'),
   number('sharedNoise', 0.5, 'Number.POSITIVE_INFINITY'),
+  number('sharedErrors', 0.5, '0'),
   number('mostGrowth', 3, '1'),
   number('usualSteps', 2.5, 'Number.POSITIVE_INFINITY'),
   number('memoryPrior', 4, '0.001'),
@@ -56,16 +57,14 @@ export const RULES: readonly Rule[] = [
     'if (!(level >= this.best - 2 * this.noise)) this.sinceSample = 0;',
     '',
   ),
-  // Tails and swings.
+  // Tails and jumps.
   edit('no tail', 'follow.ts', ' && (!hasTail || excess > own.tail())', ''),
   number('tailOthers', 4, 'Number.POSITIVE_INFINITY'),
   number('tailFrom', 2, '0'),
   number('tailPrior', 4, '0.001'),
   edit('tail: every level counts', 'levels.ts', 'if (value <= highest / 2) {', 'if (true) {'),
-  number('overSwing', 1.25, '0'),
-  number('manySwings', 3, 'Number.POSITIVE_INFINITY'),
   edit(
-    'swings: jumps are no other',
+    'jumps: none are',
     'follow.ts',
     'const isJump = hasTail && own.jump > errors * own.apart;',
     'const isJump = false;',

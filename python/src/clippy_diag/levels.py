@@ -23,7 +23,6 @@ NUMBERS: dict[str, float] = {
     "priorNoise": 0.3,
     "remembered": 256,
     "anew": 1.15,
-    "nearErrors": 1,
     "fewBlocks": 3,
     "sharedNoise": 0.5,
     "sharedErrors": 0.5,
@@ -31,18 +30,13 @@ NUMBERS: dict[str, float] = {
     "trendApart": 4,
     "usualSteps": 2.5,
     "memoryPrior": 4,
-    "memoryErrors": 0.25,
     "mostMemory": 0.99,
     "highestShare": 0.05,
     "highestFrom": 40,
-    "swingBack": 0.6,
     "onsetShare": 0.25,
     "onsetFew": 9,
     "usualErrors": 2,
     "onsetWidths": 8,
-    "overSwing": 1.25,
-    "manySwings": 3,
-    "overSwings": 2.5,
     "tail": 6.9,
     "tailFrom": 2,
     "tailSlope": 0.15,
@@ -133,14 +127,13 @@ class _RunningMedian:
 
 
 class _Rung:
-    """Levels of one width: the best so far, their noise, swings that came back and the tail of usual excesses."""
+    """Levels of one width: the best so far, their noise and the tail of usual excesses."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.level, self.best, self.noise, self.near, self.calm = _NAN, _INF, _INF, _NAN, _NAN
         self.best_at = 0
-        self.blocks = self.since = self.swing = 0.0
-        self.swings, self.fast, self.memory = 0, _NAN, 0.0
+        self.blocks = self.since = self.memory = 0.0
         #: Standard deviation of the difference of two levels that follow one another; and that of the last two.
         self.apart, self.jump = _INF, _NAN
         self._levels = [_NAN] * width
@@ -153,7 +146,6 @@ class _Rung:
         self._pending: list[float] = []
         self._stretch, self._left = 0.0, width
         self._per_block = width / self._stride
-        self._low, self._high, self._largest = _INF, -_INF, 0.0
 
     def push(self, value: float, i: int) -> None:
         self._median.push(value)
@@ -177,30 +169,12 @@ class _Rung:
                 self._since_sample = 0
             self.best, self.best_at = level, i
         self.since = self._since_sample / self._per_block
-        self._note_swing(level)
-
-    def _note_swing(self, level: float) -> None:
-        if level < self._low:
-            self._low = self._high = level
-        elif level > self._high:
-            self._high = level
-        else:
-            size = self._high - self._low
-            if self._high - level > NUMBERS["swingBack"] * size and size > 2 * self.noise:
-                self.swings += 1
-                if size > self._largest:
-                    self.swing, self._largest = self._largest, size
-                elif size > self.swing:
-                    self.swing = size
-                self._low = self._high = level
 
     def restart(self) -> None:
         """Forgets the losses of its level, and nothing else: what follows an incident is no neighbour of it."""
         self._median.clear()
         self._pending.clear()
         self._points = 0
-        # A rise that is reported is no swing, so that the next like it is, too.
-        self._low, self._high = _INF, -_INF
         self._stretch, self._left = 0.0, self.width
         self.level = self.jump = _NAN
 
@@ -277,10 +251,9 @@ class _Rung:
             one += (before * before + step * step) / 2
             both += before * step
             pairs += 1
-        total = pairs + NUMBERS["memoryPrior"]
-        found = ((both / one if one > 0 else -1 / 2) * pairs - NUMBERS["memoryPrior"] / 2) / total
-        error = NUMBERS["memoryErrors"] * math.sqrt((1 - 3 * found**2 + 4 * found**4) / total)
-        return max(0.0, min(NUMBERS["mostMemory"], 1 - 2 * max(0.0, abs(found) - error)))
+        prior = NUMBERS["memoryPrior"]
+        found = ((both / one if one > 0 else -1 / 2) * pairs - prior / 2) / (pairs + prior)
+        return max(0.0, min(NUMBERS["mostMemory"], 1 - 2 * abs(found)))
 
     def _near(self, lag: int) -> tuple[float, float]:
         """Standard error of a level against the next that does not overlap, also of half of them alone; NaN of too few."""
@@ -350,8 +323,8 @@ class _Ladder:
         slow = self._slow(near)
         for rung in self.rungs:
             alone, kept = _inflation(rung.width, 0.0), _inflation(rung.width, memory)
-            rung.fast = max(near * math.sqrt(alone), calm * math.sqrt(kept))
-            rung.noise = _INF if math.isnan(rung.fast) else max(rung.fast, math.sqrt(near**2 * alone + slow))
+            fast = max(near * math.sqrt(alone), calm * math.sqrt(kept))
+            rung.noise = _INF if math.isnan(fast) else max(fast, math.sqrt(near**2 * alone + slow))
             own = 0.0 if math.isnan(rung.near) else rung.near
             least = near * math.sqrt(kept * _unshared(rung.width, memory))
             rung.apart = _INF if math.isnan(least) else math.sqrt(2) * max(own, least)
@@ -363,10 +336,9 @@ class _Ladder:
             if rung.blocks < NUMBERS["fewBlocks"] or math.isnan(rung.near):
                 continue
             alone = near**2 * _inflation(rung.width, 0.0)
-            few = 1 / math.sqrt(rung.blocks)
             shared = narrower > NUMBERS["sharedNoise"] * alone
-            factor = 1 + NUMBERS["sharedErrors"] * few if shared else max(0.0, 1 - NUMBERS["nearErrors"] * few)
-            own = (rung.near * factor) ** 2 - alone
+            few = 1 / math.sqrt(rung.blocks)
+            own = (rung.near * (1 + NUMBERS["sharedErrors"] * few if shared else 1 - few)) ** 2 - alone
             growth = max(1.0, min(NUMBERS["mostGrowth"], _quotient(own, narrower))) if shared else 1.0
             slow = max(slow, own * growth * growth)
             narrower = own
@@ -557,9 +529,8 @@ class Follower:
                 continue
             noise, gap = self._noise_of(own), self._gap_of(reference)
             jumps = has_tail and own.jump > errors * own.apart
-            least = 0.0 if jumps else self._least_of(own, errors * noise + gap, errors)
             if (
-                excess > max(least, NUMBERS["overSwing"] * own.swing)
+                (jumps or excess > errors * noise + gap)
                 and (not has_tail or excess > own.tail())
                 and self._is_worth(self.height(excess - gap, best + gap, noise))
             ):
@@ -567,12 +538,6 @@ class Follower:
             if has_tail:
                 own.excess(excess)
         return None
-
-    def _least_of(self, own: _Rung, by_noise: float, errors: float) -> float:
-        """What an excess has to be: as noise has it, or above what swings that came back again and again ever were."""
-        if own.swings < NUMBERS["manySwings"]:
-            return by_noise
-        return min(by_noise, NUMBERS["overSwings"] * own.swing + errors * own.fast)
 
     def _gap_of(self, reference: _Rung) -> float:
         """Of the best of so many independent levels, what it is too low by: no more than the best wider level is above it."""

@@ -279,14 +279,6 @@ export class Follower {
     return isAbove(ratio, this.limits.incidentRatio) || isAbove(share, NUMBERS.lostHalf);
   }
 
-  /** What an excess has to be: as noise has it if it is no jump, or above what swings that came back again and again ever were. */
-  private leastOf({ swings, swing, fast }: Rung, byNoise: number, errors: number, isJump: boolean): number {
-    const over = NUMBERS.overSwing * swing;
-    if (isJump) return over;
-    const many = swings < NUMBERS.manySwings ? byNoise : NUMBERS.overSwings * swing + errors * fast;
-    return Math.max(Math.min(byNoise, many), over);
-  }
-
   /** The narrowest rung that is too high, with its reference. */
   private findExcess(): (Reference & { readonly excess: number; readonly bestAt: number }) | null {
     const { rungs } = this.ladder;
@@ -305,13 +297,12 @@ export class Follower {
       const noise = this.noiseOf(own);
       const isJump = hasTail && own.jump > errors * own.apart;
       // Most points are no more than that without a gap, which takes longer to know.
-      if (excess <= this.leastOf(own, errors * noise, errors, isJump)) {
+      if (!isJump && excess <= errors * noise) {
         if (hasTail) own.excess(excess);
         continue;
       }
       const gap = this.gapOf(reference);
-      const isHigh =
-        excess > this.leastOf(own, errors * noise + gap, errors, isJump) && (!hasTail || excess > own.tail());
+      const isHigh = (isJump || excess > errors * noise + gap) && (!hasTail || excess > own.tail());
       if (isHigh && this.isWorth(this.heightOf(excess - gap, best + gap, noise)))
         return { width: own.width, best, excess, noise, gap, bestAt: reference.bestAt - reference.width };
       if (isHigh && k === 0 && own.level > best + gap)

@@ -173,12 +173,6 @@ export class Rung {
   bestAt = 0;
   /** Standard error of a level, slow noise included; Infinity while unknown. */
   noise = Number.POSITIVE_INFINITY;
-  /** What noise of neighbouring points gives a level. */
-  fast = Number.NaN;
-  /** Second largest swing so far: a rise that came back. What was seen twice is usual. */
-  swing = 0;
-  /** Swings so far. */
-  swings = 0;
   /** Robust scale of second differences of neighbouring levels, as a standard error. */
   near = Number.NaN;
   /** The same of half of them alone, of points. */
@@ -204,10 +198,6 @@ export class Rung {
   private samples = 0;
   private measured = 0;
   private sinceSample = 0;
-  /** Lowest level since the last swing ended, and the highest since then. */
-  private low = Number.POSITIVE_INFINITY;
-  private high = Number.NEGATIVE_INFINITY;
-  private largest = 0;
 
   /** @param width points of a level */
   constructor(readonly width: number) {
@@ -251,21 +241,6 @@ export class Rung {
       this.best = level;
       this.bestAt = i;
     }
-    // A swing is a rise that most of is lost again: what goes up and stays does not count.
-    if (level < this.low) this.low = this.high = level;
-    else if (level > this.high) this.high = level;
-    else if (this.high - level > NUMBERS.swingBack * (this.high - this.low)) this.swingTo(level);
-  }
-
-  private swingTo(level: number): void {
-    const size = this.high - this.low;
-    if (!(size > 2 * this.noise)) return;
-    this.swings++;
-    if (size > this.largest) {
-      this.swing = this.largest;
-      this.largest = size;
-    } else if (size > this.swing) this.swing = size;
-    this.low = this.high = level;
   }
 
   /** Forgets the points of its level, and nothing else: what follows an incident is no neighbour of it. */
@@ -273,9 +248,6 @@ export class Rung {
     this.median.clear();
     this.points = this.place = 0;
     this.untilSample = 1;
-    // A rise that is reported is no swing, so that the next like it is reported, too.
-    this.low = Number.POSITIVE_INFINITY;
-    this.high = Number.NEGATIVE_INFINITY;
     this.usual.restart();
     this.level = this.jump = Number.NaN;
   }
@@ -322,8 +294,7 @@ function inOrder(ring: Float64Array, samples: number): number {
 
 /**
  * How much of a point the next one keeps, at most, by the correlation of neighbouring steps: −1/2 in noise without memory, 0 in a random
- * walk, and more along a smooth curve, which is no noise. Of few points it is known badly, and memory is assumed until they deny it
- * (Bartlett's error of a correlation). Large steps are left out: a jump and a steep fall are no noise.
+ * walk, and more along a smooth curve, which is no noise. Large steps are left out: a jump and a steep fall are no noise.
  *
  * @param kept ring of points
  * @param samples points that were ever put there
@@ -348,10 +319,9 @@ function memoryOf(kept: Float64Array, samples: number, apart: number): number {
     both += before * step;
     pairs++;
   }
-  const all = pairs + NUMBERS.memoryPrior;
-  const found = ((one > 0 ? both / one : -1 / 2) * pairs - NUMBERS.memoryPrior / 2) / all;
-  const error = NUMBERS.memoryErrors * Math.sqrt((1 - 3 * found ** 2 + 4 * found ** 4) / all);
-  return Math.max(0, Math.min(NUMBERS.mostMemory, 1 - 2 * Math.max(0, Math.abs(found) - error)));
+  const { memoryPrior, mostMemory } = NUMBERS;
+  const found = ((one > 0 ? both / one : -1 / 2) * pairs - memoryPrior / 2) / (pairs + memoryPrior);
+  return Math.max(0, Math.min(mostMemory, 1 - 2 * Math.abs(found)));
 }
 
 /**
@@ -452,8 +422,7 @@ function slowNoise(rungs: readonly Rung[], aloneOf: (each: Rung) => number): num
     const alone = aloneOf(each);
     const few = 1 / Math.sqrt(blocks);
     const isShared = narrower > NUMBERS.sharedNoise * alone;
-    const factor = isShared ? 1 + NUMBERS.sharedErrors * few : Math.max(0, 1 - NUMBERS.nearErrors * few);
-    const own = (near * factor) ** 2 - alone;
+    const own = (near * (isShared ? 1 + NUMBERS.sharedErrors * few : 1 - few)) ** 2 - alone;
     const growth = isShared ? Math.max(1, Math.min(NUMBERS.mostGrowth, own / narrower)) : 1;
     slow = Math.max(slow, own * growth * growth);
     narrower = own;
@@ -488,10 +457,10 @@ export class Ladder {
       const { width } = each;
       const alone = inflation(width, 0);
       const kept = inflation(width, memory);
-      each.fast = Math.max(near * Math.sqrt(alone), calm * Math.sqrt(kept));
-      each.noise = Number.isNaN(each.fast)
+      const fast = Math.max(near * Math.sqrt(alone), calm * Math.sqrt(kept));
+      each.noise = Number.isNaN(fast)
         ? Number.POSITIVE_INFINITY
-        : Math.max(each.fast, Math.sqrt(near ** 2 * alone + slow));
+        : Math.max(fast, Math.sqrt(near ** 2 * alone + slow));
       const least = near * Math.sqrt(kept * unshared(width, memory));
       each.apart = Number.isNaN(least)
         ? Number.POSITIVE_INFINITY

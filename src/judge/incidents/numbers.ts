@@ -13,8 +13,6 @@ export const NUMBERS = {
   remembered: 256,
   /** The noise is measured anew when there are so many times the levels. */
   anew: 1.15,
-  /** Standard errors by which neighbouring levels have to differ by more than noise without memory gives. */
-  nearErrors: 1,
   /** Fewer levels of a width, not overlapping, tell nothing of slow noise. */
   fewBlocks: 3,
   /**
@@ -27,30 +25,21 @@ export const NUMBERS = {
   mostGrowth: 3,
   /**
    * Points are taken above the mean of others so far apart (in which a trend cancels), and steps of more than so many standard
-   * deviations are left out; their correlation counts with so many without memory, and so many of its errors; the most that a point
-   * may keep.
+   * deviations are left out; their correlation counts with so many without memory; the most that a point may keep.
    */
   trendApart: 4,
   usualSteps: 2.5,
   memoryPrior: 4,
-  memoryErrors: 0.25,
   mostMemory: 0.99,
   /** Share of the differences whose least says how high noise is that is high again and again. */
   highestShare: 0.05,
   highestFrom: 40,
-  /** A swing ended when such a share of its rise is lost again. */
-  swingBack: 0.6,
   /** An excess begins where the loss passes this share of its height, looked for in so many of its widths. */
   onsetShare: 0.25,
   /** An excess of levels of at most so many points begins at no point that is within so many errors of the best, and below half of its height. */
   onsetFew: 9,
   usualErrors: 2,
   onsetWidths: 8,
-  /** An excess has to be so many times the second largest swing. */
-  overSwing: 1.25,
-  /** Where so many swings came back, so many times them is enough: a loss that cycles is no noise of any height. */
-  manySwings: 3,
-  overSwings: 2.5,
   /** exp(−tail): chance that a record of the run's own tail is as high as an excess has to be. */
   tail: 6.9,
   /** Excesses count from so many errors below the best level: differences near 0 make no tail. */
