@@ -1,8 +1,11 @@
-"""What `preflight` says of the set-ups whose critical rate is in critical.jsonl. python score.py [run [SECONDS [HALF]]|report]
+"""What the ladder of `preflight` says of the set-ups whose critical rate is in critical.jsonl.
 
-`run` asks for each set-up at the rate from which the reruns began, and at 0.25 to 3 times its critical rate, and appends the
-ladders to ladders.jsonl, until so many seconds of processor time are used; `report` prints the figures of docs/preflight.md from both files. The net and the order of the data are
-those of a seed that no rerun had.
+    python score.py run HALF SEED    appends to ladders.jsonl
+    python score.py report           prints the figures of docs/preflight.md
+
+Each set-up is asked at 0.25 to 2.83 times its critical rate. A row of rates √2 apart about it is trained side by side (torch.func.vmap)
+from the weights and on the batches of a seed that no rerun had, with the warm-up of the reruns; the search of `preflighting.py` then asks
+for the losses of the rates that it tries, and sees nothing of the others.
 """
 
 from __future__ import annotations
@@ -11,86 +14,108 @@ import json
 import math
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from critical import data_of, half_of
+from critical import WARM_UP, data_of, half_of
 from families import FAMILIES, OPTIMIZERS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "python" / "src"))
-from clippy_diag import preflight  # noqa: E402
-from clippy_diag.preflighting import ADAPTS, BELOW  # noqa: E402
+from clippy_diag.preflighting import ABOVE, BELOW, ROWS, STEPS, Climb, Clock  # noqa: E402
 
 torch.set_num_threads(1)
-TIMES = (0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
-SEED = 100
+#: Powers of √2 times the critical rate: those that are trained, and those that are asked.
+ROW, ASKED = range(-10, 7), (-4, -2, -1, 0, 1, 2, 3)
+#: Rows of a batch that losses are compared on.
+PART = 64
 
 
-class Net(torch.nn.Module):
-    """The weights of a family as a module."""
-
-    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        for name, value in weights.items():
-            self.register_parameter(name, torch.nn.Parameter(value.clone()))
-
-
-def asked(setup: tuple[str, str, int], rate: float) -> dict[str, object]:
+def trained(setup: tuple[str, str, int], critical: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Losses of the fixed batches before and after the steps of a ladder: batches × rates."""
     family = FAMILIES[setup[0]]
-    batches = [{k: v[0] for k, v in b.items()} for b in data_of(family, setup[2], range(SEED, SEED + 1), 110)]
-    net = Net(family.weights(torch.Generator().manual_seed(SEED)))
-    optimizer = OPTIMIZERS[setup[1]][1](list(net.parameters()), rate)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = preflight(
-            net, optimizer, batches, lambda m, b: family.loss(dict(m.named_parameters()), b), rules=(), audited=False
-        )["preflight"]
-    rungs = found["ladder"]
-    held = [rung["rate"] for rung in rungs if rung["held"]]
-    failed = [rung["rate"] for rung in rungs if not rung["held"]]
-    return {
-        "asked": rate,
-        "verdict": found["verdict"],
-        "held": max(held, default=None),
-        "failed": min(failed, default=None),
-        "limitedBy": found["limitedBy"]["kind"],
-        "gradients": found["gradients"],
-    }
+    rates = torch.tensor([critical * 2 ** (k / 2) for k in ROW])
+    batches = data_of(family, setup[2], range(seed, seed + 1), STEPS)
+    fixed = family.rows(np.random.default_rng([8, seed]), ROWS)
+    parts = [{k: v[at : at + PART] for k, v in fixed.items()} for at in range(0, ROWS, PART)]
+    start = family.weights(torch.Generator().manual_seed(seed))
+    weights = {k: torch.stack([v] * len(rates)).requires_grad_() for k, v in start.items()}
+    optimizer = OPTIMIZERS[setup[1]][1](list(weights.values()), 1.0)
+    loss = torch.func.vmap(family.loss, in_dims=(0, None))
+
+    def losses() -> np.ndarray:
+        with torch.no_grad():
+            return torch.stack([loss(weights, part) for part in parts]).numpy()
+
+    before = losses()
+    for t, batch in enumerate(batches):
+        old = [p.detach().clone() for p in weights.values()]
+        optimizer.zero_grad()
+        loss(weights, {k: v[0] for k, v in batch.items()}).sum().backward()
+        optimizer.step()
+        # The step of every optimizer here is its rate times something: one step at rate 1 gives that of each rate.
+        factors = rates * min(1.0, (t + 1) / WARM_UP)
+        with torch.no_grad():
+            for p, value in zip(weights.values(), old):
+                p.copy_(value + factors.view(-1, *[1] * (p.dim() - 1)) * (p - value))
+    return before, losses()
 
 
-def run(limit: float, half: str | None) -> None:
+class Trained:
+    """A `Trial` whose trainings have been run: rates in units of the critical one."""
+
+    def __init__(self, before: np.ndarray, after: np.ndarray, asked: float) -> None:
+        self.before, self.after, self.asked, self.gradients = before, after, asked, 0
+        self.at: int | None = None
+
+    def keep(self) -> None:
+        """The start, the only state that there is."""
+
+    def put(self, kept: None) -> None:
+        self.at = None
+
+    def train(self, rate: float, steps: int, first: int, how: object = None) -> bool:
+        self.gradients += steps
+        self.at = min(round(2 * math.log2(rate)), ROW[-1]) - ROW[0]
+        return self.at < 0 or bool(np.isfinite(self.after[:, self.at]).all())
+
+    def losses(self) -> list[float]:
+        # A rate below the row has learnt nothing.
+        return list(self.before[:, 0] if self.at is None or self.at < 0 else self.after[:, self.at])
+
+
+def answers(before: np.ndarray, after: np.ndarray) -> list[dict[str, object]]:
+    """What the search says at each asked rate, in units of the critical one."""
+    found = []
+    for k in ASKED:
+        trial = Trained(before, after, 2 ** (k / 2))
+        climb = Climb(trial, None, trial.losses(), 0, 0, Clock(math.inf))
+        ladder = climb.search(trial.asked)
+        found.append(
+            {
+                "times": round(trial.asked, 4),
+                "learnt": climb.learnt,
+                "held": ladder.held and round(ladder.held, 4),
+                "failed": ladder.failed and round(ladder.failed, 4),
+                "gradients": trial.gradients,
+            }
+        )
+    return found
+
+
+def run(half: str, seed: int) -> None:
     path = HERE / "ladders.jsonl"
-    done = {tuple(json.loads(line)["setup"]) for line in path.read_text().splitlines()} if path.exists() else set()
-    for line in (HERE / "critical.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    done = {(*row["setup"], row["seed"]) for row in map(json.loads, path.read_text().splitlines())}
+    for row in map(json.loads, (HERE / "critical.jsonl").read_text().splitlines()):
         setup = tuple(row["setup"])
-        if (
-            row["critical"] is None
-            or setup in done
-            or half not in (None, half_of(setup))
-            or time.process_time() > limit
-        ):
+        if row["critical"] is None or half_of(setup) != half or (*setup, seed) in done:
             continue
         begun = time.process_time()
-        answers = [asked(setup, OPTIMIZERS[setup[1]][0])]
-        answers += [{"times": k, **asked(setup, k * row["critical"])} for k in TIMES]
-        entry = {
-            "setup": setup,
-            "half": half_of(setup),
-            "answers": answers,
-            "cpu": round(time.process_time() - begun, 2),
-        }
+        entry = {"setup": setup, "half": half, "seed": seed, "answers": answers(*trained(setup, row["critical"], seed))}
         with path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        print(
-            setup,
-            row["critical"],
-            [(a.get("times"), a["held"], a["failed"], a["verdict"]) for a in answers],
-            flush=True,
-        )
+            file.write(json.dumps({**entry, "cpu": round(time.process_time() - begun, 2)}) + "\n")
+        print(setup, flush=True)
 
 
 def interval(hits: int, count: int) -> str:
@@ -105,69 +130,39 @@ def interval(hits: int, count: int) -> str:
 
 def report() -> None:
     """Figures by half: how close the middle of the band is, the cost, and the verdicts at multiples of the critical rate."""
-    critical = {tuple(r["setup"]): r for r in map(json.loads, (HERE / "critical.jsonl").read_text().splitlines())}
     ladders = [json.loads(line) for line in (HERE / "ladders.jsonl").read_text().splitlines()]
-    none = sum(row["critical"] is None for row in critical.values())
-    print(
-        f"{len(critical)} set-ups, {none} without a critical rate, reruns {sum(r['cpu'] for r in critical.values()):.0f} s,"
-    )
-    print(
-        f"ladders {sum(r['cpu'] for r in ladders):.0f} s of CPU time; the upper end is raised {ADAPTS} times where the state adapts"
-    )
     for half in ("tuned", "unseen"):
-        rows = [r for r in ladders if r["half"] == half]
-        answers = [
-            (a, critical[tuple(r["setup"])]["critical"], a.get("times"), r["setup"]) for r in rows for a in r["answers"]
-        ]
-        found = [(math.sqrt(a["held"] / BELOW * a["failed"] * raised(s)) / c, a["held"] / c, a["failed"] / c, s) for a, c, _, s in answers
-                 if a["verdict"] != "cannot-tell" and a["held"] and a["failed"]]  # fmt: skip
-        ratios = np.array([f[0] for f in found])
-        print(f"\n## {half}: {len(rows)} set-ups, {len(answers)} questions, answered {len(ratios)}")
-        if not len(ratios):
+        rows = [(row["setup"][1], answer) for row in ladders if row["half"] == half for answer in row["answers"]]
+        found = [(name, a) for name, a in rows if a["learnt"] and a["held"] and a["failed"]]
+        print(f"\n## {half}: {sum(row['half'] == half for row in ladders)} set-ups, {len(rows)} questions, answered {len(found)}")
+        if not found:
             continue
-        for name, wanted in (("within 2 x", (0.5, 2.0)), ("within 4 x", (0.25, 4.0))):
-            print(name, interval(int(((ratios >= wanted[0]) & (ratios <= wanted[1])).sum()), len(ratios)))
-        print("more than 2 x too high", interval(int((ratios > 2).sum()), len(ratios)))
-        inside = sum(h / BELOW <= 1 <= f * raised(s) for _, h, f, s in found)
+        ratios = np.array([math.sqrt(a["held"] * a["failed"]) for _, a in found])
+        for times in (2, 4):
+            print(f"within {times} x", interval(int(((ratios >= 1 / times) & (ratios <= times)).sum()), len(found)))
+        print("more than 2 x too high", interval(int((ratios > 2).sum()), len(found)))
+        inside = sum(a["held"] / BELOW <= 1 <= a["failed"] * ABOVE for _, a in found)
         print("critical rate inside of the band", interval(inside, len(found)))
-        print("quantiles 10, 50, 90 % of critical over held:", np.round(np.quantile([1 / f[1] for f in found], [0.1, 0.5, 0.9]), 2),
-              "over failed:", np.round(np.quantile([1 / f[2] for f in found], [0.1, 0.5, 0.9]), 2))  # fmt: skip
-        by = {
-            o: np.round(np.median([f[0] for f in found if f[3][1] == o]), 2)
-            for o in OPTIMIZERS
-            if any(f[3][1] == o for f in found)
-        }
-        print("median of predicted over critical, by optimizer:", {k: float(v) for k, v in by.items()})
-        print(
-            "gradients, median and largest:",
-            np.median([a["gradients"] for a, *_ in answers]),
-            max(a["gradients"] for a, *_ in answers),
-        )
-        for k in TIMES:
-            verdicts = [verdict_of(a, s) for a, _, times, s in answers if times == k]
-            print(f"{k} x critical:", {v: verdicts.count(v) for v in ("well-within", "near", "above", "cannot-tell")})
+        by = {name: [r for r, (own, _) in zip(ratios, found) if own == name] for name in OPTIMIZERS}
+        print("median of the middle, by optimizer:", {name: round(float(np.median(v)), 2) for name, v in by.items() if v})
+        gradients = [a["gradients"] for _, a in found]
+        print("gradients, median and largest:", np.median(gradients), max(gradients))
+        for k in ASKED:
+            verdicts = [verdict_of(a) for _, a in rows if a["times"] == round(2 ** (k / 2), 4)]
+            print(f"{2 ** (k / 2):.2f} x critical:", {v: verdicts.count(v) for v in ("well-within", "near", "above", "cannot-tell")})
 
 
-def raised(setup: list[object]) -> float:
-    """The factor on the upper end of the band."""
-    return ADAPTS if setup[1] in ("adam", "adamw", "adagrad", "rmsprop") else 1.0
-
-
-def verdict_of(answer: dict[str, object], setup: list[object]) -> str:
-    """The verdict with the present band, from the bracket of the ladder."""
-    held, failed = answer["held"], answer["failed"]
-    if answer["verdict"] == "cannot-tell" or held is None:
+def verdict_of(answer: dict[str, object]) -> str:
+    """The verdict with the present band."""
+    asked, held, failed = answer["times"], answer["held"], answer["failed"]
+    if not (answer["learnt"] and held):
         return "cannot-tell"
-    if answer["asked"] < held / BELOW:
+    if asked < held / BELOW:
         return "well-within"
     if failed is None:
         return "cannot-tell"
-    return "above" if answer["asked"] > failed * raised(setup) else "near"
-
-
-def _chosen(words: list[str]) -> tuple[float, str | None]:
-    return (float(words[0]) if words else 110.0), (words[1] if len(words) > 1 else None)
+    return "above" if asked > failed * ABOVE else "near"
 
 
 if __name__ == "__main__":
-    report() if sys.argv[1:2] == ["report"] else run(*_chosen(sys.argv[2:]))
+    report() if sys.argv[1:2] == ["report"] else run(sys.argv[2], int(sys.argv[3]))

@@ -62,7 +62,7 @@ def main() -> None:
         ("sgd", optax.sgd, 0.1, 8, (0.1, 0.01)),
     ]
     for name, make, asked, rows, rates in stories:
-        answer = preflight(net(), make(asked), batches(110, rows, 1), loss_fn, audited=False)["preflight"]
+        answer = preflight(net(), make(asked), batches(144, rows, 1), loss_fn, 600, audited=False)["preflight"]
         print(f"{name}, rate {asked}, batch {rows}: {answer['statement']} ({answer['gradients']} gradients)")
         print("  loss after the training:", {rate: round(trained(make, rate, rows), 2) for rate in rates})
 

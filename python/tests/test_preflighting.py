@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from clippy_diag.preflighting import ADAPTS, BELOW, HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
+from clippy_diag.preflighting import ABOVE, BELOW, HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
 from clippy_diag.rules import parse_rules
 
 
@@ -19,7 +19,6 @@ class Quadratic:
     """
 
     ENTRIES = 50
-    adapts = False
 
     def __init__(self, asked, steepness=(10.0, 1.0), noise=0.0, floor=0.0, learns=True):
         self.asked, self.steepness, self.noise, self.floor = asked, np.array(steepness)[:, None], noise, floor
@@ -82,11 +81,33 @@ def test_a_constant_added_to_the_loss_changes_nothing():
 
 def test_what_limits_is_found_by_trial():
     # Tensor 0 is ten times steeper, so slowing it lets the other hold much more.
-    assert found(Quadratic(0.05))["limitedBy"] == {"kind": "tensor", "tensor": "0"}
-    equal = found(Quadratic(0.05, steepness=(10.0, 10.0)))
+    assert found(Quadratic(0.3))["limitedBy"] == {"kind": "tensor", "tensor": "0"}
+    equal = found(Quadratic(0.3, steepness=(10.0, 10.0)))
     assert equal["limitedBy"]["kind"] == "curvature" and equal["batchScaling"] == 0
-    noisy = found(Quadratic(0.01, steepness=(10.0, 10.0), noise=3.0))
+    noisy = found(Quadratic(0.05, steepness=(10.0, 10.0), noise=3.0))
     assert noisy["limitedBy"]["kind"] == "noise" and noisy["batchScaling"] > 0
+
+
+def test_neither_limit_nor_rules_are_looked_for_where_the_rate_is_well_within():
+    trial = Quadratic(0.02)
+    answer = found(trial)
+    assert answer["limitedBy"] == {"kind": "unknown", "tensor": None}
+    assert trial.gradients == STEPS * len(answer["ladder"])
+
+
+@pytest.mark.parametrize(("given", "taken"), [(4, 4), (1000, STEPS // 2)])
+def test_every_rate_is_tried_with_the_warm_up_of_the_run(given, taken):
+    rates = []
+
+    class Noted(Quadratic):
+        def train(self, rate, steps, first, how=How()):  # noqa: B008
+            rates.extend([rate] * steps)
+            return super().train(rate, steps, first, how)
+
+    answer = preflight_of(Noted(0.02), 60, [], given)["preflight"]
+    assert rates[:taken] == pytest.approx([0.02 * (k + 1) / taken for k in range(taken)])
+    assert rates[taken:STEPS] == [0.02] * (STEPS - taken)
+    assert answer["warmup"] == {"steps": given} and f"with a warm-up of {given} steps, to" in answer["statement"]
 
 
 def test_rules_are_tried_only_where_the_rate_is_not_well_within():
@@ -159,14 +180,6 @@ def test_the_statement_reads_differently_for_each_verdict():
     assert len(set(said.values())) == 3
 
 
-def test_the_band_reaches_further_where_the_state_adapts():
-    trial = Quadratic(0.02)
-    plain = found(Quadratic(0.02))["stableRate"]
-    trial.adapts = True
-    raised = found(trial)["stableRate"]
-    assert raised == {"low": plain["low"], "high": ADAPTS * plain["high"]}
-
-
 class Jump(Quadratic):
     """A loss that falls with every step, and at rates above 0.2 lies above that by a share of what was learnt."""
 
@@ -187,10 +200,10 @@ class Jump(Quadratic):
         return {"0": 1.0}
 
 
-def test_a_loss_that_jumps_by_less_than_half_of_what_was_learnt_is_held_and_one_that_loses_more_is_not():
-    assert found(Jump(0.1, 0.3))["stableRate"]["high"] == "Infinity"
+def test_a_rate_that_learns_less_than_the_best_is_held_up_to_a_share_of_what_that_learns():
+    assert found(Jump(0.1, 0.2))["stableRate"]["high"] == "Infinity"
     lost = found(Jump(0.1, 0.7))["stableRate"]
-    assert lost["low"] == pytest.approx(0.2 / BELOW) and lost["high"] <= 0.2 * math.sqrt(2) * 1.001
+    assert lost["low"] == pytest.approx(0.2 / BELOW) and lost["high"] <= 0.2 * math.sqrt(2) * ABOVE * 1.001
 
 
 def test_the_band_reaches_below_the_highest_rate_that_is_held():

@@ -183,7 +183,7 @@ export const preflight = objectOf<Preflight>(
   ),
   warmup: orNull(
     objectOf<NonNullable<Preflight['warmup']>>(null, 'A warm-up.')({ steps: count('Its steps.') }),
-    'The quiet steps after which the asked rate is held, where it is not held at first; else null.',
+    'The warm-up that the rates were tried with; in `clippy-diag preflight` the quiet steps after which the asked rate is held, where it is not held at first; else null.',
   ),
   gradients: count('Gradients that were computed.'),
   seconds: number('Seconds that it took.'),

@@ -18,10 +18,10 @@ import numpy as np
 from .auditing import audit
 from .captures import write_json
 from .messages import describe, tell, warn
-from .preflighting import LEAST_BATCHES, MOST_BATCHES, QUIET, ROWS, STEPS
+from .preflighting import LEAST_BATCHES, MOST_BATCHES, ROWS, STEPS
 
-#: Training batches that are read: quiet steps, and the steps of a ladder with two batches each.
-TRAINED = QUIET + 2 * STEPS
+#: Training batches that are read: the steps at a rate, with two batches each.
+TRAINED = 2 * STEPS
 #: Least training batches; where there are fewer than TRAINED they come again.
 LEAST_TRAINED = 8
 #: Steps from one snapshot of the audited capture to the next, so that it holds two.
@@ -36,7 +36,7 @@ class Batches(NamedTuple):
 
 
 def read_batches(batches: Iterable[Any]) -> Batches:
-    """Reads the batches that a preflight needs, in their order: at most 108. Raises ValueError where there are fewer than 16."""
+    """Reads the batches that a preflight needs, in their order: at most 144. Raises ValueError where there are fewer than 16."""
     source = iter(batches)
     read = list(itertools.islice(source, LEAST_BATCHES + LEAST_TRAINED))
     if len(read) < LEAST_BATCHES + LEAST_TRAINED:
@@ -60,12 +60,14 @@ def rows_of(batch: Any) -> int:
     return next((rows_of(part) for part in parts if part is not None), 1)
 
 
-def checked(asked: float, seconds: float) -> tuple[float, float]:
+def checked(asked: float, seconds: float, warmup: int) -> tuple[float, float]:
     """The asked rate and the seconds as floats. Raises ValueError where a ladder cannot be built on them."""
     if not (math.isfinite(asked) and asked > 0):
         raise ValueError(f"clippy-diag: the learning rate is {asked:g}; give the peak rate of the training with rate=")
     if not seconds > 0:
         raise ValueError(f"clippy-diag: seconds={seconds} must be above 0")
+    if not (isinstance(warmup, int) and warmup >= 0):
+        raise ValueError(f"clippy-diag: warmup={warmup} must be a count of steps, 0 or more")
     return float(asked), float(seconds)
 
 

@@ -27,8 +27,6 @@ from .options import Chain, as_words, read_chain
 from .recorder import Recorder, fields_of, kind_of, named_leaves
 
 LossFn = Callable[[Any, Any], Any]
-#: Fields of optax's states that their optimizers divide by.
-DIVIDES_BY = {"nu", "nu_max", "sum_of_squares", "v", "v_row"}
 #: Counts of updates at which a schedule is looked at for its peak: all of the first, then fewer.
 COUNTS = np.unique(np.concatenate([np.arange(10_000), np.geomspace(10_000, 1e7, 400).astype(int)]))
 
@@ -42,6 +40,7 @@ def preflight(
     *,
     opt_state: Any = None,
     rate: float | None = None,
+    warmup: int = 0,
     rules: None | Sequence[str] | Mapping[str, Mapping[str, float]] = None,
     audited: bool = True,
     command: Iterable[str] | None = None,
@@ -51,12 +50,12 @@ def preflight(
     params     any tree of arrays, the weights from which the training begins
     optimizer  a transformation of optax with a learning rate, a number or a schedule, at its end, as optax's own have it; of any other
                one a function that makes it from a rate, such as `lambda rate: my_optimizer(rate)`, and `rate=`
-    batches    an iterable of batches as `loss_fn` takes them; at most 108 are read. What an iterator gives is used up
+    batches    an iterable of batches as `loss_fn` takes them; at most 144 are read. What an iterator gives is used up
     loss_fn    (params, batch) -> loss, a scalar; random keys that it needs have to be in the batch, as arrays
     seconds    after which no further rate is tried; the answer then rests on what is known
     opt_state  the state to begin with; left out, `optimizer.init(params)`
     rate       the peak learning rate of the run; left out, the one that is read from the optimizer, of a schedule its largest
-    rules, audited, command   as of `clippy_diag.torch.preflight`; rules act before the clipping inside of `optimizer`
+    warmup, rules, audited, command   as of `clippy_diag.torch.preflight`; rules act before the clipping inside of `optimizer`
 
     Returns what `clippy_diag.torch.preflight` returns. Arrays of JAX do not change, so nothing of the training does; the random
     state of Python and numpy is as before. Memory: about three times weights and state.
@@ -79,11 +78,11 @@ def preflight(
         raise TypeError(
             f"clippy-diag: optimizer is a {type(optimizer).__name__}, no transformation of optax and no function of a rate"
         )
-    asked, seconds = checked(stepper.own if rate is None else float(rate), seconds)
+    asked, seconds = checked(stepper.own if rate is None else float(rate), seconds, warmup)
     tried = rules_of(DEFAULTS if rules is None else rules)
     with same_draws(batches):
         trial = _OptaxTrial(_State(params, opt_state), stepper, loss_fn, read_batches(batches), asked)
-        document = preflight_of(trial, seconds, tried)
+        document = preflight_of(trial, seconds, tried, warmup)
         found = trial.audit_quiet_steps(chain, command) if audited else None
     return with_audit(document, found)
 
@@ -197,7 +196,6 @@ class _OptaxTrial:
         shape = jax.eval_shape(loss_fn, self.params, batches.training[0])
         if getattr(shape, "shape", None) not in ((), (1,)):
             raise TypeError(f"clippy-diag: loss_fn must return one number, and returned {shape}")
-        self.adapts = bool(DIVIDES_BY & fields_of(self.state).keys())
         self.gradients = 0
 
         def number_of(tree: Any, batch: Any) -> Any:

@@ -27,8 +27,6 @@ from .gradients import Differentiated, compiled_loss, loss_scale
 from .recorder import Recorder
 
 LossFn = Callable[[Any, Any], Any]
-#: Lists of variables that Keras's optimizers divide by.
-DIVIDES_BY = ("_velocities", "_accumulators", "_accumulated_grads", "_u", "_v", "_r")
 #: What the schedules of Keras call the rates that they pass through.
 _RATES = ("initial_learning_rate", "warmup_target", "maximal_learning_rate")
 
@@ -41,6 +39,7 @@ def preflight(
     seconds: float = 60,
     *,
     rate: float | None = None,
+    warmup: int = 0,
     clipping: Clipping = None,
     rules: None | Sequence[str] | Mapping[str, Mapping[str, float]] = None,
     audited: bool = True,
@@ -50,14 +49,14 @@ def preflight(
 
     model      a keras.Model that is built
     optimizer  any optimizer of Keras; its rate is the asked one. Its own clipping and gradient accumulation are part of each step
-    batches    an iterable of batches as `loss_fn` takes them, such as a tf.data.Dataset, a PyDataset or a DataLoader; at most 108 are
+    batches    an iterable of batches as `loss_fn` takes them, such as a tf.data.Dataset, a PyDataset or a DataLoader; at most 144 are
                read. What an iterator gives is used up
     loss_fn    (model, batch) -> loss, a scalar; call the model with training=True. Left out, the compiled loss of a batch
                (x, y) or (x, y, sample_weight)
     seconds    after which no further rate is tried; the answer then rests on what is known
     rate       the peak learning rate of the run. Left out, the optimizer's own; of a schedule of Keras the largest that it names
     clipping   what a training step of your own clips by, for the audit; by default what the optimizer does
-    rules, audited, command   as of `clippy_diag.torch.preflight`
+    warmup, rules, audited, command   as of `clippy_diag.torch.preflight`
 
     Returns what `clippy_diag.torch.preflight` returns. Variables of model, optimizer and metrics, the learning rate and random
     state are bitwise as before. Memory: about three times weights and state.
@@ -68,12 +67,12 @@ def preflight(
     """
     _check(model, batches)
     inner = names.inner(optimizer)
-    asked, seconds = checked(_asked(inner) if rate is None else float(rate), seconds)
+    asked, seconds = checked(_asked(inner) if rate is None else float(rate), seconds, warmup)
     tried = rules_of(DEFAULTS if rules is None else rules)
     words = None if clipping is None else clipping_words(clipping)
     with same_draws(batches), _as_before(model, optimizer):
         trial = _KerasTrial(model, optimizer, loss_fn or compiled_loss, _read(batches), asked)
-        document = preflight_of(trial, seconds, tried)
+        document = preflight_of(trial, seconds, tried, warmup)
         found = trial.audit_quiet_steps(words, command) if audited else None
     return with_audit(document, found)
 
@@ -174,7 +173,6 @@ class _KerasTrial:
         self._variables = list({id(v): v for v in everything if "string" not in str(v.dtype)}.values())
         self._micro = getattr(self._inner, "gradient_accumulation_steps", None) or 1
         self._differentiated = Differentiated(model, loss_fn)
-        self.adapts = any(getattr(self._inner, name, None) for name in DIVIDES_BY)
         self.gradients = 0
         self._others = names.others_of(model)
         self._start = self.keep()

@@ -23,9 +23,6 @@ from .ahead import LookAhead, LossFn, draw_again, draws_of
 from .curvature import twin_of, undisturbed
 from .recorder import Recorder
 
-#: Names of the state that optimizers divide by, in torch.optim and in optimizers that follow its names.
-DIVIDES_BY = {"exp_avg_sq", "square_avg", "sum", "exp_inf", "exp_avg_sq_row"}
-
 
 def preflight(
     model: torch.nn.Module,
@@ -35,6 +32,7 @@ def preflight(
     seconds: float = 60,
     *,
     rate: float | None = None,
+    warmup: int = 0,
     clipping: Clipping = None,
     rules: None | Sequence[str] | Mapping[str, Mapping[str, float]] = None,
     audited: bool = True,
@@ -44,12 +42,13 @@ def preflight(
 
     model      the torch.nn.Module to be trained, on its device and in its mode (dropout stays on)
     optimizer  any torch optimizer, or a list of them, wrapped or not; its rate is the asked one
-    batches    a DataLoader or another iterable of batches as `loss_fn` takes them; at most 108 are read. What an iterator (a
+    batches    a DataLoader or another iterable of batches as `loss_fn` takes them; at most 144 are read. What an iterator (a
                generator) gives is used up, so pass the loader itself
     loss_fn    (model, batch) -> loss, a scalar; left out, the model is called with the batch and must return a `loss`
     seconds    after which no further rate is tried; the answer then rests on what is known
     rate       the peak learning rate of the run. Left out, the largest `max_lr`, `initial_lr` or `lr` of the groups is taken,
                so that a warm-up that begins at 0 does not hide it.
+    warmup     steps over which the learning rate of the run rises to its peak; of more than 20, 20 are tried
     clipping   the clipping of the loop, as a `Recorder` takes it
     rules      clipping rules to try where the asked rate is not well within, as `closed_loop` takes them; () for none
     audited    also audit the quiet steps with `clippy-diag audit`, where the command line is installed
@@ -65,14 +64,14 @@ def preflight(
     """
     plain, optimizers = _checked(model, optimizer)
     asked = _asked(optimizers) if rate is None else float(rate)
-    asked, seconds = checked(asked, seconds)
+    asked, seconds = checked(asked, seconds, warmup)
     words = clipping_words(clipping)
     tried = rules_of(DEFAULTS if rules is None else rules)
     with same_draws(batches), undisturbed(plain):
         read = read_batches(batches)
         trial = _TorchTrial(plain, optimizers, loss_fn or _loss_of_model, words, read, asked)
         with trial.ahead.copies(trial.parameters):
-            document = preflight_of(trial, seconds, tried)
+            document = preflight_of(trial, seconds, tried, warmup)
             found = trial.audit_quiet_steps(command) if audited else None
     return with_audit(document, found)
 
@@ -147,7 +146,6 @@ class _TorchTrial:
         self.twins = [twin_of(one) for one in optimizers]
         self._draws = draws_of(self.parameters)
         self.gradients = 0
-        self.adapts = False
         self._start: _State | None = None
 
     def _loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
@@ -206,7 +204,6 @@ class _TorchTrial:
                     p.data.copy_(value + how.slowed[1] * (p.data - value))
         finally:
             self.ahead.rules = own
-        self.adapts = any(DIVIDES_BY & slots.keys() for twin in self.twins for slots in twin.state.values())
         return all(bool(torch.isfinite(p.detach()).all()) for p in self.parameters)
 
     def _differentiate(self, batches: Sequence[Any]) -> torch.Tensor:
