@@ -15,45 +15,20 @@ import { listed } from '../model/listed.ts';
 import { pathParts } from '../model/path-parts.ts';
 import { isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
+import type { Answer } from './answer.ts';
 import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
-import { CLASS_MOODS, type Mood } from './class-paint.ts';
+import { CLASS_MOODS } from './class-paint.ts';
 import { titleOfFinding } from './finding-words.ts';
 import { damageLines } from './input-losses.ts';
 import { jobAnswer } from './job-answer.ts';
 import { at, brief, capital, plural, sentences } from './page-words.ts';
 import { proofsOf } from './proof-line.ts';
-import { overBatches, type Tried, triedOf } from './tried.ts';
+import { overBatches, triedOf } from './tried.ts';
 import { fixOf, isDeadFromTheStart, isOfDataAlone } from './what-to-do.ts';
 import { isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 
 /** The title of a run without an incident. A warning beside it does not change it. */
 export const HEALTHY_TITLE = 'HEALTHY';
-
-export interface Answer {
-  /** How grave the first line is, for its mark and colour. */
-  readonly mood: Mood;
-  /** DIVERGED at step 400 */
-  readonly title: string;
-  /** loss 0.45 → 147, then 2.67: no recovery */
-  readonly change: string;
-  /** log.jsonl · 600 steps */
-  readonly facts: string;
-  /** What the verdict of a run that is well rests on, part by part; null for any other. */
-  readonly checked: readonly string[] | null;
-  /** Labelled paragraphs in reading order; lines of code are separate. */
-  readonly parts: readonly {
-    readonly label: string;
-    readonly text: string;
-    /** What stands for the text where its first sentence has no room. */
-    readonly short?: string;
-    readonly code?: string;
-    readonly after?: string;
-  }[];
-  /** What was tried, the one to use first; empty where nothing was. */
-  readonly tried: readonly Tried[];
-  /** The batches that it was tried on, as a clause; empty where nothing was trained. */
-  readonly over: string;
-}
 
 const quoted = (names: readonly string[]): string => listed(names.map((name) => `\`${inertName(name)}\``));
 

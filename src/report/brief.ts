@@ -5,8 +5,9 @@
 import { Ansis } from 'ansis';
 import { decidingSeries } from '../model/deciding-series.ts';
 import type { Report, RunReport } from '../model/report.ts';
+import type { Answer } from './answer.ts';
 import { toAscii } from './ascii.ts';
-import { type Answer, answerOf, troubleOf } from './brief-answer.ts';
+import { answerOf, troubleOf } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';

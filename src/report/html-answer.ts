@@ -1,8 +1,9 @@
 /** The answer of the brief page in HTML: what happened, where, why, what to do, and what was tried. */
 import type { Report, RunReport } from '../model/report.ts';
-import { type Answer, answerOf } from './brief-answer.ts';
+import type { Answer, Tried } from './answer.ts';
+import { answerOf } from './brief-answer.ts';
 import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
-import { figuresOf, figureText, partsWithTried, type Tried } from './tried.ts';
+import { figuresOf, figureText, partsWithTried } from './tried.ts';
 
 /** What stands between backticks is code. */
 export const ticked = (text: string): Piece[] =>

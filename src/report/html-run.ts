@@ -6,7 +6,7 @@ import { formatNumber } from '../model/format-number.ts';
 import { smallest } from '../model/order-statistics.ts';
 import { REPLAY_MODES, type ReplayEntry, type ReplayVerdict } from '../model/replay.ts';
 import type { ChartSeries, RunReport, TaskVerdict } from '../model/report.ts';
-import type { Answer } from './brief-answer.ts';
+import type { Answer } from './answer.ts';
 import { byReason } from './by-reason.ts';
 import { otherThresholds } from './finding-words.ts';
 import type { HtmlChart } from './html-charts.ts';

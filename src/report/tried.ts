@@ -5,22 +5,10 @@ import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
 import type { RunReport } from '../model/report.ts';
-import type { Answer } from './brief-answer.ts';
+import type { Answer, Tried } from './answer.ts';
 import { brief } from './page-words.ts';
 import { replayLabel } from './replay-label.ts';
 import { remedyName } from './why.ts';
-
-export interface Tried {
-  /** null where it learns too slowly to tell. */
-  readonly holds: boolean | null;
-  readonly name: string;
-  readonly finalLoss: number | null;
-  /** Share of the steps before the incident that it changes, times how hard; null where that means nothing. */
-  readonly interference: number | null;
-  readonly smallestFactor: number | null;
-  /** Whether it is the one to use. */
-  readonly use: boolean;
-}
 
 interface TriedFigure {
   readonly title: string;

@@ -41,7 +41,7 @@ export default command({
 
   async run({ args, flags }, io) {
     const path = args.path!;
-    // The config that is written is none yet: it forbids nothing.
+    // This command writes the config, so no config can forbid URLs here.
     const offline = { offline: flags.offline };
     const text = await withLocalPaths([path], offline, io, ({ paths: [local] }) => textOf(local!));
     const seen = await tablesIn(text, path);

@@ -99,7 +99,7 @@ def flight(
                    Adam, AdamW, SGD and Adagrad are replayed by formula, with the clipping before them. For any other one
                    (multi_transform, MultiSteps, apply_if_finite, …) each step keeps the parameters before and after it.
     path           the folder of the capture
-    learning_rate  a number or a schedule, where none can be read from `tx`
+    learning_rate  a number or a schedule, where none can be read from `tx`.
     layouts, snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, ledger, ledger_every, expected_changes
                    as of `clippy_diag.jax.Recorder`
 

@@ -253,7 +253,7 @@ def autocast_of(accelerator: Any) -> dict[str, str] | None:
 
 
 class AttachedCallback:
-    """What the callbacks of the torch trainers offer beside their trainer's events.
+    """What the callbacks of the torch trainers offer in addition to their trainer's events.
 
     path          the folder of the capture; `status.json` in it says how the recording fares
     snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
