@@ -17,9 +17,10 @@ import type { Network } from './differentiate.ts';
 import type { Topology } from './layers-config.ts';
 import { checkLayers, forTfjs, partsOf } from './layers-options.ts';
 import { weightNamed, weightsOf } from './layers-weights.ts';
-import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
+import { checkRows, checkTensor, LOSSES } from './losses.ts';
 import { objectOf } from './model-fields.ts';
 import { type Batch, layOut } from './objective.ts';
+import type { LossName } from './ranking-spec.ts';
 
 export interface LayersObjective {
   readonly model: string;

@@ -3,6 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { diagError } from '../../model/errors.ts';
 import type { Tf } from './gradients.ts';
 import type { Batch, BatchTensor } from './objective.ts';
+import type { LossName } from './ranking-spec.ts';
 
 interface Loss {
   /** The mean over the batch; z the model's output, y the label, of the same shape. */
@@ -48,8 +49,7 @@ export const LOSSES = {
     mean: (tf, z, y) => tf.mean(tf.sub(tf.exp(z), tf.mul(y, z))),
     checkLabels: counts,
   },
-} as const satisfies Readonly<Record<string, Loss>>;
-export type LossName = keyof typeof LOSSES;
+} as const satisfies Readonly<Record<LossName, Loss>>;
 
 /** The number of rows that all tensors of a batch share. */
 export function checkRows(batch: Batch): number {

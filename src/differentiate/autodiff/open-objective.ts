@@ -21,7 +21,8 @@ import {
   toModel,
   toSource,
 } from './parameters.ts';
-import { parseRanking, type RankingSpec, rankingNetwork } from './ranking.ts';
+import { parseRanking, rankingNetwork } from './ranking.ts';
+import type { RankingSpec } from './ranking-spec.ts';
 import { type ModuleLimits, moduleObjective, sharedObjective, threadObjective } from './remote.ts';
 
 export interface OpenOptions {

@@ -9,9 +9,10 @@ import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { diagError } from '../../model/errors.ts';
 import type { Network } from './differentiate.ts';
 import type { Tf } from './gradients.ts';
-import { checkRows, checkTensor, LOSSES, type LossName } from './losses.ts';
+import { checkRows, checkTensor, LOSSES } from './losses.ts';
 import { objectOf } from './model-fields.ts';
 import { type Batch, layOut, type ParameterTensor } from './objective.ts';
+import type { Activation, Feature, LossName, Mmoe, RankingSpec, SharedBottom, Task } from './ranking-spec.ts';
 
 const ACTIVATIONS = {
   relu: (tf: Tf, x: Tensor) => tf.relu(x),
@@ -23,40 +24,7 @@ const ACTIVATIONS = {
   swish: (tf: Tf, x: Tensor) => tf.mul(x, tf.sigmoid(x)),
   gelu: (tf: Tf, x: Tensor) => tf.mul(tf.mul(x, 0.5), tf.add(1, tf.erf(tf.div(x, Math.SQRT2)))),
   linear: (_tf: Tf, x: Tensor) => x,
-} as const;
-type Activation = keyof typeof ACTIVATIONS;
-
-type Feature =
-  | { readonly name: string; readonly type: 'categorical'; readonly vocabulary: number; readonly dim: number }
-  | { readonly name: string; readonly type: 'dense'; readonly size: number };
-
-interface SharedBottom {
-  readonly type: 'shared-bottom';
-  readonly units: readonly number[];
-  readonly activation: Activation;
-  readonly layerNorm: boolean;
-  /** ε of LayerNorm. */
-  readonly epsilon: number;
-}
-interface Mmoe {
-  readonly type: 'mmoe';
-  readonly experts: number;
-  readonly units: readonly number[];
-  readonly activation: Activation;
-}
-interface Task {
-  readonly name: string;
-  readonly units: readonly number[];
-  readonly loss: LossName;
-  readonly weight: number;
-}
-
-export interface RankingSpec {
-  readonly features: readonly Feature[];
-  readonly crossLayers: number;
-  readonly shared: SharedBottom | Mmoe;
-  readonly tasks: readonly Task[];
-}
+} as const satisfies Readonly<Record<Activation, unknown>>;
 
 /**
  * Checks a `ranking` document.

@@ -1,5 +1,5 @@
 /** Activations of a `ranking` spec on numbers, with their derivatives in the argument; relu is a kernel's. */
-import type { RankingSpec } from '../../differentiate/autodiff/ranking.ts';
+import type { RankingSpec } from '../../differentiate/autodiff/ranking-spec.ts';
 
 type Name = RankingSpec['shared']['activation'];
 

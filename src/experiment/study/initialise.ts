@@ -1,7 +1,8 @@
 /** The parameters that a cell starts from: by its seed, or from a file. */
 
 import { matchParameters, toModel } from '../../differentiate/autodiff/parameters.ts';
-import { type RankingSpec, rankingTensors } from '../../differentiate/autodiff/ranking.ts';
+import { rankingTensors } from '../../differentiate/autodiff/ranking.ts';
+import type { RankingSpec } from '../../differentiate/autodiff/ranking-spec.ts';
 import { randomVectors } from '../../differentiate/curvature/random.ts';
 import { openCheckpoint } from '../../read/checkpoints/registry.ts';
 

@@ -1,7 +1,7 @@
 /** A `ranking` model as an objective on the net of a study, for trainings of many cells: several times as fast as tfjs on small nets. */
 import type { Batch, BatchTensor, Objective } from '../../differentiate/autodiff/objective.ts';
 import type { MatchedObjective } from '../../differentiate/autodiff/open-objective.ts';
-import type { RankingSpec } from '../../differentiate/autodiff/ranking.ts';
+import type { RankingSpec } from '../../differentiate/autodiff/ranking-spec.ts';
 import { type Rows, type StudyNet, studyNet } from './network.ts';
 
 /**

@@ -3,7 +3,8 @@
  * times. Objectives of tfjs (autodiff/ranking.ts) give the same losses and gradients within float32, at several times the cost
  * of a small net; a property test holds the two together. Why there are two: docs/adr/0007-study-training.md.
  */
-import { type RankingSpec, rankingTensors } from '../../differentiate/autodiff/ranking.ts';
+import { rankingTensors } from '../../differentiate/autodiff/ranking.ts';
+import type { RankingSpec } from '../../differentiate/autodiff/ranking-spec.ts';
 import { denseKernels, type Matrix, type Start } from '../../step/kernels/dense-layers.ts';
 import { HEAP_START, type Heap, heapsOn } from '../../step/kernels/heap.ts';
 import { newMemory } from '../../step/kernels/wasm-assembler.ts';

@@ -1,6 +1,7 @@
 /** A study with its data, models and initialisation, checked before the long work begins. */
 import { createHash } from 'node:crypto';
-import { parseRanking, type RankingSpec } from '../../differentiate/autodiff/ranking.ts';
+import { parseRanking } from '../../differentiate/autodiff/ranking.ts';
+import type { RankingSpec } from '../../differentiate/autodiff/ranking-spec.ts';
 import { DiagError, diagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
 import { didYouMean, nearest } from '../../model/nearest.ts';

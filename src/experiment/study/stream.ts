@@ -5,7 +5,7 @@
  * in turn. The mean of the features wanders along one direction, with a period of 40,000 rows. In the shift a share of the
  * rows comes from a surface whose features, and whose real labels, are `strength` times as large.
  */
-import type { LossName } from '../../differentiate/autodiff/losses.ts';
+import type { LossName } from '../../differentiate/autodiff/ranking-spec.ts';
 import { type RandomVectors, randomVectors } from '../../differentiate/curvature/random.ts';
 import type { StudyColumn } from './study-column.ts';
 

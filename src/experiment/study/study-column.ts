@@ -1,4 +1,4 @@
-import type { LossName } from '../../differentiate/autodiff/losses.ts';
+import type { LossName } from '../../differentiate/autodiff/ranking-spec.ts';
 
 /** A column of the data. */
 export type StudyColumn =

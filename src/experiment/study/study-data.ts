@@ -1,7 +1,7 @@
 /** The data of a study as its nets take them: columns in order, standardised, categories as ids, and which rows are for what. */
 import { isAbsolute, join } from 'node:path';
 import { numberIn, readTable, type Table } from '../../differentiate/autodiff/batches.ts';
-import type { LossName } from '../../differentiate/autodiff/losses.ts';
+import type { LossName } from '../../differentiate/autodiff/ranking-spec.ts';
 import { diagError } from '../../model/errors.ts';
 import { formatCount } from '../../model/format-number.ts';
 import { nearest } from '../../model/nearest.ts';

@@ -1,5 +1,6 @@
 /** The form of a study: what `matrix STUDY.yaml` reads, checked key by key. */
-import { LOSSES, type LossName } from '../../differentiate/autodiff/losses.ts';
+import { LOSSES } from '../../differentiate/autodiff/losses.ts';
+import type { LossName } from '../../differentiate/autodiff/ranking-spec.ts';
 import { diagError } from '../../model/errors.ts';
 import { isJsonObject } from '../../model/json.ts';
 import { didYouMean, nearest } from '../../model/nearest.ts';

@@ -1,5 +1,5 @@
 /** The losses of a task on numbers: values and derivatives in the model's outputs. The twin of autodiff/losses.ts, which is tfjs. */
-import type { LossName } from '../../differentiate/autodiff/losses.ts';
+import type { LossName } from '../../differentiate/autodiff/ranking-spec.ts';
 import { sigmoid } from './activations.ts';
 
 interface TaskLoss {
