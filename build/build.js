@@ -142,6 +142,8 @@ const run = (file, ...args) =>
   });
 // Without its manifest, help loads every command with all that it imports.
 run('node_modules/oclif/bin/run.js', 'manifest');
+// Indented it takes a tenth more of the package.
+writeFileSync('oclif.manifest.json', JSON.stringify(JSON.parse(readFileSync('oclif.manifest.json', 'utf8'))));
 run('build/code.js');
 /** What a finding says, as the type of a constant has it: a program wants its ids and thresholds as they are, not its sentences. */
 const SENTENCE = /: (?:'(?:[^'\\\n]|\\.){24,}'|`(?:[^`\\]|\\.)*`|"[^"\n]{24,}");/g;
