@@ -54,6 +54,9 @@ describe('rows stand out', () => {
   it('not where the rest of the batch is unusual too', async () => {
     expect(await look([usual], [[9, ...Array(31).fill(2.5)]])).toBeNull();
   });
+  it('next to an unlike batch that has none: the training without them decides', async () => {
+    expect(await look([usual], [rows(1, 9), Array(32).fill(2.5)])).toEqual(new Map([[1, [1]]]));
+  });
   it('not where no batch came before, or rows before are no numbers', async () => {
     expect(await look([], [usual])).toBeNull();
     expect(await look([[Number.NaN, 1]], [rows(9)])).toBeNull();

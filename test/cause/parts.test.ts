@@ -14,6 +14,7 @@ import {
   causeFromLog,
   NO_CAUSE,
   suggestionFor,
+  type Why,
   withLog,
 } from '../../src/experiment/cause/from-log.ts';
 import type { Observed } from '../../src/experiment/cause/observe.ts';
@@ -601,6 +602,14 @@ describe('a cause that was not found says what is missing', () => {
     expect(withLog(why, NO_CAUSE, 101)).toBe(why);
     const shown = { ...why, cause: { ...why.cause, trigger: 'data' as const } };
     expect(withLog(shown, ofLog, 101)).toBe(shown);
+    // Of sorted rows the batches of a capture are unlike those before; of a fall for good the experiment knows more.
+    const order = (failure: string): Why => ({
+      ...ofLog,
+      cause: { ...ofLog.cause, trigger: 'order', failure, evidence: [] },
+    });
+    const sorted = order('saw-tooth');
+    expect(withLog(shown, sorted, 101)).toBe(sorted);
+    expect(withLog(shown, order('loss-falls-abruptly'), 101)).toBe(shown);
   });
 });
 

@@ -126,8 +126,8 @@ def find_bad_rows(
     earlier   The steps before.
     is_usual  Whether a loss at these parameters is as usual.
 
-    The list is empty where no row stands out, where more than 8 % do, and where the rest of a batch is unusual too. Where there
-    are more than 8,192 rows, or a row has no loss of its own, it is empty too, and says why on standard error.
+    The list is empty where no row stands out, where more than 8 % do, and where the rest of a batch with bad rows is unusual
+    too. Where there are more than 8,192 rows, or a row has no loss of its own, it is empty too, and says why on standard error.
     """
     if not unlike or not earlier:
         return []
@@ -160,14 +160,16 @@ def _found(
     for entry in unlike:
         count = counts[entry["step"]]
         rows = [row for row, size in enumerate(search.sizes(entry, count)) if not size <= ABOVE * usual]
-        # Where what is left of a batch is unusual too, it is not the rows that make it so.
+        if not rows:
+            continue
+        # Where what is left of a batch is unusual too, it is not the rows that make it so. Of an unlike batch without bad rows
+        # the training without the others decides.
         rest = without_rows(entry, rows, count)
         if not rest[KEPT] or not is_usual(trainer.loss(rest)):
             return []
-        if rows:
-            ids = entry.get("batchId")
-            named = [ids[row] for row in rows] if isinstance(ids, list) else None
-            bad.append({"step": entry["step"], "rows": rows, "ids": named, "of": count})
+        ids = entry.get("batchId")
+        named = [ids[row] for row in rows] if isinstance(ids, list) else None
+        bad.append({"step": entry["step"], "rows": rows, "ids": named, "of": count})
     found = sum(len(one["rows"]) for one in bad)
     return bad if found <= MOST_SHARE * sum(counts[entry["step"]] for entry in unlike) else []
 

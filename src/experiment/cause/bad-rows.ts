@@ -41,7 +41,7 @@ const isMean = (rows: readonly number[], whole: number): boolean => {
  * A row is bad if its gradient is not finite, or if its Euclidean norm is more than twice the largest norm of the rows of up to four
  * earlier batches. A row alone may have another loss than in its batch (batch normalisation): then rows cannot be separated.
  *
- * @returns null where no row stands out, where more than 8 % do, where the rest of a batch is unusual too, where there are more than 8,192 rows, or they cannot be separated
+ * @returns null where no row stands out, where more than 8 % do, where the rest of a batch with bad rows is unusual too, where there are more than 8,192 rows, or they cannot be separated
  */
 export async function findBadRows(look: RowsToLookAt): Promise<BadRows | null> {
   const earlier = look.earlier.slice(-EARLIER);
@@ -69,9 +69,10 @@ export async function findBadRows(look: RowsToLookAt): Promise<BadRows | null> {
   const found = count(bad.values());
   const isMost = found > MOST_SHARE * count(look.unlike.map((index) => norms.get(index)!));
   if (found === 0 || isMost) return null;
-  // Where what is left of a batch is unusual too, it is not the rows that make it so.
-  for (const index of look.unlike) {
-    const rest = withoutRows(batches.get(index)!, bad.get(index) ?? []);
+  // Where what is left of a batch is unusual too, it is not the rows that make it so. Of an unlike batch without bad rows the
+  // training without the others decides.
+  for (const [index, rows] of bad) {
+    const rest = withoutRows(batches.get(index)!, rows);
     if (!look.isUsual((await look.objective.loss(look.weights, [rest])).loss)) return null;
   }
   return bad;

@@ -102,8 +102,10 @@ export function causeFromLog(
  */
 export function withLog(why: Why, ofLog: Why, start: number): Why {
   const { trigger, confidence, evidence, statement } = why.cause;
-  // A pattern over hundreds of steps is not in the steps of a capture, where each of its jumps looks like steps too long.
-  if (ofLog.cause.trigger === 'order' && ['sharpness', 'none-found'].includes(trigger)) return ofLog;
+  // A pattern over hundreds of steps is not in the steps of a capture, where each of its jumps looks like steps too long or, as
+  // the batches there are unlike those before, like bad ones.
+  const isOrder = ofLog.cause.trigger === 'order' && ['sharpness', 'none-found'].includes(trigger);
+  if (isOrder || (ofLog.cause.failure === sawTooth.id && trigger === 'data')) return ofLog;
   const [told] = ofLog.cause.evidence;
   const unseen = ofLog.cause.trigger === 'learning-rate' && told!.at.step! <= start;
   if (trigger === 'none-found' && unseen)
