@@ -270,7 +270,7 @@ def test_with_a_guard_a_rate_that_jumps_does_not_ruin_the_model(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), same.parameters()))
 
 
-def checkpointed(folder, callback, steps, resume=None):
+def checkpointed(folder, callback, steps, resume=None, **options):
     """A Trainer with checkpoints at every 20 steps."""
     args = transformers.TrainingArguments(
         str(folder / "out"),
@@ -282,6 +282,7 @@ def checkpointed(folder, callback, steps, resume=None):
         use_cpu=True,
         disable_tqdm=True,
         logging_steps=1000,
+        **options,
     )
     trainer = Ordered(build(), args, train_dataset=Tokens(), callbacks=[callback])
     trainer.train(resume_from_checkpoint=resume)
@@ -320,6 +321,10 @@ def test_a_preflight_before_the_first_step_changes_nothing_of_the_training(tmp_p
     answer = json.loads((tmp_path / "asked-preflight.json").read_text())
     assert answer == json.loads(json.dumps(asked.preflight_answer))
     assert answer["preflight"]["asked"] == 3e-3 and answer["preflight"]["verdict"] in ("well-within", "near")
+    assert answer["preflight"]["warmup"] is None
+    warm = ClippyCallback(tmp_path / "warm", preflight=True)
+    checkpointed(tmp_path / "warmed", warm, 6, warmup_steps=3)
+    assert warm.preflight_answer["preflight"]["warmup"] == {"steps": 3}
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])

@@ -306,9 +306,9 @@ it.each([
   expect(err).not.toMatch(/does not exist/);
 });
 
-it('a command that reads no URL says so', async () => {
-  const { code, err } = await cli(['replay', `${url()}?s3cret`], { env });
-  expect([code, err]).toEqual([3, expect.stringContaining('source-unsupported')]);
+it('a command that takes local paths alone says so of a URL', async () => {
+  const { code, err } = await cli(['strip-batches', `${url()}?s3cret`], { env });
+  expect([code, err]).toEqual([2, expect.stringContaining('is not changed')]);
   expect(err).not.toContain('s3cret');
 });
 

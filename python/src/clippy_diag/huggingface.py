@@ -125,7 +125,13 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
             return loss
 
         self._own.try_rates(
-            model, optimizer, _batches(trainer), loss_of, clipping, ranks=trainer.accelerator.num_processes
+            model,
+            optimizer,
+            _batches(trainer),
+            loss_of,
+            clipping,
+            ranks=trainer.accelerator.num_processes,
+            warmup=_warm_up(trainer),
         )
 
     def _load_guard(self, args: Any, state: Any) -> None:
@@ -164,6 +170,13 @@ class ClippyCallback(AttachedCallback, TrainerCallback):  # type: ignore[misc]
                 if handler is not None and any(callback is self for callback in handler.callbacks):
                     return thing
         return None
+
+
+def _warm_up(trainer: Any) -> int:
+    """Steps of the warm-up that the Trainer's arguments ask for; 0 where its schedule has none."""
+    if trainer.args.lr_scheduler_type == "constant":
+        return 0
+    return int(trainer.args.get_warmup_steps(trainer.state.max_steps))
 
 
 def _checkpoint(args: Any, state: Any) -> Path:

@@ -71,6 +71,7 @@ class Attached:
         loss_fn: LossFn | None,
         clipping: Clipping,
         ranks: int = 1,
+        warmup: int = 0,
     ) -> None:
         """The preflight that was asked for, before the first step: its statement goes to standard error, the document to
         `<folder>-preflight.json`. Never raises: why there is none is said."""
@@ -84,7 +85,8 @@ class Attached:
                 )
             if loss_fn is None or batches is None:
                 raise ValueError(f"it needs {missing}")
-            answer = preflight(model, optimizers, batches, loss_fn, clipping=self.options.get("clipping", clipping))
+            clipping = self.options.get("clipping", clipping)
+            answer = preflight(model, optimizers, batches, loss_fn, warmup=warmup, clipping=clipping)
             self.preflight_answer = answer
             report(answer, self.folder)
         except Exception as error:
