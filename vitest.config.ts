@@ -38,6 +38,8 @@ const LONGEST = [
   'docs/commands',
   'cli/hostile-names',
   'cause/controls',
+  'logs/pipe-and-file',
+  'checkpoints/trees',
   'reports/html-page',
   'cause/weight-decay',
   'sources/real-servers',
