@@ -83,7 +83,8 @@ def test_a_jitted_step_is_recorded_and_trains_the_same(tmp_path, read, name):
         assert capture.entry(step)["loss"] == pytest.approx(loss, rel=1e-6)
         grads = flat(jax.grad(loss_of)(jax.tree.map(jnp.asarray, params), batch_at(step, range(60, 64))))
         for leaf, grad in grads.items():
-            assert np.allclose(tensors[f"grad/{leaf}"][1], grad, rtol=1e-4, atol=1e-6)
+            # Not jitted, it adds in another order: an entry is off by the rounding of the largest terms.
+            assert np.allclose(tensors[f"grad/{leaf}"][1], grad, rtol=1e-4, atol=2e-6 * max(1, np.abs(grad).max()))
         assert np.array_equal(tensors["batch/x"][1], batch_at(step, range(60, 64))["x"])
         if options.get("formula") is False:
             for leaf, value in flat(params).items():
