@@ -177,7 +177,9 @@ function keepPublicTypes(bundledNames) {
         throw new Error(`${file} is public and names ${from}, which is bundled`);
     }
     const named = text.replace(/((?:\bfrom |\bimport\()['"]\.{1,2}\/[^'"]+)\.ts(['"])/g, '$1.js$2');
-    writeFileSync(file, named.replace(SENTENCE, ': string;'));
+    // With four spaces for each level the package has 1.6 kB more.
+    const narrow = named.replace(/^(?: {4})+/gm, (indent) => ' '.repeat(indent.length / 4));
+    writeFileSync(file, narrow.replace(SENTENCE, ': string;'));
   }
   for (const name of readdirSync('dist', { recursive: true, encoding: 'utf8' })) {
     const file = join('dist', name);
