@@ -1,6 +1,6 @@
 """How runs end without the rows that were named, in float64: next to the run as it was and to one that never had a bad row.
 
-    python rows.py FOLDER        reads run.json and named.json of every run, writes rows.json
+python rows.py FOLDER        reads run.json and named.json of every run, writes rows.json
 """
 
 import dataclasses
@@ -43,7 +43,9 @@ def main() -> None:
         told, named = (json.loads((folder / name).read_text()) for name in ("run.json", "named.json"))
         run = run_of(told["index"], told["draw"])
         found = rows_of(run, {one["step"]: one["rows"] for one in named["skipRows"]})
-        (folder / "rows.json").write_text(json.dumps(found))
+        # JSON has no NaN: the end of a run that is lost is null.
+        whole = {name: None if value != value else value for name, value in found.items()}
+        (folder / "rows.json").write_text(json.dumps(whole))
 
 
 if __name__ == "__main__":

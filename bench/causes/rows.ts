@@ -48,9 +48,9 @@ interface Truth {
   /** Of each batch. */
   readonly rows: number;
   readonly bad: Readonly<Record<string, readonly number[]>>;
-  /** Losses on clean rows at the end: without a bad row, with them, and without those that were named. */
+  /** Losses on clean rows at the end: without a bad row, with them, and without those that were named; null where it is no number. */
   readonly clean: number;
-  readonly asItWas: number;
+  readonly asItWas: number | null;
   readonly without: number | null;
 }
 
