@@ -49,7 +49,7 @@ class LookAhead:
         """`steps` steps on `batch`, the first with the gradients that are there, or with those in `first`, each with every
         gradient multiplied by `scale` and every learning rate by `rate`; losses before, after the first and after the last. Stops
         where the loss is not finite."""
-        parameters = [p for o in self.optimizers for g in o.param_groups for p in g["params"]]
+        parameters = names.parameters_of(self.optimizers)
         own: list[float] = []
         kept: list[list[float]] = [[] for _ in references]
         with self.copies(parameters), undisturbed(self.model):

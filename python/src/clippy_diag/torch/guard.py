@@ -111,18 +111,15 @@ class Guard(BaseGuard):
             self._rates.lower(self._checks.lowered)
             return
         if advice.rows:
-            for parameter, gradient in zip(self._parameters(), self._of_others):
+            for parameter, gradient in zip(names.parameters_of(self.optimizers), self._of_others):
                 parameter.grad = gradient
             self._of_others = []
             return
-        for parameter in self._parameters():
+        for parameter in names.parameters_of(self.optimizers):
             if advice.action == "skip":
                 parameter.grad = None
             elif parameter.grad is not None:
                 parameter.grad.detach().mul_(advice.scale)
-
-    def _parameters(self) -> list[torch.nn.Parameter]:
-        return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` returned, with its batches on the model's device. Raises ValueError, and changes nothing,

@@ -137,7 +137,7 @@ class _TorchTrial:
         self.model, self.optimizers, self.batches, self.asked = model, optimizers, batches, asked
         self.loss_fn, self.clipping = loss_fn, clipping
         self.ahead = LookAhead(model, optimizers, self._loss, recorded_rules(clipping))
-        self.parameters = [p for one in optimizers for group in one.param_groups for p in group["params"]]
+        self.parameters = names.parameters_of(optimizers)
         own = {id(p): name for name, p in model.named_parameters()}
         self.names = [own.get(id(p), f"parameter {k}") for k, p in enumerate(self.parameters)]
         largest = _asked(optimizers)

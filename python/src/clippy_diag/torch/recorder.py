@@ -138,7 +138,7 @@ class Recorder(Controls):
         self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS, expected_changes)
         self._own.also_said = self._records.status
         self._name_parameters()
-        theirs = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+        theirs = names.parameters_of(self.optimizers)
         if theirs and not any(id(p) in self._names for p in theirs):
             raise ValueError("clippy-diag: none of the optimizer's parameters is in the model")
         self._scaler_checked = self._clipping_heard = self._looked_for_ranks = False
@@ -276,7 +276,7 @@ class Recorder(Controls):
         if self._planned is not None:
             leaves, _ = self._batch_of(batch, alone=True)
             arrays = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
-            parameters = [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+            parameters = names.parameters_of(self.optimizers)
             self._planned.after_record(int(step), value, arrays, self.ranks, parameters)
         if self.ledger is not None:
             self.ledger.take(step, value, batch, batch_id, scaler, random_state, self._batch_hash)

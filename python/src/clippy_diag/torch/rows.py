@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..bad_rows import ABOVE
 from .ahead import LookAhead
 from .curvature import undisturbed
+from .words import parameters_of
 
-#: Times the largest gradient norm of a row of earlier batches, above which a row is bad; and the largest share of bad rows.
-ABOVE, MOST_SHARE = 2.0, 0.5
+#: The largest share of bad rows.
+MOST_SHARE = 0.5
 #: Rows of a batch above which nothing is looked for, as each has a gradient of its own, and rows of an earlier batch that are compared.
 MOST_ROWS, COMPARED = 512, 64
 #: The gradient that is there is that of this batch where it differs by no more than this share of its norm. Dropout draws anew.
@@ -59,7 +61,7 @@ def gradients_without_bad_rows(ahead: LookAhead, batch: Any, references: Sequenc
     count = count_of(batch)
     if not 2 <= count <= MOST_ROWS:
         return None
-    parameters = [p for optimizer in ahead.optimizers for group in optimizer.param_groups for p in group["params"]]
+    parameters = parameters_of(ahead.optimizers)
     with ahead.copies(parameters), undisturbed(ahead.model):
         try:
             usual = [norm for one in references for norm in _norms(ahead, parameters, one, COMPARED)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -49,6 +49,11 @@ def has_formula(optimizer: torch.optim.Optimizer) -> bool:
         and kind.__module__.startswith("torch.optim")
         and not any(group.get("maximize") for group in optimizer.param_groups)
     )
+
+
+def parameters_of(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.nn.Parameter]:
+    """The parameters of all groups, in the order of the optimizers."""
+    return [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
 
 
 def steps_taken(optimizer: torch.optim.Optimizer) -> int:
