@@ -13,7 +13,7 @@ import { type LineFate, lineScanner } from '../bytes/lines.ts';
 import { isAxisName } from './axis-words.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { type LogTable, logTable, namedByFile, runsOf } from './exported.ts';
-import type { LogFormat, LoggedRun, LogReading, LogReadOptions } from './format.ts';
+import { type LogFormat, type LoggedRun, type LogReading, type LogReadOptions, wholeBy } from './format.ts';
 import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
 
 const QUOTE = 0x22;
@@ -146,11 +146,7 @@ export const csv: LogFormat = {
     return good * 2 > rows.length;
   },
 
-  async read(chunks, path, options) {
-    const reading = readOn(path, options);
-    for await (const chunk of chunks) reading.push(chunk);
-    return reading.content();
-  },
+  read: wholeBy(readOn),
   readOn,
 };
 

@@ -141,3 +141,12 @@ export interface LogFormat {
   /** Why a file of this format that a walk met is no log, going by what it holds. */
   noLog?(runs: readonly Run[], path: string): string | undefined;
 }
+
+/** The `read` of a format that takes text piece by piece: all of it, one piece after the other. */
+export const wholeBy =
+  (readOn: NonNullable<LogFormat['readOn']>): LogFormat['read'] =>
+  async (bytes, path, options) => {
+    const reading = readOn(path, options);
+    for await (const piece of bytes) reading.push(piece);
+    return reading.content();
+  };

@@ -7,7 +7,7 @@ import { diagError } from '../../model/errors.ts';
 import { lineScanner } from '../bytes/lines.ts';
 import { countAt, placesOf, tally } from './bad-lines.ts';
 import { logTable, runsOf } from './exported.ts';
-import type { LogFormat, LogReading, LogReadOptions } from './format.ts';
+import { type LogFormat, type LogReading, type LogReadOptions, wholeBy } from './format.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
 
 const OPEN_BRACE = 0x7b;
@@ -56,11 +56,7 @@ export const jsonl: LogFormat = {
       ? 'a JSON document without series'
       : undefined,
   sniff: (head) => isRecordLines(head.toString('latin1')),
-  async read(chunks, path, options) {
-    const reading = readOn(path, options);
-    for await (const chunk of chunks) reading.push(chunk);
-    return reading.content();
-  },
+  read: wholeBy(readOn),
   readOn,
 };
 
