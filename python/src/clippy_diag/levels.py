@@ -23,6 +23,7 @@ NUMBERS: dict[str, float] = {
     "priorNoise": 0.3,
     "remembered": 256,
     "anew": 1.15,
+    "anewShare": 1 / 64,
     "fewBlocks": 3,
     "sharedNoise": 0.5,
     "sharedErrors": 0.5,
@@ -225,7 +226,9 @@ class _Rung:
 
     def measure(self) -> bool:
         """Measures the noise where there are enough new levels to; whether it did."""
-        few = self._samples - self._measured < NUMBERS["remembered"] / 4
+        remembered = NUMBERS["remembered"]
+        most = min(remembered, max(remembered / 4, self._samples * NUMBERS["anewShare"]))
+        few = self._samples - self._measured < most
         if self._samples < self._measured * NUMBERS["anew"] and few:
             return False
         self._measured = self._samples

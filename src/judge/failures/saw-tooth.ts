@@ -93,12 +93,7 @@ interface Teeth {
 
 /** The teeth that the largest rises make, as many as are at even distances; null without a pattern. */
 function teethOf(value: Column): Teeth | null {
-  const rises: { readonly at: number; readonly by: number }[] = [];
-  for (let at = 1; at < value.length; at++) {
-    const by = value.at(at)! - value.at(at - 1)!;
-    if (by > 0 && Number.isFinite(by)) rises.push({ at, by });
-  }
-  rises.sort((a, b) => b.by - a.by);
+  const rises = largestRises(value);
   for (let count = Math.min(LARGEST, rises.length - 1); count >= TEETH; count--) {
     if (!(rises[count - 1]!.by >= CLEAR * rises[count]!.by)) continue;
     const at = rises.slice(0, count).map((rise) => rise.at);
@@ -107,6 +102,31 @@ function teethOf(value: Column): Teeth | null {
     if (apart !== null && isToothed(value, { at, apart })) return { at, apart };
   }
   return null;
+}
+
+interface Rise {
+  readonly at: number;
+  readonly by: number;
+}
+
+/** The largest rises, one more than are looked at, the largest first: not all are kept, since a log may have millions. */
+function largestRises(value: Column): readonly Rise[] {
+  const rises: Rise[] = [];
+  const cut = (): void => {
+    rises.sort((a, b) => b.by - a.by);
+    rises.length = Math.min(rises.length, LARGEST + 1);
+  };
+  let floor = 0;
+  for (let at = 1; at < value.length; at++) {
+    const by = value.at(at)! - value.at(at - 1)!;
+    if (!(by > floor && Number.isFinite(by))) continue;
+    rises.push({ at, by });
+    if (rises.length < 16 * LARGEST) continue;
+    cut();
+    floor = rises.at(-1)!.by;
+  }
+  cut();
+  return rises;
 }
 
 /** The distance of positions that are evenly apart, of which one in a row may be missing; null where they are not. */

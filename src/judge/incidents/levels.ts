@@ -265,7 +265,9 @@ export class Rung {
   /** Measures the noise where there are enough new levels to; whether it did. */
   measure(): boolean {
     const { samples, measured, kept } = this;
-    if (samples < measured * NUMBERS.anew && samples - measured < NUMBERS.remembered / 4) return false;
+    const { anew, remembered, anewShare } = NUMBERS;
+    const most = Math.min(remembered, Math.max(remembered / 4, samples * anewShare));
+    if (samples < measured * anew && samples - measured < most) return false;
     this.measured = samples;
     ({ near: this.near, calm: this.calm } = nearNoise(kept, samples, Math.ceil(this.perBlock)));
     if (this.width === 1)

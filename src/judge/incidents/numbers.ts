@@ -11,8 +11,12 @@ export const NUMBERS = {
   priorNoise: 0.3,
   /** Levels whose noise is remembered; the older ones are forgotten. */
   remembered: 256,
-  /** The noise is measured anew when there are so many times the levels. */
+  /**
+   * The noise is measured anew when there are so many times the levels, and at the latest after a quarter of those remembered; in
+   * a long run after this share of all levels, up to as many as are remembered: of a million points each counts once.
+   */
   anew: 1.15,
+  anewShare: 1 / 64,
   /** Fewer levels of a width, not overlapping, tell nothing of slow noise. */
   fewBlocks: 3,
   /**
