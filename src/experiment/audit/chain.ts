@@ -7,7 +7,6 @@ import { unitOf } from './rounding.ts';
 import {
   beginTrace,
   type Course,
-  entriesAtOnce,
   goOnFrom,
   type Trace,
   type TraceState,
@@ -118,7 +117,6 @@ export async function followChain(
       traces[k] = sampledTrace(trace, survey, k);
       return beginTrace(trace, true);
     });
-    const out = new Float64Array(Math.max(...states.map(entriesAtOnce)));
     const last = states.map(() => 0);
     const start = states.map(({ w }) => (precision === 'float32' ? Float32Array.from(w) : w.slice()));
     let used: CapturedStep | undefined;
@@ -137,7 +135,7 @@ export async function followChain(
         const gradient = step.gradients[k]!;
         const { gradients } = state.trace;
         gradients[index] = denseOf(gradient, state.w.length);
-        takeStep(state, index, course, out);
+        takeStep(state, index, course);
         gradients[index] = null;
       }
     }

@@ -21,18 +21,14 @@ export const unitOf = (dtype: TensorInfo['dtype'] | undefined): number => UNITS[
  */
 const SMALLEST = 2 ** -100;
 
-/** Distance of a size from the next larger number of a type with this unit. */
+/** Distance of a size, as float32 has it, from the next larger number of a type with this unit. */
 export function ulpOf(size: number, unit: number): number {
   if (!(size > SMALLEST)) return unit * SMALLEST;
-  EXPONENT.value[0] = size;
-  // The exponent of a double, without a logarithm.
-  EXPONENT.words[1] = EXPONENT.words[1]! & 0x7ff00000;
-  EXPONENT.words[0] = 0;
-  return EXPONENT.value[0]! * unit;
+  BITS.value[0] = size;
+  // The exponent, without a logarithm.
+  BITS.words[0] = BITS.words[0]! & 0x7f800000;
+  return BITS.value[0]! * unit;
 }
-
-const value = new Float64Array(1);
-const EXPONENT = { value, words: new Uint32Array(value.buffer) };
 
 /** A number rounded to bfloat16, ties to even. */
 export function toBfloat16(x: number): number {

@@ -5,6 +5,7 @@
 import type { StepContext } from '../../step/optimizers/optimizer.ts';
 import { decayOf, type OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { normRatio, type Values } from '../../step/tensor/values.ts';
+import { BLOCK, directions, type Moved, move } from './move-kernel.ts';
 import { powerRounding, ulpOf } from './rounding.ts';
 
 /** Some entries of one tensor over the recorded steps. */
@@ -99,19 +100,8 @@ export function beginTrace(trace: Trace, own = false): TraceState {
   };
 }
 
-/** Entries that are moved at a time: with their state they stay in the processor's cache. */
-const BLOCK = 2 ** 13;
-
-/** Entries of a tensor that are moved at a time: all, where a trust ratio is one number for the whole tensor. */
-export const entriesAtOnce = ({ trace: { choice }, w }: TraceState): number =>
-  choice.optimizer.hasTrustRatio ? w.length : Math.min(BLOCK, w.length);
-
-/**
- * Moves a tensor by one step. A tensor without a gradient stays, state included.
- *
- * @param out room for the direction of {@link entriesAtOnce} entries
- */
-export function takeStep(state: TraceState, step: number, given: Course, out: Float64Array): void {
+/** Moves a tensor by one step. A tensor without a gradient stays, state included. */
+export function takeStep(state: TraceState, step: number, given: Course): void {
   const { trace, w } = state;
   const { earlier } = given;
   const course = earlier !== undefined && step < earlier.until ? earlier.course : given;
@@ -125,7 +115,7 @@ export function takeStep(state: TraceState, step: number, given: Course, out: Fl
   state.stepsTaken++;
   // The errors of βᵗ and of the norm are those of every entry of the step alike.
   const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
-  const move: Move = {
+  const how: Move = {
     optimizer,
     options,
     context: { learningRate: rate, step: state.stepsTaken },
@@ -138,10 +128,11 @@ export function takeStep(state: TraceState, step: number, given: Course, out: Fl
     systematic: 1 + (power + (course.normRounding ?? 0)) / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
   };
   const n = w.length;
-  const at = entriesAtOnce(state);
+  // A trust ratio is one number for the whole tensor.
+  const [at, out] = optimizer.hasTrustRatio ? [n, new Float64Array(n)] : [BLOCK, directions()];
   for (let from = 0; from < n; from += at) {
     const to = Math.min(n, from + at);
-    moveEntries(entriesOf(state, from, to), gradient.subarray(from, to), out.subarray(0, to - from), move);
+    moveEntries(entriesOf(state, from, to), gradient.subarray(from, to), out.subarray(0, to - from), how);
   }
   const { round } = course;
   if (round !== undefined) for (let i = 0; i < n; i++) w[i] = round(w[i]!);
@@ -159,7 +150,7 @@ interface Move extends Pick<OptimizerChoice, 'optimizer' | 'options'> {
   readonly systematic: number;
 }
 
-type Moving = Pick<TraceState, 'w' | 'slots' | 'size' | 'largest' | 'drift'>;
+type Moving = Moved & Pick<TraceState, 'slots'>;
 
 /** Some entries in a row, in the same memory. */
 const entriesOf = ({ w, slots, size, largest, drift }: Moving, from: number, to: number): Moving => ({
@@ -170,38 +161,22 @@ const entriesOf = ({ w, slots, size, largest, drift }: Moving, from: number, to:
   drift: drift.subarray(from, to),
 });
 
-/** Moves the weights and adds up what rounding may add to them: most of the work of an audit is done here. */
-function moveEntries(moving: Moving, gradient: Values, out: Float64Array, move: Move): void {
-  const { w, slots, size, largest, drift } = moving;
-  const { optimizer, options, context, factor, bound, kind, rate, decay, systematic } = move;
+/** Moves the weights and adds up what rounding may add to them. */
+function moveEntries(moving: Moving, gradient: Values, out: Float64Array, how: Move): void {
+  const { w, slots } = moving;
+  const { optimizer, options, context, factor, bound, kind, rate, decay, systematic } = how;
   const n = w.length;
   const coupled = kind === 'gradient' ? decay : 0;
-  for (let i = 0; i < n; i++) {
-    const g = gradient[i]! * factor;
-    // NaN stays NaN.
-    const clamped = g > bound ? bound : g < -bound ? -bound : g;
-    out[i] = coupled === 0 ? clamped : clamped + coupled * w[i]!;
-  }
+  for (let i = 0; i < n; i++) out[i] = gradient[i]! * factor;
+  // NaN stays NaN.
+  if (bound < Number.POSITIVE_INFINITY)
+    for (let i = 0; i < n; i++) out[i] = out[i]! > bound ? bound : out[i]! < -bound ? -bound : out[i]!;
+  if (coupled !== 0) for (let i = 0; i < n; i++) out[i] = out[i]! + coupled * w[i]!;
   optimizer.direction(out, out, slots, options, context);
   if (kind === 'direction') for (let i = 0; i < n; i++) out[i] = out[i]! + decay * w[i]!;
   const step = rate * (optimizer.hasTrustRatio ? normRatio(w, out) : 1);
   const shrink = kind === 'parameters' ? rate * decay : 0;
-  const share = Math.abs(rate * decay);
-  for (let i = 0; i < n; i++) {
-    const moved = step * out[i]!;
-    const old = w[i]!;
-    const next = old - shrink * old - moved;
-    w[i] = next;
-    const length = Math.abs(moved);
-    const faded = FORGET * size[i]!;
-    const recent = length < faded ? faded : length;
-    size[i] = recent;
-    const before = Math.abs(old);
-    const after = Math.abs(next);
-    const most = before < after ? after : before;
-    if (most > largest[i]!) largest[i] = most;
-    drift[i] = drift[i]! + recent * systematic + share * before;
-  }
+  move(moving, out, { step, shrink, share: Math.abs(rate * decay), systematic, forget: FORGET });
 }
 
 /** How far an entry may be off by rounding alone. */
@@ -231,7 +206,6 @@ export function walkTrace(
   reach: (step: number, state: TraceState, snapshot: Float64Array) => void = () => {},
 ): TraceState {
   const state = beginTrace(trace);
-  const out = new Float64Array(trace.w.length);
   const { begins = 0 } = trace;
   for (let step = begins; step <= until; step++) {
     course.before?.(step, state);
@@ -240,7 +214,7 @@ export function walkTrace(
       reach(step, state, snapshot);
       if (step < until) goOnFrom(state, snapshot);
     }
-    if (step < until) takeStep(state, step, course, out);
+    if (step < until) takeStep(state, step, course);
   }
   return state;
 }

@@ -86,6 +86,7 @@ export const wide = {
   notBelow: simd(0x4c),
   demote: simd(0x5e),
   promote: simd(0x5f),
+  abs: simd(0xec),
   negate: simd(0xed),
   sqrt: simd(0xef),
   add: simd(0xf0),
