@@ -160,8 +160,8 @@ const page = `# The paper's comparison, here
 
 [arXiv 2302.09178](https://arxiv.org/abs/2302.09178) compares clipping rules on three models of a
 video platform, at a learning rate (1×) and at twice that (2×), by whether they hold and by the AUC
-of one task. This page has its outcomes beside ours, from [studies](matrix.md) on the built-in
-stream and on census income. One command makes it:
+of one task. This page compares its outcomes with ours, from [studies](matrix.md) on the
+built-in stream and on census income. One command makes it:
 
 \`\`\`sh
 python3 bench/study/prepare_census.py census-income.test.gz FOLDER/census.csv
@@ -207,15 +207,15 @@ ${comparison(census, onCensus.columns).join('\n')}
 
 - The rows of \`none\` are lost by the choice of 1×, as in the paper, whose models diverge without
   clipping. The lower rates, in the tables that follow, are the control.
-- A rule that holds nets of 10⁴ weights for ${stream.study.steps} steps need not hold nets of 10⁸ for
-  weeks: an outcome that holds here and was lost there contradicts nothing. The other way round it
-  would.
-- The paper's GC is lost on Large+DCN at 2×, and ours is not: 4 × 128 units for a minute are no
-  4 × 4096 for weeks. Nothing here tells which of the two differences it is.
+- A rule that stabilises nets of 10⁴ weights for ${stream.study.steps} steps need not stabilise nets of
+  10⁸ for weeks: an outcome that holds here and was lost there is no contradiction. The reverse would
+  be one.
+- The paper's GC is lost on Large+DCN at 2×, and ours is not: 4 × 128 units for a minute are
+  not 4 × 4096 for weeks. This does not show whether size or time is the reason.
 - AGC at 2× is not worse here: its AUC still rises with the rate in the tables below. Its thresholds
   slow these nets down, and a larger rate makes up for it.
-- Its AGC and LAMB fall behind in AUC rather than break. What the paper says of AUCs, asked of the
-  stream; a difference is clear that is larger than both spreads:
+- Its AGC and LAMB fall behind in AUC rather than break. The paper's statements on AUCs, tested on
+  the stream; a difference is clear if it is larger than both spreads:
 
 ${claims(stream, TITLES)}
 
