@@ -1,5 +1,5 @@
 /**
- * A folder of a hundred runs that grow, rotate, are copied and truncated, stall, resume, diverge, turn into NaN and die, watched by the
+ * A folder of a hundred runs (JSON lines, printed text with progress bars, CSV) that grow, rotate, are copied and truncated, stall, resume, diverge, turn into NaN and die, watched by the
  * built command: `npx tsx bench/watch/soak.ts [--minutes 60] [--runs 100] [--rate 0.5] [--seed 1]`.
  *
  * Checks that every event is reported by exactly one message, within ten seconds, with one more when a stall is over; nothing of runs that
@@ -56,8 +56,13 @@ interface Event {
   readonly told: number[];
 }
 
+const KINDS = ['json', 'json', 'printed', 'printed', 'csv'] as const;
+const FILES = { json: 'log.jsonl', printed: 'train.log', csv: 'metrics.csv' } as const;
+const CSV_HEADER = 'step,loss,lr\n';
+
 interface Run {
   readonly name: string;
+  readonly kind: (typeof KINDS)[number];
   readonly path: string;
   readonly fate: Fate;
   /** Milliseconds after the start. */
@@ -83,11 +88,13 @@ const runs: Run[] = Array.from({ length: RUNS }, (_, i) => {
   const name = `run-${String(i).padStart(3, '0')}-${fate}`;
   mkdirSync(join(folder, 'runs', name), { recursive: true });
   const at = length * (i % 2 === 0 ? 0.25 + 0.25 * random() : 0.7 + 0.15 * random());
-  const rotation = fate === 'die' ? 'none' : (['move', 'copy', 'none'] as const)[i % 3]!;
-  const file = fate === 'die' ? 'train.log' : 'log.jsonl';
+  const kind = fate === 'die' ? 'printed' : KINDS[i % KINDS.length]!;
+  // Nobody rotates a table: it would begin without its header.
+  const rotation = fate === 'die' || kind === 'csv' ? 'none' : (['move', 'copy', 'none'] as const)[i % 3]!;
   return {
     name,
-    path: join(folder, 'runs', name, file),
+    kind,
+    path: join(folder, 'runs', name, FILES[kind]),
     fate,
     at,
     rotation,
@@ -121,10 +128,18 @@ const due = (run: Run, what: string, at: number): void => {
 const lossAt = (step: number): number =>
   0.5 + 2 * Math.exp(-step / 60) + 0.01 * Math.sin(step * 12.9898) + 0.01 * random();
 
+/** A record; of printed text with a bar that was drawn over, so that files have 64 KiB soon and are read on. */
+function lineOf(kind: Run['kind'], step: number, loss: number | string): string {
+  if (kind === 'json') return `${JSON.stringify({ step, loss })}\n`;
+  if (kind === 'csv') return `${step === 0 ? CSV_HEADER : ''}${step},${loss},0.001\n`;
+  const bars = [1, 2, 3].map((k) => `\r${25 * k}%|${'█'.repeat(k)}${' '.repeat(4 - k)}| ${k}/4 [00:0${k}]`);
+  return `${bars.join('')}\n[trainer] INFO step ${step} loss ${loss} lr 0.001 grad_norm 1.5 tokens/s 1000\n`;
+}
+
 function write(run: Run, losses: readonly (number | string)[], now: number): void {
   const lines = losses.map((loss) => {
     const step = run.step++;
-    return run.fate === 'die' ? `step ${step} loss ${loss}\n` : `${JSON.stringify({ step, loss })}\n`;
+    return lineOf(run.kind, step, loss);
   });
   if (lines.length === 0) return;
   appendFileSync(run.path, lines.join(''));

@@ -594,7 +594,7 @@ async function guarded(
 const growingBytes = (source: PeekedSource): GrowingBytes => ({
   path: source.path,
   byteLength: source.byteLength,
-  from: (start) => readChunks(partOfSource(source, start, source.byteLength, source.path)),
+  from: (start, end = source.byteLength) => readChunks(partOfSource(source, start, end, source.path)),
 });
 
 async function readPart(file: InputFile, format: LogFormat, order: number, walked: Walk): Promise<Part> {

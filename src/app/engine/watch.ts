@@ -61,8 +61,11 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
       const growing = mayGrow && known !== undefined ? (known.growing ?? new GrowingLog(options)) : undefined;
       try {
         const raw =
-          (await growing?.read({ path, byteLength: size, from: (start) => generation.read(start) })) ??
-          (await readRawStream(generation.read(), path, options));
+          (await growing?.read({
+            path,
+            byteLength: size,
+            from: (start, end) => generation.read(start, end),
+          })) ?? (await readRawStream(generation.read(), path, options));
         parsed.set(generation, { size, raw, growing });
       } catch (error) {
         // A head of a few bytes is in no known format yet.

@@ -21,19 +21,27 @@ export interface Ledger {
   lose(reason: LossReason, bytes: number, at: number, records?: number): void;
   /** The account so far; its `bytes` are the sum of what was entered. */
   account(): Account;
+  /** Another one that has entered the same: what is entered there is not entered here. */
+  copy(): Ledger;
 }
 
 type OpenLoss = { -readonly [K in keyof Lost]: Lost[K] };
 
-export function openLedger(): Ledger {
-  let records = 0;
-  let overhead = 0;
-  let passedOver = 0;
-  let lostBytes = 0;
-  const lost: OpenLoss[] = [];
-  const folded = new Map<LossReason, OpenLoss>();
+interface Entered {
+  readonly records: number;
+  readonly overhead: number;
+  readonly passedOver: number;
+  readonly lost: OpenLoss[];
+  readonly folded: Map<LossReason, OpenLoss>;
   /** The stretch that the next one may go on. */
-  let last: OpenLoss | undefined;
+  readonly last: OpenLoss | undefined;
+}
+
+export const openLedger = (): Ledger =>
+  ledgerAfter({ records: 0, overhead: 0, passedOver: 0, lost: [], folded: new Map(), last: undefined });
+
+function ledgerAfter({ lost, folded, ...entered }: Entered): Ledger {
+  let { records, overhead, passedOver, last } = entered;
 
   const join = (into: OpenLoss, bytes: number, count: number | undefined): void => {
     into.bytes += bytes;
@@ -53,7 +61,6 @@ export function openLedger(): Ledger {
       passedOver += bytes;
     },
     lose(reason, bytes, at, count) {
-      lostBytes += bytes;
       if (last?.reason === reason) {
         // Lines that waited for what becomes of them come late.
         last.at = Math.min(last.at, at);
@@ -73,13 +80,24 @@ export function openLedger(): Ledger {
       if (lost.length > MAX_LISTED) folded.set(reason, last);
     },
     account: () => ({
-      bytes: records + overhead + passedOver + lostBytes,
+      bytes: records + overhead + passedOver + lost.reduce((sum, one) => sum + one.bytes, 0),
       records,
       overhead,
       passedOver,
       // What waited for the end of the input was entered late.
       lost: lost.map((one) => ({ ...one })).sort((a, b) => a.at - b.at),
     }),
+    copy() {
+      const copies = new Map(lost.map((one) => [one, { ...one }]));
+      return ledgerAfter({
+        records,
+        overhead,
+        passedOver,
+        lost: [...copies.values()],
+        folded: new Map([...folded].map(([reason, one]) => [reason, copies.get(one)!])),
+        last: last && copies.get(last),
+      });
+    },
   };
 }
 

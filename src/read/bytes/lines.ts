@@ -3,7 +3,7 @@ import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import { formatCount } from '../../model/format-number.ts';
 import type { Account, LossReason } from '../../model/log.ts';
 import { sizeIn, type TextEncoding } from './encoding.ts';
-import { openLedger } from './ledger.ts';
+import { type Ledger, openLedger } from './ledger.ts';
 
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
@@ -56,8 +56,9 @@ export interface ScannedLines {
 
 /** Cuts text that comes piece by piece into lines. */
 export interface LineScanner {
-  push(chunk: Uint8Array): void;
-  /** The account so far. More may be pushed after it where the last line had an end and no record goes on. */
+  /** @param isWhole whether the chunk ends with a line: a carriage return at its end is a line end of its own */
+  push(chunk: Uint8Array, isWhole?: boolean): void;
+  /** The account so far. More may be pushed after it where the last line had an end. */
   end(): ScannedLines;
 }
 
@@ -86,10 +87,14 @@ export const lineScanner = (path: string, sink: LineSink, options: LineOptions =
 
 /** What became of lines one after another; those that are held wait for the end of their record. */
 class Fates {
-  readonly #ledger = openLedger();
+  readonly #ledger: Ledger;
   /** Offset of what comes next, in the bytes of the file. */
   #at = 0;
   #held = { bytes: 0, at: 0, lines: 0 };
+
+  constructor(ledger = openLedger()) {
+    this.#ledger = ledger;
+  }
 
   /** A line of `bytes`, and the `end` bytes of its line end. */
   enter(fate: LineFate, bytes: number, end: number): void {
@@ -122,16 +127,17 @@ class Fates {
     else this.#ledger.lose(fate, bytes, from, fate === 'hole' ? undefined : lines);
   }
 
-  /** Settles what is held and what waits when the stream ends. */
+  /** The account of a stream that ends here: what is held and what waits is settled. */
   end(sink: LineSink): Account {
+    const end = new Fates(this.#ledger.copy());
     const { bytes, at, lines } = this.#held;
     if (lines > 0) {
       const fate = sink.heldAtEnd?.() ?? 'torn-record';
-      this.settle(fate === 'held' ? 'torn-record' : fate, bytes, at, lines);
+      end.settle(fate === 'held' ? 'torn-record' : fate, bytes, at, lines);
     }
     for (const [waiting, fate] of sink.settle?.() ?? [])
-      if (waiting.lines > 0) this.settle(fate, waiting.bytes, waiting.at, waiting.lines);
-    return this.#ledger.account();
+      if (waiting.lines > 0) end.settle(fate, waiting.bytes, waiting.at, waiting.lines);
+    return end.#ledger.account();
   }
 }
 
@@ -160,25 +166,44 @@ class Scanner implements LineScanner {
     this.#unit = encoding === 'utf-8' ? 1 : 2;
   }
 
-  push(chunk: Uint8Array): void {
+  push(chunk: Uint8Array, isWhole = false): void {
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const holed = buffer.includes(0);
     let from = 0;
     for (;;) {
       const found = buffer.indexOf(LINE_FEED, from);
       if (found < 0) break;
-      const isWhole = this.#restBytes === 0 && this.#skipped === 0 && found - from <= MAX_LINE_BYTES;
-      if (isWhole) this.#emit(buffer, from, found, true, holed);
+      const isInside = this.#restBytes === 0 && this.#skipped === 0 && found - from <= MAX_LINE_BYTES;
+      if (isInside) this.#emit(buffer, from, found, true, holed);
       else this.#endLine(buffer, from, found);
       this.#lineNumber++;
       from = found + 1;
     }
+    if (this.#carriageReturns && this.#skipped === 0) from = this.#endParts(buffer, from, isWhole, holed);
     if (from === buffer.length) return;
     if (this.#isTooLong(buffer.length - from)) this.#skip(buffer, from, buffer.length);
     else {
       this.#rest.push(Buffer.from(buffer.subarray(from)));
       this.#restBytes += buffer.length - from;
     }
+  }
+
+  /**
+   * The parts of a line without its end yet that a lone carriage return has ended.
+   *
+   * @returns where the part begins that goes on
+   */
+  #endParts(buffer: Buffer, from: number, isWhole: boolean, holed: boolean): number {
+    // The last byte may be the first one of `\r\n`.
+    const last = buffer.lastIndexOf(CARRIAGE_RETURN, buffer.length - (isWhole ? 1 : 2));
+    const wasEnd = this.#rest.at(-1)?.at(-1) === CARRIAGE_RETURN && from === 0 && buffer.length > 0;
+    if (last < from && !wasEnd) return from;
+    const to = Math.max(last + 1, from);
+    const parts = this.#restBytes === 0 ? buffer : Buffer.concat([...this.#rest, buffer.subarray(from, to)]);
+    const [start, end] = this.#restBytes === 0 ? [from, to] : [0, parts.length];
+    this.#dropRest();
+    this.#emitParts(parts, start, end, holed || parts.includes(0));
+    return to;
   }
 
   /** The rest of a line that began in an earlier chunk, or all of one that is too long. */
@@ -234,15 +259,20 @@ class Scanner implements LineScanner {
     let last = end;
     if (last > start && buffer[last - 1] === CARRIAGE_RETURN) last--;
     const ending = (end - last + (terminated ? 1 : 0)) * this.#unit;
+    const from = this.#carriageReturns ? this.#emitParts(buffer, start, last, holed) : start;
+    this.#one(buffer, from, last, terminated, ending, holed);
+  }
+
+  /** What stands before each lone carriage return was finished, whatever follows; returns where the rest begins. */
+  #emitParts(buffer: Buffer, start: number, end: number, holed: boolean): number {
     let from = start;
     // A loop: indexOf would search on to the end of the buffer in every line.
-    for (let to = start; this.#carriageReturns && to < last; to++)
+    for (let to = start; to < end; to++)
       if (buffer[to] === CARRIAGE_RETURN) {
-        // What stands before a lone carriage return was finished, whatever follows.
         this.#one(buffer, from, to, true, this.#unit, holed);
         from = to + 1;
       }
-    this.#one(buffer, from, last, terminated, ending, holed);
+    return from;
   }
 
   #enterHole(bytes: number, ending: number): void {

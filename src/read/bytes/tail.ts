@@ -14,8 +14,8 @@ export interface Generation {
   readonly size: number;
   /** Its bytes are no more: the file was truncated or overwritten in place. */
   readonly gone: boolean;
-  /** The bytes from `start` (default 0) up to `size`. A chunk is valid until the next one is asked for. */
-  read(start?: number): AsyncGenerator<Buffer>;
+  /** The bytes from `start` (default 0) up to `end` (default and at most `size`). A chunk is valid until the next one is asked for. */
+  read(start?: number, end?: number): AsyncGenerator<Buffer>;
 }
 
 export interface Follower {
@@ -68,7 +68,7 @@ interface Followed {
   handle: FileHandle;
   inode: number;
   marks: Marks;
-  read(start?: number): AsyncGenerator<Buffer>;
+  read(start?: number, end?: number): AsyncGenerator<Buffer>;
 }
 
 function generation(handle: FileHandle, inode: number, size: number, marks: Marks): Followed {
@@ -78,8 +78,8 @@ function generation(handle: FileHandle, inode: number, size: number, marks: Mark
     size,
     marks,
     gone: false,
-    async *read(start = 0) {
-      const { size: end } = self;
+    async *read(start = 0, to = self.size) {
+      const end = Math.min(to, self.size);
       const buffer = Buffer.allocUnsafeSlow(Math.max(1, Math.min(CHUNK_BYTES, end - start)));
       for (let at = start; at < end; ) {
         const { bytesRead } = await self.handle.read(buffer, 0, Math.min(buffer.length, end - at), at);

@@ -47,7 +47,7 @@ export interface JobSigns {
 export interface JobWatcher {
   /** Text as UTF-8, in order. */
   take(chunk: Uint8Array): void;
-  /** What was found. More text may follow only where the last line had an end. */
+  /** What was found so far, also in a last line without an end. */
   end(): JobSigns;
 }
 
@@ -281,9 +281,15 @@ export function watchJob(): JobWatcher {
       rest = Buffer.from(bytes.subarray(end + 1));
     },
     end() {
-      if (rest.length > 0) readLines(watching, rest);
-      const { signs, resumed, firstRank, lineNumber } = watching;
-      return { signs: [...signs], resumed: [...resumed], firstRank, lines: lineNumber };
+      const { signs, resumed, open, ...more } = watching;
+      const seen: Watching = {
+        ...more,
+        signs: [...signs],
+        resumed: [...resumed],
+        open: open.map((one) => ({ ...one })),
+      };
+      if (rest.length > 0) readLines(seen, rest);
+      return { signs: seen.signs, resumed: seen.resumed, firstRank: seen.firstRank, lines: seen.lineNumber };
     },
   };
 }

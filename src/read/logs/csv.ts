@@ -369,7 +369,7 @@ function readOn(path: string, { encoding }: LogReadOptions): LogReading {
 
   return {
     push: (chunk) => scanner.push(chunk),
-    isCut: (rest) => rest.length === 0 && open === undefined,
+    mayGoOn: (rest) => rest.length > 0 || open !== undefined,
     content() {
       const { account, errors } = scanner.end();
       const { series, stepUnit, notes: axisNotes } = table.finish();

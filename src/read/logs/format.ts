@@ -48,11 +48,12 @@ export interface LogContent extends Pick<LogInput, 'kept' | 'readBy'> {
 
 /** A log that is being read piece by piece. */
 export interface LogReading {
-  push(chunk: Uint8Array): void;
-  /** What was found so far. More may be pushed after it where the last record was whole; it does not change what was returned. */
+  /** @param isWhole whether the chunk ends with a line: a carriage return at its end is a line end of its own */
+  push(chunk: Uint8Array, isWhole?: boolean): void;
+  /** What was found so far. More may be pushed after it where the last line had an end; it does not change what was returned. */
   content(): LogContent;
-  /** Whether the bytes after the last line end are surely no whole record. */
-  isCut(rest: Buffer): boolean;
+  /** Whether a record goes on that began in the lines so far, or the bytes after the last line end may be a whole one. */
+  mayGoOn(rest: Buffer): boolean;
 }
 
 /** Files that a walk met and that are one run. */
@@ -109,8 +110,10 @@ export interface LogFormat {
    * Damage is recorded in the result, not thrown; only a file of which nothing can be used throws a DiagError.
    */
   read(bytes: AsyncIterable<Uint8Array>, path: string, options: LogReadOptions): Promise<LogContent>;
-  /** As {@link read}, of text that comes piece by piece: of a log that grows only what was added is read. */
-  readOn?(path: string, options: LogReadOptions): LogReading;
+  /** As {@link read}, of bytes that come piece by piece: of a log that grows only what was added is read. */
+  readOn?(path: string, options: LogReadOptions): LogReading | Promise<LogReading>;
+  /** Lines also end at a lone carriage return: progress bars. */
+  readonly carriageReturns?: true;
   /** The file is one document: a newer content replaces the older, it does not follow it. */
   readonly document?: true;
   /** The head tells little: parts of checkpoints look alike, so that the formats of those are asked too. */
@@ -142,11 +145,11 @@ export interface LogFormat {
   noLog?(runs: readonly Run[], path: string): string | undefined;
 }
 
-/** The `read` of a format that takes text piece by piece: all of it, one piece after the other. */
+/** The `read` of a format that takes its bytes piece by piece: all of them, one piece after the other. */
 export const wholeBy =
   (readOn: NonNullable<LogFormat['readOn']>): LogFormat['read'] =>
   async (bytes, path, options) => {
-    const reading = readOn(path, options);
+    const reading = await readOn(path, options);
     for await (const piece of bytes) reading.push(piece);
     return reading.content();
   };

@@ -6,6 +6,8 @@ import { type JobWatcher, watchJob } from '../job/job-signs.ts';
 import { LossReader } from '../seen/loss-records.ts';
 import type { LogFormat, LogReading } from './format.ts';
 import {
+  anyTextOf,
+  betterOf,
   formatById,
   formatOf,
   HEAD_BYTES,
@@ -14,6 +16,7 @@ import {
   type ReadLogOptions,
   rawLogOf,
 } from './read-log.ts';
+import type { TextReading } from './text/read-text.ts';
 import { wrapperOf } from './wrapped-lines.ts';
 
 /** A file as it is at one look. */
@@ -21,99 +24,130 @@ export interface GrowingBytes {
   /** For messages. */
   readonly path: string;
   readonly byteLength: number;
-  /** The bytes from a place on, up to {@link byteLength}. */
-  from(start: number): AsyncIterable<Uint8Array>;
+  /** The bytes from a place on, up to another one or to {@link byteLength}. */
+  from(start: number, end?: number): AsyncIterable<Uint8Array>;
 }
 
-/** Bytes before the end of what was read by which it is known again. */
+/** Bytes at the start, and before the end of what was read, by which it is known again. */
 const MARK_BYTES = 4096;
 const LINE_FEED = 10;
+const CARRIAGE_RETURN = 13;
 
-/** The readers of a log after its first `bytes` bytes, which are whole lines. */
+/** The readers of a log after its first `bytes` bytes, which of a text are whole lines. */
 interface Begun {
   readonly format: LogFormat;
   readonly reading: LogReading;
   readonly second: LossReader;
   readonly job: JobWatcher;
+  /** The same lines as a text of any layout, from when that may be the better reading. */
+  tables: TextReading | undefined;
   readonly hash: Hash;
   bytes: number;
-  /** The last of them. */
+  /** The first and the last of them. */
+  readonly head: Buffer;
   mark: Buffer;
 }
 
 /**
- * A log of which each look reads what was added since the look before: JSON lines and CSV in UTF-8 of 64 KiB or more, not compressed.
- * Smaller heads may still turn out to be of another format, and other formats are read whole.
+ * A log of which each look reads what was added since the look before: of 64 KiB or more, not compressed, and of a format that can be
+ * read on; texts in UTF-8. Smaller heads may still turn out to be of another format, and other formats are read whole.
  */
 export class GrowingLog {
   private begun: Begun | undefined;
 
-  constructor(private readonly options: ReadLogOptions) {}
+  /** @param least bytes of a file that is read on; a smaller one is read whole */
+  constructor(
+    private readonly options: ReadLogOptions,
+    private readonly least = HEAD_BYTES,
+  ) {}
 
   /**
-   * What a reading of the whole lines of the file gives. A last line without an end that is surely cut is left for the next look.
+   * What a reading of the whole lines of the file gives. A last line without an end is left for the next look.
    *
-   * @returns undefined where the file has to be read whole: it cannot be read on, or its last line may be a record
+   * @returns undefined where the file has to be read whole: it cannot be read on, or a record goes on
    * @throws what `file` throws
    */
   async read(file: GrowingBytes): Promise<RawLog | undefined> {
     const { begun } = this;
-    if (begun !== undefined && file.byteLength >= begun.bytes) {
+    if (begun !== undefined && file.byteLength >= begun.bytes && (await hasHead(begun, file))) {
       const rest = await takeLines(begun, file);
-      if (rest !== undefined) return this.contentOf(begun, rest, file.path);
+      if (rest !== undefined) return this.contentOf(begun, rest, file);
     }
-    this.begun = await begin(file, this.options);
+    this.begun = file.byteLength < this.least ? undefined : await begin(file, this.options);
     const rest = this.begun && (await takeLines(this.begun, file));
-    return rest && this.contentOf(this.begun!, rest, file.path);
+    return rest && this.contentOf(this.begun!, rest, file);
   }
 
-  private contentOf(begun: Begun, rest: Buffer, path: string): RawLog | undefined {
+  private async contentOf(begun: Begun, rest: Buffer, file: GrowingBytes): Promise<RawLog | undefined> {
     const { reading, second, job, hash, format } = begun;
-    if (!reading.isCut(rest)) return undefined;
-    const content = reading.content();
-    if (mayBeOther(format, content, second.lines, this.options)) return undefined;
-    return rawLogOf(path, format.id, content, {
+    if (reading.mayGoOn(rest)) return undefined;
+    const known = reading.content();
+    const content = mayBeOther(format, known, second.lines, this.options)
+      ? betterOf(format, known, (await this.tablesOf(begun, file)).content())
+      : known;
+    // Why a text holds no record is said by who reads it whole.
+    if (format.anyText !== undefined && content.kept === 0) return undefined;
+    return rawLogOf(file.path, format.id, content, {
       account: content.account,
       sha256: hash.copy().digest('hex'),
-      jobSigns: job.end(),
-      lossRecords: second.end(path),
+      jobSigns: format.text ? job.end() : undefined,
+      lossRecords: second.end(file.path),
     });
+  }
+
+  /** The lines so far as a text: read once more when that is asked for first, then read on. */
+  private async tablesOf(begun: Begun, file: GrowingBytes): Promise<TextReading> {
+    if (begun.tables !== undefined) return begun.tables;
+    const { textReading } = await import('./text/read-text.ts');
+    const { layouts = [], roles = new Map() } = this.options;
+    const tables = textReading(file.path, { layouts, roles });
+    let bytes = 0;
+    for await (const chunk of file.from(0, begun.bytes)) {
+      bytes += chunk.length;
+      tables.push(chunk, bytes === begun.bytes);
+    }
+    begun.tables = tables;
+    return tables;
   }
 }
 
 /** The readers of a file that can be read on; undefined where it cannot. */
 async function begin(file: GrowingBytes, options: ReadLogOptions): Promise<Begun | undefined> {
-  if (file.byteLength < HEAD_BYTES || options.pattern !== undefined) return undefined;
-  const head = await headOf(file);
-  if (compressionOf(head) !== undefined || encodingOf(head) !== 'utf-8' || markBytes(head) > 0)
-    return undefined;
-  if (wrapperOf(head) !== undefined) return undefined;
-  const format = options.format === undefined ? formatOf(head, file.path) : formatById(options.format);
+  if (options.pattern !== undefined) return undefined;
+  const head = await bytesOf(file.from(0, HEAD_BYTES));
+  if (compressionOf(head) !== undefined) return undefined;
+  const format =
+    options.format === undefined
+      ? (formatOf(head, file.path) ?? anyTextOf(head))
+      : formatById(options.format);
   if (format?.readOn === undefined) return undefined;
+  const isPlain = encodingOf(head) === 'utf-8' && markBytes(head) === 0 && wrapperOf(head) === undefined;
+  if (format.text && !isPlain) return undefined;
   return {
     format,
-    reading: format.readOn(file.path, { roles: options.roles ?? new Map() }),
+    reading: await format.readOn(file.path, { roles: options.roles ?? new Map() }),
     second: new LossReader(file.path),
     job: watchJob(),
+    tables: undefined,
     hash: createHash('sha256'),
     bytes: 0,
+    head: head.subarray(0, MARK_BYTES),
     mark: Buffer.alloc(0),
   };
 }
 
-async function headOf(file: GrowingBytes): Promise<Buffer> {
+async function bytesOf(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of file.from(0)) {
-    parts.push(Buffer.from(chunk));
-    bytes += chunk.length;
-    if (bytes >= HEAD_BYTES) break;
-  }
-  return Buffer.concat(parts).subarray(0, HEAD_BYTES);
+  for await (const chunk of chunks) parts.push(Buffer.from(chunk));
+  return Buffer.concat(parts);
 }
 
+/** Whether a file begins as it did: one that was written anew may be as long, and end as it did. */
+const hasHead = async ({ head }: Begun, file: GrowingBytes): Promise<boolean> =>
+  head.equals(await bytesOf(file.from(0, head.length)));
+
 /**
- * Takes the whole lines that were added.
+ * Takes what was added: of a text the whole lines.
  *
  * @returns the bytes after them; undefined where the file is no longer the one that was read
  */
@@ -128,22 +162,30 @@ async function takeLines(begun: Begun, file: GrowingBytes): Promise<Buffer | und
       known = known.subarray(same);
       added = added.subarray(same);
     }
-    const end = added.lastIndexOf(LINE_FEED) + 1;
+    const whole = rest.length === 0 ? added : Buffer.concat([rest, added]);
+    const end = endOfLines(whole, begun.format);
+    if (end > 0) take(begun, whole.subarray(0, end));
     // A chunk is valid until the next one is asked for.
-    if (end === 0) rest = Buffer.concat([rest, added]);
-    else {
-      if (rest.length > 0) take(begun, rest);
-      take(begun, added.subarray(0, end));
-      rest = Buffer.from(added.subarray(end));
-    }
+    rest = Buffer.from(whole.subarray(end));
   }
   return known.length > 0 ? undefined : rest;
 }
 
+/** Where the last whole line ends. A carriage return at the very end may be the first half of a line end. */
+function endOfLines(bytes: Buffer, { text, carriageReturns }: LogFormat): number {
+  if (!text) return bytes.length;
+  const feed = bytes.lastIndexOf(LINE_FEED) + 1;
+  if (carriageReturns !== true || bytes.length < 2) return feed;
+  return Math.max(feed, bytes.lastIndexOf(CARRIAGE_RETURN, bytes.length - 2) + 1);
+}
+
 function take(begun: Begun, lines: Buffer): void {
-  begun.reading.push(lines);
-  begun.second.push(lines);
-  begun.job.take(lines);
+  begun.reading.push(lines, true);
+  begun.tables?.push(lines, true);
+  if (begun.format.text) {
+    begun.second.push(lines, true);
+    begun.job.take(lines);
+  }
   begun.hash.update(lines);
   begun.bytes += lines.length;
   begun.mark = Buffer.from(

@@ -81,7 +81,7 @@ function readOn(path: string, { encoding }: LogReadOptions): LogReading {
   );
   return {
     push: (chunk) => lines.push(chunk),
-    isCut: (rest) => rest.toString('latin1').trimEnd().at(-1) !== '}',
+    mayGoOn: (rest) => rest.toString('latin1').trimEnd().at(-1) === '}',
     content() {
       const { account, errors } = lines.end();
       if (bad.count > 0)

@@ -8,7 +8,7 @@
 import { cellAfter, goesOn } from './cell-after.ts';
 import { isLossName } from './metric-roles.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
-import type { RowTable } from './row-table.ts';
+import { type RowTable, rowTable } from './row-table.ts';
 
 /** A number or one of the words for what is not finite. */
 const NUMBER = String.raw`[-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)`;
@@ -100,8 +100,8 @@ function addRow(table: RowTable, { at, pairs, line: lineNumber, text: line }: Ke
 export interface KerasBars {
   /** Takes a line; false where it is no bar of an epoch. */
   take(text: string, line: number): boolean;
-  /** The text is over, or its epoch. */
-  end(): void;
+  /** The rows of a text that ends here: also of the last bar, to which an evaluation may still be added. Undefined where it has none. */
+  whole(): RowTable | undefined;
   /** Whether a line has named an epoch. */
   hasBegun(): boolean;
   /** Whether the next line may hold the values of the last one. */
@@ -121,8 +121,11 @@ export function kerasBars(table: () => RowTable): KerasBars {
   let bare = '';
   /** The last finished bar of an epoch; the evaluation is added to it by drawing it again. */
   let bar: KerasBar | undefined;
+  const ended: KerasBar[] = [];
   const end = (): void => {
-    if (bar !== undefined) addRow(table(), bar);
+    if (bar === undefined) return;
+    addRow(table(), bar);
+    ended.push(bar);
     bar = undefined;
   };
   const takeBar = (text: string, isFull: boolean, line: number): void => {
@@ -162,7 +165,12 @@ export function kerasBars(table: () => RowTable): KerasBars {
       takeBar(whole, isFull, line);
       return true;
     },
-    end,
+    whole() {
+      const bars = bar === undefined ? ended : [...ended, bar];
+      const all = rowTable();
+      for (const one of bars) addRow(all, one);
+      return bars.length === 0 ? undefined : all;
+    },
     hasBegun: () => epoch > 0,
     waits: () => bare !== '',
   };

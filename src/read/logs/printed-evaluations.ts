@@ -107,7 +107,13 @@ export class Evaluations {
   }
 }
 
-/** Gives lines of an evaluation that go as far as those of training back to training: another run begins there. */
+/** The slots of lines of an evaluation as they were before these were given back to training. */
+const evaluated = new WeakMap<Skeleton, Skeleton['slots']>();
+
+/**
+ * Gives lines of an evaluation that go as far as those of training back to training: another run begins there. In a text that grows
+ * training may go further later.
+ */
 export function withoutRuns(skeletons: ReadonlyMap<number, Skeleton>): void {
   for (const [key, whole] of skeletons) {
     const twin = key < 0 || whole.table.rows() === 0 ? undefined : skeletons.get(evaluationKey(key));
@@ -120,6 +126,9 @@ export function withoutRuns(skeletons: ReadonlyMap<number, Skeleton>): void {
       for (const one of table.columns[slot.column]!.value.finish()) if (one > most) most = one;
       return most;
     };
-    if (furthest(twin) >= furthest(whole)) Object.assign(twin, { slots: whole.slots, evaluation: false });
+    const isRun = furthest(twin) >= furthest(whole);
+    const slots = evaluated.get(twin) ?? twin.slots;
+    evaluated.set(twin, slots);
+    Object.assign(twin, { slots: isRun ? whole.slots : slots, evaluation: !isRun });
   }
 }

@@ -96,7 +96,7 @@ export interface PrintedLines {
   again(bytes: Buffer, from: number, to: number, line: number): { taken: Taken | undefined } | false;
   /** Remembers the line that {@link add} has just taken or not, which {@link again} did not know. */
   remember(bytes: Buffer, from: number, to: number): void;
-  /** The log in the lines so far; undefined where they hold none. */
+  /** The log in the lines so far; undefined where they hold none. More may be added after it. */
   finish(): PrintedLog | undefined;
   /** What became of the lines that were taken. */
   fates(

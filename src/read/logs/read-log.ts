@@ -32,6 +32,7 @@ import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
 import { isBetter, isDamaged, isDoubtful } from './text/last-stage.ts';
+import type { ReadText } from './text/read-text.ts';
 import { unsupportedFormat } from './unsupported.ts';
 import { unwrapped, type Wrapper, wrapperOf } from './wrapped-lines.ts';
 
@@ -87,6 +88,9 @@ const FORMATS: readonly LogFormat[] = Object.values(LOG_FORMATS);
 
 /** The format that takes text which no other claims. */
 const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
+
+/** The format of a head that no format claims; undefined where it is no text. */
+export const anyTextOf = (head: Buffer): LogFormat | undefined => (isText(head) ? ANY_TEXT : undefined);
 
 /** The format that text of this name is tried in where its head tells nothing. */
 export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
@@ -428,7 +432,7 @@ async function contentOf(
   const known = await format.read(chunks, path, formatOptions(options, encoding));
   return look === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
     ? known
-    : lastStage(known, look, readers.second.lines, encoding, path, format.anyText !== undefined, options);
+    : lastStage(format, known, look, readers.second.lines, encoding, path, options);
 }
 
 /** Whether a text is read once more as tables, after a reader of known layouts. */
@@ -444,7 +448,7 @@ function isWorthSecondLook(
   return isChosen || isDoubtful(known, lossLines);
 }
 
-/** Whether what was read of a growing log may be the log otherwise: then it is read whole. */
+/** Whether what was read of a growing log may be the log otherwise: then it is read as a text too, see {@link betterOf}. */
 export const mayBeOther = (
   format: LogFormat,
   known: LogContent,
@@ -454,24 +458,29 @@ export const mayBeOther = (
   mayBeText(format, options.format) &&
   isWorthSecondLook(known, lossLines, format.anyText !== undefined, options);
 
+/** What a format read, or the same bytes as a text, where that holds more of the log. */
+export function betterOf(format: LogFormat, known: LogContent, second: ReadText): LogContent {
+  const isTaken = second.log?.by === 'layout' || isBetter(second, known, format.anyText !== undefined);
+  const { account, errors, kept, runs, readBy } = second;
+  return isTaken ? { account, errors, kept, runs, ...(readBy === undefined ? {} : { readBy }) } : known;
+}
+
 /** What a reader of known layouts found, or the text read once more as tables, where that holds more of the log. */
 async function lastStage(
+  format: LogFormat,
   known: LogContent,
   look: SecondLook,
   lossLines: number,
   encoding: TextEncoding,
   path: string,
-  mayGuess: boolean,
   { layouts = [], roles = new Map() }: ReadLogOptions,
 ): Promise<LogContent> {
-  if (!isWorthSecondLook(known, lossLines, mayGuess, { layouts, roles })) return known;
+  if (!isWorthSecondLook(known, lossLines, format.anyText !== undefined, { layouts, roles })) return known;
   const again = look.again();
   if (again === undefined) return known;
   const { readText } = await import('./text/read-text.ts');
   const second = await readText(toUtf8(again, encoding), path, { encoding, layouts, roles });
-  const isTaken = second.log?.by === 'layout' || isBetter(second, known, mayGuess);
-  const { account, errors, kept, runs, readBy } = second;
-  return isTaken ? { account, errors, kept, runs, ...(readBy === undefined ? {} : { readBy }) } : known;
+  return betterOf(format, known, second);
 }
 
 /** The format that the user names, that takes the user's pattern, or that the content claims; text is tried as text. */
@@ -483,7 +492,7 @@ function chosenFormat(
 ): LogFormat | undefined {
   if (format !== undefined) return formatById(format);
   if (pattern !== undefined) return ANY_TEXT;
-  return told ?? formatOf(head, path) ?? (isText(head) ? ANY_TEXT : undefined);
+  return told ?? formatOf(head, path) ?? anyTextOf(head);
 }
 
 /** What a format is told of a text in an encoding. */

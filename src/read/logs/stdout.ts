@@ -4,15 +4,15 @@
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
 
-import { diagError } from '../../model/errors.ts';
+import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import { counted } from '../../model/format-number.ts';
 import type { StepUnit } from '../../model/run.ts';
 import { isBinary } from '../bytes/encoding.ts';
-import { type LineFate, nothingWaits, scanLines } from '../bytes/lines.ts';
+import { type LineFate, lineScanner, nothingWaits } from '../bytes/lines.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { withoutClosing } from './cell-after.ts';
 import { withPoints } from './decimal-commas.ts';
-import type { LogFormat, LoggedRun, LoggedSeries } from './format.ts';
+import { type LogContent, type LogFormat, type LoggedRun, type LoggedSeries, wholeBy } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
 import { DRAWING, KERAS_BAR, KERAS_PART, kerasBars } from './keras-bars.ts';
@@ -127,6 +127,271 @@ const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
       )
     : 0;
 
+/** Rows of one layout that is known, and what they are counted by. */
+interface Dialect {
+  readonly table: RowTable;
+  readonly axis: 'step' | 'epoch';
+}
+
+/** What rows of known layouts and printed lines tell together. */
+function toldBy(dialects: Iterable<Dialect>, printed: PrintedLog | undefined, hasPattern: boolean) {
+  const series = new Map<string, LoggedSeries>();
+  const notes = new Set<string>();
+  let kept = 0;
+  let longest = 0;
+  let stepUnit: StepUnit = 'row';
+  for (const { table, axis } of dialects) {
+    const finished = table.finish();
+    kept += table.rows();
+    if (table.rows() > longest) {
+      longest = table.rows();
+      stepUnit = finished.stepUnit;
+    }
+    for (const note of finished.notes) notes.add(note);
+    for (const one of finished.series) {
+      // An axis that this reader filled itself is no series; two layouts with one name are told apart.
+      if (!hasPattern && one.name === axis) continue;
+      const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
+      if (!series.has(name)) series.set(name, { ...one, name });
+    }
+  }
+  if (printed !== undefined) {
+    kept += printed.records;
+    for (const note of printed.notes) notes.add(note);
+    for (const one of printed.series) if (!series.has(one.name)) series.set(one.name, one);
+    stepUnit = printed.stepUnit;
+  }
+  return { series: [...series.values()], notes, kept, stepUnit };
+}
+
+/** The error of lines of MLPerf that are none; nothing where all are. */
+const brokenErrors = (broken: Tally, path: string): ErrorRecord[] =>
+  broken.count === 0
+    ? []
+    : [
+        diagError(
+          'log-lines-bad',
+          { count: broken.count, what: 'lines of MLPerf', one: 'a line of MLPerf', lines: placesOf(broken) },
+          { path, line: broken.first[0]! },
+        ).toRecord(),
+      ];
+
+const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
+  const dialects = new Map<string, Dialect>();
+  const tables = tableReader();
+  const results = trialResults();
+  const overflows = tally();
+  const broken = tally();
+  const long = tally();
+  const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
+  /** Of MLPerf's logger: settings, and where training begins again. */
+  const hyperparameters = new Map<string, Scalar>();
+  const restarts: number[] = [];
+  /** The last step or epoch in the lines of the logger of MLPerf. */
+  let lastEventAt = 0;
+
+  const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
+    let found = dialects.get(id);
+    if (found === undefined) {
+      found = { table: rowTable(), axis };
+      dialects.set(id, found);
+    }
+    return found.table;
+  };
+  const keras = kerasBars(() => tableOf('keras', 'epoch'));
+  const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
+    if (starts) {
+      if (dialects.size > 0) restarts.push(lineNumber);
+      return 'overhead';
+    }
+    const begun = dialects.has('mllog step') ? 'step' : dialects.has('mllog epoch') ? 'epoch' : undefined;
+    const measures = begun !== undefined && [...values.keys()].some(isMeasure);
+    if (at === undefined && !measures) {
+      for (const [name, value] of values)
+        if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
+      return values.size > 0 ? 'record' : 'passed-over';
+    }
+    // An evaluation is told by its epoch: beside steps it stands at the last one.
+    const stepped = at?.axis === 'step' || begun === 'step';
+    const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
+    if (at !== undefined && (!stepped || at.axis === 'step')) lastEventAt = at.value;
+    let told = false;
+    for (const [name, cell] of values) {
+      const value = typeof cell === 'string' ? numberOfText(cell) : cell;
+      if (typeof value === 'boolean' || (value === undefined && !isLossName(name))) continue;
+      told = true;
+      if (typeof value === 'number') table.set(table.column(name), value);
+      else if (value === null || isMissingText(String(cell))) table.miss(table.column(name));
+      else table.refuse(table.column(name), String(cell), lineNumber);
+    }
+    if (!told) {
+      table.dropRow();
+      return 'passed-over';
+    }
+    table.set(table.column(stepped ? 'step' : 'epoch'), lastEventAt);
+    table.endRow(lineNumber);
+    return 'record';
+  };
+  const read = (text: string, lineNumber: number): LineFate | undefined => {
+    if (pattern !== undefined) {
+      const groups = pattern.take(text);
+      const table = tableOf('pattern');
+      if (groups === undefined) {
+        const left = pattern.left(text);
+        if (left === undefined) return undefined;
+        table.refuse(table.column(left.name), left.text, lineNumber);
+        table.endRow(lineNumber);
+        return 'record';
+      }
+      for (const [name, cell] of groups) {
+        const column = table.column(name);
+        const value = numberOfText(cell) ?? numberOfText(withoutClosing(cell));
+        if (value !== undefined) table.set(column, value);
+        else if (isMissingText(cell)) table.miss(column);
+        else table.refuse(column, cell, lineNumber);
+      }
+      table.endRow(lineNumber);
+      return 'record';
+    }
+    const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
+    if (event === 'damaged') return event;
+    if (event !== undefined) return takeEvent(event, lineNumber);
+    if (keras.take(text, lineNumber)) return 'record';
+    if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
+    return undefined;
+  };
+
+  /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
+  const hasLoss = (): boolean =>
+    [...results.trials.values()].some((table) => table.rows() > 0) ||
+    [...dialects.values()].some(({ table }) =>
+      table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
+    );
+  /** How many losses the known layouts have told. */
+  const lossPoints = (): number => {
+    if ([...results.trials.values()].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
+    return [...dialects.values()].reduce(
+      (most, { table, axis }) =>
+        table.columns.reduce(
+          (points, { name, count }) =>
+            isLossName(name) ? Math.max(points, axis === 'epoch' ? Number.POSITIVE_INFINITY : count) : points,
+          most,
+        ),
+      0,
+    );
+  };
+  // As much code as all other formats of logs: loaded where text is read.
+  const lines = (await import('./printed-lines.ts')).printedLines();
+  const lastLine = nothingWaits();
+  let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
+  let printed: PrintedLog | undefined;
+  let asPrinted: LineText | undefined;
+
+  const scanner = lineScanner(
+    path,
+    {
+      line(bytes, start, end, lineNumber, terminated) {
+        // Long lines are data that somebody printed; a record is short.
+        if (end - start > LONGEST_RECORD) {
+          countAt(long, lineNumber);
+          return 'passed-over';
+        }
+        const plainText =
+          pattern === undefined &&
+          (!keras.hasBegun() || (!keras.waits() && isPartOfBar(bytes, start, end))) &&
+          !tables.isOpen() &&
+          !results.isOpen() &&
+          terminated;
+        const known = plainText && lines.again(bytes, start, end, lineNumber);
+        if (known) return known.taken?.waits ?? 'passed-over';
+        const to = terminated ? end : endOfWhole(bytes, start, end);
+        const raw = bytes.toString('utf8', start, to);
+        if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
+        const { unescaped, text } = pattern === undefined ? asText(raw) : withoutDrawing(raw);
+        if (pattern === undefined) {
+          // The last line of a result may be cut in a number, and the result whole without it.
+          if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
+          const result = results.take(text, lineNumber);
+          if (result !== undefined) return terminated ? result : 'torn-record';
+        }
+        const fate = read(text, lineNumber);
+        if (fate === 'damaged') {
+          if (!terminated) return 'torn-record';
+          countAt(broken, lineNumber);
+        }
+        if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
+        if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
+        const table = tables.take(text);
+        if (table === 'held') return 'held';
+        if (table === 'drawn') return 'passed-over';
+        const said = table ?? asPairs(inEnglish(withoutRemark(text)));
+        const taken =
+          said === raw
+            ? lines.add(bytes, start, to, lineNumber)
+            : lines.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
+        if (lines.likeliest()?.line === lineNumber)
+          asPrinted = lineText(lineNumber, { said, text, unescaped, raw }) ?? asPrinted;
+        // What it is depends on its words alone, unless a table or another line has told it.
+        if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
+          lines.remember(bytes, start, end);
+        if (terminated) return taken?.waits ?? 'passed-over';
+        torn = { skeleton: taken?.skeleton, cut: to < end };
+        return lastLine;
+      },
+      blank() {
+        results.end();
+        return 'overhead';
+      },
+      *settle() {
+        results.end();
+        yield* results.fates();
+        printed = pattern === undefined ? lines.finish() : undefined;
+        if (hasLoss() && (printed === undefined || pointsOf(printed) < MANY_MORE * lossPoints()))
+          printed = undefined;
+        yield* lines.fates(printed);
+        const whole = torn?.skeleton !== undefined && printed?.used.has(torn.skeleton) === true && !torn.cut;
+        yield [lastLine, whole ? 'record' : 'torn-record'];
+      },
+    },
+    { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
+  );
+  const content = (): LogContent => {
+    const { account, errors } = scanner.end();
+    const bars = keras.whole();
+    const all = new Map(dialects);
+    if (bars !== undefined) all.set('keras', { table: bars, axis: 'epoch' });
+    const { series, notes, stepUnit, ...told } = toldBy(all.values(), printed, pattern !== undefined);
+    let { kept } = told;
+    const runs = [...results.trials].flatMap(([name, table]): LoggedRun[] => {
+      kept += table.rows();
+      return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
+    });
+    for (const note of notesOf(long, overflows)) notes.add(note);
+    const likeliest = kept === 0 ? likeliestOf(lines.likeliest(), asPrinted) : undefined;
+    const main = {
+      stepUnit,
+      series,
+      restarts: [...restarts],
+      hyperparameters: new Map(hyperparameters),
+      notes: [...notes],
+    };
+    return {
+      likeliest: likeliest === undefined ? [] : [likeliest],
+      kept,
+      account,
+      errors: [...errors, ...brokenErrors(broken, path)],
+      // Other text beside the results of trials tells none of them.
+      runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
+    };
+  };
+  return {
+    push: (chunk, isWhole) => scanner.push(chunk, isWhole),
+    // A line without an end waits for it: a program that writes blocks cuts lines anywhere.
+    mayGoOn: () => results.isOpen(),
+    content,
+  };
+};
+
 export const stdout: LogFormat = {
   id: 'stdout',
   title: 'Printed training log',
@@ -148,238 +413,7 @@ export const stdout: LogFormat = {
         /\]\[INFO\] - \{"/.test(line),
     );
   },
-  async read(chunks, path, options) {
-    const dialects = new Map<string, { table: RowTable; axis: 'step' | 'epoch' }>();
-    const tables = tableReader();
-    const results = trialResults();
-    const overflows = tally();
-    const broken = tally();
-    const long = tally();
-    const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
-    /** Of MLPerf's logger: settings, and where training begins again. */
-    const hyperparameters = new Map<string, Scalar>();
-    const restarts: number[] = [];
-    /** The last step or epoch in the lines of the logger of MLPerf. */
-    let lastEventAt = 0;
-
-    const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
-      let found = dialects.get(id);
-      if (found === undefined) {
-        found = { table: rowTable(), axis };
-        dialects.set(id, found);
-      }
-      return found.table;
-    };
-    const keras = kerasBars(() => tableOf('keras', 'epoch'));
-    const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
-      if (starts) {
-        if (dialects.size > 0) restarts.push(lineNumber);
-        return 'overhead';
-      }
-      const begun = dialects.has('mllog step') ? 'step' : dialects.has('mllog epoch') ? 'epoch' : undefined;
-      const measures = begun !== undefined && [...values.keys()].some(isMeasure);
-      if (at === undefined && !measures) {
-        for (const [name, value] of values)
-          if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
-        return values.size > 0 ? 'record' : 'passed-over';
-      }
-      // An evaluation is told by its epoch: beside steps it stands at the last one.
-      const stepped = at?.axis === 'step' || begun === 'step';
-      const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
-      if (at !== undefined && (!stepped || at.axis === 'step')) lastEventAt = at.value;
-      let told = false;
-      for (const [name, cell] of values) {
-        const value = typeof cell === 'string' ? numberOfText(cell) : cell;
-        if (typeof value === 'boolean' || (value === undefined && !isLossName(name))) continue;
-        told = true;
-        if (typeof value === 'number') table.set(table.column(name), value);
-        else if (value === null || isMissingText(String(cell))) table.miss(table.column(name));
-        else table.refuse(table.column(name), String(cell), lineNumber);
-      }
-      if (!told) {
-        table.dropRow();
-        return 'passed-over';
-      }
-      table.set(table.column(stepped ? 'step' : 'epoch'), lastEventAt);
-      table.endRow(lineNumber);
-      return 'record';
-    };
-    const read = (text: string, lineNumber: number): LineFate | undefined => {
-      if (pattern !== undefined) {
-        const groups = pattern.take(text);
-        const table = tableOf('pattern');
-        if (groups === undefined) {
-          const left = pattern.left(text);
-          if (left === undefined) return undefined;
-          table.refuse(table.column(left.name), left.text, lineNumber);
-          table.endRow(lineNumber);
-          return 'record';
-        }
-        for (const [name, cell] of groups) {
-          const column = table.column(name);
-          const value = numberOfText(cell) ?? numberOfText(withoutClosing(cell));
-          if (value !== undefined) table.set(column, value);
-          else if (isMissingText(cell)) table.miss(column);
-          else table.refuse(column, cell, lineNumber);
-        }
-        table.endRow(lineNumber);
-        return 'record';
-      }
-      const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
-      if (event === 'damaged') return event;
-      if (event !== undefined) return takeEvent(event, lineNumber);
-      if (keras.take(text, lineNumber)) return 'record';
-      if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
-      return undefined;
-    };
-
-    /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
-    const hasLoss = (): boolean =>
-      [...results.trials.values()].some((table) => table.rows() > 0) ||
-      [...dialects.values()].some(({ table }) =>
-        table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
-      );
-    /** How many losses the known layouts have told. */
-    const lossPoints = (): number => {
-      if ([...results.trials.values()].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
-      return [...dialects.values()].reduce(
-        (most, { table, axis }) =>
-          table.columns.reduce(
-            (points, { name, count }) =>
-              isLossName(name)
-                ? Math.max(points, axis === 'epoch' ? Number.POSITIVE_INFINITY : count)
-                : points,
-            most,
-          ),
-        0,
-      );
-    };
-    // As much code as all other formats of logs: loaded where text is read.
-    const lines = (await import('./printed-lines.ts')).printedLines();
-    const lastLine = nothingWaits();
-    let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
-    let printed: PrintedLog | undefined;
-    let asPrinted: LineText | undefined;
-
-    const { account, errors } = await scanLines(
-      chunks,
-      path,
-      {
-        line(bytes, start, end, lineNumber, terminated) {
-          // Long lines are data that somebody printed; a record is short.
-          if (end - start > LONGEST_RECORD) {
-            countAt(long, lineNumber);
-            return 'passed-over';
-          }
-          const plainText =
-            pattern === undefined &&
-            (!keras.hasBegun() || (!keras.waits() && isPartOfBar(bytes, start, end))) &&
-            !tables.isOpen() &&
-            !results.isOpen() &&
-            terminated;
-          const known = plainText && lines.again(bytes, start, end, lineNumber);
-          if (known) return known.taken?.waits ?? 'passed-over';
-          const to = terminated ? end : endOfWhole(bytes, start, end);
-          const raw = bytes.toString('utf8', start, to);
-          if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
-          const { unescaped, text } = pattern === undefined ? asText(raw) : withoutDrawing(raw);
-          if (pattern === undefined) {
-            // The last line of a result may be cut in a number, and the result whole without it.
-            if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
-            const result = results.take(text, lineNumber);
-            if (result !== undefined) return terminated ? result : 'torn-record';
-          }
-          const fate = read(text, lineNumber);
-          if (fate === 'damaged') {
-            if (!terminated) return 'torn-record';
-            countAt(broken, lineNumber);
-          }
-          if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
-          if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
-          const table = tables.take(text);
-          if (table === 'held') return 'held';
-          if (table === 'drawn') return 'passed-over';
-          const said = table ?? asPairs(inEnglish(withoutRemark(text)));
-          const taken =
-            said === raw
-              ? lines.add(bytes, start, to, lineNumber)
-              : lines.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
-          if (lines.likeliest()?.line === lineNumber)
-            asPrinted = lineText(lineNumber, { said, text, unescaped, raw }) ?? asPrinted;
-          // What it is depends on its words alone, unless a table or another line has told it.
-          if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
-            lines.remember(bytes, start, end);
-          if (terminated) return taken?.waits ?? 'passed-over';
-          torn = { skeleton: taken?.skeleton, cut: to < end };
-          return lastLine;
-        },
-        blank() {
-          results.end();
-          return 'overhead';
-        },
-        *settle() {
-          results.end();
-          yield* results.fates();
-          printed = pattern === undefined ? lines.finish() : undefined;
-          if (hasLoss() && (printed === undefined || pointsOf(printed) < MANY_MORE * lossPoints()))
-            printed = undefined;
-          yield* lines.fates(printed);
-          const whole =
-            torn?.skeleton !== undefined && printed?.used.has(torn.skeleton) === true && !torn.cut;
-          yield [lastLine, whole ? 'record' : 'torn-record'];
-        },
-      },
-      { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
-    );
-    keras.end();
-    if (broken.count > 0)
-      errors.push(
-        diagError(
-          'log-lines-bad',
-          { count: broken.count, what: 'lines of MLPerf', one: 'a line of MLPerf', lines: placesOf(broken) },
-          { path, line: broken.first[0]! },
-        ).toRecord(),
-      );
-    const series = new Map<string, LoggedSeries>();
-    const notes = new Set<string>();
-    let kept = 0;
-    let longest = 0;
-    let stepUnit: StepUnit = 'row';
-    for (const { table, axis } of dialects.values()) {
-      const finished = table.finish();
-      kept += table.rows();
-      if (table.rows() > longest) {
-        longest = table.rows();
-        stepUnit = finished.stepUnit;
-      }
-      for (const note of finished.notes) notes.add(note);
-      for (const one of finished.series) {
-        // An axis that this reader filled itself is no series; two layouts with one name are told apart.
-        if (pattern === undefined && one.name === axis) continue;
-        const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
-        if (!series.has(name)) series.set(name, { ...one, name });
-      }
-    }
-    if (printed !== undefined) {
-      kept += printed.records;
-      for (const note of printed.notes) notes.add(note);
-      for (const one of printed.series) if (!series.has(one.name)) series.set(one.name, one);
-      stepUnit = printed.stepUnit;
-    }
-    const runs = [...results.trials].flatMap(([name, table]): LoggedRun[] => {
-      kept += table.rows();
-      return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
-    });
-    for (const note of notesOf(long, overflows)) notes.add(note);
-    const likeliest = kept === 0 ? likeliestOf(lines.likeliest(), asPrinted) : undefined;
-    const main = { stepUnit, series: [...series.values()], restarts, hyperparameters, notes: [...notes] };
-    return {
-      likeliest: likeliest === undefined ? [] : [likeliest],
-      kept,
-      account,
-      errors,
-      // Other text beside the results of trials tells none of them.
-      runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
-    };
-  },
+  carriageReturns: true,
+  read: wholeBy(readOn),
+  readOn,
 };

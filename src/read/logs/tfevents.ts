@@ -16,11 +16,17 @@
 import { basename, dirname, join } from 'node:path';
 import { ColumnBuilder } from '../../model/column.ts';
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
-import { type ByteQueue, byteQueue } from '../bytes/byte-queue.ts';
 import { crc32c, maskedCrc32c } from '../bytes/crc32c.ts';
 import { decodeName, sameBytes } from '../bytes/encoding.ts';
 import { openLedger } from '../bytes/ledger.ts';
-import type { LogFormat, LoggedSeries, RunFiles } from './format.ts';
+import {
+  type LogContent,
+  type LogFormat,
+  type LoggedSeries,
+  type LogReading,
+  type RunFiles,
+  wholeBy,
+} from './format.ts';
 import { kerasEvents } from './keras-events.ts';
 import { type EventFate, readEvent, type TagSink } from './tfevents-message.ts';
 
@@ -106,94 +112,162 @@ export const tfevents: LogFormat = {
     ((isHeader(head, 0) && firstIsEvent(head)) || head.subarray(0, 64).includes('brain.Event:')),
   joined: eventRuns,
   convention: kerasEvents,
-  async read(chunks, path) {
-    const tags = tagTable();
-    const hyperparameters = new Map<string, string | number | boolean | null>();
-    const errors: ErrorRecord[] = [];
-    const ledger = openLedger();
-    let kept = 0;
-    let firstBad = 0;
-    let badRecords = 0;
-    let lostBytes = 0;
-    let firstLost = 0;
-    let absurd: ErrorRecord | undefined;
+  read: wholeBy(readOn),
+  readOn,
+};
 
-    const queue = byteQueue(chunks);
-    let recordStart = 0;
-    /** Whether what comes next follows bytes that are no record. */
-    let astray = false;
-    for (;;) {
-      recordStart = queue.position;
-      // Awaiting a promise for every record would take longer than reading it.
-      if (queue.available() < HEADER_BYTES && !(await queue.need(HEADER_BYTES))) break;
-      if (!isHeader(queue.bytes, queue.at)) {
-        if (lostBytes === 0) firstLost = recordStart;
-        lostBytes++;
-        astray = true;
-        ledger.lose('no-record', 1, recordStart);
-        queue.skip(1);
-        continue;
-      }
-      astray = false;
-      const length = uint32(queue.bytes, queue.at) + uint32(queue.bytes, queue.at + 4) * 2 ** 32;
-      if (length > MAX_RECORD) {
-        absurd ??= diagError(
-          'limit-exceeded',
-          {
-            what: 'the length of an event',
-            found: length,
-            limit: MAX_RECORD,
-            hint: 'the file is damaged or hostile',
-          },
-          { path, byteOffset: recordStart },
-        ).toRecord();
-        lostBytes += HEADER_BYTES;
-        ledger.lose('over-limit', HEADER_BYTES, recordStart, 1);
-        queue.skip(HEADER_BYTES);
-        continue;
-      }
-      let fate: EventFate | 'bad-checksum';
-      if (length > MAX_HELD_RECORD) {
-        const good = await skipChecked(queue, length);
-        if (good === undefined) break;
-        fate = good ? 'passed-over' : 'bad-checksum';
-      } else {
-        const size = HEADER_BYTES + length + FOOTER_BYTES;
-        if (queue.available() < size && !(await queue.need(size))) break;
-        const { bytes, at } = queue;
-        const end = at + HEADER_BYTES + length;
-        fate =
-          uint32(bytes, end) === maskedCrc32c(crc32c(bytes, at + HEADER_BYTES, end))
-            ? readEvent(bytes, at + HEADER_BYTES, end, recordStart, tags.sink, hyperparameters)
-            : 'bad-checksum';
-        queue.skip(size);
-      }
-      if (fate === 'record' || fate === 'passed-over' || fate === 'overhead') {
-        kept++;
-        ledger.overhead(HEADER_BYTES + FOOTER_BYTES);
-        if (fate === 'record') ledger.record(length);
-        else if (fate === 'passed-over') ledger.passOver(length);
-        else ledger.overhead(length);
-      } else {
-        if (badRecords++ === 0) firstBad = recordStart;
-        ledger.lose(fate, HEADER_BYTES + length + FOOTER_BYTES, recordStart, 1);
-      }
+/** A record that is too long to be held. */
+interface LongRecord {
+  /** Where it begins in the stream, and how long its data are. */
+  readonly start: number;
+  readonly length: number;
+  /** Bytes of data that have not come, and the checksum of those that have. */
+  left: number;
+  crc: number;
+}
+
+/** Reads what is pushed; a record of which bytes are still to come is held. */
+function readOn(path: string): LogReading {
+  const events = new EventReader(path);
+  return {
+    push: (chunk) => events.push(chunk),
+    mayGoOn: () => false,
+    content: () => events.content(),
+  };
+}
+
+class EventReader {
+  private readonly tags = tagTable();
+  private readonly hyperparameters = new Map<string, string | number | boolean | null>();
+  private readonly ledger = openLedger();
+  private kept = 0;
+  private readonly bad = { first: 0, records: 0 };
+  private readonly lost = { first: 0, bytes: 0 };
+  private absurd: ErrorRecord | undefined;
+  /** Whether what comes next follows bytes that are no record. */
+  private astray = false;
+  private long: LongRecord | undefined;
+  /** What was pushed and not read, where it begins in the stream, and how much of it the next record takes. */
+  private held: Buffer[] = [];
+  private available = 0;
+  private position = 0;
+  private wanted = HEADER_BYTES;
+
+  constructor(private readonly path: string) {}
+
+  push(chunk: Uint8Array): void {
+    const piece = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    this.available += piece.length;
+    if (this.available < this.wanted) {
+      // A chunk is valid only during the call.
+      this.held.push(Buffer.from(piece));
+      return;
     }
-    const left = queue.position + queue.available() - recordStart;
+    const bytes = this.held.length === 0 ? piece : Buffer.concat([...this.held, piece]);
+    let at = 0;
+    for (let taken = -1; taken !== 0; at += taken) taken = this.take(bytes, at);
+    this.position += at;
+    this.available = bytes.length - at;
+    this.held = [Buffer.from(bytes.subarray(at))];
+  }
+
+  /** Takes a record, a part of a long one, or a byte that is none; returns how many bytes these are, 0 where more are needed. */
+  private take(bytes: Buffer, at: number): number {
+    const available = bytes.length - at;
+    if (this.long !== undefined) return this.takeLong(this.long, bytes, at);
+    this.wanted = HEADER_BYTES;
+    if (available < HEADER_BYTES) return 0;
+    const start = this.position + at;
+    if (!isHeader(bytes, at)) return this.passAstray(start);
+    this.astray = false;
+    const length = uint32(bytes, at) + uint32(bytes, at + 4) * 2 ** 32;
+    if (length > MAX_RECORD) return this.passAbsurd(length, start);
+    if (length > MAX_HELD_RECORD) {
+      this.long = { start, length, left: length, crc: 0 };
+      return HEADER_BYTES;
+    }
+    const size = HEADER_BYTES + length + FOOTER_BYTES;
+    if (available < size) {
+      this.wanted = size;
+      return 0;
+    }
+    const end = at + HEADER_BYTES + length;
+    const isWhole = uint32(bytes, end) === maskedCrc32c(crc32c(bytes, at + HEADER_BYTES, end));
+    const { sink } = this.tags;
+    this.enter(
+      isWhole ? readEvent(bytes, at + HEADER_BYTES, end, start, sink, this.hyperparameters) : 'bad-checksum',
+      length,
+      start,
+    );
+    return size;
+  }
+
+  private takeLong(long: LongRecord, bytes: Buffer, at: number): number {
+    const some = Math.min(long.left, bytes.length - at);
+    long.crc = crc32c(bytes, at, at + some, long.crc);
+    long.left -= some;
+    this.wanted = long.left > 0 ? 1 : FOOTER_BYTES;
+    if (long.left > 0 || bytes.length - at - some < FOOTER_BYTES) return some;
+    const isWhole = uint32(bytes, at + some) === maskedCrc32c(long.crc);
+    this.long = undefined;
+    this.enter(isWhole ? 'passed-over' : 'bad-checksum', long.length, long.start);
+    return some + FOOTER_BYTES;
+  }
+
+  private passAstray(start: number): number {
+    if (this.lost.bytes++ === 0) this.lost.first = start;
+    this.astray = true;
+    this.ledger.lose('no-record', 1, start);
+    return 1;
+  }
+
+  private passAbsurd(length: number, start: number): number {
+    this.absurd ??= diagError(
+      'limit-exceeded',
+      {
+        what: 'the length of an event',
+        found: length,
+        limit: MAX_RECORD,
+        hint: 'the file is damaged or hostile',
+      },
+      { path: this.path, byteOffset: start },
+    ).toRecord();
+    this.lost.bytes += HEADER_BYTES;
+    this.ledger.lose('over-limit', HEADER_BYTES, start, 1);
+    return HEADER_BYTES;
+  }
+
+  private enter(fate: EventFate | 'bad-checksum', length: number, start: number): void {
+    const { ledger } = this;
+    if (fate === 'record' || fate === 'passed-over' || fate === 'overhead') {
+      this.kept++;
+      ledger.overhead(HEADER_BYTES + FOOTER_BYTES);
+      if (fate === 'record') ledger.record(length);
+      else if (fate === 'passed-over') ledger.passOver(length);
+      else ledger.overhead(length);
+    } else {
+      if (this.bad.records++ === 0) this.bad.first = start;
+      ledger.lose(fate, HEADER_BYTES + length + FOOTER_BYTES, start, 1);
+    }
+  }
+
+  content(): LogContent {
+    const { path, bad, lost, astray, kept } = this;
+    const ledger = this.ledger.copy();
+    const from = this.long?.start ?? this.position;
+    const left = this.position + this.available - from;
+    if (left > 0) ledger.lose(astray ? 'no-record' : 'torn-record', left, from, astray ? undefined : 1);
     // The last bytes of a stretch that is no record are no record that goes on.
-    if (astray) lostBytes += left;
-    if (left > 0)
-      ledger.lose(astray ? 'no-record' : 'torn-record', left, recordStart, astray ? undefined : 1);
-    if (badRecords > 0)
+    const bytes = lost.bytes + (astray ? left : 0);
+    const errors: ErrorRecord[] = [];
+    if (bad.records > 0)
       errors.push(
-        diagError('tfevents-bad-record', { count: badRecords }, { path, byteOffset: firstBad }).toRecord(),
+        diagError('tfevents-bad-record', { count: bad.records }, { path, byteOffset: bad.first }).toRecord(),
       );
-    if (lostBytes > 0)
-      errors.push(
-        diagError('tfevents-lost-bytes', { bytes: lostBytes }, { path, byteOffset: firstLost }).toRecord(),
-      );
-    if (absurd !== undefined) errors.push(absurd);
-    const series = tags.all().flatMap((tag): LoggedSeries[] =>
+    if (bytes > 0)
+      errors.push(diagError('tfevents-lost-bytes', { bytes }, { path, byteOffset: lost.first }).toRecord());
+    if (this.absurd !== undefined) errors.push(this.absurd);
+    const series = this.tags.all().flatMap((tag): LoggedSeries[] =>
       tag.step.length === 0
         ? []
         : [
@@ -208,25 +282,9 @@ export const tfevents: LogFormat = {
             },
           ],
     );
-    return { kept, account: ledger.account(), errors, runs: [{ stepUnit: 'step', series, hyperparameters }] };
-  },
-};
-
-/** Passes over a record of `length` bytes; whether its checksum holds, undefined if it is cut. */
-async function skipChecked(queue: ByteQueue, length: number): Promise<boolean | undefined> {
-  queue.skip(HEADER_BYTES);
-  let crc = 0;
-  for (let left = length; left > 0; ) {
-    if (queue.available() === 0 && !(await queue.need(1))) return undefined;
-    const take = Math.min(left, queue.available());
-    crc = crc32c(queue.bytes, queue.at, queue.at + take, crc);
-    queue.skip(take);
-    left -= take;
+    const run = { stepUnit: 'step', series, hyperparameters: new Map(this.hyperparameters) } as const;
+    return { kept, account: ledger.account(), errors, runs: [run] };
   }
-  if (queue.available() < FOOTER_BYTES && !(await queue.need(FOOTER_BYTES))) return undefined;
-  const whole = uint32(queue.bytes, queue.at) === maskedCrc32c(crc);
-  queue.skip(FOOTER_BYTES);
-  return whole;
 }
 
 /** Tags by their bytes, without a string for each value. */

@@ -185,7 +185,8 @@ export class LossReader {
     if (name.kind !== 'none') this.table = { separator: ' ', cells: 3, column: 1, name };
   }
 
-  push(chunk: Uint8Array): void {
+  /** @param isWhole whether the chunk ends with a line: a carriage return at its end is a line end of its own */
+  push(chunk: Uint8Array, isWhole = false): void {
     const piece = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const bytes = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece]);
     let from = 0;
@@ -196,7 +197,7 @@ export class LossReader {
       from = feed + 1;
       this.lineNumber++;
     }
-    const left = bytes.subarray(this.scan(bytes, from, false));
+    const left = bytes.subarray(this.scan(bytes, from, isWhole));
     if (left.length > LONGEST_HELD) {
       this.takeLine(left, 0, left.length, true, false);
       this.skipping = true;

@@ -1,6 +1,6 @@
 /** Any text as a log: its lines as rows of tables, the tables judged at the end. Nothing is asked of the layout. */
-import { scanLines } from '../../bytes/lines.ts';
-import type { LogContent, LoggedSeries, LogReadOptions } from '../format.ts';
+import { lineScanner } from '../../bytes/lines.ts';
+import type { LogContent, LoggedSeries, LogReading, LogReadOptions } from '../format.ts';
 import { type Refused, refusedIn, withRefused } from './refused.ts';
 import { logIn, type TextLog } from './table.ts';
 import { type Template, Templates } from './templates.ts';
@@ -29,6 +29,8 @@ const isOfNumber = (byte: number): boolean =>
 const seriesOf = ({ series, loss }: TextLog, refused: readonly Refused[]): readonly LoggedSeries[] =>
   refused.length === 0 ? series : series.map((one) => (one.name === loss ? withRefused(one, refused) : one));
 
+type TextOptions = Partial<Pick<LogReadOptions, 'encoding' | 'layouts' | 'roles'>>;
+
 /**
  * Reads a text of any layout, given in chunks (lines may go over their ends).
  *
@@ -39,13 +41,24 @@ const seriesOf = ({ series, loss }: TextLog, refused: readonly Refused[]): reado
 export async function readText(
   chunks: AsyncIterable<Uint8Array>,
   path: string,
-  options: Partial<Pick<LogReadOptions, 'encoding' | 'layouts' | 'roles'>> = {},
+  options: TextOptions = {},
 ): Promise<ReadText> {
+  const reading = textReading(path, options);
+  for await (const chunk of chunks) reading.push(chunk);
+  return reading.content();
+}
+
+/** A text that is read piece by piece. */
+export interface TextReading extends Pick<LogReading, 'push'> {
+  /** What {@link readText} makes of the text so far; more may be pushed after it where the last line had an end. */
+  content(): ReadText;
+}
+
+export function textReading(path: string, options: TextOptions = {}): TextReading {
   const templates = new Templates();
   let log: TextLog | undefined;
   let refused: readonly Refused[] = [];
-  const { account, errors } = await scanLines(
-    chunks,
+  const scanner = lineScanner(
     path,
     {
       line(bytes, start, end, lineNumber, terminated) {
@@ -78,15 +91,21 @@ export async function readText(
     },
     { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
   );
-  return {
-    log,
-    templates: templates.all(),
-    lines: templates.lines,
-    kept: log === undefined ? 0 : [...log.used].reduce((sum, { order }) => sum + order.length, 0),
-    account,
-    errors,
-    runs:
-      log === undefined ? [] : [{ stepUnit: log.stepUnit, series: seriesOf(log, refused), notes: log.notes }],
-    ...(log === undefined ? {} : { readBy: { how: log.by, statement: log.statement } }),
+  const content = (): ReadText => {
+    const { account, errors } = scanner.end();
+    return {
+      log,
+      templates: templates.all(),
+      lines: templates.lines,
+      kept: log === undefined ? 0 : [...log.used].reduce((sum, { order }) => sum + order.length, 0),
+      account,
+      errors,
+      runs:
+        log === undefined
+          ? []
+          : [{ stepUnit: log.stepUnit, series: seriesOf(log, refused), notes: log.notes }],
+      ...(log === undefined ? {} : { readBy: { how: log.by, statement: log.statement } }),
+    };
   };
+  return { push: (chunk, isWhole) => scanner.push(chunk, isWhole), content };
 }
