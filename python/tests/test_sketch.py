@@ -11,6 +11,7 @@ from clippy_diag.sketch import (
     Box,
     checksum,
     checksum_on_device,
+    checksums,
     codes,
     length,
     sketch,
@@ -149,3 +150,19 @@ def exact_values(count):
         state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
         words.append(state & 0x80FFFFFF | (0x30 + (state >> 24 & 0xF)) << 24)
     return np.array(words, np.uint32).view(np.float32)
+
+
+def test_many_tensors_have_the_checksums_that_each_has_alone():
+    rng = np.random.default_rng(5)
+    shapes = [(), (0,), (1,), (7, 3), (2048,), (2049,), (40, 1000), *[(k % 90 + 1,) for k in range(60)]]
+    arrays = [np.array(rng.normal(size=shape), np.float32) for shape in shapes]
+    arrays += [
+        np.arange(9),
+        np.arange(9, dtype=np.int16),
+        np.array([True]),
+        np.array([np.nan, -0.0], np.float32),
+        np.ones(3) * 1j,
+    ]
+    arrays += [np.ones((4, 6), np.float32)[:, ::2], np.ones(3, np.complex64)]
+    assert checksums(arrays) == [checksum(array) for array in arrays]
+    assert checksums([]) == []

@@ -24,8 +24,9 @@ of 2**-64; it does not depend on the order of summation, and the checksums of sh
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -37,6 +38,8 @@ _GOLDEN = 0x9E3779B1
 _MASK = 0xFFFFFFFF
 #: Entries that are handled at a time: the temporaries of so many stay in the cache.
 _CHUNK = 1 << 15
+#: Tensors of up to so many entries are hashed together.
+_SMALL = 1 << 11
 
 
 class Box(NamedTuple):
@@ -203,6 +206,37 @@ def checksum(values: Any, place: Place = 0) -> int:
             _mix(high, free)
         total += int(low.sum(dtype=np.uint64)) + (int(high.sum(dtype=np.uint64)) << 32)
     return total & 0xFFFFFFFFFFFFFFFF
+
+
+def checksums(arrays: Sequence[np.ndarray]) -> list[int]:
+    """`checksum` of each of several whole tensors. Small ones of 32 bits are hashed together, as to call numpy takes longer."""
+    found = [0] * len(arrays)
+    together: list[tuple[int, np.ndarray]] = []
+    for k, array in enumerate(arrays):
+        flat = _flat(array)
+        if flat.dtype.itemsize == 4 and 0 < flat.size <= _SMALL:
+            together.append((k, flat.view(np.uint32)))
+        else:
+            found[k] = checksum(array)
+    for begin in range(0, len(together), _CHUNK // _SMALL):
+        part = together[begin : begin + _CHUNK // _SMALL]
+        p, begins = _hashed_indices(tuple(bits.size for _, bits in part))
+        x = np.concatenate([bits for _, bits in part])
+        free = np.empty_like(x)
+        high = _mix(p * np.uint32(_GOLDEN) + x, free)
+        sums = [
+            np.add.reduceat(one, begins, dtype=np.uint64) for one in (_mix(np.bitwise_xor(p, x, out=x), free), high)
+        ]
+        for (k, _), low, upper in zip(part, *(one.tolist() for one in sums)):
+            found[k] = (low + (upper << 32)) & 0xFFFFFFFFFFFFFFFF
+    return found
+
+
+@functools.lru_cache(maxsize=32)
+def _hashed_indices(sizes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The hash of every entry's index in tensors of these sizes, one after another, and where each begins."""
+    hashed = _mix(np.concatenate([_RANGE[:size] for size in sizes]) + np.uint32(_GOLDEN))
+    return hashed, np.cumsum([0, *sizes[:-1]])
 
 
 def length(sums: np.ndarray) -> float:

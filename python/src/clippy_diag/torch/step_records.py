@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import step_records
 from ..captures import Array
 from ..recording import Step
-from ..sketch import checksum, checksum_on_device
+from ..sketch import checksum_on_device, checksums
 from ..step_records import Moment, moment_of
 from . import words as names
 
@@ -67,7 +68,8 @@ class StepRecords:
 
     def weights(self, owned: Owned) -> Moment:
         """Checksums of weights alone."""
-        return {"weights": moment_of({name: _checksum(parameter) for name, parameter, _ in owned}, {})["weights"]}
+        sums = _checksums([parameter for _, parameter, _ in owned])
+        return {"weights": moment_of({name: one for (name, _, _), one in zip(owned, sums)}, {})["weights"]}
 
     def after(self, taken: Step, owned: Owned) -> None:
         """Checksums after a step whose entry has some before it."""
@@ -152,23 +154,29 @@ def _acts(module: torch.nn.Module) -> bool:
 
 def _moment(owned: Owned) -> Moment:
     """Checksums of weights and of the state that an optimizer keeps of each."""
-    weights: dict[str, int] = {}
-    state: dict[str, list[int]] = {}
+    slots: dict[str, list[torch.Tensor]] = {}
     for name, parameter, optimizer in owned:
-        weights[name] = _checksum(parameter)
-        slots = sorted(
-            (key, value) for key, value in optimizer.state.get(parameter, {}).items() if isinstance(value, torch.Tensor)
-        )
-        state[name] = [_checksum(value) for _, value in slots]
-    return moment_of(weights, state)
+        own = ((k, v) for k, v in optimizer.state.get(parameter, {}).items() if isinstance(v, torch.Tensor))
+        slots[name] = [value for _, value in sorted(own)]
+    sums = iter(_checksums([p for _, p, _ in owned] + [value for own in slots.values() for value in own]))
+    weights = {name: next(sums) for name, _, _ in owned}
+    return moment_of(weights, {name: [next(sums) for _ in own] for name, own in slots.items()})
 
 
-def _checksum(tensor: torch.Tensor) -> int:
+def _checksums(tensors: list[torch.Tensor]) -> list[int]:
+    on_cpu = iter(checksums([_bits(tensor) for tensor in tensors if tensor.device.type == "cpu"]))
+    return [
+        next(on_cpu) if tensor.device.type == "cpu" else int(checksum_on_device(_dense(tensor))) % _MODULO
+        for tensor in tensors
+    ]
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach()
-    if tensor.is_sparse:
-        tensor = tensor.to_dense()
-    if tensor.device.type != "cpu":
-        return int(checksum_on_device(tensor)) % _MODULO
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.int16)
-    return checksum(tensor.numpy())
+    return tensor.to_dense() if tensor.is_sparse else tensor
+
+
+def _bits(tensor: torch.Tensor) -> np.ndarray:
+    tensor = _dense(tensor)
+    bits: np.ndarray = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return bits
