@@ -18,10 +18,12 @@ const CASES = [INJECTED, 'healthy-resumed-rightly-cnn-3'];
 /** A printed loss may differ by this share on kernels that the cases were not pinned to. */
 const TOLERANCE = 0.05;
 
-/** Makes cases into a new folder, and says how many seconds of a processor a case took at most. */
-function made(only: string, more: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
-  const out = join(folder(), 'cases');
-  const args = ['make', out, '--only', only, '--no-remedies', '--python', python ?? '', ...more];
+/** Makes cases without remedies into a new folder, and says how many seconds of a processor a case took at most. */
+const made = (only: string, more: readonly string[] = [], env: NodeJS.ProcessEnv = {}) =>
+  madeIn(join(folder(), 'cases'), only, ['--no-remedies', ...more], env);
+
+function madeIn(out: string, only: string, more: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
+  const args = ['make', out, '--only', only, '--python', python ?? '', ...more];
   const done = spawnSync(process.execPath, [BENCH, ...args], {
     encoding: 'utf8',
     env: { ...process.env, ...env },
@@ -67,6 +69,19 @@ describe.skipIf(python === undefined)('cases that are made', () => {
     );
     const columns = recordSet[0].field.map((one: { name: string }) => one.name);
     expect(Object.keys(JSON.parse(read(first.out, 'cases.jsonl').split('\n')[0]!))).toEqual(columns);
+  });
+
+  it('get the remedies that they lack when they are made again, as if they had been made with them', () => {
+    const whole = madeIn(join(folder(), 'cases'), INJECTED);
+    const later = made(INJECTED);
+    const without = read(later.out, INJECTED, 'truth.json');
+    expect(madeIn(later.out, CASES.join()).n).toBe(2);
+    expect(read(later.out, INJECTED, 'truth.json')).toBe(read(whole.out, INJECTED, 'truth.json'));
+    const { remedies, ...rest } = JSON.parse(read(later.out, INJECTED, 'truth.json'));
+    expect({ ...rest, remedies: [] }).toEqual(JSON.parse(without));
+    expect(remedies).toHaveLength(12);
+    expect(remedies.find(({ action }: { action: string }) => action === 'fix-code').holds).toBe(true);
+    expect(madeIn(later.out, INJECTED).n).toBe(0);
   });
 
   it('have the same truth and nearly the same losses with other kernels', () => {

@@ -1,7 +1,7 @@
 """Makes cases of the bench: python make.py FOLDER [--only TEXT] [--half open|hidden] [--secret-file FILE] [--jobs N] [--no-remedies]
 
 Each case is made from its seed alone, on one thread with fixed kernels: the same files in every checkout of the same commit. What is
-there already stays. FOLDER/checksums.txt lists the SHA-256 of every file; cases.jsonl and croissant.json describe the folder.
+there already stays: made again, a folder gets what it lacks, cases and remedies. FOLDER/checksums.txt lists the SHA-256 of every file; cases.jsonl and croissant.json describe the folder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 #: One thread, and kernels that every x86-64 processor has. `--kernels native` leaves them to the processor.
 PINNED = {
@@ -31,7 +32,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--half", choices=("open", "hidden"), help="open alone where there is no secret")
     parser.add_argument("--secret-file", type=Path, help="the secret of the hidden half")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--no-remedies", action="store_true", help="leave the reruns out")
+    parser.add_argument("--no-remedies", action="store_true", help="leave the reruns out; the same command without this adds them")
     parser.add_argument("--kernels", choices=("pinned", "native"), default="pinned")
     parser.add_argument("--list", action="store_true", help="name the cases and make none")
     return parser.parse_args()
@@ -51,15 +52,14 @@ for record in train(case.setup, seed, fault_of(case, seed)).records:
 
 
 def make_case(name: str, folder: Path, secret: bytes | None, remedies: bool) -> None:
-    """Makes one case: evidence, twin, truth and script. The truth is written last, so that a case is whole or not there."""
+    """Makes what a case lacks: evidence, twin, truth and script, or the remedies of its truth. The truth is written last."""
     import random
 
     import numpy as np
     import torch
     from catalogue import all_cases, fault_of, seed_of
     from evidence import write_evidence
-    from trainers import SHOWS_EVALUATION, SHOWS_RATE
-    from truth import HEALTHY_TRUTH, Reruns, cut_of, truth_of
+    from truth import HEALTHY_TRUTH, Reruns, cut_of
 
     # A capture holds the state of all three random generators.
     random.seed(0)
@@ -72,23 +72,42 @@ def make_case(name: str, folder: Path, secret: bytes | None, remedies: bool) -> 
     fault = fault_of(case, seed)
     began, own = time.process_time(), folder / case.id
     drill = 150 if case.kind == "healthy" else max(30, fault.start + 4)
-    if case.kind == "healthy":
+    if (own / "truth.json").exists():
+        truth = _truth_of(case, Reruns(case.setup, seed, fault), remedies)
+    elif case.kind == "healthy":
         write_evidence(own / "evidence", case.setup, seed, fault, case.trainer, drill, fault.resumed, None, None)
         truth = dict(HEALTHY_TRUTH)
     else:
         cut = cut_of(fault) if fault.start > 0 else None
         twin = write_evidence(own / "twin" / "evidence", case.setup, seed, None, case.trainer, drill, fault.resumed, cut, None)
         run = write_evidence(own / "evidence", case.setup, seed, fault, case.trainer, drill, fault.resumed, None, twin)
-        reruns = Reruns(case.setup, seed, fault, twin, run)
-        truth = truth_of(reruns, case.trainer in SHOWS_RATE, case.trainer in SHOWS_EVALUATION, rerun=remedies)
+        truth = _truth_of(case, Reruns(case.setup, seed, fault, twin, run), remedies)
     family = {"model": case.setup.model, "optimizer": case.setup.optimizer, "fault": case.fault, "trainer": case.trainer}
     head = {"schemaVersion": 1, "id": case.id, "half": case.half, "kind": case.kind, "family": family}
     # Tools of this project are mended by the open half: none of its cases counts as unseen.
     open_half = case.half == "open"
     truth = {**head, "seed": seed if open_half else None, **truth, "chronicle": case.chronicle, "lookedAt": open_half}
     (own / "script.py").write_text(SCRIPT.format(id=case.id, trainer=case.trainer, seed=seed if open_half else "int(sys.argv[2])"))
-    (own / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    whole = own / "truth.json.part"
+    whole.write_text(json.dumps(truth, indent=1) + "\n")
+    whole.replace(own / "truth.json")
     print(f"{case.id} {truth['classes'][0]} {time.process_time() - began:.1f} s", flush=True)
+
+
+def _truth_of(case: Any, reruns: Any, remedies: bool) -> dict[str, Any]:
+    from trainers import SHOWS_EVALUATION, SHOWS_RATE
+    from truth import truth_of
+
+    return truth_of(reruns, case.trainer in SHOWS_RATE, case.trainer in SHOWS_EVALUATION, rerun=remedies)
+
+
+def _lacks(own: Path, remedies: bool) -> bool:
+    """Whether the folder of a case is not there, or lacks the remedies that are asked for."""
+    path = own / "truth.json"
+    if not path.exists():
+        return True
+    truth = json.loads(path.read_text())
+    return remedies and truth["alarm"] and not truth["remedies"]
 
 
 def checksums(folder: Path) -> None:
@@ -132,11 +151,18 @@ def _in_child(name: str, options: argparse.Namespace, secret: bytes | None) -> i
 
 def run_all(names: list[str], options: argparse.Namespace) -> int:
     """Makes the cases that are absent. Gives how many failed."""
-    import catalogue  # noqa: F401 - loaded once, before the processes part
+    import gc
+
+    # Loaded once, before the processes part; the last two are what a first step loads.
+    import catalogue  # noqa: F401
     import evidence  # noqa: F401
+    import torch._dynamo  # noqa: F401
+    import torch.distributed.tensor  # noqa: F401
+
+    gc.freeze()
 
     secret = options.secret_file.read_bytes().strip() if options.secret_file else None
-    waiting = [name for name in names if not (options.folder / name / "truth.json").exists()]
+    waiting = [name for name in names if _lacks(options.folder / name, not options.no_remedies)]
     running: set[int] = set()
     failed = 0
     while waiting or running:
@@ -145,6 +171,7 @@ def run_all(names: list[str], options: argparse.Namespace) -> int:
         child, status = os.wait()
         running.discard(child)
         failed += status != 0
+    gc.unfreeze()
     return failed
 
 

@@ -114,14 +114,22 @@ def cut_of(fault: Fault) -> int:
 
 
 class Reruns:
-    """The reruns of one case under one seed; each is made once."""
+    """The reruns of one case under one seed; each is made once, when it is asked for."""
 
     def __init__(self, setup: Setup, seed: int, fault: Fault, twin: Trace | None = None, run: Trace | None = None) -> None:
         self.setup, self.seed, self.fault = setup, seed, fault
         self.cut = cut_of(fault)
-        self.twin = twin or train(setup, seed, None, keep=self.cut if fault.start > 0 else None)
-        # Equal until the fault, so the run is trained from the cut.
-        self.run = run or self.again(Arm())
+        self._twin, self._run = twin, run
+
+    @functools.cached_property
+    def twin(self) -> Trace:
+        """The run of this seed without the fault."""
+        return self._twin or train(self.setup, self.seed, None, keep=self.cut if self.fault.start > 0 else None)
+
+    @functools.cached_property
+    def run(self) -> Trace:
+        """The run with the fault. It is equal to the twin until the fault, so it is trained from the cut."""
+        return self._run or self.again(Arm())
 
     def again(self, arm: Arm) -> Trace:
         """Trains from the cut with an arm."""
@@ -144,9 +152,10 @@ class Reruns:
         return value if math.isfinite(value) else None
 
     def spike(self, trace: Trace) -> float:
-        """The highest excess of the printed loss over the twin's from the cut on."""
+        """The highest excess of the printed loss over the twin's from the fault on; infinite where a loss is not finite."""
         twin = {r["step"]: r["loss"] for r in self.twin.records}
-        return max((r["loss"] - twin[r["step"]] for r in trace.records if r["step"] >= self.fault.start), default=0.0)
+        excess = [r["loss"] - twin[r["step"]] for r in trace.records if r["step"] >= self.fault.start]
+        return max((one if math.isfinite(one) else math.inf for one in excess), default=0.0)
 
     def distance(self, trace: Trace) -> float | None:
         """How far the weights end from the twin's, of how far they end without the remedy."""
@@ -203,8 +212,10 @@ def _tried(action: str, reruns: Reruns, onset: int, judged_by: str) -> Any:
     arm = arm_of(action, reruns, onset)
     if arm is None:
         return "cannot"
-    trace = reruns.twin if arm.without_fault else reruns.run if arm == Arm() else reruns.again(arm)
-    return _lost_with(reruns, trace, judged_by)
+    if arm.without_fault:
+        # The same seed without the fault is the twin itself.
+        return 0.0
+    return _lost_with(reruns, reruns.run if arm == Arm() else reruns.again(arm), judged_by)
 
 
 def _lost_with(reruns: Reruns, trace: Trace, judged_by: str) -> float | None:
