@@ -16,10 +16,10 @@ import { EVIDENCE } from './lib/words.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
-const HELP = `clippy-bench list  [--cases FOLDER] [--json]
+const HELP = `clippy-bench list  [--cases FOLDER] [--half open|hidden] [--only TEXT,TEXT] [--json]
 clippy-bench show  CASE [--cases FOLDER]
-clippy-bench score --tool 'CMD {case}' [--cases FOLDER] [--only TEXT,TEXT] [--evidence ${EVIDENCE.join('|')}]
-                   [--no-twins] [--timeout SECONDS] [--jobs N] [--floor FILE] [--out FILE] [--json]
+clippy-bench score --tool 'CMD {case}' [--cases FOLDER] [--half open|hidden] [--only TEXT,TEXT]
+                   [--evidence ${EVIDENCE.join('|')}] [--no-twins] [--timeout SECONDS] [--jobs N] [--floor FILE] [--out FILE] [--json]
                    [--keep FILE --name NAME]
 clippy-bench make  FOLDER [--only TEXT] [--half open|hidden] [--secret-file FILE] [--python PYTHON] (PyTorch 2.1 or newer)
 
@@ -29,6 +29,7 @@ score ends with 1 where a measure fell below --floor, and with 2 where the comma
 const OPTIONS = {
   cases: { type: 'string', default: 'cases' },
   only: { type: 'string' },
+  half: { type: 'string' },
   tool: { type: 'string' },
   evidence: { type: 'string', default: 'capture' },
   'no-twins': { type: 'boolean', default: false },
@@ -49,7 +50,9 @@ function selected(options) {
     throw new UsageError(`no folder ${options.cases}: make the cases first (clippy-bench make FOLDER)`);
   const parts = options.only?.split(',') ?? null;
   const cases = casesOf(options.cases).filter(
-    ({ id }) => parts === null || parts.some((part) => id.includes(part)),
+    ({ id, truth }) =>
+      (options.half === undefined || truth.half === options.half) &&
+      (parts === null || parts.some((part) => id.includes(part))),
   );
   if (cases.length === 0) throw new UsageError('no case is selected');
   return cases;

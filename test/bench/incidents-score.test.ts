@@ -301,6 +301,10 @@ describe('tools that run', () => {
 
   it('lists the cases and draws one', () => {
     expect(bench('list', '--cases', cases).stdout).toMatch(/^a-lost +injected +open +non-finite\nb-calm/);
+    expect(bench('list', '--cases', cases, '--half', 'hidden')).toMatchObject({
+      status: 2,
+      stderr: 'clippy-bench: no case is selected\n',
+    });
     const drawn = bench('show', 'a-lost', '--cases', cases).stdout;
     expect(drawn).toContain('onset     step 30 to 30');
     expect(drawn).toContain('! not finite');

@@ -16,6 +16,8 @@ export interface Result {
   readonly trigger: Count;
   readonly tensor: Count;
   readonly factor: Count;
+  /** Whether the first remedy holds by rerun, of the visible incidents whose remedies were tried; absent in older rows. */
+  readonly remedy?: Count;
   readonly honoured: Count;
 }
 export function cell(count: Count): string;

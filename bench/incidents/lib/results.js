@@ -11,6 +11,7 @@ const MEASURES = [
   'trigger',
   'tensor',
   'factor',
+  'remedy',
   'honoured',
 ];
 
