@@ -21,8 +21,8 @@ export const RULES: readonly Rule[] = [
   edit(
     'noise: measured every 256 levels',
     'levels.ts',
-    'samples - measured < NUMBERS.remembered / 4',
-    'samples - measured < NUMBERS.remembered',
+    'Math.max(remembered / 4, samples * anewShare)',
+    'remembered',
   ),
   // Levels and their noise.
   number('fewPoints', 2.5, '0'),

@@ -5,7 +5,7 @@ import type { VerdictClass } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
 import { incidentsOf } from '../incidents/attempts.ts';
 import { badness } from '../incidents/judge.ts';
-import { explain } from '../incidents/verdict.ts';
+import { explain } from '../incidents/verdict-words.ts';
 import { type DetectorContext, findingAt, firstOf, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 /** What a finding about part of a run may weigh at most: a healthy run has no warning and no error. */
