@@ -5,7 +5,9 @@ import { inertName } from '../model/inert-text.ts';
 import type { StepUnit } from '../model/run.ts';
 
 export const brief = (value: number): string => formatNumber(value, 'brief');
-export const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
+/** A text with a capital, unless it begins with a name (of a file, of a tensor): that is another name with one. */
+export const capital = (text: string): string =>
+  /^[^\s,:;]*[./_\d]\S/.test(text) ? text : text.slice(0, 1).toUpperCase() + text.slice(1);
 export const plural = (count: number, noun: string, several = `${noun}s`): string =>
   `${formatCount(count)} ${count === 1 ? noun : several}`;
 export const at = (step: number, unit: StepUnit): string => `${unit} ${formatCount(step)}`;

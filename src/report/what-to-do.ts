@@ -194,7 +194,10 @@ function lookAtWeights({ verdict, stepUnit, rewind }: RunReport): string | null 
 const wayBack = (rewind: RunReport['rewind']): string =>
   rewind === null
     ? ''
-    : `; ${rewind.rewindToCheckpoint ?? `a checkpoint at or before step ${formatCount(rewind.rewindToStep)}`} is from before it`;
+    : rewind.rewindToCheckpoint === null
+      ? `; a checkpoint at or before step ${formatCount(rewind.rewindToStep)} is from before it`
+      : // A path keeps its first letter.
+        `; the checkpoint ${rewind.rewindToCheckpoint} is from before it`;
 
 /** What decides about a cause that nothing was tried against; null where something was tried, or the cause is another. */
 function lookAt(run: RunReport): string | null {

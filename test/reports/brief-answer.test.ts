@@ -725,6 +725,12 @@ describe('a cause against which nothing was tried', () => {
     expect(fix).not.toContain('learning rate');
   });
 
+  test('a checkpoint to go back to keeps the first letter of its path', () => {
+    const rewind = { rewindToStep: 100, rewindToCheckpoint: 'runs/step-100.pt' } as never;
+    const [fix] = partOf(answerWith({ cause: causeOf('data'), rewind }), 'Fix');
+    expect(fix).toContain('The checkpoint runs/step-100.pt is from before it.');
+  });
+
   test('not found: the look that distinguishes data from weights', () => {
     const [fix] = partOf(answerWith({ cause: causeOf('none-found') }), 'Fix');
     expect(fix).toMatch(/^Evaluate weights from after step \d+ on batches from before it/);
