@@ -152,6 +152,53 @@ describe('a printed log', () => {
     },
   );
 
+  it('has a total beside the parts of a loss, and no time that is called a cost', async () => {
+    const parts = await runOf(
+      upTo(12).map((k) => `Epoch 1, Step ${k}: Rec=${lossAt(k)}, KL=9.5, Total=${9 + k}.5`),
+    );
+    expect(told(parts, 'Total').role).toBe('loss');
+    const timed = await runOf(
+      upTo(12).map((k) => `Epoch ${k} Train, mae:${lossAt(k)}, Cost: 71${k % 7}.5 sec `),
+    );
+    expect(told(timed, 'mae').role).toBe('loss');
+  });
+
+  it('has an evaluation that tells its epoch as training does, and one before training', async () => {
+    const tells = (epoch: number, loss: number): string => `epoch: ${epoch},  loss is: ${loss}, acc is: 0.5`;
+    const lines = upTo(6).flatMap((k) => [tells(k, lossAt(k)), 'testing in eval mode……', tells(k, 7.25)]);
+    const run = await runOf(['testing in eval mode……', tells(1, 8.5), ...lines]);
+    expect(told(run, 'loss')).toEqual({ steps: upTo(6), values: upTo(6).map(lossAt), role: 'loss' });
+    expect(told(run, 'eval loss').values).toEqual([8.5, ...upTo(6).map(() => 7.25)]);
+  });
+
+  it('has once what two handlers of a logger print', async () => {
+    const lines = upTo(9).flatMap((k) => [
+      `INFO:tensorflow:[ ${k}000] | gnorm  2.45 | loss  ${lossAt(k)}`,
+      `I1216 18:03:4${k}.202104 133272504153920 train.py:298] [ ${k}000] | gnorm  2.45 | loss  ${lossAt(k)}`,
+    ]);
+    const wanted = { steps: upTo(9).map((k) => 1000 * k), values: upTo(9).map(lossAt) };
+    expect(told(await runOf(lines), 'loss')).toMatchObject(wanted);
+  });
+
+  it('has the epochs of Keras, and not what its bars draw on the way', async () => {
+    const bars = (k: number): string[] => [
+      `Epoch ${k}/6`,
+      ...upTo(9).map(
+        (at) => `  ${at}/10 [${'='.repeat(at)}>${'.'.repeat(9 - at)}] - ETA: 1s - loss: 3.${at}`,
+      ),
+      `10/10 [==========] - 6s 22ms/step - loss: ${lossAt(k)} - val_loss: 1.5`,
+    ];
+    expect(told(await runOf(upTo(6).flatMap(bars)), 'loss').values).toEqual(upTo(6).map(lossAt));
+  });
+
+  it('may be bare numbers in a file that is named after a loss', async () => {
+    const text = `${upTo(12).map(lossAt).join('\n')}\n`;
+    const read = async (path: string): Promise<readonly Run[]> =>
+      (await finishLog(await readRawStream(once(text), path), { sidecars: false })).runs;
+    expect(told((await read('train_loss.txt'))[0]!, 'train_loss').values).toEqual(upTo(12).map(lossAt));
+    await expect(read('prices.txt')).rejects.toThrow();
+  });
+
   it('names its losses in a list before their numbers', async () => {
     const run = await runOf(upTo(8).map((k) => `loss_a,loss_b ${lossAt(k)} ${1 + lossAt(k)}`));
     expect(told(run, 'loss_a').values).toEqual(upTo(8).map(lossAt));

@@ -140,7 +140,7 @@ function afterLevel(bytes: Buffer, from: number, to: number): number {
     // INFO:root: and INFO:tensorflow:
     if (bytes[after] === 0x3a && isWord(bytes[after + 1])) {
       let name = after + 1;
-      while (name < end && bytes[name] !== 0x3a && bytes[name] !== 32) name++;
+      while (name < to && bytes[name] !== 0x3a && bytes[name] !== 32) name++;
       if (bytes[name] === 0x3a) after = name + 1;
     }
     while (
@@ -162,3 +162,29 @@ function afterLevel(bytes: Buffer, from: number, to: number): number {
   }
   return from;
 }
+
+const GLOG = 0x49;
+/**
+ * Tells lines that two handlers of one logger print, absl's and Python's: `INFO:tensorflow:loss = 2.3` and, after it,
+ * `I0101 12:00:00.000000 1407 log.py:7] loss = 2.3`.
+ */
+export class TwoHandlers {
+  private before = Buffer.alloc(0);
+
+  /** Whether a line tells by the other handler what the line before it told. Every line is shown to it. */
+  tells(bytes: Buffer, from: number, to: number): boolean {
+    // A level, `INFO:`, or the `I1231` of glog.
+    if (bytes[from] !== GLOG || (bytes[from + 5] !== 32 && bytes[from + 4] !== 0x3a)) {
+      if (this.before.length > 0) this.before = Buffer.alloc(0);
+      return false;
+    }
+    const line = bytes.subarray(from, to);
+    const isTold =
+      this.before.length > 0 &&
+      (line[5] === 32) !== (this.before[5] === 32) &&
+      message(line).equals(message(this.before));
+    this.before = isTold ? Buffer.alloc(0) : Buffer.from(line);
+    return isTold;
+  }
+}
+const message = (line: Buffer): Buffer => line.subarray(recordStart(line, 0, line.length));

@@ -87,6 +87,9 @@ export class Evaluations {
       slots.findIndex((slot) => slot.use === use && slot.column >= 0);
     const epoch = at('epoch');
     const counter = Math.max(at('step'), at('count'));
+    // The epoch that was trained last, once more, or what was evaluated before the first.
+    if (counter < 0 && epoch >= 0 && !goesOn)
+      return trained === undefined || scanner.value[epoch] === lastOf(skeleton, slots[epoch]!.column);
     if (counter < 0 || (epoch < 0 && (epochAt === 0 || epochAt > heading))) return false;
     if (trained === undefined) return epoch < 0 && this.isOfItsOwn(skeleton, counter);
     const { column, ofColumn } = slots[counter]!;
@@ -120,9 +123,11 @@ export function withoutRuns(skeletons: ReadonlyMap<number, Skeleton>): void {
     const slot = ['step', 'count']
       .map((use) => whole.slots.find((one) => one.use === use))
       .find((one) => one);
-    if (twin === undefined || slot === undefined) continue;
+    if (twin === undefined) continue;
     const furthest = ({ table }: Skeleton): number => {
       let most = 0;
+      // Of epochs alone one test may be the first line of a training that a heading announced.
+      if (slot === undefined) return table === twin.table && table.rows() > 1 ? -1 : 0;
       for (const one of table.columns[slot.column]!.value.finish()) if (one > most) most = one;
       return most;
     };

@@ -399,15 +399,18 @@ const isPlainError = (name: string): boolean => /^(?:(?:mean|average|avg|total) 
 const isOfTraining = ({ group }: Pick<PlacedGroup, 'group'>): boolean =>
   !isPlainError(group.name) ||
   group.members.every(({ slots }) => slots.some(({ use }) => use === 'step' || use === 'epoch'));
-/** A total beside the learning rate is that of the losses before it (Leela Chess Zero), where it is none of times or of memory. */
+/** A total beside the learning rate or a part of a loss is that of the losses before it (Leela Chess Zero), where it is none of times or of memory. */
 const isTotal: Tells = (name) => (/^tot(?:al)?$/i.test(name) ? 'train' : undefined);
 const OF_TIME_OR_MEMORY =
   /(?:^|[\s_/.-])(?:time|secs?|seconds|ms|fwd|bwd|forward|backward|data|load\w*|io|comm|mem\w*|alloc\w*|cached?|reserved|used|free|[gm]i?b|samples|tokens|params)(?:[\s_/.-]|$)/i;
+const PART_OF_LOSS = /^(?:kld?|rec|recon|reconstruction|adv|gan|perc|perceptual|reg|regulari[sz]ation)$/i;
 const isTotalOfLosses = ({ group }: Pick<PlacedGroup, 'group'>): boolean =>
   group.members.every(
     ({ slots }) =>
       slots.some(
-        ({ use, name }) => use === 'value' && /^(?:learning_rate|grad_norm)$/.test(roleByName(name)),
+        ({ use, name }) =>
+          use === 'value' &&
+          (/^(?:learning_rate|grad_norm)$/.test(roleByName(name)) || PART_OF_LOSS.test(name)),
       ) && !slots.some(({ name }) => OF_TIME_OR_MEMORY.test(name)),
   );
 /** What is trained on by the place of its name, and by no word in it, as the quantity that it is. */

@@ -17,6 +17,7 @@ import type { Scalar } from './hyperparameters.ts';
 import { inEnglish } from './in-english.ts';
 import { DRAWING, KERAS_BAR, KERAS_PART, kerasBars } from './keras-bars.ts';
 import { linePattern } from './line-pattern.ts';
+import { TwoHandlers } from './line-prefix.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
@@ -127,6 +128,19 @@ const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
       )
     : 0;
 
+/** Lines that are not looked at: long ones are data that somebody printed, and what two handlers print is told once. */
+class OtherLines {
+  readonly long = tally();
+  private readonly handlers = new TwoHandlers();
+  constructor(private readonly hasPattern: boolean) {}
+
+  takes(bytes: Buffer, start: number, end: number, line: number): boolean {
+    if (end - start <= LONGEST_RECORD) return !this.hasPattern && this.handlers.tells(bytes, start, end);
+    countAt(this.long, line);
+    return true;
+  }
+}
+
 /** Rows of one layout that is known, and what they are counted by. */
 interface Dialect {
   readonly table: RowTable;
@@ -182,7 +196,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
   const results = trialResults();
   const overflows = tally();
   const broken = tally();
-  const long = tally();
+  const other = new OtherLines(options.pattern !== undefined);
   const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
   /** Of MLPerf's logger: settings, and where training begins again. */
   const hyperparameters = new Map<string, Scalar>();
@@ -291,11 +305,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
     path,
     {
       line(bytes, start, end, lineNumber, terminated) {
-        // Long lines are data that somebody printed; a record is short.
-        if (end - start > LONGEST_RECORD) {
-          countAt(long, lineNumber);
-          return 'passed-over';
-        }
+        if (other.takes(bytes, start, end, lineNumber)) return 'passed-over';
         const plainText =
           pattern === undefined &&
           (!keras.hasBegun() || (!keras.waits() && isPartOfBar(bytes, start, end))) &&
@@ -366,7 +376,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
       kept += table.rows();
       return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
     });
-    for (const note of notesOf(long, overflows)) notes.add(note);
+    for (const note of notesOf(other.long, overflows)) notes.add(note);
     const likeliest = kept === 0 ? likeliestOf(lines.likeliest(), asPrinted) : undefined;
     const main = {
       stepUnit,

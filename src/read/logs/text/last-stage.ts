@@ -6,6 +6,7 @@ import type { LogContent, LoggedSeries } from '../format.ts';
 import { isErrorMeasure, isLossName, isRankingMeasure } from '../metric-roles.ts';
 import { sameButForPrefix } from './guess.ts';
 import type { ReadText } from './read-text.ts';
+import type { TextLog } from './table.ts';
 
 /** So many times the records make another reading the log. */
 const MANY_MORE = 4;
@@ -67,6 +68,9 @@ function holds(more: LoggedSeries, less: LoggedSeries): boolean {
   return less.line.every((line, k) => Object.is(values.get(line), less.value.at(k)));
 }
 
+const isBar = ({ template }: TextLog['members'][number]): boolean =>
+  /^\s*\d+\/\d+ \[[=>.]*\] - /.test(template.sample.toString('latin1', 0, 80));
+
 /**
  * Whether the second reading of a text is the better one.
  *
@@ -79,6 +83,8 @@ export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean)
   if (known === undefined) return true;
   if (log.by === 'guess') return false;
   const points = known.value.length;
+  // The bars of Keras are drawn over and over until their epoch, which the first reading has, is told.
+  if (points >= FEW && log.members.every(isBar)) return false;
   // What nothing counts is no better than a loss at its steps.
   const isCounted = first.runs.some(({ stepUnit, series }) => stepUnit !== 'row' && series.includes(known));
   if (isCounted && points >= ENOUGH && second.runs.every(({ stepUnit }) => stepUnit === 'row')) return false;

@@ -1,6 +1,7 @@
 /** Any text as a log: its lines as rows of tables, the tables judged at the end. Nothing is asked of the layout. */
 import { lineScanner } from '../../bytes/lines.ts';
 import type { LogContent, LoggedSeries, LogReading, LogReadOptions } from '../format.ts';
+import { TwoHandlers } from '../line-prefix.ts';
 import { type Refused, refusedIn, withRefused } from './refused.ts';
 import { logIn, type TextLog } from './table.ts';
 import { type Template, Templates } from './templates.ts';
@@ -56,13 +57,14 @@ export interface TextReading extends Pick<LogReading, 'push'> {
 
 export function textReading(path: string, options: TextOptions = {}): TextReading {
   const templates = new Templates();
+  const handlers = new TwoHandlers();
   let log: TextLog | undefined;
   let refused: readonly Refused[] = [];
   const scanner = lineScanner(
     path,
     {
       line(bytes, start, end, lineNumber, terminated) {
-        if (end - start > LONGEST_RECORD) return 'passed-over';
+        if (end - start > LONGEST_RECORD || handlers.tells(bytes, start, end)) return 'passed-over';
         const to = terminated ? end : wholeEnd(bytes, start, end);
         const waits = templates.add(bytes, start, to, lineNumber);
         if (terminated) return waits ?? 'passed-over';
@@ -71,7 +73,7 @@ export function textReading(path: string, options: TextOptions = {}): TextReadin
       },
       *settle() {
         const all = templates.all();
-        log = logIn(all, templates.lines, options);
+        log = logIn(all, templates.lines, options, path);
         refused = log === undefined ? [] : refusedIn(log, all);
         const kinds = new Map(refused.map((one) => [one.template, one]));
         // A number that is left in such a line is no series of its own.

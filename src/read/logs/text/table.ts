@@ -2,6 +2,7 @@
  * Which tables of a text are the log, and what their columns are: by words, or, where no word names a loss, by the
  * numbers themselves.
  */
+import { basename } from 'node:path';
 import { counted, formatCount } from '../../../model/format-number.ts';
 import { FIELD_ROLES, type LayoutField, type TextLayout } from '../../../model/layout.ts';
 import type { Role, StepUnit } from '../../../model/run.ts';
@@ -13,6 +14,7 @@ import { type Kind, rowsOf, type Slot, type SlotOf } from './cells.ts';
 import { type Described, describe } from './described.ts';
 import { candidates, families, LEAST_GUESSED } from './guess.ts';
 import { tablesOf } from './layouts.ts';
+import { lossOf } from './names.ts';
 import { type Around, byCounter, type Placed, placeGroup } from './placed.ts';
 import { isCommand, isComment, isProgram } from './source-text.ts';
 import type { Template } from './templates.ts';
@@ -313,6 +315,26 @@ function byNumbers(all: readonly Described[], lines: number): TextLog | undefine
   return finished(best, names.series, new Set(group.members), 'guess');
 }
 
+/** Share of the lines of a file of bare numbers that are one number. */
+const LEAST_BARE = 0.9;
+
+/** A number a line, and a loss in the name of the file: `train_loss.txt`. */
+function byFileName(all: readonly Described[], lines: number, path: string): TextLog | undefined {
+  const name = basename(path).replace(/(?:\.\w{1,5})+$/, '');
+  const of = lossOf(name.replace(/[^A-Za-z]+/g, ' ').trim());
+  if (of === undefined) return undefined;
+  const members = all
+    .filter(({ slots, rows }) => slots.length === 1 && slots[0]!.name === '' && rows.count > 0)
+    .map((one) => withName(one, one.slots[0], name));
+  const rows = members.reduce((sum, one) => sum + one.rows.count, 0);
+  if (rows < LEAST_GUESSED || rows < LEAST_BARE * lines) return undefined;
+  const found = place({ name, of, members, rows }, { all, mayFollow: false, isLogOfRows });
+  if (found === undefined) return undefined;
+  const log = finished(found, found.placed.series, new Set(members), 'guess');
+  const statement = `read by guess: ${counted(rows, 'number')}, one a line, by the name of the file`;
+  return { ...log, statement, notes: [statement, ...found.placed.notes] };
+}
+
 /** A table with another name for one of its slots. */
 const withName = (one: Described, slot: Slot | undefined, name: string): Described => ({
   ...one,
@@ -339,11 +361,13 @@ function isPrinted(sample: Buffer): boolean {
  *
  * @param lines how many lines the text has, blank ones left out
  * @param chosen layouts and columns that a user names, which come first
+ * @param path whose name may say what bare numbers are
  */
 export function logIn(
   templates: readonly Template[],
   lines: number,
   { layouts = [], roles = new Map() }: Partial<Chosen> = {},
+  path = '',
 ): TextLog | undefined {
   const all = templates.filter(({ kind, sample }) => kind.length > 0 && isPrinted(sample)).map(describe);
   const repeating = (rows: number): number =>
@@ -353,5 +377,5 @@ export function logIn(
     const log = byLayout(layout, all);
     if (log !== undefined) return log;
   }
-  return byWords(all, { lines, repeating }) ?? byNumbers(all, lines);
+  return byWords(all, { lines, repeating }) ?? byNumbers(all, lines) ?? byFileName(all, lines, path);
 }

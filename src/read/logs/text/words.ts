@@ -88,5 +88,6 @@ export const means = (word: string, meaning: WordMeaning): boolean => meaningsOf
 export const wordsFor = (meaning: WordMeaning): string[] =>
   [...words].flatMap(([word, found]) => (found.includes(meaning) ? [word] : []));
 
-/** Units behind numbers that are not the loss of a model: shares, weights, powers, money. */
-export const NO_LOSS_UNIT = /^\s?(?:%|kg\b|g\b|lbs?\b|dBm?\b|k?Wh?\b|USD\b|EUR\b|\$(?!\d))/;
+/** Units behind numbers that are not the loss of a model: shares, seconds, weights, powers, money. */
+export const NO_LOSS_UNIT =
+  /^\s?(?:%|secs?\b|seconds?\b|kg\b|g\b|lbs?\b|dBm?\b|k?Wh?\b|USD\b|EUR\b|\$(?!\d))/;
