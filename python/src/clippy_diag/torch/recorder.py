@@ -18,7 +18,7 @@ import math
 import platform
 import random
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -175,6 +175,7 @@ class Recorder(Controls):
         #: Whether every optimizer says when it has taken a step, and the step whose checksums after it are to come.
         self._hears_steps = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self.optimizers)
         self._to_sum: Step | None = None
+        self._sums_after = False
         for k, optimizer in enumerate(self.optimizers):
             if hasattr(optimizer, "register_step_post_hook"):
                 optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
@@ -343,9 +344,7 @@ class Recorder(Controls):
         if self._own.stopped is not None:
             return news
         with self._own.guarded(), torch.no_grad():
-            owned = self._owned_now()
-            stepping = self.optimizers if only is None else [names.unwrapped(only)]
-            among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
+            owned, (_, among) = self._owned_now(), self._stepping(only)
             broken = self._not_finite(owned, among) if ranks.sharded or ranks.rank == 0 else []
             scaled = scaler is not None and scaler.is_enabled()
             if not scaled:
@@ -401,27 +400,9 @@ class Recorder(Controls):
         batch_id: Any,
     ) -> None:
         own = self._own
-        stepping = self.optimizers if only is None else [names.unwrapped(only)]
-        among = {k for k, optimizer in enumerate(self.optimizers) if any(optimizer is o for o in stepping)}
+        stepping, among = self._stepping(only)
         self._note_after_without_hook()
-        ranks = self.ranks
-        if ranks is None and self._is_one_of_many():
-            return
-        if ranks is not None and not self._agree(ranks):
-            return
-        if not self._scaler_checked and scaler is None and _has_active_scaler():
-            own.stop(
-                "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient;"
-                " one of another training has to be deleted first"
-            )
-            return
-        self._scaler_checked, self._shared = True, None
-        if ranks is not None and ranks.rank and not self._has_parts:
-            self._advice(step, batch, loss)  # a guard's check joins the ranks
-            return
-        if ranks is None or not ranks.sharded:
-            self._look_who_moved(step, among)
-        if own.stopped is not None:
+        if not self._takes(step, among, scaler, batch, loss):
             return
         several = only is not None and len(self.optimizers) > 1
         if several:
@@ -429,25 +410,94 @@ class Recorder(Controls):
         own.begin(step, value)
         advice = self._advice(step, batch, loss)
         owned = self._owned_now()
-        scale = 1.0
-        if scaler is not None and scaler.is_enabled():
-            scale = _scale(scaler, stepping)
-            broken = [
-                o.name
-                for o in owned
-                if o.group[0] in among and o.parameter.grad is not None and not _finite(o.parameter.grad)
-            ]
-            if ranks is not None and not broken and (rank := ranks.first_with("skips")) is not None:
-                broken = [f"a shard on rank {rank}"]
-            if broken:
-                own.skip(Skip(step, value, float(scaler.get_scale()), broken))
-                self.random_state, self._marked = None, False
-                return
-        elif ranks is None:
+        scaled = scaler is not None and scaler.is_enabled()
+        scale = _scale(scaler, stepping) if scaled else 1.0
+        if scaled and self._skips(step, value, scaler, owned, among):
+            return
+        if not scaled and self.ranks is None:
             own.look_for_broken(self._not_finite(owned, among), ("grad/",))
         leaves, tree = self._batch_of(batch)
+        joined = self._joined(owned, leaves)
+        kept = self._kept(owned, leaves)
+        with_gradients = own.gradients_due()
+        batch_arrays = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
+        random = self._random_of(leaves)
+        tensors: dict[str, Array] = {**batch_arrays, **random}
+        waits = self._gradients(tensors, owned, among, scale) if with_gradients and self._holds_tensors else set()
+        rates: dict[Hashable, float] = {
+            (k, g): _rate(group) for k, o in enumerate(self.optimizers) for g, group in enumerate(o.param_groups)
+        }
+        records = self._records.entry(step, list(rates.values()), batch_arrays, random, scale)
+        self._batch_hash = records.get("batchHash")
+        records.update(self._checksums(owned, with_gradients))
+        taken = Step(
+            step,
+            value,
+            rates,
+            tensors,
+            {name: float(torch.as_tensor(task).detach()) for name, task in tasks.items()},
+            {
+                **({"scale": float(scaler.get_scale())} if scaled else {}),
+                **self._batches.members(leaves, tree, batch_id),
+                **({} if advice is None else {"guard": advice}),
+                **records,
+                **self._own_loss(),
+            },
+            kept,
+            # The first snapshot holds all of them; a later one is no part of the state before the first step.
+            self._parameters(joined) if self._holds_tensors and (kept is None or len(joined) < len(owned)) else {},
+            with_gradients,
+            bool(waits) or (with_gradients and (several or self._hears_steps)),
+        )
+        self._unstepped = (taken, set(among)) if self._hears_steps else None
+        self._to_sum = taken if self._sums_after and with_gradients else None
+        self._waiting = (taken, waits) if waits else None
+        self._shared = (taken, among) if several and with_gradients else None
+        self._say_pieces()
+        own.add(taken)
+
+    def _stepping(self, only: Any) -> tuple[list[Any], set[int]]:
+        """The optimizers that take this step, and their positions."""
+        stepping = self.optimizers if only is None else [names.unwrapped(only)]
+        return stepping, {k for k, own in enumerate(self.optimizers) if any(own is one for one in stepping)}
+
+    def _takes(self, step: int, among: set[int], scaler: Any, batch: Any, loss: Any) -> bool:
+        """Whether this rank records the step; why it does not is said."""
+        ranks = self.ranks
+        if ranks is None and self._is_one_of_many():
+            return False
+        if ranks is not None and not self._agree(ranks):
+            return False
+        if not self._scaler_checked and scaler is None and _has_active_scaler():
+            self._own.stop(
+                "a GradScaler is active: pass it as record(..., scaler=scaler), or its scale would be taken for gradient;"
+                " one of another training has to be deleted first"
+            )
+            return False
+        self._scaler_checked, self._shared = True, None
+        if ranks is not None and ranks.rank and not self._has_parts:
+            self._advice(step, batch, loss)  # a guard's check joins the ranks
+            return False
+        if ranks is None or not ranks.sharded:
+            self._look_who_moved(step, among)
+        return self._own.stopped is None
+
+    def _skips(self, step: int, value: float, scaler: Any, owned: list[_Owned], among: set[int]) -> bool:
+        """Whether the loss scaler leaves this step out, since a gradient on some rank is not finite; then the recording hears of it."""
+        gradients = [(o.name, o.parameter.grad) for o in owned if o.group[0] in among]
+        broken = [name for name, gradient in gradients if gradient is not None and not _finite(gradient)]
+        if self.ranks is not None and not broken and (rank := self.ranks.first_with("skips")) is not None:
+            broken = [f"a shard on rank {rank}"]
+        if broken:
+            self._own.skip(Skip(step, value, float(scaler.get_scale()), broken))
+            self.random_state, self._marked = None, False
+        return bool(broken)
+
+    def _joined(self, owned: list[_Owned], leaves: Mapping[str, Any]) -> list[_Owned]:
+        """Parameters that train for the first time. With them it is planned anew what is kept."""
+        own = self._own
         joined = [o for o in owned if o.name not in self._trained]
-        shape_of = (lambda p: list(p.shape)) if ranks is None else ranks.shape_of
+        shape_of = (lambda p: list(p.shape)) if self.ranks is None else self.ranks.shape_of
         self._trained.update((o.name, (o.group, shape_of(o.parameter))) for o in owned)
         if joined or not own.planned:
             snapshot, _ = self._snapshot(owned)
@@ -456,83 +506,75 @@ class Recorder(Controls):
                 own.restart()
             if own.cut("parameters were added") and len(joined) < len(owned):
                 own.restart()
-        kept: Snapshot | None = None
-        if own.snapshot_due():
-            sources, meta = self._snapshot(owned)
-            if own.outgrown(sum(source.nbytes for source in sources) if ranks is None else ranks.sizes().snapshot):
-                self._plan(owned, leaves, sources)
-                if own.spills or own.gradients != "every-step":
-                    own.restart()
-            kept = own.keep(sources, meta)
-        tensors: dict[str, Array] = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
-        with_gradients = own.gradients_due()
+        return joined
+
+    def _kept(self, owned: list[_Owned], leaves: Mapping[str, Any]) -> Snapshot | None:
+        """A snapshot from before this step, where one is due."""
+        own, ranks = self._own, self.ranks
+        if not own.snapshot_due():
+            return None
+        sources, meta = self._snapshot(owned)
+        if own.outgrown(sum(source.nbytes for source in sources) if ranks is None else ranks.sizes().snapshot):
+            self._plan(owned, leaves, sources)
+            if own.spills or own.gradients != "every-step":
+                own.restart()
+        return own.keep(sources, meta)
+
+    def _gradients(self, tensors: dict[str, Array], owned: list[_Owned], among: set[int], scale: float) -> set[int]:
+        """Copies the gradients of those that step into `tensors`, and parameters where they are due. Returns the optimizers whose
+        step is to be seen by the parameters that it leaves."""
+        due = self._own.parameters_due()
         waits: set[int] = set()
-        if with_gradients and self._holds_tensors:
-            for o in owned:
-                steps = o.group[0] in among
-                if steps:
-                    self._take_gradient(tensors, o, scale)
-                if own.parameters_due() or (steps and not o.formula):
-                    tensors[f"param/{o.name}"] = self._copy(self._part_of(f"param/{o.name}", o.parameter, o.parameter))
-                if steps and not o.formula:
-                    waits.add(o.group[0])
-        if leaves and self.random_state is not None:
-            tensors.update(self.random_state)
+        for o in owned:
+            steps = o.group[0] in among
+            if steps:
+                self._take_gradient(tensors, o, scale)
+            if due or (steps and not o.formula):
+                tensors.update(self._parameters([o]))
+            if steps and not o.formula:
+                waits.add(o.group[0])
+        return waits
+
+    def _parameters(self, owned: list[_Owned]) -> dict[str, Array]:
+        named = ((f"param/{o.name}", o.parameter) for o in owned)
+        return {name: self._copy(self._part_of(name, parameter, parameter)) for name, parameter in named}
+
+    def _random_of(self, leaves: Mapping[str, Any]) -> dict[str, Array]:
+        """The random state of a step whose batch is kept. From here on it is that before the next step."""
+        found = self.random_state if leaves else None
         # Where no forward pass of the model is seen, the state after this step is that before the next.
         if leaves and not self._marked and names.is_compiled(self.model):
-            own.note(
+            self._own.note(
                 "model.compile() hides the random state from before a forward pass: a closed loop repeats no dropout where"
                 " something else draws between two steps; torch.compile(model) hides nothing"
             )
         self.random_state = None if self._marked else self._random_now()
         self._marked = False
-        rates = [_rate(group) for o in self.optimizers for group in o.param_groups]
-        batch_arrays = {name: array for name, array in tensors.items() if name.startswith("batch/")}
-        random = {name: array for name, array in tensors.items() if name.startswith("rng/")}
-        records = self._records.entry(step, rates, batch_arrays, random, scale)
-        self._batch_hash = records.get("batchHash")
+        return found or {}
+
+    def _checksums(self, owned: list[_Owned], with_gradients: bool) -> dict[str, Any]:
+        """Checksums of whole tensors from before the step, where they are due; of a replica those of its weights."""
+        ranks = self.ranks
         held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in owned]
-        # Checksums are those of whole tensors; of a replica those of its weights before the step.
         replica = ranks is not None and not ranks.sharded and not self._holds_tensors
         whole = ranks is None or not ranks.sharded
-        due = whole and self._records.checksums_due(sum(o.parameter.numel() for o in owned), own.is_open)
+        due = whole and self._records.checksums_due(sum(o.parameter.numel() for o in owned), self._own.is_open)
+        self._sums_after = due and self._hears_steps and not replica
         if not replica:
-            records.update(self._records.before(held, due and with_gradients))
-        elif due and with_gradients:
-            records["before"] = self._records.weights(held)
-        taken = Step(
-            step,
-            value,
-            {(k, g): _rate(group) for k, o in enumerate(self.optimizers) for g, group in enumerate(o.param_groups)},
-            tensors,
-            {name: float(torch.as_tensor(task).detach()) for name, task in tasks.items()},
-            {
-                **({"scale": float(scaler.get_scale())} if scaler is not None and scaler.is_enabled() else {}),
-                **self._batches.members(leaves, tree, batch_id),
-                **({} if advice is None else {"guard": advice}),
-                **records,
-                **({"ownLoss": number(ranks.news[ranks.rank].loss)} if ranks is not None and self._has_parts else {}),
-            },
-            kept,
-            # The first snapshot holds all of them; a later one is no part of the state before the first step.
-            {
-                f"param/{o.name}": self._copy(self._part_of(f"param/{o.name}", o.parameter, o.parameter))
-                for o in joined
-                if self._holds_tensors
-            }
-            if kept is None or len(joined) < len(owned)
-            else {},
-            with_gradients,
-            bool(waits) or (with_gradients and (several or self._hears_steps)),
-        )
-        self._unstepped = (taken, set(among)) if self._hears_steps else None
-        self._to_sum = taken if due and with_gradients and self._hears_steps and not replica else None
-        self._waiting = (taken, waits) if waits else None
-        self._shared = (taken, among) if several and with_gradients else None
-        if ranks is not None and len(ranks.pieces) != self._said_pieces and own.part:
+            return self._records.before(held, due and with_gradients)
+        return {"before": self._records.weights(held)} if due and with_gradients else {}
+
+    def _own_loss(self) -> dict[str, Any]:
+        """This rank's own loss as a member of a step's entry, where each rank writes a part."""
+        ranks = self.ranks
+        return {"ownLoss": number(ranks.news[ranks.rank].loss)} if ranks is not None and self._has_parts else {}
+
+    def _say_pieces(self) -> None:
+        """What this rank's part holds of sharded tensors, once more of it is known."""
+        ranks = self.ranks
+        if ranks is not None and len(ranks.pieces) != self._said_pieces and self._own.part:
             self._said_pieces = len(ranks.pieces)
-            own.amend("pieces", ranks.pieces_json())
-        own.add(taken)
+            self._own.amend("pieces", ranks.pieces_json())
 
     def _look_who_moved(self, step: int, among: set[int]) -> None:
         """Parameters that move while their optimizer takes no step are loaded, or trained by an optimizer that was not given:
