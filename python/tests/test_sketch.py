@@ -76,6 +76,13 @@ def test_shards_add_up_to_the_whole_however_it_is_cut():
         assert sum(checksum(part, place) for part, place in cut) & WHOLE_64 == checksum(values)
 
 
+def test_a_large_tensor_has_the_checksum_of_its_halves_where_places_are_kept_and_where_not():
+    values = np.random.default_rng(5).standard_normal((1 << 20) + 70_001).astype(np.float32)
+    for cut in (1, 32_768, 40_000, len(values) - 1):
+        halves = checksum(values[:cut]) + checksum(values[cut:], cut)
+        assert halves & WHOLE_64 == checksum(values)
+
+
 def test_kept_codes_give_the_same_sketch():
     values = np.random.default_rng(4).standard_normal((9, 7000)).astype(np.float32)
     assert (sketch(values, "w", 0, codes("w", values.shape)) == sketch(values, "w")).all()

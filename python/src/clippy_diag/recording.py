@@ -135,6 +135,8 @@ class Step:
     waits: bool = False
     #: Bytes of it that count as held.
     counted: int = 0
+    #: Tensors of it that are counted.
+    of_tensors: int = 0
     #: Whether it is kept among the first steps, also when the ring lets it go.
     pinned: bool = False
 
@@ -607,7 +609,10 @@ class Recording:
             self._writer.do(lambda: path.unlink(missing_ok=True), 0, self._failed)
 
     def _count(self, taken: Step) -> None:
-        """Counts as held what the step holds by now."""
+        """Counts as held what the step holds by now; tensors are added to a step and none is taken away."""
+        if taken.counted and len(taken.tensors) == taken.of_tensors:
+            return
+        taken.of_tensors = len(taken.tensors)
         size = taken.nbytes() + (size_of(taken.snapshot.tensors.values()) if taken.snapshot else 0)
         self._held(size - taken.counted)
         taken.counted = size

@@ -20,6 +20,8 @@ from . import words as names
 #: Modules that act differently in training.
 _ACTS = ("BatchNorm", "InstanceNorm", "Dropout", "GaussianNoise")
 _MODULO = 1 << 64
+#: Steps from one look for added modules to the next.
+LOOK_EVERY = 16
 
 #: Parameters with their names and optimizers.
 Owned = Iterable[tuple[str, torch.nn.Parameter, Any]]
@@ -33,7 +35,13 @@ class StepRecords:
     ) -> None:
         self._own = step_records.StepRecords(status, expected)
         self._model, self._optimizers = weakref.ref(model), optimizers
-        self._last: tuple[Any, Any] = (None, None)
+        #: Options of the groups as they were when they were last put into words, and these.
+        self._seen: list[dict[str, Any]] = []
+        self._words: list[dict[str, Any]] = []
+        #: Modules that act differently in training, and the steps until it is looked for others.
+        self._acting: list[tuple[str, torch.nn.Module]] = []
+        self._until_look = 0
+        self._last_modes: dict[str, bool] = {}
         self._outside: list[tuple[str, torch.nn.Parameter]] = []
         self._grouped = -1
         self.status = self._own.status
@@ -100,29 +108,36 @@ class StepRecords:
 
     # ---- parts of an entry
 
-    def _options(self) -> Any:
-        options: list[dict[str, Any]] = []
-        for optimizer in self._optimizers:
-            for group in optimizer.param_groups:
-                rate = group.get("lr")
-                plain = names.options_of(optimizer, group, 0.0 if rate is None else float(rate))
-                options.append(
-                    {"group": len(options), **{k: v for k, v in plain.items() if k not in ("name", "learningRate")}}
-                )
-        self._last = (options if options != self._last[0] else self._last[0], self._last[1])
-        return self._last[0]
+    def _options(self) -> list[dict[str, Any]]:
+        """Options of all groups but their rates; put into words only where one changed."""
+        groups = [(optimizer, group) for optimizer in self._optimizers for group in optimizer.param_groups]
+        now = [
+            {key: _plain(value) for key, value in group.items() if key not in ("params", "lr")} for _, group in groups
+        ]
+        if now != self._seen or not self._words:
+            self._seen = now
+            self._words = [
+                {
+                    "group": k,
+                    **{key: v for key, v in names.options_of(*one, 0.0).items() if key not in ("name", "learningRate")},
+                }
+                for k, one in enumerate(groups)
+            ]
+        return self._words
 
-    def _modes(self) -> Any:
+    def _modes(self) -> dict[str, bool]:
         model = self._model()
         if model is None:
             return {}
-        modes = {
-            names.plain_name(name): module.training
-            for name, module in model.named_modules()
-            if name == "" or (module.training != model.training and _acts(module))
-        }
-        self._last = (self._last[0], modes if modes != self._last[1] else self._last[1])
-        return self._last[1]
+        if self._until_look <= 0:
+            self._until_look = LOOK_EVERY
+            modules = model.named_modules()
+            self._acting = [(names.plain_name(name), module) for name, module in modules if name and _acts(module)]
+        self._until_look -= 1
+        training = bool(model.training)
+        modes = {"": training, **{n: bool(one.training) for n, one in self._acting if one.training != training}}
+        self._last_modes = modes if modes != self._last_modes else self._last_modes
+        return self._last_modes
 
     def _norms_outside(self, scale: float) -> dict[str, float]:
         """Gradient norms of parameters that no group holds."""
@@ -150,6 +165,15 @@ class StepRecords:
 
 def _acts(module: torch.nn.Module) -> bool:
     return any(word in type(module).__name__ for word in _ACTS)
+
+
+def _plain(value: Any) -> Any:
+    """An option as it can be compared with what it was; None for what is no option of a formula."""
+    if isinstance(value, torch.Tensor):
+        return value.item() if value.numel() == 1 else None
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(part) for part in value)
+    return value if isinstance(value, (bool, int, float, str)) else None
 
 
 def _moment(owned: Owned) -> Moment:
