@@ -17,6 +17,7 @@ optax = pytest.importorskip("optax", reason="no optax in this environment")
 from test_jax import batch_at, loss_of, start  # noqa: E402
 
 from clippy_diag.jax import Recorder, flight  # noqa: E402
+from clippy_diag.jax.flight import weight_norm  # noqa: E402
 from clippy_diag.jax.ledger import states_of  # noqa: E402
 from clippy_diag.sketch import checksum, sketch  # noqa: E402
 
@@ -124,6 +125,30 @@ def test_where_tensors_are_not_taken_at_every_step_the_step_after_shows_what_one
     for step in (0, 16, 32):
         assert set(records[step]) == {"gradient", "weights", "state", "weightsNext", "stateNext"}
     assert [line["step"] for line in lines_of(tmp_path)[1:]] == list(range(40))
+
+
+def test_a_quiet_step_hands_no_parameters_over_and_their_norm_all_the_same(tmp_path, monkeypatch):
+    heard, of_class = {}, Recorder.to_ledger
+
+    def to_ledger(self, step, *given):
+        heard[step] = [part is not None for part in (given[2], given[3])]
+        return of_class(self, step, *given)
+
+    monkeypatch.setattr(Recorder, "to_ledger", to_ledger)
+    flown(tmp_path / "flight", steps=40, ledger_every=16)
+    shown = {step for step in range(40) if step <= 4 or step % 20 <= 1 or step % 16 <= 1}
+    assert {step for step, (params, _) in heard.items() if params} == shown
+    assert {step for step, (_, state) in heard.items() if state} == {0, 1, 16, 17, 20, 32, 33}
+    looped(tmp_path / "loop", steps=20)
+    norms = [[line["weightNorm"] for line in lines_of(tmp_path / kind)[1:21]] for kind in ("flight", "loop")]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("shapes", [[(3,)], [(1024, 2), (5, 7, 31)], [(), (0, 4), (2049,)]])
+def test_the_norm_in_the_graph_is_that_of_all_entries(shapes):
+    arrays = [np.random.default_rng(k).normal(size=shape).astype("f4") for k, shape in enumerate(shapes)]
+    expected = np.sqrt(sum((a.astype("f8") ** 2).sum() for a in arrays))
+    assert float(jax.jit(weight_norm)(arrays)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("rows, kept", [(49_999, False), (50_000, True)])

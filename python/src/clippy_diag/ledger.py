@@ -225,9 +225,9 @@ class Ledger:
         """Whether this step is one with tensors."""
         return step % self.every == 0 or self._steps_taken < FIRST_STEPS
 
-    def line(self, entry: Mapping[str, Any]) -> None:
-        """A step's line."""
-        self._steps_taken += 1
+    def line(self, entry: Mapping[str, Any], seen: bool = True) -> None:
+        """A step's line; `seen`: whether it counts as one of the first, whose tensors are wanted."""
+        self._steps_taken += seen
         if self._first is None:
             self._first = int(entry["step"])
         text = json.dumps({key: value for key, value in entry.items() if value is not None}, separators=(",", ":"))

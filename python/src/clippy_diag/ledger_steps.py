@@ -71,11 +71,15 @@ class LedgerSteps:
         self._clipped: Any = None
         self._taken: dict[str, Summary] | None = None
         self._taken_at = 0
+        self._seen = self._line_seen = True
 
-    def before(self, step: int) -> None:
-        """Weights have not moved yet for step `step`; the step before it is written now."""
-        wanted = self.own.due(step) or self._taken is not None
-        self._now = self._moment("") if wanted else {}
+    def before(self, step: int, seen: bool = True) -> None:
+        """Weights have not moved yet for step `step`; the step before it is written now.
+
+        seen  whether they can be seen now: a step without them has no tensors
+        """
+        wanted = seen and (self.own.due(step) or self._taken is not None)
+        self._now, self._seen = self._moment("") if wanted else {}, seen
         self.finish(self._now)
 
     def take(
@@ -83,9 +87,9 @@ class LedgerSteps:
     ) -> None:
         """The step that `before` was called for: its loss, its gradients before clipping, further members of its line
         (a member of None is left out), and the ids of its batch or None."""
-        self._line = {"step": step, "loss": bits_of(loss), **entry}
+        self._line, self._line_seen = {"step": step, "loss": bits_of(loss), **entry}, self._seen
         self._clipped = None
-        if self.own.due(step):
+        if self._seen and self.own.due(step):
             self._taken, self._taken_at = {"gradient": gradients(), **self._now}, step
         self.own.ids(step, ids)
 
@@ -116,7 +120,7 @@ class LedgerSteps:
                 line["clippedNorm"] = clipped if clipped != line.get("gradientNorm") else None
             elif following is not None and self._hears_updates:
                 line["skipped"] = True
-            self.own.line(line)
+            self.own.line(line, self._line_seen)
         if self._taken is None:
             return
         taken, self._taken = self._taken, None
@@ -160,10 +164,20 @@ class ArrayLedger:
         self._weight_norm = 0.0
 
     def before(
-        self, step: int, weights: Tensors, state: Callable[[], States | None], options: Mapping[str, Any]
+        self,
+        step: int,
+        weights: Tensors | None,
+        state: Callable[[], States | None],
+        options: Mapping[str, Any],
+        like: Tensors | None = None,
+        norm: float | None = None,
     ) -> None:
-        """What there is before step `step`; `options` are those that the step will be taken with."""
-        guarded(self.own, self._before, step, weights, state, options)
+        """What there is before step `step`; `options` are those that the step will be taken with.
+
+        weights  None where they are not seen at this step: then `like` has arrays of the same names, shapes and types
+        norm     of all weights, where it is known
+        """
+        guarded(self.own, self._before, step, weights, state, options, like, norm)
 
     def take(
         self,
@@ -197,15 +211,22 @@ class ArrayLedger:
         self._steps.close()
 
     def _before(
-        self, step: int, weights: Tensors, state: Callable[[], States | None], options: Mapping[str, Any]
+        self,
+        step: int,
+        weights: Tensors | None,
+        state: Callable[[], States | None],
+        options: Mapping[str, Any],
+        like: Tensors | None,
+        norm: float | None,
     ) -> None:
-        shapes = {name: np.shape(array) for name, array in weights.items() if array is not None}
-        self._weights, self._state = weights, state
+        known = weights if weights is not None else like or {}
+        shapes = {name: np.shape(array) for name, array in known.items() if array is not None}
+        self._weights, self._state = weights or {}, state
         if shapes != self._shapes:
-            self._begin(weights, shapes, options)
-        self._steps.before(step)
+            self._begin(known, shapes, options)
+        self._steps.before(step, weights is not None)
         # Now: these may be views of memory that the step writes to.
-        self._weight_norm = norm_of(weights.values())
+        self._weight_norm = norm_of(self._weights.values()) if norm is None else float(norm)
         self._forget()
         self._changed = changed(self._options, options)
         self._options = dict(options)

@@ -28,10 +28,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..ledger import FIRST_STEPS
 from ..messages import describe
 from ..options import Budget
 from .options import Rate, as_words, read_chain
 from .recorder import Recorder
+
+#: Squares that are summed at a time.
+ROW = 1024
 
 
 class FlightState(NamedTuple):
@@ -135,7 +139,16 @@ def flight(
     recorder.in_graph = True
     every = recorder.snapshot_every_steps
 
-    def hear(count: Any, loss: Any, gradients: Any, params: Any, batch: Any, batch_id: Any, state: Any = None) -> None:
+    def hear(
+        count: Any,
+        loss: Any,
+        gradients: Any,
+        batch: Any,
+        batch_id: Any,
+        norm: Any,
+        params: Any = None,
+        state: Any = None,
+    ) -> None:
         # Whatever is raised in a callback ends the program that called it.
         try:
             step = int(count)
@@ -143,7 +156,7 @@ def flight(
             gradients, params, state, batch, batch_id = given
             kept = state if step % every == 0 else None
             recorder.record(step, np.asarray(loss), gradients, params, kept, batch, None, batch_id)
-            recorder.to_ledger(step, np.asarray(loss), gradients, params, state, batch, batch_id)
+            recorder.to_ledger(step, np.asarray(loss), gradients, params, state, batch, batch_id, norm)
         except Exception as error:
             recorder.stop(describe(error))
 
@@ -169,21 +182,26 @@ def flight(
             lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, (state.inner, batch)
         )
 
-        seen = state.count, loss, updates, params, shown[1], batch_id
-
-        def with_state() -> None:
-            jax.debug.callback(hear, *seen, shown[0])
-
-        def without_state() -> None:
-            jax.debug.callback(hear, *seen)
-
-        wanted = state.count % every == 0
         recorder.decide_on_ledger(params)
+        norm = None if recorder.ledger is None else weight_norm(params)
+        seen = state.count, loss, updates, shown[1], batch_id, norm
+        # Parameters and state are a large part of what a call costs: they come where somebody takes them.
+        with_params, with_state = state.count % every <= 1, state.count % every == 0
         if recorder.ledger is not None:
             # A step with tensors, and the one after it, which shows what it did.
             steps = jax.tree_util.tree_reduce(lambda sum, leaf: sum + leaf.size, params, 0)
-            wanted |= state.count % recorder.ledger.own.every_for(steps) <= 1
-        jax.lax.cond(wanted, with_state, without_state)
+            with_state |= state.count % recorder.ledger.own.every_for(steps) <= 1
+            with_params |= state.count <= FIRST_STEPS
+        if not recorder.formula:
+            with_params |= True
+        jax.lax.switch(
+            jnp.where(with_state, 2, with_params.astype(jnp.int32)),
+            [
+                lambda: jax.debug.callback(hear, *seen),
+                lambda: jax.debug.callback(hear, *seen, params),
+                lambda: jax.debug.callback(hear, *seen, params, shown[0]),
+            ],
+        )
         if value is not None:
             extra = {"value": value, **extra}
         made, after = inner.update(updates, state.inner, params, **extra)
@@ -194,6 +212,17 @@ def flight(
     # Runs before the recorder's own end.
     atexit.register(made.close)
     return made
+
+
+def weight_norm(tree: Any) -> Any:
+    """Norm of all parameters, as a part of the graph: squares are summed in rows, which keeps the digits of float32."""
+    total = jnp.zeros((), jnp.float32)
+    for leaf in jax.tree_util.tree_leaves(tree):
+        flat = jnp.abs(jnp.ravel(leaf)).astype(jnp.float32)
+        rows = flat[: flat.size // ROW * ROW].reshape(-1, ROW)
+        rest = flat[rows.size :]
+        total += jnp.sum(jnp.sum(rows * rows, axis=1)) + jnp.sum(rest * rest)
+    return jnp.sqrt(total)
 
 
 def _wait() -> None:

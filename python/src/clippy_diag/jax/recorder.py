@@ -215,11 +215,21 @@ class Recorder(Controls):
         return array_ledger(ledger_of(choice, every, self._own.folder), f"optax.{self.name}")
 
     def to_ledger(
-        self, step: int, loss: Any, grads: Any, params: Any, opt_state: Any, batch: Any, batch_id: Any
+        self,
+        step: int,
+        loss: Any,
+        grads: Any,
+        params: Any,
+        opt_state: Any,
+        batch: Any,
+        batch_id: Any,
+        weight_norm: Any = None,
     ) -> None:
-        """A line of the ledger; `opt_state` may be absent, where it is not seen at this step. Never raises."""
+        """A line of the ledger; `opt_state` may be absent, where it is not seen at this step, and so may `params` where their norm
+        is known. Never raises."""
         if self.ledger is not None:
-            guarded(self.ledger.own, self._to_ledger, int(step), loss, grads, params, opt_state, batch, batch_id)
+            seen = step, loss, grads, params, opt_state, batch, batch_id, weight_norm
+            guarded(self.ledger.own, self._to_ledger, *seen)
 
     def close(self) -> None:
         """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
@@ -230,19 +240,29 @@ class Recorder(Controls):
     # ---- a step
 
     def _to_ledger(
-        self, step: int, loss: Any, grads: Any, params: Any, opt_state: Any, batch: Any, batch_id: Any
+        self,
+        step: Any,
+        loss: Any,
+        grads: Any,
+        params: Any,
+        opt_state: Any,
+        batch: Any,
+        batch_id: Any,
+        weight_norm: Any,
     ) -> None:
         assert self.ledger is not None
-        for name, leaf in named_leaves(params).items():
+        step = int(step)
+        for name, leaf in named_leaves(grads if params is None else params).items():
             if not getattr(leaf, "is_fully_addressable", True):
                 raise ValueError(f'"{name}" is sharded over processes, and a ledger takes whole tensors')
-        weights, gradients = _arrays_of(params), _arrays_of(grads)
+        gradients = _arrays_of(grads)
+        weights = None if params is None else _arrays_of(params)
         options = {f"0.{_optax_word(key)}": value for key, value in self._options_at(opt_state).items()}
         options["0.learning_rate"] = self._rate_at(step, opt_state)
         finite = opt_state is None or not _skips(opt_state) or all(np.isfinite(g).all() for g in gradients.values())
-        self.ledger.before(
-            step, weights, lambda: None if opt_state is None else states_of(_arrays_of(opt_state), weights), options
-        )
+        named = gradients if weights is None else weights
+        state = None if opt_state is None else states_of(_arrays_of(opt_state), named)
+        self.ledger.before(step, weights, lambda: state, options, gradients, weight_norm)
         batches = _arrays_of(_without_keys(batch)) if batch is not None else None
         self.ledger.take(step, float(loss), gradients, batch=batches, batch_id=batch_id, skipped=not finite)
 
@@ -258,33 +278,35 @@ class Recorder(Controls):
         batch_id: Any,
     ) -> None:
         own, step = self._own, int(step)
-        named = named_leaves(params)
+        gradients = named_leaves(grads)
+        #: Inside of a jitted step most steps come without the parameters, which have the shapes of the gradients.
+        named = None if params is None else named_leaves(params)
         if not self._checked and opt_state is not None:
             self._check(opt_state)
             self._checked = True
         if opt_state is None and not self._shapes:
             return  # training goes on in another process: the next snapshot is the first step
-        for name, leaf in named.items():
+        for name, leaf in (gradients if named is None else named).items():
             if not getattr(leaf, "is_fully_addressable", True):
                 own.stop(f'"{name}" is sharded over processes; a recorder of shards does not exist yet')
                 return
         value = float(loss)
-        gradients = named_leaves(grads)
-        if set(gradients) != set(named):
+        if named is not None and set(gradients) != set(named):
             odd = sorted(set(gradients) ^ set(named))[0]
             raise ValueError(f'gradients and parameters differ: "{odd}" is in one of them alone')
         if self._last is not None:
             last, self._last = self._last, None
             if _rate_comes_late(opt_state):
                 last.rates[0] = self._rate_at(step, opt_state)
-            after = {} if self.formula else {f"param-after/{name}": copied(leaf) for name, leaf in named.items()}
+            left = {} if self.formula or named is None else named
+            after = {f"param-after/{name}": copied(leaf) for name, leaf in left.items()}
             own.complete(after if last.has_gradients else {})
         leaves, tree = self._batches.flat(_without_keys(batch), _has_dtype, _is_kept)
-        shapes = {name: list(np.shape(leaf)) for name, leaf in named.items()}
+        shapes = {name: list(np.shape(leaf)) for name, leaf in (gradients if named is None else named).items()}
         if shapes != self._shapes:
             changed = bool(self._shapes)
             self._shapes = shapes
-            self._plan(named, opt_state, leaves)
+            self._plan(gradients if named is None else named, opt_state, leaves)
             if changed:
                 own.cut("the parameters changed")
                 own.restart()
@@ -295,13 +317,14 @@ class Recorder(Controls):
         rate = self._rate_at(step, opt_state)
         kept = None
         if own.snapshot_due() if not self.in_graph else opt_state is not None and not own.capturing:
-            kept = own.keep(self._sources(named, opt_state), {"learningRate": rate})
+            kept = own.keep(self._sources(named or {}, opt_state), {"learningRate": rate})
         tensors: dict[str, Array] = {f"batch/{name}": copied(leaf) for name, leaf in leaves.items()}
         due = own.gradients_due()
         if due:
             tensors.update({f"grad/{name}": self._copy(gradient) for name, gradient in gradients.items()})
             own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
-            if own.parameters_due() or not self.formula:
+            shown = opt_state is not None and own.is_open if self.in_graph else own.parameters_due()
+            if named is not None and (shown or not self.formula):
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
         waits = (due and not self.formula) or _rate_comes_late(opt_state)
         batches = {name: array for name, array in tensors.items() if name.startswith("batch/")}
@@ -313,7 +336,7 @@ class Recorder(Controls):
             {name: float(task) for name, task in tasks.items()},
             {
                 **self._batches.members(leaves, tree, batch_id),
-                **self._records_of(step, rate, batches, named, opt_state),
+                **self._records_of(step, rate, batches, named or {}, opt_state),
             },
             kept,
             has_gradients=due,
@@ -326,7 +349,7 @@ class Recorder(Controls):
         self, step: int, rate: float, batches: Mapping[str, Array], named: Mapping[str, Any], opt_state: Any
     ) -> dict[str, Any]:
         """What an audit reads of the step. Checksums are those from before it alone: nothing is seen between an update and the
-        step that follows; under `flight` most steps come without the optimizer's state."""
+        step that follows; under `flight` most steps come without parameters and the optimizer's state."""
         options = self._options_at(opt_state)
         members = self._records.entry(
             step, [rate], batches, None, options=[{"group": 0, **options}], modes=None, outside={}

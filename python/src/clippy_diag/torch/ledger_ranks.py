@@ -98,7 +98,7 @@ class RanksLedger(Ledger):
         """Entries of the model, and those of them that this rank adds."""
         self._whole, self._mine = whole, mine
 
-    def line(self, entry: Mapping[str, Any]) -> None:
+    def line(self, entry: Mapping[str, Any], seen: bool = True) -> None:
         """Keeps a step's line until the ranks have met."""
         self._held_line = dict(entry)
 
