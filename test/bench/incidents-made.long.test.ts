@@ -30,7 +30,7 @@ function madeIn(out: string, only: string, more: readonly string[] = [], env: No
   });
   expect(done.status, done.stderr).toBe(0);
   const took = [...done.stdout.matchAll(/ ([\d.]+) s$/gm)].map(([, seconds]) => Number(seconds));
-  return { out, slowest: Math.max(...took), n: took.length };
+  return { out, said: done.stdout, slowest: Math.max(...took), n: took.length };
 }
 
 const read = (...path: string[]): string => readFileSync(join(...path), 'utf8');
@@ -62,6 +62,9 @@ describe.skipIf(python === undefined)('cases that are made', () => {
     const lines = read(first.out, 'checksums.txt').trim().split('\n');
     expect(lines.length).toBeGreaterThan(20);
     for (const line of lines) expect(line).toBe(`${hashOf(line.slice(66))}  ${line.slice(66)}`);
+    const truths = lines.filter((line) => line.endsWith('/truth.json')).map((line) => line.slice(0, 64));
+    const ofAll = createHash('sha256').update(truths.join('')).digest('hex');
+    expect(first.said).toContain(`truth of the open half ${ofAll}\n`);
     const { distribution, recordSet, license } = JSON.parse(read(first.out, 'croissant.json'));
     expect(license).toContain('creativecommons.org/licenses/by/4.0');
     expect(distribution.map((one: { sha256: string }) => one.sha256)).toEqual(

@@ -111,15 +111,17 @@ def _lacks(own: Path, remedies: bool) -> bool:
 
 
 def checksums(folder: Path) -> None:
-    """Lists the SHA-256 of every file of every case, and one of all truths."""
-    lines, truths = [], hashlib.sha256()
+    """Lists the SHA-256 of every file of every case, and prints one of all truths of each half."""
+    lines = []
+    truths: dict[str, Any] = {}
     for path in sorted(p for p in folder.glob("*/**/*") if p.is_file()):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
         if path.name == "truth.json":
-            truths.update(digest.encode())
+            truths.setdefault(json.loads(path.read_text())["half"], hashlib.sha256()).update(digest.encode())
     (folder / "checksums.txt").write_text("".join(lines))
-    print(f"truth {truths.hexdigest()}")
+    for half, truth in sorted(truths.items()):
+        print(f"truth of the {half} half {truth.hexdigest()}")
 
 
 def wanted(options: argparse.Namespace) -> list[str]:
