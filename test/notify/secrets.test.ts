@@ -2,12 +2,14 @@
  * No planted secret is in any output: terminal, JSON, HTML, SARIF, JUnit, Markdown, metrics, alerts, state files, errors; and no
  * request carries one to another host.
  */
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.ts';
+import type { FaultyServer } from '../support/http-server.ts';
+import { startS3 } from '../support/s3-lookalike.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -132,6 +134,83 @@ it('a watch with all channels and metrics writes none to the screen, the state a
   expect(code, err).toBe(0);
   expect(asked.length - before).toBeGreaterThanOrEqual(4);
   expect(out + err + textsIn(folder)).not.toContain(PLANTED);
+});
+
+describe('every command', () => {
+  const incident = join(projectRoot, 'fixtures/incident');
+  let bucket: FaultyServer;
+  beforeAll(async () => {
+    const names = readdirSync(incident, { recursive: true, encoding: 'utf8' });
+    const files = names.filter((name) => statSync(join(incident, name)).isFile());
+    const objects = new Map(files.map((name) => [`run/${name}`, readFileSync(join(incident, name))]));
+    objects.set('train.log', Buffer.from('step 1 loss 2.5\nstep 2 loss 1.5\nstep 3 loss 1.25\n'));
+    bucket = await startS3({ name: 'bucket', objects, secret: null, region: 'us-east-1' });
+  });
+  afterAll(() => bucket.stop());
+
+  const COMMANDS: Record<string, readonly string[]> = {
+    analyze: ['RUN/log.jsonl'],
+    audit: ['RUN/capture'],
+    baseline: ['update', 'RUN/log.jsonl', '--file', 'baseline.json', '--no-config', '--allow-outside'],
+    bisect: ['--good', 'RUN', '--bad', 'RUN', '--', 'true'],
+    chart: ['RUN/log.jsonl'],
+    compare: ['RUN/log.jsonl', 'RUN/log.jsonl'],
+    completion: ['bash'],
+    curvature: ['RUN/capture'],
+    donate: ['RUN', '--json'],
+    explain: ['nan'],
+    gate: ['RUN/log.jsonl'],
+    init: ['github'],
+    inspect: ['RUN'],
+    matrix: ['RUN/capture', '--seeds', '1', '--steps', '2', '--rule', 'none', '--json'],
+    mcp: ['--allow', 'RUN'],
+    preflight: ['RUN/capture', '--rate', '0.02'],
+    replay: ['RUN/capture', '--json'],
+    report: ['RUN/log.jsonl'],
+    resume: ['RUN'],
+    'strip-batches': ['RUN/capture'],
+    teach: ['train.log'],
+    watch: ['RUN/log.jsonl', '--idle-exit', '2'],
+    who: ['5', 'RUN'],
+  };
+
+  it('is one of these', () => {
+    const known = readdirSync(join(projectRoot, 'src/app/commands')).map((name) => name.replace(/\.ts$/, ''));
+    expect([...new Set(known)].sort()).toEqual(Object.keys(COMMANDS).sort());
+  });
+
+  const MCP = ['initialize', 'tools/list'].map((method, id) => {
+    const clientInfo = { name: 'test', version: '1' };
+    const params = id === 0 ? { protocolVersion: '2025-06-18', capabilities: {}, clientInfo } : ({} as const);
+    return `${JSON.stringify({ jsonrpc: '2.0', id, method, params })}\n`;
+  });
+
+  it.each(Object.keys(COMMANDS))(
+    '%s says no secret, of a URL and of files here, and sends none away',
+    async (name) => {
+      const before = asked.length;
+      for (const root of ['s3://bucket', 'here']) {
+        const cwd = newFolder();
+        cpSync(incident, join(cwd, 'here/run'), { recursive: true });
+        writeFileSync(join(cwd, 'here/train.log'), 'step 1 loss 2.5\nstep 2 loss 1.5\n');
+        const words = COMMANDS[name]!.map((word) =>
+          word.startsWith('RUN')
+            ? word.replace('RUN', `${root}/run`)
+            : word === 'train.log'
+              ? `${root}/${word}`
+              : word,
+        );
+        const env = { ...environment(), AWS_ENDPOINT_URL: bucket.url, AWS_REGION: 'us-east-1' };
+        bucket.misbehave({});
+        const { out, err } = await cli([name, ...words], { cwd, env, input: MCP.join('') });
+        expect(out + err).not.toBe('');
+        expect(out + err + textsIn(cwd)).not.toContain(PLANTED);
+        expect(bucket.requests.filter(({ method }) => !/^(?:GET|HEAD)$/.test(method))).toEqual([]);
+        if (root === 'here') expect(bucket.requests).toEqual([]);
+      }
+      expect(asked.length).toBe(before);
+    },
+  );
 });
 
 it('another host gets no credentials of a URL that redirects to it, only W&B its own key', () => {

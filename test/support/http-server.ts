@@ -29,6 +29,7 @@ export interface Faults {
 }
 
 export interface Requested {
+  readonly method: string;
   readonly url: string;
   readonly headers: IncomingMessage['headers'];
 }
@@ -77,7 +78,7 @@ export class FaultyServer {
   }
 
   private answer(request: IncomingMessage, response: ServerResponse): void {
-    this.requests.push({ url: request.url!, headers: request.headers });
+    this.requests.push({ method: request.method!, url: request.url!, headers: request.headers });
     if (this.handler?.(request, response) === true) return;
     const path = decodeURIComponent(new URL(request.url!, this.url).pathname);
     const { faults } = this;
