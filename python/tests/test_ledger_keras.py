@@ -17,7 +17,7 @@ keras = pytest.importorskip("keras", reason="no keras in this environment")
 BACKEND = keras.backend.backend()
 pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
 
-from test_keras import build, data, gradients_of  # noqa: E402
+from test_keras import build, data, gradients_of, two_devices  # noqa: E402
 
 from clippy_diag.keras import ClippyCallback, Recorder  # noqa: E402
 from clippy_diag.keras.callback import _TensorFlowEars  # noqa: E402
@@ -190,3 +190,38 @@ def test_a_disk_that_fails_stops_the_ledger_and_not_the_fit(tmp_path):
     with pytest.warns(UserWarning, match="the ledger stopped, training goes on"):
         fit(tmp_path)
     assert json.loads((tmp_path / "capture" / "status.json").read_text())
+
+
+@pytest.mark.parametrize("inputs, kept", [(49_999, False), (50_000, True)])
+def test_a_model_that_trains_100_000_parameters_has_a_ledger_unasked(tmp_path, inputs, kept):
+    x, y = np.ones((4, inputs), "f4") / inputs, np.zeros((4, 2), "f4")
+    for kind in ("fit", "loop"):
+        for choice, there in ((None, kept), (False, False)):
+            folder = tmp_path / f"{kind}-{choice}"
+            model = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(2, use_bias=False)])
+            optimizer = keras.optimizers.SGD(0.1)
+            model.compile(optimizer, "mse")
+            if kind == "fit":
+                callback = ClippyCallback(folder / "capture", ledger=choice)
+                model.fit(x, y, batch_size=2, epochs=1, verbose=0, callbacks=[callback])
+            else:
+                recorder = Recorder(model, optimizer, folder / "capture", ledger=choice)
+                for step in range(2):
+                    recorder.record(step, 1.0, [np.ones((inputs, 2), "f4")])
+                recorder.close()
+            assert (folder / "ledger").exists() is there
+            assert not there or [line["step"] for line in lines_of(folder)[1:]] == [0, 1]
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="replicas of TensorFlow")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_replicas_have_one_ledger(tmp_path, devices):
+    import tensorflow as tf
+
+    if len(two_devices()) < devices:
+        pytest.skip("two logical devices have to be set up before TensorFlow starts (CLIPPY_TEST_DEVICES=2)")
+    with tf.distribute.MirroredStrategy([f"/cpu:{k}" for k in range(devices)]).scope():
+        fit(tmp_path, steps=6)
+    head, *steps = lines_of(tmp_path)
+    assert head["world"] == devices and [line["step"] for line in steps] == list(range(6))
+    assert all(line["gradientNorm"] > 0 and line["weightNorm"] > 0 for line in steps)

@@ -38,7 +38,7 @@ from .gradients import compiled_loss
 from .guard import Guard
 from .jax_ears import JaxEars
 from .jax_fit import JaxFit
-from .ledger import FitLedger, JaxFitLedger
+from .ledger import FitLedger, JaxFitLedger, chosen
 from .preflight import preflight
 from .recorder import Steps, Tensors
 
@@ -61,7 +61,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
                   at: docs/preflight.md. Keras gives a callback none of the batches to come. Takes up to a minute, on every
                   backend; the answer is in `preflight_answer`
     clipping      what a `train_step` of your own clips by; by default what the optimizer does
-    ledger, ledger_every  as of `clippy_diag.torch.Recorder`, but None: no ledger; docs/compare.md says what is kept
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; docs/compare.md says what is kept
     memory, disk, max_captures, model_file, expected_changes, folder, every, after  as of `clippy_diag.keras.Recorder`
 
     Steps count the updates from the optimizer's iterations on, from 0 in a new training. Knows LossScaleOptimizer (steps that it
@@ -203,7 +203,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._wanted:
             steps.own.request(self._wanted)
             self._wanted = None
-        files = ledger_of(*self._ledger_choice, self._path)
+        files = chosen(*self._ledger_choice, self._path, model)
         if keras.backend.backend() == "jax":
             self._attach_in_jax(model, steps, files)
             return

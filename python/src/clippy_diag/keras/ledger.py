@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from ..ledger import Ledger, guarded
-from ..ledger_steps import ArrayLedger, States
+from ..ledger_steps import DEFAULT_FROM, ArrayLedger, States, ledger_of
 from . import words as names
 from .jax_ears import Heard
 
 Arrays = dict[str, np.ndarray]
+
+
+def chosen(choice: bool | int | str | None, every: int | None, capture: Path, model: Any) -> Ledger | None:
+    """The ledger of a training, or None, see `ledger_of`; without a choice, models that train DEFAULT_FROM parameters have one. Of
+    a model that is not built yet the size is not known: it has none then.
+
+    Raises ValueError as `ledger_of` does.
+    """
+    if choice is None:
+        choice = sum(math.prod(variable.shape) for variable in model.trainable_variables) >= DEFAULT_FROM
+    return ledger_of(choice, every, capture)
 
 
 class KerasLedger:

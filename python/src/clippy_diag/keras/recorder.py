@@ -23,14 +23,13 @@ import numpy as np
 
 from ..captures import Array, Source, model_files
 from ..ledger import guarded
-from ..ledger_steps import ledger_of
 from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..triggers import not_finite
 from ..writing import Snapshot
 from . import words as names
-from .ledger import KerasLedger, batch_arrays
+from .ledger import KerasLedger, batch_arrays, chosen
 from .step_records import StepRecords
 
 Tensors = dict[str, Array]
@@ -211,7 +210,7 @@ class Recorder(Controls):
     path          the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
     clipping      clipping that the loop does itself, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; by default what the
                   optimizer does (clipnorm, global_clipnorm, clipvalue)
-    ledger, ledger_every  as of `clippy_diag.torch.Recorder`, but None: no ledger; `docs/compare.md` says what is kept of a step
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step
     snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, expected_changes, and their old names   as of
                   `clippy_diag.torch.Recorder`
     """
@@ -253,7 +252,7 @@ class Recorder(Controls):
             **options,
         )
         self._own = self._steps.own
-        files = ledger_of(ledger, ledger_every, self._own.folder)
+        files = chosen(ledger, ledger_every, self._own.folder, model)
         self.ledger = None if files is None else KerasLedger(files, model, optimizer)
         self._waits = False
         # A step is recorded after its forward pass: what that moves is copied before.
