@@ -116,11 +116,44 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("name", MAKERS)
+def schedule_free(model):
+    optimizer = pytest.importorskip("schedulefree").AdamWScheduleFree(model.parameters(), lr=1e-3)
+    optimizer.train()
+    return optimizer
+
+
+def muon(model):
+    """Matrices under Muon and the rest under AdamW, in one optimizer."""
+    kinds = [(p.ndim >= 2, p) for p in model.parameters()]
+    groups = [{"params": [p for matrix, p in kinds if matrix is at], "use_muon": at} for at in (True, False)]
+    return pytest.importorskip("pytorch_optimizer").Muon(groups, lr=1e-3)
+
+
+def public(module, kind, rate=1e-3, **options):
+    """Makes an optimizer of a package that this environment may lack."""
+    return lambda model: getattr(pytest.importorskip(module), kind)(model.parameters(), lr=rate, **options)
+
+
+#: Optimizers of other packages, which CI does not install: versions that were tried are in docs/recorders.md.
+PUBLIC = {
+    "schedule-free": schedule_free,
+    "prodigy": public("prodigyopt", "Prodigy", 1.0),
+    "soap": public("pytorch_optimizer", "SOAP"),
+    "shampoo": public("pytorch_optimizer", "Shampoo"),
+    "lion": public("pytorch_optimizer", "Lion", 1e-4),
+    "muon": muon,
+    "transformers-adafactor": public(
+        "transformers.optimization", "Adafactor", scale_parameter=False, relative_step=False
+    ),
+    "8-bit-adam": public("bitsandbytes.optim", "Adam8bit", min_8bit_size=0),
+}
+
+
+@pytest.mark.parametrize("name", [*MAKERS, *PUBLIC])
 def test_the_recorded_run_comes_back_through_batchnorm_dropout_and_clipping(tmp_path, name):
     if name == "adafactor" and not hasattr(torch.optim, "Adafactor"):
         pytest.skip("torch has no Adafactor")
-    losses = record(tmp_path / "capture", MAKERS[name])
+    losses = record(tmp_path / "capture", {**MAKERS, **PUBLIC}[name])
     model = build()
     with torch.no_grad():
         for p in model.parameters():
@@ -130,13 +163,21 @@ def test_the_recorded_run_comes_back_through_batchnorm_dropout_and_clipping(tmp_
     result = closed_loop(capture, model, loss_fn, rules=["none", "global-norm:1"], arms=None)
     none, clipped = result["replay"]
     first = clipped["steps"][0]
-    np.testing.assert_allclose(clipped["loss"], losses[first : first + len(clipped["loss"])], rtol=1e-6)
+    # Prodigy's losses were seen to differ by 1.4e-6, those of the others by 2e-7.
+    close = 1e-5 if name == "prodigy" else 1e-6
+    np.testing.assert_allclose(clipped["loss"], losses[first : first + len(clipped["loss"])], rtol=close)
     assert none["loss"][0] == clipped["loss"][0] and none["loss"] != clipped["loss"]
     assert result["baseline"]["worstDifference"] <= 1e-6
     stored = json.loads((capture / "capture.json").read_text())["replay"]
     assert [entry["label"] for entry in stored] == ["none", "global-norm:1"]
     # The recorded clipping, from what the optimizer was given: its factor is that of clip_grad_norm_.
     assert min(clipped["minClipFactor"]) < 0.2
+
+
+def test_an_optimizer_whose_state_is_in_objects_of_its_own_is_refused_by_name(tmp_path):
+    record(tmp_path / "capture", public("pytorch_optimizer", "ScalableShampoo"))
+    with pytest.raises(ClosedLoopMismatch, match="ScalableShampoo failed .*cannot be run again"):
+        closed_loop(max(tmp_path.glob("capture*")), build(), loss_fn)
 
 
 def test_everything_is_as_before_afterwards(tmp_path):
