@@ -39,7 +39,7 @@ describe('a few points', () => {
     const zeros = { name: 'loss', values: new Array<number>(40).fill(0) };
     expect(judgeRun(makeRun([zeros])).verdict).toMatchObject({
       class: 'inconclusive',
-      why: '"loss" is 0 at every point, which tells nothing of how the run goes.',
+      why: '"loss" is 0 at every point, which says nothing about how the run goes.',
     });
     const rewards: SeriesSpec = { name: 'reward', role: 'metric', values: zeros.values.map((_, i) => i) };
     expect(judgeRun(makeRun([zeros, rewards])).verdict.class).toBe('healthy');

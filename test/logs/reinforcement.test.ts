@@ -192,7 +192,7 @@ it('a log of rewards alone is judged by them: healthy where none falls for good'
     class: 'healthy',
     series: 'reward',
     onsetStep: null,
-    why: 'No loss is logged. "reward" does not fall for good over 60 points.',
+    why: 'No loss is logged. "reward" does not fall permanently over 60 points.',
   });
   expect((await log((k) => (k < 40 ? rising(k) : 12 + (k % 3)))).verdict).toMatchObject({
     class: 'full-divergence',

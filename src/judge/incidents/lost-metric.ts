@@ -80,7 +80,7 @@ function wentOnToGrow(series: TimeSeries, attempt: number, onsetStep: number, fa
   return before.length > 0 && since.length > 0 && medianOf(since) > largest(before);
 }
 
-/** The verdict of a log without a loss, by the longest of its rewards: none of them fell for good. */
+/** The verdict of a log without a loss, by the longest of its rewards: each of them came back. */
 function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSettings): RunVerdict {
   const [longest] = [...rewardsOf(run)].sort((a, b) => b.value.length - a.value.length);
   if (longest === undefined) return noLoss;
@@ -94,7 +94,7 @@ function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSetti
         ...noLoss,
         class: 'healthy',
         series: longest.name,
-        why: `${told} does not fall for good over ${finite} points.`,
+        why: `${told} does not fall permanently over ${finite} points.`,
       };
 }
 

@@ -45,7 +45,7 @@ export function withoutIncident(judged: JudgedSeries, run: Run, settings: Verdic
   if (growsFromZero(series.value) > 0)
     return `${name} begins at zero and grows, as a loss does that measures the distance from where training began. A reward would tell how the run goes, and none is logged.`;
   if (isZero(series) && points >= settings.minimumPoints)
-    return `${name} is 0 at every point, which tells nothing of how the run goes.`;
+    return `${name} is 0 at every point, which says nothing about how the run goes.`;
   if (attempts.some((_, k) => risesInFew(attemptOf(series, k).value, settings)))
     return `${name} ends far above where it begins, and ${points} points are too few to tell whether it comes down again.`;
   return `${name} has ${counted(points, 'point')}, too few to judge.`;
@@ -75,7 +75,7 @@ function shortEndOf(
   return `The last attempt of "${series.name}" begins at ${unit} ${first} and has ${counted(points, 'point')}, too few to judge${level}. What came before it is healthy.`;
 }
 
-/** The epoch of a step, where the log tells. */
+/** The epoch of a step, where the log says. */
 export function epochRemark({ epochs, stepUnit }: Run, step: number | undefined): string {
   if (epochs === undefined || step === undefined) return '';
   const epoch = Math.floor((step - epochs.first) / epochs.batches);

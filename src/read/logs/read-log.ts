@@ -89,7 +89,7 @@ const FORMATS: readonly LogFormat[] = Object.values(LOG_FORMATS);
 /** The format that takes text which no other claims. */
 const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
 
-/** The format of a head that no format claims; undefined where it is no text. */
+/** The format of a head that no format claims; undefined where it is not text. */
 export const anyTextOf = (head: Buffer): LogFormat | undefined => (isText(head) ? ANY_TEXT : undefined);
 
 /** The format that text of this name is tried in where its head tells nothing. */

@@ -28,7 +28,7 @@ import { tableReader } from './printed-tables.ts';
 import { type RowTable, rowTable } from './row-table.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
-/** What the recorder and the guard say on stderr, which tells a loss too, is not what the trainer printed. */
+/** What the recorder and the guard say on stderr, which names a loss too, is not what the trainer printed. */
 const OWN_WORDS = 'clippy-diag: ';
 
 interface LineText {
