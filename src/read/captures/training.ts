@@ -31,6 +31,8 @@ export interface StepRecord {
   readonly after: Moment | null;
   /** Gradient norms of parameters that no group holds, by name. */
   readonly outside: ReadonlyMap<string, number>;
+  /** Parameters of the optimizers that ask for a gradient and got none; where none is named, it was maybe not looked at. */
+  readonly unreached: readonly string[];
 }
 
 /** A parameter of the model, whoever trains it. */
@@ -218,6 +220,7 @@ export function readStepRecord(value: Readonly<Record<string, unknown>>): StepRe
     before: momentOf(value.before),
     after: momentOf(value.after),
     outside: entriesOf(value.outside, isNumber) ?? new Map(),
+    unreached: Array.isArray(value.unreached) ? value.unreached.filter(isText) : [],
   };
 }
 

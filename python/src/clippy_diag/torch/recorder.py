@@ -429,6 +429,9 @@ class Recorder(Controls):
         }
         records = self._records.entry(step, list(rates.values()), batch_arrays, random, scale)
         self._batch_hash = records.get("batchHash")
+        unreached = [o.name for o in owned if o.parameter.grad is None] if with_gradients else []
+        if unreached:
+            records["unreached"] = unreached
         records.update(self._checksums(owned, with_gradients))
         taken = Step(
             step,

@@ -207,6 +207,9 @@ function keptShares(
   return { kept: total.count === 0 ? 0 : total.same / total.count, shares };
 }
 
+const CUT =
+  'look for detach(), torch.no_grad(), .item(), numpy() or .data between these layers and the loss; freeze them (requires_grad_(False)) if that is meant';
+
 /** Tensors without a gradient: the lower part of a graph that is cut, or one whose gradient is always 0. */
 function dead(capture: Capture, survey: Survey): AuditLink[] {
   const { manifest, steps } = capture;
@@ -234,7 +237,7 @@ function dead(capture: Capture, survey: Survey): AuditLink[] {
         cause: 'detached',
         confidence: 'likely',
         statement: `${named(names)} get no gradient in ${gradients.length} steps, and what follows in the model does: the graph is cut above "${names.at(-1)}"`,
-        fix: 'look for detach(), torch.no_grad(), .item(), numpy() or .data between these layers and the loss; freeze them (requires_grad_(False)) if that is meant',
+        fix: CUT,
       }),
     );
   }
@@ -265,18 +268,41 @@ function dead(capture: Capture, survey: Survey): AuditLink[] {
   return found;
 }
 
-/** Tensors that have a gradient at first and none from some step on: a layer that was frozen looks like one that was cut off. */
+/**
+ * Tensors that have a gradient at first and none from some step on. A layer that was frozen looks like one that was cut off, unless the
+ * recorder saw that it still asks for a gradient.
+ */
 function lost({ manifest, steps }: Capture, { gradients }: Survey): AuditLink[] {
   const lasts = manifest.parameters.map((_, k) => gradients.findLastIndex((step) => step[k] !== null));
-  const names = manifest.parameters.flatMap(({ name }, k) =>
-    lasts[k]! >= 0 && lasts[k]! < gradients.length - STEPS ? [name] : [],
-  );
+  const isLost = lasts.map((last) => last >= 0 && last < gradients.length - STEPS);
+  const names = manifest.parameters.flatMap(({ name }, k) => (isLost[k] ? [name] : []));
   if (names.length === 0) return [];
   const from = Math.min(...lasts.filter((last) => last >= 0)) + 1;
+  const { step } = steps[from]!;
+  const asked = steps.slice(from, gradients.length).every(({ record: { unreached } }) => {
+    const asking = new Set(unreached);
+    return names.every((name) => asking.has(name));
+  });
+  // What is cut off are the first layers; one in between may be unused.
+  const above = isLost.indexOf(false);
+  const first = manifest.parameters.slice(0, above).map(({ name }) => name);
+  if (asked && above > 0 && first.length === names.length)
+    return [
+      broken('gradient', {
+        checks: manifest.parameters.length,
+        broken: names.length,
+        step,
+        tensor: names[0]!,
+        cause: 'detached',
+        confidence: 'likely',
+        statement: `${named(names)} ask for a gradient and get none from step ${step} on, and what follows in the model does: the graph is cut above "${names.at(-1)}"`,
+        fix: CUT,
+      }),
+    ];
   return [
     cannotTell(
       'gradient',
-      `${named(names)} get no gradient from step ${steps[from]!.step} on: frozen, or cut off from the loss`,
+      `${named(names)} get no gradient from step ${step} on: ${asked ? 'not used' : 'frozen'}, or cut off from the loss`,
       'in Python: clippy_diag.audit(capture, model=…, loss_fn=…), which computes the gradient again',
     ),
   ];
