@@ -59,7 +59,7 @@ export function passagesOfProgram(path: string, text: string, messages: boolean)
   for (const { type, value, start, end } of comments) {
     const words =
       type === 'Block'
-        ? value.replace(/^\s*\* ?/gm, ' ').replace(/@(?:param|returns|throws|example)\b/g, '.')
+        ? value.replace(/^\s*\* ?/gm, ' ').replace(/@param\s+\w+|@(?:returns|throws|example)\b/g, '.')
         : value;
     const follows = type === 'Line' && last !== null && /^[ \t]*\n[ \t]*$/.test(text.slice(last.end, start));
     if (follows) last = { ...last!, text: `${last!.text} ${words}`, end };

@@ -40,7 +40,7 @@ function placesOf({ line, text }: Passage): Place[] {
   const places = rules.flatMap(({ find, write }) =>
     [...text.matchAll(find)].map((match) => ({ line, found: match[0].trim(), write })),
   );
-  for (const sentence of text.split(/(?<=[.!?:;])\s+/)) {
+  for (const sentence of text.split(/(?<=[.!?:;])\s+|\s\|\s/)) {
     const words = sentence.match(/[\p{L}\p{N}]+/gu)?.length ?? 0;
     if (words > LONGEST_SENTENCE)
       places.push({

@@ -56,6 +56,11 @@ describe('the rules', () => {
     expect(found('a.py', '"""What would have held the run."""\n')).toEqual([[1, 'would have held']]);
   });
 
+  it('read neither the name of a parameter nor the cells of a table as a sentence', () => {
+    const cells = Array.from({ length: 50 }, (_, i) => ` * | ${i} | cell |`).join('\n');
+    expect(found('a.ts', `/**\n${cells}\n * @param told what was reported\n */\n`)).toEqual([]);
+  });
+
   it('leave plain English, code and names alone', () => {
     const plain =
       'The report says which steps were skipped. `told` is the name of a variable. It stands out.\n';
