@@ -34,7 +34,7 @@ export type Mechanism = (typeof MECHANISMS)[number];
 /** Kinds of evidence, and what each of them says; every one has a section in docs/cause.md. */
 export const EVIDENCE = {
   'batch-at-older-state':
-    'Loss of a batch at the weights of an earlier step: high there, the batch is the news.',
+    'Loss of a batch at the weights of an earlier step: high there, the batch is the cause.',
   'batches-unlike':
     'Batches of the incident whose loss, at weights from before it, is unlike that of the batches before.',
   'reference-loss': 'Loss on batches from before the incident (and clean later ones) at the recorded states.',

@@ -102,7 +102,7 @@ export function settingsApart(hyperparameters: Hyperparameters): string[] {
       : []),
     ...(new Set(limits.map(([, value]) => value)).size > 1
       ? [
-          `the limit of the gradient norm is named ${limits.map(([name, value]) => `${value} (${name})`).join(' and ')}: none is taken for the run's`,
+          `the limit of the gradient norm is named ${limits.map(([name, value]) => `${value} (${name})`).join(' and ')}: none is read as the run's`,
         ]
       : []),
   ];

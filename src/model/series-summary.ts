@@ -58,9 +58,9 @@ export function unorderedStatistics({
 }
 
 /**
- * Splits a series into at most `maxBuckets` (and one more per restart) runs of neighbouring points in file order and
- * keeps the minimum and the maximum of each, so that no spike is averaged away, and the number of its non-finite
- * points. A bucket without finite values has NaN for both.
+ * Splits a series into at most `maxBuckets` (and one more per restart) runs of neighbouring points in file order. It keeps
+ * the minimum and the maximum of each, so no spike is averaged away, and the number of its non-finite points. A bucket
+ * without finite values has NaN for both.
  */
 export function summariseSeries(series: TimeSeries, maxBuckets: number): ChartSeries {
   const { step, value } = series;

@@ -88,9 +88,9 @@ it('credits the guard with what its pulse says it did, and only then', () => {
     'Of 2 steps: 1 left out, 1 clipped.',
   );
   expect(acted(never, (i) => (i >= 121 && i < 131 ? 0.05 : 1))[0]![2]).toContain(
-    'Of 11 steps: 10 taken at a lower rate, 1 taken as they were.',
+    'Of 11 steps: 10 taken at a lower rate, 1 taken unchanged.',
   );
   // A guard that only advises has let every step pass.
-  expect(acted(never, never)[0]![2]).toContain('Of 2 steps: 2 taken as they were.');
+  expect(acted(never, never)[0]![2]).toContain('Of 2 steps: 2 taken unchanged.');
   expect(found(risky((v) => v, alarmAt(120)))[0]![2]).not.toContain('Of 1');
 });

@@ -505,7 +505,7 @@ describe('columns of one loss', () => {
     expect(back).toMatchObject({ class: 'micro-divergence', onsetStep: 50 });
     expect(back.recoveredStep).toBeGreaterThanOrEqual(100);
     expect(back.incidents).toMatchObject([{ series: 'loss', recoveredIn: 'train/loss', after: 40 }]);
-    expect(back.why).toMatch(/stands at 40 where it ends; "train\/loss" goes on and is back at step \d+\.$/);
+    expect(back.why).toMatch(/is at 40 where it ends; "train\/loss" goes on and is back at step \d+\.$/);
     // From the last point on at which it was not.
     expect(verdict(40, (loss, step) => (step === 1600 ? 40 : loss)).recoveredStep).toBe(1620);
     // Never, but at one point, the last; and not below its own level before, though it is lower by nature.
@@ -712,7 +712,7 @@ describe('the sentence about an incident', () => {
       { class: 'micro-divergence', recoveredStep: 20 },
     ],
     [
-      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12 and stands at 3 where the log ends, before it could come back.',
+      '"loss" leaves its usual range at step 10 from a median of 0.5, peaks at 9 at step 12 and is at 3 where the log ends, before it could come back.',
       {},
       { class: 'inconclusive' },
     ],
@@ -722,7 +722,7 @@ describe('the sentence about an incident', () => {
       { class: 'non-finite', peak: Number.NaN },
     ],
     [
-      '"loss" leaves its usual range at step 10 from a median of 0.5 and is exactly 0 from step 12 to the end, which stands for NaN: a dead run.',
+      '"loss" leaves its usual range at step 10 from a median of 0.5 and is exactly 0 from step 12 to the end, which means NaN: a dead run.',
       {},
       { class: 'non-finite', peak: 0 },
     ],
@@ -797,7 +797,7 @@ describe('a value loss without a reward beside it', () => {
   it('cannot be told by its growth, and says so', () => {
     const verdict = judged((i) => 1 + (i / 60) ** 2);
     expect(verdict).toMatchObject({ class: 'inconclusive', onsetStep: null, incidents: [] });
-    expect(verdict.why).toContain('no reward tells how the run goes over 300 points.');
+    expect(verdict.why).toContain('no reward shows how the run goes over 300 points.');
   });
   it('is well where it falls, and lost where it is no number', () => {
     expect(judged((i) => 0.2 + Math.exp(-i / 40)).class).toBe('healthy');

@@ -44,7 +44,7 @@ describe('rows that are things of their own', () => {
   ])('%s have no loss of one training', async (_, text, name) => {
     const { verdict, notes } = await open(text, name);
     expect(verdict).toMatchObject({ class: 'inconclusive', series: null });
-    expect(verdict.why).toMatch(/^No series of this log is taken for a loss: .*--map loss=NAME/);
+    expect(verdict.why).toMatch(/^No series of this log is read as a loss: .*--map loss=NAME/);
     expect(notes).toMatch(
       /each row is a thing of its own by "\w+", so that "\w+" is no loss of one training/,
     );

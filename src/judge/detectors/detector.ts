@@ -12,7 +12,7 @@ import { placeOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { stretchesOf } from '../../model/stretches.ts';
 import type { JudgedRun } from '../incidents/verdict.ts';
 
-/** What a detector gets beside the run. */
+/** What a detector gets with the run. */
 export interface DetectorContext {
   /** The run's verdict and the incidents of its loss and its tasks, found once for all detectors. */
   readonly judged: JudgedRun;
@@ -23,7 +23,7 @@ export interface DetectorContext {
 }
 
 export interface Detector extends FindingType {
-  /** A series that a capture beside the log gives where the log has none. */
+  /** A series from a capture in the folder of the log, where the log has none. */
   readonly reads?: 'update_norm';
   /**
    * Looks at a run. Pure: same run and same thresholds, same outcome. Must be defined on 0, 1 and 2 points and on
@@ -91,8 +91,8 @@ export const seriesOf = (run: Run, ...roles: readonly TimeSeries['role'][]): rea
   run.series.filter(({ role }) => roles.includes(role));
 
 /**
- * Findings that would repeat without end: one of each of the first `limit` cases; the last one says how many more there
- * are. A finding is built for no other: a million points of rubbish have a hundred thousand spikes.
+ * Findings that could repeat without limit: one for each of the first `limit` cases; the last one says how many more there
+ * are. No finding is built for the others: a million points of garbage have a hundred thousand spikes.
  */
 export function firstOf<Case>(
   cases: Iterable<Case>,

@@ -4,7 +4,7 @@ import type { Detector } from './detector.ts';
 import { incidentFindings } from './incident-findings.ts';
 
 const advice =
-  'Go back to a checkpoint before the onset, skip the batches around it, and lower the learning rate or clip the update; `replay` on a capture shows which rule would have held.';
+  'Go back to a checkpoint before the onset, skip the batches around it, and lower the learning rate or clip the update; `replay` on a capture shows which rule would have prevented it.';
 
 export const fullDivergence = {
   id: 'full-divergence',

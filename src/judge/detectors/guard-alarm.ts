@@ -135,7 +135,7 @@ export const actionList = ({ out, clipped, lowered, taken }: GuardActions): stri
       [out, 'left out'],
       [clipped, 'clipped'],
       [lowered, 'taken at a lower rate'],
-      [taken, 'taken as they were'],
+      [taken, 'taken unchanged'],
     ] as const
   )
     .flatMap(([count, what]) => (count === 0 ? [] : [`${count} ${what}`]))

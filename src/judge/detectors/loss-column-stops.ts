@@ -11,7 +11,7 @@ export const lossColumnStops = {
   severity: 'warning',
   thresholds: verdictThresholds('missingPoints', 'together'),
   docs: {
-    summary: 'The loss stops before a column that was always logged beside it: NaN written as an empty cell.',
+    summary: 'The loss stops before a column that was always logged with it: NaN written as an empty cell.',
     details: `For the total loss and each task loss, in the last attempt: the columns that were logged at the same steps (\`together\` of either's) and
 go on for at least \`missingPoints\` points after its last one. One public click model of this kind has NaN in its event file and
 empty cells in its CSV from the step of the divergence on. A run whose loss stops is never called healthy, unless the loss goes on under another name (\`loss\` for 100 steps, \`train/loss\` to the end): that is

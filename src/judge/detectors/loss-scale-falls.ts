@@ -24,8 +24,7 @@ export const lossScaleFalls = {
   docs: {
     summary: 'The logged loss scale falls from point to point to the end of the log.',
     details: `A loss scaler lowers its scale at each step whose gradient is not finite, and skips the step. Counts the points at the end of each attempt
-at which the scale is below that of the point before (or 0); at least \`falls\` of them are a finding. A scale that falls and then stays, as at the start of most
-runs, is none.`,
+at which the scale is below that of the point before (or 0); at least \`falls\` of them are a finding. A scale that falls and then stays, as at the start of most runs, is not.`,
     advice,
     references: [],
   },

@@ -20,7 +20,7 @@ export const lossSpike = {
   severity: 'note',
   thresholds: verdictThresholds('incidentRatio'),
   docs: {
-    summary: 'A loss stands far above the level before, but by too little for an incident.',
+    summary: 'A loss is far above the level before, but not far enough for an incident.',
     details: `A single point that is above the best level so far by more than its noise and its usual heights, and less than
 \`incidentRatio\` times as high. Points that belong to an incident are left to its detector. Healthy runs have such spikes too, so
 they are notes.`,

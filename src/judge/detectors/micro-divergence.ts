@@ -20,7 +20,7 @@ export const microDivergence = {
     details: `An incident begins where a level (the median of the last 1 to 243 points) is above the best one so far by more than the noise
 of both, and \`incidentRatio\` times as high, or where the loss is not finite. It is a micro-divergence if a level is back near the best one within
 the time to come back (\`decisionPoints\`); the first point of that level is the recovered step. A loss that settles a little above its level before is one too,
-without a recovered step. Rises that this loss shows again and again, and comes back from each time, are none.`,
+without a recovered step. Rises that this loss shows again and again, with a recovery each time, are not.`,
     advice,
     references: ['Tang et al., KDD 2023, arXiv 2302.09178, section 3 (micro-divergence)'],
   },

@@ -9,7 +9,7 @@ import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf 
 const advice =
   'Suspect NaN: JSON writes it as `null`, and pandas as an empty cell. Look at the console output of these steps. If the loss is not computed there, log it in every row, or in a steady rhythm.';
 
-/** The gaps of a loss, without the stretch after its last value where that is told as a column that stops. */
+/** The gaps of a loss, without the stretch after its last value if that is reported as a column that stops. */
 function gapsOf(run: Run, series: TimeSeries, settings: VerdictSettings): Uint32Array | undefined {
   const { gaps, value, step, role } = series;
   if (gaps === undefined || value.length === 0 || !(gaps[value.length]! > 0)) return gaps;
@@ -17,7 +17,7 @@ function gapsOf(run: Run, series: TimeSeries, settings: VerdictSettings): Uint32
   const goesOn = run.series.some(
     (other) => other !== series && other.role === role && other.step.at(other.step.length - 1)! > last,
   );
-  // A summary ends many a log, in a row of its own, where the learning rate is none either.
+  // Many logs end with a summary in a separate row, which has no learning rate either.
   const isSummary =
     gaps[value.length] === 1 &&
     run.series.some(
@@ -49,9 +49,9 @@ export const missingLoss = {
   docs: {
     summary: 'Rows of a loss say that there is no value: NaN written as `null` or as an empty cell.',
     details: `Counts the cells of every loss that say that there is no value (\`null\`, empty, \`NA\`), in rows of the kind that it is logged in.
-A rhythm is no gap: an evaluation every hundred rows, a value in every second row. What exceeds twice the usual gap is. It takes
+A regular pattern is not a gap: an evaluation every hundred rows, a value in every second row. A stretch of more than twice the usual distance is. It takes
 \`missingValues\` of them. A loss that is
-missing to the end is a column that stops, or one that goes on under another name; an evaluation that is missing at the end is none.`,
+missing to the end is a column that stops, or one that goes on under another name; an evaluation that is missing at the end is not counted.`,
     advice,
     references: [],
   },

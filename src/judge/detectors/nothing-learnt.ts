@@ -23,14 +23,14 @@ interface Still {
   readonly limit: number;
 }
 
-/** Scales of the noise by which the highest of a few points stands out of it, as of a spike. */
+/** Scales of the noise by which the highest of a few points exceeds it, as for a spike. */
 const OUTLIER = 6;
-/** Points that a level at the start and one at the end are of at least. */
+/** Minimum number of points of a level at the start or the end. */
 const LEVEL = 20;
 
 export const nothingLearnt = {
   id: 'nothing-learnt',
-  title: 'The run stands still: nothing is learnt, or nothing more',
+  title: 'The loss does not move: nothing is learnt, or nothing more',
   severity: 'note',
   thresholds: [
     {
@@ -57,8 +57,7 @@ export const nothingLearnt = {
     },
   ],
   docs: {
-    summary:
-      'No jump and no climb: the run stands still, which a loss that is judged by its rises does not tell.',
+    summary: 'No jump and no climb: the loss does not move, so its rises show nothing.',
     details: `In the last attempt: an AUC within \`chance\` of 0.5 from its first point to its last, \`aucPoints\` of them at least; a gradient norm that is exactly 0, or a loss
 that is exactly the same number, for \`points\` points and a tenth of the run, to the end; and a loss that begins with the run, and whose last quarter has a median less than \`fall\`
 below that of its first ${LEVEL} points, none of which stands out of the noise. Losses that rise in runs that go well are left out, and so are runs with rewards, whose losses need not fall.`,
@@ -92,7 +91,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
       });
     }
 
-    /** The points at the end of the last attempt that are one number; null where they are too few. */
+    /** The equal points at the end of the last attempt; null where they are too few. */
     const still = (series: TimeSeries): { from: number; value: number; points: number } | null => {
       const { value } = attemptOf(series, last);
       const end = value.at(-1);
@@ -106,7 +105,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
     for (const series of [...norms, ...(loss === undefined ? [] : [loss])]) {
       const end = still(series);
       const isLoss = series === loss;
-      // Zeros of a loss are for dead-run, or what it is to be.
+      // Zeros of a loss belong to dead-run, or are its goal.
       if (end === null || (isLoss ? end.value === 0 : end.value !== 0)) continue;
       const offset = series.attemptOffsets[last]!;
       const from = attemptOf(series, last).step.at(end.from);
@@ -131,11 +130,11 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
       const first = medianOf(value.subarray(0, LEVEL));
       const ending = evenly(value, value.length - quarter, value.length, LOOKED_AT);
       const end = medianOf(ending);
-      // What begins later goes on from weights that were trained.
+      // A series that begins later starts from trained weights.
       const begins = step.length > 0 && step.at(0)! <= step.at(-1)! / 20;
       if (quarter >= LEVEL && begins && last === 0 && judged.verdict.class === 'healthy' && first > 0) {
         const fall = 1 - end / first;
-        // What is learnt within a few points is learnt: the first of them stands out of the noise.
+        // Learning within a few points counts: the first of them exceeds the noise.
         const highest = Math.max(...arrayOf(value.subarray(0, LEVEL)));
         const noise = MAD_TO_SIGMA * medianOf(ending.map((one) => Math.abs(one - end)));
         if (fall < threshold('fall') && highest <= end + threshold('fall') * first + OUTLIER * noise) {
@@ -166,7 +165,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
   },
 } as const satisfies Detector;
 
-/** The largest distance of a point; NaN where one is no number. */
+/** The largest distance of a point; NaN where one is not finite. */
 function furthestFrom(value: Column, center: number): number {
   let furthest = 0;
   const at = readerOf(value);
@@ -174,5 +173,5 @@ function furthestFrom(value: Column, center: number): number {
   return furthest;
 }
 
-/** Points of a level that are looked at: more tell nothing more, and of a log of millions they would take its memory again. */
+/** Points of a level that are used: more add no information, and in a log of millions they would take its memory again. */
 const LOOKED_AT = 1000;

@@ -1,4 +1,4 @@
-/** All detectors. A new one is one file beside this and one line here; flags, pages and schemas derive from it. */
+/** All detectors. A new one is one file in this folder and one line here; flags, pages and schemas derive from it. */
 
 import { clippingSaturation } from './clipping-saturation.ts';
 import { coSpike } from './co-spike.ts';

@@ -14,10 +14,9 @@ export const rewardCollapse = {
   docs: {
     summary: 'A reward or return, of which more is better, fell and did not come back.',
     details: `For every metric whose name says reward or return (\`ep_rew_mean\`, \`episode_return\`, \`success_rate\`; not the rewards of a preference
-pair, nor a spread or an extreme): its reciprocal, or its negative where rewards are not positive, is judged as a loss is. It has to be lost, or out of its band for a quarter of the points, to the end of
-an attempt, for \`rewardPoints\` points at least; or, where single points are as noisy as the fall is high, to step down by six standard errors for the last
-quarter of the points at least; each time by five standard errors of the points that are news (neighbours of a mean over many episodes are alike), with less than \`rewardKept\` of the level before left, or of what had been learnt. A dip that comes
-back is exploration and no finding. The verdict is full divergence then, whatever the losses say: those of a policy lie about zero by construction.`,
+pair, nor a spread or an extreme): its reciprocal, or its negative where rewards are not positive, is judged like a loss. It must be lost, or outside of its band for a quarter of the points, to the end of
+an attempt, for \`rewardPoints\` points at least; or, where the noise of single points is as large as the fall, step down by six standard errors for the last
+quarter of the points at least; each time by five standard errors, corrected for autocorrelation (neighbours of a mean over many episodes are alike), with less than \`rewardKept\` of the level before left, or of what had been learnt. A dip that comes back is exploration and not a finding. The verdict is then full divergence, whatever the losses say: those of a policy are about zero by construction.`,
     advice,
     references: ['Schulman et al., Proximal Policy Optimization Algorithms, 2017 (arXiv 1707.06347)'],
   },

@@ -16,7 +16,7 @@ const SHARE_BEFORE = 0.1;
 /** Half the learning rate (`slower` below) is our number: the stability limit of every optimizer here is proportional to 1/η. */
 const LEARNING_RATE_FACTOR = 0.5;
 
-/** Stands first: a page that has no room cuts the end. */
+/** Comes first: a page without room cuts the end. */
 const RULE = 'By a rule of thumb,';
 const UNTRIED = 'nothing was tried on this run.';
 
@@ -27,13 +27,14 @@ export interface RestartPoint {
 }
 
 /**
- * How to go back, by the rule of the PaLM paper (arXiv 2204.02311, section 5.1): the latest checkpoint at least 100 steps before
- * the onset (the latest before the onset where there is none so early), skipping 200 to 500 batches from there so that they
- * cover the incident; a tenth of the steps before the onset, and 2 to 5 times as many batches, where that is less. Where an epoch has
- * no more than 100 batches, the end of the last one before the onset is far enough, as it is where epochs are counted. What came back keeps the learning rate; what did not gets half of it.
+ * How to go back, by the rule of the PaLM paper (arXiv 2204.02311, section 5.1): the latest checkpoint at least 100 steps
+ * before the onset (the latest before the onset where there is none so early), skipping 200 to 500 batches from there so that
+ * they cover the incident; a tenth of the steps before the onset, and 2 to 5 times as many batches, where that is less. Where
+ * an epoch has no more than 100 batches, the end of the last one before the onset is far enough, as it is where epochs are
+ * counted. A run that came back keeps its learning rate; any other gets half of it.
  *
- * Null where nothing happened, or where the run was never good. Epochs and rows count as they are: one back, and the
- * incident's own skipped.
+ * Null where nothing happened, or where the run was never good. Epochs and rows count singly: one back, and those of the
+ * incident skipped.
  */
 export function rewindAdvice(
   run: Run,
@@ -48,7 +49,7 @@ export function rewindAdvice(
   const firstStep = Math.min(...run.attempts.map((attempt) => attempt.firstStep), lastGoodStep);
   const inSteps = run.stepUnit === 'step';
   const trained = onsetStep - firstStep;
-  // So early there is no training to go back to, and little data that could be left out.
+  // So early there is no training to go back to, and little data to leave out.
   const early = inSteps && trained <= STEPS_BEFORE;
   const scale = early ? 1 : Math.min(1, (SHARE_BEFORE * trained) / STEPS_BEFORE);
   const scaled = (steps: number): number => Math.ceil(scale * steps);
@@ -61,7 +62,7 @@ export function rewindAdvice(
   const rewindToStep = checkpoint?.step ?? target;
   const worst = Math.max(incident?.peakStep ?? onsetStep, onsetStep);
   const span = Math.min(Math.max(worst - rewindToStep, scaled(SKIP_LEAST)), scaled(SKIP_MOST));
-  // Where the checkpoint lies further back than the skipped batches reach, skip the last of them: those at the onset.
+  // If the checkpoint is further back than the skipped batches reach, the last ones are skipped: those at the onset.
   const skipFrom = Math.max(rewindToStep + 1, onsetStep - scaled(SKIP_MOST / 2));
   const lastStep = Math.max(...run.attempts.map((attempt) => attempt.lastStep), onsetStep);
   const skipSteps: readonly [number, number] = inSteps
@@ -90,7 +91,7 @@ export function rewindAdvice(
           ? 'the beginning'
           : `the last checkpoint at or before ${run.stepUnit} ${target}`
         : `${checkpoint.path} (${run.stepUnit} ${checkpoint.step})`;
-    // Every epoch trains on the same data, and a slow climb was not one batch's doing: leaving data out helps neither.
+    // Every epoch trains on the same data, and no single batch caused a slow climb: leaving data out helps in neither case.
     const skips = inSteps && verdict.class !== 'drift';
     const orders = [
       `go back to ${to}`,
@@ -103,7 +104,7 @@ export function rewindAdvice(
   }
 }
 
-/** The end of the last epoch before a step, where epochs are short; −∞ where the log does not tell them. */
+/** The end of the last epoch before a step, where epochs are short; −∞ where the log does not name them. */
 function epochBefore({ epochs }: Run, step: number): number {
   if (epochs === undefined || epochs.batches > STEPS_BEFORE) return Number.NEGATIVE_INFINITY;
   return Math.floor((step - epochs.first + 1) / epochs.batches) * epochs.batches;

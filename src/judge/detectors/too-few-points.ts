@@ -2,7 +2,8 @@ import { countedPlain } from '../../model/format-number.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
 import { type Detector, notApplicable, outcomeOf, quantity } from './detector.ts';
 
-const advice = 'Log the loss at every step, or at least every ten, so that a jump can be told from noise.';
+const advice =
+  'Log the loss at every step, or at least every ten, so that a jump can be distinguished from noise.';
 
 export const tooFewPoints = {
   id: 'too-few-points',

@@ -50,7 +50,7 @@ export const updateNormSpike = {
       'An update norm is far above the median of those before, and the loss spikes within the next points.',
     details: `Band as for the gradient norm, of the log of the update norm: more than \`scales\` robust scales **and** \`ratio\` times above the median of the trailing
 window. It is found where a spike or the onset of an incident of the loss follows later, at most \`points\` logged points after it; the loss of a step is computed before its
-update, so that one at the same step is none of its making. An update that spikes while the loss stays in its band is no finding, nor is one after it. The norms are those of the log
+update, so a spike of the loss at the same step is not its effect. An update that spikes while the loss stays in its band, or after it left, is not a finding. The norms are those of the log
 (\`update_norm\`), or else those of the steps that a capture recorded.`,
     advice,
     references: [

@@ -15,7 +15,7 @@ import {
 const advice =
   'Look at the batches of these steps. If the run learns no more after them, go on from a state before them without them, or put the optimizer state of before back; a clipping rule before the accumulator (clippy, agc, value) keeps the squares out of it.';
 
-/** Steps between two jumps that are told as one. */
+/** Steps between two jumps that are reported as one. */
 const NEAR = 3;
 
 interface Jump {
@@ -53,7 +53,7 @@ export const accumulatorJump = {
       value: 0.5,
       unit: 'share of the effective rate',
       range: SHARE,
-      origin: 'half of the rate is gone for good: a warning; less, or what comes back, is a note',
+      origin: 'half of the rate is lost permanently: a warning; less, or a temporary loss, is a note',
     },
     {
       name: 'lag',
@@ -115,11 +115,11 @@ interface Lag {
   readonly mean: number;
 }
 
-/** What became of the roots of the second moments in one step. */
+/** How the roots of the second moments changed in one step. */
 interface Growth {
   /** Entries with a past. */
   readonly count: number;
-  /** Those of them whose root grew to at least so many times as much. */
+  /** Those whose root grew by at least the given factor. */
   readonly jumped: number;
   /** Sum of the logarithms of the growth. */
   readonly logGrowth: number;
@@ -144,7 +144,7 @@ class Roots {
       }
       const { values, initial, correction } = second;
       const into = this.#kept[t] ?? new Float64Array(values.length);
-      // An entry that never met a gradient has no past: NaN.
+      // An entry that never had a gradient has no past: NaN.
       for (let i = 0; i < values.length; i++)
         into[i] = values[i] === initial ? Number.NaN : Math.sqrt(values[i]! * correction);
       this.#kept[t] = into;
@@ -218,7 +218,7 @@ function squaredRatios(
   return squares;
 }
 
-/** Adds a step at which entries jump to the jump that it belongs to, or begins one. */
+/** Adds a step at which entries jump to its jump, or begins a new one. */
 function addJump(
   jumps: Jump[],
   step: number,

@@ -52,8 +52,8 @@ export interface WalkedRun {
   /** Whether one factor for all tensors was on, as clipping by the global norm has it. */
   readonly globalClip: boolean;
   /**
-   * The first recorded step, where the optimizer's state before it is that of a beginning and the step is not the run's first;
-   * `stored`: whether the capture holds that state, or none.
+   * The first recorded step, where the optimizer's state before it is an initial one and the step is not the run's first;
+   * `stored`: whether the capture contains that state, or no state.
    */
   readonly empty: { readonly before: number; readonly stored: boolean } | null;
 }
@@ -71,7 +71,7 @@ export interface StepFinding extends FindingType {
   watch(run: WalkedRun, threshold: (name: string) => number): StepWatcher | string;
 }
 
-/** Steps after which the second moment of a run says what is usual: the first ones are larger than all before by nature. */
+/** Steps after which the second moment of a run shows the usual size: the first ones always exceed all earlier ones. */
 export const SETTLED = 20;
 
 /** `"embedding/item"`, or `"a" and 2 more tensors`. */

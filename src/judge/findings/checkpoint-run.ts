@@ -4,7 +4,7 @@ import type { InspectedCheckpoint, InspectedTensor } from '../../model/checkpoin
 import type { Finding } from '../../model/finding.ts';
 import { counted } from '../../model/format-number.ts';
 
-/** Checkpoints of one run: by step, and where one tells none, by name. */
+/** Checkpoints of one run: by step, or by name where one has no step. */
 export type CheckpointRun = readonly InspectedCheckpoint[];
 
 function inOrder(checkpoints: readonly InspectedCheckpoint[]): CheckpointRun {
@@ -94,7 +94,7 @@ export const between = (before: InspectedCheckpoint | undefined, now: InspectedC
     ? `in the first checkpoint (${label(now)})`
     : `between ${label(before)} and ${label(now)}`;
 
-/** The steps of two checkpoints; null where one tells none. */
+/** The steps of two checkpoints; null where one has no step. */
 export const stepsBetween = (
   before: InspectedCheckpoint | undefined,
   now: InspectedCheckpoint,
@@ -104,7 +104,7 @@ export const stepsBetween = (
 export const placesOf = (path: string, tensors: readonly InspectedTensor[]): Finding['locations'] =>
   tensors.slice(0, 5).map(({ name }) => ({ path, tensor: name }));
 
-/** What the user calls a tensor: the layer and its variable where the file tells them, else its name in the file. */
+/** The user's name of a tensor: the layer and its variable where the file has them, else its name in the file. */
 export const userNameOf = ({ label, name }: InspectedTensor): string => label ?? name;
 
 /** `"dense.weight" and 2 more tensors`. */

@@ -8,7 +8,7 @@ const advice =
 
 export const frozenTensor = {
   id: 'frozen-tensor',
-  title: 'Parameters stand still while others move',
+  title: 'Parameters do not move while others do',
   severity: 'note',
   thresholds: [
     {

@@ -22,7 +22,7 @@ export function isolated(id: string, look: () => Outcome): Outcome {
 }
 
 /**
- * Judges the checkpoints beside a log by their statistics alone.
+ * Judges the checkpoints in the folder of a log by their statistics alone.
  *
  * @param checkpoints in any order, with their statistics; sorted into runs by the names and shapes of their parameters
  */
@@ -37,7 +37,7 @@ export function checkpointOutcomes(
       if (judged.length === 0) {
         const reason =
           runs.length === 0
-            ? 'no checkpoint with weights lies beside the log'
+            ? 'no checkpoint with weights is in the folder of the log'
             : `it compares checkpoints of one run, and there is one of each`;
         return [id, { kind: 'not-applicable', reason }];
       }
@@ -60,8 +60,8 @@ export interface RestartCheckpoint {
 }
 
 /**
- * Checkpoints that training could go on from, by step: those that tell their step, were read whole, and lie before any
- * of their run that holds non-finite values.
+ * Checkpoints that training could continue from, by step: those that have a step, were read whole, and lie before any of
+ * their run that holds non-finite values.
  */
 export function restartPoints(checkpoints: readonly InspectedCheckpoint[]): RestartCheckpoint[] {
   const good: RestartCheckpoint[] = [];

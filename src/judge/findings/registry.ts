@@ -50,7 +50,7 @@ export const FINDINGS = {
 
 export type FindingId = keyof typeof FINDINGS;
 
-/** The kind of an id; undefined of an id that is none, as in a report of another release. */
+/** The kind of an id; undefined for an unknown id, as in a report of another release. */
 export const findingTypeOf = (id: string): FindingType | undefined =>
   Object.hasOwn(FINDINGS, id) ? FINDINGS[id as FindingId] : undefined;
 

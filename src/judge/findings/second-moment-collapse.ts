@@ -26,7 +26,7 @@ export const secondMomentCollapse = {
       unit: 'ratio of the direction to its median before',
       range: RATIO,
       origin:
-        'after a fall the direction of RMSProp is up to 1/√(1−ρ), 3.2 at ρ = 0.9. It tells nothing alone: in calm steps of 67 recorded runs of bench/causes 91 of 4,401 directions of a tensor (2 %) are as long; that fallen entries take most of it is what is odd',
+        'after a fall the direction of RMSProp is up to 1/√(1−ρ), 3.2 at ρ = 0.9. Alone it proves nothing: in calm steps of 67 recorded runs of bench/causes 91 of 4,401 directions of a tensor (2 %) are as long; that fallen entries take most of it is what is odd',
     },
     {
       name: 'share',

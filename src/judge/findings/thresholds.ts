@@ -1,4 +1,4 @@
-/** The user's numbers for thresholds: checked, joined, and put beside the defaults. */
+/** The user's numbers for thresholds: checked, joined, and merged with the defaults. */
 
 import { diagError } from '../../model/errors.ts';
 import type { FindingType, Threshold, Thresholds, ThresholdsInForce } from '../../model/finding.ts';
@@ -21,7 +21,7 @@ export interface ResolvedThresholds {
   readonly inForce: ThresholdsInForce;
   /** Those of them that the judge of incidents uses. */
   readonly settings: VerdictSettings;
-  /** Those that are not the defaults. A number of the judge stands under every finding that declares it. */
+  /** Those that are not the defaults. A number of the judge is listed under every finding that declares it. */
   readonly changed: Thresholds;
 }
 
@@ -35,7 +35,7 @@ export interface ThresholdPlace {
   /** How the place is written in a message. */
   readonly at: (finding: string, name: string) => string;
   readonly where?: SourceRef;
-  /** Names that may stand there beside those of thresholds. */
+  /** Other names that are allowed there. */
   readonly also?: readonly string[];
 }
 

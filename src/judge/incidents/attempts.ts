@@ -1,6 +1,6 @@
 /**
- * How a series of several attempts is judged: a resume goes on from the points before it, a beginning anew is judged by itself, and what was too short
- * and done again does not count.
+ * How a series of several attempts is judged: a resume continues the points before it, a restart is judged alone, and an
+ * attempt that was too short and repeated does not count.
  */
 import { type Column, joinedOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
@@ -22,7 +22,7 @@ export interface JudgedSeries {
   readonly class: VerdictClass;
   /** Positions of incidents count from the first point of their attempt; a last good point below 0 is one of the history. */
   readonly attempts: readonly AttemptJudgement[];
-  /** Of each attempt that resumes: the steps of the points before it that it was held against; empty where it begins anew. */
+  /** Of each attempt that resumes: the steps of the points before it that it was judged against; empty where it starts anew. */
   readonly histories: readonly Column[];
   /** Of each attempt: was it too short to judge, finite, and trained again by a later one? */
   readonly doneAgain: readonly boolean[];
@@ -31,11 +31,11 @@ export interface JudgedSeries {
    * one before after as many points; null where it is not.
    */
   readonly shortEnd: number | null;
-  /** What is said of it where it has incidents and none counts: its level says little. */
+  /** The statement on it if it has incidents and none counts, because its level says little. */
   readonly instead?: string;
 }
 
-/** Points before a resume that it is held against: ten times its own, so that a thousand resumes cost no more than their points. */
+/** Points before a resume that it is judged against: ten times its own, so that the cost of a thousand resumes stays linear. */
 const historyFor = (points: number): number => Math.min(2000, Math.max(100, 10 * points));
 
 /** A stretch of points that training went on from. */
@@ -72,7 +72,7 @@ function tailOf(stretches: readonly Stretch[], most: number): Stretch {
   };
 }
 
-/** Whether a loss stops beside columns that go on, and goes on under no other name. */
+/** Whether a loss stops while other columns go on, and continues under no other name. */
 function endIsUnknown(run: Run, series: TimeSeries, settings: VerdictSettings): boolean {
   const stop = columnStop(run, series, settings);
   return stop !== null && goesOnAs(run, series, stop.lastStep) === undefined;
@@ -85,7 +85,7 @@ function beginsAnew(stretches: readonly Stretch[], step: number): boolean {
   return step <= first.step.at(0)! + usualDistance(first.step);
 }
 
-/** First points of an attempt that tell how it begins. */
+/** First points of an attempt that show how it begins. */
 const FIRST_POINTS = 5;
 
 /**
@@ -171,9 +171,9 @@ const EARLY_POINTS = 10;
 const SETTLED = { least: 20, share: 0.2 };
 
 /**
- * Where a loss that begins at exactly zero has come to its level: the first point that is above zero and no lower than the median
- * of those from it on. Such a loss is no error that training makes small; it measures how far the policy is from where it
- * began (GRPO's).
+ * Where a loss that begins at exactly zero has reached its level: the first point that is above zero and no lower than the
+ * median of those from it on. Training does not minimise such a loss to zero; it measures the distance of the policy from its
+ * start (GRPO).
  *
  * @returns 0 where the loss does not begin so, or comes to no level within its first half
  */
@@ -185,10 +185,10 @@ export function growsFromZero(value: Column): number {
   return 0;
 }
 
-/** Points at either end of a few that tell a level, where no band could be made of them. */
+/** Points at either end of a short series that give a level, where there are too few for a band. */
 const END_POINTS = 3;
 
-/** Whether a few points, of which no band could be made, end far above where they begin. */
+/** Whether a series too short for a band ends far above its start. */
 export function risesInFew(points: Column, settings: VerdictSettings): boolean {
   const finite = points.filter(Number.isFinite);
   if (finite.length < settings.minimumPoints || finite.length >= 2 * settings.minimumPoints) return false;
@@ -200,8 +200,8 @@ export function risesInFew(points: Column, settings: VerdictSettings): boolean {
 }
 
 /**
- * Judges the points of an attempt that begins anew. Of a loss that grows from zero only jumps from its level count: a climb is what
- * it is made for, and whether more than that happened it does not tell.
+ * Judges the points of an attempt that begins anew. For a loss that grows from zero only jumps from its level count: a climb
+ * is expected, and does not show whether more happened.
  */
 function judgeAnew(points: Column, settings: VerdictSettings, asked: Asked): AttemptJudgement {
   const whole = judgeAttempt(points, settings, asked);
@@ -234,10 +234,10 @@ export const isWholeLoss = (run: Run, { role, name }: TimeSeries): boolean =>
   role === 'loss' && !CONTRASTIVE.test(name) && rewardsOf(run).length === 0;
 
 /**
- * Judges every attempt of a series. Zeros that stand for NaN (see dead-run) are judged as NaN.
+ * Judges every attempt of a series. Zeros that mean NaN (see dead-run) are judged as NaN.
  *
- * An attempt that resumes is judged with the points before its first step in front, so it is held against the level that it should go on from, and
- * only what begins in it is its own.
+ * An attempt that resumes is judged with the points before its first step in front, so it is compared with the level that it
+ * continues. Only incidents that begin in it belong to it.
  *
  * @param levelSays whether a level that rises is worth a word
  */
@@ -256,7 +256,8 @@ export function judgeSeries(
     let points = value;
     if (early) points = points.map((one, i) => (i === 0 ? value.at(1)! : one));
     if (dead !== null) points = points.map((one, i) => (i >= dead.from - offset ? Number.NaN : one));
-    // A step that the loss scaler skipped trained nothing: its loss is that of the point before, or at the beginning of the first that was.
+    // A step that the loss scaler skipped trained nothing: it gets the loss of the point before, or, at the beginning, of the
+    // first one that was not skipped.
     if (skipped.size > 0) {
       let before = points.find(Number.isFinite)!;
       points = points.map((one, i) => {
@@ -340,7 +341,7 @@ function explained(
   return asEvaluated(planned, points, evaluationsOf(run, attempt), settings, asked);
 }
 
-/** What is said of rises that are left out of the incidents, of several reasons the first. */
+/** The statement on rises that do not count as incidents; of several reasons, the first. */
 function insteadOf(attempts: readonly AttemptJudgement[], unit: string): Pick<JudgedSeries, 'instead'> {
   const rows = attempts.findLast((one) => one.rows !== undefined)?.rows;
   if (rows !== undefined) return { instead: rows };
@@ -424,7 +425,7 @@ function describe({ series, histories }: JudgedSeries, attempt: number, incident
   };
 }
 
-/** Every incident of a series in file order, beside what was found about it. */
+/** Every incident of a series in file order, with what was found about it. */
 export const incidentsOf = (judged: JudgedSeries) =>
   judged.attempts.flatMap(({ incidents }, attempt) =>
     incidents.map((found) => ({ found, attempt, incident: describe(judged, attempt, found) })),
@@ -435,8 +436,8 @@ export const decisive = (judged: JudgedSeries) =>
   worstOf(incidentsOf(judged).map((one) => ({ ...one, class: one.incident.class, size: one.found.size })));
 
 /**
- * Whether a is worse than b. Of two that are lost the one that was so first leads: it may have pulled the other along. Of two that came
- * back the one with the larger incident does.
+ * Whether a is worse than b. Of two that are lost the earlier one leads: it may have caused the other. Of two that came back,
+ * the one with the larger incident leads.
  */
 export function comesFirst(a: JudgedSeries, b: JudgedSeries): boolean {
   if (a.class !== b.class) return badness(a.class) > badness(b.class);

@@ -1,6 +1,6 @@
 /**
  * Losses whose level says little of how training goes, by their names: those of players that work against each other, and
- * terms that hold back what is learnt.
+ * regularising terms.
  */
 import type { Run, TimeSeries } from '../../model/run.ts';
 import { DISCRIMINATOR, GENERATOR, REGULARIZER, wordsOf } from '../../model/words.ts';
@@ -13,8 +13,8 @@ const isLossOf = ({ name, role, lossLike }: Named, player: RegExp): boolean =>
   wordsOf(name).some((word) => player.test(word));
 
 /**
- * Whether a series is the loss of a player of a GAN: of a generator beside a discriminator, or the other way round. As one learns
- * the other's loss rises, so that it goes up and down, and up to a new level, in runs that go well. Their sum does so, too; who is
+ * Whether a series is the loss of a player of a GAN: of a generator with a discriminator, or the reverse. As one learns, the
+ * other's loss rises, so it goes up and down, or up to a new level, in runs that go well. So does their sum; the term that is
  * added to a generator in it is the other player, whatever its name.
  */
 export function isPlayer(run: Pick<Run, 'series'>, series: TimeSeries): boolean {
@@ -26,7 +26,7 @@ export function isPlayer(run: Pick<Run, 'series'>, series: TimeSeries): boolean 
   );
 }
 
-/** What a sum may be off by, as a share, where its terms are printed with few digits: our number. */
+/** The relative error of a sum whose terms are printed with few digits: our number. */
 const PRINTED = 0.001;
 
 /** A total that is the sum of a generator's loss and of one other, with both; empty without one. */
@@ -54,12 +54,12 @@ const PLAYER_LOST = 10;
 export const isPlayerLost = ({ class: found, before, after }: SeriesIncident): boolean =>
   found === 'non-finite' || (before > 0 && after > PLAYER_LOST * before);
 
-/** Share of the points of a loss below zero from which it is no loss that zero bounds: our number. */
+/** Share of negative points from which a loss is not bounded by zero: our number. */
 const BELOW_ZERO = 0.1;
 
 /**
- * Whether the players of a GAN are told scores without a zero: the loss of a critic (Wasserstein) is below it, that of a
- * discriminator that tells true from made never. How high the other's loss stands says nothing then.
+ * Whether the players of a GAN get scores without a zero: the loss of a critic (Wasserstein) can be negative, that of a
+ * discriminator (real or generated) cannot. The level of the other's loss then says nothing.
  */
 export const isScored = (run: { readonly series: readonly TimeSeries[] }): boolean =>
   run.series.some((one) => {
@@ -69,12 +69,12 @@ export const isScored = (run: { readonly series: readonly TimeSeries[] }): boole
     return below > BELOW_ZERO * one.value.length;
   });
 
-/** Of a player's file alone the penalty of its gradients tells that it has another. */
+/** In the file of one player alone, its gradient penalty shows that there is another. */
 const GRADIENT_PENALTY = /^(?:gp|r1|penalty)$/;
 
 /**
- * Whether one of several losses is a term that holds back what is learnt: the divergence from a prior begins at nearly zero and
- * grows with what a model encodes, a penalty with the gradients that it is of. The others tell whether it grew too far.
+ * Whether one of several losses is a regularising term: the divergence from a prior begins near zero and grows with what a
+ * model encodes, a gradient penalty grows with the gradients. The others show whether it grew too far.
  */
 export function isRegularizer({ name, role }: Named): boolean {
   const words = wordsOf(name);

@@ -19,8 +19,9 @@ export interface DecidingLoss {
 /**
  * The column of the loss that decides.
  *
- * All columns of one loss are judged. One that ends before others by design (`loss` for 100 steps, `train/loss` to the end) decides only if it is worse
- * than what goes on. A part of the loss (`aux_loss` beside `loss`) is judged where the loss itself does not reach the end.
+ * All columns of one loss are judged. One that ends before others by design (`loss` for 100 steps, `train/loss` to the end)
+ * decides only if it is worse than what goes on. A part of the loss (`aux_loss` next to `loss`) is judged where the loss
+ * itself does not reach the end.
  *
  * @param byName the loss by name
  */
@@ -47,11 +48,11 @@ export function decidingLoss(
     : byName;
   const long = others.filter(({ class: found, attempts }) =>
     totalEnds
-      ? // Too few points of one say nothing where another has enough.
+      ? // A column with too few points says nothing if another has enough.
         attempts.some(({ incidents }) => incidents.length > 0) ||
         found !== 'inconclusive' ||
         others.every((one) => one.class === 'inconclusive')
-      : // Beside a loss that reaches the end, a mean of it or an evaluation adds no jump that came back.
+      : // If a loss reaches the end, a mean of it or an evaluation adds no jump that came back.
         badness(found) >= badness('drift'),
   );
   const worst = long.reduce<JudgedSeries | undefined>(
@@ -64,13 +65,13 @@ export function decidingLoss(
   return { judged, ended, others: long.filter((one) => one !== judged) };
 }
 
-/** Points of a column that goes on which show that an incident is over, and of its level before: one may be a lucky one. */
+/** Points of a column that goes on which show that an incident is over, and of its level before: a single one may be low by chance. */
 const ENOUGH = 2;
 
 /**
- * A loss that ends before its incidents are over, where another column of the same loss goes on and shows them over: from some point
- * to its end that column stands no higher than the loss did before the incident, nor than the column itself did. What is not
- * finite is always reported.
+ * A loss that ends before its incidents are over, where another column of the same loss goes on and shows them over: from
+ * some point to its end that column is no higher than the loss was before the incident, nor than the column itself was.
+ * Values that are not finite are always reported.
  */
 function backIn(judged: JudgedSeries, goOn: readonly TimeSeries[], run: Run): JudgedSeries {
   const last = run.attempts.length - 1;

@@ -105,20 +105,20 @@ export function leftForGood(losses: readonly number[], { high }: LossBand): numb
   return i;
 }
 
-/** How a run from the same start ends beside a band. */
+/** How a run from the same start ends relative to a band. */
 export type LossEnd =
   /** Its last losses are in the band. */
   | 'in-band'
-  /** They are above it, but it never came down to it, ends no higher than it began, and by its own judgement is well: it learns more slowly. */
+  /** Its last losses are above the band, but the run never came down to it, ends no higher than it began, and has no incident: it learns more slowly. */
   | 'slower'
   /** They are above it, or not finite. */
   | 'out';
 
 /**
- * How losses end beside the band of another run from the same start, by the median of the last ten.
+ * How losses end relative to the band of another run from the same start, by the median of the last ten.
  *
- * Above the band is not yet out of it: where the other run's loss falls, a rule that holds every update back leaves a run
- * above the band that never came down to it.
+ * A run above the band has not necessarily left it: if the other run's loss falls, a rule that shortens every update leaves a
+ * run above a band that it never reached.
  *
  * @param judged of these losses
  * @param band of the other run, before its incident. Where it is unknown, the run's own incident alone decides

@@ -26,17 +26,17 @@ export const rewardsOf = (run: Run): readonly TimeSeries[] =>
 
 const VALUE_LOSS = /(^|[^a-z])(values?|vf?|critic|td|qf?\d?)([^a-z]|$)/i;
 
-/** What stands before the last part of a name: `train/` of `train/loss`. */
+/** What precedes the last part of a name: `train/` of `train/loss`. */
 const groupOf = (name: string): string =>
   name.slice(0, Math.max(name.lastIndexOf('/'), name.lastIndexOf('.')) + 1);
 
 /**
- * What a total may be of the value loss beside it, and still be mostly that: libraries add half of it (Stable-Baselines) or
- * all (RLlib), and print the last batch of one and the mean of the other. Our numbers.
+ * The ratio of a total to the value loss in the same log at which it is still mostly that: libraries add half of it
+ * (Stable-Baselines) or all (RLlib), and print the last batch of one and the mean of the other. Our numbers.
  */
 const MOSTLY = { least: 0.1, most: 2, points: 5 };
 
-/** Whether a loss is that of what predicts the returns, or a total that is hardly more than the one beside it, all the way. */
+/** Whether a loss is that of the predictor of returns, or a total that hardly exceeds such a loss at every point. */
 function isValueLoss(run: Run, { name, value }: Pick<TimeSeries, 'name' | 'value'>): boolean {
   if (VALUE_LOSS.test(wordsOf(name).join(' '))) return true;
   const isMost = (beside: Float64Array): boolean => {
@@ -77,7 +77,7 @@ function rises({ value }: TimeSeries): boolean {
   return third > 0 && medianOf(finite.subarray(-third)) > medianOf(finite.subarray(0, third));
 }
 
-/** Where a reward fell for good, as indices into the whole series. */
+/** Where a reward fell permanently, as indices into the whole series. */
 export interface RewardFall {
   /** First point of the fall. */
   readonly from: number;
@@ -88,7 +88,7 @@ export interface RewardFall {
   /** Median of the rewards before the fall, and of the last ones. */
   readonly before: number;
   readonly after: number;
-  /** What could be lost: the level before, or the way up to it where that is more. */
+  /** What could be lost: the level before, or the rise to it where that is more. */
   readonly learnt: number;
 }
 
@@ -109,19 +109,20 @@ function costsOf(rewards: Float64Array): Float64Array {
 }
 
 /**
- * Share of the points that a fall has to last for, where too few of them follow for the judge to call it lost: our number. A
- * loss may come back after any of them; a policy that lost its reward for a quarter of its training is told.
+ * Share of the points that a fall must last, where too few follow for the judge to call it lost: our number. A loss may come
+ * back later; a policy that lost its reward for a quarter of its training is reported.
  */
 const LASTING = 0.25;
 
-/** Standard errors of a mean that a step is high which is none by chance, over all places where it may lie: our number. */
+/** Height of a step, in standard errors of a mean, that does not occur by chance at any of its possible places: our number. */
 const STEP_ERRORS = 6;
 
 /**
- * A step down that single points do not show, since each is as noisy as the step is high: where the reward was above the middle
- * between its best quarter and its last for longest, and how far the median there is above the one of all that follows.
+ * A step down that single points do not show, since their noise is as large as the step. It lies where the reward was above
+ * the middle between its best quarter and its last for longest; its height is the median there less the median of all that
+ * follows.
  *
- * @returns where the level before starts, and where what follows begins; null where there is no step from a positive level
+ * @returns where the level before starts, and where what follows begins; null where no positive level steps down
  */
 function lastingStep(
   rewards: Float64Array,
@@ -145,7 +146,7 @@ function lastingStep(
     MAD_TO_SIGMA * medianOf(distances.subarray(start)),
   );
   const least = STEP_ERRORS * noise * Math.sqrt(1 / before.length + 1 / after.length);
-  // Of successes and failures the median is one of the two: the means have to be as far apart.
+  // The median of successes and failures is one of the two: so the means must differ as much.
   const step = Math.min(usual - left, meanOf(before) - meanOf(after));
   return usual > 0 && step > least ? { start, onset } : null;
 }
@@ -154,17 +155,17 @@ const meanOf = (values: Float64Array): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /**
- * Standard errors that a fall is high, of points that are not like those before them: our number. Of 1,200 rewards that only
- * wander (AR(1) of 0.9, 50 to 2,000 points, about zero) 547 fell where none were asked for, 53 with 5 (bench/detection/rewards.ts).
+ * Height of a fall in standard errors, corrected for autocorrelation: our number. Of 1,200 rewards that only wander (AR(1) of
+ * 0.9, 50 to 2,000 points, about zero) 547 fell where none were asked for, 53 with 5 (bench/detection/rewards.ts).
  */
 const WAVE_ERRORS = 5;
-/** The share of the variance that is left about lines through few points that are news is told no smaller. */
+/** The least share of the variance that may be left about lines through few independent points. */
 const LEAST_SHARE = 0.2;
 
 /**
- * Whether two levels are further apart than waves of the noise bring them: rewards are means over many episodes, and of points
- * that are like those before them only one in (1 + ρ)/(1 − ρ) is news (ρ: the correlation of neighbours, AR(1)). A steady
- * way up to a level, or down from it, is no noise.
+ * Whether two levels are further apart than correlated noise explains: rewards are means over many episodes, and only one in
+ * (1 + ρ)/(1 − ρ) points is independent (ρ: the correlation of neighbours, AR(1)). A steady rise to a level, or a fall from
+ * it, is not noise.
  */
 function isMoreThanWaves(before: Float64Array, after: Float64Array): boolean {
   const n = before.length + after.length;
@@ -182,7 +183,7 @@ function isMoreThanWaves(before: Float64Array, after: Float64Array): boolean {
   // The estimate is too low in short series (Marriott and Pope 1954).
   const correlation = Math.min(Math.max(found + (1 + 4 * found) / n, 0), 1 - 2 / n);
   const perNews = (1 + correlation) / (1 - correlation);
-  // A level and a slope of each part are taken from few points that are news.
+  // A level and a slope of each part are fitted to few independent points.
   const variance = squares / n / Math.max(1 - (4 * perNews) / n, LEAST_SHARE);
   const error = Math.sqrt(variance * perNews * (1 / before.length + 1 / after.length));
   return step > WAVE_ERRORS * error;

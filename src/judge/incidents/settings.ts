@@ -72,7 +72,7 @@ export const VERDICT_SETTINGS = {
     unit: 'share of the steps of either',
     range: SHARE,
     origin:
-      'only a column that is logged with the loss tells that the loss is missing: evals have other steps',
+      'only a column that is logged with the loss shows that the loss is missing: evals have other steps',
   },
   chance: {
     value: 0.02,
@@ -80,7 +80,7 @@ export const VERDICT_SETTINGS = {
     range: { min: 0, max: 0.5 },
     origin: 'an AUC over 1,000 pairs of random scores is within 0.02 of 0.5',
   },
-  chancePoints: { value: 3, unit: 'points', range: COUNT, origin: 'one bad evaluation is none' },
+  chancePoints: { value: 3, unit: 'points', range: COUNT, origin: 'one bad evaluation proves nothing' },
   rewardPoints: {
     value: 5,
     unit: 'points',

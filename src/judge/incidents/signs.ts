@@ -5,8 +5,8 @@ import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import type { VerdictSettings } from './settings.ts';
 
 /**
- * The zeros at the end of an attempt of a loss that stand for NaN, as indices into the whole series, with the name of the
- * gradient norm that is NaN there; null where there are none.
+ * The zeros at the end of an attempt of a loss that mean NaN, as indices into the whole series, with the name of the gradient
+ * norm that is NaN there; null where there are none.
  */
 export function deadStretch(run: Run, series: TimeSeries, attempt: number, settings: VerdictSettings) {
   const offset = series.attemptOffsets[attempt]!;
@@ -29,8 +29,8 @@ export function deadStretch(run: Run, series: TimeSeries, attempt: number, setti
 }
 
 /**
- * The last point of a series (index into the whole series) in the run's last attempt, if a column that was logged beside it goes on; of several the
- * one that goes on longest.
+ * The last point of a series (index into the whole series) in the run's last attempt, if another column of its rows goes on;
+ * of several the one that goes on longest.
  */
 export function columnStop(run: Run, series: TimeSeries, settings: VerdictSettings) {
   const attempt = run.attempts.length - 1;
@@ -117,7 +117,7 @@ export function fallsToEnd(scale: Column): number {
   return from;
 }
 
-/** Points in a row that a loss scaler skips before it has found a scale; more are a run that is dead. */
+/** Points in a row that a loss scaler skips before it has found a scale; if there are more, the run is dead. */
 const SKIPPED_POINTS = 5;
 
 /**

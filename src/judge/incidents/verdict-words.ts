@@ -17,17 +17,17 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   const from = Number.isNaN(found.before) ? '' : ` from a median of ${formatNumber(found.before)}`;
   const start = `"${name}" leaves its usual range at ${unit} ${incident.onsetStep}${from}`;
   if (found.backIn !== undefined)
-    return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where it ends; "${found.backIn.series}" goes on and is back at ${unit} ${found.backIn.step}.`;
+    return `${start}, peaks at ${ratio} and is at ${formatNumber(found.after)} where it ends; "${found.backIn.series}" goes on and is back at ${unit} ${found.backIn.step}.`;
   if (found.form === 'climb')
     return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${formatNumber(found.before)}, and ends at ${formatNumber(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))
-    return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end, which stands for NaN: a dead run.`;
+    return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end, which means NaN: a dead run.`;
   if (incident.class === 'non-finite')
     return `${start} and is not finite from ${unit} ${incident.peakStep} to the end.`;
   if (incident.recoveredStep !== null)
     return `${start}, peaks at ${ratio} and is back ${incident.class === 'full-divergence' ? 'too late, ' : ''}at ${unit} ${incident.recoveredStep}.`;
   if (incident.class === 'inconclusive')
-    return `${start}, peaks at ${ratio} and stands at ${formatNumber(found.after)} where the log ends, before it could come back.`;
+    return `${start}, peaks at ${ratio} and is at ${formatNumber(found.after)} where the log ends, before it could come back.`;
   return `${start}, peaks at ${ratio} and ${NOT_BACK}: its last level is ${formatNumber(found.after)}.`;
 }
 
@@ -55,7 +55,7 @@ export function withoutIncident(judged: JudgedSeries, run: Run, settings: Verdic
 const insteadOf = ({ class: found, instead }: JudgedSeries): string | null =>
   found === 'healthy' || instead !== undefined ? (instead ?? 'stays in its band') : null;
 
-/** Whether a loss is exactly zero at every point: printed with too few digits, or of nothing. */
+/** Whether a loss is exactly zero at every point: printed with too few digits, or empty. */
 export const isZero = ({ value }: TimeSeries): boolean => value.every((one) => one === 0);
 
 function shortEndOf(
@@ -94,7 +94,7 @@ export function noLoss({ series }: Run): string {
     likely.length === 1
       ? `If "${likely[0]}" is one, --map loss=${likely[0]} judges it.`
       : 'If one is, --map loss=NAME judges it.';
-  return `No series of this log is taken for a loss: ${names.join(', ')}${more}. ${offer}`;
+  return `No series of this log is read as a loss: ${names.join(', ')}${more}. ${offer}`;
 }
 
 /** Whether a name says a total and not of what: a loss mostly, and as well the seconds or the memory of a step. */

@@ -19,7 +19,7 @@ import { growsWithRewards, rewardsOf } from './rewards.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from './settings.ts';
 import { epochRemark, explain, isZero, noLoss, withoutIncident } from './verdict-words.ts';
 
-/** Whether a loss may rise in a run that goes well: one that grows with rewards, holds back what is learnt, or is of a player of a GAN. */
+/** Whether a loss may rise in a run that goes well: one that grows with rewards, a regularising term, or the loss of a player of a GAN. */
 export const levelSaysLittle = (run: Run, series: TimeSeries): boolean =>
   growsWithRewards(run, series) || isRegularizer(series) || isPlayer(run, series);
 
@@ -29,24 +29,25 @@ export interface JudgedRun {
   /** In the order of their onsets; tasks without one last. */
   readonly tasks: readonly TaskVerdict[];
   readonly settings: VerdictSettings;
-  /** The series that stands for the run's loss, where there is one. */
+  /** The series that represents the run's loss, where there is one. */
   readonly loss: JudgedSeries | null;
   /** The series that decided: the loss, or a task that is lost. */
   readonly decides: JudgedSeries | null;
   /** Other columns of the loss with an incident that counts. */
   readonly otherLosses: readonly JudgedSeries[];
   readonly taskLosses: readonly JudgedSeries[];
-  /** Why the last attempt is said to have learnt nothing; null where the verdict is not that. */
+  /** Why the last attempt has learnt nothing; null for another verdict. */
   readonly neverLearned: NeverLearned | null;
 }
 
 /**
  * Judges a run by its loss, attempt by attempt, and each task by its own.
  *
- * The loss is the series of role `loss` (of several the longest), or another column of it that goes on or is worse: see {@link decidingLoss}. Where there is none, the verdict is that of the worst
- * task loss, else of the eval loss, else inconclusive; `why` says which. Perplexities are judged by their logarithm,
- * which is the loss. An AUC that fell to chance, a reward that fell and stayed there, and a task that is lost (full divergence or non-finite) and no small part of the total, make the run lost even if the
- * total hides it.
+ * The loss is the series of role `loss` (of several the longest), or another column of it that goes on or is worse: see
+ * {@link decidingLoss}. Where there is none, the verdict is that of the worst task loss, else of the eval loss, else
+ * inconclusive; `why` says which. Perplexities are judged by their logarithm, which is the loss. An AUC that fell to chance,
+ * a reward that fell and stayed there, and a lost task (full divergence or non-finite) that is not a small part of the total,
+ * make the run lost. That holds even if the total hides it.
  *
  * Attempts: see {@link judgeSeries}.
  */
@@ -87,7 +88,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   const evals = run.series.filter(({ role }) => role === 'eval_loss');
   const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge);
   const total = chosen?.judged ?? null;
-  // A loss that never moves (one of a class that the data have not) stands for none that does.
+  // A loss that never moves (one of a class that the data have not) replaces none that does.
   const moves = taskLosses.filter(({ series: { value } }) => value.some((one) => one !== value.at(0)));
   const worstTask = worstSeriesOf([...moves, ...taskLosses]);
   const longestEval = evals.sort((a, b) => b.step.length - a.step.length)[0];
@@ -152,7 +153,7 @@ function lostTaskOf(
   );
 }
 
-/** A verdict by incidents, or that nothing was learnt: a rise that stays, or a loss that is no number, says more. */
+/** A verdict by incidents, or that nothing was learnt: a lasting rise, or a loss that is not finite, says more. */
 function withLearning(
   verdict: RunVerdict,
   run: Run,
@@ -181,7 +182,7 @@ function withLearning(
 const isNonFinite = ({ class: found }: SeriesIncident): boolean => found === 'non-finite';
 
 /**
- * Of a loss whose level says little: the incidents that count, and none else.
+ * For a loss whose level says little: only the incidents that count.
  *
  * @param instead what is said of it where that leaves none
  */
@@ -210,7 +211,7 @@ function grown(own: JudgedSeries, hasRewards: boolean): JudgedSeries {
   const rest = only(
     own,
     isNonFinite,
-    'grows, as a loss does that predicts returns that grow, and no reward tells how the run goes',
+    'grows, as a loss does that predicts returns that grow, and no reward shows how the run goes',
   );
   if (own.class === 'healthy') return own;
   return rest.class === 'healthy' ? { ...rest, class: 'inconclusive' } : rest;
