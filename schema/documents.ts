@@ -139,7 +139,7 @@ const inspectedSeries = objectOf<InspectedSeries>(
   max: orNull(number('Largest finite value; null where there is none.')),
   ...statistics,
   missing: count('Cells without a value: `null`, an empty cell, `NA`.'),
-  refused: count('Cells whose text is no number.'),
+  refused: count('Cells whose text is not a number.'),
 });
 
 const inspectedRun = objectOf<InJson<InspectedRun>>(
@@ -151,7 +151,7 @@ const inspectedRun = objectOf<InJson<InspectedRun>>(
   stepUnit,
   paths: texts('The files that it was read from.'),
   notes: texts('What a reader should know about how it was read.'),
-  hyperparameters: scalars('Hyperparameters by name, from the log and from files beside it.'),
+  hyperparameters: scalars('Hyperparameters by name, from the log and from files next to it.'),
   series: listOf(inspectedSeries, 'Its series, in the order of the log.'),
 });
 
@@ -292,7 +292,7 @@ const inspect = objectOf<InJson<InspectDocument>>(
     'What was read for hyperparameters beside the logs.',
   ),
   trajectories: listOf(trajectory, 'One for each run that has several checkpoints.'),
-  skipped: listOf(skipped, 'Files that a walk passed over.'),
+  skipped: listOf(skipped, 'Files that a walk skipped.'),
   errors: listOf(error, 'Inputs that could not be read at all.'),
 });
 

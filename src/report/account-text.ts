@@ -11,7 +11,7 @@ const REASONS: Record<LossReason, string> = {
   damaged: 'damaged',
   'bad-checksum': 'the checksum is another',
   'no-record': 'bytes that belong to no record',
-  'refused-value': 'a value that is no number',
+  'refused-value': 'a value that is not a number',
   'wrong-cells': 'more or fewer cells than the header has',
   'line-too-long': 'a line that is too long',
   'cut-off': 'the file ends before it',
@@ -23,14 +23,14 @@ const REASONS: Record<LossReason, string> = {
 export function lostText({ reason, records, bytes, at, pieces }: Lost): string {
   const what = [
     ...(records === undefined ? [] : [counted(records, 'record')]),
-    // Nothing of it is there, or nobody knows how much it was.
+    // It is missing, or its size is unknown.
     ...(bytes === 0 ? [] : [counted(bytes, 'byte')]),
   ].join(', ');
   const where = `${pieces === undefined ? 'at' : `in ${formatCount(pieces)} places from`} byte ${formatCount(at)}`;
   return `${what === '' ? '' : `${what} `}lost ${where}: ${REASONS[reason]}`;
 }
 
-/** Stretches that are told one by one. */
+/** Stretches that are listed one by one. */
 const TOLD = 5;
 
 /** Each stretch that was lost, and how many more there are. */

@@ -27,7 +27,7 @@ import { overBatches, triedOf } from './tried.ts';
 import { fixOf, isDeadFromTheStart, isOfDataAlone } from './what-to-do.ts';
 import { isLeading, isOver, leading, WORSE } from './where-it-ends.ts';
 
-/** The title of a run without an incident. A warning beside it does not change it. */
+/** The title of a run without an incident. A further warning does not change it. */
 export const HEALTHY_TITLE = 'HEALTHY';
 
 const quoted = (names: readonly string[]): string => listed(names.map((name) => `\`${inertName(name)}\``));
@@ -43,7 +43,7 @@ function shortPath(path: string): string {
   return parts.length === 0 ? end : `…/${end}`;
 }
 
-/** The first step at which the deciding loss is no number and stays so; undefined where it is the onset. */
+/** The first step from which the deciding loss stays NaN or infinite; undefined where it is the onset. */
 function noNumberFrom({ verdict, findings }: RunReport): number | undefined {
   const found = findings.find(
     ({ id, series }) => id === 'non-finite-loss' && series !== null && series === verdict.series,
@@ -52,7 +52,7 @@ function noNumberFrom({ verdict, findings }: RunReport): number | undefined {
   return from === undefined || verdict.onsetStep === null || from <= verdict.onsetStep ? undefined : from;
 }
 
-/** Whether a loss that rose stands at its end about where it stood before. */
+/** Whether a loss that rose ends at about its earlier level. */
 function isNearlyBack(run: RunReport): boolean {
   const { before, after } = leading(run) ?? {};
   return before != null && after != null && before > 0 && after <= WORSE * before;
@@ -133,13 +133,13 @@ function changeOf(run: RunReport): string {
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
   }
   if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
-  // A drift has no peak: it is told by its levels.
+  // A drift has no peak: its levels are reported.
   if (verdict.class === 'drift' && incident.after != null && !(incident.peak > PEAK * incident.after))
     return `${name} ${before}${brief(incident.after)}: no recovery`;
-  // Of a loss that is highest at its end nothing follows the peak.
+  // If a loss is highest at its end, nothing follows the peak.
   const endsAtPeak = incident.after === incident.peak || incident.peakStep === series?.lastStep.at(-1);
   const then = incident.after == null || endsAtPeak ? '' : `, then ${brief(incident.after)}`;
-  // What comes down later than a recovery may come ends where it ends.
+  // A loss that falls too late for a recovery is reported with its end.
   const end =
     isOver(run) && series !== undefined ? `, ends at ${brief(series.statistics.last)}` : ': no recovery';
   return `${name} ${before}${peak}${then}${end}`;
@@ -188,12 +188,12 @@ function codeOf({ audit, cause, verdict }: RunReport, isCrash: boolean): Answer[
   ];
 }
 
-/** Rises from which on it is told that they come in even steps. */
+/** Number of rises from which their regular distance is reported. */
 const EVENLY = 4;
 
 /**
- * How often a loss rose, and how regularly: what comes every hundred steps is seldom the step length. And that a rise beside
- * the one that is told did not come back.
+ * How often a loss rose, and how regularly: a rise every hundred steps is seldom caused by the step length. And that another
+ * rise than the reported one did not come back.
  */
 function howOften({ verdict, stepUnit }: RunReport): string | null {
   const rises = verdict.incidents
@@ -280,7 +280,7 @@ function isWithin(cause: Cause | undefined, steps: Finding['steps']): boolean {
   return at !== null && steps !== null && steps[0] <= at && at <= steps[1];
 }
 
-/** Findings that the first lines do not tell, the gravest first; of a run that is well what it noted, or null. */
+/** Findings that are not in the first lines, the gravest first; of a run that is well what it noted, or null. */
 function alsoOf(run: RunReport, noted: boolean): { text: string; short: string } | null {
   const told = new Set<string>(
     run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
@@ -340,7 +340,7 @@ function openLater({ verdict, stepUnit }: RunReport): string | null {
     : `The loss rises again at ${at(open.onsetStep, stepUnit)}, to ${brief(open.peak)}, and the log ends before it could come back.`;
 }
 
-/** A message of more characters is for who asks for all: the title of the finding stands for it. */
+/** A longer message is for the full page: here the title of the finding replaces it. */
 const LONG = 130;
 
 /** A finding without the words of the judge of incidents, which this page does not explain. */
@@ -365,7 +365,7 @@ export function troubleOf({ inputs, warnings }: Report): string | null {
 /** Steps by which a log that averages losses, or counts from another number, shows an incident later or earlier than its capture. */
 const ONE_INCIDENT = 20;
 
-/** That a capture beside the log tells of another incident than the log, so that it may be of another run. */
+/** That a capture in the folder of the log shows another incident, so it may belong to another run. */
 function otherIncident({ cause, verdict: { onsetStep } }: RunReport): string | null {
   const told = cause?.onsetStep ?? null;
   if (told === null || onsetStep === null || Math.abs(told - onsetStep) <= ONE_INCIDENT) return null;
@@ -421,7 +421,7 @@ function firstLineOf(
   };
 }
 
-/** What is wrong beside the first line; a crash that has that line is on the page once. */
+/** What is wrong besides the first line; a crash in that line is on the page once. */
 const besideOf = (run: RunReport, job: ReturnType<typeof jobAnswer>) =>
   alsoOf(job === null ? run : withoutCrash(run), false);
 

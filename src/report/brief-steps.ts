@@ -1,6 +1,6 @@
 /**
- * What `replay` and `curvature` say first, in plain words: the answer, one row for each rule or checkpoint, how sure that
- * is. Everything else stands on the full pages ({@link renderReplay}, {@link curvatureText}).
+ * What `replay` and `curvature` say first, in plain words: the answer, one row for each rule or checkpoint, how sure that is.
+ * Everything else is on the full pages ({@link renderReplay}, {@link curvatureText}).
  */
 import { Ansis } from 'ansis';
 import type { CurvatureEntry } from '../model/curvature.ts';
@@ -20,7 +20,7 @@ import { symbolOf } from './run-events.ts';
 import { textTable } from './text-table.ts';
 import { wrap } from './wrap.ts';
 
-/** What a rule does about the incident, the best first: what fails stands last. */
+/** What a rule does about the incident, the best first, failures last. */
 const WORDS: Readonly<Record<ReplayVerdict, string>> = {
   prevented: 'holds',
   'not-needed': 'not needed',

@@ -1,6 +1,6 @@
 /**
- * The page for somebody who looks at three in the morning: what happened, where, why, what to do, one chart, and what was
- * tried, on one screen. Everything else stands on the full page ({@link renderTerminal}).
+ * The page for a first look: what happened, where, why, what to do, one chart, and what was tried, on one screen. Everything
+ * else is on the full page ({@link renderTerminal}).
  */
 import { Ansis } from 'ansis';
 import { decidingSeries } from '../model/deciding-series.ts';
@@ -110,7 +110,7 @@ export function answerLines(
   if (parts.length === 0) return lines;
   // What is well takes as few lines as it can.
   if (mood !== 'good') lines.push('');
-  // What comes after has a line each at least, and an order to paste something two beside that.
+  // The rest needs at least a line each, and an order to paste something two more.
   const least = ({ code }: { readonly code?: string }): number =>
     code === undefined ? 1 : Math.max(4, 2 + code.split('\n').length);
   let room = ANSWER_ROWS - lines.length;
@@ -153,7 +153,7 @@ export function chartLines(run: RunReport, rows: number, options: BriefOptions):
       markers: marksOf(run, options.ascii),
     }).split('\n');
   const lines = drawn(rows - CHART_FRAME);
-  // Values that are not finite and marks that do not fit beside each other take rows of their own.
+  // Values that are not finite, and marks that do not fit in one row, take further rows.
   const over = lines.length - rows;
   return over > 0 ? drawn(Math.max(PLOT_LEAST, rows - CHART_FRAME - over)) : lines;
 }
@@ -222,7 +222,7 @@ function moreLine(run: RunReport, report: Report, { checked }: Answer, width: nu
 export function briefRun(run: RunReport, report: Report, options: BriefOptions): string[] {
   const paint = new Ansis(options.colour ? 1 : 0);
   const whole = answerOf(run, report);
-  // What is being looked for is not said before it was found.
+  // A search that still runs is not mentioned.
   const answer =
     options.pending === undefined
       ? whole
@@ -233,7 +233,7 @@ export function briefRun(run: RunReport, report: Report, options: BriefOptions):
       : `  ${paint.dim(`Working on it: ${options.pending} …`)}`;
   const bare = answerLines(answer, answer.parts, options, paint);
   if (answer.mood === 'good') return [...bare, last];
-  // Beside the blank before the chart, and the last line.
+  // Besides the blank before the chart, and the last line.
   const wanted = answer.tried.length === 0 ? 0 : answer.tried.length + 1;
   const room = options.rows - bare.length - 2 - CHART_ROWS;
   const table = room >= TABLE_LEAST + 1 ? Math.min(wanted, room - 1) : 0;

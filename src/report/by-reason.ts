@@ -1,4 +1,4 @@
-/** What was not done for one reason, told once. */
+/** What was not done for one reason, reported once. */
 export function byReason<One extends { readonly id: string; readonly reason: string }>(
   entries: readonly One[],
   sameIf: (one: One) => string = ({ reason }) => reason,

@@ -6,7 +6,7 @@ export interface ChartScale {
   readonly height: number;
   /** Where a finite value lies, in rows and shares of a row from the lowest; clamped to the plot. */
   rowOf(value: number): number;
-  /** What stands beside a row; empty where nothing round lies on it. */
+  /** The label of a row; empty where no round number is on it. */
   labelOf(row: number): string;
 }
 
@@ -14,7 +14,7 @@ export interface ChartScale {
 const ROWS_OF_A_DECADE = [10, 8, 6, 5, 4, 3, 2, 1] as const;
 /** Times a power of ten: steps of a row on a linear scale. */
 const NICE = [1, 2, 2.5, 3, 4, 5, 6, 8, 10] as const;
-/** Of a range below this share of its values no two rows could be told apart. */
+/** In a range below this share of its values, rows have the same label. */
 const FLAT = 1e-12;
 
 /**
@@ -63,7 +63,7 @@ const ends = (low: number, high: number): ChartScale => ({
 
 const clamp = (row: number, height: number): number => Math.min(height, Math.max(0, row));
 
-/** Every how many rows a number stands: six numbers at most. */
+/** Rows from one number to the next: at most six numbers. */
 const labelEvery = (height: number): number => [1, 2, 5, 10, 20, 50].find((n) => height / n <= 6) ?? 100;
 
 /** The smallest nice step with which the range takes so many rows at most. Halves first: the range may be too large for a number. */
@@ -85,7 +85,7 @@ const WELL_USED = 0.75;
 function betweenEnds(bottom: number, top: number, height: number): ChartScale {
   const rowOf = (logarithm: number): number => ((logarithm - bottom) / (top - bottom)) * height;
   const labels = new Map<number, string>();
-  // Like the line a decade stands on the row that it lies nearest to.
+  // Like the line, a decade is on the row nearest to it.
   const every = labelEvery(top - bottom);
   for (let decade = Math.ceil(bottom / every) * every; decade <= top; decade += every)
     labels.set(Math.round(rowOf(decade)), formatNumber(10 ** decade));

@@ -42,7 +42,7 @@ export interface ChartOptions {
   readonly width: number;
   /** Rows of the plot itself, at most. Default 11. */
   readonly height?: number;
-  /** Puts the title beside the top of the axis instead of above the chart, which saves a row. */
+  /** Puts the title next to the top of the axis instead of above the chart, which saves a row. */
   readonly titleBeside?: boolean;
   readonly scale?: 'auto' | 'log' | 'linear';
   /** Steps shown; default all. */
@@ -60,7 +60,7 @@ const ASCII = ['+', '|', '-', '-', '-', '\\', '/', '\\', '/', '|'];
 const BOX = ['┤', '┤', '╶', '╴', '─', '╰', '╭', '╮', '╯', '│'];
 const LABEL = 9;
 const ROWS = 11;
-/** What tells series apart where there is no colour. */
+/** Distinguishes series without colours. */
 const POINTS = ['●', '■', '▲', '◆', '○', '□'] as const;
 const ASCII_POINTS = ['o', 'x', '*', '#', '@', '%'] as const;
 /** Columns from one such point to the next of the same series. */
@@ -379,7 +379,7 @@ function roundSteps(from: number, to: number, most: number): number[] {
   return found;
 }
 
-/** Remarks beside each other, in lines that fit. */
+/** Remarks next to each other, in lines that fit. */
 function flow(remarks: readonly string[], width: number): string[] {
   const lines: string[] = [];
   for (const remark of remarks.flatMap((one) => wrap(one, width, ''))) {
@@ -395,8 +395,8 @@ function flow(remarks: readonly string[], width: number): string[] {
 const MARKS = 8;
 
 /**
- * Marks under their steps, each with its label beside it: on the side where there is room, else on the next line. What is
- * beyond the eighth is counted. A remark stands at an end of a line where there is room.
+ * Marks under their steps, each with its label on the side where there is room, else on the next line. Marks after the eighth
+ * are counted. A remark is at an end of a line where there is room.
  */
 function markerLines(
   markers: readonly ChartMarker[],

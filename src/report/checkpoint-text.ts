@@ -51,7 +51,7 @@ export function checkpointText(checkpoint: InspectedCheckpoint, all: boolean): s
       (withoutWeights === undefined ? '' : `; no weights: ${withoutWeights}`) +
       (framework !== 'pytorch' || unnamed === 0
         ? ''
-        : `; of ${formatCount(unnamed)} optimizer tensors the parameter cannot be told from order and shapes`),
+        : `; for ${formatCount(unnamed)} optimizer tensors, order and shapes do not give the parameter`),
   ];
   lines.push(...accountLines(checkpoint.account, all).map((line) => `  ${line}`));
   // Code that came with the weights is named, so that nobody loads it elsewhere unawares.

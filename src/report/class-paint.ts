@@ -4,7 +4,7 @@ import type { VerdictClass } from '../model/report.ts';
 
 export type Mood = 'good' | 'doubtful' | 'bad';
 
-/** What did not come back is bad; what came back, or cannot be told, is doubtful. */
+/** A run that did not come back is bad; one that came back, or is undecided, is doubtful. */
 export const CLASS_MOODS: Readonly<Record<VerdictClass, Mood>> = {
   healthy: 'good',
   inconclusive: 'doubtful',
@@ -24,6 +24,6 @@ export const moodPaint = (paint: Ansis, mood: Mood): Paint => {
   return (text) => colour(text);
 };
 
-/** Of a class that a report of another version names, and this one does not know, nobody can tell. */
+/** A class from a report of another version may be unknown here. */
 export const classPaint = (paint: Ansis, of: string): Paint =>
   moodPaint(paint, Object.hasOwn(CLASS_MOODS, of) ? CLASS_MOODS[of as VerdictClass] : 'doubtful');

@@ -28,7 +28,7 @@ function ruleLine(rule: GateRule, paint: Ansis, several: boolean): string {
   return `  ${mark}  ${paint.bold(inertName(rule.id))}  ${inertName(rule.message)}${where === '' ? '' : paint.dim(` (${where})`)}${why}`;
 }
 
-/** What was left out, told once for each reason: by the rules of a run, then by the runs of the same rules. */
+/** What was left out, once for each reason: by the rules of a run, then by the runs of the same rules. */
 function leftOut(skipped: GateResult['skipped'], several: boolean) {
   const inRuns = new Map<string, { ids: string; severity: string; reason: string; runs: string[] }>();
   for (const { ids, one } of byReason(skipped, ({ run, severity, reason }) =>
@@ -50,7 +50,7 @@ function leftOut(skipped: GateResult['skipped'], several: boolean) {
 /** Names of a reason's files that are shown; the others are counted. */
 const NAMES_SHOWN = 5;
 
-/** Files that were no inputs, told once for each reason. */
+/** Files that were not inputs, once for each reason. */
 function passedOver(skipped: Report['skipped'], paint: Ansis): string[] {
   const reasons = new Map<string, string[]>();
   for (const { path, reason } of skipped) reasons.set(reason, [...(reasons.get(reason) ?? []), path]);
@@ -82,7 +82,7 @@ const blocks = ({ status, severity }: GateRule): boolean =>
 /**
  * Renders the result of a gate.
  *
- * @param skipped what a walk passed over; those that say that they are logs are problems of the gate
+ * @param skipped what a walk skipped; files that seem to be logs are problems of the gate
  */
 export function renderGate(
   gate: GateResult,

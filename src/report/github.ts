@@ -44,7 +44,7 @@ function command(issue: Issue): string {
   return `::${COMMAND[issue.severity]} ${properties.join(',')}::${data(cutToBytes(text, MESSAGE_BYTES / 4))}`;
 }
 
-/** Without findings that a failed rule of the gate tells: ten of a kind are shown, and no two of them should say the same. */
+/** Without findings that a failed rule of the gate reports: ten of a kind are shown, and no two should say the same. */
 function untold(issues: readonly Issue[]): readonly Issue[] {
   const rules = issues.filter(({ source }) => source === 'gate');
   return issues.filter(

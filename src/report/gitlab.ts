@@ -15,7 +15,7 @@ function renderGitlab(report: Report): string {
       check_name: inertName(issue.source === 'gate' ? `gate/${issue.id}` : issue.id),
       fingerprint: issue.fingerprint,
       severity: SEVERITY[issue.severity],
-      // Code Climate's member, which GitLab passes over.
+      // Code Climate's member, which GitLab ignores.
       ...(issue.advice === null ? {} : { content: { body: inertName(issue.advice) } }),
       // Both are required, also where a report has no input at all.
       location: {

@@ -5,7 +5,7 @@ import { answerOf } from './brief-answer.ts';
 import { badge, type Column, type Html, h, moodTone, type Piece, table } from './html-template.ts';
 import { figuresOf, figureText, partsWithTried } from './tried.ts';
 
-/** What stands between backticks is code. */
+/** Text between backticks is code. */
 export const ticked = (text: string): Piece[] =>
   text.split(/`([^`]*)`/).map((part, i) => (i % 2 === 1 ? h`<code>${part}</code>` : part));
 
@@ -49,7 +49,7 @@ export function answerTitle({ mood, title, change }: Answer): Html {
 }
 
 /**
- * The answer of a run, with its chart beside it.
+ * The answer of a run, with its chart.
  *
  * @param level of its heading, 1 where the run is alone on the page; 0 where another element is its heading
  */
@@ -61,7 +61,7 @@ export function answerCard(
   chart: Piece,
 ): { readonly answer: Answer; readonly html: Html } {
   const whole = answerOf(run, report);
-  // What was noted stands among the findings, in the same words.
+  // Notes are among the findings, in the same words.
   const answer = { ...whole, parts: whole.parts.filter(({ label }) => label !== 'Noted') };
   // With nothing to tell but the verdict the chart takes the whole width.
   const bare = answer.parts.length === 0 && answer.tried.length === 0;

@@ -33,7 +33,7 @@ export interface HtmlChart {
   readonly limits: readonly { readonly value: number; readonly label: string }[];
   /** Starts with a logarithmic axis. */
   readonly log: boolean;
-  /** Points that the lines stand for, and buckets that are drawn. */
+  /** Points that the lines represent, and buckets that are drawn. */
   readonly points: number;
   readonly drawn: number;
   /** Lines that were left out, to say so. */

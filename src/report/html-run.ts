@@ -98,7 +98,7 @@ function optionsText(entry: ReplayEntry, all: readonly ReplayEntry[]): string {
 
 /**
  * @param all entries of the table
- * @param told entries of a table above, whose options and verdict are not said again
+ * @param told entries of a table above, whose options and verdict are not repeated
  */
 const replayColumns = (
   all: readonly ReplayEntry[],
@@ -230,7 +230,7 @@ function factsOf(run: RunReport): Html | false {
   return facts.length > 0 && h`<p class="meta">${facts.map((fact, i) => [i > 0 ? ' · ' : '', fact])}</p>`;
 }
 
-/** The replays of one mode; what the table of remedies tells is left out. */
+/** The replays of one mode, without those in the table of remedies. */
 function replayTables(run: RunReport, tried: boolean): Piece {
   const looped = new Set(run.replay.filter(({ mode }) => mode === 'closed-loop').map(replayLabel));
   return [...REPLAY_MODES].reverse().map((mode) => {
@@ -314,7 +314,7 @@ function adviceOf(run: RunReport, answer: Answer): readonly string[] {
   return run.advice.filter((one) => !fix.includes(one));
 }
 
-/** Everything about a run but its answer and the chart beside that. */
+/** Everything about a run except its answer and the chart of that. */
 export function detailsOf(
   run: RunReport,
   answer: Answer,

@@ -183,7 +183,7 @@ function detailsSection(
   left: number,
 ): Html {
   const first = charts[0] === undefined ? false : figure(charts[0], firstChart);
-  // What was lost of the inputs stands once, above the table.
+  // What was lost of the inputs is listed once, above the table.
   const { answer, html } = answerCard(run, { ...report, inputs: [], warnings: [] }, `run-${index}`, 0, first);
   return h`<details class="card run" id="run-${index}"><summary><h3 class="title">${classBadge(run.verdict.class)} ${run.id}</h3> <span class="soft">${answerTitle(answer)}</span></summary>
 <div class="body">

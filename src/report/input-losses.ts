@@ -14,7 +14,7 @@ export const lossesOf = ({
 }: ReportInput): string[] => [
   ...(lost > 0 ? [`${counted(lost, 'record')} lost, ${formatCount(kept)} kept`] : []),
   ...(unreadBytes > 0 ? [`${counted(unreadBytes, 'byte')} of an unfinished last record not read`] : []),
-  // The last record has been told.
+  // The last record is already listed.
   ...lostTexts({ lost: (account?.lost ?? []).filter(({ reason }) => reason !== 'torn-record') }),
   ...(grownBytes > 0
     ? [`grew by ${counted(grownBytes, 'byte')} while it was read; \`clippy-diag watch\` follows a live log`]

@@ -23,8 +23,8 @@ function quoted(message: string): string {
 }
 
 /**
- * Null where the process did not end early, and where the loss itself went wrong: then the incident leads, and the end of the process
- * is a finding beside it.
+ * Null where the process did not end early, and where the loss itself went wrong: then the incident leads, and the end of the
+ * process is a further finding.
  */
 export function jobAnswer({ job, verdict, findings, stepUnit }: RunReport): JobAnswer | null {
   const finding = findings.find(({ id }) => id === 'job-crashed');

@@ -1,7 +1,7 @@
 /**
- * JUnit XML in the form that Jenkins reads: a suite for each run, a case for each rule of the gate (without a gate: for
- * the verdict and each finding). A failed rule of severity `error` is a failure, what could not be judged an error,
- * what was left out is skipped; warnings and notes pass and are told in `system-out`.
+ * JUnit XML in the form that Jenkins reads: a suite for each run, a case for each rule of the gate (without a gate: for the
+ * verdict and each finding). A failed rule of severity `error` is a failure, what could not be judged an error, what was left
+ * out is skipped; warnings and notes pass and are reported in `system-out`.
  */
 
 import type { GateRule } from '../model/gate.ts';

@@ -66,7 +66,7 @@ function gateLines(gate: GateResult): string[] {
   ];
 }
 
-/** What stands between backticks is code where it is a plain name or command; all else is text. */
+/** Text between backticks is code if it is a plain name or command; all else is text. */
 const ticked = (text: string): string =>
   text
     .split(/`([^`]*)`/)
@@ -91,7 +91,7 @@ function answerLines(answer: Answer, id: string): string[] {
     ticked(facts),
     ...(checked === null ? [] : ['', ticked(checked.join(' · '))]),
     '',
-    // What is wrong with the inputs, and what was noted, stands in sections of its own.
+    // Problems of the inputs, and notes, have separate sections.
     ...partsWithTried(answer)
       .filter(({ label }) => label !== 'Beware' && label !== 'Noted')
       .flatMap(({ label, text, code, after }) => [

@@ -11,7 +11,7 @@ import { textTable } from './text-table.ts';
 import { textWidth } from './text-width.ts';
 import { wrap } from './wrap.ts';
 
-/** Pure. Learning rates that do not fit beside each other become lines; what went as it should is told where all is asked for. */
+/** Pure. Learning rates that do not fit in a row become lines; `verbose` adds what went as it should. */
 export function renderMatrix(
   matrix: TrainingMatrix,
   options: RenderOptions & { readonly verbose?: boolean },
@@ -69,7 +69,7 @@ export function renderMatrix(
     table.join('\n'),
     judged
       ? fit(
-          `A number is the loss at the end, the median of the orders, where every order comes back; "out @400" left the usual range of losses (up to ${formatNumber(band.high)}) at step 400 for good; "hurt" came back and still ends above ${formatNumber(band.highLevel)} in so many orders, which chance does not explain.`,
+          `A number is the loss at the end, the median of the orders, where every order comes back; "out @400" left the usual range of losses (up to ${formatNumber(band.high)}) permanently at step 400; "hurt" came back and still ends above ${formatNumber(band.highLevel)} in so many orders, which chance does not explain.`,
         )
       : '',
     ...matrix.notes.map((note) => fit(`note: ${note}`)),
@@ -91,8 +91,8 @@ function cellText(same: readonly MatrixCell[], seeds: number): string {
 }
 
 /**
- * Between which learning rates each rule stops holding, the highest first. One that holds again above is said to: where one order of
- * the batches is hurt at a low rate, "up to" alone would rank the rule below those that break for good.
+ * Between which learning rates each rule stops holding, the highest first. The text says if it holds again above: where one
+ * order of the batches is hurt at a low rate, "up to" alone would rank the rule below those that break permanently.
  */
 function conclusion({ holds, cells }: TrainingMatrix, rate: number | null): string {
   const at = (multiplier: number): string =>

@@ -32,7 +32,7 @@ export function parseReport(text: string, path: string): Report {
   throw invalid(`${issue.path.join('.') || 'its top'}: ${issue.message}`);
 }
 
-/** A hyperparameter of this name is one of many, but zod leaves it out: another name stands in for it while zod looks. */
+/** A hyperparameter of this name is one of many, but zod leaves it out: another name replaces it while zod checks. */
 const PROTO = '__proto__';
 const STAND_IN = '\u0000proto';
 

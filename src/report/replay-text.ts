@@ -41,7 +41,7 @@ const percent = (share: number): string => (Number.isNaN(share) ? '?' : `${Math.
 /** Entries made of a log alone: it names no optimizer. */
 export const fromLog = (entry: ReplayEntry): boolean => entry.optimizer === NO_OPTIMIZER;
 
-/** Whether a closed loop under the same rule, told below, says what an estimate cannot. */
+/** Whether a closed loop under the same rule, shown below, says what an estimate cannot. */
 type IsDecided = (entry: ReplayEntry) => boolean;
 
 /** Rule by rule what matters; in a narrow terminal the last columns go. */
@@ -363,7 +363,7 @@ export function replaySummary(
       ...(index === 0 ? [] : ['']),
       ...wrap(same.every(fromLog) ? FROM_LOG : MODES[mode], options.width, '  ', '  '),
       ...matrix(same, paint, options.width - 2, isDecided).map((line) => `  ${line}`),
-      // A capture counts steps, whatever the log beside it counts.
+      // A capture counts steps, whatever its log counts.
       ...wrap(
         inertName(replayConclusion(same, same.every(fromLog) ? options.stepUnit : 'step', isDecided)),
         options.width,

@@ -1,6 +1,6 @@
 /**
  * The committed form of a report: what `analyze --json` writes, and what `gate` and `report` read back. Published as
- * schema/report.schema.json, told in docs/json.md.
+ * schema/report.schema.json, described in docs/json.md.
  */
 
 import * as z from 'zod';
@@ -120,14 +120,14 @@ export const account = objectOf<Account>(
   compressedBytes: count('Size on disk, where it is compressed.').optional(),
   records: count('Bytes of the records (lines, events, columns, tensors) that were read.'),
   overhead: count('Header, framing, separators, line ends, blank lines.'),
-  passedOver: count('What is no record of a metric and need not be.'),
+  passedOver: count('What is not a record of a metric and need not be.'),
   lost: listOf(
     objectOf<Lost>(
       null,
       'A stretch that gave no record.',
     )({
       reason: oneOf(LOSS_REASONS, 'Why.'),
-      records: count('Records that it held; left out where that cannot be told.').optional(),
+      records: count('Records that it held; left out where that is unknown.').optional(),
       bytes: count('Its bytes; 0 where nothing of it is there.'),
       at: count('Offset of its first byte, decompressed.'),
       pieces: count('Stretches that were folded into this entry; left out where it is one.').optional(),
@@ -201,10 +201,7 @@ const verdictMembers = {
   recoveredStep: step('First step of the recovery from it; null where there is none.'),
   why: text('Why, in one sentence.'),
   incidents: listOf(incident, 'Every incident, not only the one that decided.'),
-  coverage: orNull(
-    coverage,
-    'Which share of the loss records was judged; null where there is no log.',
-  ).optional(),
+  coverage: orNull(coverage, 'Which share of the loss records was judged; null without a log.').optional(),
   provenBy: provenBy.optional(),
 };
 const verdict = objectOf<RunVerdict>(
@@ -221,7 +218,7 @@ const statistics = objectOf<SeriesStatistics>(
   posInf: count('Points that are +Infinity.'),
   negInf: count('Points that are -Infinity.'),
   missing: count('Cells without a value: `null`, an empty cell, `NA`.').optional(),
-  refused: count('Cells whose text is no number.').optional(),
+  refused: count('Cells whose text is not a number.').optional(),
   first: number('First value; NaN where there is no point.'),
   last: number('Last value; NaN where there is no point.'),
   lastStep: number('Step of the last point; NaN where there is none.'),
@@ -342,7 +339,7 @@ export const replayEntry = objectOf<ReplayEntry>(
     }),
     'Where several rules act one after the other: each, in the order as written.',
   ).optional(),
-  lead: flag('Whether a conclusion over several entries tells of this rule first.').optional(),
+  lead: flag('Whether a conclusion over several entries names this rule first.').optional(),
   optimizer: z
     .union([z.string(), recordOf(setting, 'Name and options.')])
     .describe('The optimizer that the steps were taken with: its name and options, or a text.'),
@@ -643,11 +640,11 @@ const notRun = objectOf<RunReport['notRun'][number]>(
   reason: text('Why it was not judged.'),
 });
 
-/** Texts, numbers and flags by name, as logs and checkpoints have them beside their series and tensors. */
+/** Texts, numbers and flags by name, as logs and checkpoints have them besides their series and tensors. */
 export const scalars = (
   description: string,
 ): z.ZodType<Readonly<Record<string, string | number | boolean | null>>> =>
-  recordOf(orNull(setting, 'A text that reads NaN or Infinity is taken for the number.'), description);
+  recordOf(orNull(setting, 'A text that reads NaN or Infinity is read as the number.'), description);
 
 const cause = objectOf<Cause>(
   'cause',
@@ -680,7 +677,7 @@ const cause = objectOf<Cause>(
     )({
       id: oneOf(EVIDENCE_IDS, 'Kind of evidence (docs/cause.md).'),
       statement: text('It in one sentence.'),
-      value: orNull(number('What was found; null where it is no number.')),
+      value: orNull(number('What was found; null where it is not a number.')),
       unit: text('What it counts.'),
       usual: orNull(
         range('Range of the earlier values, widened by half of it; null where there were fewer than four.'),
@@ -702,7 +699,7 @@ const remedy = objectOf<Remedy>(
   'A change to the training, and whether it was tried.',
 )({
   action: oneOf(REMEDY_ACTIONS, 'What to do.'),
-  rule: orNull(text('Clipping rule as `--rule` takes it; null where it is none.')),
+  rule: orNull(text('Clipping rule as `--rule` takes it; null where it is something else.')),
   skipSteps: orNull(range('First and last step whose batches are left out.')),
   skipRows: orNull(
     listOf(skippedRows(), 'Rows of batches.'),
@@ -759,7 +756,7 @@ const run = objectOf<RunReport>(
   ),
   thresholds: recordOf(
     recordOf(finite('The number.'), 'Numbers by the name of the threshold.'),
-    'Numbers other than the defaults by which the run was judged, by finding. A number of the judge of incidents stands under every finding that has it.',
+    'Numbers other than the defaults by which the run was judged, by finding. A number of the judge of incidents is listed under every finding that has it.',
   ).optional(),
   findings: listOf(finding, 'What was found, the worst first.'),
   detectorsRun: texts('Ids of the kinds of findings that were looked for in all there is.').optional(),
@@ -777,10 +774,10 @@ const run = objectOf<RunReport>(
   advice: texts('What to do next.'),
   rewind: orNull(rewind, 'How to go back; null where nothing asks for it.'),
   series: listOf(series, 'The series of the log.'),
-  hyperparameters: scalars('Hyperparameters by name, from the log and from files beside it.'),
+  hyperparameters: scalars('Hyperparameters by name, from the log and from files next to it.'),
   notes: texts('What a reader should know about how the run was read.'),
   cause: cause.optional(),
-  remedies: listOf(remedy, 'What would have held, best first; the untried last.').optional(),
+  remedies: listOf(remedy, 'What would have prevented it, best first; the untried last.').optional(),
   replay: listOf(replayEntry, 'Clipping rules on this run.'),
   curvature: listOf(curvatureEntry, 'Curvature against the stability limit.'),
   job: job.optional(),
@@ -820,7 +817,7 @@ const input = objectOf<ReportInput>(
 
 export const skipped = objectOf<Report['skipped'][number]>(
   'skipped',
-  'A file, or a folder of a tool, that a walk passed over.',
+  'A file, or a folder of a tool, that a walk skipped.',
 )({
   path: text('Its path.'),
   reason: text('Why.'),
@@ -828,7 +825,7 @@ export const skipped = objectOf<Report['skipped'][number]>(
     ['name', 'content'],
     'What says that it is a log all the same: a gate is inconclusive over it, unless its config allows that.',
   ).optional(),
-  sameRun: text('The log that tells the same run, where it is another log of one.').optional(),
+  sameRun: text('The log of the same run, where this is another log of one.').optional(),
 });
 
 const comparisonOf2 = objectOf<Comparison>(
@@ -918,7 +915,7 @@ export const reportSchema = objectOf<Report>(
     columns: texts('run, class, onset, best, last, then the hyperparameters in which the runs differ.'),
     rows: listOf(
       scalars('Values by column; null where a run has none. Losses are those of the series that decided.'),
-      'Worst first, unless they were sorted otherwise; rows of a group stand together.',
+      'Worst first, unless they were sorted otherwise; rows of a group are together.',
     ),
     groupBy: texts('Columns by which the rows were grouped (`--group-by`).').optional(),
     groups: listOf(
@@ -939,7 +936,7 @@ export const reportSchema = objectOf<Report>(
     .describe('Where two runs part, and in which settings they differ; a report of 2.x has the older form.')
     .optional(),
   preflight: preflight.optional(),
-  skipped: listOf(skipped, 'Files that a walk passed over.'),
+  skipped: listOf(skipped, 'Files that a walk skipped.'),
   warnings: listOf(error, 'Inputs that could not be used at all, and what else went wrong.'),
   gate: gate.optional(),
 });

@@ -75,6 +75,6 @@ const SYMBOLS = {
   rewind: { unicode: '↺', ascii: 'R' },
 } as const;
 
-/** What stands under a chart of a terminal for it, one column wide. */
+/** Its mark under a chart of a terminal, one column wide. */
 export const symbolOf = (kind: keyof typeof SYMBOLS, ascii: boolean): string =>
   SYMBOLS[kind][ascii ? 'ascii' : 'unicode'];

@@ -210,7 +210,7 @@ function linesOfOld({
       ? `Settings that differ: ${settings.map(({ name, first, second }) => `${name} ${value(first)} and ${value(second)}`).join('; ')}.`
       : settingsCompared > 0
         ? `All ${formatCount(settingsCompared)} settings that both tell are the same.`
-        : 'Neither tells its settings: put hparams.json or config.yaml beside each log.',
+        : 'Neither has its settings: put hparams.json or config.yaml next to each log.',
   ].map(inertName);
 }
 

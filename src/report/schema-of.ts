@@ -1,7 +1,6 @@
 /**
- * Schemas that are the types of the model, checked by the compiler: a member that one has and the other lacks, or has
- * with another type, does not compile. The model stays free of zod; what a member means to a reader of the JSON stands
- * in its schema.
+ * Schemas that are the types of the model, checked by the compiler: a member that one has and the other lacks, or has with
+ * another type, does not compile. The model stays free of zod; its schema says what a member means to a reader of the JSON.
  */
 import * as z from 'zod';
 import { numberFromJson } from '../model/json.ts';
@@ -11,7 +10,7 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 
 
 type Shape = Readonly<Record<string, z.ZodType>>;
 
-/** What a shape must be beside itself: each member of the type of T's member of that name, and none missing. */
+/** The further condition on a shape: each member has the type of T's member of that name, and none is missing. */
 type Matching<T, S extends Shape> = {
   readonly [K in keyof S]: K extends keyof T
     ? Same<z.output<S[K]>, T[K]> extends true
@@ -48,7 +47,7 @@ const measured: z.ZodType<number> = z
   .meta({
     id: 'number',
     description:
-      'A number. The strings "NaN", "Infinity" and "-Infinity" stand for the numbers that JSON has no signs for.',
+      'A number. The strings "NaN", "Infinity" and "-Infinity" replace the numbers that JSON cannot write.',
   });
 
 /** A number that may be NaN or ±Infinity; it is one again when it is read. */

@@ -1,4 +1,4 @@
-/** Schemas of the sections of a report that stand for themselves: coverage, proofs, job, audit, preflight, comparison. */
+/** Schemas of the separate sections of a report: coverage, proofs, job, audit, preflight, comparison. */
 import * as z from 'zod';
 import { AUDIT_CAUSES, AUDIT_LINKS, AUDIT_OUTCOMES, type Audit, type AuditLink } from '../model/audit.ts';
 import {
@@ -29,7 +29,7 @@ import {
 
 export const coverage = objectOf<Coverage>(
   'coverage',
-  'Which share of the loss records stands behind the verdict, counted by a second reader that knows no layout. `seen` = `judged` + the four of `explained` + `unexplained`.',
+  'Which share of the loss records the verdict rests on, counted by a second reader that knows no layout. `seen` = `judged` + the four of `explained` + `unexplained`.',
 )({
   seen: count('Records (lines, rows, events) with a loss-like word and a number.'),
   judged: count('Records whose loss was judged.'),
@@ -48,7 +48,7 @@ export const coverage = objectOf<Coverage>(
       null,
       'A place in a log.',
     )({ path: text('The log.'), line: count('The line, from 1; in a log without lines the record.') }),
-    'Where the first of the unexplained stands; null where there is none.',
+    'Where the first of the unexplained is; null where there is none.',
   ),
 });
 

@@ -11,13 +11,13 @@ export const cutMiddle = (text: string, width: number): string =>
     : `${text.slice(0, Math.floor((width - 1) / 2))}${MARK}${text.slice(-Math.ceil((width - 1) / 2))}`;
 
 /**
- * Of paths the fewest folders (or the file) that tell them apart, found one by one: first that which has the most
- * different names, until all differ. In the order in which they stand in a path.
+ * The fewest folders (or the file) of paths that distinguish them, found one by one: always the one with the most different
+ * names, until all differ. In the order of a path.
  */
 function tellingParts(paths: readonly string[]): string[][] {
   const split = paths.map((path) => pathParts(path));
   const depth = Math.max(...split.map(({ length }) => length));
-  // Of different depths the last folders are held against each other: paths of one tool end alike.
+  // If depths differ, the last folders are compared: paths of one tool end alike.
   const padded = split.map((parts) => [...Array<string>(depth - parts.length).fill(''), ...parts]);
   const chosen: number[] = [];
   const keysWith = (at: number): number =>

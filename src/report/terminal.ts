@@ -58,7 +58,7 @@ function findingLines(finding: Finding, options: RenderOptions, paint: Ansis): s
   ];
 }
 
-/** The series worth a chart, most telling first: the losses together, then tasks, evaluation, gradient norm, a guard's risk. */
+/** The series worth a chart, the most important first: the losses together, then tasks, evaluation, gradient norm, a guard's risk. */
 export function chartGroups(series: readonly ChartSeries[]): { title: string; series: ChartSeries[] }[] {
   const of = (role: ChartSeries['role'], most: number): ChartSeries[] =>
     series.filter((s) => s.role === role && s.points > 1).slice(0, most);
@@ -238,7 +238,7 @@ export function headline(report: Report): string {
   const onset = verdict.onsetStep === null ? '' : ` from ${unit} ${formatCount(verdict.onsetStep)}`;
   const back =
     verdict.recoveredStep === null ? '' : `, back at ${unit} ${formatCount(verdict.recoveredStep)}`;
-  // A healthy loss beside weights that are NaN is no healthy run.
+  // A healthy loss with weights that are NaN is not a healthy run.
   const found = new Set(
     isCalm(verdict.class)
       ? runs.flatMap(({ findings }) =>

@@ -1,4 +1,4 @@
-/** Why, and what would have held, in the few sentences that stand beside the verdict. */
+/** Why, and what would have prevented it, in the few sentences of the verdict. */
 import type { Remedy } from '../model/cause.ts';
 import { formatCount, formatNumber } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
@@ -71,8 +71,8 @@ export const remedyWords = (remedy: Remedy, run: Pick<RunReport, 'replay'>): str
 };
 
 /**
- * One sentence on thresholds that are not the defaults, one on the cause and one on what would have held; none of what is not
- * known.
+ * One sentence on thresholds that are not the defaults, one on the cause and one on what would have prevented it; unknown
+ * parts are left out.
  */
 export function whySentences(run: RunReport): string[] {
   const { cause, remedies = [] } = run;
@@ -88,7 +88,7 @@ export function whySentences(run: RunReport): string[] {
       : held.length === 0
         ? []
         : [
-            `would have held, tried: ${held
+            `would have prevented it, tried: ${held
               .slice(0, NAMED)
               .map((remedy) => inertName(remedyWords(remedy, run)))
               .join('; ')}${more > 0 ? `; and ${more} more` : ''}`,

@@ -80,7 +80,7 @@ test('a gate that finds no cause names the capture that it did not replay', asyn
   const cwd = scratch();
   cpSync('fixtures/incident', join(cwd, 'run'), { recursive: true });
   const { out } = await cli(['gate', 'run', '--settle', '0', '--report', 'markdown:-'], { cwd });
-  expect(out).toContain('A capture lies beside the log, and a gate does not replay it');
+  expect(out).toContain('A capture is in the folder of the log, and a gate does not replay it');
   expect(out).not.toContain('A capture with batches and a model would tell');
 });
 

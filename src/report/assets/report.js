@@ -1,5 +1,5 @@
-// Runs in the HTML report: draws the charts with uPlot, sorts tables. Without it the report is whole but for the
-// charts. Everything that comes from the report is data here and set as text.
+// Runs in the HTML report: draws the charts with uPlot, sorts tables. Without it the report lacks only the charts. Everything
+// from the report is data here and is set as text.
 const NICE = [1, 2, 5, 10];
 
 /** The ends of an axis and its ticks, all round: multiples of 1, 2 or 5 times a power of ten. */
@@ -218,7 +218,7 @@ function yRange(chart, log) {
   };
 }
 
-/** The chart of the answer is as high as the screen allows beside it; the others are lower. */
+/** The chart of the answer uses the height that the screen leaves; the others are lower. */
 function heightOf(host) {
   if (host.closest('.answer') === null && host.closest('.overlay') === null) return 230;
   return innerWidth <= 600 ? 190 : 300;
