@@ -285,7 +285,7 @@ describe('what does not go together', () => {
   });
   it.each(['global-norm:1+', '+rms', 'agc++rms', '+'])('%s: a rule is missing', (text) => {
     expect(thrown(text)).toMatchObject({ code: 'rule-syntax' });
-    expect(thrown(text).message).toContain('a rule is missing beside a "+"');
+    expect(thrown(text).message).toContain('a rule is missing next to a "+"');
   });
   it('two accumulators, two learning rates: who says what, and what to do', () => {
     const two = thrown('clippy:paper+clippy:tfrs');

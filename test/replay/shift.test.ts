@@ -152,6 +152,6 @@ describe('where the data stay as they changed', () => {
       /; the weights follow the new data: no training that was tried/,
     );
     expect(decided(null)).toMatchObject({ confidence: 'likely' });
-    expect(decided(null).statement).toMatch(/cannot be told/);
+    expect(decided(null).statement).toMatch(/is unknown/);
   });
 });

@@ -71,7 +71,7 @@ describe('refused before the long work', () => {
 
   it('flags that have no use beside it', async () => {
     expect((await run('redis://x', '--workers', '2', '--resume', state)).err).toContain(
-      '--workers has no use beside --queue',
+      '--workers has no use with --queue',
     );
     expect((await run('redis://x', '--shard', '1/2', '--resume', state)).err).toContain('--shard has no use');
     const other = await run('http://me:secret@x', '--resume', state);

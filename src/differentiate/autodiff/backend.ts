@@ -146,7 +146,7 @@ const START: Readonly<Record<BackendName, () => Promise<Loaded>>> = {
     const { core: tf, layers, registerCpu, registerWasm } = ownTfjs();
     registerCpu();
     registerWasm();
-    // Kernels of the cpu backend stand in for those that wasm lacks.
+    // Kernels of the cpu backend replace those that wasm lacks.
     await tf.setBackend('cpu');
     // Its loader listens for uncaught exceptions and throws them again, which prints a page of minified source.
     const before = (['uncaughtException', 'unhandledRejection'] as const).map(

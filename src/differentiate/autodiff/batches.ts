@@ -202,7 +202,7 @@ async function readCsv(path: string): Promise<Table> {
   const names = header.map((name) => name.trim());
   const twice = names.find((name, i) => names.indexOf(name) < i);
   if (twice !== undefined)
-    throw diagError('batch-table', { problem: `the column "${twice}" stands twice in it` }, { path });
+    throw diagError('batch-table', { problem: `the column "${twice}" occurs twice in it` }, { path });
   // A cell more, such as that of a number with a comma, would move all that follow.
   const uneven = rows.findIndex((row) => row.length !== header.length);
   if (uneven >= 0)

@@ -154,7 +154,7 @@ const OBJECTIONS: readonly ((layer: CheckedLayer, model: WholeModel) => string |
     !String(registered_name).includes('>') &&
     /^(?:tf_)?keras\b(?!.*\.ops\.)/.test(module ?? 'keras')
       ? undefined
-      : 'it is none of the layers listed in docs/autodiff.md',
+      : 'it is not one of the layers listed in docs/autodiff.md',
   unknownOption,
   unknownActivation,
   ({ inbound_nodes, normalises }) => {

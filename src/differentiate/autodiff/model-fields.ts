@@ -12,7 +12,7 @@ export const parseModelJson = (text: string, path: string, what: string, maxDept
   parseUniqueJson({ text, path, what, maxDepth }, ({ problem, cause }) =>
     diagError(
       'model-invalid',
-      { place: 'the file', expected: `JSON in which no key stands twice (${problem})` },
+      { place: 'the file', expected: `JSON in which no key occurs twice (${problem})` },
       { path },
       cause,
     ),

@@ -46,10 +46,10 @@ type MatrixTimes = (
 ) => Promise<Float32Array>;
 
 /**
- * Every method takes the parameters it works at and a list of batches, whose rows are averaged over; passes over
- * mini-batches keep memory bounded. `task` restricts to one task's weighted part of the loss, so that the tasks'
- * Hessians sum to the whole. `into` is memory for a resulting vector of `size` entries, which may be used instead of new
- * memory. Losses and gradients that are not finite are returned as they are.
+ * Every method takes the parameters it works at and a list of batches, whose rows are averaged over; mini-batches keep memory
+ * bounded. `task` restricts to one task's weighted part of the loss, so that the tasks' Hessians sum to the whole. `into` is
+ * memory for a resulting vector of `size` entries, which may be used instead of new memory. Losses and gradients that are not
+ * finite are returned unchanged.
  */
 export interface Objective {
   readonly tensors: readonly ParameterTensor[];

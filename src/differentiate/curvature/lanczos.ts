@@ -1,9 +1,9 @@
 /**
  * Lanczos with full reorthogonalisation and thick restarts.
  *
- * The basis Q stays orthonormal by Gram–Schmidt against all of it, twice where once is not enough; T collects **all**
- * coefficients, so that A·Q = Q·T + q·bᵀ + L·C holds to rounding even where float32 products are not exactly symmetric
- * (q the next basis vector, L the vectors that were found before and are kept out). The residual of a Ritz pair (θ, Q·s)
+ * The basis Q stays orthonormal by Gram–Schmidt against all of it, twice where once is not enough. T collects **all**
+ * coefficients, so A·Q = Q·T + q·bᵀ + L·C holds to rounding even where float32 products are not exactly symmetric. Here q is
+ * the next basis vector, and L are the vectors that were found before and are kept out. The residual of a Ritz pair (θ, Q·s)
  * is then known without a further product: ‖T·s − θs‖² + (bᵀs)² + ‖C·s‖².
  *
  * Lanczos 1950; thick restart: Wu & Simon, SIAM J. Matrix Anal. Appl. 22 (2000), section 2.

@@ -17,7 +17,7 @@ import { endText, type RemedyContext, type Tried } from './tried.ts';
 
 /** What a record without it points at: only the recorded losses are lost, or they alone leave the others at a step. */
 export interface Unrecorded {
-  /** `none-found`: it is none of what a capture holds. */
+  /** `none-found`: a capture does not contain it. */
   readonly trigger: 'precision' | 'optimizer-state' | 'none-found';
   /** Position of the last step up to which record and computed training agree. */
   readonly at: number;
@@ -37,9 +37,10 @@ export function unseenWords(
 }
 
 /**
- * What the baseline tells, whose end is given: it takes the recorded batches and rates in float32 and carries the optimizer's state on. Where it is well
- * and the record is not, no arm says anything of the cause. It is well where it holds, and where the incident does not happen in it though it had
- * gone as recorded up to the step before: the losses of a run may end above their level without any incident.
+ * The conclusion from the baseline, whose end is given: it takes the recorded batches and rates in float32 and carries the
+ * optimizer's state on. Where it is well and the record is not, no arm says anything of the cause. It is well where it holds,
+ * and where the incident does not happen in it though it had gone as recorded up to the step before: the losses of a run may
+ * end above their level without any incident.
  */
 export function unrecordedIn(
   { baseline, check }: Training,
@@ -63,7 +64,7 @@ export function unrecordedIn(
   const lost = loss.some((value, i) => recorded[i] !== null && !Number.isFinite(value));
   const before = loss.slice(Math.max(0, onset - USUAL), onset).filter(Number.isFinite);
   const well = holds || endLevel(baseline.loss) <= HURT * Math.max(...before);
-  // What overflows is no number at once: a loss that jumps, and is lost later, had another cause.
+  // An overflow gives NaN at once: a loss that jumps, and is lost later, had another cause.
   if (lost && well && !onlyRecorded && baseline.loss.every(Number.isFinite))
     return found('precision', Math.max(0, departs - 1));
   // Later than the onset float32 runs part by rounding alone.
@@ -77,7 +78,7 @@ export function unrecordedIn(
   return onlyRecorded ? found('none-found', departs - 1) : null;
 }
 
-/** The baseline itself is the try: the same training in float32, with the state carried on. null where nobody knows what to take back. */
+/** The baseline itself is the try: the same training in float32, with the state carried on. null where it is unknown what to undo. */
 export function asComputed(
   { trigger, at }: Unrecorded,
   { outcome, finalLoss }: Pick<Tried, 'outcome' | 'finalLoss'>,

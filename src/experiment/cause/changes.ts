@@ -30,7 +30,7 @@ export function risenRate(
   return before > 0 && from > 0 ? { from, before, over: until - start } : null;
 }
 
-/** A state of the optimizer that does not follow from the steps before; `step` is where it is told. */
+/** A state of the optimizer that does not follow from the steps before; `step` is where it is reported. */
 const lostState = (statement: string, step: number | null): Change => ({
   trigger: 'optimizer-state',
   from: 0,
@@ -181,8 +181,8 @@ export function missingStateWords({ empty }: Pick<Observed, 'empty'>): string | 
 }
 
 /**
- * A batch whose loss jumped before the onset, and came back: that it hurt the weights shows in a climb later. Batches from the onset on are
- * held against those before it, so that this one is not among them.
+ * A batch whose loss jumped before the onset, and came back: that it hurt the weights shows in a climb later. Batches from
+ * the onset on are compared with those before it, so this one is not among them.
  *
  * @param until position of the first harmful step: a jump after it is of weights that were hurt before
  */

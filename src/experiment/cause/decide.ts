@@ -258,7 +258,7 @@ function fromAll({ input, until, bySize, denied, held, made }: Weighed): Cause {
   );
 }
 
-/** Without clean batches from after the incident, harm is not told from a drift that the run learns. */
+/** Without clean batches from after the incident, harm is not distinguished from a drift that the run learns. */
 const confidenceOf = (
   references: References | null,
   afterShift: ArmEnd['outcome'],
@@ -340,8 +340,8 @@ function undoneWords(
 }
 
 /**
- * Under drift a healthy net gets worse on old data while it learns the new: what cannot be told where none came back. It stands
- * before what taking the change back did, which the page tells again with its numbers.
+ * Under drift a healthy net gets worse on old data while it learns the new: what is unknown where none came back. It is put
+ * before the effect of undoing the change, which the page repeats with its numbers.
  */
 function openWords(
   { trigger, evidence }: Change,
@@ -354,7 +354,7 @@ function openWords(
       ? '; the weights follow the new data: no training that was tried is far better there and on batches from before'
       : '; the weights are harmed: another training is far better both on the new data and on batches from before';
   const known = evidence.statement.endsWith(TO_THE_END) ? '' : 'no batch as before came after, so ';
-  return `; ${known}whether the weights are harmed or follow the new data cannot be told`;
+  return `; ${known}whether the weights are harmed or follow the new data is unknown`;
 }
 
 /** Why no experiment showed it, and what to record. */
@@ -374,7 +374,7 @@ type Made = (
   also?: readonly Trigger[],
 ) => Cause;
 
-/** What changed lies before the first recorded step and is none of what was compared: the steps are too long for the loss as it is. */
+/** The change is before the first recorded step and is not among what was compared: the steps are too long for this loss. */
 function fromShorterSteps(shorter: ShorterSteps, steps: readonly number[], made: Made): Cause {
   const { ofRun } = shorter;
   const same = ofRun
@@ -408,8 +408,8 @@ function fromSteps(input: DecideInput, made: Made): Cause {
   if (jump === null)
     return unknown(
       onset < LEAST_EARLIER
-        ? `the incident begins at step ${steps[onset]}, so soon after the first recorded step that nothing tells what was usual`
-        : `the learning rate did not jump, and the loss climbs to step ${steps[onset]} without a jump, so that no one batch is the news`,
+        ? `the incident begins at step ${steps[onset]}, so soon after the first recorded step that the usual values are unknown`
+        : `the learning rate did not jump, and the loss climbs to step ${steps[onset]} without a jump, so no single batch is the cause`,
     );
   const update = updateBefore(updateNorm, jump);
   const told = `the loss is ${formatNumber(loss[jump]!)} at step ${steps[jump]}`;
@@ -461,7 +461,7 @@ const isTakenBack = ({ beforeRecord, written }: Change): boolean => beforeRecord
 /** Whether batches explain a high loss: those whose own is low do not. */
 const explainsHigh = ({ trigger, low }: Change): boolean => trigger === 'data' && low !== true;
 
-/** Whether no step raised the loss on reference batches for good, and many small ones did not either. */
+/** Whether no step raised the loss on reference batches permanently, and many small ones did not either. */
 const isUnharmed = ({ harmful, level, loss }: References): boolean =>
   harmful === null && level !== null && endLevel(loss) <= timesLevel(HOLDS, level);
 
@@ -480,7 +480,7 @@ function mechanismOf(
   const rate = observed.effectiveRate.filter((_, i) => !references.unlike.has(i));
   const before = medianOf(observed.effectiveRate.slice(0, onset));
   const share = medianOf(rate.slice(-10)) / before;
-  // Without a finite update on either side nobody knows how far one still goes.
+  // Without a finite update on either side it is unknown how far one still goes.
   if (Number.isNaN(share)) return 'unknown';
   return share < POISONED ? 'poisoned-accumulators' : 'overshoot';
 }
@@ -516,7 +516,7 @@ function evidenceOf({ onset, observed, references, changes }: DecideInput, until
     if (harmful === null && level !== null)
       add(
         'reference-loss',
-        `on ${shown} no ${isUnharmed(references) ? '' : 'single '}step raised the loss for good; it ends at ${formatNumber(endLevel(loss))}, where ${formatNumber(level)} was usual`,
+        `on ${shown} no ${isUnharmed(references) ? '' : 'single '}step raised the loss permanently; it ends at ${formatNumber(endLevel(loss))}, where ${formatNumber(level)} was usual`,
         endLevel(loss),
         'loss',
         usualRange(loss.slice(Math.max(0, onset - USUAL), onset)),

@@ -283,7 +283,7 @@ async function badRowsOf(
   });
 }
 
-/** Where nothing is known that an end could be held against. */
+/** Where nothing is known to compare an end with. */
 const notJudged = ({ referenceLoss }: Ended): ArmEnd => ({
   outcome: null,
   finalLoss: endLevel(referenceLoss),

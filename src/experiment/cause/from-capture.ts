@@ -29,9 +29,9 @@ import type { RemedyContext } from './tried.ts';
 const cameBack = untried('none-needed', CAME_BACK);
 
 /**
- * Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so it is what was computed that broke.
- * A loss that is a number, and far above those before it, is no overflow, which follows: where no unusual update led to it the batch is
- * the news, and where one did, what made that so long is not known.
+ * Of an incident that begins at a step which the loss scaler skipped: no parameter moved there, so the computation itself
+ * broke. A finite loss far above those before it is not an overflow, which only follows. If no unusual update led to it, the
+ * batch is the cause; if one did, the reason for its length is unknown.
  */
 async function causeOfSkips(capture: Capture, onsetStep: number): Promise<Cause | null> {
   const { skips } = capture.manifest;

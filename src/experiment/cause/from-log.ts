@@ -30,11 +30,11 @@ export const NO_CAUSE: Why = {
 const UNSEEN =
   'the log does not show what changed: compare the settings, the code and the data with those of a run that went well';
 
-/** Beside a fact that many a run without an incident shows too. */
+/** With a fact that many runs without an incident show too. */
 const UNTOLD = 'the log does not show whether that did it: the same run at half the rate would tell';
-/** Of a log that a capture lies beside, which a gate does not replay. */
+/** For a log with a capture in its folder, which a gate does not replay. */
 export const REPLAY =
-  'a capture lies beside the log, and a gate does not replay it: `clippy-diag analyze` does';
+  'a capture is in the folder of the log, and a gate does not replay it: `clippy-diag analyze` does';
 
 /**
  * What the log alone says where there is a capture that does not hold the steps before the incident.

@@ -17,7 +17,7 @@ export function updateBefore(
   return usual === null ? null : { last: updateNorm[last]!, usual };
 }
 
-/** That a batch is the news: its loss is far above those before it, and no unusual update led to it. */
+/** That a batch is the cause: its loss is far above those before it, and no unusual update led to it. */
 export const newsWords = (loss: number, step: number): string =>
   `the loss is ${formatNumber(loss)} at step ${step} while the updates up to there are of the usual size`;
 

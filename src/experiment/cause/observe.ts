@@ -31,7 +31,7 @@ export interface Observed {
   readonly decays: readonly Decayed[];
   /** A snapshot that the recorded steps do not lead to. */
   readonly mismatches: readonly Finding[];
-  /** Step of the last snapshot that they lead to; null where none tells. */
+  /** Step of the last snapshot that they lead to; null where there is no snapshot. */
   readonly agreedAt: number | null;
   /** Options, rates of other groups and freezing that the record states to have changed. */
   readonly settings?: readonly Change[];

@@ -45,7 +45,7 @@ export function pasteRate(
   });
 }
 
-/** A lower weight decay of every group; null where it stands in the call that makes the optimizer. */
+/** A lower weight decay of every group; null where it is in the call that makes the optimizer. */
 export const pasteDecay = (loop: TrainingLoop | null, factor: number): string | null =>
   pasteLine(loop, 'decay factor', { factor });
 

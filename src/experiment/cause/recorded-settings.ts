@@ -117,7 +117,7 @@ function unfrozen(steps: Steps, trained: TrainedFrom): Change[] {
     const [first, ...more] = own;
     const names = `"${first!.name}"${more.length === 0 ? ' is' : ` and ${more.length} more are`}`;
     const beside = Number.isFinite(before)
-      ? `, beside ${formatNumber(before)} of those that were trained before`
+      ? `, against ${formatNumber(before)} of those that were trained before`
       : '';
     const rate = Math.max(...rates);
     return {

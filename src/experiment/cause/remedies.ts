@@ -1,4 +1,4 @@
-/** What would have held, ranked: least interference first, then what takes the cause back, then the loss at the end. */
+/** What would have prevented it, ranked: least interference first, then what undoes the cause, then the loss at the end. */
 import { type Remedy, type RemedyAction, type Trigger, takesBack } from '../../model/cause.ts';
 
 /** What a remedy that holds is ranked by. */
@@ -18,8 +18,8 @@ export const leastFirst = (a: Held, b: Held): number =>
   a.finalLoss - b.finalLoss;
 
 /**
- * The order in which remedies are read: those that hold, as {@link leastFirst} has them; those that were tried and are not known
- * to hold, the one that the cause is told by before the others; those that do not; the untried last.
+ * The order in which remedies are read: those that hold, as {@link leastFirst} has them; those that were tried and are not
+ * known to hold, the one that shows the cause before the others; those that do not; the untried last.
  */
 export function rankRemedies(candidates: readonly Remedy[], trigger: Trigger, told?: Remedy): Remedy[] {
   const group = ({ holds, tried }: Remedy): number =>

@@ -1,7 +1,7 @@
 /**
- * An incident that begins with the first recorded steps, as where a resume lost the clipping: no states from before it say what is
- * usual on reference batches. The log tells whether batches and rate are those of before, and trainings from the first state tell
- * whether shorter steps go on from it.
+ * An incident that begins with the first recorded steps, as where a resume lost the clipping: no earlier states show the
+ * usual loss on reference batches. The log shows whether batches and rate are the earlier ones, and trainings from the first
+ * state show whether shorter steps continue from it.
  */
 
 import { raisedRate } from '../../judge/failures/rates.ts';
@@ -26,14 +26,14 @@ export interface Before {
 
 export const NOTHING_BEFORE: Before = { loss: [], learningRate: [], clipping: null };
 
-/** Trainings with shorter steps from a state that is no more than that of before, beside the run as it was. */
+/** Trainings with shorter steps from a state whose loss is not above the earlier one, and the unchanged run. */
 export interface ShorterSteps {
   /** What made them shorter, and the same in words. */
   readonly by: RuleChoice | ReplayArm;
   readonly label: string;
   /** Loss on the reference batches at the first recorded state, at the end of this training, and at the recorded end. */
   readonly first: number;
-  /** What it is held against: that loss, or the median of the logged ones where that is higher. */
+  /** What it is compared with: that loss, or the median of the logged ones where that is higher. */
   readonly level: number;
   /** Whether that is the first of the run. */
   readonly ofRun: boolean;

@@ -39,8 +39,8 @@ const ofState = (from: Remedy['from'], file: StateFile | null): Remedy['from'] =
   from === null || from.path === null ? from : { ...from, path: file?.path ?? null };
 
 /**
- * The files that a rule of thumb may go back to: where the optimizer's state is to be put back, the one file that has it, and none
- * where none has. Another would lose the state again, and a second file beside it would leave open which one is meant.
+ * The files that a rule of thumb may go back to: where the optimizer's state is to be put back, the one file that has it, and
+ * none where none has. Another would lose the state again, and a second file would leave open which one is meant.
  */
 export function restartFrom<T extends StateFile>(
   points: readonly T[],

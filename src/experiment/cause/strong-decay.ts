@@ -33,7 +33,7 @@ export function strongDecay(
     return {
       trigger: 'weight-decay',
       from,
-      // What cannot stay well is before what may; but a rate that rose is the news.
+      // What cannot stay well comes before what may; but a rate that rose is the cause.
       size: rose ? times[last]! : Number.POSITIVE_INFINITY,
       decayFactor: 10 ** -(1 + Math.ceil(Math.log10(times[last]!))),
       evidence: {

@@ -21,14 +21,14 @@ export interface Tried extends ArmEnd {
   readonly interference: number;
 }
 
-/** What a remedy is told from beside the try. */
+/** The sources of a remedy besides the try. */
 export interface RemedyContext {
   readonly capture: Pick<Capture, 'manifest' | 'steps'>;
   /** The newest whole checkpoint at or before a step. */
   checkpointBefore(step: number): string | null;
 }
 
-/** What a run that came back is still told of: neither clipping nor a lower rate. */
+/** Advice that a run which came back still gets: neither clipping nor a lower rate. */
 export const notClip = ({ action }: Remedy): boolean => action !== 'clip' && action !== 'lower-learning-rate';
 
 /** Share of the steps before the incident that a rule changed, times how hard. */

@@ -70,7 +70,7 @@ export function runMatrix(
   );
 }
 
-/** Opens the model, goes on from the state file and keeps it up; `more` tells this training from others of its options. */
+/** Opens the model, goes on from the state file and keeps it up; `more` distinguishes this training from others of its options. */
 async function trainOn<T>(
   capture: Capture,
   options: ClosedLoopRun,

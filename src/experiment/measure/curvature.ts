@@ -321,7 +321,7 @@ async function strayedFrom(point: CurvaturePoint, w: Float32Array, loss: number)
   if (recordedLoss === null) return null;
   const first = batches.length === 1 ? loss : (await model.objective.loss(w, batches.slice(0, 1))).loss;
   if (Math.abs(first - recordedLoss) <= SAME_LOSS * Math.abs(recordedLoss)) return null;
-  return `the loss at this point is ${first} where ${recordedLoss} was recorded: the model, the batches or the optimizer are not those of the run, and its curvature is not held against the limit`;
+  return `the loss at this point is ${first} where ${recordedLoss} was recorded: the model, the batches or the optimizer are not those of the run, and its curvature is not compared with the limit`;
 }
 
 /**
@@ -407,7 +407,7 @@ async function probe(point: CurvaturePoint, w: Float32Array, seed: number): Prom
   if (!(skew <= SYMMETRIC)) throw diagError('curvature-not-symmetric', { uhv, vhu }, { path: point.name });
 }
 
-/** `*` of a block stands for any text. */
+/** `*` of a block matches any text. */
 const ANYTHING: GlobSyntax = { stops: '', least: 0, paths: false };
 
 function blockRanges(point: CurvaturePoint, block: string | undefined): readonly Range[] | undefined {
@@ -487,9 +487,9 @@ interface LimitOfPoint {
 }
 
 /**
- * The limit of the groups whose parameters take part. With several learning rates it is that of the largest, and where
- * parameters have taken different numbers of steps that of the fewest, which makes the ratio an upper bound; optimizers that
- * differ have no limit in common.
+ * The limit of the groups whose parameters take part. With several learning rates the largest counts; where parameters have
+ * taken different numbers of steps, the smallest number. That makes the ratio an upper bound. Optimizers that differ have no
+ * common limit.
  */
 export function limitOf(point: CurvaturePoint): LimitOfPoint {
   const { optimizers, learningRates, tensors, missingState } = point;

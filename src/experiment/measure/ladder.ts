@@ -345,7 +345,7 @@ function statementOf(
   const asked = short(found.asked);
   if (stable === null) {
     const tried = found.ladder.length === 0 ? 0 : Math.max(...found.ladder.map(({ rate }) => rate));
-    return `The largest stable learning rate cannot be told. ${unknown ?? `Rates up to ${short(tried)} were tried.`}`;
+    return `The largest stable learning rate is unknown. ${unknown ?? `Rates up to ${short(tried)} were tried.`}`;
   }
   if (!Number.isFinite(stable.high))
     return `The training is stable to a learning rate of at least ${short(stable.low)}; ${asked} is well within that.`;

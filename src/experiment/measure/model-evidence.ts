@@ -339,7 +339,7 @@ function grouped(notRun: ModelEvidence['notRun']): ModelEvidence['notRun'] {
   }));
 }
 
-/** A cause with the ratio on the incoming batch among its evidence, beside those of the batches before. */
+/** A cause with the ratio on the incoming batch among its evidence, with those of the batches before. */
 function withRatio(
   cause: Cause,
   { before, usual, incoming, unusual }: Omit<RatioSpread, 'rules'>,

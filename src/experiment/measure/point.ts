@@ -70,7 +70,7 @@ export async function openCaptureModel(
   const own = capture.manifest.model;
   if (model === undefined && own === null)
     throw diagError('capture-without-model', { path: capture.path }, { path: capture.path });
-  // A capture may come from a stranger: its model lies beside it, and only what the user names may be code.
+  // A capture may come from a stranger: its model is in its folder, and only a module that the user names may be run.
   if (model === undefined) await (await openSibling(join(capture.path, 'capture.json'), own!)).close();
   return openObjective(model ?? join(capture.path, own!), sources, from, {
     sample: async () => [await captureBatch(capture, 0)],
@@ -194,10 +194,10 @@ export async function checkpointsAt(path: string): Promise<CheckpointFile[]> {
     .map(({ file }) => file);
 }
 
-/** The checkpoint in a file; undefined for one that is none. */
+/** The checkpoint in a file; undefined for any other file. */
 async function recognised(path: string): Promise<CheckpointFile | undefined> {
   const source = await openFile(path).catch(() => undefined);
-  // What cannot be read may be one: whoever opens it is told why not.
+  // An unreadable file may be one: opening it gives the reason.
   if (source === undefined) return (await kindOfPath(path)) === 'file' ? checkpointFile(path) : undefined;
   const format = source.byteLength === 0 ? undefined : await sniffCheckpoint(source);
   if (format !== undefined) return checkpointFile(path, { source, format });
@@ -377,7 +377,7 @@ async function restoreState(
     const stored = state.find((t) => t.slot === slot);
     if (stored === undefined && isFresh) continue;
     const isOfSomeParameter = checkpoint.tensors.some((t) => t.slot === slot && t.parameter === undefined);
-    if (stored === undefined && isOfSomeParameter) missing.add(`${slot} of which the parameter can be told`);
+    if (stored === undefined && isOfSomeParameter) missing.add(`${slot} whose parameter is known`);
     else if (stored === undefined || stored.elements !== values.length) missing.add(slot);
     else values.set(await floats(checkpoint, stored));
   }
@@ -450,7 +450,7 @@ function mergedOptions(
   for (const [name, value] of assumed) merged[name] = value;
   if (assumed.length > 0)
     notes.add(
-      `the checkpoint does not say ${assumed.map(([name]) => name).join(', ')}: taken as Keras's default, ${assumed.map(([name, value]) => `${name}=${value}`).join(', ')}`,
+      `the checkpoint does not say ${assumed.map(([name]) => name).join(', ')}: Keras's default is used, ${assumed.map(([name, value]) => `${name}=${value}`).join(', ')}`,
     );
   if (keras !== undefined && keras.weightDecay > 0) notes.add(decayLeftOut(keras.weightDecay));
   if (keras !== undefined && keras.clipping.length > 0) notes.add(clippedBy(keras.clipping.join(', ')));

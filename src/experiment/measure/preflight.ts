@@ -84,7 +84,7 @@ const untold = (asked: number, why: string): Preflight => ({
   gradients: 0,
   seconds: 0,
   ladder: [],
-  statement: `The largest stable learning rate cannot be told. ${why}`,
+  statement: `The largest stable learning rate is unknown. ${why}`,
 });
 
 /** Steps of the closed loop, from copies of the capture's first state. */

@@ -1,5 +1,6 @@
 /**
- * Records the gradient steps of a TensorFlow.js training around a divergence, so that `clippy-diag` can say what would have held it.
+ * Records the gradient steps of a TensorFlow.js training around a divergence, so that `clippy-diag` can say what would have
+ * prevented it.
  *
  *     import { clippyRecorder } from 'clippy-diag/recorder';
  *     const recorder = clippyRecorder({ variables, optimizer, folder: 'capture' });
@@ -51,7 +52,7 @@ export interface RecordedModel {
   readonly outputNames: readonly string[];
 }
 
-/** Where the files of a capture go. Names are paths below the place that it stands for, with slashes. */
+/** Where the files of a capture go. Names are paths below its place, with slashes. */
 export interface CaptureFiles {
   /** Whether a folder is there. */
   exists(folder: string): boolean;
@@ -532,7 +533,7 @@ const wordsOf = (tensor: RecordedTensor): Words => {
   return ArrayBuffer.isView(data) ? (data as unknown as Words) : Int32Array.from(data);
 };
 
-/** Tells the tensors that a model's training function is called with: inputs, then targets. */
+/** Names the tensors that a model's training function is called with: inputs, then targets. */
 function heardBatches(model: RecordedModel, hear: (batch: Record<string, RecordedTensor>) => void): void {
   type Train = (data: readonly RecordedTensor[]) => unknown;
   // A tf.Sequential trains the model inside.

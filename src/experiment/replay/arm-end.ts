@@ -1,4 +1,4 @@
-/** How a training that changed one thing ended beside the run as it was: by an arm of ours, or of the user's own framework. */
+/** How a training that changed one thing ended compared with the unchanged run: by an arm of ours, or of the user's own framework. */
 import { endLevel, judgeLosses } from '../../judge/incidents/losses.ts';
 import type { ArmOutcome } from '../../model/cause.ts';
 import { formatNumber } from '../../model/format-number.ts';
@@ -35,7 +35,7 @@ export interface ArmEnd {
 type Trained = Ended & { readonly loss: readonly number[] };
 
 /**
- * How trainings end beside the run as it was.
+ * How trainings end compared with the unchanged run.
  *
  * @param baseline the training under the recorded clipping, with nothing changed
  * @param onset position of the onset

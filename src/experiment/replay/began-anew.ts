@@ -4,7 +4,7 @@ import { NEAR, NEAR_STEPS } from './departure.ts';
 import type { ReferenceOptions } from './reference.ts';
 import { freshTensor } from './tensors.ts';
 
-/** Losses after the step that are held against the recorded ones. */
+/** Losses after the step that are compared with the recorded ones. */
 const HELD = 6;
 
 /**

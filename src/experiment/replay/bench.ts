@@ -40,7 +40,7 @@ export interface StepObserver {
   measured?(part: number, tensor: number, seen: SeenTensor, factor: number): void;
   /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
   moved?(tensor: number, movement: Values): void;
-  /** The same with sums over it, of a step without a rule: what steps under rules are held beside. */
+  /** The same with sums over it, of a step without a rule, which steps under rules are compared with. */
   unclipped?(tensor: number, what: Unclipped): void;
   /** Changes of the gradient for {@link Unclipped.changed}, asked for before. */
   changes?(tensor: number): readonly Change[];

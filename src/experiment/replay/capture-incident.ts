@@ -67,7 +67,7 @@ export function incidentOfCapture(capture: Pick<Capture, 'path' | 'manifest' | '
   };
 }
 
-/** The incident of the capture; one that a log tells better where it lies in the recorded steps. */
+/** The incident of the capture, or that of the log if it is more exact and in the recorded steps. */
 export function incidentOf(
   capture: Pick<Capture, 'path' | 'manifest' | 'steps'>,
   onsetStep: number | undefined,

@@ -533,7 +533,7 @@ export function checkBaseline(
   const follows = compared > 0 && firstSteps <= CHECKED_TOLERANCE;
   const why =
     compared === 0
-      ? 'the capture has no losses that the computed run could be held against'
+      ? 'the capture has no losses to compare the computed run with'
       : follows
         ? `the run under the recorded clipping follows the recorded losses to ${formatNumber(firstSteps, 'rough')} over the first ${compared} steps`
         : `the run under the recorded clipping gives the loss ${computed[worstAt]} at step ${steps[worstAt]} where ${recorded[worstAt]} was recorded: the model, the batches or the optimizer are not those of the run`;

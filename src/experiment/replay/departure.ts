@@ -6,12 +6,12 @@ export const NEAR_STEPS = 3;
 const FAR = 0.1;
 
 /**
- * The position at which computed losses leave the recorded ones from one step to the next: what happened there is not in the record.
- * Rounding, which grows with the steps, takes them off little by little.
+ * The position at which computed losses leave the recorded ones from one step to the next: its reason is not in the record.
+ * Rounding, which grows with the steps, separates them little by little.
  *
- * @param recorded null where none was recorded: nothing is held against it
+ * @param recorded null where none was recorded: nothing is compared with it
  * @param onset the last position that is looked at
- * @returns null where they follow up to the onset, came off little by little, or one of the two is no number there
+ * @returns null where they follow up to the onset, separate little by little, or one of the two is not finite there
  */
 export function suddenDeparture(
   computed: readonly number[],

@@ -12,7 +12,7 @@ export interface Bottleneck {
 
 const NOWHERE: Bottleneck = { tensor: 0, index: 0, factor: 1, place: 'tensor' };
 
-/** NaN is the smallest: no other factor tells more of a step. */
+/** NaN is the smallest: no other factor says more about a step. */
 const isSmaller = (a: number, b: number): boolean => a < b || (Number.isNaN(a) && !Number.isNaN(b));
 
 export function createFactors() {

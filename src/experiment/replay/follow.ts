@@ -172,7 +172,7 @@ async function followRecorded(
 
 const distance = (a: Values, b: Values): number => Math.sqrt(squaredDistance(a, b));
 
-/** A snapshot tells one run from another where less than this share of a tensor's movement may be off. */
+/** A snapshot distinguishes runs if less than this share of a tensor's movement may be off. */
 const TELLS = 0.01;
 
 /**

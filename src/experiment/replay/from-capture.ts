@@ -21,15 +21,15 @@ export interface RecordedSetup {
   readonly optimizers: readonly OptimizerChoice[];
   /** The clipping that was active while recording. */
   readonly clipping: RuleChoice;
-  /** Class of the optimizer whose steps have no formula, which plain gradient descent stands in for; null where all have one. */
+  /** Class of the optimizer whose steps have no formula, replaced by plain gradient descent; null where all have one. */
   readonly withoutFormula: string | null;
   /** What was left out or assumed, for the user. */
   readonly notes: readonly string[];
 }
 
 /**
- * What was recorded, as optimizers and a rule. Options that the optimizer does not have are left out with a note: the
- * check against snapshots tells whether they mattered.
+ * What was recorded, as optimizers and a rule. Options that the optimizer does not have are left out with a note: the check
+ * against snapshots shows whether they mattered.
  *
  * @param purpose what is done with the steps, for the error where they have no formula; null where that can be done without
  * @throws capture-formula, capture-optimizer, optimizer-unknown, capture-malformed (clipping that is no rule)

@@ -35,8 +35,8 @@ const RECORD = { before: 20, after: 34 } as const;
 const KEPT_POINTS = 10_000;
 
 /**
- * Evaluates rules on a log: what each can say of itself from logged norms and learning rates. When a rule first acts, and how
- * often, is told over all points; the arrays of a log of more than 10,000 points are those around the onset, which a note says.
+ * Evaluates rules on a log: what follows from logged norms and learning rates alone. When a rule first acts, and how often,
+ * is measured over all points; the arrays of a log of more than 10,000 points are those around the onset, which a note says.
  */
 export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay {
   const { onsetStep, attempt = 0 } = settings;
@@ -44,7 +44,7 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
   const log = loggedRun(run, attempt);
   const notRun: { rule: string; reason: string }[] = [];
   const recordSteps =
-    // A recorder counts steps: epochs and rows are none.
+    // A recorder counts steps, not epochs or rows.
     onsetStep === null || run.stepUnit !== 'step'
       ? null
       : ([Math.max(0, onsetStep - RECORD.before), onsetStep + RECORD.after] as const);
@@ -60,7 +60,7 @@ export function replayFromLog(run: Run, settings: LogReplaySettings): LogReplay 
     return [];
   });
   const notes =
-    log.gradientNorm === undefined ? [] : ['the logged gradient norm is taken as the norm before clipping'];
+    log.gradientNorm === undefined ? [] : ['the logged gradient norm is treated as the norm before clipping'];
   notes.push(...settingsApart(run.hyperparameters));
   const longest = Math.max(...run.series.map(({ step }) => step.length), 0);
   if (entries.length > 0 && longest > KEPT_POINTS)

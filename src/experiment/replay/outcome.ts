@@ -92,8 +92,8 @@ export const usualUpdate = (updateNorm: readonly number[], until: number): numbe
   medianOf(updateNorm.slice(Math.max(0, until - USUAL), until));
 
 /**
- * Whether every batch of the last steps is unlike those before, for as many steps as a training takes to be judged: the data changed
- * for good, and no clean batch comes after.
+ * Whether every batch of the last steps is unlike those before, for as many steps as a training takes to be judged: the data
+ * changed permanently, and no clean batch comes after.
  */
 export const lastsToEnd = (unlike: References['unlike'], steps: number): boolean =>
   steps >= LEAST_AFTER &&

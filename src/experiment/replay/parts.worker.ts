@@ -1,4 +1,4 @@
-/** A thread beside a replay: what takes time on large tensors. */
+/** A worker thread of a replay, for large tensors. */
 import { STEP } from '../../step/kernels/step-at-once.ts';
 import { CLIPPY_FACTOR } from '../../step/rules/clippy-factor.ts';
 import { COLUMN_SUMS, DISTANCE, FINITE_ENTRIES, UNIT_SUMS } from '../../step/tensor/values.ts';

@@ -1,4 +1,4 @@
-/** Closed loops that the user's own framework ran and stored, held against the one under the recorded clipping. */
+/** Closed loops that the user's own framework ran and stored, compared with the one under the recorded clipping. */
 
 import { USUAL, usualRange } from '../../judge/incidents/unlike.ts';
 import { DiagError } from '../../model/errors.ts';
@@ -81,7 +81,7 @@ export function departureOf(
   const loss = baselineOf(entries, manifest)?.loss;
   if (loss?.length !== steps.length) return null;
   const recorded = steps.map((step) => step.loss);
-  // A recorded loss that is no number is far from any: what comes after it is not looked at.
+  // A recorded loss that is NaN differs from any: later losses are not looked at.
   const lost = recorded.findIndex((one) => one !== null && !Number.isFinite(one));
   const number = lost >= 0 && Number.isFinite(loss[lost]!);
   const at = suddenDeparture(
@@ -110,7 +110,7 @@ export function knownRule(find: () => RuleChoice | null): RuleChoice | null {
 const follows = ({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onset: number): boolean =>
   steps.slice(0, onset + 1).every(({ loss: recorded }, i) => {
     if (recorded === null) return true;
-    // The framework and the precision are those of the run: what is no number there is none here.
+    // The framework and the precision are those of the run: what is NaN there is NaN here.
     if (!Number.isFinite(recorded)) return !Number.isFinite(loss[i]);
     return Math.abs(loss[i]! - recorded) <= FOLLOWS * Math.abs(recorded);
   });

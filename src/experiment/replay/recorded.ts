@@ -31,7 +31,7 @@ type Json = Readonly<Record<string, unknown>>;
  * trace alone is judged here, against the one under the recorded clipping: on the reference batches where it has losses on them
  * (a batch that is left out has a bad loss and does no harm), else by its own losses.
  *
- * @param onsetStep of the incident where a log tells it better than the recorded losses
+ * @param onsetStep of the incident if a log shows it more exactly than the recorded losses
  */
 export function recordedReplays(
   capture: Pick<Capture, 'path' | 'steps' | 'manifest'>,
@@ -218,7 +218,7 @@ function readVerdict(json: Json): Judgement | null {
       };
 }
 
-/** Losses of a trace; that of a batch on which no step was taken says nothing, and the one before it stands in its place. */
+/** Losses of a trace; the loss of a batch on which no step was taken says nothing, and is replaced by the one before. */
 function lossesTaken({ loss, steps, arm }: Trace): readonly number[] {
   const leftOut = new Set(arm?.kind === 'skip-batches' ? arm.steps : []);
   let last = loss![0]!;
@@ -228,7 +228,7 @@ function lossesTaken({ loss, steps, arm }: Trace): readonly number[] {
   });
 }
 
-/** Judges the closed loops among the traces; null for what is none, or cannot be held against another. */
+/** Judges the closed loops among the traces; null for other traces, or without one to compare with. */
 function judgeOf(
   capture: Pick<Capture, 'path' | 'steps' | 'manifest'>,
   traces: readonly Trace[],

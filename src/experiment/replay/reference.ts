@@ -1,6 +1,6 @@
 /**
- * Batches that harm is judged on: the loss on a bad batch says nothing of the weights. They are recorded batches from before
- * the incident, and clean ones from after it; which are clean is told at weights from before it.
+ * Batches that harm is judged on: the loss on a bad batch says nothing about the weights. They are recorded batches from
+ * before the incident, and clean ones from after it; weights from before it decide which are clean.
  */
 import { join } from 'node:path';
 import type { Batch } from '../../differentiate/autodiff/objective.ts';
@@ -55,7 +55,7 @@ export interface References {
   readonly batches: readonly Batch[];
   /** Mean loss on them at each recorded state, the one after the last step included. */
   readonly loss: readonly number[];
-  /** Position of the first step whose update raised it for good; null where none did, or `level` is not known. */
+  /** Position of the first step whose update raised it permanently; null where none did, or `level` is not known. */
   readonly harmful: number | null;
   /** The largest of that loss over the states up to the onset; NaN where none is finite. */
   readonly highest: number;
@@ -72,7 +72,7 @@ export interface References {
 const BACK = [1, 5, 20] as const;
 /** Reference batches from before the incident, and from after it. */
 const EACH = 4;
-/** A state is harmed where it and the two after it are raised: one batch that is learnt for a step is none. */
+/** A state is harmed if it and the two after it are raised: a batch that is learnt for one step does not count. */
 const LASTING = 3;
 
 export interface ReferenceOptions {
@@ -120,7 +120,7 @@ export async function lookAtReferences(given: ReferenceOptions): Promise<Referen
   await alongRecorded(options, onset + 1, (index, tensors) => {
     if (states.has(index)) states.set(index, model.flatten(tensors.map(({ w }) => w)));
   });
-  // A state that the walk does not reach was lost to an update that is no number.
+  // A state that the walk does not reach was lost to an update that is not finite.
   const lossAt = async (state: number, batches: readonly Batch[]): Promise<number> => {
     const flat = states.get(state)!;
     return flat.length === 0 ? Number.NaN : (await model.objective.loss(flat, batches)).loss;

@@ -33,7 +33,7 @@ export interface ReplaySettings {
   readonly precision?: Precision;
   /** What-if: one entry for each rule and multiplier. Default 1 alone. */
   readonly learningRateMultipliers?: readonly number[];
-  /** Onset of the incident where a log tells it better than the recorded losses. */
+  /** Onset of the incident if a log shows it more exactly than the recorded losses. */
   readonly onsetStep?: number;
   readonly progress?: (done: number, total: number, what: string) => void;
   /** Threads to use, this one included. Default: as many as the machine has and as there is work for. No number depends on it. */
@@ -82,7 +82,7 @@ const WORTH_A_THREAD = 2e8;
 /** Each takes 15 MB, and the memory that all of them read is one. */
 const MOST_THREADS = 16;
 
-/** For how many threads beside this one there is work. */
+/** For how many further threads there is work. */
 function threadsWorth({ manifest, steps }: Capture, { rules, precision }: ReplaySettings): number {
   // No kernel takes float64.
   if (precision === 'float64') return 0;

@@ -41,7 +41,7 @@ export interface StepRecord {
   readonly movements: Float64Array;
   /** Whether all parameters that moved are finite after the step. */
   readonly finite: boolean;
-  /** Of a dry step beside the one without a rule: ΣΔ², ΣΔ·Δ₀ and ΣΔ₀² over all tensors. */
+  /** Of a dry step and the one without a rule: ΣΔ², ΣΔ·Δ₀ and ΣΔ₀² over all tensors. */
   readonly beside: { readonly stored: number; readonly product: number; readonly unclipped: number };
 }
 
@@ -80,7 +80,7 @@ export interface OpenStep {
    * @param parameterSquares Σw²
    */
   ahead(t: number, parameterSquares?: () => number): Change | undefined;
-  /** @param beside what the step without a rule would do to it: a dry step is held beside it, and a real one may take it over */
+  /** @param beside what the step without a rule would do to it: a dry step is compared with it, and a real one may reuse it */
   tensor(t: number, beside?: Unclipped): void;
   end(): StepRecord;
 }

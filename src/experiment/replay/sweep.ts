@@ -1,4 +1,4 @@
-/** Rules at other thresholds, at the states of an incident: the largest that would have held its updates. */
+/** Rules at other thresholds, at the states of an incident: the largest that would have limited its updates. */
 
 import type { ThresholdSweep } from '../../model/replay.ts';
 import type { Capture } from '../../read/captures/read.ts';

@@ -169,7 +169,7 @@ function inTwoPasses(
   const pass = passOf(work.beta);
   if (pass === undefined) return null;
   const { share } = schedule;
-  /** Sums over c·u of those over u, and what they are beside as the one without a rule is c₀·u₀ or `scale`·u₀. */
+  /** Sums over c·u from those over u, given that the update without a rule is c₀·u₀ or `scale`·u₀. */
   const scaled = ({ squares, stored, product }: DrySums, parameters: number, scale = 1): DrySums => {
     const c = share * ratioOfRoots(parameters, stored) * learningRate;
     return { squares: c * c * squares, stored: c * c * stored, product: c * scale * product };

@@ -110,8 +110,8 @@ export function judgeClosedLoop(
   const position = leftForGood(losses, band);
   const later = position - leftForGood(baseline, band);
   return later >= DELAY
-    ? exact('delayed', `it leaves the band for good ${later} steps later than without the rule`)
-    : exact('not-prevented', `it leaves the band for good at step ${steps[position]}`);
+    ? exact('delayed', `it leaves the band permanently ${later} steps later than without the rule`)
+    : exact('not-prevented', `it leaves the band permanently at step ${steps[position]}`);
 }
 
 /** A training by its own losses and those on reference batches. */
@@ -266,7 +266,7 @@ function shiftWords({ loss, referenceLoss }: Trained, { onNew, onOld }: Shift): 
 /** How a run ends on the reference batches, in words. */
 function endOf({ referenceLoss }: Ended): string {
   const final = endLevel(referenceLoss);
-  return Number.isNaN(final) ? 'the loss there is no number' : `it ends at ${formatNumber(final)}`;
+  return Number.isNaN(final) ? 'the loss there is NaN' : `it ends at ${formatNumber(final)}`;
 }
 
 /** Updates on the way to the onset that are larger than usual. */

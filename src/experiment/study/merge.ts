@@ -9,7 +9,7 @@ import { cellFrom } from './results-file.ts';
 import { resultOf } from './run-study.ts';
 
 /**
- * The whole study of its shards; a cell that stands in several counts once.
+ * The whole study of its shards; a cell in several of them counts once.
  *
  * @throws shard-other (no shard, another study, or two results of one cell), shard-missing, and what reading throws
  */

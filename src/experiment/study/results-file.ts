@@ -64,12 +64,12 @@ async function readOrBegin(path: string, key: string): Promise<Omit<Resume, 'clo
     // What crashed is tried again: memory may be there now.
     if (cell.verdict !== 'crashed') results.set(idOf(cell), cell);
   }
-  // What follows would else stand on the line that has no end.
+  // Otherwise the next cell would be appended to the torn line.
   if (end < text.length) await truncateFile(path, Buffer.byteLength(text.slice(0, end)));
   return { results, add };
 }
 
-/** A cell of its JSON; undefined for what is none. */
+/** A cell of its JSON; undefined for anything else. */
 export function cellFrom(json: string | object): StudyCell | undefined {
   let value: Partial<Record<keyof StudyCell, unknown>>;
   try {

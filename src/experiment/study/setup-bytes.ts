@@ -7,7 +7,7 @@ import { gunzip, gzip } from 'node:zlib';
 import { isJsonObject } from '../../model/json.ts';
 import type { StudySetup } from './train-cell.ts';
 
-/** Stands for an array in the JSON: its kind, the byte that it begins at and its entries. */
+/** Replaces an array in the JSON: its kind, its first byte and its number of entries. */
 const MARK = '$array';
 const LIMIT = 2 ** 32 - 1;
 
@@ -26,7 +26,7 @@ export async function setupToBytes(setup: StudySetup): Promise<Buffer> {
   return promisify(gzip)(Buffer.concat([Buffer.from(`${text}\n`), ...arrays]), { level: 1 });
 }
 
-/** The setup, its arrays in memory that threads share. @throws Error where the bytes are none of {@link setupToBytes} */
+/** The setup, its arrays in memory that threads share. @throws Error where the bytes are not from {@link setupToBytes} */
 export async function setupFromBytes(bytes: Uint8Array): Promise<StudySetup> {
   const whole = await promisify(gunzip)(bytes, { maxOutputLength: LIMIT });
   const start = whole.indexOf('\n') + 1;

@@ -140,7 +140,7 @@ function numbers(
   return values;
 }
 
-/** Rows by the values of a column; equal ones stay as they stand. */
+/** Rows by the values of a column; equal ones keep their order. */
 function orderOf(column: ArrayLike<unknown>, name: string, path: string): Int32Array {
   const values = numbers(column, name, path, 'a number', (x) => !Number.isNaN(x));
   return Int32Array.from({ length: values.length }, (_, i) => i).sort(
@@ -181,7 +181,7 @@ function idsOf(
     }
   if (unseen > 0)
     notes.push(
-      `${formatCount(unseen)} of ${formatCount(tested)} test rows have a category of "${name}" that no training row has: a zero vector stands for it`,
+      `${formatCount(unseen)} of ${formatCount(tested)} test rows have a category of "${name}" that no training row has: a zero vector replaces it`,
     );
   return { ids, vocabulary: idOf.size };
 }

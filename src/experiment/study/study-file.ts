@@ -104,7 +104,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
       ? found
       : fail(
           at,
-          `${shown(found)} is no number ${open ? 'above' : 'from'} ${low}${high < Infinity ? ` to ${high}` : ''}`,
+          `${shown(found)} is not a number ${open ? 'above' : 'from'} ${low}${high < Infinity ? ` to ${high}` : ''}`,
         );
   const text = (found: unknown, at: string): string =>
     typeof found === 'string' && found !== '' ? found : fail(at, 'a name is expected');
@@ -129,7 +129,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
 
   const batch = root.batch === undefined ? 256 : count(root.batch, 'batch');
   if (root.steps !== undefined && root.epochs !== undefined)
-    fail('epochs', 'it stands beside `steps`; say one of them');
+    fail('epochs', 'it is given with `steps`; say one of them');
   const length =
     root.steps === undefined
       ? { epochs: root.epochs === undefined ? 1 : count(root.epochs, 'epochs') }
@@ -138,7 +138,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
   const splitOf = (data: Record<string, unknown>, otherwise: StudySplit | null): StudySplit => {
     if (data.windows !== undefined) {
       if (data.train !== undefined || data.test !== undefined)
-        fail('data.windows', 'it stands beside `train` or `test`; say one of them');
+        fail('data.windows', 'it is given with `train` or `test`; say one of them');
       const windows = object(data.windows, 'data.windows', ['size', 'step']);
       const windowSize = count(windows.size, 'data.windows.size');
       return {
@@ -194,7 +194,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
       split: splitOf(data, 'steps' in length ? { train: length.steps * batch, test: 4096 } : null),
     };
     if ('windowSize' in from.split !== (from.stream.rows !== null))
-      fail('data.stream.rows', 'it says how many rows the windows run over, and stands with `windows` only');
+      fail('data.stream.rows', 'it says how many rows the windows run over, and is used with `windows` only');
     if (from.stream.tasks > MOST_TASKS)
       fail('data.stream.tasks', `${shown(stream.tasks)} is more than the stream has, which is ${MOST_TASKS}`);
   }
@@ -211,7 +211,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
       if (!isJsonObject(given))
         return fail(
           at,
-          `${shown(given)} is none of "dense", "categorical", { categorical: … } and { label: … }`,
+          `${shown(given)} is not one of "dense", "categorical", { categorical: … } and { label: … }`,
         );
       if (given.label !== undefined) {
         const label = object(given, at, ['label', 'loss', 'weight']);
@@ -221,7 +221,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
           name,
           kind: 'label',
           task: text(label.label, `${at}.label`),
-          loss: loss ?? fail(`${at}.loss`, `${shown(label.loss)} is none of ${losses.join(', ')}`),
+          loss: loss ?? fail(`${at}.loss`, `${shown(label.loss)} is not one of ${losses.join(', ')}`),
           weight: label.weight === undefined ? 1 : number(label.weight, `${at}.weight`, 0, 1e9),
         };
       }
@@ -287,7 +287,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
   });
   const twice = rules.find(({ name }, i) => rules.findIndex((row) => row.name === name) < i);
   if (twice !== undefined)
-    fail('rules', `the row "${twice.name}" stands twice: put its values into one grid`);
+    fail('rules', `the row "${twice.name}" occurs twice: put its values into one grid`);
 
   return {
     data: from,
@@ -306,7 +306,7 @@ export function studyFrom(value: unknown, path: string): StudyFile {
     const at = 'learningRates';
     if (!isJsonObject(found)) {
       const rates = list(found, at).map((one, i) => number(one, `${at}[${i}]`, 0, 1e6, true));
-      if (new Set(rates).size < rates.length) fail(at, 'a rate stands twice');
+      if (new Set(rates).size < rates.length) fail(at, 'a rate occurs twice');
       return { search: false, rates: rates.sort((a, b) => a - b) };
     }
     const search = object(found, at, ['from', 'to', 'search', 'resolution']);

@@ -208,9 +208,9 @@ export function judge(
  * What a cell has learnt on its own; {@link compareCells} compares it with the others. Its training losses decide only where they are not
  * finite or it has learnt nothing: a shift of the data raises those of every rule.
  *
- * A dead net has a loss that looks well: its biases follow the labels. That it orders rows no better than chance, which the
- * paper calls full divergence, tells it from one that learns. And one whose loss falls with the labels' mean, as time passes,
- * while a constant would do better, does not hold.
+ * The loss of a dead net looks well: its biases follow the labels. It is distinguished from one that learns by ordering rows
+ * no better than chance, which the paper calls full divergence. And one whose loss falls with the labels' mean, as time
+ * passes, while a constant would do better, does not hold.
  */
 function verdictOf(
   judged: VerdictClass,

@@ -144,8 +144,8 @@ export function plainAdagradClippy(tensor: FusedTensor, options: FusedOptions, l
 /**
  * The kernels on a memory. With v = four entries:
  *
- *     measure(g, G, w, end, η, before, εin, εout, λrel, λabs) → max |Δ|/bound
- *       q = η|g| / ((√(G + before·g² + εin) + εout) · (λrel|w| + λabs)), 0 where η|g| = 0
+ *     measure(g, G, w, end, η, before, εin, εout, λrel, λabs) → max |Δ|/bound:
+ *       q = η|g| / ((√(G + before·g² + εin) + εout) · (λrel|w| + λabs)), 0 where η|g| = 0;
  *     apply(g, G, w, end, ση, before, εin, εout, share)
  *       w ← w − ση·g/(√(G + before·g² + εin) + εout) where g ≠ 0;  G ← G + share·g²
  */

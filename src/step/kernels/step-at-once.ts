@@ -87,8 +87,8 @@ export function finishAtOnce(
 }
 
 /**
- * Measures what a step would do; nothing is written. Its direction is float32: Δ differs by up to 5e-7 of its terms from that of
- * the step, to both sides. Where an entry may not be ordinary, the sums are those of the step.
+ * Measures what a step would do; nothing is written. Its direction is float32: Δ differs by up to 5e-7 of its terms from that
+ * of the step, to both sides. Where an entry may not be ordinary, the sums are those of the step.
  *
  * @param beside Δ₀
  */

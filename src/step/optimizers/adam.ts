@@ -127,7 +127,7 @@ const stabilityLimit = (options: AdamOptions, { learningRate, step }: StepContex
 });
 
 const DIFFERENCES = [
-  'PyTorch: ε = 1e-8 beside √v̂. Keras: ε = 1e-7 beside √v, before the bias correction (`epsilonHat`).',
+  'PyTorch: ε = 1e-8 added to √v̂. Keras: ε = 1e-7 added to √v, before the bias correction (`epsilonHat`).',
   'amsgrad compares v before the bias correction, in both.',
   'A sparse gradient moves every row, as in Keras: the momentum of untouched rows goes on. PyTorch’s SparseAdam touches the rows alone and is another algorithm.',
 ] as const;

@@ -72,7 +72,7 @@ function fromLog(log: LoggedRun, options: ClippyOptions): FromLog {
         ? 'its factor lies between absoluteThreshold/η and 1 under Adagrad’s standard accumulator; more needs gradients'
         : adagrad
           ? 'a log does not hold the updates that it bounds'
-          : `${log.optimizer === undefined ? 'no optimizer is named beside the log' : `the optimizer is ${log.optimizer}`}: a log does not hold the updates that it bounds`,
+          : `${log.optimizer === undefined ? 'no optimizer is named next to the log' : `the optimizer is ${log.optimizer}`}: a log does not hold the updates that it bounds`,
   };
 }
 

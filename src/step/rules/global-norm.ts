@@ -86,7 +86,7 @@ export const globalNormRule: ModelRule<typeof OPTIONS> = {
       'Only PyTorch has the ∞-norm (`norm_type=inf`); with the other forms it is theirs with that norm.',
       'The norm is a float64 sum here; frameworks sum in the type of the gradients.',
     ],
-    fromLog: 'what its factor is at every logged gradient norm, taken as the norm before clipping',
+    fromLog: 'what its factor is at every logged gradient norm, treated as the norm before clipping',
   },
   paste: ({ norm }) => (norm === 'inf' ? 'clip global-norm inf' : 'clip global-norm'),
   fromLog: (log, { maxNorm, semantics, norm: kind }) => {

@@ -36,7 +36,7 @@ export const layerNorm: TensorRule<typeof OPTIONS> = {
     differences: [
       'No ε, as in the paper and in TensorFlow. PyTorch users get it by clip_grad_norm_ on one tensor at a time, which adds 1e-6 to the norm.',
     ],
-    fromLog: 'that it was on and did not hold, where the settings beside the log name such clipping',
+    fromLog: 'that it was on and did not hold, where the settings next to the log name such clipping',
   },
   fromLog: (log, { maxNorm }) => wasInForce(log, 'each', maxNorm) ?? { missing: NEEDS_GRADIENTS },
   paste: () => 'clip layer-norm',

@@ -16,7 +16,7 @@ export const none: TensorRule = {
   mainOption: null,
   order: () => 'train without clipping',
   docs: {
-    summary: 'Leaves every gradient as it is; the baseline of every comparison.',
+    summary: 'Leaves every gradient unchanged; the baseline of every comparison.',
     equation: 'g ← g',
     references: [],
     differences: [],

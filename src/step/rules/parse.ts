@@ -39,7 +39,7 @@ const combinations = <T>(lists: readonly (readonly T[])[]): T[][] =>
 export function parseRule(text: string): RuleChoice[] {
   const parts = split(text, '+', (at) => !isSign(text, at));
   if (parts.length > 1 && parts.includes(''))
-    throw diagError('rule-syntax', { text, problem: 'a rule is missing beside a "+"' });
+    throw diagError('rule-syntax', { text, problem: 'a rule is missing next to a "+"' });
   return combinations(parts.map(parsePart)).map(compose);
 }
 

@@ -64,7 +64,7 @@ export const skipStep: ModelRule<
     differences: [
       'A step that is left out moves nothing: parameters, the state of the optimizer, its count of steps. A gradient scaled to 0 would let momentum and weight decay go on, and would shrink the second moment.',
       'The window begins at the first recorded step. As in OLMo-core nothing is left out before half of it, 20 steps at least, is full, and the values of skipped steps join it.',
-      'A loss or norm that is no number leaves its step out, and with it all steps as long as it is in the window: OLMo-core’s comparison has it so.',
+      'A step whose loss or norm is NaN is left out, and so are all steps while it is in the window: OLMo-core’s comparison has it so.',
       'Earlier versions of OLMo-core look at |value − mean|, and leave out steps whose loss is far below, too.',
       'Where a step has no recorded loss, its gradient norm decides.',
     ],

@@ -35,7 +35,7 @@ export const value: EntryRule<typeof OPTIONS> = {
       'tf.clip_by_value',
     ],
     differences: ['The same in PyTorch, Keras and TensorFlow; ±Infinity becomes ±c, NaN stays NaN.'],
-    fromLog: 'that it was on and did not hold, where the settings beside the log name such clipping',
+    fromLog: 'that it was on and did not hold, where the settings next to the log name such clipping',
   },
   fromLog: (log, { clipValue }) => wasInForce(log, 'entries', clipValue) ?? { missing: NEEDS_GRADIENTS },
   paste: () => 'clip value',
