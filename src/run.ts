@@ -42,7 +42,7 @@ export const COMMANDS: Commands = {
 const commandOf = async (id: string): Promise<Command | undefined> =>
   Object.hasOwn(COMMANDS, id) ? (await COMMANDS[id]!()).default : undefined;
 
-/** Runs a command line. Nothing is thrown: what goes wrong is told as the program tells it. */
+/** Runs a command line. Nothing is thrown: errors are reported as the program reports them. */
 export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   const output = outputTo(io);
   let code: ExitCode;

@@ -373,7 +373,7 @@ describe('a Keras checkpoint with its optimizer (fixtures/curvature/keras_optimi
     ['adam.keras', "the run was clipped by clipnorm=5;.*checkpoint's own optimizer: .*epsilonHat=true"],
     [
       'rmsprop.weights.h5',
-      "does not say rho, epsilon, momentum: taken as Keras's default.*learningRate=0.002",
+      "does not say rho, epsilon, momentum: Keras's default is used.*learningRate=0.002",
     ],
   ])('%s: each state is its parameter’s, and options and form are Keras’s', isOfKeras);
 

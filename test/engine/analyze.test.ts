@@ -93,7 +93,9 @@ it('tells what, when, which task, why, and which rule would have held, as the RE
   );
   const text = REPORT_FORMATS.text.render(report, { width: 400, colour: false, ascii: false });
   expect(text).toMatch(/why: the data changed \(shown by experiment\): .* the batch of step 400/);
-  expect(text).toMatch(/would have held, tried: skip bad batches 400 to 407; clip the gradient norm at 1/);
+  expect(text).toMatch(
+    /would have prevented it, tried: {2}skip bad batches 400 to 407; clip the gradient norm at 1/,
+  );
   const markdown = REPORT_FORMATS.markdown.render(report, PLAIN);
   expect(markdown).toMatch(
     /\*\*Why\*\*: The data changed \\\(shown by experiment\\\)\. .* the batch of step 400/,
@@ -326,7 +328,7 @@ it('checkpoints that lie equally near to several logs are said to', () =>
     async (scratch) => {
       cpSync(join(folder, 'checkpoints/step-300.pt'), join(scratch, 'step-300.pt'));
       const { runs } = await judged(scratch);
-      expect(runs[0]!.notes.join('\n')).toContain('2 logs lie equally near the checkpoints');
+      expect(runs[0]!.notes.join('\n')).toContain('2 logs are equally near the checkpoints');
       expect(runs[1]!.notes.join('\n')).not.toContain('equally near');
     },
   ));

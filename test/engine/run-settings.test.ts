@@ -118,7 +118,7 @@ it('a config that contradicts the capture: the capture is taken, and it is said'
       /name the optimizer adamw, and adagrad was recorded: replays, .* take what the capture/,
     );
     expect(apart).toMatch(/a limit of the gradient norm of 1, and no such clipping was recorded/);
-    expect((await notes('optimizer: adagrad\n')).join('\n')).not.toMatch(/settings beside the log/);
+    expect((await notes('optimizer: adagrad\n')).join('\n')).not.toMatch(/settings next to the log/);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

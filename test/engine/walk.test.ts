@@ -81,8 +81,8 @@ it('passes over what a checkpoint format reads through another file', async () =
   );
   expect(await met(root)).toEqual([
     'model/saved_model.pb: file',
-    'tf/checkpoint: names the checkpoints of TensorFlow beside it',
-    'tf/m.data-00000-of-00001: read through the .index beside it',
+    'tf/checkpoint: names the checkpoints of TensorFlow in its folder',
+    'tf/m.data-00000-of-00001: read through its .index',
     'tf/m.index: file',
     'torch/checkpoint/model.pt: file',
     'torch/variables/log.csv: file',

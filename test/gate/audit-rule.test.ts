@@ -52,7 +52,10 @@ test('a training that does what it declares passes, and one whose weights were n
 test('without a capture the rule is inconclusive where it was asked for, and no part of the preset', async () => {
   const log = join(projectRoot, 'fixtures/logs/healthy/input.jsonl');
   const asked = await cli(['gate', log, ...ONLY, 'audit']);
-  expect([asked.code, asked.out]).toEqual([4, expect.stringContaining('no capture lies beside the log')]);
+  expect([asked.code, asked.out]).toEqual([
+    4,
+    expect.stringContaining('no capture is in the folder of the log'),
+  ]);
   const preset = JSON.parse((await cli(['gate', log, '--settle', '0', '--json'])).out);
   expect(preset.gate.exitCode).toBe(0);
   expect(preset.gate.skipped).toContainEqual(expect.objectContaining({ id: 'audit' }));

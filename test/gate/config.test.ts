@@ -303,8 +303,8 @@ test.each([
     'limit-exceeded',
     /aliases in the config/,
   ],
-  ['an alias of itself', 'version: 1\nrules: &a { drift: *a }\n', 'config-syntax', /within what it names/],
-  ['an alias of what holds it', 'a: &a\n  b: &b [*a]\n  c: *b\n', 'config-syntax', /within what it names/],
+  ['an alias of itself', 'version: 1\nrules: &a { drift: *a }\n', 'config-syntax', /inside of what it names/],
+  ['an alias of what holds it', 'a: &a\n  b: &b [*a]\n  c: *b\n', 'config-syntax', /inside of what it names/],
   ['a merge key', 'version: 1\nx: &a { drift: error }\nrules: { <<: *a }\n', 'config-syntax', /merge keys/],
   [
     'a merge key of YAML 1.1',

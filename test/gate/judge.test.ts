@@ -396,7 +396,7 @@ describe('what a run lacks', () => {
         exitCode: 3,
         id: 'refused-values',
         run: id,
-        message: '2 cells of the series loss are text, which is no number, and a rule reads it',
+        message: '2 cells of the series loss are text, not numbers, and a rule reads it',
       })),
     );
     expect(exitCode).toBe(3);

@@ -77,7 +77,7 @@ test.each<[string, Partial<Input>, Told]>([
   [
     'an account that leaves one byte open',
     { account: { ...account!, records: 899 } },
-    [[4, 'account-open', 'run.csv: what became of 1 of its bytes is not told']],
+    [[4, 'account-open', 'run.csv: what became of 1 of its bytes is not accounted for']],
   ],
   [
     'bytes that are lost, without an error of their own',

@@ -50,7 +50,7 @@ async function usageError(error: unknown, commands: Commands): Promise<DiagError
   return undefined;
 }
 
-/** What oclif's errors of parsing have beside their message. */
+/** What oclif's errors of parsing have besides their message. */
 interface ParseError {
   readonly message: string;
   /** Flags that the command does not have. */

@@ -27,7 +27,7 @@ interface Description<F extends FlagInput, A extends ArgInput> {
   /** One line in the list of commands. */
   readonly summary: string;
   readonly description?: string;
-  /** `<%= config.bin %> <%= command.id %>` stands for the command. */
+  /** `<%= config.bin %> <%= command.id %>` is replaced by the command. */
   readonly examples: string[];
   /** Whether it takes more arguments than `args` names. */
   readonly takesMany?: boolean;
@@ -56,7 +56,7 @@ export function command<F extends FlagInput, A extends ArgInput>(description: De
     ...description,
     run: description.run as Command['run'],
     strict: description.takesMany !== true,
-    // All flags stand below it, by group.
+    // All flags are below it, by group.
     usage: `<%= command.id %>${Object.entries(description.args)
       .map(([name, arg]) => usageOf(name, arg, description.takesMany === true))
       .join('')} [FLAGS]`,

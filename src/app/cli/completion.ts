@@ -8,7 +8,7 @@ import { knownValuesOf } from './known-values.ts';
 export const SHELLS = ['bash', 'zsh', 'powershell'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** What may follow: known values, files, or something that nobody knows beforehand. */
+/** What may follow: known values, files, or something unknown in advance. */
 type Values = readonly string[] | 'files' | 'unknown';
 
 interface CommandWords {

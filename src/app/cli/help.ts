@@ -57,7 +57,7 @@ export async function showHelp(
   return EXIT.done;
 }
 
-/** Values of a flag that stand in its place, at most so many columns; longer lists stand in its description. */
+/** Values of a flag that are shown in its place, in at most so many columns; longer lists are in its description. */
 const TITLE_WIDTH = 28;
 
 /** Flags with a closed set of values, as the help shows them. */
@@ -86,7 +86,7 @@ const withValues = (flags: Command['flags']): Command['flags'] =>
     }),
   );
 
-/** Commands by what they are for; one that stands in no group is a fault that a test finds. */
+/** Commands by purpose; a test finds a command without a group. */
 export const COMMAND_GROUPS: Readonly<Record<string, readonly string[]>> = {
   'A RUN': ['analyze', 'compare', 'bisect', 'watch', 'chart', 'inspect', 'teach', 'report'],
   'IN CI': ['gate', 'baseline update', 'baseline show'],

@@ -101,7 +101,7 @@ const CTRL_Z = '\u001a';
 /** Windows stops no process for a while. */
 const HAS_STOP = process.platform !== 'win32';
 
-/** {@link Io.takeTerminal}; `end` is told of the signals that otherwise end the process without a word. */
+/** {@link Io.takeTerminal}; `end` gets the signals that otherwise end the process silently. */
 function takeTerminal(
   { open, close }: { readonly open: string; readonly close: string },
   listener: (typed: string) => void,
@@ -134,7 +134,7 @@ function takeTerminal(
   };
   const resized = (): void => listener('');
   const lost = (): void => end(EXIT.terminated);
-  // A terminal that is gone is told by a signal too.
+  // A closed terminal sends a signal too.
   const ignore = (): void => {};
   take();
   stdin.setEncoding('utf8').on('data', typed).on('error', ignore).resume();

@@ -1,6 +1,6 @@
 /** Values of a flag or an argument that are known beforehand although others are allowed: what a shell completes. */
 
-/** One that ends with `:` or `=` is a beginning: a file, or something that nobody knows beforehand, comes after it. */
+/** One that ends with `:` or `=` is a beginning: a file, or something unknown in advance, comes after it. */
 export type KnownValues = () => readonly string[] | Promise<readonly string[]>;
 
 /** The flag or argument, with values that a shell may complete. */

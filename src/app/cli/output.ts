@@ -21,13 +21,13 @@ export interface Output {
   print(text: string): Promise<void>;
   /** Prints the one JSON document of `--json`. */
   printJson(document: JsonDocument): Promise<void>;
-  /** A quiet remark beside the report, on standard error; a standard error that is gone is no reason to fail. */
+  /** A quiet remark with the report, on standard error; a closed standard error is no reason to fail. */
   remark(text: string): Promise<void>;
   /** Whether the reader of standard output closed its pipe: nothing more is written to it. */
   readerGone(): boolean;
-  /** Tells, once, what cannot be written. The command goes on and ends with 5 where nothing else outranks that. */
+  /** Reports, once, what cannot be written. The command continues and ends with 5 if nothing else outranks that. */
   unwritten(error: DiagError): Promise<void>;
-  /** 5 where something was told so, else 0. */
+  /** 5 where something was reported so, else 0. */
   unwrittenCode(): ExitCode;
 }
 

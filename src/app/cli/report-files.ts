@@ -91,13 +91,12 @@ export async function reportTargets(
 export interface CheckedTargets<T> {
   /** The targets that can be written. */
   readonly targets: readonly T[];
-  /** Why the first of the others cannot, which was told; what is wrong with an input outranks it. */
+  /** Why the first of the others cannot, which was reported; a fault of an input outranks it. */
   readonly refused: DiagError | null;
 }
 
 /**
- * Finds out, before the long work, whether every target is a file of its own that may be written, and tells of those
- * that are not.
+ * Checks, before the long work, whether every target is a separate file that may be written, and reports those that are not.
  *
  * @param inputs files that must not be overwritten
  * @throws usage where two are one file
@@ -130,7 +129,7 @@ export async function checkTargets<T extends { readonly path: string }>(
   return { targets: writable, refused: first };
 }
 
-/** Does `work`; where something cannot be written, that is told and returned. @throws what else `work` throws */
+/** Does `work`; where something cannot be written, that is reported and returned. @throws what else `work` throws */
 export async function refusalOf(work: () => Promise<void>, output: Output): Promise<DiagError | null> {
   try {
     await work();
@@ -178,7 +177,7 @@ async function refuseLinksOut(path: string): Promise<void> {
     throw diagError('output-link-outside', { path, target, tree }, { path });
 }
 
-/** Renders and writes every target; tells of those that cannot be written. */
+/** Renders and writes every target; reports those that cannot be written. */
 export async function writeReports(
   report: Report,
   targets: readonly ReportTarget[],

@@ -72,7 +72,7 @@ function checkQueueFlags({ queue, workers, shard }: StudyFlags): void {
   const [other] = [...(workers === undefined ? [] : ['workers']), ...(shard === undefined ? [] : ['shard'])];
   if (other !== undefined)
     throw diagError('usage', {
-      problem: `--${other} has no use beside --queue`,
+      problem: `--${other} has no use with --queue`,
       hint: 'cells are trained where `clippy-diag matrix worker` runs',
     });
 }

@@ -52,7 +52,7 @@ export const logFlags = {
 /**
  * The options of a reader from the values of {@link logFlags}, and of a config, which the flags outrank.
  *
- * @throws usage for a role that is none
+ * @throws usage for an unknown role
  */
 export function readOptionsOf(
   flags: {

@@ -17,7 +17,7 @@ import { exitCodeOf } from '../engine/exit-code.ts';
 export default command({
   summary: 'Say what happened to a training run: whether, when and where it diverged, and what to do.',
   description:
-    'Finds logs, checkpoints and captures under the paths and runs everything that the evidence allows. Exits 0 once ' +
+    'Finds logs, checkpoints and captures under the paths and runs every analysis the inputs allow. Exits 0 once ' +
     'the report is out, whatever the verdict; --fail-on changes that. 3: damaged input, 4: nothing could be judged.',
   examples: [
     '<%= config.bin %> <%= command.id %> runs/',

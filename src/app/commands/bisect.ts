@@ -22,7 +22,7 @@ const MOST_RUNS = 100;
 export default command({
   summary: 'Find the change that turns a good run into a bad one, by short runs of a command.',
   description:
-    'Varies keys of a configuration, commits, lines or files of data, versions of packages, and choices between two values, and judges each trial as compare does. In the command, {config}, {commit}, {data}, {versions} and {NAME} stand for what is varied, {out} for a folder of the trial, {steps} for --steps. Nothing but the command is run, without a shell, and nothing is written outside of --folder. Exit code 0: found; 4: not found.',
+    'Varies keys of a configuration, commits, lines or files of data, versions of packages, and choices between two values, and judges each trial as compare does. In the command, {config}, {commit}, {data}, {versions} and {NAME} are replaced by what is varied, {out} by a folder of the trial, {steps} for --steps. Nothing but the command is run, without a shell, and nothing is written outside of --folder. Exit code 0: found; 4: not found.',
   examples: [
     '<%= config.bin %> <%= command.id %> --good good/ --bad bad/ -- python3 train.py {config}',
     '<%= config.bin %> <%= command.id %> --good good/ --data good.csv,bad.csv --steps 40 --folder trials -- python3 train.py good/config.json {data}',

@@ -133,7 +133,7 @@ export default command({
     }),
     block: Flags.string({
       helpGroup: 'QUESTION',
-      description: 'tensors by name, * stands for anything',
+      description: 'tensors by name, * matches anything',
       helpValue: 'PATTERN',
     }),
     task: Flags.string({

@@ -94,7 +94,7 @@ export default command({
     const gate = judgeGate({ ...evidence, baseline }, config);
     const report = { ...evidence.report, gate };
     const forgiven = flags['exit-zero'] && (gate.exitCode === 1 || gate.exitCode === 4);
-    // Annotations may stand among other text, a document may not.
+    // Annotations may be among other text, a document may not.
     const alone = targets.some(({ format, path }) => path === '-' && format !== 'github');
     if (!alone) {
       const options = terminalOptions(io.stdout, io.env, false);

@@ -100,7 +100,7 @@ export default command({
   async run({ args, flags }, io) {
     if (/\.(ya?ml|json)$/i.test(args.input) && (await kindOfPath(args.input)) !== 'folder') {
       refuse(flags, OF_CAPTURES, 'the study says that itself');
-      refuseUrls([args.input], 'a study names its data by paths beside it');
+      refuseUrls([args.input], 'a study names its data by paths relative to its file');
       const { runStudyCommand } = await import('../cli/run-study.ts');
       return runStudyCommand(args.input, flags, io);
     }

@@ -108,9 +108,7 @@ async function show({ tables, log }: SeenText, path: string, json: boolean, io: 
               `    column ${at}  ${name === '' ? '(no name)' : inertName(name)}  ${numberText(first)} … ${numberText(last)}`,
           ),
         ]),
-        log === undefined
-          ? `${inertName(path)}: no table of it is taken for a log`
-          : inertName(log.statement),
+        log === undefined ? `${inertName(path)}: no table of it is read as a log` : inertName(log.statement),
         'clippy-diag teach LOG --column N=step --column N=loss keeps a layout',
       ].join('\n'),
     );

@@ -1,4 +1,4 @@
-/** The main job: whatever lies under the paths, everything that the evidence allows, one report. */
+/** The main job: all inputs under the paths, every analysis they allow, one report. */
 import { withAudit } from '../../experiment/cause/from-audit.ts';
 import { readThresholds } from '../../judge/findings/thresholds.ts';
 import type { RunComparison } from '../../model/comparison.ts';
@@ -20,9 +20,9 @@ export interface AnalyzeOptions extends CollectOptions, JudgeOptions {
   readonly budget?: number;
   /** Whether the two runs under the paths are compared. */
   readonly compare?: boolean;
-  /** Told what is being worked on, for a progress line. */
+  /** Called with the present work, for a progress line. */
   readonly onProgress?: (what: string) => void;
-  /** Given what the log of a run alone tells, before checkpoints and captures beside it are looked at. */
+  /** Called with the result of a run's log alone, before checkpoints and captures in its folder are read. */
   readonly onFirst?: (report: Report) => Promise<void>;
 }
 
@@ -32,13 +32,12 @@ export const DEFAULT_BUDGET = 60;
  * Analyzes what lies under files and folders.
  *
  * @param paths files and folders; `-` is standard input
- * @returns the report. Damage of an input stands in its `inputs` entry, a path that could not be used at all in
- *   `warnings`
+ * @returns the report. Damage of an input is in its `inputs` entry, a path that could not be used at all in `warnings`
  * @throws DiagError where nothing at all could be read; finding-unknown, threshold-unknown, threshold-range,
  *   threshold-conflict
  */
 export async function analyze(paths: readonly string[], options: AnalyzeOptions): Promise<Report> {
-  // Before anything is read: a mistake of the caller's is none of the inputs.
+  // Before anything is read: a mistake of the caller is not one of the inputs.
   if (typeof options.thresholds === 'object') readThresholds(options.thresholds);
   const { now, onProgress = () => {}, budget = DEFAULT_BUDGET } = options;
   const clock = (): number => now().getTime();

@@ -21,7 +21,7 @@ export const notAudited = (reason: string): AuditLook => ({
   unread: [],
 });
 
-export const NO_AUDIT: AuditLook = notAudited('no capture lies beside the log');
+export const NO_AUDIT: AuditLook = notAudited('no capture is in the folder of the log');
 
 /** Audits each capture until the deadline. */
 export async function auditOf(

@@ -46,7 +46,7 @@ export async function inspectCheckpoint(
   }
 }
 
-/** Told how many of the entries of a checkpoint have been read, from 0 on. */
+/** Called with the number of entries of a checkpoint that have been read, from 0 on. */
 export type OnEntries = (path: string, done: number, total: number) => void;
 
 /** As {@link inspectCheckpoint}, of a checkpoint that others look at too; it stays open. */
@@ -105,7 +105,7 @@ export async function inspectFile(
   };
 }
 
-/** Names from the weights beside an optimizer that was saved alone (`optimizer.pt` beside `pytorch_model.bin`). */
+/** Names for an optimizer that was saved alone, from the weights in its folder (`pytorch_model.bin` for `optimizer.pt`). */
 async function ownersBeside(
   { path, unnamedOptimizers = [] }: Checkpoint,
   others: readonly CheckpointFile[],
@@ -120,7 +120,7 @@ async function ownersBeside(
         candidates.push({ parameters: tensors.filter(({ role }) => role === 'parameter'), ordered: false });
       else candidates.push(...stateDicts.map((parameters) => ({ parameters, ordered: true })));
     } catch (error) {
-      // Told where that file itself is inspected.
+      // Reported where that file itself is inspected.
       if (!(error instanceof DiagError)) throw error;
     }
   return new Map(unnamedOptimizers.flatMap((optimizer) => [...ownersOf(optimizer, candidates)]));

@@ -15,9 +15,9 @@ interface Choice {
 }
 
 /**
- * The report of what was asked for: one run, or a table in another order and with fewer rows.
+ * The report that was requested: one run, or a table in another order and with fewer rows.
  *
- * @throws usage for a run that is none, a column that is none, and a condition that cannot be read
+ * @throws usage for an unknown run or column, and a condition that cannot be read
  */
 export function chosen(
   report: Report,

@@ -1,6 +1,6 @@
 /**
- * From the paths that a user names to inputs. Each file is opened once: its first bytes tell what it is, a log is read to
- * its end, a checkpoint is handed on open, and a file that is neither is passed over with the reason.
+ * From the paths that a user names to inputs. Each file is opened once: its first bytes show what it is, a log is read to its
+ * end, a checkpoint is returned open, and any other file is skipped with the reason.
  */
 import { basename, dirname, relative, resolve } from 'node:path';
 import { DiagError, diagError } from '../../model/errors.ts';
@@ -48,9 +48,9 @@ interface Found<Checkpoint> {
   readonly captures: string[];
   /** Folders of ledgers. */
   readonly ledgers: string[];
-  /** Files of hyperparameters beside the logs. */
+  /** Files of hyperparameters in the folders of the logs. */
   readonly sidecars: SidecarFile[];
-  /** What a walk passed over, with the reason. */
+  /** What a walk skipped, with the reason. */
   readonly skipped: Skipped[];
   /** Inputs that could not be read at all. */
   readonly errors: DiagError[];
@@ -130,7 +130,7 @@ export async function withInputs<T>(
   }
 }
 
-/** Hyperparameters that were read with their log were not passed over; of those that could not be read it is told why. */
+/** Hyperparameters that were read with their log were not skipped; those that could not be read have a reason. */
 function tellSidecars({ sidecars, skipped }: Inputs): void {
   const problems = new Map(sidecars.map(({ path, problem }) => [path, problem]));
   const left = skipped.flatMap((one) => {
@@ -141,7 +141,7 @@ function tellSidecars({ sidecars, skipped }: Inputs): void {
   skipped.splice(0, skipped.length, ...left);
 }
 
-/** A coded error is one of its input, not of the others. @throws what is none, and mistakes of the command line */
+/** A coded error is one of its input, not of the others. @throws anything else, and mistakes of the command line */
 function ofInput(error: unknown): DiagError {
   if (error instanceof DiagError && error.exitCode !== 2) return error;
   throw error;
@@ -323,7 +323,7 @@ async function collectWalk(
   throw diagError('folder-without-inputs', { path: named, files }, { path: named });
 }
 
-/** Says of the run beside it how it ended; a file of no run is a run of its own, without a loss. */
+/** Adds to the run in its folder how it ended; a file of no run becomes a separate run, without a loss. */
 function adoptCrashes({ crashes, logs, skipped }: Walk): void {
   for (const crash of crashes) {
     const beside = logBeside(
@@ -340,7 +340,7 @@ function adoptCrashes({ crashes, logs, skipped }: Walk): void {
   }
 }
 
-/** Passes over logs of which another one tells every value. */
+/** Skips logs whose values are all in another one. */
 function passOverRetold({ logs, skipped }: Walk): void {
   const all = logs.map(({ log }) => log);
   skipped.forEach((one, k) => {
@@ -366,7 +366,7 @@ function passOverRetold({ logs, skipped }: Walk): void {
   }
 }
 
-/** The logs, without the tables of data that lie beside them or beside something else that is an input. */
+/** The logs, without tables of data in the folder of a log or of another input. */
 function passOverData({ logs, skipped }: Walk, inputs: number): Walk['logs'] {
   const data = logs.filter(({ log, format }) => format.mayBeData === true && isData(log, format));
   if (data.length === 0 || inputs === data.length) return [...logs];
@@ -375,7 +375,7 @@ function passOverData({ logs, skipped }: Walk, inputs: number): Walk['logs'] {
   return logs.filter((one) => !data.includes(one));
 }
 
-/** Whether no column is one of a training: names of metrics (`score`, `error`) stand in tables of products too. */
+/** Whether no column is one of a training: names of metrics (`score`, `error`) are in tables of products too. */
 const isData = ({ kept, runs }: LogInput, { headerRecords = 0 }: LogFormat): boolean =>
   kept > headerRecords &&
   runs.every(
@@ -573,7 +573,7 @@ const isOpened = async ({ path, container }: InputFile, { format }: Reading): Pr
 const isDamaged = async (path: string): Promise<boolean> =>
   (await checkpointReaders()).saysCheckpoint(basename(path), await namesIn(dirname(path)));
 
-/** A coded error is one of that input; what turns out to be in no format is passed over. */
+/** A coded error is one of that input; what turns out to be in no format is skipped. */
 async function guarded(
   file: InputFile,
   order: number,

@@ -1,4 +1,4 @@
-/** Output of a process that holds no record and says how it ended: beside a log it is a part of that log's run. */
+/** Output of a process that has no record and says how it ended: in the folder of a log it belongs to that log's run. */
 import { dirname } from 'node:path';
 import type { Job } from '../../model/job.ts';
 import type { LogInput } from '../../model/log.ts';

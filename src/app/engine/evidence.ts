@@ -1,4 +1,4 @@
-/** From inputs to the evidence of each run: its log, and the captures and checkpoints that lie beside it. */
+/** From inputs to the evidence of each run: its log, and the captures and checkpoints in its folder. */
 import { createHash } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Limits as ModelLimits } from '../../experiment/measure/model-evidence.ts';
@@ -128,7 +128,7 @@ export async function gatherEvidence(
     inputs.push(inputOfCheckpoint(checkpoint));
     const near = closestRuns(ofPlace([...beside.keys()], path), path);
     const place = besideOf(near[0] ?? runWithoutLog(dirname(path)));
-    // Of which run a file in a shared folder is nobody knows.
+    // The run of a file in a shared folder is unknown.
     if (near.length > 1) place.notes.add(`${near.length} ${SHARED_FOLDER}`);
     else place.settings.push(settingsInCheckpoint(checkpoint));
     if (late) place.late++;
@@ -152,7 +152,7 @@ export async function gatherEvidence(
   return { runs, inputs, warnings };
 }
 
-/** What lies beside a run's log. */
+/** What is in the folder of a run's log. */
 interface Beside {
   readonly captures: Capture[];
   readonly checkpoints: InspectedCheckpoint[];
@@ -182,7 +182,7 @@ function withSettings(run: Run, settings: Beside['settings']): Run {
 }
 
 const SHARED_FOLDER =
-  'logs lie equally near the checkpoints, which were taken for those of this one: where they are of another run, what is said of them here is not true; give each run a folder';
+  'logs are equally near the checkpoints, which were assigned to this one: if they belong to another run, the statements on them here are wrong; give each run a folder';
 
 /** What the report says of a log it read: each file by itself, with its own hash, where several were joined. */
 export const inputsOf = (log: LogInput): ReportInput[] =>
@@ -212,7 +212,7 @@ const inputOfCheckpoint = ({ path, format, errors, account, tensors }: Inspected
   errors,
 });
 
-/** Stands for a run of which only checkpoints were left. */
+/** Represents a run of which only checkpoints are left. */
 const runWithoutLog = (folder: string): Run => ({
   id: folder,
   paths: [folder],
@@ -221,5 +221,5 @@ const runWithoutLog = (folder: string): Run => ({
   series: [],
   attempts: [],
   hyperparameters: new Map(),
-  notes: ['no log lies beside these checkpoints; what happened between them cannot be told'],
+  notes: ['no log is in the folder of these checkpoints; what happened between them is unknown'],
 });

@@ -29,7 +29,7 @@ const ids: readonly CaptureFindingId[] = [
 
 export const NO_CAPTURE: CaptureLook = {
   outcomes: new Map(
-    ids.map((id) => [id, { kind: 'not-applicable', reason: 'no capture lies beside the log' }]),
+    ids.map((id) => [id, { kind: 'not-applicable', reason: 'no capture is in the folder of the log' }]),
   ),
   unread: [],
   updates: [],

@@ -5,7 +5,7 @@ import { listFolder } from '../../read/bytes/folder.ts';
 import { readText } from '../../read/bytes/source.ts';
 
 export interface Guide {
-  /** The name of its file; a page that another one has the name of stands behind its folder (`formats/json`). */
+  /** The name of its file; a page whose name another one has is named with its folder (`formats/json`). */
   readonly id: string;
   readonly kind: 'guide' | 'format' | 'decision';
   /** The title of the page. */

@@ -1,4 +1,4 @@
-/** The one place where an input is opened and told by its first bytes, which are read once. */
+/** The one place where an input is opened and recognised by its first bytes, which are read once. */
 import { basename } from 'node:path';
 import { type PeekedSource, peekSource } from '../../read/bytes/peeked-source.ts';
 import { type ByteSource, openFile } from '../../read/bytes/source.ts';

@@ -12,7 +12,7 @@ import { type CollectOptions, type Inputs, withInputs } from './collect.ts';
 export interface InspectOptions extends CollectOptions {
   /** Read the headers of checkpoints only: names, types and shapes, no statistics. */
   readonly listOnly?: boolean;
-  /** Told of checkpoints whose entries are read. */
+  /** Called for checkpoints whose entries are read. */
   readonly onEntries?: OnEntries;
 }
 

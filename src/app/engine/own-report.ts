@@ -1,13 +1,13 @@
-/** What this tool wrote of runs, met below a folder: it is no log, whatever losses stand in it. */
+/** Files that this tool wrote on runs, found in a folder: they are not logs, whatever losses they contain. */
 
-/** Of the bytes of a file so many are looked at: what tells stands first. */
+/** The first bytes of a file that are looked at: they decide. */
 const LOOKED_AT = 1000;
 const DOCUMENT =
   /^\s{0,20}\{\s{0,20}"schemaVersion":\s{0,20}"\d{1,3}\.\d{1,3}",\s{0,20}"(toolVersion|inputs|brief|error)":/;
 const SARIF = /"driver":\s{0,40}\{\s{0,40}"name":\s{0,20}"clippy-diag"/;
 
 /**
- * Why a file is passed over that is a report of ours; undefined of any other.
+ * Why a report of this tool is skipped; undefined for any other file.
  *
  * @param head its first bytes, decompressed
  */

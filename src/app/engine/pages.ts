@@ -99,7 +99,7 @@ function endPage(reason: JobReason): string {
   const { clause, next } = JOB_REASON_WORDS[reason];
   return pageOf([
     `# ${reason}`,
-    `The process ${clause}. Read from what the training printed: its log, or the stderr, Slurm or Kubernetes text beside it. The first line that states the reason is quoted, with the last step before it; of several ranks the one that failed first is named.`,
+    `The process ${clause}. Read from what the training printed: its log, or the stderr, Slurm or Kubernetes text in its folder. The first line that states the reason is quoted, with the last step before it; of several ranks the one that failed first is named.`,
     '## What to do',
     next,
     'The rules `job-crashed` of the gate fails such a run where the program ended itself in an error; see `explain job-crashed`.',

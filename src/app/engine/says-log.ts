@@ -1,4 +1,4 @@
-/** What tells that a file which was not read as a log is one: its name, or what stands in it. */
+/** What shows that a file which was not read as a log is one: its name, or its content. */
 import { basename } from 'node:path';
 import type { Skipped } from '../../model/inspection.ts';
 import type { LogInput } from '../../model/log.ts';
@@ -56,7 +56,7 @@ const isOfRun = (name: string): boolean => TABLE.test(name) && OF_A_RUN.test(nam
 /** `log.txt`, `training_log`, `logs` in an archive: words that name no data set, unlike `train`. */
 const RECORDS = /(^|[^a-z])(logs?|metrics?|history|loss(es)?|stdout|stderr)([^a-z]|$)/i;
 const isRecords = (name: string): boolean => (TABLE.test(name) || !name.includes('.')) && RECORDS.test(name);
-/** Whether there is no second line that a record could stand in. */
+/** Whether there is no second line for a record. */
 const isOneLine = (text: string): boolean => !text.trim().includes('\n');
 
 /** The sign of a file that is in no known format. @param head its first bytes, decompressed */
@@ -68,8 +68,8 @@ export function signOfUnknown(path: string, head: Buffer): Sign | undefined {
 }
 
 /**
- * The sign of a file that a format read, and that holds no run: it ended before its first point. Records of something
- * else (texts of a data set, the graph of an event file) are none.
+ * The sign of a file that a format read, and that holds no run: it ended before its first point. Records of something else
+ * (texts of a data set, the graph of an event file) do not count.
  */
 export function signOfEmpty(
   { path, kept, runs }: LogInput,

@@ -85,7 +85,7 @@ function furthest(all: readonly Ends[]): Ends[] {
   return front;
 }
 
-/** Whether the gaps can be told: where one cannot, each other end is looked at. */
+/** Whether the gaps are known: if one is not, each other end is looked at. */
 const isMeasured = ({ step, time, place }: Ends): boolean =>
   ![step.gap, time?.gap ?? 0, place?.gap ?? 0].some(Number.isNaN);
 
@@ -94,8 +94,8 @@ const isMeasured = ({ step, time, place }: Ends): boolean =>
  * of another; with them those without any point, where another has some.
  *
  * Where both have a wall time, it must say so, and the step too unless the lag in time is long; short logs are written in
- * bursts. Without wall time, both the step and the place in the file must say so: series of one file may count in
- * different units (epochs beside steps), and a summary may follow far behind the training.
+ * bursts. Without wall time, both the step and the place in the file must say so: series of one file may count in different
+ * units (epochs and steps), and a summary may follow far behind the training.
  */
 export function seriesThatEnd(run: Pick<Run, 'series'>): ReadonlySet<TimeSeries> {
   const all = run.series.filter(({ step }) => step.length > 0).map(endsOfSeries());

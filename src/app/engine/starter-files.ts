@@ -8,7 +8,7 @@ import tfjs from './snippets/tfjs.mjs?raw';
 import torch from './snippets/torch.py?raw';
 
 /** A config in which every member is shown; what is off by default is a comment. */
-export const STARTER_CONFIG = `# Policy of \`clippy-diag gate\`. Docs: docs/gate.md. Take the # away where one stands before a member.
+export const STARTER_CONFIG = `# Policy of \`clippy-diag gate\`. Docs: docs/gate.md. Remove the # before a member to use it.
 # yaml-language-server: $schema=./node_modules/clippy-diag/schema/config.schema.json
 version: 1
 

@@ -108,7 +108,7 @@ export function layoutOf(
   const found = seen.tables[table - 1];
   if (found === undefined)
     throw diagError('usage', {
-      problem: `there is no table ${table}`,
+      problem: `no table ${table}`,
       hint: `there are ${seen.tables.length}; \`clippy-diag teach LOG\` shows them`,
     });
   for (const { at } of fields)

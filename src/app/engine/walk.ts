@@ -8,7 +8,7 @@ import { companionFile } from '../../read/logs/companions.ts';
 import { isSidecar } from '../../read/logs/sidecars.ts';
 import { nameSaysLog, saying, signOfName } from './says-log.ts';
 
-/** What a walk meets: a file to be opened, the folder of a capture or of a ledger, what is passed over, and what cannot be read. */
+/** What a walk finds: a file to be opened, the folder of a capture or of a ledger, what is skipped, and what cannot be read. */
 export type Met =
   | { readonly kind: 'file' | 'capture' | 'ledger'; readonly path: string }
   | ({ readonly kind: 'passed' } & Skipped)
@@ -48,7 +48,7 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
   }
   const isCapture = names.has(CAPTURE_MANIFEST);
   if (isCapture) yield { kind: 'capture', path: folder };
-  // A capture names its files itself; a log may have been written beside them.
+  // A capture names its files itself; a log may have been written next to them.
   for (const { name, path, kind } of [...entries.filter(isOwn), ...entries.filter((entry) => !isOwn(entry))])
     if (isCapture && !(kind !== 'folder' && nameSaysLog(path))) continue;
     else if (kind instanceof DiagError) yield { kind: 'error', path, error: kind };
@@ -64,7 +64,7 @@ export async function* walk(folder: string, visited = new Set<string>()): AsyncG
 /** A folder that is linked comes last: one that the walk meets under its own name goes by that (W&B's `latest-run`). */
 const isOwn = ({ kind, linked }: FolderEntry): boolean => !(linked && kind === 'folder');
 
-/** A hidden folder is not walked; what in it says log by its name is told. */
+/** A hidden folder is not walked; files in it with the name of a log are reported. */
 async function* hiddenLogs(folder: string, visited: Set<string>): AsyncGenerator<Met> {
   let logs = 0;
   for await (const { kind, path } of walk(folder, visited)) {

@@ -20,7 +20,7 @@ import type { Limits, RunEvidence } from './evidence.ts';
 import { type BestCapture, NO_WHAT_IF, type WhatIf } from './what-if.ts';
 import { onsetOf, placed } from './which-run.ts';
 
-/** What the log tells of its incident. */
+/** What the log says about its incident. */
 interface OfLog {
   readonly onsetStep: number | null;
   readonly recovered: boolean;
@@ -83,7 +83,7 @@ export async function whatIfOfCapture(
   }
 }
 
-/** Where what lies beside the log names another optimizer or other clipping than the capture, which replays take. */
+/** Where the files next to the log name another optimizer or clipping than the capture, which replays use. */
 function otherSettings({ hyperparameters }: Run, { path, manifest }: Capture): string[] {
   const taken = `: replays, curvature and cause take what the capture ${path} has`;
   const named = optimizerNameOf(hyperparameters);
@@ -99,17 +99,19 @@ function otherSettings({ hyperparameters }: Run, { path, manifest }: Capture): s
   return [
     ...settingsApart(hyperparameters),
     ...(named !== undefined && recorded !== undefined && isOtherOptimizer(named, recorded.name)
-      ? [`the settings beside the log name the optimizer ${named}, and ${recorded.name} was recorded${taken}`]
+      ? [
+          `the settings next to the log name the optimizer ${named}, and ${recorded.name} was recorded${taken}`,
+        ]
       : []),
     ...(otherLimit
       ? [
-          `the settings beside the log name a limit of the gradient norm of ${limit}, and ${recordedLimits.length === 0 ? 'no such clipping' : recordedLimits.join(' and ')} was recorded${taken}`,
+          `the settings next to the log name a limit of the gradient norm of ${limit}, and ${recordedLimits.length === 0 ? 'no such clipping' : recordedLimits.join(' and ')} was recorded${taken}`,
         ]
       : []),
   ];
 }
 
-/** The rules that are tried, and the clipping of before where it is none of them. */
+/** The rules that are tried, and the earlier clipping if it is not among them. */
 const withClipping = (rules: readonly RuleChoice[], { clipping }: Before): readonly RuleChoice[] =>
   clipping === null || rules.some(({ label }) => label === clipping.label) ? rules : [...rules, clipping];
 

@@ -16,7 +16,7 @@ export type WhatIf = Pick<RunReport, 'replay' | 'curvature' | 'notRun' | 'notes'
 /** Where nothing was asked, or there was nothing to prevent. */
 export const NO_WHAT_IF: WhatIf = { ...NO_CAUSE, replay: [], curvature: [], notRun: [], notes: [] };
 
-/** What is told of a run. */
+/** What is reported for a run. */
 type Told = Pick<RunReport['verdict'], 'onsetStep' | 'recoveredStep' | 'incidents'>;
 
 /** Whether the run came back by itself; one with a further incident that is still open has not. */
@@ -26,7 +26,7 @@ const cameBack = ({ recoveredStep, incidents }: Told): boolean =>
 /**
  * What the log alone says of the cause, where nothing is replayed.
  *
- * @param beside whether captures lie beside the log that a gate does not replay
+ * @param beside whether the log's folder has captures that a gate does not replay
  */
 export const fromLogAlone = (run: Run, judged: JudgedRun, beside = false): WhatIf => ({
   ...NO_WHAT_IF,

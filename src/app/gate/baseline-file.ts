@@ -25,7 +25,7 @@ export const baselineSchema = z.strictObject({
               statistic: z.enum(['last', 'min', 'max']).describe('Which value of the series is compared.'),
               better: z.enum(['lower', 'higher']).describe('Which values are better.'),
               value: z.number().describe('The value.'),
-              step: z.number().nullable().describe('Its step, as far as the report told.'),
+              step: z.number().nullable().describe('Its step, if the report has it.'),
             }),
           )
           .describe('Values to compare with.'),

@@ -1,4 +1,4 @@
-/** The baseline of a gate: values of an earlier, accepted run, kept in a file beside the config. */
+/** The baseline of a gate: values of an earlier, accepted run, kept in a file next to the config. */
 import { formatNumber } from '../../model/format-number.ts';
 import type { GateRule } from '../../model/gate.ts';
 import { type ChartSeries, type RunReport, VERDICT_CLASSES } from '../../model/report.ts';
@@ -46,7 +46,7 @@ function valuesOf(run: RunReport): BaselineValue[] {
 }
 
 /**
- * The baseline of a report. Values that are not finite cannot be held against anyone and are left out.
+ * The baseline of a report. Values that are not finite cannot be compared and are left out.
  *
  * @param previous runs that the report does not have stay as they were
  * @param ratchet keep each previous value (and class) that is better than the new one

@@ -99,7 +99,7 @@ function readJson(path: string, content: string): unknown {
     checkTextSize(content, path, WHAT);
     return unique();
   }
-  // A package.json is no config of ours until its key says so: its size and its keys are its owner's.
+  // A package.json is not a config until it has the key: its size and other keys do not matter.
   try {
     const value: unknown = JSON.parse(content);
     return isJsonObject(value) && Object.hasOwn(value, 'clippy-diag') ? unique() : value;

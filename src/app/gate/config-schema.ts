@@ -195,7 +195,7 @@ export function parseConfig(value: unknown, path: string | null): ConfigFile {
   const parsed = configSchema.safeParse(value);
   if (parsed.success) {
     const { data } = parsed;
-    // The schema hands members that it names out first; rules are told in the order of their file.
+    // The schema hands members that it names out first; rules are reported in the order of their file.
     const inOrder = <T>(of: Readonly<Record<string, T>>, written: unknown): Readonly<Record<string, T>> =>
       Object.fromEntries(Object.keys(written as object).map((id) => [id, of[id]!]));
     return {
@@ -223,7 +223,7 @@ export function parseConfig(value: unknown, path: string | null): ConfigFile {
   );
 }
 
-/** What may stand where an issue is: the keys of the config, the nearest first, or the severities of a rule. */
+/** What is allowed at the place of an issue: the keys of the config, the nearest first, or the severities of a rule. */
 function allowedAt(issue: z.core.$ZodIssue): string {
   const { path } = issue;
   if (issue.code === 'unrecognized_keys' && path.length === 0) {

@@ -24,7 +24,7 @@ import type { GateEvidence } from './judge.ts';
 import type { GateConfig } from './resolve-config.ts';
 import { type SettleOptions, stillWritten } from './settled.ts';
 
-/** A saved report begins with this; what stands further in is not looked for. */
+/** A saved report begins with this; later bytes are not searched. */
 const HEAD = /^\s*\{\s*"schemaVersion"/;
 
 export interface GateReadOptions
@@ -70,7 +70,7 @@ export async function readGateEvidence(
       }
       return saved !== undefined;
     } catch (error) {
-      // A report that cannot be read is no log that cannot be read: nothing is judged.
+      // A report that cannot be read is not treated as an unreadable log: nothing is judged.
       invalid ??= error;
       return true;
     }
@@ -128,7 +128,7 @@ async function comparisonsOf(
 /** Files in a capture that are watched: far more than any has. */
 const CAPTURE_FILES = 100_000;
 
-/** What may still be written to: logs, what lies beside them, checkpoints, and captures with the folder that steps come into. */
+/** What may still be written to: logs, files in their folders, checkpoints, and captures with the folder of their steps. */
 async function filesOf(
   { runs }: Evidence,
   { checkpoints }: Inputs,
@@ -157,7 +157,7 @@ const sizesOf = ({ logs }: Inputs): Map<string, number> =>
       ),
   );
 
-/** One report of several. Two runs of one name cannot be told apart by their points: windows on them are not judged. */
+/** One report of several. Two runs of one name cannot be distinguished by their points: windows on them are not judged. */
 function together(
   reports: readonly Report[],
   points: ReadonlyMap<string, Run>,
@@ -219,9 +219,9 @@ async function reportOf(evidence: RunEvidence, options: GateReadOptions): Promis
   return runReport(evidence, judgement, whatIf, audits.audit);
 }
 
-/** The report in a file, without a gate that was judged earlier; undefined for a file that is none. */
+/** The report in a file, without a gate that was judged earlier; undefined for any other file. */
 async function savedReport({ path, source }: InputFile): Promise<Report | undefined> {
-  // A JSON log may be large: its head says that it is none of ours.
+  // A JSON log may be large: its head shows that it is not a report.
   const start = Buffer.from(source.head.subarray(0, 200)).toString();
   if (!path.endsWith('.json') || !HEAD.test(start)) return undefined;
   const text = Buffer.from(await source.slice(0, source.byteLength)).toString();

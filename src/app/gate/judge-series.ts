@@ -117,7 +117,7 @@ function judgeSeries(
     return inconclusive(expected, series.name, endsMessage(series));
   const nonFinite = statistics.nan + statistics.posInf + statistics.negInf;
   const { step, location } = pointOf(rule, logged, run);
-  // A failed warning lets the gate pass; a value that is no number must not, so it counts as not judged there.
+  // A failed warning lets the gate pass; a value that is not finite must not, so it counts as not judged there.
   const failed = Number.isFinite(value) || rule.severity === 'error' ? 'fail' : 'inconclusive';
   return {
     status: holds(value, operator, limit) ? 'pass' : failed,
@@ -165,7 +165,7 @@ function pointOf(
     else if (statistic === 'last') at = i;
     else if (statistic === 'max' && value > logged.value.at(at)!) at = i;
     else if (statistic === 'min' && value < logged.value.at(at)!) at = i;
-    // The first non-finite value is why the statistic is none.
+    // The first non-finite value is the reason.
     if (!Number.isFinite(value) && statistic !== 'first' && statistic !== 'last' && statistic !== 'count') {
       at = i;
       break;

@@ -37,9 +37,8 @@ export interface GateEvidence {
 /**
  * Judges a config on a report.
  *
- * The exit code: 3 where an input is damaged, else 1 where a rule of severity `error` fails for good, else 4 where
- * anything at all could not be judged on complete data, else 0. A failed rule of another severity is `passed: false`
- * and changes no code.
+ * The exit code: 3 where an input is damaged, else 1 where a rule of severity `error` finally fails, else 4 where anything
+ * could not be judged on complete data, else 0. A failed rule of another severity is `passed: false` and changes no code.
  */
 export function judgeGate(evidence: GateEvidence, config: GateConfig): GateResult {
   const { report } = evidence;
@@ -144,7 +143,7 @@ function judgeOnBaseline(
       rules.push(asRule('baseline', run.id, severity, judged));
 }
 
-/** Text where a rule reads numbers: values that it does not see. Each series is told once. */
+/** Text where a rule reads numbers: values that it does not see. Each series is reported once. */
 const refusedProblems = (
   threshold: Threshold,
   run: RunReport,
@@ -155,11 +154,11 @@ const refusedProblems = (
       exitCode: 3 as const,
       id: 'refused-values',
       run: run.id,
-      message: `${count} cells of the series ${series} are text, which is no number, and a rule reads it`,
+      message: `${count} cells of the series ${series} are text, not numbers, and a rule reads it`,
     }))
     .filter(({ message }) => !known.some((one) => one.run === run.id && one.message === message));
 
-/** What lies beside a log and was not looked at: said, whether or not a rule asks for it. */
+/** Files in the folder of a log that were not looked at: reported, whether or not a rule needs them. */
 const unreadOf = ({ id: run, notRun }: RunReport): GateResult['skipped'] =>
   notRun
     .filter(({ id }) => UNREAD.has(id))

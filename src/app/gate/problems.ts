@@ -67,7 +67,7 @@ function accountProblems(
       : [of(4, 'account-missing', 'the report has no `account` of it: analyze it again')];
   const open = unaccounted(account);
   const problems =
-    open === 0 ? [] : [of(4, 'account-open', `what became of ${open} of its bytes is not told`)];
+    open === 0 ? [] : [of(4, 'account-open', `what became of ${open} of its bytes is not accounted for`)];
   // Where the input has an error of its own, that error says it.
   if (errors.length > 0 || lost > 0) return problems;
   for (const { reason, bytes, at } of account.lost)

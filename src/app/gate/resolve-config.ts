@@ -156,7 +156,7 @@ export function resolveConfig(
   const rules = new Map<string, RuleConfig>();
   for (const name of [file.extends ?? []].flat()) read(Object.entries(PRESETS[name].rules), rules, inFile);
   read(Object.entries(file.rules ?? {}), rules, inFile);
-  // What a flag says stands in no file.
+  // A flag has no place in a file.
   read(
     flags.map((flag) => [flag, 'error'] as const),
     rules,

@@ -9,7 +9,7 @@ export interface SettleOptions {
   /** Settles after so many milliseconds. */
   readonly sleep?: (milliseconds: number) => Promise<void>;
   readonly now: () => Date;
-  /** Told what is waited for, for a progress line. */
+  /** Called with what is waited for, for a progress line. */
   readonly onProgress?: (what: string) => void;
 }
 
@@ -23,7 +23,7 @@ const sleepFor = (milliseconds: number): Promise<void> =>
  * meanwhile or since the reading began, or have another size than what was read of them. A time in the future says
  * nothing (another machine's clock): such a file counts as old, so that the wait is never longer than `settle`.
  *
- * @param paths files, and folders into which files may come; what is none is left out
+ * @param paths files, and folders into which files may come; anything else is left out
  * @param read how many bytes were read of a file, where all of it was
  * @param started when the reading began
  */

@@ -41,7 +41,7 @@ const LONGEST = 1000;
 const THRESHOLD = /^\s*([a-z]\w*)\s*\(\s*(.+?)\s*\)\s*(<=|>=|==|!=|<|>)\s*(\S+)\s*$/su;
 
 /**
- * Reads `statistic(metric) operator number`; the metric may stand in double quotes.
+ * Reads `statistic(metric) operator number`; the metric may be in double quotes.
  *
  * @returns the threshold, or a sentence that says what is wrong with it; undefined for text that is no threshold
  */

@@ -35,8 +35,8 @@ const unwritable = (path: string, error: unknown): DiagError =>
   diagError('output-unwritable', { path, reason: reasonOf(error) }, { path }, error);
 
 /**
- * Where a file is to be replaced, told in one way whatever the spelling: behind a link, which stays one; of a file that
- * is not there yet, its name in its real folder.
+ * Where a file is to be replaced, in one form for every spelling: the target of a link, which stays a link; for a new file,
+ * its name in its real folder.
  */
 export const targetOf = (path: string): Promise<string> =>
   realpath(path).catch(async () =>
@@ -67,8 +67,8 @@ const unwatch = (): void => {
 };
 
 /**
- * A name beside `target` that no other process takes. It is random: the number of a process is the same in every
- * container, and one that was killed leaves its file behind.
+ * A name next to `target` that no other process uses. It is random: process numbers are the same in every container, and a
+ * killed process leaves its file behind.
  */
 function temporaryBeside(target: string): string {
   const path = join(dirname(target), `.${basename(target)}.${randomBytes(8).toString('hex')}.tmp`);
@@ -119,7 +119,7 @@ export async function writeFileAtomic(
 }
 
 /**
- * Finds out, before the long work, whether `path` can be written: creates and removes a temporary file beside it.
+ * Checks, before the long work, whether `path` can be written: creates and removes a temporary file in its folder.
  *
  * @throws output-unwritable, too-many-open-files
  */

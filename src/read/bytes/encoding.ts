@@ -1,4 +1,4 @@
-/** Text encodings: UTF-16 is turned into UTF-8, a byte order mark is dropped, Latin-1 is told apart where names are read. */
+/** Text encodings: UTF-16 is turned into UTF-8, a byte order mark is dropped, Latin-1 is distinguished where names are read. */
 export type TextEncoding = 'utf-8' | 'utf-16le' | 'utf-16be';
 
 const isPrintable = (byte: number | undefined): boolean =>

@@ -1,5 +1,5 @@
 /**
- * Gzip streams of one or many members, of which a damaged one still gives what came before the damage.
+ * Gzip streams of one or many members; a damaged one still gives its bytes before the damage.
  *
  * | bytes of a member | content |
  * |---|---|
@@ -8,8 +8,8 @@
  * | … | deflate |
  * | 8 | CRC-32 and length (modulo 2³²) of what is in it, little-endian |
  *
- * Zero bytes may follow the last member (a tape is padded with them). Whatever else follows is said: Node's own reader
- * passes over some of it in silence, and loses whole members before the rest. Source: RFC 1952.
+ * Zero bytes may follow the last member (a tape is padded with them). Anything else is reported: Node's own reader silently
+ * skips some of it, and loses whole members before the rest. Source: RFC 1952.
  */
 import { constants, createInflateRaw } from 'node:zlib';
 import { type DiagError, diagError } from '../../model/errors.ts';
@@ -117,7 +117,7 @@ async function checkTrailer(
   return undefined;
 }
 
-/** Passes over the header of a member; whether it is whole. */
+/** Skips the header of a member; whether it is complete. */
 async function skipHeader(feed: ByteFeed): Promise<boolean> {
   if (!(await feed.need(HEADER_BYTES))) return false;
   const flags = feed.bytes()[3]!;
@@ -138,7 +138,7 @@ async function skipHeader(feed: ByteFeed): Promise<boolean> {
   return true;
 }
 
-/** Passes over a text and the zero byte that ends it; whether there is one. */
+/** Skips a text and the zero byte that ends it; whether there is one. */
 async function skipText(feed: ByteFeed): Promise<boolean> {
   while (await feed.need(1)) {
     const end = feed.bytes().indexOf(0);
@@ -148,7 +148,7 @@ async function skipText(feed: ByteFeed): Promise<boolean> {
   return false;
 }
 
-/** Passes over zero bytes; whether anything follows them. */
+/** Skips zero bytes; whether anything follows them. */
 async function skipZeros(feed: ByteFeed): Promise<boolean> {
   if (feed.bytes()[0] !== 0) return true;
   while (await feed.need(1)) {
@@ -159,7 +159,7 @@ async function skipZeros(feed: ByteFeed): Promise<boolean> {
   return false;
 }
 
-/** One deflate stream; the feed stands behind its last byte afterwards. */
+/** One deflate stream; afterwards the feed is after its last byte. */
 async function* inflated(
   feed: ByteFeed,
   onError: (error: NodeJS.ErrnoException) => void,

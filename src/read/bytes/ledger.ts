@@ -16,7 +16,7 @@ export interface Ledger {
    * between them.
    *
    * @param at offset of its first byte in the decoded stream
-   * @param records how many records it held; undefined where that cannot be told
+   * @param records how many records it held; undefined where that is unknown
    */
   lose(reason: LossReason, bytes: number, at: number, records?: number): void;
   /** The account so far; its `bytes` are the sum of what was entered. */

@@ -8,12 +8,12 @@ import { type Ledger, openLedger } from './ledger.ts';
 const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
 
-/** A line longer than this is skipped and reported; a log line that is longer is no log line. */
+/** A line longer than this is skipped and reported: no log has such lines. */
 export const MAX_LINE_BYTES = 16 << 20;
 
 /**
- * What became of a line: `record`, `overhead` (a header, a blank line), `passed-over` (text that is no record of the
- * format), why it was lost, or `held`: the line is part of a record that goes on, and shares what becomes of its end.
+ * What became of a line: `record`, `overhead` (a header, a blank line), `passed-over` (text that is not a record of the
+ * format), the reason of its loss, or `held`: the line is part of a record that continues, and shares the fate of its end.
  */
 export type LineFate = SettledFate | 'held' | Waiting;
 type SettledFate = 'record' | 'overhead' | 'passed-over' | LossReason;
@@ -318,7 +318,7 @@ const tooLongLine = (path: string, line: number, length: number): ErrorRecord =>
       what: `line ${formatCount(line)} in bytes`,
       found: length,
       limit: MAX_LINE_BYTES,
-      hint: 'the line was passed over, the lines around it were read',
+      hint: 'the line was skipped, the lines around it were read',
     },
     { path, line },
   ).toRecord();

@@ -107,7 +107,7 @@ export async function isBrokenLink(path: string): Promise<boolean> {
   return entry?.isSymbolicLink() === true;
 }
 
-/** What tells whether a file was written to, or is another one; undefined where there is nothing. */
+/** What shows whether a file was written to, or is another one; undefined where there is no file. */
 export interface FileStamp {
   readonly bytes: number;
   /** Milliseconds since 1970. */
@@ -184,7 +184,7 @@ const OPEN_AT_ONCE = 64;
 /** A file that a source reads: open, or resting until the next slice. */
 interface Pooled {
   readonly path: string;
-  /** What tells that a file that was opened again is the same one. */
+  /** What identifies a file that was opened again. */
   readonly identity: string;
   readonly byteLength: number;
   handle: Promise<FileHandle> | undefined;
@@ -378,15 +378,15 @@ export function countingSource(source: ByteSource): ByteSource & { readonly byte
   };
 }
 
-/** Whether `path` is the folder or lies in it; both as they are told without links. */
+/** Whether `path` is the folder or lies in it; both with links resolved. */
 export const liesIn = (folder: string, path: string): boolean => {
   const way = relative(folder, path);
   return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way);
 };
 
 /**
- * The other files of a format that spans several (shards, `.data` beside `.index`): opens `name` inside the folder
- * of `path`, and refuses anything that leaves it, symbolic links included.
+ * The other files of a format that spans several (shards, `.data` and `.index`): opens `name` inside the folder of `path`,
+ * and refuses anything that leaves it, symbolic links included.
  *
  * @throws file-missing, file-unreadable, file-not-regular, path-leaves-folder
  */

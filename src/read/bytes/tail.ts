@@ -1,7 +1,6 @@
 /**
- * Follows a file that grows: tells what became of it since the last look, and keeps what a rotation moved away
- * readable. It looks when asked and trusts only what a freshly opened file says: network file systems deliver no
- * events, and their cached sizes are old.
+ * Follows a growing file: reports what changed since the last look, and keeps what a rotation moved away readable. It looks
+ * when asked and trusts only a freshly opened file: network file systems deliver no events, and their cached sizes are old.
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';

@@ -54,10 +54,7 @@ export async function parseSafeYaml(
     Alias(_key, alias, ancestors) {
       const target = alias.resolve(document);
       if (target !== undefined && ancestors.includes(target))
-        throw wrong(
-          `the alias *${alias.source} stands within what it names, which has no end`,
-          alias.range?.[0],
-        );
+        throw wrong(`the alias *${alias.source} is inside of what it names, without end`, alias.range?.[0]);
     },
     Pair(_key, { key }) {
       if (isScalar(key) && key.source === '<<')

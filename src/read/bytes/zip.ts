@@ -1,5 +1,5 @@
 /**
- * zip archives, read strictly: whatever two readers could understand differently is refused.
+ * zip archives, read strictly: anything that two readers could read differently is refused.
  *
  * | record | signature | read for |
  * |---|---|---|
@@ -69,8 +69,8 @@ export const looksLikeZip = (head: Uint8Array): boolean =>
 const opened = new WeakMap<ByteSource, Promise<ReadonlyMap<string, ZipMember>>>();
 
 /**
- * Names by which formats in zip archives are told apart: all of them, or of an archive that is damaged those whose
- * local headers lie in the file's first bytes.
+ * Names that distinguish formats in zip archives: all of them, or in a damaged archive those whose local headers are in the
+ * file's first bytes.
  */
 export async function zipNames(head: Uint8Array, source: ByteSource): Promise<readonly string[]> {
   if (!looksLikeZip(head)) return [];

@@ -24,7 +24,7 @@ export const lossesBefore = (capture: Pick<Capture, 'manifest' | 'steps'>): read
  */
 export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps'>): Run {
   const { path, steps, manifest } = capture;
-  // A skipped step is none that was taken, and its loss stands in the history where it is from before the first.
+  // A skipped step was not taken, and its loss is in the history if it is from before the first.
   const taken = new Set(steps.map(({ step }) => step));
   const skips = manifest.skips.filter(({ step }) => step > steps[0]!.step && !taken.has(step));
   const inOrder = [...steps, ...skips].sort((a, b) => a.step - b.step);
@@ -83,6 +83,6 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
       },
     ],
     hyperparameters: new Map(),
-    notes: ['no log lies beside this capture; its own losses are judged'],
+    notes: ['no log is in the folder of this capture; its own losses are judged'],
   };
 }

@@ -75,7 +75,7 @@ export interface CaptureManifest {
   /** The rules that were active while recording, in the order in which they apply; empty without clipping. */
   readonly clipping: readonly RecordedRule[];
   readonly parameters: readonly CaptureParameter[];
-  /** File of the model beside it, if it names one. */
+  /** File of the model in its folder, if it names one. */
   readonly model: string | null;
   readonly steps: readonly ManifestStep[];
   /** Losses before the first recorded step. */
@@ -274,13 +274,13 @@ function skipsOf({ skipped, skips }: Json): SkippedStep[] {
 
 const isRisk = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;
 
-/** Options by name; null stands for one that is left to its default. */
+/** Options by name; null means the default. */
 function readOptions(given: Json, where: string, fail: Fail): Record<string, OptionValue> {
   const options: Record<string, OptionValue> = {};
   for (const [key, value] of Object.entries(given)) {
     const plain = numberFromJson(value) ?? value;
     if (plain === null) continue;
-    if (typeof plain === 'object') throw fail(`${where}: "${key}" is no number, text or flag`);
+    if (typeof plain === 'object') throw fail(`${where}: "${key}" is not a number, text or flag`);
     options[key] = plain as OptionValue;
   }
   return options;

@@ -118,7 +118,7 @@ export const isCapture = async (folder: string): Promise<boolean> =>
 export async function openCapture(path: string): Promise<Capture> {
   const folder = basename(path) === MANIFEST ? dirname(path) : path;
   const files = (await listFolder(folder)) ?? [];
-  // What is missing or no folder is told apart by trying to open it.
+  // Opening it shows whether it is missing or not a folder.
   if (files.length === 0) await (await openFile(folder)).close();
   if (!files.includes(MANIFEST)) {
     await tellRecorder(folder);
@@ -134,7 +134,7 @@ export async function openCapture(path: string): Promise<Capture> {
     const source = await openSibling(manifestPath, file);
     try {
       const opened = await safetensors.open(source);
-      // A tensor that the file's end cuts off is no tensor of a step that is whole.
+      // A step whose tensor is cut off by the end of the file is not complete.
       const [damage] = opened.errors;
       if (damage !== undefined)
         throw new DiagError(damage.id, damage.message, 3, damage as { path: string }, damage.hint);
@@ -251,10 +251,10 @@ const lossOf = (reason: LossReason, bytes: number): Account => ({
   lost: [{ reason, records: 1, bytes, at: 0 }],
 });
 
-/** What the tensors of a step are read for; others are passed over. */
+/** The purposes of the tensors of a step; others are skipped. */
 const READ = /^(?:grad|param|param-after|state|batch|buffer)\//;
 
-/** The account of a file of a capture, in which tensors of no known purpose are passed over. */
+/** The account of a file of a capture, in which tensors of no known purpose are skipped. */
 async function tensorsOf(opened: Checkpoint): Promise<Account> {
   const { records, passedOver, ...account } = await opened.account();
   const unread = opened.tensors
@@ -595,7 +595,7 @@ async function readBatch(opened: Checkpoint): Promise<ReadonlyMap<string, BatchT
   return batch;
 }
 
-/** The one capture that lies directly in a folder, as a recorder leaves it beside a log; '' where there is none, or more. */
+/** The only capture directly in a folder, as a recorder leaves it next to a log; '' where there is none, or more. */
 async function captureIn(folder: string): Promise<string> {
   const found: string[] = [];
   for (const name of (await listFolder(folder)) ?? [])

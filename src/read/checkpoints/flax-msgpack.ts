@@ -156,7 +156,7 @@ async function readMap(state: State, into: Tree, count: number, name: string, de
   for (let i = 0; i < count; i++) {
     const key = await readValue(state, name, depth);
     if (typeof key !== 'string' && typeof key !== 'number')
-      throw malformed(state.path, `a key under "${name}" is no text`);
+      throw malformed(state.path, `a key under "${name}" is not text`);
     const text = String(key);
     if (into.has(text)) throw ambiguous(`the key "${text}" is twice under "${name}"`, { path: state.path });
     const full = name === '' ? text : `${name}/${text}`;
@@ -240,7 +240,7 @@ async function readExtension(
     (data.kind !== 'bytes' && data.kind !== 'text')
   )
     throw wrong('has no type or no bytes');
-  if (typeName.end - typeName.start > 64) throw wrong('has a type name that is no name');
+  if (typeName.end - typeName.start > 64) throw wrong('has a type name that is not a name');
   const dtypeName = Buffer.from(await inner.read(typeName.start, typeName.end)).toString();
   const dtype = DTYPES_BY_NAME.get(dtypeName);
   if (dtype === undefined) {

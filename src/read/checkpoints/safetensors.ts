@@ -138,7 +138,7 @@ async function readHeader(
 function readMetadata(value: unknown, metadata: Map<string, string>, path: string): void {
   if (!isJsonObject(value)) throw broken(path, '"__metadata__" is no object');
   for (const [key, member] of Object.entries(value)) {
-    if (typeof member !== 'string') throw broken(path, `"__metadata__" holds "${key}", which is no text`);
+    if (typeof member !== 'string') throw broken(path, `"__metadata__" holds "${key}", which is not text`);
     metadata.set(key, member);
   }
 }

@@ -29,7 +29,7 @@ export async function weightMapOf(
   const files = new Map<string, Set<string>>();
   for (const [name, value] of Object.entries(weight_map))
     for (const file of several && Array.isArray(value) ? value : [value]) {
-      if (typeof file !== 'string') throw malformed(`the file of "${name}" is no text`);
+      if (typeof file !== 'string') throw malformed(`the file of "${name}" is not text`);
       if (!files.has(file)) files.set(file, new Set());
       files.get(file)!.add(name);
     }

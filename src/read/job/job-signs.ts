@@ -29,7 +29,7 @@ export interface JobSign {
   readonly summary: boolean;
 }
 
-/** What a text tells of the process that wrote it. */
+/** What a text says about the process that wrote it. */
 export interface JobSigns {
   readonly signs: readonly JobSign[];
   /** Lines that say from which checkpoint training goes on. */
@@ -186,7 +186,7 @@ function opensTraceback({ open }: Watching, line: string): boolean {
 function readLine(watching: Watching, bytes: Buffer): void {
   watching.lineNumber++;
   const whole = bytes.toString('utf8', 0, Math.min(bytes.length, LONGEST_LINE));
-  // A progress bar writes over its line: what stands last in it is what a reader saw.
+  // A progress bar overwrites its line: a reader saw the last text in it.
   const line = whole.replace(/\r$/, '').slice(whole.lastIndexOf('\r', whole.length - 2) + 1);
   if (opensTraceback(watching, line) || (watching.open.length > 0 && endsTraceback(watching, line))) return;
   if (line.includes(FIRST_FAILURE.keyword)) watching.inFirstFailure = LONGEST_FIRST_FAILURE;
@@ -237,7 +237,7 @@ const standsAt = (text: Buffer, at: number, keyword: Buffer): boolean => {
   return true;
 };
 
-/** Where the first keyword stands; -1 where there is none. */
+/** Index of the first keyword, or -1. */
 function firstKeyword(text: Buffer): number {
   for (let end = WINDOW - 1; end < text.length; ) {
     const pair = (text[end - 1]! << 8) | text[end]!;

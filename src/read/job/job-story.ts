@@ -128,7 +128,7 @@ function attemptsResumed(
  * A sign counts as the end only where no record of training follows it: an error that a program survived (a batch that did not
  * fit and was halved) ended nothing.
  *
- * @param signs what the text says; undefined where the log is no text
+ * @param signs what the text says; undefined where the log is not text
  * @returns undefined where nothing is known: no sign, no pause and no second attempt
  */
 export function jobOf(run: Run, signs: JobSigns | undefined): Job | undefined {

@@ -29,7 +29,7 @@ const killed = (reason: JobReason, keyword: string, pattern: RegExp): JobSignatu
   pattern,
 });
 
-/** More telling forms first: the first that matches names a line. */
+/** More specific forms first: the first that matches names a line. */
 export const JOB_SIGNATURES: readonly JobSignature[] = [
   // The kernel and the schedulers, which end a process from outside.
   killed('out-of-memory', 'Out of memory: Kill', /\bOut of memory: Kill(?:ed)? process \d/),

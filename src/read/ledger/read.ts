@@ -240,7 +240,7 @@ function stepOf(entry: Record<string, unknown>, step: number, session: LedgerSes
   };
 }
 
-/** The float64 whose 16 hex digits stand there; NaN for anything else. */
+/** The float64 of 16 hex digits; NaN for anything else. */
 function lossOf(text: unknown): number {
   if (typeof text !== 'string' || !/^[\da-f]{16}$/.test(text)) return Number.NaN;
   return Buffer.from(text, 'hex').readDoubleBE(0);

@@ -11,7 +11,7 @@ export function safeName(name: string, shown: string): string {
     (part) =>
       part === '' || part === '.' || part === '..' || /[\\\0:]/.test(part) || Buffer.byteLength(part) > 250,
   );
-  if (bad || name.length > 2000) throw lies(shown, `"${name.slice(0, 100)}" is no name of a file`);
+  if (bad || name.length > 2000) throw lies(shown, `"${name.slice(0, 100)}" is not the name of a file`);
   return join(...parts);
 }
 

@@ -10,7 +10,7 @@ import { terminalOptions } from '../../cli/terminal-options.ts';
 export default command({
   summary: 'Join what the shards of a study wrote.',
   description:
-    'Each file is what `clippy-diag matrix STUDY.yaml --shard i/n` wrote. A cell that stands in several files counts once; where cells are missing, the exit code is 4.',
+    'Each file is what `clippy-diag matrix STUDY.yaml --shard i/n` wrote. A cell in several files counts once; if cells are missing, the exit code is 4.',
   takesMany: true,
   examples: ['<%= config.bin %> <%= command.id %> shard-1.json shard-2.json --report html:study.html'],
   args: { file: Args.string({ required: true, description: 'what the shards wrote' }) },

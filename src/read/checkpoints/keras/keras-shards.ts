@@ -32,9 +32,7 @@ export const kerasShards: CheckpointFormat = {
   open: openShards,
   part: (name, kind, beside) => {
     const index = name.replace(/_\d{5}\.weights\.h5$/, '.weights.json');
-    return kind === 'file' && index !== name && beside.has(index)
-      ? `read through the ${index} beside it`
-      : undefined;
+    return kind === 'file' && index !== name && beside.has(index) ? `read through its ${index}` : undefined;
   },
 };
 

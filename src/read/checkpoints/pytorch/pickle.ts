@@ -227,7 +227,7 @@ class Machine {
   /** The text on the stack, of which a global's name is made. */
   popText(): string {
     const value = this.pop();
-    if (typeof value !== 'string') throw this.malformed('the name of a global is no text');
+    if (typeof value !== 'string') throw this.malformed('the name of a global is not text');
     return value;
   }
 
@@ -265,7 +265,7 @@ function setOf(argument: PickleValue | undefined, machine: Machine): PickleNode 
 
 /** Keys and values in turn. */
 function pairs(items: readonly PickleValue[], machine: Machine): Entry[] {
-  if (items.length % 2 !== 0) throw machine.malformed('a key stands without a value');
+  if (items.length % 2 !== 0) throw machine.malformed('a key has no value');
   return Array.from({ length: items.length / 2 }, (_, i) => [items[2 * i]!, items[2 * i + 1]!]);
 }
 
@@ -412,7 +412,7 @@ function decimalOf(line: string, machine: Machine): number | bigint {
 }
 
 function indexOf(line: string, machine: Machine): number {
-  if (!/^\d{1,15}$/.test(line)) throw machine.malformed('an index of the memo is no number');
+  if (!/^\d{1,15}$/.test(line)) throw machine.malformed('an index of the memo is not a number');
   return Number(line);
 }
 
@@ -425,7 +425,7 @@ function floatOf(line: string, machine: Machine): number {
         ? Number.NEGATIVE_INFINITY
         : Number.POSITIVE_INFINITY;
   if (!/^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?$/i.test(line))
-    throw machine.malformed('a float is no number');
+    throw machine.malformed('a float is not a number');
   return Number(line);
 }
 

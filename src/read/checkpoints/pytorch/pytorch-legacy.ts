@@ -77,7 +77,7 @@ export async function readTorchLegacy(source: ByteSource, prefix: string): Promi
   let at = next.position();
   for (const key of keys) {
     const size = types.get(key);
-    if (size === undefined) throw broken(`no tensor tells the type of the storage "${key}"`);
+    if (size === undefined) throw broken(`no tensor gives the type of the storage "${key}"`);
     if (at + 8 > byteLength)
       throw truncated(`the length of the storage "${key}"`, at + 8, byteLength, { path });
     const length = await source.slice(at, at + 8);

@@ -415,7 +415,7 @@ function countsOf(value: PickleValue | undefined, path: string, tensor: string):
   if (!isNode(inner, 'tuple') && !isNode(inner, 'list')) throw malformedTensor(path, tensor, 'has no shape');
   return inner.items.map((item) => {
     if (typeof item !== 'number')
-      throw malformedTensor(path, tensor, 'has a dimension or stride that is no number');
+      throw malformedTensor(path, tensor, 'has a dimension or stride that is not a number');
     return item;
   });
 }

@@ -56,9 +56,9 @@ export const tfCheckpoint: CheckpointFormat = {
       : openBundle(source),
   part: (name, kind, beside) => {
     if (kind === 'folder') return undefined;
-    if (name === 'checkpoint') return 'names the checkpoints of TensorFlow beside it';
+    if (name === 'checkpoint') return 'names the checkpoints of TensorFlow in its folder';
     const index = name.replace(/\.data-\d{5}-of-\d{5}$/, '.index');
-    return index !== name && beside.has(index) ? 'read through the .index beside it' : undefined;
+    return index !== name && beside.has(index) ? 'read through its .index' : undefined;
   },
 };
 
@@ -124,7 +124,7 @@ export const tfSavedModel: CheckpointFormat = {
   sniff: isSavedModel,
   part: (name, kind, beside) =>
     kind === 'folder' && name === 'variables' && beside.has('saved_model.pb')
-      ? 'read through the saved_model.pb beside it'
+      ? 'read through its saved_model.pb'
       : undefined,
   open: async (source) => {
     const index = await openSibling(source.path, 'variables/variables.index');

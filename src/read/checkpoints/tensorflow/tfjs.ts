@@ -154,7 +154,7 @@ class GroupReader {
   async #openShards(names: readonly unknown[]): Promise<ByteSource | undefined> {
     const shards: ByteSource[] = [];
     for (const name of names) {
-      if (typeof name !== 'string') throw broken(this.#path, 'a path of its weightsManifest is no text');
+      if (typeof name !== 'string') throw broken(this.#path, 'a path of its weightsManifest is not text');
       this.#once(this.#shards, name, `the shard "${name}" is listed twice`);
       try {
         shards.push(this.files.add(await openSibling(this.#path, name)));

@@ -152,7 +152,7 @@ function layoutOf(
     if (name === 'transpose') {
       const given = axesOf(member(configuration, 'order'), 'order of axes', problem);
       if ([...given].sort((a, b) => a - b).join() !== order.map((_, i) => i).join())
-        throw problem('its order of axes is none');
+        throw problem('its order of axes is not valid');
       order = given.map((axis) => order[axis]!);
     } else if (name === 'bytes') bigEndian = member(configuration, 'endian') === 'big';
     else undone.unshift(name);

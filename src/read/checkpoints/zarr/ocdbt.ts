@@ -113,7 +113,7 @@ async function readNode(walk: Walk, place: Place, height: number, prefix: string
   const source = await openCounted(walk, place.file);
   const body = await unwrapped(source, place.offset, place.length, NODE_MAGIC, path);
   const found = body.byte();
-  if (found !== height) throw malformed(path, `a node of height ${found} stands where ${height} is due`);
+  if (found !== height) throw malformed(path, `a node of height ${found} is at the place of ${height}`);
   const table = fileTable(body, place.base);
   const entries = body.count();
   if (height > 0) await readChildren(walk, body, table, entries, { height, prefix });

@@ -39,7 +39,7 @@ export const orbax: CheckpointFormat = {
   open: openOrbax,
   part: (name, kind, beside) =>
     beside.has(TREE) && name !== TREE && (kind === 'folder' || PARTS.test(name))
-      ? `read through the ${TREE} beside it`
+      ? `read through its ${TREE}`
       : // A step of several items has these above the folders of its items.
         beside.has('_CHECKPOINT_METADATA') && kind === 'file' && PARTS.test(name)
         ? 'says when Orbax wrote the checkpoint'

@@ -33,7 +33,7 @@ export const zarr: CheckpointFormat = {
     const root = [...ROOTS].find((one) => beside.has(one));
     if (root === undefined || name === root) return undefined;
     return kind === 'folder' || OTHER_METADATA.has(name) || ROOTS.has(name) || /^[\d.]+$/.test(name)
-      ? `read through the ${root} beside it`
+      ? `read through its ${root}`
       : undefined;
   },
 };
