@@ -263,7 +263,7 @@ class Scanner implements LineScanner {
     this.#one(buffer, from, last, terminated, ending, holed);
   }
 
-  /** What stands before each lone carriage return was finished, whatever follows; returns where the rest begins. */
+  /** Text before each lone carriage return is complete, whatever follows; returns where the rest begins. */
   #emitParts(buffer: Buffer, start: number, end: number, holed: boolean): number {
     let from = start;
     // A loop: indexOf would search on to the end of the buffer in every line.

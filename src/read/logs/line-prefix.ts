@@ -1,10 +1,10 @@
 /**
- * What stands before a printed record: the time, level and place of a logger (logging, absl and glog, loguru, rich,
- * TensorFlow), and the rank that a launcher puts before each line.
+ * What precedes a printed record: the time, level and place of a logger (logging, absl and glog, loguru, rich, TensorFlow),
+ * and the rank that a launcher puts before each line.
  */
 
 const LEVELS = ['INFO', 'WARNING', 'WARN', 'DEBUG', 'ERROR', 'NOTICE', 'CRITICAL', 'SUCCESS', 'Info', 'info'];
-/** How far into a line its level may stand. */
+/** How far into a line its level may be. */
 const WITHIN = 120;
 
 /** By the first letter of a level, its second one. */
@@ -165,13 +165,13 @@ function afterLevel(bytes: Buffer, from: number, to: number): number {
 
 const GLOG = 0x49;
 /**
- * Tells lines that two handlers of one logger print, absl's and Python's: `INFO:tensorflow:loss = 2.3` and, after it,
- * `I0101 12:00:00.000000 1407 log.py:7] loss = 2.3`.
+ * Finds lines that two handlers of one logger print, absl's and Python's: `INFO:tensorflow:loss = 2.3` and, after it, `I0101
+ * 12:00:00.000000 1407 log.py:7] loss = 2.3`.
  */
 export class TwoHandlers {
   private before = Buffer.alloc(0);
 
-  /** Whether a line tells by the other handler what the line before it told. Every line is shown to it. */
+  /** Whether a line repeats the line before it by the other handler. Every line is shown to it. */
   tells(bytes: Buffer, from: number, to: number): boolean {
     // A level, `INFO:`, or the `I1231` of glog.
     if (bytes[from] !== GLOG || (bytes[from + 5] !== 32 && bytes[from + 4] !== 0x3a)) {

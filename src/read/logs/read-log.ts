@@ -51,7 +51,7 @@ export interface ReadLogOptions extends Partial<LogReadOptions> {
   readonly sidecars?: ((folder: string) => Promise<Sidecars>) | false;
 }
 
-/** Bytes at the start of a file, and of what it holds compressed, by which formats are told. */
+/** Bytes at the start of a file, and of what it holds compressed, by which formats are recognised. */
 export const HEAD_BYTES = 64 << 10;
 
 /** A file as its format reads it, before roles and attempts are found. */
@@ -92,7 +92,7 @@ const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
 /** The format of a head that no format claims; undefined where it is not text. */
 export const anyTextOf = (head: Buffer): LogFormat | undefined => (isText(head) ? ANY_TEXT : undefined);
 
-/** The format that text of this name is tried in where its head tells nothing. */
+/** The format that text of this name is tried in if its head shows none. */
 export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
   ANY_TEXT.anyText!.names.test(name) && !isBinary(head) ? ANY_TEXT : undefined;
 

@@ -117,7 +117,7 @@ function withoutRemark(line: string): string {
   return at > 0 ? line.slice(0, at) : line;
 }
 
-/** So many times the losses of the known layouts make other lines the log: it tells its evaluations alone as nanoGPT does. */
+/** So many times the losses of the known layouts make other lines the log: it reports only its evaluations, as nanoGPT does. */
 const MANY_MORE = 8;
 /** How many points of the training loss printed lines have by steps of their own. */
 const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
@@ -128,7 +128,7 @@ const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
       )
     : 0;
 
-/** Lines that are not looked at: long ones are data that somebody printed, and what two handlers print is told once. */
+/** Lines that are not looked at: long ones are data that somebody printed, and what two handlers print is read once. */
 class OtherLines {
   readonly long = tally();
   private readonly handlers = new TwoHandlers();
@@ -275,13 +275,13 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
     return undefined;
   };
 
-  /** Whether a layout that is known has told a loss: lines of other layouts are other text then. */
+  /** Whether a known layout has read a loss: lines of other layouts are other text then. */
   const hasLoss = (): boolean =>
     [...results.trials.values()].some((table) => table.rows() > 0) ||
     [...dialects.values()].some(({ table }) =>
       table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
     );
-  /** How many losses the known layouts have told. */
+  /** How many losses the known layouts have read. */
   const lossPoints = (): number => {
     if ([...results.trials.values()].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
     return [...dialects.values()].reduce(

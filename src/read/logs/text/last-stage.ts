@@ -83,7 +83,7 @@ export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean)
   if (known === undefined) return true;
   if (log.by === 'guess') return false;
   const points = known.value.length;
-  // The bars of Keras are drawn over and over until their epoch, which the first reading has, is told.
+  // The bars of Keras are drawn over and over until their epoch, which the first reading has, is known.
   if (points >= FEW && log.members.every(isBar)) return false;
   // What nothing counts is no better than a loss at its steps.
   const isCounted = first.runs.some(({ stepUnit, series }) => stepUnit !== 'row' && series.includes(known));
