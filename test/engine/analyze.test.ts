@@ -94,7 +94,7 @@ it('tells what, when, which task, why, and which rule would have held, as the RE
   const text = REPORT_FORMATS.text.render(report, { width: 400, colour: false, ascii: false });
   expect(text).toMatch(/why: the data changed \(shown by experiment\): .* the batch of step 400/);
   expect(text).toMatch(
-    /would have prevented it, tried: {2}skip bad batches 400 to 407; clip the gradient norm at 1/,
+    /would have prevented it, tried: skip bad batches 400 to 407; clip the gradient norm at 1/,
   );
   const markdown = REPORT_FORMATS.markdown.render(report, PLAIN);
   expect(markdown).toMatch(
