@@ -13,11 +13,12 @@ import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
 import { leadingEvents, symbolOf } from './run-events.ts';
 import { runsPage } from './runs-page.ts';
+import { cutMiddle } from './short-names.ts';
 import { chartGroups, headline } from './terminal.ts';
 import { textTable } from './text-table.ts';
 import { textWidth } from './text-width.ts';
 import { figuresOf, figureText, NOTHING, partsWithTried } from './tried.ts';
-import { endOf, wrap } from './wrap.ts';
+import { wrap } from './wrap.ts';
 
 export interface BriefOptions extends RenderOptions {
   /** Rows of the terminal; 24 where there is none. */
@@ -90,6 +91,17 @@ const PART_LINES: Readonly<Record<string, number>> = {
 export const markOf = (mood: Mood, { ascii }: Pick<RenderOptions, 'ascii'>): string =>
   MARKS[mood][ascii ? 'ascii' : 'unicode'];
 
+/** Columns of a name of which enough is left to know it by. */
+const NAME = 16;
+
+/** The facts that have room; a name that has none loses its middle, of which the mark has more columns in ASCII. */
+function factsIn(facts: string, width: number): string {
+  const [name = '', ...more] = facts.split(' · ');
+  const roomOf = (): number => width - more.reduce((sum, one) => sum + 3 + textWidth(one), 0);
+  while (more.length > 0 && roomOf() < Math.min(NAME, textWidth(name))) more.pop();
+  return [cutMiddle(name, roomOf()), ...more].join(' · ');
+}
+
 /** What happened, where, why and what to do, in as many lines as an answer may have. */
 export function answerLines(
   answer: Pick<Answer, 'mood' | 'title' | 'change' | 'facts'>,
@@ -105,7 +117,7 @@ export function answerLines(
   const lines = [
     moodPaint(paint, mood)(first) + (beside ? `   ${change}` : ''),
     ...(beside ? [] : fitted(change, 3, width, '  ')),
-    paint.dim(`  ${facts.length + 2 <= width ? facts : `…${endOf(facts, width - 3)}`}`),
+    paint.dim(`  ${factsIn(facts, width - (options.ascii ? 6 : 2))}`),
   ];
   if (parts.length === 0) return lines;
   // What is well takes as few lines as it can.

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { afterKeys, drawn, type WatchView, watchLine, watchScreen } from '../../src/app/watch/screen.ts';
+import { textWidth } from '../../src/report/text-width.ts';
 import { fullReport } from '../reports/full-report.ts';
 import { healthyRun, makeReport, makeRunReport } from '../support/make-report.ts';
 
@@ -71,7 +72,7 @@ describe('the screen', () => {
   test('says that records stopped coming, and that there are none yet', () => {
     const stalls = [{ run: first!.id, stepUnit: 'step', step: 400, since: '12 min' }] as const;
     const one = { ...view, report: { ...report, runs: [first!] }, stalls };
-    expect(watchScreen(one, 24, { ...options, width: 20 }).lines[1]).toBe('! STALLED: no new re');
+    expect(watchScreen(one, 24, { ...options, width: 20 }).lines[1]).toBe('! STALLED: no ...');
     expect(watchScreen(one, 24, options).lines[1]).toBe(
       '! STALLED: no new record for 12 min; the last is step 400',
     );
@@ -94,7 +95,8 @@ describe('the screen', () => {
     (width) => {
       const pace = { run: 'good-3/log.jsonl', at: 60_000, rate: 1 };
       const { lines } = watchScreen({ ...view, report: many, pace, stalls }, 40, { ...options, width });
-      expect(lines[0]).toBe('51 runs, 1 bad, 1 stalled  last record 3 s ago'.slice(0, width));
+      const age = width === 40 ? 'last ...' : 'last record 3 s ago';
+      expect(lines[0]).toBe(`51 runs, 1 bad, 1 stalled  ${age}`);
       expect(lines[1]).toMatch(/^x bad.* {2}DIVERGED at/);
       expect(lines[2]).toMatch(/^! fine-7.* {2}STALLED for/);
       expect(lines[3]).not.toMatch(/^[x!]/);
@@ -103,6 +105,36 @@ describe('the screen', () => {
       expect(lines.join('\n')).toMatch(/^ +step +1 .*400$/m);
     },
   );
+
+  test.each([60, 80, 120, 200])('on %d columns no line is wider, and none ends within a word', (width) => {
+    const id = (k: number): string => `sweep/lr-3e-4-warmup-2000-batch-512-seed-${k}/log.jsonl`;
+    const message = 'train/loss is not a number from step 401';
+    const runs = [1, 2, 3].map((k) => ({ ...first!, id: id(k) }));
+    const silent = [{ run: id(2), stepUnit: 'step', step: 99, since: '12 min' }] as const;
+    const shown = (ascii: boolean) =>
+      watchScreen(
+        {
+          ...view,
+          report: makeReport(runs),
+          stalls: silent,
+          lastAlert: { run: id(3), message, at: 0 },
+        },
+        24,
+        { ...options, ascii, width },
+      ).lines;
+    for (const ascii of [true, false]) {
+      const lines = shown(ascii);
+      expect(lines.filter((line) => textWidth(line) > width)).toEqual([]);
+      const names = lines.slice(1, 4).map((line) => line.slice(2).split('  ', 1)[0]!);
+      expect(new Set(names).size).toBe(3);
+      const whole = { alert: `last alert, 63 s ago: ${message}, ${id(3)}`, stalled: 'STALLED for 12 min' };
+      const mark = ascii ? ' ...' : ' …';
+      const alert = lines.at(-2)!;
+      if (alert.endsWith(mark)) expect(`${whole.alert} `).toContain(`${alert.slice(0, -mark.length)} `);
+      else expect(alert).toBe(whole.alert);
+      for (const line of lines.slice(1, 4)) expect(line).toMatch(/(?:step 400|NaN|min|steps\/s|…|\.\.\.)$/);
+    }
+  });
 
   test.each([60, 80, 120, 200])('of several kinds of bad runs on %d columns looks as it did', (width) => {
     const [, second] = report.runs;

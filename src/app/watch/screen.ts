@@ -139,8 +139,17 @@ export interface Screen {
 const alertLine = ({ run, message, at }: WatchAlert, now: number, named: boolean): string =>
   `last alert, ${durationText(now - at)} ago: ${inertName(message)}${named ? `, ${inertName(run)}` : ''}`;
 
-const stallLine = (stalls: readonly Stall[], paint: Ansis, width: number): string[] =>
-  stalls.length === 0 ? [] : [paint.bold.yellow(startOf(`! STALLED: ${stallWords(stalls[0]!)}`, width))];
+/** A text in so many columns; one that is longer ends after a whole word: `step 4` is not step 401. */
+function inWords(text: string, { width, ascii }: RenderOptions): string {
+  if (textWidth(text) <= width) return text;
+  const mark = ascii ? '...' : '…';
+  const start = startOf(text, width - mark.length - 1);
+  const end = start.lastIndexOf(' ');
+  return startOf(`${end > 0 ? start.slice(0, end) : start} ${mark}`, width);
+}
+
+const stallLine = (stalls: readonly Stall[], paint: Ansis, options: RenderOptions): string[] =>
+  stalls.length === 0 ? [] : [paint.bold.yellow(inWords(`! STALLED: ${stallWords(stalls[0]!)}`, options))];
 
 interface Head {
   readonly lines: readonly string[];
@@ -151,23 +160,31 @@ interface Head {
 }
 
 /** The state of one run, and that it stalled. */
-function headOfOne(run: RunReport, { pace, now, stalls }: WatchView, width: number, paint: Ansis): Head {
+function headOfOne(
+  run: RunReport,
+  { pace, now, stalls }: WatchView,
+  options: RenderOptions,
+  paint: Ansis,
+): Head {
   const age = pace === null ? '' : `  last record ${durationText(now - pace.at)} ago`;
   return {
-    lines: [startOf(`${stateOf(run)}${rateOf(run, pace)}${age}`, width), ...stallLine(stalls, paint, width)],
+    lines: [
+      inWords(`${stateOf(run)}${rateOf(run, pace)}${age}`, options),
+      ...stallLine(stalls, paint, options),
+    ],
     shown: run,
     left: [],
   };
 }
 
 /** A line and as many of the parts of a state as have room: half a part says nothing. */
-function fitting(start: string, state: string, width: number): string {
+function fitting(start: string, state: string, options: RenderOptions): string {
   let line = start;
   for (const part of state.split('  ')) {
-    if (textWidth(line) + textWidth(part) + 2 > width) break;
+    if (textWidth(line) + textWidth(part) + 2 > options.width) break;
     line += `  ${part}`;
   }
-  return startOf(line, width);
+  return inWords(line, options);
 }
 
 /** Rows of a screen that lines of bad runs may take. */
@@ -193,20 +210,24 @@ function headOfMany(view: WatchView, rows: number, options: RenderOptions, paint
           },
         ];
   const names = named.map(({ run }) => inertName(run.id));
-  const nameWidth = Math.min(Math.floor(width / 3), Math.max(...names.map(textWidth)));
-  const shortened = shortNames(names, nameWidth);
+  // A mark of what is left out has two columns more in ASCII, and a name two of them at most.
+  const most = Math.floor(width / 3) - (options.ascii ? 4 : 0);
+  const shortened = shortNames(names, Math.min(most, Math.max(...names.map(textWidth)))).map((name) =>
+    options.ascii ? toAscii(name) : name,
+  );
+  const nameWidth = Math.max(...shortened.map(textWidth));
   const texts = named.map(({ mood, words, state }, i) => {
     const name = `${shortened[i]!}${' '.repeat(Math.max(0, nameWidth - textWidth(shortened[i]!)))}`;
-    return moodPaint(paint, mood)(fitting(`${markOf(mood, options)} ${name}  ${words}`, state, width));
+    return moodPaint(paint, mood)(fitting(`${markOf(mood, options)} ${name}  ${words}`, state, options));
   });
-  const most = Math.max(1, Math.floor(BAD_SHARE * rows));
-  const kept = texts.length <= most ? texts.length : Math.max(1, most - 1);
+  const room = Math.max(1, Math.floor(BAD_SHARE * rows));
+  const kept = texts.length <= room ? texts.length : Math.max(1, room - 1);
   const more = texts.length - kept;
   return {
     lines: [
-      paint.bold(startOf(`${heading}${age}`, width)),
+      paint.bold(inWords(`${heading}${age}`, options)),
       ...texts.slice(0, kept),
-      ...(more > 0 ? [startOf(`  and ${formatCount(more)} more, below the chart`, width)] : []),
+      ...(more > 0 ? [inWords(`  and ${formatCount(more)} more, below the chart`, options)] : []),
     ],
     shown: named[0]!.run,
     left: texts.slice(kept),
@@ -216,18 +237,17 @@ function headOfMany(view: WatchView, rows: number, options: RenderOptions, paint
 /** The screen of a watcher, on so many rows. Pure. */
 export function watchScreen(view: WatchView, rows: number, options: RenderOptions): Screen {
   const { report, now, stalls, lastAlert, keys } = view;
-  const { width } = options;
   const paint = new Ansis(options.colour ? 1 : 0);
   const alert =
     lastAlert === null
       ? []
-      : [paint.red(startOf(alertLine(lastAlert, now, (report?.runs.length ?? 0) > 1), width))];
+      : [paint.red(inWords(alertLine(lastAlert, now, (report?.runs.length ?? 0) > 1), options))];
   const asLines = (lines: readonly string[]): string[] =>
     lines.slice(0, rows).map((line) => inertOutput(inertButColours(options.ascii ? toAscii(line) : line)));
   if (report === undefined || report.runs.length === 0) {
     const waiting = `waiting for records in ${inertName(view.path)}${keys ? ' · q quit' : ''}`;
     return {
-      lines: asLines([startOf(waiting, width), ...stallLine(stalls, paint, width), ...alert]),
+      lines: asLines([inWords(waiting, options), ...stallLine(stalls, paint, options), ...alert]),
       scrollMost: 0,
       page: 1,
     };
@@ -237,7 +257,7 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
     lines: top,
     shown,
     left,
-  } = several ? headOfMany(view, rows, options, paint) : headOfOne(report.runs[0]!, view, width, paint);
+  } = several ? headOfMany(view, rows, options, paint) : headOfOne(report.runs[0]!, view, options, paint);
   const said = answerOf(shown, report);
   const [title = '', ...answer] = answerLines(said, said.parts, { ...options, rows }, paint);
   const head = several ? top : [...top, title];
@@ -260,9 +280,9 @@ export function watchScreen(view: WatchView, rows: number, options: RenderOption
     const move = options.ascii ? 'arrows' : '↑ ↓';
     lines.push(
       paint.dim(
-        startOf(
+        inWords(
           `q quit · ${move} PgUp PgDn scroll · lines ${from + 1} to ${last} of ${details.length}`,
-          width,
+          options,
         ),
       ),
     );
