@@ -57,101 +57,113 @@ export function changesBy(
   skipped: readonly number[],
   onset = until,
 ): Change[] {
-  const { steps } = observed;
-  const changes: Change[] = [];
-  const rates = Float64Array.from(observed.learningRate);
-  // The harm may last only from a step well after the onset.
-  const rate = raisedRate(rates, until) ?? raisedRate(rates, onset);
-  if (rate !== null)
-    changes.push({
-      trigger: 'learning-rate',
-      from: rate.from,
-      size: rate.times,
-      evidence: {
-        id: 'learning-rate',
-        statement: `the learning rate is ${formatNumber(observed.learningRate[rate.from]!)} at step ${steps[rate.from]} and was ${formatNumber(rate.before)} before${laterRate(observed, rate)}`,
-        value: observed.learningRate[rate.from]!,
-        unit: 'learning rate',
-        usual: usualRange(observed.learningRate.slice(0, rate.from)),
-        at: { step: steps[rate.from]!, batchStep: null },
-      },
-    });
-  const risen = references === null || rate !== null ? null : risenRate(observed.learningRate, until);
-  if (risen !== null)
-    changes.push({
-      trigger: 'learning-rate',
-      from: risen.from,
-      size: observed.learningRate[risen.from]! / risen.before,
-      gradual: true,
-      evidence: {
-        id: 'learning-rate',
-        statement: `the learning rate rises from ${formatNumber(risen.before)} at step ${steps[Math.max(0, until - SLOW_WINDOW)]} to ${formatNumber(observed.learningRate[until]!)} at step ${steps[until]}`,
-        value: observed.learningRate[until]!,
-        unit: 'learning rate',
-        usual: null,
-        at: { step: steps[risen.from]!, batchStep: null },
-      },
-    });
-  changes.push(...writtenBy(observed, until));
-  const decay = strongDecay(observed, until, rate !== null || risen !== null);
-  if (decay !== null) changes.push(decay);
+  const rates = ratesBy(observed, references, until, onset);
+  const changes = [...rates, ...writtenBy(observed, until)];
+  const add = (change: Change | null) => change !== null && changes.push(change);
+  add(strongDecay(observed, until, rates.length > 0));
   // The loss on reference batches may have wavered a step before: what broke the run is not later than the onset.
-  const data = references === null ? null : unlikeData(references, steps, until, Math.max(until, onset));
-  if (data !== null) changes.push(data);
-  const jump =
-    references === null || data !== null || isJumpOfWeights(references)
-      ? null
-      : jumpBefore(observed, until, onset);
-  if (jump !== null) changes.push(jump);
-  const broken = observed.gradientNorm.findIndex(
-    (norm, i) => i <= until && i < observed.loss.length && !Number.isFinite(norm),
-  );
-  if (broken >= 0 && Number.isFinite(observed.loss[broken]!))
-    changes.push({
-      trigger: 'precision',
-      from: broken,
-      size: Number.POSITIVE_INFINITY,
-      evidence: {
-        id: 'non-finite-gradient',
-        statement: `the gradient of step ${steps[broken]} is not finite while its loss is ${formatNumber(observed.loss[broken]!)}`,
-        value: null,
-        unit: 'norm',
-        usual: usualRange(observed.gradientNorm.slice(0, broken)),
-        at: { step: steps[broken]!, batchStep: steps[broken]! },
-      },
-    });
+  const data =
+    references === null ? null : unlikeData(references, observed.steps, until, Math.max(until, onset));
+  add(data);
+  if (references !== null && data === null && !isJumpOfWeights(references))
+    add(jumpBefore(observed, until, onset));
+  add(brokenGradient(observed, until));
+  add(skippedBefore(observed, skipped, until));
+  // A setting that was written explains weights that the settings of the first step do not give.
+  if (!changes.some(({ written }) => written === true)) changes.push(...mismatchOf(observed));
+  add(emptyState(observed, until));
+  return changes;
+}
+
+/** The learning rate, where it rose at once, or step by step. */
+function ratesBy(
+  observed: Observed,
+  references: References | null,
+  until: number,
+  onset: number,
+): readonly Change[] {
+  const { steps, learningRate } = observed;
+  const told = (from: number, size: number, gradual: boolean, statement: string, at = from): Change => ({
+    trigger: 'learning-rate',
+    from,
+    size,
+    ...(gradual ? { gradual } : {}),
+    evidence: {
+      id: 'learning-rate',
+      statement,
+      value: learningRate[at]!,
+      unit: 'learning rate',
+      usual: gradual ? null : usualRange(learningRate.slice(0, from)),
+      at: { step: steps[from]!, batchStep: null },
+    },
+  });
+  const known = Float64Array.from(learningRate);
+  // The harm may last only from a step well after the onset.
+  const rate = raisedRate(known, until) ?? raisedRate(known, onset);
+  if (rate !== null) {
+    const { from, times, before } = rate;
+    const statement = `the learning rate is ${formatNumber(learningRate[from]!)} at step ${steps[from]} and was ${formatNumber(before)} before${laterRate(observed, rate)}`;
+    return [told(from, times, false, statement)];
+  }
+  const risen = references === null ? null : risenRate(learningRate, until);
+  if (risen === null) return [];
+  const { from, before } = risen;
+  const statement = `the learning rate rises from ${formatNumber(before)} at step ${steps[Math.max(0, until - SLOW_WINDOW)]} to ${formatNumber(learningRate[until]!)} at step ${steps[until]}`;
+  return [told(from, learningRate[from]! / before, true, statement, until)];
+}
+
+/** A gradient that is no number under a loss that is one. */
+function brokenGradient({ steps, loss, gradientNorm }: Observed, until: number): Change | null {
+  const at = gradientNorm.findIndex((norm, i) => i <= until && i < loss.length && !Number.isFinite(norm));
+  if (at < 0 || !Number.isFinite(loss[at]!)) return null;
+  return {
+    trigger: 'precision',
+    from: at,
+    size: Number.POSITIVE_INFINITY,
+    evidence: {
+      id: 'non-finite-gradient',
+      statement: `the gradient of step ${steps[at]} is not finite while its loss is ${formatNumber(loss[at]!)}`,
+      value: null,
+      unit: 'norm',
+      usual: usualRange(gradientNorm.slice(0, at)),
+      at: { step: steps[at]!, batchStep: steps[at]! },
+    },
+  };
+}
+
+/** Steps that the loss scaler skipped shortly before. */
+function skippedBefore({ steps }: Observed, skipped: readonly number[], until: number): Change | null {
   const recent = skipped.filter(
     (step) => step <= steps[until]! && step > steps[Math.max(0, until - CHANGE_WINDOW)]! - 1,
   );
-  if (recent.length >= 2)
-    changes.push({
-      trigger: 'precision',
-      from: Math.max(
-        0,
-        steps.findIndex((step) => step >= recent[0]!),
-      ),
-      size: recent.length,
-      evidence: {
-        id: 'skipped-steps',
-        statement: `the loss scaler skipped ${recent.length} steps shortly before, from step ${recent[0]} on`,
-        value: recent.length,
-        unit: 'steps',
-        usual: null,
-        at: { step: recent[0]!, batchStep: null },
-      },
-    });
-  // A setting that was written explains weights that the settings of the first step do not give.
-  if (!changes.some(({ written }) => written === true)) changes.push(...mismatchOf(observed));
-  const { empty } = observed;
-  if (empty !== null && (empty.known === 'stored' || empty.known === 'follows') && until <= CHANGE_WINDOW)
-    changes.push({
-      ...lostState(
-        `the optimizer had taken no step at step ${empty.before}, ${countedPlain(until, 'step')} before${empty.known === 'stored' ? '' : ': from such a state the recorded gradients give the recorded weights'}; the steps count on, so that its state was lost, as at a resume that loads the weights alone, or the training is a new one`,
-        empty.before,
-      ),
-      beforeRecord: true,
-    });
-  return changes;
+  const [first] = recent;
+  if (recent.length < 2) return null;
+  return {
+    trigger: 'precision',
+    from: Math.max(
+      0,
+      steps.findIndex((step) => step >= first!),
+    ),
+    size: recent.length,
+    evidence: {
+      id: 'skipped-steps',
+      statement: `the loss scaler skipped ${recent.length} steps shortly before, from step ${first} on`,
+      value: recent.length,
+      unit: 'steps',
+      usual: null,
+      at: { step: first!, batchStep: null },
+    },
+  };
+}
+
+/** A state that is that of a beginning, shortly before. */
+function emptyState({ empty }: Observed, until: number): Change | null {
+  if (empty === null || (empty.known !== 'stored' && empty.known !== 'follows') || until > CHANGE_WINDOW)
+    return null;
+  const how =
+    empty.known === 'stored' ? '' : ': from such a state the recorded gradients give the recorded weights';
+  const statement = `the optimizer had taken no step at step ${empty.before}, ${countedPlain(until, 'step')} before${how}; the steps count on, so that its state was lost, as at a resume that loads the weights alone, or the training is a new one`;
+  return { ...lostState(statement, empty.before), beforeRecord: true };
 }
 
 /** Settings that the record states to have changed at or shortly before a position. */
