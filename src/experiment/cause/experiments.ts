@@ -37,7 +37,7 @@ import { type BadRows, findBadRows } from './bad-rows.ts';
 import type { Change } from './change.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
-import { observe } from './observe.ts';
+import { type Observed, observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
 import { type Before, type ShorterSteps, shorterSteps } from './shorter-steps.ts';
@@ -78,10 +78,9 @@ const PERTURBATIONS = 3;
 
 /** @throws what the capture, the model and its batches throw; what `progress` throws is in `notRun` */
 export async function runExperiments(options: ExperimentOptions): Promise<Experiments> {
-  const { capture, prepared, model, rules, onset } = options;
+  const { prepared } = options;
   const notRun: { id: string; reason: string }[] = [];
-  const notes: string[] = [];
-  const within = async <T>(id: string, work: () => Promise<T>): Promise<T | null> => {
+  const within: Within = async (id, work) => {
     try {
       return await work();
     } catch (error) {
@@ -90,144 +89,26 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
       return null;
     }
   };
-  const observed = await observe(capture, prepared);
-  const references = await within('reference batches', () =>
-    lookAtReferences({
-      capture,
-      prepared,
-      model,
-      onset,
-      batch: options.batch,
-      progress: (done, total) => options.progress('reference batches', done, total),
-    }),
-  );
-  const until = references?.harmful ?? onset;
-  const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
-  const jumps = changes.flatMap(({ recorded, from }) => (recorded === true ? [from] : []));
-  const bad = await within('bad rows', () => badRowsOf(options, references, changes));
-  const planned = references === null ? [] : planArms(observed, references, changes, until, bad);
-
-  const training = (what: string, baseline?: ClosedLoopTrace): TrainingOptions => ({
-    capture,
-    model,
-    batch: options.batch,
-    onset,
-    ...(references === null ? {} : { reference: references.batches }),
-    ...(baseline === undefined ? {} : { resume: { finished: [baseline], partial: null } }),
-    progress: (done, total) => options.progress(what, done, total),
-  });
-  const recorded = prepared.setup.clipping;
-  const armed = await within('arms', () =>
-    trainRuns(
-      training('arms'),
-      planned.map(
-        ({ training: arm, order }): TrainingRun => ({
-          ...{ rule: recorded, multiplier: 1, arm },
-          ...(order === undefined ? {} : { order }),
-        }),
-      ),
-    ),
-  );
-  const follows = armed?.check.follows === true;
-  if (armed !== null && !follows) notes.push(armed.check.why);
-  const closedLoop = await within('closed-loop', () =>
-    replayClosedLoop({
-      ...training('closed loop', armed?.baseline),
-      rules,
-      references,
-      others: armed?.traces.map((trace, k) => endedOf(planned[k]!, trace)) ?? [],
-    }),
-  );
-
-  const from = references === null ? onset : harmFrom(references, onset);
-  const history = lossesBefore(capture);
-  const learning = learningUpdates(planned, armed);
-  const endOf = endsOfTrainings(options, armed, closedLoop, references, learning, planned);
-  // One that took none of the unlike rows was clean all along.
-  const endOfArm = (trace: ClosedLoopTrace, { training: { skip, without }, order }: PlannedArm): ArmEnd =>
-    endOf(trace, skip, order === undefined && without === undefined ? references?.unlike : new Set());
-  const arms =
-    armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOfArm(armed.traces[k]!, plan) }));
-  const ruled = (closedLoop?.entries ?? []).map(
-    (entry, k): Tried => ({
-      ...{ label: rules[k]!.label, rule: rules[k]!, planned: null },
-      ...endOf({ ...entry, loss: entry.loss!, referenceLoss: entry.referenceLoss ?? [] }),
-      interference: interferenceOf(entry, from),
-    }),
-  );
-  const tried: Tried[] = [
-    ...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule: recorded, planned: arm })),
-    ...ruled,
-  ];
-  const without = armed === null ? NOT_TRAINED : endOf(armed.baseline);
+  const looked = await lookedAt(options, within);
+  const { references, until } = looked;
+  const trained = await trainArmsAndRules(options, looked, within);
+  const { armed, closedLoop } = trained;
+  const ends = endsOf(options, looked, trained);
+  const { cause, unrecorded, shorter } = await causeBy(options, looked, trained, ends, within);
+  const { tried, without, arms } = ends;
   const back = without.outcome === 'holds';
-  const unrecorded = follows
-    ? unrecordedIn(armed, capture, prepared, observed, onset, without, history)
-    : null;
-  const anew =
-    unrecorded?.trigger === 'optimizer-state' &&
-    (await within('an optimizer that begins anew', () => beganAnew(options, unrecorded.at))) === true;
-  const shorter =
-    references === null || armed === null || !follows
-      ? null
-      : shorterSteps(
-          options.before,
-          observed,
-          references,
-          onset,
-          learning[0]!,
-          triesOfShorter(options, arms, armed, closedLoop),
-        );
-  const cause = decideCause({
-    onset,
-    observed,
-    references,
-    hasModel: true,
-    changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
-    arms: follows ? arms : [],
-    ...{ cameBack: back, afterShift: without.afterShift === true ? without.outcome : null },
-    ruleHolds: ruled.some(({ shows }) => shows),
-    slower: tried.some(({ slower }) => slower === true),
-    shorter,
-    unrecorded: unrecorded && { ...unrecorded, anew },
-  });
-
   // A run that is back needs nothing, whatever else would hold too.
-  const held = new Map<Tried, { tried: number; held: number }>();
-  const best = tried
-    .filter(({ outcome }) => outcome === 'holds')
-    .sort((a, b) => leastFirst(rankedBy(a, cause), rankedBy(b, cause)));
-  if (!back && unrecorded === null && references !== null && armed !== null)
-    for (const [k, one] of best.entries()) {
-      const edges = stretches(references, onset, capture.steps.length, jumps);
-      const orders = Array.from({ length: PERTURBATIONS }, (_, seed) => batchOrder(edges, seed + 1)!);
-      const left = best.slice(k).map(({ label }) => label);
-      const plan = arms.find(({ arm }) => arm === one.planned?.arm);
-      const perturbed = await within(`other orders of the batches for ${left.join(', ')}`, () =>
-        trainRuns(
-          training(`${one.label}, other orders`, armed.baseline),
-          orders.map((order): TrainingRun => {
-            const { rule } = one;
-            if (plan === undefined) return { rule, multiplier: 1, order };
-            const taken = order.map((index) => plan.order?.[index] ?? index);
-            return { rule, multiplier: 1, order: taken, arm: plan.training };
-          }),
-        ),
-      );
-      if (perturbed === null) break;
-      const ends = perturbed.traces.map(
-        (trace) => (plan === undefined ? endOf(trace) : endOfArm(trace, plan)).outcome,
-      );
-      held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
-    }
-
+  const held =
+    back || unrecorded !== null
+      ? NONE_HELD
+      : await heldInOtherOrders(options, looked, trained, ends, cause, within);
   const candidates = tried.filter(
-    ({ rule, planned: plan }) => plan !== null || rule.label !== recorded.label,
+    ({ rule, planned }) => planned !== null || rule.label !== prepared.setup.clipping.label,
   );
   const remedies = candidates.map((one) =>
     remedyOf(one, held.get(one) ?? { tried: 0, held: 0 }, without.finalLoss, options, references),
   );
-  const showed = candidates.findIndex(({ rule, planned: plan }) => shorter?.by === (plan?.arm ?? rule));
+  const showed = candidates.findIndex(({ rule, planned }) => shorter?.by === (planned?.arm ?? rule));
   return {
     cause,
     remedies:
@@ -243,9 +124,196 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     incoming: until,
     before: lastBefore(until, references?.unlike),
     closedLoop,
-    notes,
+    notes: armed === null || armed.check.follows ? [] : [armed.check.why],
     notRun,
   };
+}
+
+/** Runs a part by its name; null where the time that is left ended before it. */
+type Within = <T>(id: string, work: () => Promise<T>) => Promise<T | null>;
+
+/** What is known before anything is trained. */
+interface Looked {
+  readonly observed: Observed;
+  readonly references: References | null;
+  /** Position of the first harmful step, or of the onset. */
+  readonly until: number;
+  readonly changes: readonly Change[];
+  readonly planned: readonly PlannedArm[];
+}
+
+async function lookedAt(options: ExperimentOptions, within: Within): Promise<Looked> {
+  const { capture, prepared, model, onset, batch } = options;
+  const observed = await observe(capture, prepared);
+  const progress = (done: number, total: number) => options.progress('reference batches', done, total);
+  const references = await within('reference batches', () =>
+    lookAtReferences({ capture, prepared, model, onset, batch, progress }),
+  );
+  const until = references?.harmful ?? onset;
+  const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
+  const bad = await within('bad rows', () => badRowsOf(options, references, changes));
+  const planned = references === null ? [] : planArms(observed, references, changes, until, bad);
+  return { observed, references, until, changes, planned };
+}
+
+const trainingOf = (
+  { capture, model, batch, onset, progress }: ExperimentOptions,
+  { references }: Looked,
+  what: string,
+  baseline?: ClosedLoopTrace,
+): TrainingOptions => ({
+  ...{ capture, model, batch, onset },
+  ...(references === null ? {} : { reference: references.batches }),
+  ...(baseline === undefined ? {} : { resume: { finished: [baseline], partial: null } }),
+  progress: (done, total) => progress(what, done, total),
+});
+
+/** What was trained; null where the time did not reach to it. */
+interface Trained {
+  readonly armed: Training | null;
+  readonly closedLoop: ClosedLoopResult | null;
+}
+
+async function trainArmsAndRules(
+  options: ExperimentOptions,
+  looked: Looked,
+  within: Within,
+): Promise<Trained> {
+  const { references, planned } = looked;
+  const runs = planned.map(
+    ({ training: arm, order }): TrainingRun => ({
+      ...{ rule: options.prepared.setup.clipping, multiplier: 1, arm },
+      ...(order === undefined ? {} : { order }),
+    }),
+  );
+  const armed = await within('arms', () => trainRuns(trainingOf(options, looked, 'arms'), runs));
+  const closedLoop = await within('closed-loop', () =>
+    replayClosedLoop({
+      ...trainingOf(options, looked, 'closed loop', armed?.baseline),
+      rules: options.rules,
+      references,
+      others: armed?.traces.map((trace, k) => endedOf(planned[k]!, trace)) ?? [],
+    }),
+  );
+  return { armed, closedLoop };
+}
+
+/** How the trainings ended. */
+interface Ends {
+  readonly arms: readonly (PlannedArm & ArmEnd)[];
+  readonly ruled: readonly Tried[];
+  /** Arms, then rules. */
+  readonly tried: readonly Tried[];
+  /** The run as it was. */
+  readonly without: ArmEnd;
+  endOf: ReturnType<typeof endsBeside>;
+  endOfArm(trace: ClosedLoopTrace, plan: PlannedArm): ArmEnd;
+}
+
+function endsOf(options: ExperimentOptions, { references, planned }: Looked, trained: Trained): Ends {
+  const { onset, rules, prepared } = options;
+  const { armed, closedLoop } = trained;
+  const from = references === null ? onset : harmFrom(references, onset);
+  const endOf = endsOfTrainings(options, trained, references, planned);
+  // One that took none of the unlike rows was clean all along.
+  const endOfArm: Ends['endOfArm'] = (trace, { training: { skip, without }, order }) =>
+    endOf(trace, skip, order === undefined && without === undefined ? references?.unlike : new Set());
+  const arms =
+    armed === null ? [] : planned.map((plan, k) => ({ ...plan, ...endOfArm(armed.traces[k]!, plan) }));
+  const ruled = (closedLoop?.entries ?? []).map(
+    (entry, k): Tried => ({
+      ...{ label: rules[k]!.label, rule: rules[k]!, planned: null },
+      ...endOf({ ...entry, loss: entry.loss!, referenceLoss: entry.referenceLoss ?? [] }),
+      interference: interferenceOf(entry, from),
+    }),
+  );
+  const rule = prepared.setup.clipping;
+  const tried = [...arms.map((arm) => ({ ...arm, label: armLabel(arm.arm), rule, planned: arm })), ...ruled];
+  const without = armed === null ? NOT_TRAINED : endOf(armed.baseline);
+  return { arms, ruled, tried, without, endOf, endOfArm };
+}
+
+/** The cause, and what it was decided by beside the arms. */
+async function causeBy(
+  options: ExperimentOptions,
+  { observed, references, changes, planned }: Looked,
+  trained: Trained,
+  { arms, ruled, tried, without }: Ends,
+  within: Within,
+) {
+  const { capture, prepared, onset, before } = options;
+  const follows = trained.armed?.check.follows === true;
+  // What does not follow the record says nothing of it.
+  const armed = follows ? trained.armed : null;
+  const unrecorded =
+    armed === null
+      ? null
+      : unrecordedIn(armed, capture, prepared, observed, onset, without, lossesBefore(capture));
+  const anew =
+    unrecorded?.trigger === 'optimizer-state' &&
+    (await within('an optimizer that begins anew', () => beganAnew(options, unrecorded.at))) === true;
+  const shorter =
+    references === null || armed === null
+      ? null
+      : shorterSteps(
+          ...([before, observed, references, onset] as const),
+          learningUpdates(planned, armed)[0]!,
+          triesOfShorter(options, arms, armed, trained.closedLoop),
+        );
+  const cause = decideCause({
+    ...{ onset, observed, references, hasModel: true, shorter },
+    changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
+    arms: follows ? arms : [],
+    cameBack: without.outcome === 'holds',
+    afterShift: without.afterShift === true ? without.outcome : null,
+    ruleHolds: ruled.some(({ shows }) => shows),
+    slower: tried.some(({ slower }) => slower === true),
+    unrecorded: unrecorded && { ...unrecorded, anew },
+  });
+  return { cause, unrecorded, shorter };
+}
+
+type Held = ReadonlyMap<Tried, { readonly tried: number; readonly held: number }>;
+const NONE_HELD: Held = new Map();
+
+/** What holds, tried again with the batches in other orders, the best first. */
+async function heldInOtherOrders(
+  options: ExperimentOptions,
+  looked: Looked,
+  { armed }: Trained,
+  { arms, tried, endOf, endOfArm }: Ends,
+  cause: Cause,
+  within: Within,
+): Promise<Held> {
+  const { capture, onset } = options;
+  const { references, changes } = looked;
+  if (references === null || armed === null) return NONE_HELD;
+  const jumps = changes.flatMap(({ recorded, from }) => (recorded === true ? [from] : []));
+  const edges = stretches(references, onset, capture.steps.length, jumps);
+  const orders = Array.from({ length: PERTURBATIONS }, (_, seed) => batchOrder(edges, seed + 1)!);
+  const held = new Map<Tried, { tried: number; held: number }>();
+  const best = tried
+    .filter(({ outcome }) => outcome === 'holds')
+    .sort((a, b) => leastFirst(rankedBy(a, cause), rankedBy(b, cause)));
+  for (const [k, one] of best.entries()) {
+    const left = best.slice(k).map(({ label }) => label);
+    const plan = arms.find(({ arm }) => arm === one.planned?.arm);
+    const runs = orders.map((order): TrainingRun => {
+      const { rule } = one;
+      if (plan === undefined) return { rule, multiplier: 1, order };
+      const taken = order.map((index) => plan.order?.[index] ?? index);
+      return { rule, multiplier: 1, order: taken, arm: plan.training };
+    });
+    const perturbed = await within(`other orders of the batches for ${left.join(', ')}`, () =>
+      trainRuns(trainingOf(options, looked, `${one.label}, other orders`, armed.baseline), runs),
+    );
+    if (perturbed === null) break;
+    const ends = perturbed.traces.map(
+      (trace) => (plan === undefined ? endOf(trace) : endOfArm(trace, plan)).outcome,
+    );
+    held.set(one, { tried: ends.length, held: ends.filter((end) => end === 'holds').length });
+  }
+  return held;
 }
 
 /** What a try is ranked by. */
@@ -294,16 +362,15 @@ const NOT_TRAINED: ArmEnd = { outcome: null, finalLoss: Number.NaN, shows: false
 /** How trainings are judged; where nothing is known to judge by, none is. */
 function endsOfTrainings(
   { capture, onset }: ExperimentOptions,
-  armed: Training | null,
-  loop: ClosedLoopResult | null,
+  { armed, closedLoop }: Trained,
   references: References | null,
-  learning: readonly number[],
   planned: readonly PlannedArm[],
 ): ReturnType<typeof endsBeside> {
   if (references === null || armed === null || !armed.check.follows) return notJudged;
   const { baseline } = armed;
   const from = harmFrom(references, onset);
-  const healthy = healthyBeside(baseline, trainings(planned, armed, loop), references, learning, from);
+  const learning = learningUpdates(planned, armed);
+  const healthy = healthyBeside(baseline, trainings(planned, armed, closedLoop), references, learning, from);
   return endsBeside(baseline, references, onset, lossesBefore(capture), healthy);
 }
 
