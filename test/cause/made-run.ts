@@ -45,6 +45,8 @@ export interface Made {
     readonly tensor: string;
     readonly times: number;
   };
+  /** The recorded features are multiplied by this in every batch of the capture; the batches before it are as they were. */
+  readonly drift?: number;
   /** Whether the capture goes without the model, so that nothing can be trained again. */
   readonly withoutModel?: boolean;
   /** Steps that were taken and logged before the capture, under clipping that it does not have. */
@@ -60,6 +62,17 @@ function withSpoilt(capture: Capture, spoilt: Made['spoilt']): Capture {
     if (index !== which) return whole;
     if (!(own?.data instanceof Float32Array)) throw new Error(`${tensor} among ${[...whole.keys()]}`);
     return new Map([...whole, [tensor, { ...own, data: own.data.map((value) => times * value) }]]);
+  };
+  return { ...capture, batch };
+}
+
+/** The features of all batches are multiplied. */
+function withDrift(capture: Capture, times: number): Capture {
+  if (times === 1) return capture;
+  const batch: Capture['batch'] = async (index) => {
+    const whole = await capture.batch(index);
+    const own = whole.get('dense')!;
+    return new Map([...whole, ['dense', { ...own, data: (own.data as Float32Array).map((v) => times * v) }]]);
   };
   return { ...capture, batch };
 }
@@ -83,7 +96,7 @@ function withSpoiltRows(capture: Capture, spoilt: Made['spoiltRows']): Capture {
 
 /** Trains and records a run, and analyzes it. */
 export async function analyzed(made: Made) {
-  const { batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before, scale = 1 } = made;
+  const { batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before, scale = 1, drift = 1 } = made;
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
   try {
     const capture = withSpoiltRows(withSpoilt(await openCapture(source), made.spoilt), made.spoiltRows);
@@ -107,9 +120,10 @@ export async function analyzed(made: Made) {
     const { name, learningRate, options } = made.optimizer ?? capture.manifest.optimizers[0]!;
     const [part] = choice!.parts;
     const log: object[] = [];
-    const gradientAt = async (index: number) => {
+    const recording = withDrift(capture, drift);
+    const gradientAt = async (index: number, from: Capture) => {
       const flat = model.flatten(tensors.map(({ w }) => w));
-      const { loss, gradient } = await model.objective.gradient(flat, [await captureBatch(capture, index)]);
+      const { loss, gradient } = await model.objective.gradient(flat, [await captureBatch(from, index)]);
       const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
       model.unflatten(
         gradient,
@@ -125,7 +139,7 @@ export async function analyzed(made: Made) {
       precision: 'float32',
     });
     for (const [step, index] of (before?.batches ?? []).entries()) {
-      const { loss, gradients } = await gradientAt(index);
+      const { loss, gradients } = await gradientAt(index, capture);
       log.push({ step: start + step, loss, lr: learningRate! * rate(0) });
       earlier.step(tensors, gradients, [learningRate! * rate(0)]);
     }
@@ -154,7 +168,7 @@ export async function analyzed(made: Made) {
       if (step === resetAt) for (const { slots } of tensors) slots.accumulator!.fill(0.1);
       if (step === made.weights?.at)
         for (const { w } of tensors) for (const i of w.keys()) w[i]! *= made.weights.times;
-      const { loss, gradients } = await gradientAt(index);
+      const { loss, gradients } = await gradientAt(index, recording);
       if (step === overflowAt) gradients[0]!.values[0] = Number.POSITIVE_INFINITY;
       const rates = [learningRate! * rate(step)];
       log.push({ step: first + step, loss, lr: rates[0]! });
@@ -163,7 +177,7 @@ export async function analyzed(made: Made) {
         learningRate: rates[0]!,
         loss,
         gradients: gradients.map(({ values }) => ({ values: values.slice() })),
-        batch: await capture.batch(index),
+        batch: await recording.batch(index),
       });
       stepper.step(tensors, gradients, rates);
     }

@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { unrecordedIn } from '../../src/experiment/cause/as-computed.ts';
 import { changesBy } from '../../src/experiment/cause/changes.ts';
 import { type DecideInput, decideCause } from '../../src/experiment/cause/decide.ts';
+import { openFirstSteps } from '../../src/experiment/cause/first-steps.ts';
 import {
   besideCapture,
   causeFromLog,
@@ -1132,6 +1133,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     /** Loss of the batch of step 20 at the weights of step 15. */
     readonly older?: number;
     readonly outcome?: ArmOutcome | null;
+    readonly openFirst?: string | null;
   }
   const decided = ({
     jump = 1e6,
@@ -1143,6 +1145,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
     without,
     older,
     outcome = 'holds',
+    openFirst = null,
   }: Given) => {
     const ones = steps.map(() => 1);
     const references: References = {
@@ -1162,7 +1165,7 @@ describe('a climb after a batch whose loss jumped and came back', () => {
       },
     };
     return decideCause({
-      ...{ onset: 30, observed, references, hasModel: true, cameBack: false, ruleHolds: true },
+      ...{ onset: 30, observed, references, hasModel: true, cameBack: false, ruleHolds: true, openFirst },
       ...{ shorter: null, unrecorded: null, changes: changesBy(harmful ?? 30, observed, references, [], 30) },
       arms: [
         {
@@ -1218,6 +1221,38 @@ describe('a climb after a batch whose loss jumped and came back', () => {
   it('is sharpness where no loss jumped, or what led to the jump was a longer step, hurt weights or a rising rate', () => {
     for (const given of [{ jump: 1 }, { update: 50 }, { harmful: 18 }, { rise: 1.03 }])
       expect(decided(given)).toMatchObject({ trigger: 'sharpness', confidence: 'shown' });
+  });
+  it('is sharpness, likely, where the first recorded batches may be others than those before, and says what to record', () => {
+    const open = openFirstSteps([1, 1.1, 0.9, 1], { steps: [500, 501, 502], loss: [3, 3, 3] }, 3);
+    const cause = decided({ jump: 1, openFirst: open });
+    expect(cause).toMatchObject({ trigger: 'sharpness', confidence: 'likely' });
+    expect(cause.statement).toMatch(
+      /do no harm; the first recorded losses are 3, .* record from before step 500 on$/,
+    );
+  });
+});
+
+describe('the first recorded steps', () => {
+  const before = [1, 1.1, 0.9, 1];
+  const open = (loss: readonly number[], logged: readonly number[] = before, first = 500) =>
+    openFirstSteps(logged, { steps: loss.map((_, i) => first + i), loss }, loss.length);
+  it('go on as before in a healthy twin, and where too high a rate makes the loss grow later', () => {
+    expect(open([1, 0.9, 1.1, 1, 1])).toBeNull();
+    expect(open([1, 1.1, 0.9, 1, 1, 1.2, 1, 1.1, 4, 20])).toBeNull();
+    // One odd batch is not another kind of data.
+    expect(open([9, 1, 1, 1, 1])).toBeNull();
+  });
+  it('are open where their losses are others at once, higher or lower, or nothing is known from before', () => {
+    expect(open([2, 2.1, 1.9, 2])).toMatch(
+      /^the first recorded losses are 2\.?\d*, where 0\.8 to 1\.2 was usual before/,
+    );
+    expect(open([0.2, 0.2, 0.2])).toMatch(/^the first recorded losses are 0\.2/);
+    expect(open([1, 1, 1], [1, 1])).toMatch(
+      /not known: keep the log from before it, or record from before step 500 on$/,
+    );
+  });
+  it('are those of the run where it begins there', () => {
+    expect(open([9, 9, 9], [], 0)).toBeNull();
   });
 });
 

@@ -46,6 +46,8 @@ export interface DecideInput {
   readonly slower?: boolean;
   /** Where fewer states came before than make a level: what shorter steps did to the same batches; null where that is not known. */
   readonly shorter: ShorterSteps | null;
+  /** What is open about the data of the first recorded steps, by {@link openFirstSteps}; null or left out where they are as before. */
+  readonly openFirst?: string | null;
   /** What the recorded run had and the same training from the same batches, computed anew and well, has not; null where they agree. */
   readonly unrecorded:
     | (Unrecorded & {
@@ -220,14 +222,15 @@ function fromOpen({ input: { arms, cameBack }, bySize, made }: Weighed): Cause |
 
 /** All that changed was taken back, and the run is harmed all the same. */
 function fromAll({ input, until, bySize, denied, held, made }: Weighed): Cause {
-  const { observed, references, changes, cameBack, afterShift = null } = input;
+  const { observed, references, changes, cameBack, afterShift = null, openFirst = null } = input;
   const sudden = bySize.filter(isSudden);
   const asBefore = `${denied === undefined ? '' : `${denied.evidence.statement}; without that batch the run is harmed all the same; else `}${unchangedWords(observed, until)}`;
   if (sudden.length === 0 && held.has('sharpness'))
     return made(
       'sharpness',
-      confidenceOf(references, afterShift),
-      `${asBefore}; at a lower learning rate the same batches do no harm`,
+      // What the first recorded rows are alike to is what they are compared with.
+      openFirst === null ? confidenceOf(references, afterShift) : 'likely',
+      `${asBefore}; at a lower learning rate the same batches do no harm${openFirst === null ? '' : `; ${openFirst}`}`,
     );
   if (sudden.length === 0 && input.ruleHolds)
     return made('sharpness', 'likely', `${asBefore}; with smaller steps the same batches do no harm`);

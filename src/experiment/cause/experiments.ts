@@ -37,6 +37,7 @@ import { type BadRows, findBadRows } from './bad-rows.ts';
 import type { Change } from './change.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
+import { openFirstSteps } from './first-steps.ts';
 import { type Observed, observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
@@ -268,6 +269,7 @@ async function causeBy(
     afterShift: without.afterShift === true ? without.outcome : null,
     ruleHolds: ruled.some(({ shows }) => shows),
     slower: tried.some(({ slower }) => slower === true),
+    openFirst: openFirstSteps(before.loss, observed, onset),
     unrecorded: unrecorded && { ...unrecorded, anew },
   });
   return { cause, unrecorded, shorter };
