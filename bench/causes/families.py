@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from training import RENAME, Batch, Run, Stream, fresh, outcome_of, raised_for_good, train
+from wider import CAUSES, NETS, OPTIMIZERS, net_of, put_in
 
 #: One turn of families; turns alternate between the half that is tuned on and the half that is reported.
 TURN = (
@@ -23,6 +24,8 @@ FIRST_LATER = 100_000
 #: One to eight rows of a batch that are bad, the others as they are: rows.ts.
 ROWS = ("data-rows",) * 10
 FIRST_ROWS = 200_000
+#: Nets and causes of wider.py: `--wider` of bench.ts.
+FIRST_WIDER = 300_000
 RATES = {
     "sgd": (0.03, 0.1), "momentum": (0.005, 0.02), "nesterov": (0.005, 0.02), "adam": (0.003, 0.01),
     "adam-95": (0.003, 0.01), "adagrad": (0.05, 0.2), "rmsprop": (0.001, 0.004),
@@ -68,12 +71,15 @@ def draw(seed: int, family: str, rng: np.random.Generator, spec: dict[str, Any])
         "opt-resume": ["adagrad", "adam"], "data-poison": ["adagrad"],
         "sharpness": ["sgd", "momentum", "adam", "rmsprop", "adagrad"],
         "clip-removed": ["sgd", "momentum"],
+        **OPTIMIZERS,
     }.get(family, list(RATES))  # fmt: skip
     optimizer = str(rng.choice(allowed))
     start = int(rng.integers(70, 150))
     run = Run(seed, family, spec, stream, optimizer, log_uniform(*RATES[optimizer]), start + 60, start, None)
     group = family.split("-")[0]
-    if family == "data-lasting":
+    if family in CAUSES:
+        put_in(run, rng, start)
+    elif family == "data-lasting":
         run.cause = "data"
         run.bad = frozenset(range(start, run.steps))
         kind, size = str(rng.choice(["features", "labels", "other"])), log_uniform(2, 30)
@@ -221,14 +227,14 @@ def draw_rows(run: Run, rng: np.random.Generator, start: int) -> None:
 
 
 #: What the judge of a run finds is not known here; these families are to end above the level, the others are to come back.
-HARMED = frozenset((*TURN, *ROWS)) - {"healthy", "odd-batch", "lr-blip"}
+HARMED = frozenset((*TURN, *ROWS, *CAUSES)) - {"healthy", "odd-batch", "lr-blip"}
 
 
 def goes_as_wanted(run: Run) -> bool:
     """Whether the cause harms the run, or not, as its family wants it, and the run without it is well."""
     trace, _ = train(run, fresh(run), 0, run.steps - 1)
-    if run.family == "healthy":
-        return True
+    if run.family.startswith("healthy"):
+        return bool(np.isfinite(trace.reference).all())
     if run.start is None:  # nothing changes: healthy for a while, then not
         early = run.family == "lr-large"
         harm = raised_for_good(trace.reference, 10 if early else 40)
@@ -266,6 +272,8 @@ def goes_as_wanted(run: Run) -> bool:
 
 
 def family_of(index: int) -> str:
+    if index >= FIRST_WIDER:
+        return CAUSES[(index - FIRST_WIDER) % len(CAUSES)]
     if index >= FIRST_ROWS:
         return ROWS[(index - FIRST_ROWS) % len(ROWS)]
     return TURN[index % len(TURN)] if index < FIRST_LATER else LATER[(index - FIRST_LATER) % len(LATER)]
@@ -275,12 +283,18 @@ def run_of(index: int, number: int) -> Run:
     """A draw of the run of an index."""
     seed = 20_000 + index
     rng = np.random.default_rng([seed, 3, number])
-    return draw(seed, family_of(index), rng, spec_of(rng))
+    return draw(seed, family_of(index), rng, spec_of(rng) if index < FIRST_WIDER else net_of(net_name(index), rng))
+
+
+def net_name(index: int) -> str:
+    """Which net of wider.py a run of that set has."""
+    turn, place = divmod(index - FIRST_WIDER, len(CAUSES))
+    return list(NETS)[(turn + place) % len(NETS)]
 
 
 def first_draw(index: int) -> int | None:
     """The first draw that goes as its family wants it; None where none does."""
-    draws = DRAWS if family_of(index) in EASY.union(LATER) else 3 * DRAWS
+    draws = DRAWS if family_of(index) in EASY.union(LATER, CAUSES) else 3 * DRAWS
     return next((number for number in range(draws) if goes_as_wanted(run_of(index, number))), None)
 
 

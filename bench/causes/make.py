@@ -42,7 +42,7 @@ def record(run: Run, folder: Path) -> None:
             shutil.rmtree(folder / "capture", ignore_errors=True)
             lines.extend([dict(line, step=line["step"] + 5) for line in lines[-5:]])
             begin(net, optimizer, run.rule if run.unclipped_from is None else "none")
-        size = float(torch.sqrt(sum((p.grad**2).sum() for p in net.parameters())))
+        size = float(torch.sqrt(sum((p.grad**2).sum() for p in net.parameters() if p.grad is not None)))
         lines.append(
             {"step": step, "loss": float(loss), "lr": optimizer.param_groups[0]["lr"], "grad_norm": size}
         )

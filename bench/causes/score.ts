@@ -40,6 +40,12 @@ export interface LevelResult {
   readonly remedy: Share;
   /** Of first remedies that were tried and hold by the report. */
   readonly tried: Share;
+  /** Of runs whose weights are said to be unharmed, those that are. */
+  readonly unharmed: Share;
+  /** Of verdicts `not-needed`, those on runs that hold. */
+  readonly notNeeded: Share;
+  /** Of rules that prevent in float64, those that are said to, or to hold as a remedy. */
+  readonly holding: Share;
   /** Of verdicts `prevented`, by mode: how many are right; and of the rules that prevent, how many are said to. */
   readonly prevented: Readonly<Record<string, { readonly precision: Share; readonly recall: Share }>>;
   readonly families: Readonly<Record<string, { readonly trigger: Share; readonly remedy: Share }>>;
@@ -66,66 +72,108 @@ export function scores(all: readonly Found[]): {
   return { results: { tune: byHalf('tune'), report: byHalf('report') }, misses };
 }
 
-function levelResult(found: readonly Found[], level: Level, miss: (line: string) => void): LevelResult {
-  const counts = new Map<string, Count>();
-  const count = (what: string, right: boolean): void => {
-    const one = counts.get(what) ?? { right: 0, of: 0 };
-    counts.set(what, { right: one.right + Number(right), of: one.of + 1 });
-  };
-  const modes = new Set<string>();
-  for (const { run, answers, truth } of found) {
-    const answer = answers[level];
-    const who = `${run.index} ${run.family} ${run.optimizer}`;
-    if (truth.triggers.length > 0) {
-      const right = truth.triggers.includes(answer.trigger);
-      count('trigger', right);
-      count(`trigger ${run.family}`, right);
-      if (answer.trigger !== 'none-found') count('named', right);
-      if (answer.confidence === 'shown') count('shown', right);
-      if (!right)
-        miss(
-          `trigger ${who}: ${answer.trigger} for ${truth.triggers.join(' or ')} (onset ${answer.onsetStep}): ${answer.statement}`,
-        );
-    }
-    const [first] = answer.remedies;
-    const outcome = truth.remedies[level][0];
-    if (first !== undefined && outcome != null) {
-      const right = outcome === 'holds';
-      count('remedy', right);
-      count(`remedy ${run.family}`, right);
-      if (first.tried !== null && first.holds === true) count('tried', right);
-      if (!right) miss(`remedy ${who}: ${outcome}: holds=${first.holds} ${first.statement}`);
-    }
-    for (const { mode, rule, verdict, confidence, why } of answer.verdicts) {
-      const prevents = truth.prevents[rule] ?? null;
-      if (prevents === null) continue;
-      const kind = mode === 'closed-loop' ? mode : `${mode}, ${confidence}`;
-      const name = mode === 'closed-loop' ? mode : mode;
-      modes.add(name);
-      if (verdict === 'prevented') {
-        count(`precision ${name}`, prevents);
-        if (!prevents) miss(`prevented ${who}: ${kind} ${rule}: ${why}`);
-      }
-      if (prevents) count(`recall ${name}`, verdict === 'prevented');
-    }
+/** Counts by name, and a line for each miss. */
+class Tally {
+  private readonly counts = new Map<string, Count>();
+  constructor(private readonly miss: (line: string) => void) {}
+
+  /** @param why what is said where it is not right; left out where that is no miss */
+  count(what: string, right: boolean, why?: () => string): void {
+    const one = this.counts.get(what) ?? { right: 0, of: 0 };
+    this.counts.set(what, { right: one.right + Number(right), of: one.of + 1 });
+    if (!right && why !== undefined) this.miss(`${what}: ${why()}`);
   }
-  const of = (what: string): Share => share(counts.get(what)?.right ?? 0, counts.get(what)?.of ?? 0);
+  of(what: string): Share {
+    const { right, of } = this.counts.get(what) ?? { right: 0, of: 0 };
+    return share(right, of);
+  }
+}
+
+type Asked = { readonly run: Made; readonly answer: Answer; readonly truth: Truth; readonly level: Level };
+
+const whoOf = ({ index, family, optimizer }: Made): string => `${index} ${family} ${optimizer}`;
+
+function countTrigger(tally: Tally, { run, answer, truth }: Asked): void {
+  const { trigger, confidence, onsetStep, statement } = answer;
+  if (truth.triggers.length === 0) return;
+  const right = truth.triggers.includes(trigger);
+  tally.count(
+    'trigger',
+    right,
+    () => `${whoOf(run)}: ${trigger} for ${truth.triggers.join(' or ')} (onset ${onsetStep}): ${statement}`,
+  );
+  tally.count(`trigger ${run.family}`, right);
+  if (trigger !== 'none-found') tally.count('named', right);
+  if (confidence === 'shown') tally.count('shown', right);
+}
+
+function countRemedy(tally: Tally, { run, answer, truth, level }: Asked): void {
+  const [first] = answer.remedies;
+  const outcome = truth.remedies[level][0];
+  if (first === undefined || outcome == null) return;
+  const right = outcome === 'holds';
+  tally.count('remedy', right, () => `${whoOf(run)}: ${outcome}: holds=${first.holds} ${first.statement}`);
+  tally.count(`remedy ${run.family}`, right);
+  if (first.tried !== null && first.holds === true) tally.count('tried', right);
+}
+
+/** What is said of rules, and of a run that is lost all the same. */
+function countRules(tally: Tally, { run, answer, truth }: Asked): void {
+  const harmed = truth.outcome === 'lost' || truth.outcome === 'hurt';
+  const held = new Set(
+    answer.remedies.flatMap(({ rule, holds }) => (holds === true && rule !== null ? [rule] : [])),
+  );
+  if (answer.mechanism === 'bad-batch-only')
+    tally.count('unharmed', !harmed, () => `${whoOf(run)}: ${answer.statement}`);
+  for (const { mode, rule, verdict, confidence, why } of answer.verdicts) {
+    const prevents = truth.prevents[rule] ?? null;
+    if (prevents === null) continue;
+    const because = () => `${whoOf(run)}: ${confidence} ${rule}: ${why}`;
+    if (verdict === 'prevented') tally.count(`precision ${mode}`, prevents, because);
+    if (verdict === 'not-needed') tally.count('notNeeded', !harmed, because);
+    if (!prevents) continue;
+    tally.count(`recall ${mode}`, verdict === 'prevented');
+    if (mode === 'closed-loop') tally.count('holding', verdict === 'prevented' || held.has(rule));
+  }
+}
+
+function levelResult(found: readonly Found[], level: Level, miss: (line: string) => void): LevelResult {
+  const tally = new Tally(miss);
+  for (const { run, answers, truth } of found) {
+    const asked = { run, answer: answers[level], truth, level };
+    countTrigger(tally, asked);
+    countRemedy(tally, asked);
+    countRules(tally, asked);
+  }
+  const modes = new Set(
+    found.flatMap(({ answers, truth }) =>
+      answers[level].verdicts
+        .filter(({ rule }) => (truth.prevents[rule] ?? null) !== null)
+        .map(({ mode }) => mode),
+    ),
+  );
   const families = [...new Set(found.map(({ run }) => run.family))].sort();
   return {
-    trigger: of('trigger'),
-    named: of('named'),
-    shown: of('shown'),
-    remedy: of('remedy'),
-    tried: of('tried'),
+    trigger: tally.of('trigger'),
+    named: tally.of('named'),
+    shown: tally.of('shown'),
+    remedy: tally.of('remedy'),
+    tried: tally.of('tried'),
+    unharmed: tally.of('unharmed'),
+    notNeeded: tally.of('notNeeded'),
+    holding: tally.of('holding'),
     prevented: Object.fromEntries(
       [...modes]
         .sort()
-        .map((mode) => [mode, { precision: of(`precision ${mode}`), recall: of(`recall ${mode}`) }]),
+        .map((mode) => [
+          mode,
+          { precision: tally.of(`precision ${mode}`), recall: tally.of(`recall ${mode}`) },
+        ]),
     ),
     families: Object.fromEntries(
       families.map((family) => [
         family,
-        { trigger: of(`trigger ${family}`), remedy: of(`remedy ${family}`) },
+        { trigger: tally.of(`trigger ${family}`), remedy: tally.of(`remedy ${family}`) },
       ]),
     ),
   };
@@ -157,6 +205,9 @@ export function tablesOf({ tune, report }: Results): string {
       ...table('… where it is `shown`', ({ shown }) => shown),
       ...table('first remedy holds', ({ remedy }) => remedy),
       ...table('… where it was tried and said to hold', ({ tried }) => tried),
+      ...table('`unharmed` is right', ({ unharmed }) => unharmed),
+      ...table('`not-needed` is right', ({ notNeeded }) => notNeeded),
+      ...table('rules that prevent are said to prevent or hold', ({ holding }) => holding),
     ],
   );
   const modes = [

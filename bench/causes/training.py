@@ -15,13 +15,27 @@ import numpy as np
 import torch
 
 Batch = dict[str, Any]
-ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "swish": torch.nn.functional.silu}
+ACTIVATIONS = {
+    "relu": torch.relu, "tanh": torch.tanh, "swish": torch.nn.functional.silu, "elu": torch.nn.functional.elu,
+    "selu": torch.selu, "gelu": torch.nn.functional.gelu, "softplus": torch.nn.functional.softplus,
+}  # fmt: skip
 RENAME = {
     "tables.*.weight": "embedding/*",
     "bottom.*.weight": "shared/*/kernel",
     "bottom.*.bias": "shared/*/bias",
     "towers.*.*.weight": "task/*/*/kernel",
     "towers.*.*.bias": "task/*/*/bias",
+}
+#: Of layers that only the wider set has.
+RENAME_WIDER = {
+    "norms.*.weight": "shared/*/gamma",
+    "norms.*.bias": "shared/*/beta",
+    "cross.*.weight": "cross/*/kernel",
+    "cross.*.bias": "cross/*/bias",
+    "experts.*.*.weight": "expert/*/*/kernel",
+    "experts.*.*.bias": "expert/*/*/bias",
+    "gates.*.weight": "gate/*/kernel",
+    "gates.*.bias": "gate/*/bias",
 }
 
 
@@ -38,27 +52,49 @@ class Net(torch.nn.Module):
         for table in self.tables.values():
             torch.nn.init.normal_(table.weight, std=0.1)
         linear = torch.nn.Linear
-        self.bottom = torch.nn.ModuleList(linear(a, b) for a, b in zip([width, *shared], shared))
-        self.towers = torch.nn.ModuleDict(
-            {
-                t["name"]: torch.nn.ModuleList(
-                    linear(a, b) for a, b in zip([shared[-1], *t["units"]], [*t["units"], 1])
-                )
-                for t in spec["tasks"]
-            }
-        )
+
+        def stack(sizes: list[int]) -> torch.nn.ModuleList:
+            return torch.nn.ModuleList(linear(a, b) for a, b in zip(sizes, sizes[1:]))
+
+        # Experts that every task mixes stand in place of the shared layers.
+        mixed = spec["shared"]["type"] == "mmoe"
+        self.bottom = stack([width] if mixed else [width, *shared])
+        out = [width, *shared][-1]
+        self.towers = torch.nn.ModuleDict({t["name"]: stack([out, *t["units"], 1]) for t in spec["tasks"]})
+        norms = shared if spec["shared"].get("layerNorm") else []
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(n, eps=1e-6) for n in norms)
+        self.cross = torch.nn.ModuleList(linear(width, width) for _ in range((spec.get("cross") or {}).get("layers", 0)))
+        experts = spec["shared"].get("experts", 0)
+        self.experts = torch.nn.ModuleList(stack([width, *shared]) for _ in range(experts))
+        self.gates = torch.nn.ModuleDict({t["name"]: linear(width, experts) for t in spec["tasks"]} if mixed else {})
         self.losses = {t["name"]: t["loss"] for t in spec["tasks"]}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The loss of a batch."""
         x = torch.cat([*(table(batch[name]) for name, table in self.tables.items()), batch["dense"]], dim=1)
-        for layer in self.bottom:
-            x = self.activation(layer(x))
+        whole = x
+        for layer in self.cross:
+            x = whole * layer(x) + x
+        experts = []
+        for layers in self.experts:
+            h = x
+            for layer in layers:
+                h = self.activation(layer(h))
+            experts.append(h)
+        gates = {name: torch.softmax(gate(x), dim=1) for name, gate in self.gates.items()}
+        for k, layer in enumerate(self.bottom):
+            h = layer(x)
+            x = self.activation(self.norms[k](h) if len(self.norms) > 0 else h)
         total = x.new_zeros(())
-        for name, (first, last) in self.towers.items():
-            z, y = last(self.activation(first(x)))[:, 0], batch["label"][name]
+        for name, (*hidden, last) in self.towers.items():
+            h = sum(gates[name][:, [e]] * one for e, one in enumerate(experts)) if experts else x
+            for layer in hidden:
+                h = self.activation(layer(h))
+            z, y = last(h)[:, 0], batch["label"][name]
             if self.losses[name] == "mean-squared-error":
                 total = total + ((z - y) ** 2).mean()
+            elif self.losses[name] == "poisson":
+                total = total + (torch.exp(z) - y * z).mean()
             else:
                 total = total + (torch.nn.functional.softplus(z) - y * z).mean()
         return total
@@ -93,6 +129,8 @@ class Stream:
             score = np.tanh(x @ first) @ last + sum(self.effects[name][i] for name, i in ids.items())
             if task["loss"] == "mean-squared-error":
                 labels[task["name"]] = torch.tensor(score + rng.normal(0, 0.3, rows), dtype=torch.float32)
+            elif task["loss"] == "poisson":
+                labels[task["name"]] = torch.tensor(rng.poisson(np.exp(score)), dtype=torch.float32)
             else:
                 flips = rng.random(rows) < 1 / (1 + np.exp(-3 * score))
                 labels[task["name"]] = torch.tensor(flips, dtype=torch.float32)
@@ -152,6 +190,14 @@ class Run:
     lasting: Callable[[int, int], Batch] | None = None
     #: By step, the rows of its batch that are bad; empty where none is, or all are.
     bad_rows: dict[int, list[int]] = field(default_factory=dict)
+    #: Times the rate of the towers, which are a group of their own, of (step, whether the cause is left out); None where there is one group.
+    towers: Callable[[int, bool], float] | None = None
+    #: Whether the towers take no part before the start.
+    frozen: bool = False
+    #: Times the gradients of a step while the cause is there, unseen by the loss.
+    gradients: Callable[[int], float] | None = None
+    #: Changes the weights before the step `start` while the cause is there.
+    rewrite: Callable[[torch.nn.Module], None] | None = None
 
     def batch(self, step: int, fixed: bool) -> Batch:
         if self.spoil is not None and step in self.bad and not fixed:
@@ -159,8 +205,12 @@ class Run:
         return self.stream.batch(step)
 
 
-def make_optimizer(name: str, net: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
+def make_optimizer(name: str, net: torch.nn.Module, rate: float, *, grouped: bool = False) -> torch.optim.Optimizer:
     p, o = list(net.parameters()), torch.optim
+    if grouped:
+        towers = list(net.towers.parameters())
+        rest = [one for one in p if all(one is not own for own in towers)]
+        p = [{"params": rest}, {"params": towers}]
     return {
         "sgd": lambda: o.SGD(p, lr=rate),
         "momentum": lambda: o.SGD(p, lr=rate, momentum=0.9),
@@ -254,7 +304,7 @@ State = tuple[dict[str, torch.Tensor], dict[str, Any]]
 def fresh(run: Run) -> State:
     torch.manual_seed(run.seed)
     net = Net(run.spec)
-    return copy.deepcopy(net.state_dict()), make_optimizer(run.optimizer, net, run.rate).state_dict()
+    return copy.deepcopy(net.state_dict()), make_optimizer(run.optimizer, net, run.rate, grouped=run.towers is not None).state_dict()
 
 
 def rate_of(run: Run, step: int, fixed: bool) -> float:
@@ -290,7 +340,7 @@ def train(
     """
     net = Net(run.spec).to(dtype)
     net.load_state_dict({k: v.to(dtype) for k, v in state[0].items()})
-    optimizer = make_optimizer(run.optimizer, net, run.rate)
+    optimizer = make_optimizer(run.optimizer, net, run.rate, grouped=run.towers is not None)
     optimizer.load_state_dict(copy.deepcopy(state[1]))
     references = cast(run.stream.references(), dtype)
     changed = None if run.lasting is None else cast(run.lasting(10**6 + 1, 256), dtype)
@@ -306,6 +356,9 @@ def train(
             slots = copy.deepcopy(optimizer.state_dict()["state"])
         if run.meddle is not None and step == run.start and not fixed:
             run.meddle(optimizer)
+        if run.rewrite is not None and step == run.start and not fixed:
+            with torch.no_grad():
+                run.rewrite(net)
         if restore is not None and step == restore[1] and slots is not None:
             for k, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
                 for slot, value in slots.get(k, {}).items():
@@ -318,6 +371,8 @@ def train(
             if changed is not None:
                 trace.changed.append(float(net(changed)))
         plain = run.batch(step, fixed)
+        if run.frozen:
+            net.towers.requires_grad_(step >= run.start)
         optimizer.zero_grad()
         loss = net(cast(plain, dtype))
         loss.backward()
@@ -325,13 +380,18 @@ def train(
         rate *= factor(step, rate)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        if run.towers is not None:
+            optimizer.param_groups[1]["lr"] = rate * run.towers(step, fixed)
+        if run.gradients is not None and not fixed:
+            for p in net.parameters():
+                p.grad.mul_(run.gradients(step))
         if run.scale is not None and not (fixed or full_precision):
             scale = run.scale(step)
             for p in net.parameters():
                 p.grad = (p.grad.float() * scale).half().to(dtype) / scale
         trace.loss.append(loss.item())
         trace.rate.append(rate)
-        trace.gradient.append(float(torch.sqrt(sum((p.grad**2).sum() for p in net.parameters()))))
+        trace.gradient.append(float(torch.sqrt(sum((p.grad**2).sum() for p in net.parameters() if p.grad is not None))))
         if record is not None:
             record(step, loss, plain, net, optimizer)
         if step in skip:
