@@ -112,7 +112,7 @@ function ratesBy(
   return [told(from, learningRate[from]! / before, true, statement, until)];
 }
 
-/** A gradient that is no number under a loss that is one. */
+/** A gradient that is not finite under a finite loss. */
 function brokenGradient({ steps, loss, gradientNorm }: Observed, until: number): Change | null {
   const at = gradientNorm.findIndex((norm, i) => i <= until && i < loss.length && !Number.isFinite(norm));
   if (at < 0 || !Number.isFinite(loss[at]!)) return null;
@@ -156,7 +156,7 @@ function skippedBefore({ steps }: Observed, skipped: readonly number[], until: n
   };
 }
 
-/** A state that is that of a beginning, shortly before. */
+/** An optimizer that had taken no step shortly before. */
 function emptyState({ empty }: Observed, until: number): Change | null {
   if (empty === null || (empty.known !== 'stored' && empty.known !== 'follows') || until > CHANGE_WINDOW)
     return null;

@@ -234,7 +234,7 @@ function endsOf(options: ExperimentOptions, { references, planned }: Looked, tra
   return { arms, ruled, tried, without, endOf, endOfArm };
 }
 
-/** The cause, and what it was decided by beside the arms. */
+/** The cause, and what decided it apart from the arms. */
 async function causeBy(
   options: ExperimentOptions,
   { observed, references, changes, planned }: Looked,
