@@ -47,7 +47,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'threads',
     'model',
   ],
-  audit: ['captures', 'ledger', 'optimizers', 'replay', 'rules', 'tensor', 'model'],
+  audit: ['captures', 'kernels', 'ledger', 'optimizers', 'replay', 'rules', 'tensor', 'model'],
   cause: ['captures', 'failures', 'incidents', 'replay', 'rules', 'tensor', 'model'],
   measure: [
     'cause',
