@@ -26,13 +26,3 @@ export function startOf(text: string, width: number): string {
   }
   return start;
 }
-
-/** The end of a text that fits into so many columns. */
-export function endOf(text: string, width: number): string {
-  let end = '';
-  for (const character of [...text].reverse()) {
-    if (textWidth(character + end) > width) break;
-    end = character + end;
-  }
-  return end;
-}
