@@ -25,7 +25,7 @@ export const NAMED: readonly NamedMutant[] = [
   // Few points widen the scale by how many they are, not by how many there is room for.
   // Which series decides: the worse one, and the longest of several losses.
   {
-    file: 'src/judge/incidents/verdict.ts',
+    file: 'src/judge/incidents/lost-metric.ts',
     text: "already = badness(verdict.class) >= badness('full-divergence')",
     becomes: "already = badness(verdict.class) > badness('full-divergence')",
     tests: 'incidents/verdict',

@@ -115,7 +115,7 @@ describe('a layer that is trained from a step on', () => {
     expect(found).toMatchObject([{ trigger: 'learning-rate', from: CHANGED, size: 300 }]);
     const { statement, trigger } = causeOf(found);
     expect(trigger).toBe('learning-rate');
-    expect(statement).toMatch(/^"encoder" is trained from step 130 on, .* is 6, beside 0.02 of those/);
+    expect(statement).toMatch(/^"encoder" is trained from step 130 on, .* is 6, against 0.02 of those/);
   });
   it('is none where it was trained all along', () => {
     expect(recordedSettings({ steps: stepsOf({}, null, rates) }, tensors(0))).toEqual([]);

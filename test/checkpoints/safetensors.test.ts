@@ -83,7 +83,7 @@ describe('safetensors', () => {
       'checkpoint-malformed',
       /"x"/,
     ],
-    ['a metadata number', `{"__metadata__":{"a":1}}`, 0, 'checkpoint-malformed', /no text/],
+    ['a metadata number', `{"__metadata__":{"a":1}}`, 0, 'checkpoint-malformed', /not text/],
     ['deep nesting', `{"a":${'['.repeat(100000)}`, 0, 'limit-exceeded', /depth/],
     ['no JSON', '{"a"', 0, 'checkpoint-malformed', /JSON/],
   ])('refuses %s', async (_, header, data, code, message) => {

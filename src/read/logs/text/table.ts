@@ -2,7 +2,7 @@
  * Which tables of a text are the log, and what their columns are: by words, or, where no word names a loss, by the
  * numbers themselves.
  */
-import { basename } from 'node:path';
+import { basename, extname } from 'node:path';
 import { counted, formatCount } from '../../../model/format-number.ts';
 import { FIELD_ROLES, type LayoutField, type TextLayout } from '../../../model/layout.ts';
 import type { Role, StepUnit } from '../../../model/run.ts';
@@ -318,9 +318,15 @@ function byNumbers(all: readonly Described[], lines: number): TextLog | undefine
 /** Share of the lines of a file of bare numbers that are one number. */
 const LEAST_BARE = 0.9;
 
+/** A file's name without what is at most five letters after a dot at its end: `train_loss.txt`, `loss.csv.gz`. */
+function withoutExtensions(name: string): string {
+  const end = extname(name);
+  return end.length > 1 && end.length <= 6 ? withoutExtensions(name.slice(0, -end.length)) : name;
+}
+
 /** A number a line, and a loss in the name of the file: `train_loss.txt`. */
 function byFileName(all: readonly Described[], lines: number, path: string): TextLog | undefined {
-  const name = basename(path).replace(/(?:\.\w{1,5})+$/, '');
+  const name = withoutExtensions(basename(path));
   const of = lossOf(name.replace(/[^A-Za-z]+/g, ' ').trim());
   if (of === undefined) return undefined;
   const members = all
