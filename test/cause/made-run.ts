@@ -1,5 +1,5 @@
 /** Runs of which the truth is known because they are made: the incident's own net and batches, trained with one thing changed. */
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -45,8 +45,8 @@ export interface Made {
     readonly tensor: string;
     readonly times: number;
   };
-  /** The recorded features are multiplied by this in every batch of the capture; the batches before it are as they were. */
-  readonly drift?: number;
+  /** Options that are written into the optimizer before a step, and recorded. */
+  readonly written?: { readonly at: number; readonly options: Options };
   /** Whether the capture goes without the model, so that nothing can be trained again. */
   readonly withoutModel?: boolean;
   /** Steps that were taken and logged before the capture, under clipping that it does not have. */
@@ -66,15 +66,21 @@ function withSpoilt(capture: Capture, spoilt: Made['spoilt']): Capture {
   return { ...capture, batch };
 }
 
-/** The features of all batches are multiplied. */
-function withDrift(capture: Capture, times: number): Capture {
-  if (times === 1) return capture;
-  const batch: Capture['batch'] = async (index) => {
-    const whole = await capture.batch(index);
-    const own = whole.get('dense')!;
-    return new Map([...whole, ['dense', { ...own, data: (own.data as Float32Array).map((v) => times * v) }]]);
+/** Adds what a recorder of Python stores with the steps: the options before the first step, and those that were written. */
+function recordWritten(
+  folder: string,
+  options: Options,
+  { at, options: written }: NonNullable<Made['written']>,
+) {
+  const path = join(folder, 'capture.json');
+  const manifest = JSON.parse(readFileSync(path, 'utf8')) as {
+    version: number;
+    steps: { options?: object[] }[];
   };
-  return { ...capture, batch };
+  manifest.version = 3;
+  manifest.steps[0]!.options = [{ group: 0, ...options }];
+  manifest.steps[at]!.options = [{ group: 0, ...options, ...written }];
+  writeFileSync(path, JSON.stringify(manifest));
 }
 
 /** Rows of batches are multiplied. */
@@ -96,7 +102,7 @@ function withSpoiltRows(capture: Capture, spoilt: Made['spoiltRows']): Capture {
 
 /** Trains and records a run, and analyzes it. */
 export async function analyzed(made: Made) {
-  const { batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before, scale = 1, drift = 1 } = made;
+  const { batches, rate = () => 1, rule = 'none', overflowAt, resetAt, before, scale = 1, written } = made;
   const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-cause-'));
   try {
     const capture = withSpoiltRows(withSpoilt(await openCapture(source), made.spoilt), made.spoiltRows);
@@ -120,7 +126,6 @@ export async function analyzed(made: Made) {
     const { name, learningRate, options } = made.optimizer ?? capture.manifest.optimizers[0]!;
     const [part] = choice!.parts;
     const log: object[] = [];
-    const recording = withDrift(capture, drift);
     const gradientAt = async (index: number, from: Capture) => {
       const flat = model.flatten(tensors.map(({ w }) => w));
       const { loss, gradient } = await model.objective.gradient(flat, [await captureBatch(from, index)]);
@@ -165,10 +170,17 @@ export async function analyzed(made: Made) {
       ),
     );
     for (const [step, index] of batches.entries()) {
+      if (step === written?.at)
+        stepper.use(
+          optimizers.map((one) => ({
+            ...one,
+            options: { ...one.options, ...written.options } as typeof one.options,
+          })),
+        );
       if (step === resetAt) for (const { slots } of tensors) slots.accumulator!.fill(0.1);
       if (step === made.weights?.at)
         for (const { w } of tensors) for (const i of w.keys()) w[i]! *= made.weights.times;
-      const { loss, gradients } = await gradientAt(index, recording);
+      const { loss, gradients } = await gradientAt(index, capture);
       if (step === overflowAt) gradients[0]!.values[0] = Number.POSITIVE_INFINITY;
       const rates = [learningRate! * rate(step)];
       log.push({ step: first + step, loss, lr: rates[0]! });
@@ -177,11 +189,12 @@ export async function analyzed(made: Made) {
         learningRate: rates[0]!,
         loss,
         gradients: gradients.map(({ values }) => ({ values: values.slice() })),
-        batch: await recording.batch(index),
+        batch: await capture.batch(index),
       });
       stepper.step(tensors, gradients, rates);
     }
     await writer.finish();
+    if (written !== undefined) recordWritten(folder, optimizers[0]!.options, written);
     await model.objective.close();
     if (made.withoutModel !== true) cpSync(join(source, 'model.json'), join(folder, 'model.json'));
     const logFile = join(folder, 'train.jsonl');

@@ -16,6 +16,7 @@ function beginning(step: number, state: Record<string, number>, name = 'adam'): 
       clipping: [],
       parameters: [tensor],
     },
+    steps: [],
     initial: async () => ({ parameters: [Float64Array.of(1)], slots: [slots] }),
   } as unknown as Capture;
 }

@@ -458,8 +458,9 @@ function growthAfter(loss: readonly number[], at: number): number {
   return k - at;
 }
 
-/** Whether an arm takes the change back: not one from before the record, or one that was written into the optimizer. */
-const isTakenBack = ({ beforeRecord, written }: Change): boolean => beforeRecord !== true && written !== true;
+/** Whether an arm takes the change back: not one from before the record; of what was written into the optimizer a decay alone. */
+const isTakenBack = ({ beforeRecord, written, decayFactor }: Change): boolean =>
+  beforeRecord !== true && (written !== true || decayFactor !== undefined);
 
 /** Whether batches explain a high loss: those whose own is low do not. */
 const explainsHigh = ({ trigger, low }: Change): boolean => trigger === 'data' && low !== true;

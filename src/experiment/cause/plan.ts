@@ -113,7 +113,7 @@ export function planArms(
       learningRateFactor: 1 / rate.size,
     });
   }
-  const decay = changes.find(({ decayFactor, written }) => decayFactor !== undefined && written !== true);
+  const decay = changes.find(({ decayFactor }) => decayFactor !== undefined);
   if (decay !== undefined)
     planned.push({
       arm: { kind: 'weight-decay', factor: decay.decayFactor! },

@@ -22,13 +22,15 @@ export async function alongRecorded(
 ): Promise<
   Pick<Stepper, 'optimizers'> & { readonly tensors: readonly TensorState[]; readonly finite: boolean }
 > {
-  const { clipping: rule, optimizers } = prepared.setup;
+  const { clipping: rule, optimizers, written } = prepared.setup;
   const tensors = copyTensors(prepared.tensors);
   const stepper = createStepper({ rule, optimizers, precision: 'float32' });
   let finite = true;
   for (let index = 0; index < count && finite; index++) {
     await visit(index, tensors);
     const { gradients, learningRates, loss } = await capture.step(index, 'float32');
+    const now = written.get(index);
+    if (now !== undefined) stepper.use(now);
     ({ finite } = stepper.step(tensors, gradients, learningRates, false, undefined, loss));
   }
   return { tensors, finite, optimizers: stepper.optimizers };

@@ -3,6 +3,7 @@ import { alongRecorded } from './along-recorded.ts';
 import { NEAR, NEAR_STEPS } from './departure.ts';
 import type { ReferenceOptions } from './reference.ts';
 import { freshTensor } from './tensors.ts';
+import { setupFrom } from './written-options.ts';
 
 /** Losses after the step that are compared with the recorded ones. */
 const HELD = 6;
@@ -21,7 +22,8 @@ export async function beganAnew(
 ): Promise<boolean> {
   const { tensors, finite } = await alongRecorded({ capture, prepared }, at);
   if (!finite) return false;
-  const { optimizers } = prepared.setup;
+  const setup = setupFrom(prepared.setup, at);
+  const { optimizers } = setup;
   const begun = tensors.map((tensor) =>
     freshTensor(tensor, tensor.w, optimizers[tensor.group]!, 'float32', tensor.group),
   );
@@ -32,7 +34,7 @@ export async function beganAnew(
   const off: number[] = [];
   const count = Math.min(HELD + 1, capture.steps.length - at);
   await alongRecorded(
-    { capture: rest as typeof capture, prepared: { ...prepared, tensors: begun } },
+    { capture: rest as typeof capture, prepared: { ...prepared, setup, tensors: begun } },
     count,
     async (i, moved) => {
       const recorded = capture.steps[at + i]!.loss;

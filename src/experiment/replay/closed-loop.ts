@@ -16,6 +16,7 @@ import { type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
 import type { RuleState } from '../../step/rules/rule.ts';
 import { withoutRows } from '../../step/tensor/batch-rows.ts';
 import { incidentOfCapture } from './capture-incident.ts';
+import type { Prepared } from './follow.ts';
 import { learningRateNote, prepareReplay } from './from-capture.ts';
 import type { Ended } from './outcome.ts';
 import { lookAtReferences, type References } from './reference.ts';
@@ -23,6 +24,7 @@ import { notShown, whyNotShown } from './shown-incident.ts';
 import { createStepper, type Stepper, type StepRecord } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
 import { type Judgement, judgeByReference, judgeClosedLoop } from './verdict.ts';
+import { optimizersAt } from './written-options.ts';
 
 /** Everything of a run so far that is not in the capture. */
 export interface ClosedLoopTrace {
@@ -163,18 +165,14 @@ export async function trainRuns(
   const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
   notes.push(...learningRateNote({ steps }));
   const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
-  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number, decay = 1) =>
-    createStepper({
-      rule,
-      optimizers: setup.optimizers.map((choice) => timesDecay(choice, decay)),
-      precision: 'float32',
-      learningRateMultiplier,
-    });
+  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
+    createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });
   const loop: Loop = {
     options: { capture, model, ...options },
     steps,
     initial,
     stepperOf,
+    setup,
     finished: [...(options.resume?.finished ?? [])],
     total: runs.length * count,
   };
@@ -305,7 +303,8 @@ interface Loop {
   readonly options: TrainingOptions;
   readonly steps: Capture['steps'];
   readonly initial: readonly TensorState[];
-  stepperOf(rule: RuleChoice, learningRateMultiplier: number, decay?: number): Stepper;
+  stepperOf(rule: RuleChoice, learningRateMultiplier: number): Stepper;
+  readonly setup: Prepared['setup'];
   readonly finished: ClosedLoopTrace[];
   /** Steps of all runs. */
   readonly total: number;
@@ -373,13 +372,12 @@ function beginRun({ options, initial, stepperOf }: Loop, run: number, wanted: Tr
   return { stepper, trace: partial.trace, tensors, gradients, kept: null };
 }
 
-/** What the arm of a run changes before a step. */
-function changeBefore(loop: Loop, going: Going, wanted: TrainingRun, i: number, resumed: boolean): void {
-  const { rule, multiplier, arm } = wanted;
-  if (arm?.decay !== undefined && (i === arm.decay.from || (i > arm.decay.from && resumed))) {
-    const { ruleStates } = going.stepper;
-    going.stepper = loop.stepperOf(rule, multiplier, arm.decay.factor);
-    going.stepper.ruleStates = ruleStates;
+/** What was written into the optimizer before a step, and what the arm of a run changes there. */
+function changeBefore({ setup }: Loop, going: Going, wanted: TrainingRun, i: number, resumed: boolean): void {
+  const { arm } = wanted;
+  if (resumed || arm?.decay?.from === i || setup.written.has(i)) {
+    const factor = arm?.decay !== undefined && i >= arm.decay.from ? arm.decay.factor : 1;
+    going.stepper.use(optimizersAt(setup, i).map((choice) => timesDecay(choice, factor)));
   }
   if (arm?.restore?.from === i) going.kept = copyTensors(going.tensors);
   if (arm?.restore?.at === i && going.kept !== null) putStateBack(going.tensors, going.kept);
@@ -454,10 +452,10 @@ const emptyTrace = (tasks: number): ClosedLoopTrace => ({
 });
 
 /** The same optimizer with its weight decay multiplied. */
-const timesDecay = ({ optimizer, options }: OptimizerChoice, factor: number): OptimizerChoice => ({
-  optimizer,
-  options: factor === 1 ? options : { ...options, weightDecay: factor * options.weightDecay },
-});
+const timesDecay = (choice: OptimizerChoice, factor: number): OptimizerChoice =>
+  factor === 1
+    ? choice
+    : { ...choice, options: { ...choice.options, weightDecay: factor * choice.options.weightDecay } };
 
 /** A step that is left out: its loss is known, and nothing moves. */
 function appendSkipped(trace: ClosedLoopTrace, loss: number, taskLosses: readonly number[]): void {

@@ -15,6 +15,7 @@ import {
 import { chooseRules, type RuleChoice } from '../../step/rules/choice.ts';
 import type { Precision } from '../../step/tensor/values.ts';
 import { freshTensor, type TensorState } from './tensors.ts';
+import { type WrittenOptions, writtenOptions } from './written-options.ts';
 
 export interface RecordedSetup {
   /** One for each parameter group. */
@@ -105,7 +106,10 @@ function initialTensors(
  * `missingState` lists the slots of a training that had begun and of which the capture stores nothing.
  */
 export async function prepareReplay(capture: Capture, precision: Precision, purpose?: string | null) {
-  const setup = recordedSetup(capture.manifest, capture.path, purpose);
+  const recorded = recordedSetup(capture.manifest, capture.path, purpose);
+  const written: WrittenOptions =
+    recorded.withoutFormula === null ? writtenOptions(capture, recorded.optimizers) : new Map();
+  const setup = { ...recorded, written };
   const notes = [...setup.notes];
   const initial = await capture.initial(precision);
   const { tensors, missing } = initialTensors(capture.manifest, initial, setup, precision);

@@ -184,8 +184,10 @@ async function walkRecorded(
   let largest = 0;
   const followed = await follow(capture, prepared, {
     ...walk,
-    look: (step, tensors) => {
+    look: (step, tensors, written) => {
       largest = 0;
+      if (written !== undefined)
+        for (const one of [stepper, ...measured.map((track) => track.stepper)]) one.use(written);
       let kept: ReturnType<Look['tensor']>;
       const dry = measured.map((track) => track.dryStep(step, tensors));
       const observer: StepObserver = {
@@ -287,7 +289,10 @@ async function rollForward(
   progress: (done: number) => void,
 ): Promise<void> {
   const tensors = copyTensors(prepared.tensors);
+  const { written } = prepared.setup;
   for (let index = 0; index < capture.steps.length; index++) {
+    const now = written.get(index);
+    if (now !== undefined) track.stepper.use(now);
     const finite = track.realStep(await capture.step(index, precision), tensors);
     progress(index + 1);
     if (!finite) return;

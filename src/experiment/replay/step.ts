@@ -50,6 +50,8 @@ export interface Stepper {
   readonly optimizers: readonly OptimizerChoice[];
   /** State of each part of the rule, null before its first step; may be saved and put back. */
   ruleStates: readonly (RuleState | null)[];
+  /** Between two steps: from the next one on the groups have these optimizers, the same with options that were written into them. */
+  use(optimizers: readonly OptimizerChoice[]): void;
   /**
    * Takes one step.
    *
@@ -92,12 +94,15 @@ export interface OpenStep {
  * @throws rule-undefined for a combination that has no meaning, rule-conflict
  */
 export function createStepper(settings: StepperOptions): Stepper {
-  const bench = createBench(settings);
+  let bench = createBench(settings);
   let movements = new Float64Array();
   const stepper: Stepper = {
     rule: bench.rule,
     optimizers: bench.groups.map(({ choice }) => choice),
     ruleStates: settings.rule.parts.map(() => null),
+    use(optimizers) {
+      bench = createBench({ ...settings, optimizers, room: bench.room });
+    },
     step(...input) {
       const open = stepper.begin(...input);
       for (const t of input[0].keys()) open.tensor(t);

@@ -51,9 +51,11 @@ export async function sweepAll(
     precision,
     until: updates.last + 1,
     visit: (index, step, tensors) => {
-      if (index < updates.first) return;
+      const now = prepared.setup.written.get(index);
       for (const { steppers, largest } of trials)
         for (const [k, stepper] of steppers.entries()) {
+          if (now !== undefined) stepper.use(now);
+          if (index < updates.first) continue;
           const { updateNorm } = stepper.step(tensors, step.gradients, step.learningRates, true);
           if (!(updateNorm <= largest[k]!)) largest[k] = updateNorm;
         }

@@ -39,7 +39,7 @@ export async function steppersAt(
   rules: readonly RuleChoice[],
   index: number,
 ): Promise<readonly Stepper[]> {
-  const { optimizers } = prepared.setup;
+  const { optimizers, written } = prepared.setup;
   const steppers = rules.flatMap((rule) => {
     try {
       return [createStepper({ rule, optimizers, precision: 'float32' })];
@@ -56,7 +56,11 @@ export async function steppersAt(
   if (stateful.length > 0)
     await alongRecorded({ capture, prepared }, index, async (i, tensors) => {
       const { gradients, learningRates, loss } = await capture.step(i, 'float32');
-      for (const stepper of stateful) stepper.step(tensors, gradients, learningRates, true, undefined, loss);
+      const now = written.get(i);
+      for (const stepper of stateful) {
+        if (now !== undefined) stepper.use(now);
+        stepper.step(tensors, gradients, learningRates, true, undefined, loss);
+      }
     });
   return steppers;
 }

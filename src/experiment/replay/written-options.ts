@@ -1,0 +1,64 @@
+/** Options of the optimizer that changed while a training was recorded: a cycled momentum, a decay that code wrote. */
+
+import type { Options } from '../../model/options.ts';
+import type { Capture } from '../../read/captures/read.ts';
+import { type OptimizerChoice, optimizerOptions } from '../../step/optimizers/registry.ts';
+
+/** The optimizers of the groups from a position of a step on, up to the next. */
+export type WrittenOptions = ReadonlyMap<number, readonly OptimizerChoice[]>;
+
+/**
+ * @param optimizers of the groups, before the first recorded step
+ * @returns empty where no step records an option that changed. Values are not checked: a run took its steps with them, whatever
+ * they are.
+ */
+export function writtenOptions(
+  { steps }: Pick<Capture, 'steps'>,
+  optimizers: readonly OptimizerChoice[],
+): WrittenOptions {
+  const names = optimizers.map(
+    ({ optimizer }) => new Set(optimizerOptions(optimizer).map(({ name }) => name)),
+  );
+  const first = new Map<number, Readonly<Record<string, unknown>>>();
+  const written = new Map<number, readonly OptimizerChoice[]>();
+  let current = optimizers;
+  for (const [at, { record }] of steps.entries())
+    for (const [group, now] of record.options ?? []) {
+      const choice = optimizers[group];
+      if (choice === undefined) continue;
+      const begun = first.get(group) ?? now;
+      first.set(group, begun);
+      const options: Record<string, Options[string]> = { ...choice.options };
+      for (const [name, value] of Object.entries(now))
+        if (names[group]!.has(name) && value !== begun[name] && typeof value === typeof options[name])
+          options[name] = value as Options[string];
+      if (isSame(options, current[group]!.options)) continue;
+      current = current.with(group, { ...choice, options: options as OptimizerChoice['options'] });
+      written.set(at, current);
+    }
+  return written;
+}
+
+const isSame = (one: Options, other: Options): boolean =>
+  Object.keys(one).every((name) => one[name] === other[name]);
+
+interface Written {
+  readonly optimizers: readonly OptimizerChoice[];
+  readonly written: WrittenOptions;
+}
+
+/** The optimizers at a step. */
+export function optimizersAt({ optimizers, written }: Written, at: number): readonly OptimizerChoice[] {
+  let found = optimizers;
+  for (const [from, choices] of written) if (from <= at) found = choices;
+  return found;
+}
+
+/** The setup of the steps from a position on, which is counted as the first. */
+export const setupFrom = <Setup extends Written>(setup: Setup, at: number): Setup => ({
+  ...setup,
+  optimizers: optimizersAt(setup, at),
+  written: new Map(
+    [...setup.written].filter(([from]) => from > at).map(([from, choices]) => [from - at, choices]),
+  ),
+});
