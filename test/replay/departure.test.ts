@@ -47,6 +47,23 @@ test('no experiment is held against a training that has a number where none was 
   expect(judged(Number.NaN, Number.NaN)).not.toBeNull();
 });
 
+test('a loop that lacks an option which was written at the onset says nothing', () => {
+  const judged = (own: number, written: number) => {
+    const at = (other: number) => computed.map((loss, i) => (i <= ONSET ? loss : other));
+    const steps = at(9).map((loss, step) => ({
+      ...{ step, loss },
+      record: { options: step === 0 || step === written ? new Map([[0, { weightDecay: step }]]) : null },
+    }));
+    const loop = { mode: 'closed-loop', rule: 'none', loss: at(own), referenceLoss: computed };
+    const manifest = { clipping: [], batchLosses: [], references: [], history: null };
+    return judgedLoops({ steps, manifest } as never, [loop] as never, ONSET);
+  };
+  expect(judged(1, ONSET)).toBeNull();
+  expect(judged(9, ONSET)).not.toBeNull();
+  // Trainings are chaotic after an incident.
+  expect(judged(1, ONSET + 5)).not.toBeNull();
+});
+
 test('what is usual of a batch takes the losses of the run too, where only two batches came before', () => {
   const loss = [1, 1.1, 1.2, Number.NaN, Number.NaN];
   const steps = loss.map((one, step) => ({ step, loss: one }));

@@ -12,6 +12,7 @@ import type { ArmEnd, endsBeside } from './arm-end.ts';
 import { suddenDeparture } from './departure.ts';
 import type { Ended } from './outcome.ts';
 import { firstHarm, highestBefore, levelOf, type References } from './reference.ts';
+import { firstWritten } from './written-options.ts';
 
 /** How far a loop's own losses may be from the recorded ones up to the onset, relatively. */
 const FOLLOWS = 0.01;
@@ -106,14 +107,20 @@ export function knownRule(find: () => RuleChoice | null): RuleChoice | null {
   }
 }
 
-/** Whether a training under the recorded clipping did up to the onset what was recorded. */
-const follows = ({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onset: number): boolean =>
-  steps.slice(0, onset + 1).every(({ loss: recorded }, i) => {
+/**
+ * Whether a training under the recorded clipping did up to the onset what was recorded; and one step beyond an option that was
+ * written into the optimizer by then, since a loop of a framework may take its steps without it.
+ */
+function follows({ loss }: Loop<Stored>, { steps }: Pick<Capture, 'steps'>, onset: number): boolean {
+  const written = firstWritten(steps);
+  const last = written <= onset ? Math.max(onset, written + 1) : onset;
+  return steps.slice(0, last + 1).every(({ loss: recorded }, i) => {
     if (recorded === null) return true;
     // The framework and the precision are those of the run: what is NaN there is NaN here.
     if (!Number.isFinite(recorded)) return !Number.isFinite(loss[i]);
     return Math.abs(loss[i]! - recorded) <= FOLLOWS * Math.abs(recorded);
   });
+}
 
 /** Steps whose batches an arm leaves out or puts others in place of: they are those that are unlike the ones before. */
 const unlikeIn = (arm: Stored['arm']): readonly number[] | undefined =>

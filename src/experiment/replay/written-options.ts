@@ -39,6 +39,20 @@ export function writtenOptions(
   return written;
 }
 
+/** Position of the first step with an option that its group did not begin with, but for its rate; −1 without one. */
+export function firstWritten(steps: Capture['steps']): number {
+  const first = new Map<number, Readonly<Record<string, unknown>>>();
+  return steps.findIndex(({ record }) =>
+    [...(record?.options ?? [])].some(([group, now]) => {
+      const begun = first.get(group) ?? now;
+      first.set(group, begun);
+      return Object.entries(now).some(
+        ([name, value]) => name !== 'learningRate' && name in begun && value !== begun[name],
+      );
+    }),
+  );
+}
+
 const isSame = (one: Options, other: Options): boolean =>
   Object.keys(one).every((name) => one[name] === other[name]);
 
