@@ -27,7 +27,7 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
     finding: 'learning-rate-anomaly',
   },
   'rate-raised': {
-    headline: (where, factor) => `LEARNING RATE ${times(factor)}higher since ${where}, the loss is healthy`,
+    headline: (where, factor) => `LEARNING RATE ${times(factor)}higher since ${where}`,
     finding: 'learning-rate-anomaly',
   },
   'rate-raised-for-a-moment': {

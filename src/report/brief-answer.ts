@@ -113,15 +113,14 @@ function changeOf(run: RunReport): string {
   const series = decidingSeries(run);
   const name = inertName(verdict.series ?? 'loss');
   if (incident === undefined) return learntOf(run);
-  const before = failureLeads(run.cause?.failure)
-    ? 'up to '
-    : incident.before == null
-      ? ''
-      : `${brief(incident.before)} → `;
+  const isPattern = failureLeads(run.cause?.failure);
+  const before = isPattern ? 'up to ' : incident.before == null ? '' : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
   if (incident.recoveredStep !== null) {
     const goesOn = run.series.find((one) => one.name === incident.recoveredIn) ?? series;
     const ends = goesOn === undefined ? '' : `, ends at ${brief(goesOn.statistics.last)}`;
+    // A pattern goes on, though each of its rises comes back.
+    if (isPattern) return `${name} ${before}${peak}${ends}`;
     const back = incident.recoveredIn === undefined ? ', back' : `; ${inertName(incident.recoveredIn)} back`;
     return `${name} ${before}${peak}${back} at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
   }

@@ -115,7 +115,7 @@ describe('a loss that is far above those before it', () => {
     const cause = await causeOf({ onset: 2, loss: (i) => (i >= 2 ? 50 : 1) });
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });
     expect(cause.statement).toMatch(
-      /^the incident begins at step 102, so soon after the first recorded step/,
+      /^the incident begins at step 102, so soon after the first step of the capture/,
     );
   });
 });

@@ -890,6 +890,20 @@ it('names the step, the batch and the factor', () => {
   ).toMatchObject({ step: 301, trigger: 'order' });
 });
 
+it('says what a higher rate did to a loss without an incident', () => {
+  const under = (times: number) =>
+    told(
+      runOf({
+        loss: noisy(400, (i) => learning(i) * (i < 300 ? 1 : times)),
+        rates: exact(400, (i) => (i < 300 ? 0.01 : 0.3)),
+      }),
+    )!.statement;
+  expect(under(1.05)).toMatch(
+    /the loss is [\d.]+ after it and was [\d.]+ before, too little for an incident$/,
+  );
+  expect(under(0.95)).toMatch(/; the loss has no incident$/);
+});
+
 it('leaves a NaN open where the records before it are ten steps apart', () => {
   const found = told(runOf({ loss: nanFrom(calm, 311), every: 10 }));
   expect(found).toMatchObject({ id: 'nan-out-of-calm', trigger: 'none-found', confidence: null, step: null });

@@ -462,7 +462,10 @@ test.each([
 });
 
 /** What the page says to do about a run that rises to 4 at step 50, with this change. */
-function fixOfRisen(change: Partial<RunReport>, recoveredStep: number | null = null): string {
+const fixOfRisen = (change: Partial<RunReport>, recoveredStep: number | null = null): string =>
+  answerOfRisen(change, recoveredStep).parts.find(({ label }) => label === 'Fix')!.text;
+
+function answerOfRisen(change: Partial<RunReport>, recoveredStep: number | null) {
   const values = Array.from({ length: 200 }, (_, i) => (i < 50 || (recoveredStep ?? 200) <= i ? 1 : 4));
   const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
   const incident = rise(50, { recoveredStep, peakStep: 50, peak: 4, before: 1, after: values.at(-1)! });
@@ -470,7 +473,7 @@ function fixOfRisen(change: Partial<RunReport>, recoveredStep: number | null = n
   const kind = recoveredStep === null ? 'drift' : 'micro-divergence';
   const verdict = { ...came.verdict, class: kind, incidents: [{ ...incident, class: kind }] } as const;
   const one: RunReport = { ...came, verdict, ...change };
-  return answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!.text;
+  return answerOf(one, makeReport([one]));
 }
 
 test('a loss that does not come back is never left as it is', () => {
@@ -493,6 +496,7 @@ test('a pattern that has the first line is mended though its rises come back', (
   } satisfies Cause;
   const remedies = [untried('fix-data', 'shuffle the rows again')];
   expect(fixOfRisen({ cause, remedies }, 60)).toMatch(/^Shuffle the rows again/);
+  expect(answerOfRisen({ cause, remedies }, 60).change).toBe('loss up to 4, ends at 1');
   const { failure: _, ...unnamed } = cause;
   expect(fixOfRisen({ cause: unnamed, remedies }, 60)).toMatch(/^Nothing now: the run came back\./);
 });

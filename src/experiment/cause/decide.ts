@@ -411,7 +411,7 @@ function fromSteps(input: DecideInput, made: Made): Cause {
   if (jump === null)
     return unknown(
       onset < LEAST_EARLIER
-        ? `the incident begins at step ${steps[onset]}, so soon after the first recorded step that the usual values are unknown`
+        ? `the incident begins at step ${steps[onset]}, so soon after the first step of the capture that its usual values are unknown`
         : `the learning rate did not jump, and the loss climbs to step ${steps[onset]} without a jump, so no single batch is the cause`,
     );
   const update = updateBefore(updateNorm, jump);

@@ -80,7 +80,7 @@ function raisedInCalm(log: LogEvidence): FoundFailure | null {
   const stays = value.subarray(from).every((one) => one >= RAMP_RISE * highest);
   if (!stays || !hadLearnt(log, step.at(from)!)) return null;
   const [at, rate, before] = [step.at(from)!, value.at(from)!, value.at(from - 1)!];
-  const statement = `the learning rate rises ${formatNumber(rate / before, 'brief')}-fold to ${formatNumber(rate)} at ${run.stepUnit} ${at} and stays high; the loss has no incident`;
+  const statement = `the learning rate rises ${formatNumber(rate / before, 'brief')}-fold to ${formatNumber(rate)} at ${run.stepUnit} ${at} and stays high; ${lossBeside(log, at)}`;
   return {
     trigger: 'learning-rate',
     confidence: 'likely',
@@ -94,6 +94,18 @@ function raisedInCalm(log: LogEvidence): FoundFailure | null {
       statement: `if that is not meant, put back the rate of before (${formatNumber(before)}) and look at what set it; the loss that the run reaches at that rate says what the rise cost`,
     },
   };
+}
+
+/** What the loss did at a step at which it has no incident. */
+function lossBeside({ loss }: LogEvidence, step: number): string {
+  const calm = 'the loss has no incident';
+  if (loss === null) return calm;
+  const from = lastBefore(loss, step) + 1;
+  const [before, after] = [levelBefore(loss.value, from), levelFrom(loss.value, from)];
+  const levels = [before, after].map((one) => formatNumber(one, 'brief'));
+  return after > before && levels[0] !== levels[1]
+    ? `the loss is ${levels[1]} after it and was ${levels[0]} before, too little for an incident`
+    : calm;
 }
 
 /** A rate that climbed out of the level at which the run had learnt. */
