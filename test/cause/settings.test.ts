@@ -160,6 +160,27 @@ describe('the audit beside a guess', () => {
     const compared = guess({ ...batch, evidence: [{ id: 'batches-unlike' } as Cause['evidence'][number]] });
     expect(asked(compared, link({ cause: 'weights-replaced', step: 130 })).cause.trigger).toBe('data');
   });
+  it('of steps that were too long a fault on the way up is told first, and one before or after it is not', () => {
+    const sharp = guess({
+      trigger: 'sharpness',
+      confidence: 'shown',
+      statement: 'the steps',
+      onsetStep: 130,
+    });
+    const at = (step: number) =>
+      withAudit({ cause: sharp, remedies: [] }, link({ cause: 'eval-mode', step }), false, 140).cause;
+    const tried = { ...suggestionFor(sharp, 'step'), tried: 'closed-loop' } as const;
+    const told = withAudit(
+      { cause: sharp, remedies: [tried] },
+      link({ cause: 'eval-mode', step: 135 }),
+      false,
+      140,
+    );
+    expect(told.remedies.map(({ action }) => action)).toEqual(['fix-code']);
+    expect(at(135)).toMatchObject({ trigger: 'code', confidence: 'likely', alsoTriggers: ['sharpness'] });
+    expect(at(135).statement).toMatch(/, while the loss rises; the steps$/);
+    for (const step of [120, 141]) expect(at(step)).toBe(sharp);
+  });
   it('weights that nothing known explains are no lost state', () => {
     const { cause, remedies } = asked(causeOf([]), link({ cause: 'unknown', confidence: null, step: 130 }));
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });

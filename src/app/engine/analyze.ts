@@ -127,10 +127,8 @@ async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Li
   const judgement = judgementOf(evidence, options, captures, look);
   const asked = await whatIf(evidence, judgement.judged, limits);
   const { audit } = look;
-  return runReport(
-    evidence,
-    judgement,
-    { ...asked, ...withAudit(asked, audit, judgement.judged.verdict.class === 'healthy') },
-    audit,
-  );
+  const { class: found, onsetStep, incidents } = judgement.judged.verdict;
+  const peakStep = incidents.find((one) => one.onsetStep === onsetStep)?.peakStep ?? null;
+  const why = withAudit(asked, audit, found === 'healthy', peakStep);
+  return runReport(evidence, judgement, { ...asked, ...why }, audit);
 }

@@ -84,14 +84,41 @@ function withoutIncident(why: Why, audit: Audit, isWell: boolean): Why {
 }
 
 /**
+ * Steps that were too long, where another step is seen to do something else than declared before the loss is highest: shorter steps
+ * do less harm whatever the harm is, so the fault comes first. It began after the onset, so it is likely and no more.
+ */
+function besideSteps(why: Why, audit: Audit, peakStep: number | null): Why {
+  const { trigger, onsetStep } = why.cause;
+  if (trigger !== 'sharpness' || onsetStep === null || peakStep === null) return why;
+  const found = brokenLinks(audit).find(
+    ({ cause, confidence, step }) =>
+      cause !== 'unknown' && confidence === 'shown' && step !== null && step > onsetStep && step <= peakStep,
+  );
+  if (found === undefined) return why;
+  const told = asCause(found, why, `${found.statement}, while the loss rises; ${why.cause.statement}`);
+  // What was tried was tried with the fault in it.
+  return {
+    cause: { ...told.cause, confidence: 'likely', alsoTriggers: ['sharpness'] },
+    remedies: told.remedies.slice(0, 1),
+  };
+}
+
+/**
  * The cause with what the audit shows: where a link of the chain is broken up to the onset, and the cause was a guess that the
  * optimizer's state was lost, a batch that no experiment compared with others, or nothing; without an incident, the link that is broken.
  *
  * @param isWell whether the verdict is that the loss is well
+ * @param peakStep of the incident; null without one
  */
-export function withAudit(why: Why, audit: Audit | null, isWell: boolean): Why {
+export function withAudit(
+  why: Why,
+  audit: Audit | null,
+  isWell: boolean,
+  peakStep: number | null = null,
+): Why {
   const { cause } = why;
-  if (audit === null || cause.confidence === 'shown') return why;
+  if (audit === null) return why;
+  if (cause.confidence === 'shown') return besideSteps(why, audit, peakStep);
   const onset = cause.onsetStep;
   if (onset === null) return withoutIncident(why, audit, isWell);
   const isNamed = cause.failure !== undefined;
