@@ -41,13 +41,22 @@ def optimizer_of(plan: Plan) -> Any:
 
 
 def gradients_of(model: Any, batch: Any) -> tuple[Any, list[Any]]:
-    """Loss and gradients, on PyTorch's backend or TensorFlow's."""
+    """Loss and gradients, on the backend that Keras runs on."""
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if keras.backend.backend() == "torch":
         model.zero_grad()
         loss = loss_of(batch[1], model(batch[0], training=True))
         loss.backward()
         return loss.detach(), [v.value.grad.detach().clone() for v in model.trainable_weights]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        fixed = [v.value for v in model.non_trainable_variables]
+
+        def loss_at(weights: list[Any]) -> Any:
+            return loss_of(batch[1], model.stateless_call(weights, fixed, batch[0], training=True)[0])
+
+        return jax.value_and_grad(loss_at)([v.value for v in model.trainable_variables])
     import tensorflow as tf
 
     with tf.GradientTape() as tape:

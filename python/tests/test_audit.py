@@ -56,8 +56,18 @@ def test_what_is_no_capture_is_said_so(tmp_path: Path) -> None:
         audit(tmp_path, command=COMMAND)
 
 
-def _trained(folder: Path, make: Any, *, norm: float = 1.0, decay: float = 1.0, fresh: int | None = None) -> None:
-    """84 steps of a small net that are clipped to 0.3; the last 24 are recorded. `norm` multiplies the norm that the clip sees."""
+def _trained(
+    folder: Path,
+    make: Any,
+    *,
+    norm: float = 1.0,
+    decay: float = 1.0,
+    fresh: int | None = None,
+    times: float = 1.0,
+    cut: int | None = None,
+) -> None:
+    """84 steps of a small net that are clipped to 0.3; the last 24 are recorded. `norm` multiplies the norm that the clip sees, `times`
+    each step, after it; from step `cut` on no gradient reaches the first layer."""
     torch = pytest.importorskip("torch", reason="no torch in this environment")
     from clippy_diag.torch import Recorder
 
@@ -79,16 +89,23 @@ def _trained(folder: Path, make: Any, *, norm: float = 1.0, decay: float = 1.0, 
         for optimizer in optimizers:
             optimizer.zero_grad()
         x = torch.randn(32, 20, generator=draw)
-        loss = torch.nn.functional.cross_entropy(model(x), (x @ table).argmax(1))
+        hidden = model[:2](x)
+        output = model[2](hidden if cut is None or step < cut else hidden.detach())
+        loss = torch.nn.functional.cross_entropy(output, (x @ table).argmax(1))
         loss.backward()
         recorder.record(step, loss, batch=x)
-        parameters = list(model.parameters())
+        parameters = [p for p in model.parameters() if p.grad is not None]
         total = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         torch.nn.utils.clip_grads_with_norm_(parameters, 0.3, total * norm)
         for optimizer in optimizers:
             if step == fresh:
                 optimizer.state.clear()
+            before = [p.detach().clone() for p in parameters]
             optimizer.step()
+            if times != 1:
+                with torch.no_grad():
+                    for p, old in zip(parameters, before):
+                        p.copy_(old + times * (p - old))
     recorder.close()
 
 
@@ -141,6 +158,79 @@ def test_a_fault_under_a_class_without_a_formula(
     assert first["factor"] is None if factor is None else abs(first["factor"] / factor - 1) < 0.01
     if cause == "state-fresh":
         assert first["step"] is not None
+
+
+def _signs(torch: Any) -> Any:
+    """An optimizer that takes the sign of a mean, as Lion does: rounding decides the sign of a few entries."""
+
+    class Signs(torch.optim.Optimizer):  # type: ignore[misc]
+        def __init__(self, params: Any, lr: float = 1e-3) -> None:
+            super().__init__(params, {"lr": lr})
+
+        @torch.no_grad()
+        def step(self) -> None:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                    mean.lerp_(p.grad, 0.1)
+                    p.sub_(mean.sign(), alpha=group["lr"])
+
+    return Signs
+
+
+def _follows(torch: Any) -> Any:
+    """One whose state follows the weights, as that of schedule-free optimizers: what moves the weights afterwards is no rate."""
+
+    class Follows(torch.optim.Optimizer):  # type: ignore[misc]
+        def __init__(self, params: Any, lr: float = 1e-2) -> None:
+            super().__init__(params, {"lr": lr})
+
+        @torch.no_grad()
+        def step(self) -> None:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    z = self.state[p].setdefault("z", p.clone())
+                    z.sub_(p.grad, alpha=group["lr"])
+                    p.lerp_(z, 0.3)
+
+    return Follows
+
+
+@built
+@pytest.mark.parametrize("make", [_signs, _follows])
+@pytest.mark.parametrize("times", [1.0, 2.0])
+def test_steps_of_another_size_have_their_factor(tmp_path: Path, make: Any, times: float) -> None:
+    torch = pytest.importorskip("torch", reason="no torch in this environment")
+    own = make(torch)
+    _trained(tmp_path / "capture", lambda _, model: own(model.parameters()), times=times)
+    found = audit(tmp_path / "capture", optimizer=own, command=COMMAND)["links"]
+    first = next(link for link in found if link["link"] == "optimizer")
+    assert [first["cause"], first["outcome"]] == ([None, "holds"] if times == 1 else ["rate-factor", "broken"])
+    assert times == 1 or abs(first["factor"] / times - 1) < 0.01
+
+
+def test_a_factor_leaves_out_the_entries_of_which_rounding_decides() -> None:
+    np = pytest.importorskip("numpy")
+    from clippy_diag.stepping import _nearest
+
+    slope = np.random.default_rng(0).choice([-1e-3, 1e-3], 500)
+    off = 0.7 * slope
+    off[:9] *= -1
+    assert _nearest(slope, off) == pytest.approx(0.7)
+
+
+@built
+@pytest.mark.parametrize("cut", [70, None])
+def test_a_graph_that_is_cut_later_on_is_told(tmp_path: Path, cut: int | None) -> None:
+    _trained(tmp_path / "capture", lambda optim, model: optim.SGD(model.parameters(), lr=1e-2), cut=cut)
+    told = [
+        link
+        for link in audit(tmp_path / "capture", command=COMMAND)["links"]
+        if link["cause"] in ("detached", "unknown")
+    ]
+    assert [(link["cause"], link["step"], link["tensor"]) for link in told] == (
+        [] if cut is None else [("detached", 70, "0.weight")]
+    )
 
 
 @built

@@ -28,6 +28,8 @@ APART = 10.0
 PERTURBED, ROUNDINGS = 2, 8.0
 #: In units of the weights, of the movement of a tensor: runs that end further apart compute in a narrower type, or branch.
 COARSE = 64.0
+#: Steps of such an optimizer are of another size where most entries say so by more than this.
+COARSE_RATE = 0.1
 #: Entries of a tensor that may end elsewhere by the sign of a number near 0, as a share and at least; never above the second share.
 SIGNS, LEAST_SIGNS, MOST_SIGNS = 1e-4, 2, 1 / 8
 FEW_ENTRIES = 4
@@ -41,6 +43,8 @@ class Course(NamedTuple):
     rate: float = 1.0
     gradient: float = 1.0
     decay: float = 1.0
+    #: What multiplies the movement of each step after it was taken: state that follows the weights does not move with it.
+    moved: float = 1.0
     #: Position of the step before which the state begins anew.
     fresh: int | None = None
 
@@ -111,6 +115,12 @@ _FACTORS = {
         "the weights move {} times as far as the recorded learning rate gives",
         "look for a second factor on the learning rate or the update, or a step that is taken more than once",
     ),
+    "moved": (
+        "rate-factor",
+        "optimizer",
+        "each step moves the weights {} times as far as the optimizer does",
+        "look for what writes to the weights after optimizer.step(), or scales its update",
+    ),
     "gradient": (
         "not-divided",
         "accumulation",
@@ -180,6 +190,9 @@ class Stepped:
         worst = max(one.ratio for one in compared)
         missed = [one for one in compared if not one.ratio <= BROKEN]
         if not missed:
+            coarse = self._coarse_rate(len(compared))
+            if coarse is not None:
+                return [coarse]
             told = (
                 f"the recorded weights are those that {self.name} gives, run on the recorded gradients, in {len(compared)}"
                 " comparisons of a tensor"
@@ -192,6 +205,16 @@ class Stepped:
                 link("weights", "holds", most, **both),
             ]
         return [self._broken(compared, missed)]
+
+    def _coarse_rate(self, checks: int) -> dict[str, Any] | None:
+        """A wrong size of all steps, which single entries do not show where rounding moves them by a large part of a step."""
+        factor = self._solved("moved", [1.0], set(self._groups)) if self._coarse else None
+        if factor is None or abs(factor - 1) <= COARSE_RATE:
+            return None
+        cause, of_link, statement, fix = _FACTORS["moved"]
+        told = f"{statement.format(f'{factor:.4g}')}, which most entries show; roundings move them by {max(self._coarse.values()):.0%}"
+        most = {"checks": checks, "broken": checks, "cause": cause, "factor": factor, "confidence": "likely"}
+        return link(of_link, "broken", told, fix=fix, **most)
 
     def _clip(self) -> list[dict[str, Any]]:
         if self.rules == NONE:
@@ -234,7 +257,14 @@ class Stepped:
                         n: (g * (1 + ROUNDINGS * self._units[n] * draw.uniform(-1, 1, g.shape))).astype(g.dtype)
                         for n, g in own.items()
                     }
+                before = stepper.weights() if course.moved != 1 else {}
                 stepper.step(index, own, self._rules_of(course), course)
+                if before:
+                    moved = {n: before[n] + course.moved * (w - before[n]) for n, w in stepper.weights().items()}
+                    stepper.put({n: w.astype(self._stored(n)) for n, w in moved.items()})
+
+    def _stored(self, name: str) -> type[np.floating[Any]]:
+        return np.float64 if self._units[name] == UNITS["F64"] else np.float32
 
     def _rules_of(self, course: Course) -> Rules:
         if course.clip is None:
@@ -307,8 +337,9 @@ class Stepped:
             )
             common.update(index=place, cause="entries-changed", factor=factor, confidence="likely")
             return link("weights", "broken", told, fix=fix, **common)
+        most = BROKEN if self._coarse else CLOSES
         tried = [(one, self._residual(one)) for one in self._candidates(first.start, to, {m.tensor for m in missed})]
-        closing = [(one, residual) for one, residual in tried if residual <= CLOSES]
+        closing = [(one, residual) for one, residual in tried if residual <= most]
         if not closing:
             told = (
                 f"the recorded weights are not those that {self.name} gives, run on the recorded gradients, {stretch}, worst in"
@@ -318,7 +349,7 @@ class Stepped:
             return link("optimizer", "broken", told, cause="unknown", index=place, fix=fix, **common)
         leading, residual = closing[0]
         others = [one for one, _ in closing[1:] if one.cause != leading.cause]
-        alone = all(one is leading or other >= APART * max(residual, 0.1) for one, other in tried)
+        alone = all(one.cause == leading.cause or other >= APART * max(residual, 0.1) for one, other in tried)
         common.update(cause=leading.cause, factor=leading.factor, residual=residual)
         told = (
             f"{leading.statement}: with it the weights are met to {residual:.2g} of what rounding may add, without it they are"
@@ -337,7 +368,12 @@ class Stepped:
 
     def _candidates(self, start: int, to: int, tensors: set[str]) -> list[Candidate]:
         found: list[Candidate] = []
-        searched = {"rate": [1.0], "gradient": [g for g in _GRID if g != 1], "decay": [1.0] if self._decays() else []}
+        searched = {
+            "rate": [1.0],
+            "moved": [1.0],
+            "gradient": [g for g in _GRID if g != 1],
+            "decay": [1.0] if self._decays() else [],
+        }
         if self.rules != NONE:
             told = f"the clip ({label_of(self.rules)}) does not act on the gradients that the step uses"
             fix = "clip between backward() and step(), the gradients of the parameters that the optimizer has"
@@ -385,19 +421,45 @@ class Stepped:
         """How far the weights are from the recorded ones, and the change of the factor that brings them nearest."""
         apart = 1e-3 * max(factor, 0.1)
         courses = [DECLARED.times(member, f) for f in (factor, factor + apart)]
-        sums = [0.0, 0.0, 0.0]
+        slopes: list[np.ndarray] = []
+        offs: list[np.ndarray] = []
 
         def reach(index: int, snapshot: Arrays) -> None:
             here, there = (stepper.weights() for stepper in self._steppers[:2])
             for name in tensors & snapshot.keys():
-                slope = (there[name] - here[name]) / apart
-                off = np.asarray(snapshot[name], np.float64) - here[name]
-                sums[0] += float((slope * off).sum())
-                sums[1] += float((slope**2).sum())
-                sums[2] += float((off**2).sum())
+                slopes.append(((there[name] - here[name]) / apart).ravel())
+                offs.append((np.asarray(snapshot[name], np.float64) - here[name]).ravel())
 
         self.walk(courses, self.last, reach)
-        return sums[2], sums[0] / sums[1] if sums[1] > 0 else 0.0 if sums[2] == 0 else math.nan
+        if not slopes:
+            return math.inf, math.nan
+        slope, off = np.concatenate(slopes), np.concatenate(offs)
+        squares = float((off**2).sum())
+        # Weights are linear in the size of a step; of another factor the first guesses of most entries may be far off.
+        if member in ("rate", "moved"):
+            return squares, _nearest(slope, off)
+        below = float((slope**2).sum())
+        return squares, float((slope * off).sum()) / below if below > 0 else 0.0 if squares == 0 else math.nan
+
+
+#: In medians of what is left: entries further off do not take part in a factor, as those whose sign rounding decides.
+_INLIERS = 5.0
+
+
+def _nearest(slope: np.ndarray, off: np.ndarray) -> float:
+    """The multiple of `slope` that is nearest to `off`: by least squares over the entries that the weighted median of off/slope leaves
+    near."""
+    moves = (slope != 0) & np.isfinite(slope) & np.isfinite(off)
+    if not moves.any():
+        return 0.0 if not off.any() else math.nan
+    slope, off = slope[moves], off[moves]
+    ratio = off / slope
+    order = np.argsort(ratio)
+    weight = np.cumsum(np.abs(slope[order]))
+    median = ratio[order[np.searchsorted(weight, weight[-1] / 2)]]
+    left = np.abs(off - median * slope)
+    near = left <= _INLIERS * np.median(left)
+    return float((slope[near] * off[near]).sum() / (slope[near] ** 2).sum())
 
 
 class _Watched:

@@ -74,7 +74,7 @@ class _Steps(_TorchTrainer):
             optimizer.state.clear()
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {spec["name"]: p.detach().double().numpy() for spec, p in self.parameters}
+        return {spec["name"]: p.detach().to(torch.float64, copy=True).numpy() for spec, p in self.parameters}
 
     def step(self, index: int, gradients: dict[str, np.ndarray], rules: Rules, course: Course) -> None:  # type: ignore[override]
         entry = self.capture.steps[index]
