@@ -38,7 +38,17 @@ def batch_at(step, bad=range(0)):
 
 
 def record(
-    folder, make, steps=75, bad=range(60, 64), clip=CLIP, said=CLIP, model=None, fn=loss_fn, rate=None, **options
+    folder,
+    make,
+    steps=75,
+    bad=range(60, 64),
+    clip=CLIP,
+    said=CLIP,
+    model=None,
+    fn=loss_fn,
+    rate=None,
+    write=None,
+    **options,
 ):
     """Trains through a surge of bad labels; returns the losses from the first step on."""
     model = model or build()
@@ -52,6 +62,8 @@ def record(
         batch = batch_at(step, bad)
         if rate:
             optimizer.param_groups[0]["lr"] = rate(step)
+        if write:
+            optimizer.param_groups[0].update(write(step))
         torch.rand(3)  # what a data loader draws between two steps
         optimizer.zero_grad()
         loss = fn(model, batch)
@@ -172,6 +184,23 @@ def test_the_recorded_run_comes_back_through_batchnorm_dropout_and_clipping(tmp_
     assert [entry["label"] for entry in stored] == ["none", "global-norm:1"]
     # The recorded clipping, from what the optimizer was given: its factor is that of clip_grad_norm_.
     assert min(clipped["minClipFactor"]) < 0.2
+
+
+@pytest.mark.parametrize(
+    "name, write",
+    [
+        # As OneCycleLR does it, and a decay that code writes.
+        ("adam", lambda step: {"betas": (0.85 + 0.1 * abs((step % 20) / 10 - 1), 0.999)}),
+        ("sgd-nesterov", lambda step: {"momentum": 0.9 if step % 8 < 4 else 0.8}),
+        ("sgd-nesterov", lambda step: {"weight_decay": 0.0 if step < 58 else 3.0}),
+    ],
+)
+def test_options_that_are_written_while_recorded_are_those_of_each_step(tmp_path, name, write):
+    losses = record(tmp_path / "capture", MAKERS[name], write=write)
+    capture = max(tmp_path.glob("capture*"))
+    clipped = closed_loop(capture, build(), loss_fn, rules=["none", "global-norm:1"], arms=None)["replay"][1]
+    first = clipped["steps"][0]
+    np.testing.assert_allclose(clipped["loss"], losses[first : first + len(clipped["loss"])], rtol=1e-6)
 
 
 def test_an_optimizer_whose_state_is_in_objects_of_its_own_is_refused_by_name(tmp_path):

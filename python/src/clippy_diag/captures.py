@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Union
 
@@ -253,6 +253,27 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
 
 def _numbers(dtype: str, array: np.ndarray) -> np.ndarray:
     return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array
+
+
+def options_at(steps: Sequence[Mapping[str, Any]], step: int) -> dict[int, dict[str, Any]]:
+    """Of each group the options that change within the record, with their values at a step, under the capture's names.
+
+    steps  entries of capture.json, in order: they hold the options of a group where it begins and where they change
+    """
+    first: dict[int, Mapping[str, Any]] = {}
+    now: dict[int, Mapping[str, Any]] = {}
+    varied: dict[int, set[str]] = {}
+    for entry in steps:
+        for options in entry.get("options", ()):
+            group = options["group"]
+            begun = first.setdefault(group, options)
+            varied.setdefault(group, set()).update(name for name in options if begun.get(name) != options[name])
+            if entry["step"] <= step:
+                now[group] = options
+    return {
+        group: {name: options[name] for name in varied[group] - {"learningRate"} if name in options}
+        for group, options in now.items()
+    }
 
 
 def number(value: float) -> float | str:

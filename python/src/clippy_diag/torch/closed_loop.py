@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ..bad_rows import taken_rows
-from ..captures import INITIAL, Capture, open_capture, read_raw, unflatten
+from ..captures import INITIAL, Capture, open_capture, options_at, read_raw, unflatten
 from ..guarding import advice_entry
 from ..loops import ClosedLoopMismatch, ClosedLoops, Found, LossFunctionError, Taken, called_loss, least, run_loops
 from ..messages import describe
@@ -291,6 +291,7 @@ class _TorchTrainer:
                 if p.grad is not None
             }
         self._set_rates(entry, rate_factor)
+        self._set_options(entry)
         if self._guard is not None:
             advice = self._guard.check(entry["step"], self._batch(entry, file), loss)
             self._guard.apply(advice)
@@ -322,6 +323,13 @@ class _TorchTrainer:
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for k, group in enumerate(groups):
             group["lr"] = rates[k] * (factors[k] if factors is not None else 1.0)
+
+    def _set_options(self, entry: Mapping[str, Any]) -> None:
+        """Options that changed while the run was recorded, a cycled momentum say, are those of the step."""
+        written = options_at(self.capture.manifest["steps"], entry["step"])
+        owned = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
+        for k, (optimizer, group) in enumerate(owned):
+            group.update(names.group_options(optimizer, group, written.get(k, {})))
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""

@@ -11,7 +11,6 @@ import torch
 from ..captures import INITIAL, Capture
 from ..rules import Rules
 from ..stepping import Arrays, Course, Stepper
-from . import words as names
 from .closed_loop import AFTER, _tensors, _TorchTrainer, clip_gradients
 
 #: Makes an optimizer from its parameter groups; a class does.
@@ -89,8 +88,7 @@ class _Steps(_TorchTrainer):
                 if p.grad is not None:
                     p.grad.mul_(course.gradient)
         groups = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
-        for k, (optimizer, group) in enumerate(groups):
-            self._set_options(entry, k, group, names.has_formula(optimizer))
+        self._set_options(entry)
         self._set_rates(entry, [course.rate] * len(groups))
         decays = [group.get("weight_decay") for _, group in groups]
         for (_, group), decay in zip(groups, decays):
@@ -100,14 +98,4 @@ class _Steps(_TorchTrainer):
             optimizer.step()
         for (_, group), decay in zip(groups, decays):
             if decay is not None:
-                group["weight_decay"] = decay
-
-    @staticmethod
-    def _set_options(entry: Any, k: int, group: dict[str, Any], formula: bool) -> None:
-        """Options that the loop changed at this step. What an optimizer counts in its group is its own."""
-        for recorded in entry.get("options") or []:
-            if recorded.get("group") != k:
-                continue
-            decay = recorded.get("weightDecay" if formula else "weight_decay")
-            if isinstance(decay, (int, float)) and "weight_decay" in group:
                 group["weight_decay"] = decay

@@ -81,6 +81,24 @@ def options_of(optimizer: torch.optim.Optimizer, group: Mapping[str, Any], rate:
     return options
 
 
+def group_options(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The reverse of `options_of`: those of the capture's options that the CLI knows, under PyTorch's names.
+
+    group  the group that they are for, whose other beta stays
+    """
+    if not has_formula(optimizer):
+        # What else an optimizer keeps in its group may be a count of its own.
+        return {name: value for name, value in options.items() if name == "weight_decay" and name in group}
+    theirs = {"weightDecay": "weight_decay"}
+    theirs.update((ours, name) for name, ours in OPTIONS[type(optimizer).__name__].items())
+    found = {theirs[name]: value for name, value in options.items() if name in theirs}
+    if "beta1" in options or "beta2" in options:
+        found["betas"] = tuple(options.get(name, group["betas"][k]) for k, name in enumerate(("beta1", "beta2")))
+    return found
+
+
 def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
