@@ -255,25 +255,25 @@ def _numbers(dtype: str, array: np.ndarray) -> np.ndarray:
     return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array
 
 
-def options_at(steps: Sequence[Mapping[str, Any]], step: int) -> dict[int, dict[str, Any]]:
-    """Of each group the options that change within the record, with their values at a step, under the capture's names.
+def changing_options(steps: Sequence[Mapping[str, Any]]) -> dict[int, dict[int, dict[str, Any]]]:
+    """By step, and of each group, the options that change within the record, with their values there, under the capture's names.
 
     steps  entries of capture.json, in order: they hold the options of a group where it begins and where they change
     """
     first: dict[int, Mapping[str, Any]] = {}
-    now: dict[int, Mapping[str, Any]] = {}
     varied: dict[int, set[str]] = {}
+    for options in (one for entry in steps for one in entry.get("options", ())):
+        begun = first.setdefault(options["group"], options)
+        changed = {name for name in options if begun.get(name) != options[name]} - {"learningRate"}
+        varied.setdefault(options["group"], set()).update(changed)
+    now: dict[int, dict[str, Any]] = {}
+    found = {}
     for entry in steps:
         for options in entry.get("options", ()):
             group = options["group"]
-            begun = first.setdefault(group, options)
-            varied.setdefault(group, set()).update(name for name in options if begun.get(name) != options[name])
-            if entry["step"] <= step:
-                now[group] = options
-    return {
-        group: {name: options[name] for name in varied[group] - {"learningRate"} if name in options}
-        for group, options in now.items()
-    }
+            now = {**now, group: {name: options[name] for name in varied[group] if name in options}}
+        found[entry["step"]] = now
+    return found
 
 
 def number(value: float) -> float | str:

@@ -3,6 +3,7 @@ import type { Capture } from '../../read/captures/read.ts';
 import type { Prepared } from './follow.ts';
 import { createStepper, type Stepper } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
+import { useWritten } from './written-options.ts';
 
 /**
  * Walks from the initial state along the first `count` recorded gradients, and no further than the first state that is
@@ -22,15 +23,14 @@ export async function alongRecorded(
 ): Promise<
   Pick<Stepper, 'optimizers'> & { readonly tensors: readonly TensorState[]; readonly finite: boolean }
 > {
-  const { clipping: rule, optimizers, written } = prepared.setup;
+  const { clipping: rule, optimizers } = prepared.setup;
   const tensors = copyTensors(prepared.tensors);
   const stepper = createStepper({ rule, optimizers, precision: 'float32' });
   let finite = true;
   for (let index = 0; index < count && finite; index++) {
     await visit(index, tensors);
     const { gradients, learningRates, loss } = await capture.step(index, 'float32');
-    const now = written.get(index);
-    if (now !== undefined) stepper.use(now);
+    useWritten(prepared.setup, index, [stepper]);
     ({ finite } = stepper.step(tensors, gradients, learningRates, false, undefined, loss));
   }
   return { tensors, finite, optimizers: stepper.optimizers };

@@ -10,13 +10,13 @@ import {
 import { defaultOf, type Finding } from '../../model/finding.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import type { Capture, CapturedStep } from '../../read/captures/read.ts';
-import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { NO_CLIPPING, type RuleChoice } from '../../step/rules/choice.ts';
 import { type Precision, squaredDistance, type Values } from '../../step/tensor/values.ts';
 import type { StepObserver, Unclipped } from './bench.ts';
 import type { prepareReplay } from './from-capture.ts';
 import { createStepper, type StepRecord } from './step.ts';
 import { copyTensors, type SummedGradient, type TensorState, withSums } from './tensors.ts';
+import { useWritten } from './written-options.ts';
 
 export type Prepared = Awaited<ReturnType<typeof prepareReplay>>;
 
@@ -35,12 +35,8 @@ export interface FollowSettings {
   readonly until?: number;
   /** Called at every recorded state, before its step is taken. Must leave the tensors as they are. */
   visit?(index: number, step: FollowedStep, tensors: readonly TensorState[]): void;
-  /** The same, to look at the tensors one by one, each before it moves; with the optimizers of the groups where they change there. */
-  look?(
-    step: FollowedStep,
-    tensors: readonly TensorState[],
-    written: readonly OptimizerChoice[] | undefined,
-  ): Look;
+  /** The same, to look at the tensors one by one, each before it moves. */
+  look?(step: FollowedStep, tensors: readonly TensorState[], index: number): Look;
   /** Called after the step was taken, with what it did. */
   stepped?(index: number, step: FollowedStep, tensors: readonly TensorState[], record: StepRecord): void;
   readonly observer?: StepObserver;
@@ -111,9 +107,8 @@ export async function follow(
     step = summed(await capture.step(index, settings.precision, settings.inPlace ? step : undefined));
     await checker.check(step, tensors);
     settings.visit?.(index, step, tensors);
-    const written = setup.written.get(index);
-    if (written !== undefined) stepper.use(written);
-    const look = settings.look?.(step, tensors, written);
+    useWritten(setup, index, [stepper]);
+    const look = settings.look?.(step, tensors, index);
     const { gradients, learningRates, loss } = step;
     const open = stepper.begin(tensors, gradients, learningRates, false, settings.observer, loss);
     for (const t of tensors.keys()) open.tensor(t, look?.tensor(t));

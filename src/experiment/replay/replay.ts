@@ -26,6 +26,7 @@ import { sweepAll } from './sweep.ts';
 import { copyTensors, type SummedGradient, withSums } from './tensors.ts';
 import { createTrack, type Track } from './track.ts';
 import { incidentUpdates, judgeEstimate } from './verdict.ts';
+import { useWritten } from './written-options.ts';
 
 export interface ReplaySettings {
   readonly mode: Exclude<ReplayMode, 'closed-loop'>;
@@ -184,10 +185,9 @@ async function walkRecorded(
   let largest = 0;
   const followed = await follow(capture, prepared, {
     ...walk,
-    look: (step, tensors, written) => {
+    look: (step, tensors, index) => {
       largest = 0;
-      if (written !== undefined)
-        for (const one of [stepper, ...measured.map((track) => track.stepper)]) one.use(written);
+      useWritten(prepared.setup, index, [stepper, ...measured.map((track) => track.stepper)]);
       let kept: ReturnType<Look['tensor']>;
       const dry = measured.map((track) => track.dryStep(step, tensors));
       const observer: StepObserver = {
@@ -289,10 +289,8 @@ async function rollForward(
   progress: (done: number) => void,
 ): Promise<void> {
   const tensors = copyTensors(prepared.tensors);
-  const { written } = prepared.setup;
   for (let index = 0; index < capture.steps.length; index++) {
-    const now = written.get(index);
-    if (now !== undefined) track.stepper.use(now);
+    useWritten(prepared.setup, index, [track.stepper]);
     const finite = track.realStep(await capture.step(index, precision), tensors);
     progress(index + 1);
     if (!finite) return;

@@ -9,6 +9,7 @@ import { createRoom } from './room.ts';
 import { createStepper } from './step.ts';
 import type { Track } from './track.ts';
 import type { IncidentUpdates } from './verdict.ts';
+import { useWritten } from './written-options.ts';
 
 /** Thresholds that a sweep tries: 1-2-5 steps over ten decades. */
 const SWEEP = [-6, -5, -4, -3, -2, -1, 0, 1, 2, 3].flatMap((e) =>
@@ -51,11 +52,10 @@ export async function sweepAll(
     precision,
     until: updates.last + 1,
     visit: (index, step, tensors) => {
-      const now = prepared.setup.written.get(index);
+      for (const { steppers } of trials) useWritten(prepared.setup, index, steppers);
+      if (index < updates.first) return;
       for (const { steppers, largest } of trials)
         for (const [k, stepper] of steppers.entries()) {
-          if (now !== undefined) stepper.use(now);
-          if (index < updates.first) continue;
           const { updateNorm } = stepper.step(tensors, step.gradients, step.learningRates, true);
           if (!(updateNorm <= largest[k]!)) largest[k] = updateNorm;
         }

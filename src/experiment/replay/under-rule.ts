@@ -11,6 +11,7 @@ import { traitsOf } from './bench.ts';
 import type { Prepared } from './follow.ts';
 import { createStepper, type Stepper } from './step.ts';
 import { copyTensors, type TensorState } from './tensors.ts';
+import { useWritten } from './written-options.ts';
 
 /** A step under a rule, its factors held. */
 export interface StepUnderRule {
@@ -39,7 +40,7 @@ export async function steppersAt(
   rules: readonly RuleChoice[],
   index: number,
 ): Promise<readonly Stepper[]> {
-  const { optimizers, written } = prepared.setup;
+  const { optimizers } = prepared.setup;
   const steppers = rules.flatMap((rule) => {
     try {
       return [createStepper({ rule, optimizers, precision: 'float32' })];
@@ -56,11 +57,8 @@ export async function steppersAt(
   if (stateful.length > 0)
     await alongRecorded({ capture, prepared }, index, async (i, tensors) => {
       const { gradients, learningRates, loss } = await capture.step(i, 'float32');
-      const now = written.get(i);
-      for (const stepper of stateful) {
-        if (now !== undefined) stepper.use(now);
-        stepper.step(tensors, gradients, learningRates, true, undefined, loss);
-      }
+      useWritten(prepared.setup, i, stateful);
+      for (const stepper of stateful) stepper.step(tensors, gradients, learningRates, true, undefined, loss);
     });
   return steppers;
 }

@@ -19,38 +19,58 @@ export function writtenOptions(
   const names = optimizers.map(
     ({ optimizer }) => new Set(optimizerOptions(optimizer).map(({ name }) => name)),
   );
-  const first = new Map<number, Readonly<Record<string, unknown>>>();
   const written = new Map<number, readonly OptimizerChoice[]>();
   let current = optimizers;
-  for (const [at, { record }] of steps.entries())
-    for (const [group, now] of record.options ?? []) {
-      const choice = optimizers[group];
-      if (choice === undefined) continue;
-      const begun = first.get(group) ?? now;
-      first.set(group, begun);
-      const options: Record<string, Options[string]> = { ...choice.options };
-      for (const [name, value] of Object.entries(now))
-        if (names[group]!.has(name) && value !== begun[name] && typeof value === typeof options[name])
-          options[name] = value as Options[string];
-      if (isSame(options, current[group]!.options)) continue;
-      current = current.with(group, { ...choice, options: options as OptimizerChoice['options'] });
-      written.set(at, current);
-    }
+  for (const { at, group, begun, now } of recordedOptions(steps)) {
+    const choice = optimizers[group];
+    if (choice === undefined) continue;
+    const options: Record<string, Options[string]> = { ...choice.options };
+    for (const [name, value] of Object.entries(now))
+      if (names[group]!.has(name) && value !== begun[name] && typeof value === typeof options[name])
+        options[name] = value as Options[string];
+    if (isSame(options, current[group]!.options)) continue;
+    current = current.with(group, { ...choice, options: options as OptimizerChoice['options'] });
+    written.set(at, current);
+  }
   return written;
 }
 
 /** Position of the first step with an option that its group did not begin with, but for its rate; −1 without one. */
 export function firstWritten(steps: Capture['steps']): number {
-  const first = new Map<number, Readonly<Record<string, unknown>>>();
-  return steps.findIndex(({ record }) =>
-    [...(record?.options ?? [])].some(([group, now]) => {
+  for (const { at, begun, now } of recordedOptions(steps)) {
+    const isWritten = ([name, value]: [string, unknown]): boolean =>
+      name !== 'learningRate' && name in begun && value !== begun[name];
+    if (Object.entries(now).some(isWritten)) return at;
+  }
+  return -1;
+}
+
+type Recorded = Readonly<Record<string, unknown>>;
+
+/** The options of a group wherever they are recorded, with those that it began with. */
+function* recordedOptions(steps: Capture['steps']): Generator<{
+  readonly at: number;
+  readonly group: number;
+  readonly begun: Recorded;
+  readonly now: Recorded;
+}> {
+  const first = new Map<number, Recorded>();
+  for (const [at, { record }] of steps.entries())
+    for (const [group, now] of record?.options ?? []) {
       const begun = first.get(group) ?? now;
       first.set(group, begun);
-      return Object.entries(now).some(
-        ([name, value]) => name !== 'learningRate' && name in begun && value !== begun[name],
-      );
-    }),
-  );
+      yield { at, group, begun, now };
+    }
+}
+
+/** Has steppers take their steps from a position on with what was written there, if anything was. */
+export function useWritten(
+  { written }: Pick<Written, 'written'>,
+  at: number,
+  steppers: readonly { use(optimizers: readonly OptimizerChoice[]): void }[],
+): void {
+  const optimizers = written.get(at);
+  if (optimizers !== undefined) for (const stepper of steppers) stepper.use(optimizers);
 }
 
 const isSame = (one: Options, other: Options): boolean =>

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ..bad_rows import taken_rows
-from ..captures import INITIAL, Capture, open_capture, options_at, read_raw, unflatten
+from ..captures import INITIAL, Capture, changing_options, open_capture, read_raw, unflatten
 from ..guarding import advice_entry
 from ..loops import ClosedLoopMismatch, ClosedLoops, Found, LossFunctionError, Taken, called_loss, least, run_loops
 from ..messages import describe
@@ -150,6 +150,7 @@ class _TorchTrainer:
         self.initial = _tensors(capture.folder / INITIAL)
         self.optimizers: list[torch.optim.Optimizer] = []
         self._recorded_gradients: dict[str, Any] = {}
+        self._written = changing_options(capture.manifest["steps"])
         self._guard: Any = None
         self._advice: dict[str, Any] | None = None
 
@@ -326,7 +327,7 @@ class _TorchTrainer:
 
     def _set_options(self, entry: Mapping[str, Any]) -> None:
         """Options that changed while the run was recorded, a cycled momentum say, are those of the step."""
-        written = options_at(self.capture.manifest["steps"], entry["step"])
+        written = self._written[entry["step"]]
         owned = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
         for k, (optimizer, group) in enumerate(owned):
             group.update(names.group_options(optimizer, group, written.get(k, {})))
