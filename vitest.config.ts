@@ -17,8 +17,11 @@ function scratchInMemory(): { TMPDIR?: string } {
 }
 
 const SCRATCH_ENV = process.env.TMPDIR === undefined ? scratchInMemory() : {};
+const FULL_LENGTH_ENV = { ...SCRATCH_ENV, CLIPPY_DIAG_FUZZ: process.env.CLIPPY_DIAG_FUZZ ?? '2000' };
 
 const LONG = 'test/**/*.long.test.ts';
+/** Fast tests that draw their cases by chance, at full length. */
+const SOAK = 'test/**/*.soak.test.ts';
 
 /**
  * Fast tests with a process for each file: those that load TensorFlow.js, whose backend is of the whole process, and
@@ -36,16 +39,12 @@ const ALONE = [
 /** The long tests that take a minute and more, the longest first. */
 const LONGEST = [
   'docs/commands',
-  'cli/hostile-names',
   'cause/controls',
-  'logs/pipe-and-file',
-  'checkpoints/trees',
   'reports/html-page',
   'cause/weight-decay',
   'sources/real-servers',
   'experiment/ledger-frameworks',
   'docs/site',
-  'gate/two-routes',
 ].map((name) => `/test/${name}.long.test.ts`);
 
 /**
@@ -82,7 +81,7 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['test/**/*.test.ts'],
-          exclude: [LONG, ...ALONE],
+          exclude: [LONG, SOAK, ...ALONE],
           isolate: false,
           env: SCRATCH_ENV,
         },
@@ -92,7 +91,7 @@ export default defineConfig({
         test: {
           name: 'fast-alone',
           include: ALONE,
-          exclude: [LONG],
+          exclude: [LONG, SOAK],
           env: SCRATCH_ENV,
         },
       },
@@ -103,7 +102,15 @@ export default defineConfig({
           include: [LONG],
           // Both cores have a worker: threads that collect garbage for one take time from the other.
           execArgv: ['--single-threaded-gc'],
-          env: { ...SCRATCH_ENV, CLIPPY_DIAG_FUZZ: process.env.CLIPPY_DIAG_FUZZ ?? '2000' },
+          env: FULL_LENGTH_ENV,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'soak',
+          include: [SOAK],
+          env: FULL_LENGTH_ENV,
         },
       },
     ],

@@ -18,24 +18,16 @@ interface Step {
 
 const DRAWS_CASES = /from 'fast-check'|process\.env\.CLIPPY_DIAG_(FUZZ|SOAK)\b/;
 
-/** Test files that draw their cases by chance: long ones once, in place of the fast one that they repeat at full length. */
+/** Test files that draw their cases by chance, but for the fast ones that `….soak.test.ts` repeats at full length. */
 function randomTests(words: readonly string[]): string[] {
   const files = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
     .map((file) => `test/${file.split('\\').join('/')}`)
     .filter((file) => file.endsWith('.test.ts'));
-  const text = (file: string): string => readFileSync(join(root, file), 'utf8');
-  const draws = (file: string): boolean => {
-    if (DRAWS_CASES.test(text(file))) return true;
-    // A long test may only import the fast one, or a module of the same folder.
-    return file.endsWith('.long.test.ts') && /CLIPPY_DIAG_FUZZ/.test(text(file));
-  };
-  const random = files.filter(draws);
-  return random
+  return files
     .filter(
-      (file) =>
-        !random.includes(file.replace(/(?<!\.long)\.test\.ts$/, '.long.test.ts')) ||
-        file.endsWith('.long.test.ts'),
+      (file) => file.endsWith('.soak.test.ts') || DRAWS_CASES.test(readFileSync(join(root, file), 'utf8')),
     )
+    .filter((file) => !files.includes(file.replace(/\.test\.ts$/, '.soak.test.ts')))
     .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
     .sort();
 }

@@ -48,8 +48,8 @@ async function main(tests: readonly string[]): Promise<void> {
       config: false,
       watch: false,
       include: [...tests],
-      // The same tests at full length.
-      exclude: ['**/*.long.test.ts'],
+      // Long tests, and those that repeat others at full length.
+      exclude: ['**/*.{long,soak}.test.ts'],
       setupFiles: ['test/support/seed.ts'],
       reporters: [{}],
       pool: 'threads',

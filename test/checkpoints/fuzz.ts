@@ -3,7 +3,7 @@
  * made right again, so that the damage gets past them); every result must be a checkpoint or a coded error, within
  * the time and the memory that any file gets.
  *
- * `CLIPPY_DIAG_FUZZ` is the number of mutations per format (CI runs 2,000, the soak 100,000), `CLIPPY_DIAG_FUZZ_SEED` the seed. A
+ * `CLIPPY_DIAG_FUZZ` is the number of mutations per format (CI runs 300, the soak 100,000), `CLIPPY_DIAG_FUZZ_SEED` the seed. A
  * failure names seed and index; `CLIPPY_DIAG_FUZZ_SEED=… CLIPPY_DIAG_FUZZ_ONLY=index` runs that one alone.
  */
 import { expect } from 'vitest';

@@ -1,2 +1,0 @@
-/** Whole analyses under every kind of name: this project sets CLIPPY_DIAG_FUZZ. */
-import './hostile-names.test.ts';

@@ -1,2 +1,0 @@
-/** Ten times as many combinations: this project sets CLIPPY_DIAG_FUZZ. */
-import './faults.test.ts';

@@ -1,2 +1,0 @@
-/** The same tests at full length: this project sets CLIPPY_DIAG_FUZZ. */
-import './number-text.test.ts';
