@@ -10,7 +10,7 @@ import {
   goOnFrom,
   type Trace,
   type TraceState,
-  takeStep,
+  takeSteps,
   toleranceOf,
 } from './simulate.ts';
 import type { Survey } from './survey.ts';
@@ -59,6 +59,8 @@ export interface Chain {
 const KEPT = 32;
 /** Entries of tensors that are in memory at a time. */
 const AT_ONCE = 2 ** 21;
+/** Entries of gradients that are held of them. */
+const HELD = 2 ** 25;
 
 /**
  * How far off a training's own norm of its gradients may be. Frameworks add the squares of a tensor in float32, in some rows at a time:
@@ -105,7 +107,9 @@ export async function followChain(
   const traces: Trace[] = [];
   // What is stored in 32 bits or fewer is read as it is, and computed in 64.
   const precision = [...capture.dtypes.values()].includes('F64') ? 'float64' : 'float32';
-  for (const batch of batchesOf(parameters.map(({ elements }) => elements))) {
+  const elements = (batch: readonly number[]): number =>
+    batch.reduce((sum, k) => sum + parameters[k]!.elements, 0);
+  for (const batch of batchesOf(parameters.map((one) => one.elements))) {
     const only = new Set(batch.map((k) => parameters[k]!.name));
     const initial = await capture.initial('float64', only);
     const states = batch.map((k) => {
@@ -119,10 +123,21 @@ export async function followChain(
     });
     const last = states.map(() => 0);
     const start = states.map(({ w }) => (precision === 'float32' ? Float32Array.from(w) : w.slice()));
-    let used: CapturedStep | undefined;
+    // Some steps at once, while a block of entries is in the processor's cache; their gradients are held.
+    const held = new Array<CapturedStep | undefined>(Math.max(1, Math.floor(HELD / elements(batch))));
+    let taken = 0;
+    const goTo = (index: number): void => {
+      for (const state of states) {
+        takeSteps(state, taken, index, course);
+        state.trace.gradients.fill(null);
+      }
+      taken = index;
+    };
     for (let index = 0; index < survey.steps; index++) {
-      const step = await capture.step(index, precision, used, only);
-      used = step;
+      if (index - taken === held.length) goTo(index);
+      const step = await capture.step(index, precision, held[index % held.length], only);
+      held[index % held.length] = step;
+      if (step.parameters.size > 0) goTo(index);
       for (const [b, state] of states.entries()) {
         const k = batch[b]!;
         const snapshot = step.parameters.get(state.trace.name);
@@ -132,11 +147,7 @@ export async function followChain(
           start[b]!.set(snapshot);
           last[b] = index;
         }
-        const gradient = step.gradients[k]!;
-        const { gradients } = state.trace;
-        gradients[index] = denseOf(gradient, state.w.length);
-        takeStep(state, index, course);
-        gradients[index] = null;
+        state.trace.gradients[index] = denseOf(step.gradients[k]!, state.w.length);
       }
     }
   }

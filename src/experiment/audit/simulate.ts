@@ -5,7 +5,7 @@
 import type { StepContext } from '../../step/optimizers/optimizer.ts';
 import { decayOf, type OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { normRatio, type Values } from '../../step/tensor/values.ts';
-import { BLOCK, directions, type Moved, move } from './move-kernel.ts';
+import { AS_GIVEN, type MoveNumbers, move, type Step, type WideDirection } from './move-kernel.ts';
 import { powerRounding, ulpOf } from './rounding.ts';
 
 /** Some entries of one tensor over the recorded steps. */
@@ -100,83 +100,80 @@ export function beginTrace(trace: Trace, own = false): TraceState {
   };
 }
 
-/** Moves a tensor by one step. A tensor without a gradient stays, state included. */
-export function takeStep(state: TraceState, step: number, given: Course): void {
-  const { trace, w } = state;
+/** Moves a tensor by the steps from a position to before another one. In a step without a gradient it stays, state included. */
+export function takeSteps(state: TraceState, from: number, to: number, course: Course): void {
+  const steps = Array.from({ length: to - from }, (_, k) => nextOf(state, from + k, course)).filter(
+    (step) => step !== null,
+  );
+  const { slots } = state;
+  const moves = steps.map(({ gradient, numbers, optimizer, options, context }) => {
+    const kernel = optimizer.hasTrustRatio ? undefined : optimizer.kernel?.(slots, options, context);
+    return kernel && { gradient, numbers, direction: kernel as unknown as WideDirection };
+  });
+  if (moves.every((step) => step !== undefined) && course.round === undefined) move(state, moves);
+  else for (const [k, step] of steps.entries()) takeAlone(state, step, moves[k], course);
+}
+
+type Next = Pick<Step, 'gradient' | 'numbers'> &
+  Pick<OptimizerChoice, 'optimizer' | 'options'> & { readonly context: StepContext };
+
+/** A step of a trace, which is counted; null without a gradient. */
+function nextOf(state: TraceState, step: number, given: Course): Next | null {
+  const { trace } = state;
   const { earlier } = given;
   const course = earlier !== undefined && step < earlier.until ? earlier.course : given;
   const gradient = trace.gradients[step];
-  if (gradient == null) return;
+  if (gradient == null) return null;
   const { optimizer } = trace.choice;
   const options = trace.options[step] ?? trace.choice.options;
   const rate = course.rate(step, trace.group);
   const decay = course.decay(step, trace.group);
   const kind = course.decayKind ?? decayOf(trace.choice);
   state.stepsTaken++;
+  state.additions += trace.addsInTurn ? state.stepsTaken : 1;
   // The errors of βᵗ and of the norm are those of every entry of the step alike.
   const power = trace.narrowPowers ? powerRounding(options, state.stepsTaken) : 0;
-  const how: Move = {
-    optimizer,
-    options,
-    context: { learningRate: rate, step: state.stepsTaken },
-    factor: course.factor(step, trace.tensor),
-    bound: course.bound,
-    kind,
-    rate,
-    decay,
+  const factor = course.factor(step, trace.tensor);
+  const numbers: MoveNumbers = {
+    ...{ factor, bound: course.bound, coupled: kind === 'gradient' ? decay : 0 },
+    ...{ added: kind === 'direction' ? decay : 0, shrink: kind === 'parameters' ? rate * decay : 0 },
+    ...{ step: rate, share: Math.abs(rate * decay), forget: FORGET },
     // In the units of `toleranceOf`, which takes the drift so many times.
     systematic: 1 + (power + (course.normRounding ?? 0)) / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
   };
-  const n = w.length;
-  // A trust ratio is one number for the whole tensor.
-  const [at, out] = optimizer.hasTrustRatio ? [n, new Float64Array(n)] : [BLOCK, directions()];
-  for (let from = 0; from < n; from += at) {
-    const to = Math.min(n, from + at);
-    moveEntries(entriesOf(state, from, to), gradient.subarray(from, to), out.subarray(0, to - from), how);
+  return { gradient, numbers, optimizer, options, context: { learningRate: rate, step: state.stepsTaken } };
+}
+
+/** @param one by a kernel; absent where none has it */
+function takeAlone(state: TraceState, next: Next, one: Step | undefined, { round }: Course): void {
+  const { w } = state;
+  if (one !== undefined) move(state, [one]);
+  else {
+    const gradient = directionOf(state, next);
+    // A trust ratio is one number for the whole tensor.
+    const step = next.numbers.step * (next.optimizer.hasTrustRatio ? normRatio(w, gradient) : 1);
+    move(state, [{ gradient, direction: AS_GIVEN, numbers: { ...next.numbers, ...ALONE, step } }]);
   }
-  const { round } = course;
-  if (round !== undefined) for (let i = 0; i < n; i++) w[i] = round(w[i]!);
-  state.additions += trace.addsInTurn ? state.stepsTaken : 1;
+  if (round !== undefined) for (let i = 0; i < w.length; i++) w[i] = round(w[i]!);
 }
 
-interface Move extends Pick<OptimizerChoice, 'optimizer' | 'options'> {
-  readonly context: StepContext;
-  readonly factor: number;
-  readonly bound: number;
-  readonly kind: 'gradient' | 'direction' | 'parameters';
-  readonly rate: number;
-  readonly decay: number;
-  /** Share of a step that its rounding is relative to. */
-  readonly systematic: number;
-}
+/** For a direction that is given: the gradient passes unchanged. */
+const ALONE = { factor: 1, bound: Number.POSITIVE_INFINITY, coupled: 0, added: 0 } as const;
 
-type Moving = Moved & Pick<TraceState, 'slots'>;
-
-/** Some entries in a row, in the same memory. */
-const entriesOf = ({ w, slots, size, largest, drift }: Moving, from: number, to: number): Moving => ({
-  w: w.subarray(from, to),
-  slots: Object.fromEntries(Object.entries(slots).map(([name, slot]) => [name, slot.subarray(from, to)])),
-  size: size.subarray(from, to),
-  largest: largest.subarray(from, to),
-  drift: drift.subarray(from, to),
-});
-
-/** Moves the weights and adds up what rounding may add to them. */
-function moveEntries(moving: Moving, gradient: Values, out: Float64Array, how: Move): void {
-  const { w, slots } = moving;
-  const { optimizer, options, context, factor, bound, kind, rate, decay, systematic } = how;
-  const n = w.length;
-  const coupled = kind === 'gradient' ? decay : 0;
-  for (let i = 0; i < n; i++) out[i] = gradient[i]! * factor;
-  // NaN stays NaN.
-  if (bound < Number.POSITIVE_INFINITY)
-    for (let i = 0; i < n; i++) out[i] = out[i]! > bound ? bound : out[i]! < -bound ? -bound : out[i]!;
-  if (coupled !== 0) for (let i = 0; i < n; i++) out[i] = out[i]! + coupled * w[i]!;
+/** Of an optimizer that no kernel has. */
+function directionOf(
+  { w, slots }: TraceState,
+  { gradient, numbers: { factor, bound, coupled, added }, optimizer, options, context }: Next,
+): Float64Array {
+  const out = Float64Array.from(gradient, (g, i) => {
+    const x = g * factor;
+    // NaN stays NaN.
+    const within = x > bound ? bound : x < -bound ? -bound : x;
+    return coupled === 0 ? within : within + coupled * w[i]!;
+  });
   optimizer.direction(out, out, slots, options, context);
-  if (kind === 'direction') for (let i = 0; i < n; i++) out[i] = out[i]! + decay * w[i]!;
-  const step = rate * (optimizer.hasTrustRatio ? normRatio(w, out) : 1);
-  const shrink = kind === 'parameters' ? rate * decay : 0;
-  move(moving, out, { step, shrink, share: Math.abs(rate * decay), systematic, forget: FORGET });
+  if (added !== 0) for (let i = 0; i < w.length; i++) out[i] = out[i]! + added * w[i]!;
+  return out;
 }
 
 /** How far an entry may be off by rounding alone. */
@@ -214,7 +211,7 @@ export function walkTrace(
       reach(step, state, snapshot);
       if (step < until) goOnFrom(state, snapshot);
     }
-    if (step < until) takeStep(state, step, course);
+    if (step < until) takeSteps(state, step, step + 1, course);
   }
   return state;
 }

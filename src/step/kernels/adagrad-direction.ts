@@ -2,7 +2,7 @@
  * The direction of Adagrad in WebAssembly SIMD: the arithmetic of the plain loop, float64 between float32 arrays, two
  * entries at once. Root and division bind that loop, and every result is the same bit for bit.
  */
-import type { DirectionCode } from './direction-code.ts';
+import { type DirectionCode, NARROW } from './direction-code.ts';
 import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
@@ -102,15 +102,12 @@ export const numbersOf = ({ inside, outside, scale }: AdagradNumbers): readonly 
 
 /** The accumulator takes g² first where `sums`. */
 function codeOf(sums: boolean): DirectionCode {
-  const state: DirectionCode['state'] = ({ x, root, slots, offset, stores }) => {
+  const state: DirectionCode['state'] = ({ x, root, slots, offset, stores, stored }) => {
     const [accumulator] = slots as [number];
-    const before = op(wide.promote, loadTwo(accumulator, offset));
+    const before = stored.read(accumulator, offset);
     if (!sums) return set(root, before);
-    return [
-      ...set(root, op(wide.demote, op(wide.add, before, op(wide.mul, get(x), get(x))))),
-      ...(stores ? storeTwo(accumulator, get(root), offset) : []),
-      ...set(root, op(wide.promote, get(root))),
-    ];
+    const sum = op(wide.add, before, op(wide.mul, get(x), get(x)));
+    return stored.keep(root, sum, accumulator, offset, stores);
   };
   return {
     name: sums ? 'adagrad, summing' : 'adagrad, reading',
@@ -118,12 +115,12 @@ function codeOf(sums: boolean): DirectionCode {
     numbers: 3,
     state,
     direction(place) {
-      const { x, root, numbers } = place;
+      const { x, root, numbers, stored } = place;
       const [inside, outside, scale] = numbers as [number, number, number];
       return [
         ...state(place),
         ...set(root, op(wide.add, op(wide.sqrt, op(wide.add, get(root), get(inside))), get(outside))),
-        ...op(wide.demote, quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
+        ...stored.leave(quotientOrZero(op(wide.mul, get(scale), get(x)), x, root)),
       ];
     },
     estimate: {
@@ -150,7 +147,10 @@ export function adagradFunctions(): WasmFunction[] {
     ...set(x, op(wide.promote, loadTwo(g, offset))),
     ...storeTwo(
       out,
-      code.direction({ x, root, spare: root, slots: [accumulator], numbers, offset, stores: true }),
+      code.direction({
+        ...{ x, root, spare: root, slots: [accumulator], numbers, offset },
+        ...{ stores: true, stored: NARROW },
+      }),
       offset,
     ),
   ];

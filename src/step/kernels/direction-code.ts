@@ -1,5 +1,38 @@
 /** What kernels know of an optimizer: the code of its direction for two entries, which several of them are made of. */
-import type { Code } from './wasm-assembler.ts';
+import { type Code, get, load, loadTwo, op, set, store, storeTwo, wide } from './wasm-assembler.ts';
+
+/** How two numbers lie in an array that code works on in float64. */
+export interface Stored {
+  /** The two at a pointer; `offset` counts in float32. */
+  read(pointer: number, offset: number): Code;
+  write(pointer: number, value: Code, offset: number): Code;
+  /** A local becomes a value as the array holds it; the array takes it where `stores`. */
+  keep(local: number, value: Code, pointer: number, offset: number, stores: boolean): Code;
+  /** What a direction leaves. */
+  leave(value: Code): Code;
+}
+
+/** As float32: what is kept is rounded, and a direction is two float32 in the first half of a vector. */
+export const NARROW: Stored = {
+  read: (pointer, offset) => op(wide.promote, loadTwo(pointer, offset)),
+  write: (pointer, value, offset) => storeTwo(pointer, op(wide.demote, value), offset),
+  keep: (local, value, pointer, offset, stores) => [
+    ...set(local, op(wide.demote, value)),
+    ...(stores ? storeTwo(pointer, get(local), offset) : []),
+    ...set(local, op(wide.promote, get(local))),
+  ],
+  leave: (value) => op(wide.demote, value),
+};
+/** As float64: nothing is rounded. */
+export const WIDE: Stored = {
+  read: (pointer, offset) => load(pointer, 2 * offset),
+  write: (pointer, value, offset) => store(pointer, value, 2 * offset),
+  keep: (local, value, pointer, offset, stores) => [
+    ...set(local, value),
+    ...(stores ? store(pointer, get(local), 2 * offset) : []),
+  ],
+  leave: (value) => value,
+};
 
 /** Locals that the code works with, and where in a row of fours it is. */
 export interface DirectionPlace {
@@ -15,6 +48,8 @@ export interface DirectionPlace {
   readonly offset: number;
   /** Whether the state moves forward; else it stays, and the direction is the same. */
   readonly stores: boolean;
+  /** How the arrays of the state hold their numbers. */
+  readonly stored: Stored;
 }
 
 export interface DirectionCode {
@@ -25,7 +60,7 @@ export interface DirectionCode {
   readonly numbers: number;
   /** Moves the state of two entries: what the direction begins with. */
   state(place: DirectionPlace): Code;
-  /** Leaves the direction of two entries, rounded to float32, in the first half of a vector: 0 where all of them are 0. */
+  /** Leaves the direction of two entries, as their arrays would hold it: 0 where all of them are 0. */
   direction(place: DirectionPlace): Code;
   /** How sums over it are estimated; absent where float32 cannot hold what it is made of. */
   readonly estimate?: EstimateCode;

@@ -1,31 +1,27 @@
 /** The directions of gradient descent for kernels: the gradient itself, and with momentum. */
 import type { DirectionCode } from './direction-code.ts';
-import { get, load, loadTwo, op, set, storeTwo, vec, wide } from './wasm-assembler.ts';
+import { get, load, op, set, vec, wide } from './wasm-assembler.ts';
 
 export const GRADIENT: DirectionCode = {
   name: 'gradient',
   slots: 0,
   numbers: 0,
   state: () => [],
-  direction: ({ x }) => op(wide.demote, get(x)),
+  direction: ({ x, stored }) => stored.leave(get(x)),
   estimate: { numbers: 0, divides: false, terms: () => ({ share: 1 }), operands: () => [] },
 };
 
 /** m ← μm + share·g; r = m/unit, or g + μm/unit in Nesterov's form. Numbers: μ, share, unit. */
 function momentumOf(nesterov: boolean): DirectionCode {
-  const state: DirectionCode['state'] = ({ x, root: mean, slots, numbers, offset, stores }) => {
+  const state: DirectionCode['state'] = ({ x, root: mean, slots, numbers, offset, stores, stored }) => {
     const [m] = slots as [number];
     const [mu, share] = numbers as [number, number];
     return [
       ...set(
         mean,
-        op(
-          wide.add,
-          op(wide.mul, get(mu), op(wide.promote, loadTwo(m, offset))),
-          op(wide.mul, get(share), get(x)),
-        ),
+        op(wide.add, op(wide.mul, get(mu), stored.read(m, offset)), op(wide.mul, get(share), get(x))),
       ),
-      ...(stores ? storeTwo(m, op(wide.demote, get(mean)), offset) : []),
+      ...(stores ? stored.write(m, get(mean), offset) : []),
     ];
   };
   return {
@@ -34,12 +30,11 @@ function momentumOf(nesterov: boolean): DirectionCode {
     numbers: 3,
     state,
     direction(place) {
-      const { x, root: mean, numbers } = place;
+      const { x, root: mean, numbers, stored } = place;
       const [mu, , unit] = numbers as [number, number, number];
       return [
         ...state(place),
-        ...op(
-          wide.demote,
+        ...stored.leave(
           nesterov
             ? op(wide.add, get(x), op(wide.div, op(wide.mul, get(mu), get(mean)), get(unit)))
             : op(wide.div, get(mean), get(unit)),

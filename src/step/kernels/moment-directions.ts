@@ -2,7 +2,7 @@
  * The directions of Adam and RMSProp in WebAssembly SIMD: the arithmetic of the plain loops, float64 between float32
  * arrays, two entries at once. Every result is the same bit for bit.
  */
-import type { DirectionCode, DirectionPlace, EstimatePlace } from './direction-code.ts';
+import { type DirectionCode, type DirectionPlace, type EstimatePlace, NARROW } from './direction-code.ts';
 import { BLOCK_BYTES, type BlockMemory, blockMemory, inBlocks } from './in-blocks.ts';
 import {
   assemble,
@@ -109,24 +109,15 @@ function codeOf(name: string, { mean, largest = false, momentum = false }: Momen
   };
   const divides = mean === 'divided';
   const count = divides ? 8 : 5;
-  const state: DirectionCode['state'] = ({ x, root, spare, slots, numbers, offset, stores }) => {
+  const state: DirectionCode['state'] = ({ x, root, spare, slots, numbers, offset, stores, stored }) => {
     const { v, m, most, speed } = slotsOf(slots);
     const [decay, rest] = numbers as [number, number];
     const [meanDecay, meanRest] = divides ? (numbers.slice(5) as [number, number]) : [decay, rest];
-    /** A local becomes a value that is rounded to float32, which an array takes. */
-    const kept = (local: number, pointer: number, value: Code): number[] => [
-      ...set(local, op(wide.demote, value)),
-      ...(stores ? storeTwo(pointer, get(local), offset) : []),
-      ...set(local, op(wide.promote, get(local))),
-    ];
-    const moved = (local: number, pointer: number, share: number, added: Code): number[] =>
-      kept(
-        local,
-        pointer,
-        op(wide.add, op(wide.mul, get(share), op(wide.promote, loadTwo(pointer, offset))), added),
-      );
-    const ofMean = (local: number): number[] =>
-      moved(local, m, meanDecay, op(wide.mul, get(meanRest), get(x)));
+    const kept = (local: number, pointer: number, value: Code): Code =>
+      stored.keep(local, value, pointer, offset, stores);
+    const moved = (local: number, pointer: number, share: number, added: Code): Code =>
+      kept(local, pointer, op(wide.add, op(wide.mul, get(share), stored.read(pointer, offset)), added));
+    const ofMean = (local: number): Code => moved(local, m, meanDecay, op(wide.mul, get(meanRest), get(x)));
     const [mu, unit] = numbers.slice(count) as [number, number];
     return [
       ...moved(root, v, decay, op(wide.mul, op(wide.mul, get(rest), get(x)), get(x))),
@@ -137,7 +128,7 @@ function codeOf(name: string, { mean, largest = false, momentum = false }: Momen
       // NaN in v stays, and one that is in the largest alone goes.
       ...(largest
         ? [
-            ...set(spare, op(wide.promote, loadTwo(most, offset))),
+            ...set(spare, stored.read(most, offset)),
             ...kept(
               root,
               most,
@@ -152,11 +143,11 @@ function codeOf(name: string, { mean, largest = false, momentum = false }: Momen
               x,
               op(
                 wide.add,
-                op(wide.mul, get(mu), op(wide.promote, loadTwo(speed, offset))),
+                op(wide.mul, get(mu), stored.read(speed, offset)),
                 op(wide.mul, get(unit), quotient({ x, root, numbers })),
               ),
             ),
-            ...(stores ? storeTwo(speed, op(wide.demote, get(x)), offset) : []),
+            ...(stores ? stored.write(speed, get(x), offset) : []),
           ]
         : []),
     ];
@@ -182,8 +173,7 @@ function codeOf(name: string, { mean, largest = false, momentum = false }: Momen
     state,
     direction: (place) => [
       ...state(place),
-      ...op(
-        wide.demote,
+      ...place.stored.leave(
         momentum ? op(wide.div, get(place.x), get(place.numbers[count + 1]!)) : quotient(place),
       ),
     ],
@@ -271,7 +261,11 @@ function kernel(name: string, code: DirectionCode): WasmFunction {
   /** Two entries at an offset; `x` and `root` are locals of their own, so that two pairs overlap in the processor. */
   const pair = (offset: number, x: number, root: number): Code => [
     ...set(x, op(wide.promote, loadTwo(g, offset))),
-    ...storeTwo(g, code.direction({ x, root, spare: root, slots, numbers, offset, stores: true }), offset),
+    ...storeTwo(
+      g,
+      code.direction({ ...{ x, root, spare: root, slots, numbers, offset }, stores: true, stored: NARROW }),
+      offset,
+    ),
   ];
   return {
     name,

@@ -7,7 +7,7 @@
 
 import { inParts, type Task } from '../threads/in-parts.ts';
 import { type Change, type ChangeKind, kindOf, type UnitFactors, unitFactorsOf } from './change.ts';
-import type { DirectionCode, DirectionKernel, EstimateCode } from './direction-code.ts';
+import { type DirectionCode, type DirectionKernel, type EstimateCode, NARROW } from './direction-code.ts';
 import { changeNumbers, type EstimateForm, estimateKernel } from './estimate-kernel.ts';
 import { GRADIENT } from './gradient-directions.ts';
 import { BLOCK_BYTES, type BlockMemory, type BlockOf, blockMemory, inBlocks } from './in-blocks.ts';
@@ -495,7 +495,7 @@ function kernelOf(name: string, { purpose, change, shrinks }: Form, code: Direct
     };
     const taken = set(x, changed[change]);
     const decayed = set(moved, op(wide.add, get(moved), op(wide.mul, get(shrink), get(root))));
-    const place = { x, root, spare: moved, slots, numbers, offset, stores: moves };
+    const place = { x, root, spare: moved, slots, numbers, offset, stores: moves, stored: NARROW };
     if (purpose === 'finish')
       return [
         ...taken,
