@@ -23,7 +23,7 @@ from families import FAMILIES, OPTIMIZERS
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "python" / "src"))
-from clippy_diag.preflighting import ABOVE, BELOW, ROWS, STEPS, Climb, Clock  # noqa: E402
+from clippy_diag.preflighting import ROWS, STEPS, Climb, Clock, band_of, middle_of, verdict_of  # noqa: E402
 
 torch.set_num_threads(1)
 #: Powers of √2 times the critical rate: those that are trained, and those that are asked.
@@ -131,37 +131,33 @@ def interval(hits: int, count: int) -> str:
 def report() -> None:
     """Figures by half: how close the middle of the band is, the cost, and the verdicts at multiples of the critical rate."""
     ladders = [json.loads(line) for line in (HERE / "ladders.jsonl").read_text().splitlines()]
-    for half in ("tuned", "unseen"):
+    for half in ("tuned", "unseen", "fresh"):
         rows = [(row["setup"][1], answer) for row in ladders if row["half"] == half for answer in row["answers"]]
         found = [(name, a) for name, a in rows if a["learnt"] and a["held"] and a["failed"]]
+        bands = [band_of(a["held"], a["failed"], [name]) for name, a in found]
         print(f"\n## {half}: {sum(row['half'] == half for row in ladders)} set-ups, {len(rows)} questions, answered {len(found)}")
         if not found:
             continue
-        ratios = np.array([math.sqrt(a["held"] * a["failed"]) for _, a in found])
+        ratios = np.array([middle_of(band) for band in bands])
         for times in (2, 4):
             print(f"within {times} x", interval(int(((ratios >= 1 / times) & (ratios <= times)).sum()), len(found)))
         print("more than 2 x too high", interval(int((ratios > 2).sum()), len(found)))
-        inside = sum(a["held"] / BELOW <= 1 <= a["failed"] * ABOVE for _, a in found)
+        inside = sum(low <= 1 <= high for low, high in bands)
         print("critical rate inside of the band", interval(inside, len(found)))
         by = {name: [r for r, (own, _) in zip(ratios, found) if own == name] for name in OPTIMIZERS}
         print("median of the middle, by optimizer:", {name: round(float(np.median(v)), 2) for name, v in by.items() if v})
         gradients = [a["gradients"] for _, a in found]
         print("gradients, median and largest:", np.median(gradients), max(gradients))
         for k in ASKED:
-            verdicts = [verdict_of(a) for _, a in rows if a["times"] == round(2 ** (k / 2), 4)]
+            verdicts = [verdict(*row) for row in rows if row[1]["times"] == round(2 ** (k / 2), 4)]
             print(f"{2 ** (k / 2):.2f} x critical:", {v: verdicts.count(v) for v in ("well-within", "near", "above", "cannot-tell")})
 
 
-def verdict_of(answer: dict[str, object]) -> str:
+def verdict(name: str, answer: dict[str, object]) -> str:
     """The verdict with the present band."""
-    asked, held, failed = answer["times"], answer["held"], answer["failed"]
-    if not (answer["learnt"] and held):
+    if not (answer["learnt"] and answer["held"]):
         return "cannot-tell"
-    if asked < held / BELOW:
-        return "well-within"
-    if failed is None:
-        return "cannot-tell"
-    return "above" if asked > failed * ABOVE else "near"
+    return verdict_of(answer["times"], band_of(answer["held"], answer["failed"], [name]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ import jax.numpy as jnp  # noqa: E402
 
 import clippy_diag  # noqa: E402
 from clippy_diag.jax import flight, preflight  # noqa: E402
+from clippy_diag.jax.options import read_chain  # noqa: E402
+from clippy_diag.jax.preflight import _kinds_of  # noqa: E402
+from clippy_diag.preflighting import band_of  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
@@ -53,6 +56,14 @@ def test_a_healthy_training_is_well_within_and_three_times_the_limit_is_above():
     assert answer_of(optax.sgd(3 * 2 / 18))["verdict"] == "above"
     assert answer_of(optax.adam(0.03))["verdict"] == "well-within"
     assert answer_of(optax.adam(100.0))["verdict"] == "above"
+
+
+def test_the_optimizer_is_known_whose_band_is_that_of_more_steps_than_a_ladder_has():
+    answer = answer_of(optax.lion(0.05))
+    held = max(rung["rate"] for rung in answer["ladder"] if rung["held"])
+    failed = min(rung["rate"] for rung in answer["ladder"] if not rung["held"])
+    assert answer["stableRate"] == pytest.approx(dict(zip(("low", "high"), band_of(held, failed, ["lion"]))))
+    assert "lion" in _kinds_of(read_chain(optax.lion(0.1))) and "adagrad" in _kinds_of(read_chain(optax.adagrad(0.1)))
 
 
 def test_a_schedule_is_asked_at_its_peak_although_it_begins_at_zero():

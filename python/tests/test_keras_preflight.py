@@ -51,6 +51,19 @@ def test_gradient_descent_is_stable_to_two_over_the_largest_eigenvalue(asked):
     assert holds_the_limit(answer) and answer["verdict"] == ("well-within" if asked == 0.01 else "above")
 
 
+def test_under_lion_and_adagrad_the_band_is_that_of_more_steps_than_a_ladder_has():
+    class Lion(keras.optimizers.SGD):
+        """The steps of SGD, so that the ladder is the same."""
+
+    class Adagrad(keras.optimizers.SGD):
+        """The same."""
+
+    plain, lion, adagrad = (answer_of(make(0.1))["stableRate"] for make in (keras.optimizers.SGD, Lion, Adagrad))
+    longer = (150 / 40) ** 0.5
+    assert lion == pytest.approx({end: rate / longer for end, rate in plain.items()})
+    assert adagrad == pytest.approx({"low": plain["low"], "high": plain["high"] * longer})
+
+
 def test_adam_is_well_within_at_a_usual_rate_and_above_at_one_that_destroys():
     assert answer_of(keras.optimizers.Adam(0.03))["verdict"] == "well-within"
     assert answer_of(keras.optimizers.Adam(100.0))["verdict"] == "above"

@@ -8,7 +8,19 @@ import math
 import numpy as np
 import pytest
 
-from clippy_diag.preflighting import ABOVE, BELOW, HIGHEST, STEPS, How, errors_above, preflight_of, statement_of
+from clippy_diag.preflighting import (
+    ABOUT,
+    ABOVE,
+    BELOW,
+    HIGHEST,
+    STEPS,
+    How,
+    band_of,
+    errors_above,
+    middle_of,
+    preflight_of,
+    statement_of,
+)
 from clippy_diag.rules import parse_rules
 
 
@@ -19,6 +31,7 @@ class Quadratic:
     """
 
     ENTRIES = 50
+    kinds = {"sgd"}
 
     def __init__(self, asked, steepness=(10.0, 1.0), noise=0.0, floor=0.0, learns=True):
         self.asked, self.steepness, self.noise, self.floor = asked, np.array(steepness)[:, None], noise, floor
@@ -135,6 +148,34 @@ def test_without_time_there_is_no_answer():
     assert answer["verdict"] == "cannot-tell" and answer["stableRate"] is None
 
 
+def test_the_number_lies_between_the_highest_rate_held_and_the_lowest_not_held():
+    answer = found(Quadratic(0.3))
+    held = [rung["rate"] for rung in answer["ladder"] if rung["held"]]
+    failed = [rung["rate"] for rung in answer["ladder"] if not rung["held"]]
+    assert 0.3 / answer["ratio"] == pytest.approx(math.sqrt(max(held) * min(failed)))
+    assert f"about {math.sqrt(max(held) * min(failed)):.2g} (" in answer["statement"]
+
+
+def test_a_band_is_that_of_150_steps_where_steps_keep_their_length_or_shrink_with_their_number():
+    longer = math.sqrt(ABOUT / STEPS)
+    low, high = band_of(0.1, 0.2, ["adam"])
+    assert (low, high) == (0.1 / BELOW, 0.2 * ABOVE) and middle_of((low, high)) == pytest.approx(math.sqrt(0.02))
+    assert band_of(0.1, 0.2, ["lion"]) == pytest.approx((low / longer, high / longer))
+    assert band_of(0.1, 0.2, ["adagrad"]) == pytest.approx((low, high * longer))
+    # One optimizer of two limits the training, and the other may hold more: the band is as wide as both.
+    assert band_of(0.1, 0.2, ["adagrad", "lion"]) == pytest.approx((low / longer, high * longer))
+    assert band_of(0.1, None, ["lion"]) == pytest.approx((low / longer, math.inf))
+
+
+def test_under_lion_the_limit_is_lower_than_that_of_the_ladder():
+    class Lion(Quadratic):
+        kinds = {"lion"}
+
+    plain, lion = found(Quadratic(0.3)), found(Lion(0.3))
+    assert lion["ladder"] == plain["ladder"]
+    assert plain["stableRate"]["high"] / lion["stableRate"]["high"] == pytest.approx(math.sqrt(ABOUT / STEPS))
+
+
 def test_a_ladder_that_finds_no_limit_says_at_least():
     answer = found(Quadratic(1e-3, steepness=(1.0, 1.0)))
     assert answer["stableRate"]["high"] == "Infinity" and answer["verdict"] == "well-within"
@@ -171,7 +212,7 @@ def test_the_statement_reads_differently_for_each_verdict():
         "verdict": "above",
     }
     assert statement_of(base, None, 0.14) == (
-        "The training is stable to a learning rate of about 0.11 (0.08 to 0.16); 0.3 is too high for its first"
+        "The training is stable to a learning rate of about 0.13 (0.08 to 0.16); 0.3 is too high for its first"
         " steps. Gradient noise limits it: with twice the batch 0.14 is held."
     )
     said = {

@@ -68,6 +68,21 @@ def test_gradient_descent_is_stable_to_two_over_the_largest_eigenvalue(asked):
     assert stable["low"] / 1.5 <= 2 / 18 <= stable["high"] * 1.5
 
 
+def test_under_lion_and_adagrad_the_band_is_that_of_more_steps_than_a_ladder_has():
+    class Lion(torch.optim.SGD):
+        """The steps of SGD, so that the ladder is the same."""
+
+    class Adagrad(torch.optim.SGD):
+        """The same."""
+
+    plain, lion, adagrad = (
+        answer_of(linear_regression(0.1, make))["stableRate"] for make in (torch.optim.SGD, Lion, Adagrad)
+    )
+    longer = (150 / 40) ** 0.5
+    assert lion == pytest.approx({end: rate / longer for end, rate in plain.items()})
+    assert adagrad == pytest.approx({"low": plain["low"], "high": plain["high"] * longer})
+
+
 def test_a_healthy_training_is_well_within_and_three_times_the_limit_is_above():
     assert answer_of(linear_regression(0.02))["verdict"] == "well-within"
     steep = answer_of(linear_regression(3 * 2 / 18))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -38,6 +38,12 @@ MOST_QUIET = 320
 #: The band reaches from the highest rate held over BELOW to the lowest not held times ABOVE. Chosen on the tuned half of
 #: bench/preflight, where so 2 of 40 rates that are the critical one are called well within, and 7 of 120 at 0.71 times or less above.
 BELOW, ABOVE = 2**0.75, 2**0.25
+#: Steps that the answer is about: those of the reruns of bench/preflight.
+ABOUT = 150
+#: Powers of ABOUT / STEPS that the lower and the upper end are multiplied by, where steps do not shrink with the gradient or shrink
+#: with the number of steps. Each step of Lion is as long as the first, so what noise adds to the weights grows as the root of the
+#: number of steps. Adagrad's steps shrink as that root, so a rate that is held stays held, and one that is not may come back.
+AGES = {"lion": (-0.5, -0.5), "adagrad": (0.0, 0.5)}
 
 
 class How(NamedTuple):
@@ -58,6 +64,8 @@ class Trial(Protocol):
     asked: float
     #: Gradients that were computed so far.
     gradients: int
+    #: Names of the optimizers in small letters, as AGES has them; others do not count.
+    kinds: set[str]
 
     def keep(self) -> Any:
         """The present state: weights, optimizer state, buffers."""
@@ -228,7 +236,7 @@ def preflight_of(trial: Trial, seconds: float, rules: Sequence[Rules], warmup: i
     """
     clock = Clock(seconds)
     answer = _find(trial, warmup, clock)
-    verdict, band = _verdict(trial.asked, answer)
+    verdict, band = _verdict(trial, answer)
     limit, under = _NO_LIMIT, []
     if verdict != "well-within" and band is not None and answer.climb is not None and answer.ladder.failed is not None:
         limit = _limit(trial, answer.climb, answer.ladder)
@@ -236,7 +244,7 @@ def preflight_of(trial: Trial, seconds: float, rules: Sequence[Rules], warmup: i
     found = {
         "asked": trial.asked,
         "stableRate": None if band is None else _of_band(band),
-        "ratio": None if band is None else trial.asked / _middle(band),
+        "ratio": None if band is None else trial.asked / middle_of(band),
         "verdict": verdict,
         "limitedBy": {"kind": limit.kind, "tensor": limit.tensor},
         "underRules": [{"rule": name, "stableRate": None if own is None else _of_band(own)} for name, own in under],
@@ -257,6 +265,32 @@ def preflight_of(trial: Trial, seconds: float, rules: Sequence[Rules], warmup: i
 Band = tuple[float, float]
 
 
+def aged(low: float, high: float, kinds: Collection[str]) -> Band:
+    """Two rates of a ladder as those of ABOUT steps, under optimizers whose steps age."""
+    powers = [AGES[kind] for kind in kinds if kind in AGES] or [(0.0, 0.0)]
+    longer = ABOUT / STEPS
+    return low * longer ** min(power[0] for power in powers), high * longer ** max(power[1] for power in powers)
+
+
+def band_of(held: float, failed: float | None, kinds: Collection[str]) -> Band:
+    """The band of a ladder: the highest rate held and the lowest not held, None where every rate is held."""
+    return aged(held / BELOW, math.inf if failed is None else failed * ABOVE, kinds)
+
+
+def middle_of(band: Band) -> float:
+    """The single number of a band: between the highest rate held and the lowest not held; its lower end where all are held."""
+    return math.sqrt(band[0] * BELOW * band[1] / ABOVE) if math.isfinite(band[1]) else band[0]
+
+
+def verdict_of(asked: float, band: Band) -> str:
+    """What a band says of a rate."""
+    if asked < band[0]:
+        return "well-within"
+    if math.isinf(band[1]):
+        return "cannot-tell"
+    return "above" if asked > band[1] else "near"
+
+
 class _Limit(NamedTuple):
     """What limits a rate, the exponent of the stable rate in the batch size, and the rate held with twice the batch."""
 
@@ -271,10 +305,6 @@ _NO_LIMIT = _Limit("unknown", None, None, None)
 
 def _of_band(band: Band) -> dict[str, Any]:
     return {"low": number(band[0]), "high": number(band[1])}
-
-
-def _middle(band: Band) -> float:
-    return math.sqrt(band[0] * band[1]) if math.isfinite(band[1]) else band[0]
 
 
 def _find(trial: Trial, warmup: int, clock: Clock) -> _Answer:
@@ -309,18 +339,14 @@ def _not_learnt(steps: int, climb: Climb, clock: Clock) -> str:
     )
 
 
-def _verdict(asked: float, answer: _Answer) -> tuple[str, Band | None]:
+def _verdict(trial: Trial, answer: _Answer) -> tuple[str, Band | None]:
     """The verdict, and the band of the stable rate."""
     ladder = answer.ladder
     if ladder.held is None or answer.unknown is not None:
         return "cannot-tell", None
-    low = ladder.held / BELOW
-    high = math.inf if ladder.failed is None else ladder.failed * ABOVE
-    if asked < low:
-        return "well-within", (low, high)
-    if math.isinf(high):
-        return "cannot-tell", None
-    return "above" if asked > high else "near", (low, high)
+    band = band_of(ladder.held, ladder.failed, trial.kinds)
+    verdict = verdict_of(trial.asked, band)
+    return verdict, None if verdict == "cannot-tell" else band
 
 
 def _limit(trial: Trial, climb: Climb, ladder: Ladder) -> _Limit:
@@ -337,7 +363,7 @@ def _limit(trial: Trial, climb: Climb, ladder: Ladder) -> _Limit:
     twice = climb.holds(ladder.failed, How(batches=2))
     more = twice and climb.holds(ladder.failed * math.sqrt(2), How(batches=2))
     scaling = 1.0 if more else 0.5 if twice else 0.0
-    with_twice = ladder.failed * math.sqrt(2) if more else ladder.failed if twice else None
+    with_twice = aged(ladder.failed * (math.sqrt(2) if more else 1), 0, trial.kinds)[0] if twice else None
     rate = 2 * ladder.failed
     if len(moved) > 1 and tensor is not None and climb.holds(rate, How(slowed=(tensor, ladder.held / rate))):
         return _Limit("tensor", tensor, scaling, with_twice)
@@ -356,7 +382,7 @@ def _under_rules(trial: Trial, climb: Climb, ladder: Ladder, rules: Sequence[Rul
         while rate <= highest and climb.holds(rate, How(rules=rule)):
             low, rate = rate, 2 * rate
         high = math.inf if rate > highest else rate
-        found.append((label_of(rule), None if low is None else (low, high)))
+        found.append((label_of(rule), None if low is None else aged(low, high, trial.kinds)))
     return found
 
 
@@ -364,12 +390,12 @@ def statement_of(found: Mapping[str, Any], unknown: str | None, with_twice: floa
     """The answer in plain words."""
     asked, stable = f"{found['asked']:.2g}", found["stableRate"]
     if stable is None:
-        return f"The largest stable learning rate cannot be told. {unknown or _too_short(found)}"
+        return f"The largest stable learning rate is unknown. {unknown or _too_short(found)}"
     low, high = number_back(stable["low"]), number_back(stable["high"])
     if math.isinf(high):
         return f"The training is stable to a learning rate of at least {low:.2g}; {asked} is well within that."
     warmup = f", with a warm-up of {found['warmup']['steps']} steps," if found["warmup"] else ""
-    about = f"The training is stable{warmup} to a learning rate of about {math.sqrt(low * high):.2g} ({low:.2g} to {high:.2g})"
+    about = f"The training is stable{warmup} to a learning rate of about {middle_of((low, high)):.2g} ({low:.2g} to {high:.2g})"
     said = {
         "well-within": f"{about}; {asked} is well within that.",
         "near": f"{about}; {asked} is near that limit.",

@@ -82,6 +82,7 @@ def preflight(
     tried = rules_of(DEFAULTS if rules is None else rules)
     with same_draws(batches):
         trial = _OptaxTrial(_State(params, opt_state), stepper, loss_fn, read_batches(batches), asked)
+        trial.kinds = _kinds_of(chain)
         document = preflight_of(trial, seconds, tried, warmup)
         found = trial.audit_quiet_steps(chain, command) if audited else None
     return with_audit(document, found)
@@ -145,6 +146,12 @@ def _transformation(optimizer: Any, state: Any) -> tuple[Chain, _Stepper]:
     return chain, _Stepper(scaling, peak)
 
 
+def _kinds_of(chain: Chain) -> set[str]:
+    """Names of the optimizers in a chain: "lion" of `scale_by_lion`."""
+    parts = chain.optimizer["name"].split("+")
+    return {part.replace("scale_by_rss", "adagrad").removeprefix("scale_by_") for part in parts}
+
+
 def _peak_of(schedule: Callable[[Any], Any]) -> tuple[float, int]:
     """The largest rate of a schedule, and the count of updates at which it is."""
     try:
@@ -192,6 +199,7 @@ class _OptaxTrial:
 
     def __init__(self, start: _State, stepper: _Stepper, loss_fn: LossFn, batches: Batches, asked: float) -> None:
         self.asked, self.stepper, self.batches = asked, stepper, batches
+        self.kinds: set[str] = set()
         self.params, self.state = self._start = start
         shape = jax.eval_shape(loss_fn, self.params, batches.training[0])
         if getattr(shape, "shape", None) not in ((), (1,)):

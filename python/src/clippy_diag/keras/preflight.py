@@ -166,6 +166,7 @@ class _KerasTrial:
     def __init__(self, model: Any, optimizer: Any, loss_fn: LossFn, batches: Batches, asked: float) -> None:
         self.model, self.optimizer, self.batches, self.asked = model, optimizer, batches, asked
         self._inner = names.inner(optimizer)
+        self.kinds = {type(self._inner).__name__.lower()}
         self._trained = list(model.trainable_variables)
         self.names = names.names_of(self._trained)
         self._specs = [{"name": n, **names.layout_of(n, len(v.shape))} for n, v in zip(self.names, self._trained)]

@@ -136,6 +136,7 @@ class _TorchTrial:
     ) -> None:
         self.model, self.optimizers, self.batches, self.asked = model, optimizers, batches, asked
         self.loss_fn, self.clipping = loss_fn, clipping
+        self.kinds = {type(one).__name__.lower() for one in optimizers}
         self.ahead = LookAhead(model, optimizers, self._loss, recorded_rules(clipping))
         self.parameters = names.parameters_of(optimizers)
         own = {id(p): name for name, p in model.named_parameters()}
