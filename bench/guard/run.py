@@ -1,10 +1,11 @@
 """The guard against simple rivals, on runs that nobody chose by how they end.
 
-    python bench/guard/run.py [--guard] FIRST COUNT [FAMILY …]   adds to bench/guard/runs.jsonl; what is there already stays
+    python bench/guard/run.py [--guard | --obeyed] FIRST COUNT [FAMILY …]   adds to bench/guard/runs.jsonl; what is there already stays
     python bench/guard/score.py                           writes results.md
 
 Each run is trained three times or more: as it is, with the guard's advice written down only, with the guard obeyed, and with
-each rival that acts; with --guard without the rivals. What is lost or harmed is read from clean rows that no step trains on (families.py).
+each rival that acts; with --guard without the rivals, with --obeyed without those and without the advice alone. What is lost or
+harmed is read from clean rows that no step trains on (families.py).
 """
 
 from __future__ import annotations
@@ -245,8 +246,8 @@ ACTING = {"guard": guarded, **{name: follows(name) for name in ("ZClip", "skip-s
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rivals_too = "--guard" not in sys.argv
-    given = [word for word in sys.argv[1:] if word != "--guard"]
+    rivals_too = not {"--guard", "--obeyed"} & set(sys.argv)
+    given = [word for word in sys.argv[1:] if not word.startswith("--")]
     first, count, families = int(given[0]), int(given[1]), given[2:] or [*TUNED, *REPORTED, *FRESH]
     done = {(r["family"], r["number"]) for r in map(json.loads, RUNS.open())} if RUNS.exists() else set()
     for number in range(first, first + count):
@@ -260,7 +261,7 @@ def main() -> None:
             level = usual(plain, run.start)
             ends = lost(plain, level)
             harm = harm_of(plain, level) if ends else None
-            rows, costs = told(run, harm, rivals_too)
+            rows, costs = ([], {}) if "--obeyed" in sys.argv else told(run, harm, rivals_too)
             acted = {}
             for name, make in ACTING.items() if rivals_too else [("guard", guarded)]:
                 trace = obeyed(run, make)

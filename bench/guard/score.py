@@ -106,6 +106,16 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def told_of(found: dict[str, Any]) -> str:
+    """What the advice alone was worth; nothing of runs that the guard was only obeyed in."""
+    if not found["rules"]:
+        return ""
+    return (
+        f" Alarmed before it was too late: {found['alarmedBefore']} of {found['lost']}, {found['leadMedian']} steps ahead in the"
+        f" median. Alarms in well runs: {found['alarmsInWell']} of {found['stepsOfWell']} steps, in {found['wellAlarmed']} runs."
+    )
+
+
 def table(found: dict[str, Any]) -> str:
     lines = [
         "| known before the step | AUC | recall at 5 % of well runs alarmed | lost, well | one look, median | of a training step |",
@@ -143,11 +153,9 @@ def main() -> None:
         text += [
             f"## Families {name}",
             "",
-            f"{found['runs']} runs: {found['lost']} lost, {found['harmed']} harmed for a while, {found['well']} well. Alarmed"
-            f" before it was too late: {found['alarmedBefore']} of {found['lost']}, {found['leadMedian']} steps ahead in the"
-            f" median. Alarms in well runs: {found['alarmsInWell']} of {found['stepsOfWell']} steps, in"
-            f" {found['wellAlarmed']} runs. Of {found['acting']['guard']['saved']} runs that the guard saved"
-            f" {found['acting']['guard']['goOn']} go on learning.",
+            f"{found['runs']} runs: {found['lost']} lost, {found['harmed']} harmed for a while, {found['well']} well."
+            + told_of(found)
+            + f" Of {found['acting']['guard']['saved']} runs that the guard saved {found['acting']['guard']['goOn']} go on learning.",
             "",
             table(found),
             "",
