@@ -265,6 +265,22 @@ def test_the_recorded_run_comes_back_in_a_closed_loop(tmp_path, name):
     assert found["onsetStep"] == 60
 
 
+@pytest.mark.parametrize(
+    "kind, of_step",
+    [
+        ("adam", {"b1": lambda count: 0.85 + 0.1 * jnp.abs((count % 20) / 10 - 1)}),
+        ("sgd", {"momentum": lambda count: jnp.where(count % 8 < 4, 0.9, 0.5)}),
+        ("adamw", {"weight_decay": lambda count: jnp.where(count < 58, 0.1, 5.0)}),
+    ],
+)
+def test_options_that_change_while_recorded_are_those_of_each_step(tmp_path, kind, of_step):
+    transform = optax.inject_hyperparams(getattr(optax, kind))(learning_rate=3e-3, **of_step)
+    first = {key: float(value(0)) for key, value in of_step.items()}
+    truth, _ = train(tmp_path / "capture", transform, {"name": kind, "learning_rate": 3e-3, **first})
+    found = closed_loop(tmp_path / "capture", loss_of, start(), rules=["none"], arms=None)["replay"][0]
+    assert found["loss"] == pytest.approx([truth[step][0] for step in found["steps"]], rel=1e-4)
+
+
 def test_clipping_of_the_chain_is_said_and_the_loop_clips_by_itself(tmp_path):
     chain = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(3e-3))
     train(tmp_path / "capture", chain, {"name": "adam", "learningRate": 3e-3}, clipping="global-norm:0.5")

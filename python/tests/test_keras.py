@@ -84,7 +84,10 @@ def to_numpy(value):
     return np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
 
 
-def own_loop(folder, make, steps=75, bad=range(60, 64), embedding=False, model=None, recorded=True, **options):
+def own_loop(
+    folder, make, steps=75, bad=range(60, 64), embedding=False, model=None, recorded=True, write=None, **options
+):
+    """`write(step)` gives options that are written into the optimizer before a step."""
     model = model or build(embedding=embedding)
     optimizer = make()
     x, y = data(steps, bad, embedding)
@@ -96,6 +99,8 @@ def own_loop(folder, make, steps=75, bad=range(60, 64), embedding=False, model=N
     truth = {}
     for step in range(steps):
         xs, ys = x[8 * step : 8 * step + 8], y[8 * step : 8 * step + 8]
+        for name, value in (write(step) if write else {}).items():
+            setattr(optimizer, name, value)
         loss, gradients = gradients_of(model, xs, ys)
         truth[step] = (loss, gradients, [to_numpy(v.value).copy() for v in model.trainable_variables])
         if recorder:
@@ -185,6 +190,22 @@ def test_the_recorded_run_comes_back_in_a_closed_loop_through_dropout_and_batchn
     }
     for a, b in zip(before, model.variables):
         np.testing.assert_array_equal(a, to_numpy(b.value))
+
+
+@pytest.mark.parametrize(
+    "name, write",
+    [
+        ("adam", lambda step: {"beta_1": 0.85 + 0.1 * abs((step % 20) / 10 - 1)}),
+        ("clipped", lambda step: {"momentum": 0.9 if step % 8 < 4 else 0.5}),
+        ("adamw", lambda step: {"weight_decay": 0.1 if step < 58 else 5.0}),
+        ("lion", lambda step: {"weight_decay": 0.1 if step < 58 else 5.0}),
+    ],
+)
+def test_options_that_are_written_while_recorded_are_those_of_each_step(tmp_path, name, write):
+    truth, model, _ = own_loop(tmp_path / "capture", MAKERS[name], write=write)
+    found = closed_loop(tmp_path / "capture", model, loss_fn, rules=["none", "global-norm:0.5"], arms=None)
+    recorded = found["replay"][1 if name == "clipped" else 0]
+    np.testing.assert_allclose(recorded["loss"], [truth[step][0] for step in recorded["steps"]], rtol=1e-4)
 
 
 def test_a_guard_that_was_not_there_is_tried(tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from ..bad_rows import taken_rows
-from ..captures import INITIAL, Capture, open_capture, read_raw, read_tensors, unflatten
+from ..captures import INITIAL, Capture, changing_options, open_capture, read_raw, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
 from ..rules import Rules
@@ -63,11 +63,14 @@ class _OptaxTrainer:
         odd = sorted(set(self.dtypes) ^ {spec["name"] for spec in self.specs})
         if odd:
             raise ValueError(f'{capture.folder}: "{odd[0]}" is in params or in the capture alone')
-        self.make = make or _chain_of(capture)
+        chain_of = _chain_of(capture) if make is None else None
+        #: The chain of a learning rate and of options that change while the run is recorded.
+        self.make = chain_of or (lambda rate, _: make(rate))  # type: ignore[misc]
+        self._written = changing_options(capture.steps) if make is None else {}
         self.initial = read_tensors(capture.folder / INITIAL)
         self.value = jax.jit(loss_fn)
         self.value_and_gradient = jax.jit(jax.value_and_grad(loss_fn))
-        self._jitted = jax.jit(lambda rate, *of_step: self.make(rate).update(*of_step))
+        self._jitted = jax.jit(lambda rate, written, *of_step: self.make(rate, written).update(*of_step))
         self._compiled = True
         self.arrays: dict[str, Any] = {}
         self.state: Any = None
@@ -88,7 +91,8 @@ class _OptaxTrainer:
 
     def restore_optimizer(self) -> None:
         """The optimizer's state as before the first recorded step."""
-        state = self.make(self._rate(self.capture.steps[0])).init(self._tree(self.arrays))
+        first = self.capture.steps[0]
+        state = self.make(self._rate(first), self._options(first)).init(self._tree(self.arrays))
         leaves, structure = jax.tree_util.tree_flatten_with_path(state)
         values = [self._of_state(tuple(leaf_name(part) for part in path), leaf) for path, leaf in leaves]
         self.state = jax.tree_util.tree_unflatten(structure, values)
@@ -125,6 +129,10 @@ class _OptaxTrainer:
     @staticmethod
     def _rate(entry: Mapping[str, Any]) -> float:
         return float(entry["learningRate"])
+
+    def _options(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Options of the step that change while the run is recorded, a momentum of `inject_hyperparams` say."""
+        return self._written.get(entry["step"], {}).get(0, {})
 
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""
@@ -172,22 +180,23 @@ class _OptaxTrainer:
         before = {name: _numbers(leaf) for name, leaf in named_leaves(params).items()}
         found = clip_gradients(rules, self.specs, arrays, before)
         rate = self._rate(entry) * (rate_factor[0] if rate_factor is not None else 1.0)
-        updates, self.state = self._update(rate, self._tree(arrays), params)
+        written = self._options(entry)
+        updates, self.state = self._update(rate, written, self._tree(arrays), params)
         after = {name: _numbers(leaf) for name, leaf in named_leaves(optax.apply_updates(params, updates)).items()}
-        options = self.capture.manifest["optimizer"]
+        options = {**self.capture.manifest["optimizer"], **written}
         decay = options.get("weightDecay", 0) if options["name"] == "adamw" else 0
         found += clip_updates(rules, self.specs, before, after, 1 - rate * decay)
         self.arrays = after
         return Taken(float(loss), *least(found), movement(before, after))
 
-    def _update(self, rate: float, gradients: Any, params: Any) -> tuple[Any, Any]:
-        """The chain's update, compiled once for all rates where its maker takes a traced one."""
+    def _update(self, rate: float, written: Mapping[str, Any], gradients: Any, params: Any) -> tuple[Any, Any]:
+        """The chain's update, compiled once for all steps where its maker takes traced numbers."""
         if self._compiled:
             try:
-                return self._jitted(rate, gradients, self.state, params)  # type: ignore[no-any-return]
+                return self._jitted(rate, written, gradients, self.state, params)  # type: ignore[no-any-return]
             except (jax.errors.JAXTypeError, TypeError, ValueError):
                 self._compiled = False  # a maker that looks at the number
-        return self.make(rate).update(gradients, self.state, params)  # type: ignore[no-any-return]
+        return self.make(rate, written).update(gradients, self.state, params)  # type: ignore[no-any-return]
 
     def gradients(self) -> dict[str, Any]:
         """Gradients of the last step, before clipping."""
@@ -200,26 +209,35 @@ def _numbers(leaf: Any) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
-def _chain_of(capture: Capture) -> Callable[[float], Any]:
-    """optax's own chain of the recorded options. Raises ValueError where none was recorded."""
-    o = capture.manifest["optimizer"]
-    name, decay = o["name"], o.get("weightDecay", 0)
-    makers: dict[str, Callable[[float], Any]] = {
-        "adam": lambda rate: optax.adam(rate, o["beta1"], o["beta2"], o["epsilon"]),
-        "adamw": lambda rate: optax.adamw(rate, o["beta1"], o["beta2"], o["epsilon"], weight_decay=decay),
-        "sgd": lambda rate: optax.sgd(rate, o["momentum"] or None, bool(o["nesterov"])),
-        "adagrad": lambda rate: optax.adagrad(rate, o["initialAccumulatorValue"], o["epsilon"]),
-        "rmsprop": lambda rate: optax.rmsprop(
-            rate, o["rho"], o["epsilon"], centered=bool(o["centered"]), momentum=o["momentum"] or None
+def _chain_of(capture: Capture) -> Callable[[float, Mapping[str, Any]], Any]:
+    """optax's own chain of the recorded options, those of a step in their place. Raises ValueError where none was recorded."""
+    recorded = capture.manifest["optimizer"]
+    name, momentum = recorded["name"], recorded.get("momentum")
+    makers: dict[str, Callable[[float, Mapping[str, Any]], Any]] = {
+        "adam": lambda rate, o: optax.adam(rate, o["beta1"], o["beta2"], o["epsilon"]),
+        "adamw": lambda rate, o: optax.adamw(
+            rate, o["beta1"], o["beta2"], o["epsilon"], weight_decay=o.get("weightDecay", 0)
+        ),
+        "sgd": lambda rate, o: optax.sgd(rate, o["momentum"] if momentum else None, bool(o["nesterov"])),
+        "adagrad": lambda rate, o: optax.adagrad(rate, o["initialAccumulatorValue"], o["epsilon"]),
+        "rmsprop": lambda rate, o: optax.rmsprop(
+            rate, o["rho"], o["epsilon"], centered=bool(o["centered"]), momentum=o["momentum"] if momentum else None
         ),
     }
-    decoupled = decay and o.get("decoupledWeightDecay") is True
-    if o.get("formula") is False or name not in makers or (decoupled and name == "rmsprop" and o["momentum"]):
+    decays = recorded.get("weightDecay", 0) or any(
+        "weightDecay" in one.get(0, {}) for one in changing_options(capture.steps).values()
+    )
+    decoupled = decays and recorded.get("decoupledWeightDecay") is True
+    if recorded.get("formula") is False or name not in makers or (decoupled and name == "rmsprop" and momentum):
         raise ValueError(
             f"{capture.folder}: how {name} steps was not recorded; give optimizer=lambda rate: optax.{name}(rate)"
         )
-    if decoupled:
-        return lambda rate: optax.chain(makers[name](rate), optax.add_decayed_weights(-rate * decay))
-    if decay and name != "adamw":
-        return lambda rate: optax.chain(optax.add_decayed_weights(decay), makers[name](rate))
-    return makers[name]
+
+    def chain(rate: float, written: Mapping[str, Any]) -> Any:
+        options = {**recorded, **written}
+        inner, decay = makers[name](rate, options), options.get("weightDecay", 0)
+        if decoupled:
+            return optax.chain(inner, optax.add_decayed_weights(-rate * decay))
+        return optax.chain(optax.add_decayed_weights(decay), inner) if decays and name != "adamw" else inner
+
+    return chain

@@ -32,7 +32,7 @@ from ..ledger import FIRST_STEPS
 from ..messages import describe
 from ..options import Budget
 from .options import Rate, as_words, read_chain
-from .recorder import Recorder
+from .recorder import Recorder, Seen
 
 #: Squares that are summed at a time.
 ROW = 1024
@@ -156,7 +156,7 @@ def flight(
             gradients, params, state, batch, batch_id = given
             kept = state if step % every == 0 else None
             recorder.record(step, np.asarray(loss), gradients, params, kept, batch, None, batch_id)
-            recorder.to_ledger(step, np.asarray(loss), gradients, params, state, batch, batch_id, norm)
+            recorder.to_ledger(Seen(step, np.asarray(loss), gradients, params, state, batch, batch_id, norm))
         except Exception as error:
             recorder.stop(describe(error))
 

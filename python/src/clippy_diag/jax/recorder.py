@@ -19,7 +19,7 @@ import fnmatch
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -83,6 +83,20 @@ OPTAX_WORDS = {
 }
 #: Fields of optax's states that hold one array a parameter.
 _FIELDS = ("mu", "nu", "trace", "sum_of_squares", "nu_max")
+
+
+class Seen(NamedTuple):
+    """What a line of the ledger is made of: the arguments of `record`. `opt_state` is None where it is not seen at this step, and so
+    may `params` be where their norm is known."""
+
+    step: int
+    loss: Any
+    grads: Any
+    params: Any
+    opt_state: Any
+    batch: Any
+    batch_id: Any
+    weight_norm: Any = None
 
 
 class Recorder(Controls):
@@ -198,7 +212,7 @@ class Recorder(Controls):
         )
         if not self.in_graph:
             self.decide_on_ledger(params)
-            self.to_ledger(step, loss, grads, params, opt_state, batch, batch_id)
+            self.to_ledger(Seen(step, loss, grads, params, opt_state, batch, batch_id))
 
     def decide_on_ledger(self, params: Any) -> None:
         """Where nobody chose, the size of the model says, once, whether there is a ledger; `params` may be traced. Never raises."""
@@ -214,22 +228,10 @@ class Recorder(Controls):
     def _ledger_of(self, choice: bool | int | str | None, every: int | None) -> ArrayLedger | None:
         return array_ledger(ledger_of(choice, every, self._own.folder), f"optax.{self.name}")
 
-    def to_ledger(
-        self,
-        step: int,
-        loss: Any,
-        grads: Any,
-        params: Any,
-        opt_state: Any,
-        batch: Any,
-        batch_id: Any,
-        weight_norm: Any = None,
-    ) -> None:
-        """A line of the ledger; `opt_state` may be absent, where it is not seen at this step, and so may `params` where their norm
-        is known. Never raises."""
+    def to_ledger(self, seen: Seen) -> None:
+        """A line of the ledger. Never raises."""
         if self.ledger is not None:
-            seen = step, loss, grads, params, opt_state, batch, batch_id, weight_norm
-            guarded(self.ledger.own, self._to_ledger, *seen)
+            guarded(self.ledger.own, self._to_ledger, seen)
 
     def close(self) -> None:
         """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
@@ -239,19 +241,9 @@ class Recorder(Controls):
 
     # ---- a step
 
-    def _to_ledger(
-        self,
-        step: Any,
-        loss: Any,
-        grads: Any,
-        params: Any,
-        opt_state: Any,
-        batch: Any,
-        batch_id: Any,
-        weight_norm: Any,
-    ) -> None:
+    def _to_ledger(self, seen: Seen) -> None:
         assert self.ledger is not None
-        step = int(step)
+        step, loss, grads, params, opt_state, batch, batch_id, weight_norm = seen._replace(step=int(seen.step))
         for name, leaf in named_leaves(grads if params is None else params).items():
             if not getattr(leaf, "is_fully_addressable", True):
                 raise ValueError(f'"{name}" is sharded over processes, and a ledger takes whole tensors')
@@ -296,8 +288,9 @@ class Recorder(Controls):
             raise ValueError(f'gradients and parameters differ: "{odd}" is in one of them alone')
         if self._last is not None:
             last, self._last = self._last, None
-            if _rate_comes_late(opt_state):
+            if _options_come_late(opt_state):
                 last.rates[0] = self._rate_at(step, opt_state)
+                self._records.used(last, [last.rates[0]], [{"group": 0, **self._options_at(opt_state)}])
             left = {} if self.formula or named is None else named
             after = {f"param-after/{name}": copied(leaf) for name, leaf in left.items()}
             own.complete(after if last.has_gradients else {})
@@ -326,7 +319,7 @@ class Recorder(Controls):
             shown = opt_state is not None and own.is_open if self.in_graph else own.parameters_due()
             if named is not None and (shown or not self.formula):
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})
-        waits = (due and not self.formula) or _rate_comes_late(opt_state)
+        waits = (due and not self.formula) or _options_come_late(opt_state)
         batches = {name: array for name, array in tensors.items() if name.startswith("batch/")}
         taken = Step(
             step,
@@ -547,8 +540,8 @@ def fields_of(state: Any) -> dict[str, Any]:
     return found
 
 
-def _rate_comes_late(opt_state: Any) -> bool:
-    """Whether `inject_hyperparams` follows a schedule: the state from before an update has the rate of the update before."""
+def _options_come_late(opt_state: Any) -> bool:
+    """Whether `inject_hyperparams` follows a schedule: the state from before an update has the options of the update before."""
     return bool(fields_of(opt_state).get("hyperparams_states"))
 
 

@@ -50,7 +50,7 @@ class _Steps(_OptaxTrainer):
         self.arrays = {**self.arrays, **{name: w for name, w in weights.items() if name in self.arrays}}
 
     def renew(self) -> None:
-        self.state = self.make(self._rate(self.capture.steps[0])).init(self._tree(self.arrays))
+        self.state = self.make(self._rate(self.capture.steps[0]), {}).init(self._tree(self.arrays))
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: np.asarray(w, np.float64) for name, w in self.arrays.items()}
@@ -61,5 +61,5 @@ class _Steps(_OptaxTrainer):
             gradients = {name: (g * course.gradient).astype(g.dtype) for name, g in gradients.items()}
         params = self._tree(self.arrays)
         rate = self._rate(self.capture.steps[index]) * course.rate
-        updates, self.state = self._update(rate, self._tree(gradients), params)
+        updates, self.state = self._update(rate, {}, self._tree(gradients), params)
         self.arrays = {n: _numbers(leaf) for n, leaf in named_leaves(optax.apply_updates(params, updates)).items()}

@@ -93,6 +93,16 @@ def options_of(optimizer: Any, rate: float, formula: bool) -> dict[str, Any]:
     }
 
 
+def use_options(optimizer: Any, options: Mapping[str, Any]) -> None:
+    """The reverse of `options_of`: gives the optimizer options of a step of a capture. What it has no attribute for is left out, and
+    so is its own clipping, which a loop does by itself."""
+    known, _ = OPTIONS.get(type(optimizer).__name__, ({}, {})) if has_plain_formula(optimizer) else ({}, {})
+    theirs = {"weightDecay": "weight_decay", **{ours: name for name, ours in known.items()}}
+    for name, value in options.items():
+        if hasattr(optimizer, theirs.get(name, name)) and name not in CLIPPING:
+            setattr(optimizer, theirs.get(name, name), value)
+
+
 def config_of(optimizer: Any) -> dict[str, Any]:
     """Plain options of an optimizer by Keras's names."""
     if _given.rate is None:
