@@ -10,7 +10,7 @@ import pytest
 
 from clippy_diag.captures import Source
 from clippy_diag.recording import Controls, Recording, Sizes, Step
-from clippy_diag.triggers import Learning, Watch, not_finite
+from clippy_diag.triggers import Learning, Norms, Watch, gradient_norm, not_finite
 
 
 def noisy(seed, noise, jump, steps=500, at=300, start=1.9):
@@ -103,13 +103,16 @@ class Loop:
             "parameters": [{"name": "w", "shape": [4], "layout": "none", "embedding": False}],
         }
 
-    def step(self, step, loss):
+    def step(self, step, loss, size=None):
         own = self.recording
+        gradients = {"grad/w": np.full(4, step if size is None else size, "<f4")}
         own.begin(step, loss)
+        if size is not None:
+            own.gradients_seen(gradients)
         kept = None
         if own.snapshot_due():
             kept = own.keep([Source("param/w", "F32", (4,), lambda buffer: self.weights.copy())], {})
-        own.add(Step(step, loss, {0: 0.1}, {"grad/w": np.full(4, step, "<f4")}, snapshot=kept))
+        own.add(Step(step, loss, {0: 0.1}, gradients, snapshot=kept))
 
 
 def test_weights_that_are_not_finite_are_an_incident_under_a_finite_loss(tmp_path, read):
@@ -122,6 +125,52 @@ def test_weights_that_are_not_finite_are_an_incident_under_a_finite_loss(tmp_pat
     reason = read(tmp_path / "capture").manifest["flushed"]
     assert reason == {"step": 15, "reason": "weights of w are not finite"}
     assert len(loop.recording.captures) == 1
+
+
+def changes(norms):
+    watch = Norms()
+    return [step for step, norm in enumerate(norms) if watch.add(float(norm)) is not None]
+
+
+@pytest.mark.parametrize("factor", [2.5, 8.0, 0.3])
+def test_a_norm_that_is_several_times_as_large_from_a_step_on_is_seen_within_five(factor):
+    for seed in range(5):
+        norms = np.exp(0.2 * np.random.default_rng(seed).standard_normal(400))
+        norms[250:] *= factor
+        assert [250 <= step < 260 for step in changes(norms)] == [True]
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 0.6])
+def test_norms_of_healthy_runs_are_no_change(noise):
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        noisy = np.exp(noise * random.standard_normal(600))
+        falling = noisy * (0.2 + np.exp(-np.arange(600) / 40))
+        growing = noisy * (1 + np.arange(600) / 100)
+        spikes = noisy.copy()
+        spikes[300:303] *= 100
+        assert changes(noisy) == changes(falling) == changes(growing) == changes(spikes) == []
+
+
+def test_the_norm_is_that_of_all_gradients_in_every_type():
+    two = np.full(2, 2.0)
+    tensors = {"grad/f4": two.astype("<f4"), "grad/f2": two.astype("<f2"), "param/w": two}
+    tensors["grad/bf16"] = ("BF16", (two.astype("<f4").view("<u4") >> 16).astype("<u2"))
+    assert gradient_norm(tensors) == pytest.approx(math.sqrt(24))
+    tensors["grad/nan"] = np.array([1.0, np.nan])
+    assert math.isnan(gradient_norm(tensors))
+
+
+def test_a_changed_norm_takes_one_capture_and_never_the_last(tmp_path, read):
+    for most, expected in ((2, 1), (1, 0)):
+        loop = Loop(tmp_path / str(most), every=5, after=3, max_captures=most)
+        for step in range(300):
+            loop.step(step, 1.0 + 0.01 * (step % 3), size=(1 + 0.01 * (step % 7)) * (8 if step >= 200 else 1))
+        loop.recording.close()
+        assert len(loop.recording.captures) == expected
+    reason = read(tmp_path / "2").manifest["flushed"]
+    assert reason["step"] == 204
+    assert reason["reason"].startswith("the norm of the gradient is 16")
 
 
 def test_a_file_asks_for_a_capture(tmp_path, read, monkeypatch):

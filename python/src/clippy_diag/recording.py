@@ -11,6 +11,7 @@ import atexit
 import collections
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -43,7 +44,7 @@ from .entries import changed_only
 from .joining import Joining
 from .messages import describe, tell, warn, warnings_are_no_errors
 from .options import Budget, bytes_of, deprecated
-from .triggers import LOOKED_EVERY, Watch, asked_by_file, not_finite
+from .triggers import LOOKED_EVERY, Norms, Watch, asked_by_file, gradient_norm, not_finite
 from .writing import OpenCapture, Snapshot, Way, Writer, write_arriving
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ class Recording:
         self.captures: list[str] = []
         self.problems: list[str] = []
         self._watch = Watch()
+        self._norms = Norms()
         self._ring: collections.deque[Step] = collections.deque()
         self._losses: collections.deque[tuple[int, float]] = collections.deque(maxlen=HISTORY + 2 * every)
         self._skips: collections.deque[Skip] = collections.deque(maxlen=2 * every)
@@ -390,6 +392,7 @@ class Recording:
         self.restart()
         self._forget_first_steps()
         self._watch = Watch()
+        self._norms = Norms()
         self._losses.clear()
 
     def restart(self) -> None:
@@ -480,6 +483,23 @@ class Recording:
             what = {"grad": "gradients", "param": "weights", "state": "optimizer state"}[kind]
             others = f" and of {len(found) - 1} others" if len(found) > 1 else ""
             self.alarm(f"{what} of {name}{others} are not finite")
+
+    def look_at_gradients(self, found: list[str], norm: float) -> None:
+        """Gradients that are not finite, and a norm of all of them that is several times what it was, are incidents.
+
+        found  names of those that are not finite, as in `look_for_broken`
+        norm   Euclidean norm of all gradients of the step, without a loss scale; NaN where it is not known
+        """
+        self.look_for_broken(found, ("grad/",))
+        changed = self._norms.add(norm)
+        # It never takes the last capture: a loss that is lost is worth more.
+        if changed is not None and len(self.captures) < self.max_captures - 1:
+            self.alarm(changed)
+
+    def gradients_seen(self, tensors: Mapping[str, Array]) -> None:
+        """`look_at_gradients` of the tensors of a step, of which those are gradients that are called `grad/<name>`."""
+        norm = gradient_norm(tensors)
+        self.look_at_gradients([] if math.isfinite(norm) else not_finite(tensors, ("grad/",)), norm)
 
     def _reason(self) -> str | None:
         """Why a capture opens at this step, or None."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import math
 import os
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from .captures import Array, words
 from .judge import Judge
+from .ledger_steps import squares_of
 
 #: Before there is a band a loss is an incident this many times above the largest of the first ones.
 EARLY_RATIO, EARLY_LOSSES = 20.0, 60
@@ -23,6 +25,9 @@ EARLY_RATIO, EARLY_LOSSES = 20.0, 60
 LEARNS_WITHIN = 500
 #: Standard errors that the newest losses are below the first ones where something was learnt.
 LEARNT_ERRORS = 3.0
+#: Norms of the gradient that make a level, newest ones that have to lie outside of all of these, and times the level that
+#: their median is at least; and the share within which the level before was the same.
+LEVEL, NEWEST, TIMES, SAME = 50, 5, 1.8, 0.5
 #: The file in a recorder's folder that asks for a capture, and seconds between two looks for it.
 REQUEST, LOOKED_EVERY = "capture-now", 2.0
 
@@ -86,6 +91,32 @@ class Learning:
         return bool(newest.mean() < first.mean() - LEARNT_ERRORS * error)
 
 
+class Norms:
+    """Whether the norm of the gradient is several times as large, or as small, from one step on, which a loss need not show: a
+    model in evaluation mode, gradients that are summed where they were averaged."""
+
+    def __init__(self) -> None:
+        self._held: collections.deque[float] = collections.deque(maxlen=2 * LEVEL + NEWEST)
+        self._told = False
+
+    def add(self, norm: float) -> str | None:
+        """Takes the newest norm; the reason where it has changed, once."""
+        if self._told or not math.isfinite(norm):
+            return None
+        self._held.append(norm)
+        if len(self._held) < 2 * LEVEL + NEWEST:
+            return None
+        held = list(self._held)
+        earlier, before, newest = held[:LEVEL], held[LEVEL:-NEWEST], held[-NEWEST:]
+        if min(newest) <= max(before) and max(newest) >= min(before):
+            return None
+        then, level, now = (statistics.median(part) for part in (earlier, before, newest))
+        if max(level, now) < TIMES * min(level, now) or abs(then - level) > SAME * level:
+            return None
+        self._told = True
+        return f"the norm of the gradient is {now:.4g} in the last {NEWEST} steps, and was {level:.4g}"
+
+
 class Watch:
     """All that losses tell: `add` returns why an incident begins at the newest one, or None."""
 
@@ -109,6 +140,18 @@ class Watch:
         reason = judged or early
         self.nothing_learnt = reason is None and nothing is not None
         return reason or nothing
+
+
+def gradient_norm(tensors: Mapping[str, Array]) -> float:
+    """Euclidean norm of all tensors in main memory that are called `grad/<name>`."""
+    squares = 0.0
+    for name, array in tensors.items():
+        if name.startswith("grad/"):
+            dtype, values = words(array)
+            if dtype == "BF16":
+                values = (values.view("<u2").astype("<u4") << 16).view("<f4")
+            squares += squares_of(values)
+    return math.sqrt(squares)
 
 
 def not_finite(tensors: Mapping[str, Array] | Iterable[tuple[str, Array]], prefixes: Sequence[str]) -> list[str]:

@@ -33,7 +33,6 @@ from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..step_records import StepRecords, moment_of_arrays
-from ..triggers import not_finite
 from .ledger import array_ledger, states_of
 
 #: Optimizers with a formula: optax's defaults in the capture's words, and the slots by the field of optax's state.
@@ -315,7 +314,7 @@ class Recorder(Controls):
         due = own.gradients_due()
         if due:
             tensors.update({f"grad/{name}": self._copy(gradient) for name, gradient in gradients.items()})
-            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
+            own.gradients_seen(tensors)
             shown = opt_state is not None and own.is_open if self.in_graph else own.parameters_due()
             if named is not None and (shown or not self.formula):
                 tensors.update({f"param/{name}": copied(leaf) for name, leaf in named.items()})

@@ -30,7 +30,6 @@ from ..options import Budget, OldNames, deprecated, options_of, path_of
 from ..preflight_setup import no_answer, report
 from ..recording import Recording, Skip
 from ..rules import Clipping, clipping_words
-from ..triggers import not_finite
 from ..wrapped import Wrapped
 from ..writing import Snapshot
 from . import words as names
@@ -410,7 +409,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             for variable, gradient in found:
                 if id(variable) in paths:
                     tensors[f"grad/{paths[id(variable)]}"] = names.plain(own.copied(gradient))
-            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
+            own.gradients_seen(tensors)
             if self._before:
                 tensors.update(self._before)
                 if not steps.formula:

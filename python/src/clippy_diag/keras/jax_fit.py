@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..recording import Skip
-from ..triggers import not_finite
 from . import words as names
 from .jax_ears import Heard, values_of
 from .recorder import Steps, Tensors
@@ -71,7 +70,7 @@ class JaxFit:
         if own.gradients_due():
             for name, gradient in zip(steps.named(), heard.gradients):
                 tensors[f"grad/{name}"] = names.plain(own.copied(np.asarray(gradient)))
-            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
+            own.gradients_seen(tensors)
             if not steps.formula or own.parameters_due():
                 tensors.update(steps.parameters("param"))
         with names.given(values_of(self._model, heard, after=True), rate, self._keys):

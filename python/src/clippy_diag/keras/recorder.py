@@ -26,7 +26,6 @@ from ..ledger import guarded
 from ..options import Budget, OldNames, options_of, path_of
 from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
-from ..triggers import not_finite
 from ..writing import Snapshot
 from . import words as names
 from .ledger import KerasLedger, batch_arrays, chosen
@@ -346,7 +345,7 @@ class Recorder(Controls):
             for name, gradient in zip(named, gradients):
                 if gradient is not None:
                     tensors.update(_gradient(own, name, gradient))
-            own.look_for_broken(not_finite(tensors, ("grad/",)), ("grad/",))
+            own.gradients_seen(tensors)
             if own.parameters_due() or not steps.formula:
                 tensors.update(steps.parameters("param"))
         waits = bool(tensors) and not steps.formula

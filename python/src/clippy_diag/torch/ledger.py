@@ -105,6 +105,11 @@ class TorchLedger:
         known = self._shards is None and self.own.stopped is None and math.isfinite(self._norms[0])
         return known and self._known.issuperset(map(id, parameters))
 
+    @property
+    def gradient_norm(self) -> float:
+        """Euclidean norm of the whole gradient of the step that `look` saw last, without a loss scale; NaN where it is not known."""
+        return self._norms[0]
+
     def news(self, news: News, batch: Any) -> News:
         """What a rank with a shard sends the others at this step, added to `news`."""
         own, found = self.own, [news]

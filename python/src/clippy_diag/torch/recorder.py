@@ -345,10 +345,10 @@ class Recorder(Controls):
             return news
         with self._own.guarded(), torch.no_grad():
             owned, (_, among) = self._owned_now(), self._stepping(only)
-            broken = self._not_finite(owned, among) if ranks.sharded or ranks.rank == 0 else []
+            broken, size = self._seen_gradients(owned, among) if ranks.sharded or ranks.rank == 0 else ([], math.nan)
             scaled = scaler is not None and scaler.is_enabled()
             if not scaled:
-                self._own.look_for_broken(broken, ("grad/",))
+                self._own.look_at_gradients(broken, size)
             request, self._alarm_text = self._own.unshared()
             leaves, _ = self._batch_of(batch, alone=True)
             sizes = Sizes(0, 0, 0, 0)
@@ -415,7 +415,7 @@ class Recorder(Controls):
         if scaled and self._skips(step, value, scaler, owned, among):
             return
         if not scaled and self.ranks is None:
-            own.look_for_broken(self._not_finite(owned, among), ("grad/",))
+            own.look_at_gradients(*self._seen_gradients(owned, among))
         leaves, tree = self._batch_of(batch)
         joined = self._joined(owned, leaves)
         kept = self._kept(owned, leaves)
@@ -608,11 +608,11 @@ class Recorder(Controls):
                         self._moved = None if count is None else (parameter, k, parameter._version, count)
                         return
 
-    def _not_finite(self, owned: list[_Owned], among: set[int]) -> list[str]:
-        """See `not_finite`; one look at all gradients is enough for the ledger and for this."""
+    def _seen_gradients(self, owned: list[_Owned], among: set[int]) -> tuple[list[str], float]:
+        """See `gradients_of`; one look at all gradients is enough for the ledger and for this."""
         if self.ledger is not None and self.ledger.gradients_are_finite([o.parameter for o in owned]):
-            return []
-        return not_finite(owned, among)
+            return [], self.ledger.gradient_norm
+        return gradients_of(owned, among)
 
     @property
     def _in_turn(self) -> bool:
@@ -1032,14 +1032,16 @@ def _rate(group: Mapping[str, Any]) -> float:
     return 0.0 if rate is None else float(rate)
 
 
-def not_finite(owned: list[_Owned], among: set[int]) -> list[str]:
-    """`grad/<name>` of the gradients that hold a NaN or an infinity: one look at all, then one at each where that finds any."""
+def gradients_of(owned: list[_Owned], among: set[int]) -> tuple[list[str], float]:
+    """`grad/<name>` of the gradients that hold a NaN or an infinity: one look at all, then one at each where that finds any; and
+    the norm of all."""
     named = [(o.name, o.parameter.grad) for o in owned if o.group[0] in among and o.parameter.grad is not None]
     values = [g._values() if g.is_sparse else names.local(g) for _, g in named]
     # Of sums of squares, which are ten times as fast on a processor as the largest entry of each.
-    if all(math.isfinite(float(norm(group))) for group in _alike(values).values()):
-        return []
-    return [f"grad/{name}" for (name, _), value in zip(named, values) if not bool(torch.isfinite(value).all())]
+    size = math.hypot(*(float(norm(group)) for group in _alike(values).values()))
+    if math.isfinite(size):
+        return [], size
+    return [f"grad/{name}" for (name, _), value in zip(named, values) if not bool(torch.isfinite(value).all())], size
 
 
 def _alike(tensors: list[torch.Tensor]) -> dict[tuple[torch.device, torch.dtype], list[torch.Tensor]]:
