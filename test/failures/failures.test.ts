@@ -787,8 +787,23 @@ const CASES: Readonly<
     shows: {
       'blocks of rows of one kind, at a rate that stays': runOf({ loss: toothed, rates: flatRate }),
       'the same without a logged rate': runOf({ loss: toothed }),
+      'teeth that grow, each with a smaller rise behind it': runOf({
+        loss: Array.from({ length: 500 }, (_, i) => {
+          const [tooth, into] = [0.005 * (i - 175), (i - 200) % 25];
+          if (i < 200) return learning(i);
+          const rise = into === 7 + (Math.floor(i / 25) % 4) ? 0.7 : 0;
+          return 0.03 + tooth * (0.72 ** into + rise);
+        }),
+        rates: exact(500, () => 0.001),
+      }),
     },
     not: {
+      'noise of which a few blocks begin with their largest rise': runOf({
+        loss: Array.from({ length: 500 }, (_, i) =>
+          i < 460 ? 0.3 * 3 ** (2 * noise(3 * i) - 1) : 0.3 * (1 + 4 * 0.6 ** ((i - 460) % 8)),
+        ),
+        rates: exact(500, () => 0.001),
+      }),
       'one hard batch at even distances': runOf({
         loss: calm.map((one, i) => (i >= 200 && i % 25 === 0 ? 8 * one : one)),
         rates: flatRate,

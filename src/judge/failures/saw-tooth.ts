@@ -6,14 +6,18 @@ import { type LogEvidence, levelBefore, levelFrom } from './log-evidence.ts';
 
 /** Teeth that make a pattern, and points between two of them at least. */
 const [TEETH, APART] = [4, 8];
-/** Times the next largest rise that each tooth rises by, and times the level before it that it rises to. */
-const [CLEAR, HEIGHT] = [1.5, 2];
+/** Times the level before it that a tooth rises to. */
+const HEIGHT = 2;
 /** Times the last third of a tooth that its first third is at least, for this share of the teeth. */
 const [FALLS, SHARE] = [2, 0.75];
 /** Points by which the distance between two teeth may differ. */
 const SLACK = 1;
 /** Rises that are looked at, the largest first. */
 const LARGEST = 60;
+/** The largest of them, through which a row of teeth is looked for. */
+const ANCHORS = 6;
+/** Rows of teeth that chance may make in a run. */
+const BY_CHANCE = 0.01;
 
 export const sawTooth: KnownFailure = {
   id: 'saw-tooth',
@@ -31,7 +35,7 @@ export const sawTooth: KnownFailure = {
   docs: {
     summary:
       'The loss jumps up every so many steps and falls until the next jump: each block of data is of one kind.',
-    evidence: `The largest rises from one point to the next, ${TEETH} or more of them, are ${APART} points apart or more, each at the same distance as the others (within ${SLACK} point; one may be missing). Each is ${CLEAR} times the next largest rise and ends at ${HEIGHT} times the level before it. In ${100 * SHARE} % of the teeth the first third is ${FALLS} times the last third. A logged learning rate does not rise there; without a logged rate a schedule with restarts looks alike, and the cause stays open.`,
+    evidence: `${TEETH} or more rises from one point to the next stand at one distance of ${APART} points or more (within ${SLACK} point; one in a row may be missing). Each is the largest within half of that distance, and ends at ${HEIGHT} times the level before it. In ${100 * SHARE} % of the teeth the first third is ${FALLS} times the last third. A logged learning rate does not rise there; without a logged rate a schedule with restarts looks alike, and the cause stays open.`,
     notThis:
       'One bad batch at even distances: its loss is high at that batch alone. A memorised training set: there the loss falls at the start of each epoch.',
     whatToDo:
@@ -63,7 +67,7 @@ export const sawTooth: KnownFailure = {
             trigger: 'order',
             confidence: 'likely',
             lead: 'the rows are in blocks of one kind',
-            statement: `${statement}, at a rate that does not rise; ${kind}`,
+            statement: `${statement}, while the learning rate does not rise; ${kind}`,
           }),
       step: stepAt(begins),
       evidence: [
@@ -91,18 +95,62 @@ interface Teeth {
   readonly apart: number;
 }
 
-/** The teeth that the largest rises make, as many as are at even distances; null without a pattern. */
+/** The longest row of teeth at even distances through one of the largest rises; null without one. */
 function teethOf(value: Column): Teeth | null {
-  const rises = largestRises(value);
-  for (let count = Math.min(LARGEST, rises.length - 1); count >= TEETH; count--) {
-    if (!(rises[count - 1]!.by >= CLEAR * rises[count]!.by)) continue;
-    const at = rises.slice(0, count).map((rise) => rise.at);
-    at.sort((a, b) => a - b);
-    const apart = evenDistance(at);
-    if (apart !== null && isToothed(value, { at, apart })) return { at, apart };
-  }
-  return null;
+  const rises = largestRises(value).map(({ at }) => at);
+  let longest: Teeth | null = null;
+  for (const anchor of rises.slice(0, ANCHORS))
+    for (const other of rises) {
+      const apart = other - anchor;
+      if (apart < APART || (TEETH - 2) * apart > value.length || !isTooth(value, other, apart)) continue;
+      const teeth = { at: rowThrough(value, anchor, apart), apart };
+      if (
+        teeth.at.length > (longest?.at.length ?? 0) &&
+        teeth.at.length >= fewestTeeth(apart) &&
+        isToothed(value, teeth)
+      )
+        longest = teeth;
+    }
+  return longest;
 }
+
+/**
+ * Teeth that chance does not make. Two rises give the distance (of some 360 pairs that are tried), and each further block has
+ * its largest rise at the given place with 2 · SLACK + 1 chances in `apart`.
+ */
+const fewestTeeth = (apart: number): number =>
+  Math.max(
+    TEETH,
+    2 + Math.ceil(Math.log(BY_CHANCE / (ANCHORS * LARGEST)) / Math.log((2 * SLACK + 1) / apart)),
+  );
+
+/** Positions of teeth at a distance on both sides of one; one in a row may be missing. */
+function rowThrough(value: Column, anchor: number, apart: number): number[] {
+  const found = [anchor];
+  for (const direction of [-apart, apart]) {
+    const next = (from: number): number | undefined =>
+      [from, from - SLACK, from + SLACK].find((at) => isTooth(value, at, apart));
+    for (let at = anchor; ; ) {
+      const beside = next(at + direction) ?? next(at + 2 * direction);
+      if (beside === undefined) break;
+      found.push(beside);
+      at = beside;
+    }
+  }
+  return found.sort((a, b) => a - b);
+}
+
+/** Whether the loss rises here by more than anywhere within half a distance, and far above the points before. */
+function isTooth(value: Column, at: number, apart: number): boolean {
+  if (at < 1 || at >= value.length || !(value.at(at)! >= HEIGHT * levelBefore(value, at, 5))) return false;
+  const rise = riseAt(value, at);
+  const half = Math.floor(apart / 2);
+  for (let i = Math.max(1, at - half); i <= Math.min(value.length - 1, at + half); i++)
+    if (i !== at && !(riseAt(value, i) < rise)) return false;
+  return true;
+}
+
+const riseAt = (value: Column, at: number): number => value.at(at)! - value.at(at - 1)!;
 
 interface Rise {
   readonly at: number;
@@ -118,7 +166,7 @@ function largestRises(value: Column): readonly Rise[] {
   };
   let floor = 0;
   for (let at = 1; at < value.length; at++) {
-    const by = value.at(at)! - value.at(at - 1)!;
+    const by = riseAt(value, at);
     if (!(by > floor && Number.isFinite(by))) continue;
     rises.push({ at, by });
     if (rises.length < 16 * LARGEST) continue;
@@ -129,24 +177,14 @@ function largestRises(value: Column): readonly Rise[] {
   return rises;
 }
 
-/** The distance of positions that are evenly apart, of which one in a row may be missing; null where they are not. */
-function evenDistance(at: readonly number[]): number | null {
-  const gaps = at.slice(1).map((one, i) => one - at[i]!);
-  const apart = Math.min(...gaps);
-  const single = gaps.filter((gap) => gap <= apart + SLACK).length;
-  const isEven = gaps.every((gap) => gap <= apart + SLACK || Math.abs(gap - 2 * apart) <= SLACK);
-  return apart >= APART && isEven && 2 * single >= gaps.length ? apart : null;
-}
-
-/** Whether the loss is high at the start of the teeth and falls in them. */
+/** Whether the loss falls in most of the teeth. */
 function isToothed(value: Column, { at, apart }: Teeth): boolean {
   const third = Math.floor(apart / 3);
-  const high = at.every((one) => value.at(one)! >= HEIGHT * levelBefore(value, one, 5));
   const whole = at.filter((one) => one + apart <= value.length);
   const falling = whole.filter(
     (one) => levelFrom(value, one, third) >= FALLS * levelBefore(value, one + apart - SLACK, third),
   );
-  return high && whole.length >= TEETH - 1 && falling.length >= SHARE * whole.length;
+  return whole.length >= TEETH - 1 && falling.length >= SHARE * whole.length;
 }
 
 /** Position before the first tooth from which on the loss is lower than in all of the points before; the tooth without one. */
