@@ -6,8 +6,11 @@ interface FailureWords {
   readonly headline: (where: string, factor: number | null) => string;
   /** Whether the run is well all the same. */
   readonly isWell?: true;
-  /** Whether it says more of what happened than the class of an incident does. */
-  readonly leads?: true;
+  /**
+   * Whether it says more of what happened than the class of an incident does: of any, or of one that is over while the failure
+   * goes on to the end of the log.
+   */
+  readonly leads?: 'always' | 'goes on';
   /** The kind of finding that says the same. */
   readonly finding?: string;
 }
@@ -24,6 +27,7 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   },
   'rate-is-zero': {
     headline: (where) => `LEARNING RATE 0 since ${where}: no weight changes any more`,
+    leads: 'goes on',
     finding: 'learning-rate-anomaly',
   },
   'rate-raised': {
@@ -37,10 +41,10 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   'schedule-began-anew': { headline: (where) => `SCHEDULE BEGAN ANEW at ${where}` },
   'loss-times-k': {
     headline: (where, factor) => `LOSS ${times(factor)}larger since ${where}`,
-    leads: true,
+    leads: 'always',
   },
   'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}` },
-  'saw-tooth': { headline: (where) => `SAW-TOOTH since ${where}`, leads: true },
+  'saw-tooth': { headline: (where) => `SAW-TOOTH since ${where}`, leads: 'always' },
   'jump-at-resume': { headline: (where) => `HIGHER since the resume at ${where}` },
   'gradient-norm-times-k': {
     headline: (where, factor) =>
@@ -49,6 +53,7 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   },
   'scaler-skips-every-step': {
     headline: (where) => `SKIPS EVERY STEP since ${where}: no weight changes any more`,
+    leads: 'goes on',
     finding: 'loss-scale-falls',
   },
   'over-fitting': { headline: (where) => `OVER-FITS since ${where}`, finding: 'overfit' },
@@ -72,5 +77,12 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
 export const failureWords = (id: string | undefined): FailureWords | null =>
   id !== undefined && Object.hasOwn(FAILURE_WORDS, id) ? FAILURE_WORDS[id]! : null;
 
-/** Whether a failure says more of what happened than the class of an incident does, so that it has the first line in any case. */
-export const failureLeads = (id: string | undefined): boolean => failureWords(id)?.leads === true;
+/**
+ * Whether a failure says more of what happened than the class of an incident does, so that it has the first line.
+ *
+ * @param over whether the incident is over at the end of the log
+ */
+export function failureLeads(id: string | undefined, over: boolean): boolean {
+  const leads = failureWords(id)?.leads;
+  return leads === 'always' || (leads === 'goes on' && over);
+}

@@ -13,7 +13,7 @@ import { incidentClause, incidentHeadline, isIncidentClass, NOT_BACK } from '../
 import { inertName } from '../model/inert-text.ts';
 import { listed } from '../model/listed.ts';
 import { pathParts } from '../model/path-parts.ts';
-import { isBack, type Report, type RunReport } from '../model/report.ts';
+import { type Incident, isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
 import type { Answer } from './answer.ts';
 import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
@@ -58,6 +58,9 @@ function isNearlyBack(run: RunReport): boolean {
   return before != null && after != null && before > 0 && after <= WORSE * before;
 }
 
+/** Whether the loss ends at zeros, which may be how its trainer prints NaN. */
+const isExactlyZero = (run: RunReport): boolean => leading(run)?.peak === 0;
+
 const LEARNT_NOTHING = 'LEARNT NOTHING';
 
 function titleOf(run: RunReport): string {
@@ -79,6 +82,7 @@ function titleOf(run: RunReport): string {
         ? `LOSS UP since ${where}: the data changed, the weights are unharmed`
         : incidentHeadline(verdict.class, where);
     case 'non-finite': {
+      if (isExactlyZero(run)) return `EXACTLY 0 from ${where} to the end`;
       const from = noNumberFrom(run);
       return from === undefined
         ? incidentHeadline('non-finite', where)
@@ -106,24 +110,32 @@ function learntOf(run: RunReport): string {
   return `${inertName(verdict.series ?? 'loss')} ${brief(from)} → ${brief(to)}`;
 }
 
+/** Whether a failure that goes on has the first line, and not the incident, which is over. */
+const isAfterAll = (run: RunReport): boolean =>
+  !failureLeads(run.cause?.failure, false) && failureLeads(run.cause?.failure, isOver(run));
+
+/** Where a rise came back, and how the series ends. */
+function cameBackOf(run: RunReport, { recoveredStep, recoveredIn }: Incident): string {
+  const goesOn = run.series.find((one) => one.name === recoveredIn) ?? decidingSeries(run);
+  const ends = goesOn === undefined ? '' : `, ends at ${brief(goesOn.statistics.last)}`;
+  // A pattern goes on, though each of its rises comes back.
+  if (recoveredStep === null || failureLeads(run.cause?.failure, false)) return ends;
+  const back = recoveredIn === undefined ? ', back' : `; ${inertName(recoveredIn)} back`;
+  const late = run.verdict.class === 'full-divergence' ? ': too late' : '';
+  return `${back} at ${at(recoveredStep, run.stepUnit)}${late}${ends}`;
+}
+
 /** What the deciding series did, from its level before to its last. */
 function changeOf(run: RunReport): string {
-  const { verdict, stepUnit } = run;
+  const { verdict } = run;
   const incident = leading(run);
   const series = decidingSeries(run);
   const name = inertName(verdict.series ?? 'loss');
-  if (incident === undefined) return learntOf(run);
-  const isPattern = failureLeads(run.cause?.failure);
+  if (incident === undefined || isAfterAll(run)) return learntOf(run);
+  const isPattern = failureLeads(run.cause?.failure, false);
   const before = isPattern ? 'up to ' : incident.before == null ? '' : `${brief(incident.before)} → `;
   const peak = Number.isFinite(incident.peak) ? brief(incident.peak) : String(incident.peak);
-  if (incident.recoveredStep !== null) {
-    const goesOn = run.series.find((one) => one.name === incident.recoveredIn) ?? series;
-    const ends = goesOn === undefined ? '' : `, ends at ${brief(goesOn.statistics.last)}`;
-    // A pattern goes on, though each of its rises comes back.
-    if (isPattern) return `${name} ${before}${peak}${ends}`;
-    const back = incident.recoveredIn === undefined ? ', back' : `; ${inertName(incident.recoveredIn)} back`;
-    return `${name} ${before}${peak}${back} at ${at(incident.recoveredStep, stepUnit)}${verdict.class === 'full-divergence' ? ': too late' : ''}${ends}`;
-  }
+  if (incident.recoveredStep !== null) return `${name} ${before}${peak}${cameBackOf(run, incident)}`;
   if (verdict.class === 'inconclusive') {
     // One point may be a lucky one: the median of the last ones, where they are enough.
     const last = incident.after ?? series?.statistics.last;
@@ -131,13 +143,17 @@ function changeOf(run: RunReport): string {
       ? `${name} ${before}${peak}, where the log ends`
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
   }
-  if (verdict.class === 'non-finite') return `${name} ${before}no number to the end`;
+  if (verdict.class === 'non-finite')
+    return `${name} ${before}${isExactlyZero(run) ? '0' : 'no number'} to the end`;
   // A drift has no peak: its levels are reported.
   if (verdict.class === 'drift' && incident.after != null && !(incident.peak > PEAK * incident.after))
     return `${name} ${before}${brief(incident.after)}: no recovery`;
   // If a loss is highest at its end, nothing follows the peak.
   const endsAtPeak = incident.after === incident.peak || incident.peakStep === series?.lastStep.at(-1);
-  const then = incident.after == null || endsAtPeak ? '' : `, then ${brief(incident.after)}`;
+  const then =
+    incident.after == null || endsAtPeak || brief(incident.after) === peak
+      ? ''
+      : `, then ${brief(incident.after)}`;
   // A loss that falls too late for a recovery is reported with its end.
   const end =
     isOver(run) && series !== undefined ? `, ends at ${brief(series.statistics.last)}` : ': no recovery';
@@ -172,17 +188,23 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
 }
 
 /** The first broken link of the audit, where the cause does not say it already; it is the cause where no other was found. */
-function codeOf({ audit, cause, verdict }: RunReport, isCrash: boolean): Answer['parts'] {
+function codeOf(
+  { audit, cause, verdict }: RunReport,
+  isCrash: boolean,
+  fix: string | undefined,
+): Answer['parts'] {
   const [first] = audit === undefined ? [] : brokenLinks(audit);
   const isCause = cause !== undefined && cause.trigger !== 'none-found';
   const isSaid =
     isCause && first !== undefined && first.step !== null && cause.evidence[0]?.at.step === first.step;
   if (first === undefined || isSaid || cause?.statement === first.statement) return [];
   const isOpen = !isCrash && cause?.trigger === 'none-found' && verdict.onsetStep !== null;
+  const order = inertName(first.fix ?? '');
   return [
     {
       label: isOpen ? 'Why' : 'Code',
-      text: `${inertName(first.statement)}. Try: ${inertName(first.fix ?? '')}.`,
+      // What to do may say it already.
+      text: `${inertName(first.statement)}.${fix === sentences(order) ? '' : ` Try: ${order}.`}`,
     },
   ];
 }
@@ -215,7 +237,7 @@ function howOften({ verdict, stepUnit }: RunReport): string | null {
 
 /** Which task was first, which metric is lost, or at least the line of the log; and how often. */
 function whereOf(run: RunReport): string | null {
-  const parts = failureLeads(run.cause?.failure)
+  const parts = failureLeads(run.cause?.failure, isOver(run))
     ? []
     : [placeOf(run), howOften(run)].filter((part) => part !== null);
   return parts.length === 0 ? null : parts.join(' ');
@@ -372,10 +394,11 @@ function otherIncident({ cause, verdict: { onsetStep } }: RunReport): string | n
 }
 
 /** The first line of a run whose log shows a failure that the class of its loss does not say; null for any other. */
-function titleOfFailure({ cause, verdict, stepUnit }: RunReport): Pick<Answer, 'mood' | 'title'> | null {
+function titleOfFailure(run: RunReport): Pick<Answer, 'mood' | 'title'> | null {
+  const { cause, verdict, stepUnit } = run;
   const words = failureWords(cause?.failure);
   if (cause === undefined || words === null || cause.step === null) return null;
-  if (verdict.class !== 'healthy' && words.leads !== true) return null;
+  if (verdict.class !== 'healthy' && !failureLeads(cause.failure, isOver(run))) return null;
   return {
     mood: words.isWell === true ? 'good' : CLASS_MOODS[verdict.class] === 'bad' ? 'bad' : 'doubtful',
     title: words.headline(at(cause.step, stepUnit), cause.factor ?? null),
@@ -394,7 +417,7 @@ const learntNothing = ({ verdict, findings }: RunReport): boolean =>
 
 /** The test that distinguishes what keeps a loss from falling. */
 const ONE_BATCH =
-  'Train on one batch alone for 200 steps: a loss near 0 there means that labels and inputs do not belong together; any other that no gradient gets through (rate 0, dead units, initial weights, frozen parameters).';
+  'Train on one batch alone for 200 steps: a loss near 0 there means that labels and inputs do not belong together. A loss that stays means that no gradient gets through: rate 0, dead units, initial weights, frozen parameters.';
 
 /** The first line, and how grave it is: what ended the process, else a failure that the loss does not show, else the verdict. */
 function firstLineOf(
@@ -407,7 +430,7 @@ function firstLineOf(
   const healthy = run.verdict.class === 'healthy';
   const said = failureWords(run.cause?.failure)?.finding;
   const hasErrors = run.findings.some(({ severity, id }) => severity === 'error' && id !== said);
-  const failure = hasErrors && !failureLeads(run.cause?.failure) ? null : titleOfFailure(run);
+  const failure = hasErrors && !failureLeads(run.cause?.failure, isOver(run)) ? null : titleOfFailure(run);
   if (failure !== null) return failure;
   if (isDeadFromTheStart(run)) return { mood: 'bad', title: LEARNT_NOTHING };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
@@ -460,11 +483,12 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const also = besideOf(run, job);
   const trouble = otherIncident(run) ?? troubleOf(report);
   const where = whereOf(run);
-  const code = codeOf(run, job !== null);
+  const ofRun = fixOf(run);
+  const code = codeOf(run, job !== null, ofRun?.text);
   // What the code did is known where the log does not show why.
   const isOfCode = code.some(({ label }) => label === 'Why');
   const why = isOfCode ? null : whyOf(run.cause);
-  const fix = isOfCode ? null : fixOf(run);
+  const fix = isOfCode ? null : ofRun;
   const healthy = run.verdict.class === 'healthy';
   const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
   const isWell = mood === 'good' || learntNothing(run);

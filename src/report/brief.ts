@@ -83,6 +83,7 @@ const PART_LINES: Readonly<Record<string, number>> = {
   Fix: 3,
   Try: 3,
   Tried: 2,
+  Code: 4,
   Also: 4,
   Beware: 2,
 };

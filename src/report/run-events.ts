@@ -1,5 +1,5 @@
 /** What happened to a run at a step: what its charts mark, on a terminal and in HTML. */
-import { failureWords } from '../model/failure-words.ts';
+import { failureLeads, failureWords } from '../model/failure-words.ts';
 import { formatCount } from '../model/format-number.ts';
 import type { RunReport } from '../model/report.ts';
 import { isOver } from './where-it-ends.ts';
@@ -33,10 +33,13 @@ const beginsAgain = ({ rewind, attemptList }: RunReport, kind: RunEvent['kind'],
   kind === 'rewind' && rewind?.rewindToCheckpoint === null && step === attemptList[0]?.firstStep;
 
 /** Where the harm began: the step of a failure that has the first line of the page, else that of the verdict. */
-function beganAt({ cause, verdict }: RunReport): number | null {
+function beganAt(run: RunReport): number | null {
+  const { cause, verdict } = run;
   const words = failureWords(cause?.failure);
   const isFirst =
-    words !== null && words.isWell !== true && (words.leads === true || verdict.class === 'healthy');
+    words !== null &&
+    words.isWell !== true &&
+    (failureLeads(cause?.failure, isOver(run)) || verdict.class === 'healthy');
   return isFirst ? cause!.step : verdict.onsetStep;
 }
 

@@ -101,11 +101,16 @@ function staysHigher(run: RunReport): string | null {
 }
 
 /** What to do about a failure that the log alone shows, where nothing was tried; null for any other. */
-function orderOfLog({ cause, remedies = [] }: RunReport): string | null {
+function orderOfLog({ cause, audit, remedies = [] }: RunReport): string | null {
   const [first] = remedies;
   const isOfLog = cause?.failure !== undefined && remedies.every(({ tried }) => tried === null);
   const isPlanned = first?.action === 'none-needed' && cause?.trigger === 'schedule';
-  return !isOfLog || first === undefined || isPlanned ? null : sentences(first.statement);
+  if (!isOfLog || first === undefined || isPlanned) return null;
+  const order = sentences(first.statement);
+  // A capture has the batches of the steps at which the norm changed; only the model is missing.
+  return audit === undefined || cause.failure !== 'gradient-norm-times-k'
+    ? order
+    : `\`clippy_diag.audit(CAPTURE, model=…, loss_fn=…)\` computes the recorded gradients again and names the factor. ${order}`;
 }
 
 /** That nothing is to be done; what says itself what to look at has no need of the general advice. */
@@ -125,6 +130,10 @@ function fixAfterReturn(
   stays: string | null,
   inFuture: string,
 ): NonNullable<ReturnType<typeof fixOf>> {
+  const [first] = run.remedies ?? [];
+  // A fault of the code is there at the next step, too.
+  if (first?.action === 'fix-code' && run.cause?.trigger === 'code')
+    return { text: sentences(inertName(first.statement)) };
   if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
   const after = triedWords(run, held);
   const { text, short: _, ...code } = orderOf(run, held);
@@ -175,7 +184,7 @@ export function fixOf(
   if (first?.action === 'none-needed') return { text: nothingNow(first, inFuture) };
   const held = remedies.find(({ holds }) => holds === true);
   // A pattern that has the first line goes on, though each of its rises comes back.
-  if (isOver(run) && !(failureLeads(run.cause?.failure) && ofLog !== null))
+  if (isOver(run) && !(failureLeads(run.cause?.failure, true) && ofLog !== null))
     return fixAfterReturn(run, held, stays, inFuture);
   if (held !== undefined) {
     const { text, short, ...code } = orderOf(run, held);

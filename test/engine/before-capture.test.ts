@@ -62,7 +62,7 @@ it('a capture that holds no step before the incident: the answer says so, and as
   };
   // It grows to the level of the capture, and is lost there.
   expect(await told((step) => 0.03 * Math.exp(step / 160))).toMatch(
-    /^the log does not show what changed: .*; the capture holds steps 440 to 453, and the incident begins at step \d{1,3}: one that holds the steps up to it would tell$/,
+    /^the log does not show what changed: .*; the capture holds steps 440 to 453, and the incident begins at step \d{1,3}: a capture of the steps up to \d{1,3} would tell$/,
   );
   expect(await told((step) => 0.45 + 0.1 * Math.sin(step))).not.toMatch(/would tell/);
 });

@@ -722,7 +722,7 @@ describe('the sentence about an incident', () => {
       { class: 'non-finite', peak: Number.NaN },
     ],
     [
-      '"loss" leaves its usual range at step 10 from a median of 0.5 and is exactly 0 from step 12 to the end, which means NaN: a dead run.',
+      '"loss" leaves its usual range at step 10 from a median of 0.5 and is exactly 0 from step 12 to the end: a dead run.',
       {},
       { class: 'non-finite', peak: 0 },
     ],

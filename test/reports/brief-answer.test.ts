@@ -501,6 +501,58 @@ test('a pattern that has the first line is mended though its rises come back', (
   expect(fixOfRisen({ cause: unnamed, remedies }, 60)).toMatch(/^Nothing now: the run came back\./);
 });
 
+test('a failure that goes on leads a rise that came back, and is not left as it is', () => {
+  const cause = {
+    trigger: 'precision',
+    alsoTriggers: [],
+    mechanism: 'overflow',
+    step: 55,
+    onsetStep: 50,
+    confidence: 'likely',
+    statement: 'gradients overflow in float16 (likely)',
+    evidence: [],
+    failure: 'scaler-skips-every-step',
+  } satisfies Cause;
+  const remedies = [untried('raise-precision', 'go back to a checkpoint before step 55')];
+  const back = answerOfRisen({ cause, remedies }, 60);
+  expect(back.title).toBe('SKIPS EVERY STEP since step 55: no weight changes any more');
+  expect(back.parts.find(({ label }) => label === 'Fix')!.text).toMatch(/^Go back to a checkpoint before/);
+  // A loss that is lost leads.
+  expect(answerOfRisen({ cause, remedies }, null).title).toBe('WENT UP from step 50');
+});
+
+test('a fault of the code is mended though the loss came back', () => {
+  const cause = {
+    trigger: 'code',
+    alsoTriggers: [],
+    mechanism: 'unknown',
+    step: 50,
+    onsetStep: 50,
+    confidence: 'shown',
+    statement: 'the model is in evaluation mode from step 50 on',
+    evidence: [],
+  } satisfies Cause;
+  expect(fixOfRisen({ cause, remedies: [untried('fix-code', 'call model.train()')] }, 60)).toBe(
+    'Call model.train().',
+  );
+});
+
+test('a loss of exactly 0 to the end is not called no number', () => {
+  const run = makeRunReport(
+    makeRun('run.csv', [makeSeries('loss', 'loss', [...Array(50).fill(1), ...Array(50).fill(0)])]),
+  );
+  const incident = rise(50, { class: 'non-finite', recoveredStep: null, peak: 0, before: 1, after: null });
+  const one: RunReport = {
+    ...run,
+    verdict: { ...cameBack(run, incident).verdict, class: 'non-finite', incidents: [incident] },
+  };
+  const answer = answerOf(one, makeReport([one]));
+  expect([answer.title, answer.change]).toEqual([
+    'EXACTLY 0 from step 50 to the end',
+    'loss 1 → 0 to the end',
+  ]);
+});
+
 test('of a column that stops before the run is back the one that goes on tells the end', () => {
   const run = makeRunReport(
     makeRun('run.csv', [

@@ -4,6 +4,7 @@ import { failureOf } from '../../judge/failures/registry.ts';
 import { sawTooth } from '../../judge/failures/saw-tooth.ts';
 import type { JudgedRun } from '../../judge/incidents/verdict.ts';
 import type { Cause, Remedy } from '../../model/cause.ts';
+import { failureLeads } from '../../model/failure-words.ts';
 import type { Run } from '../../model/run.ts';
 import { CAME_BACK, untried } from './remedies.ts';
 
@@ -47,8 +48,8 @@ export function besideCapture(ofLog: Why, held: readonly [number, number], onset
   const [first, last] = held;
   const lacks =
     onsetStep === first
-      ? `the capture begins with the incident, at step ${first}: one that holds the steps before it would tell`
-      : `the capture holds steps ${first} to ${last}, and the incident begins at step ${onsetStep}: one that holds the steps up to it would tell`;
+      ? `the capture begins with the incident, at step ${first}: a capture that holds the steps before it would tell`
+      : `the capture holds steps ${first} to ${last}, and the incident begins at step ${onsetStep}: a capture of the steps up to ${onsetStep} would tell`;
   const [fact] = ofLog.cause.evidence;
   const known = fact === undefined ? UNSEEN : `${fact.statement}; ${UNTOLD}`;
   return { ...ofLog, cause: { ...ofLog.cause, statement: `${known}; ${lacks}` } };
@@ -88,7 +89,7 @@ export function causeFromLog(
   const { action, statement: order, ...given } = remedy;
   // Back at the loss of an untrained network, or too late, nothing is well.
   const isTooLate = judged?.verdict.class === 'full-divergence';
-  const isWell = recovered && id !== deadFromTheStart.id && id !== sawTooth.id && !isTooLate;
+  const isWell = recovered && id !== deadFromTheStart.id && !failureLeads(id, true) && !isTooLate;
   const isOfBatches = trigger === 'data' && confidence === 'likely';
   const nothing = isOfBatches ? `${CAME_BACK}; so that it does not happen again, ${order}` : CAME_BACK;
   return { cause, remedies: [isWell ? untried('none-needed', nothing) : untried(action, order, given)] };

@@ -4,7 +4,7 @@ import { deadStretch } from '../incidents/signs.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
-  'The weights are NaN and the trainer hides it (the Hugging Face Trainer logs a NaN loss as 0.0 with `logging_nan_inf_filter`). Stop the run, go back to a checkpoint before the first zero, and lower the learning rate or fix the mixed precision there.';
+  'The weights are NaN and the trainer hides it (the Hugging Face Trainer logs a NaN loss as 0.0 with `logging_nan_inf_filter`), or every row is masked out of the loss. Stop the run, go back to a checkpoint before the first zero, and lower the learning rate or fix the mixed precision there.';
 
 export const deadRun = {
   id: 'dead-run',
@@ -28,7 +28,7 @@ export const deadRun = {
       return findingAt(run, series, from, to, {
         id: 'dead-run',
         severity: 'error',
-        message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step.at(from)} to the end (${countedPlain(to - from + 1, 'point')})${nanNorm === null ? ', at once' : ` and "${nanNorm}" is NaN`}: the run is dead.`,
+        message: `"${series.name}" is exactly 0 from ${run.stepUnit} ${series.step.at(from)} to the end (${countedPlain(to - from + 1, 'point')})${nanNorm === null ? ', at once: NaN printed as 0, or a loss that counts no row' : ` and "${nanNorm}" is NaN: the run is dead`}.`,
         measured: quantity('zeros to the end', to - from + 1, 'points'),
         threshold: quantity('zeros to the end', nanNorm === null ? threshold('zeros') : 1, 'points'),
         advice,

@@ -45,14 +45,14 @@ export const abruptFall: KnownFailure = {
     if (at === null || at > until || rateFell(log, at)) return null;
     const [before, after] = [levelBefore(loss.value, at, BEFORE), levelFrom(loss.value, at, AFTER)];
     const step = loss.step.at(at)!;
-    const statement = `the loss falls from ${formatNumber(before)} to ${formatNumber(after)} at ${run.stepUnit} ${step}, ${after === 0 ? 'nothing that the printed digits show' : `${formatNumber(before / after, 'brief')} times lower`} from one point to the next`;
+    const statement = `the loss falls from ${formatNumber(before)} to ${formatNumber(after)} at ${run.stepUnit} ${step}, ${after === 0 ? '' : `${formatNumber(before / after, 'brief')} times lower, `}from one point to the next`;
     return {
       trigger: 'order',
       confidence: 'likely',
       lead: 'the data or the loss changed',
       step,
       factor: after / before,
-      statement: `${statement}; training does not do that: the batches are sorted or repeated from there on, or they hold the answer, or the loss or its mask changed`,
+      statement: `${statement}; training does not do that: ${after === 0 ? 'the inputs hold the answer, the loss leaves out every row, or the trainer prints NaN as 0' : 'the batches are sorted or repeated from there on, or they hold the answer, or the loss or its mask changed'}`,
       evidence: [
         {
           id: 'loss-level',
@@ -65,7 +65,10 @@ export const abruptFall: KnownFailure = {
       ],
       remedy: {
         action: 'fix-data',
-        statement: `count the labels of a batch before and after ${run.stepUnit} ${step}: one class at a time confirms that the loader no longer shuffles; else look at what the loss, its mask and the inputs are from there on; then go on from a checkpoint before ${run.stepUnit} ${step}`,
+        statement:
+          after === 0
+            ? `look at one weight of a checkpoint from after ${run.stepUnit} ${step}: NaN there means that the loss is NaN, too; else at what the inputs and the mask of the loss are from there on; then go on from a checkpoint before ${run.stepUnit} ${step}`
+            : `count the labels of a batch before and after ${run.stepUnit} ${step}: one class at a time confirms that the loader no longer shuffles; else look at what the loss, its mask and the inputs are from there on; then go on from a checkpoint before ${run.stepUnit} ${step}`,
       },
     };
   },

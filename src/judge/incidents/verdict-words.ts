@@ -21,7 +21,7 @@ export function explain(name: string, found: SeriesIncident, incident: Incident,
   if (found.form === 'climb')
     return `"${name}" climbs from ${unit} ${incident.onsetStep} on, from its best level of ${formatNumber(found.before)}, and ends at ${formatNumber(found.after)}.`;
   if (incident.class === 'non-finite' && Number.isFinite(incident.peak))
-    return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end, which means NaN: a dead run.`;
+    return `${start} and is exactly ${incident.peak} from ${unit} ${incident.peakStep} to the end: a dead run.`;
   if (incident.class === 'non-finite')
     return `${start} and is not finite from ${unit} ${incident.peakStep} to the end.`;
   if (incident.recoveredStep !== null)

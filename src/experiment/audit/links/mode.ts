@@ -19,16 +19,15 @@ export function modeLink({ manifest, steps, buffers }: Capture): AuditLink {
   const normalised = buffers.filter((name) => /running_(?:mean|var)$/.test(name));
   const names =
     acting.size > 0 ? [...acting.keys()] : normalised.map((name) => name.replace(/\.?running_\w+$/, ''));
-  let evaluating = 0;
-  let first: number | null = null;
+  const evaluating: number[] = [];
   for (const { step, record } of steps) {
     for (const [name, mode] of record.modes ?? []) modes.set(name, mode);
     // A part that is kept in evaluation mode, such as a frozen BatchNorm, is meant; the whole model is not.
     if (modes.get('') !== false) continue;
-    evaluating++;
-    first ??= step;
+    evaluating.push(step);
   }
-  if (evaluating === 0) return holds('mode', steps.length, 'the model is in training mode at every step');
+  if (evaluating.length === 0)
+    return holds('mode', steps.length, 'the model is in training mode at every step');
   const unique = [...new Set(names)];
   const some = unique.filter((name) => modes.get(name) !== true);
   if (some.length === 0)
@@ -38,13 +37,18 @@ export function modeLink({ manifest, steps, buffers }: Capture): AuditLink {
       'the model is in evaluation mode, and holds no module on which that acts',
     );
   const kinds = [...new Set(some.map((name) => acting.get(name) ?? 'BatchNorm'))].join(' and ');
+  const [first] = evaluating as [number];
+  const lasts = steps.filter(({ step }) => step >= first).length === evaluating.length;
+  const when = lasts
+    ? `from step ${first} on (${evaluating.length} of ${steps.length} recorded steps)`
+    : `at ${evaluating.length} of ${steps.length} steps, first at step ${first}`;
   return broken('mode', {
     checks: steps.length,
-    broken: evaluating,
+    broken: evaluating.length,
     step: first,
     cause: 'eval-mode',
     confidence: 'shown',
-    statement: `the model is in evaluation mode at ${evaluating} of ${steps.length} steps: ${kinds} (${named(some)}) acts as in evaluation`,
+    statement: `the model is in evaluation mode ${when}: ${kinds} (${named(some)}) acts as in evaluation`,
     fix: manifest.framework.startsWith('keras')
       ? 'call model(x, training=True) in the training step'
       : 'call model.train() before each training step, and after each evaluation',
