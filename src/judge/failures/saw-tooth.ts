@@ -35,7 +35,7 @@ export const sawTooth: KnownFailure = {
   docs: {
     summary:
       'The loss jumps up every so many steps and falls until the next jump: each block of data is of one kind.',
-    evidence: `${TEETH} or more rises from one point to the next stand at one distance of ${APART} points or more (within ${SLACK} point; one in a row may be missing). Each is the largest within half of that distance, and ends at ${HEIGHT} times the level before it. In ${100 * SHARE} % of the teeth the first third is ${FALLS} times the last third. A logged learning rate does not rise there; without a logged rate a schedule with restarts looks alike, and the cause stays open.`,
+    evidence: `${TEETH} or more rises from one point to the next have one distance of ${APART} points or more (within ${SLACK} point; one in a row may be missing). Each is the largest within half of that distance, and ends at ${HEIGHT} times the level before it. In ${100 * SHARE} % of the teeth the first third is ${FALLS} times the last third. A logged learning rate does not rise there; without a logged rate a schedule with restarts looks alike, and the cause stays open.`,
     notThis:
       'One bad batch at even distances: its loss is high at that batch alone. A memorised training set: there the loss falls at the start of each epoch.',
     whatToDo:

@@ -109,7 +109,7 @@ class Recorder(Controls):
     clipping      clipping that the chain does, such as "global-norm:1", as of `clippy_diag.torch.Recorder`; pass gradients from before it
     opt_state     optional, to hold `optimizer` against it here; else that is done at the first `record`
     layouts       layouts of kernels by patterns of names; a 2-D `kernel` is IO, a 4-D one HWIO
-    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step
+    ledger, ledger_every  as of `clippy_diag.torch.Recorder`; `docs/compare.md` says what is kept of a step.
     snapshot_every_steps, steps_after, memory, disk, max_captures, model_file, expected_changes, and their old names   as of
                   `clippy_diag.torch.Recorder`
 
