@@ -70,6 +70,31 @@ describe.each(['adamw', 'sgd', 'rmsprop'] as const)('a fault under %s', (optimiz
   });
 });
 
+describe('what a short record shows of a fault', () => {
+  it('a decay that rounding does not tell from none does not act', async () => {
+    const plan = { optimizer: 'adamw', seed: 11, clip: 8, weightDecay: 0.001 } as const;
+    const [first] = brokenLinks(await audited({ ...plan, fault: { decayTimes: 0 } }));
+    expect(first).toMatchObject({ cause: 'decay-factor', factor: 0 });
+  });
+
+  it.each([17, 23])(
+    'zero_grad is missing in a dense net whose clip leaves a third (seed %d)',
+    async (seed) => {
+      const plan = { optimizer: 'sgd', seed, clip: 3 } as const;
+      expect(brokenLinks(await audited(plan))).toEqual([]);
+      const [first, ...others] = brokenLinks(await audited({ ...plan, fault: { noZeroGrad: true } }));
+      expect([first?.cause, first?.confidence, others]).toEqual(['no-zero-grad', 'likely', []]);
+    },
+  );
+
+  it('a clip that leaves a seventh leaves too little of a gradient to say whether the next one holds it', async () => {
+    const audit = await audited({ optimizer: 'adamw', seed: 7, clip: 1, fault: { noZeroGrad: true } });
+    expect(brokenLinks(audit)).toEqual([]);
+    const said = audit.links.find(({ link, outcome }) => link === 'gradient' && outcome === 'cannot-tell');
+    expect(said?.wouldTell).toContain('model=');
+  });
+});
+
 describe('a change that begins between two snapshots', () => {
   // Snapshots are of steps 100, 110 and 120.
   it.each([

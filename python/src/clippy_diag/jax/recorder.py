@@ -85,8 +85,8 @@ _FIELDS = ("mu", "nu", "trace", "sum_of_squares", "nu_max")
 
 
 class Seen(NamedTuple):
-    """What a line of the ledger is made of: the arguments of `record`. `opt_state` is None where it is not seen at this step, and so
-    may `params` be where their norm is known."""
+    """What a line of the ledger is made of: the arguments of `record`. `opt_state` may be absent at this step, and so may `params`
+    where their norm is known."""
 
     step: int
     loss: Any

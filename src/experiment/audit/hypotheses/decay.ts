@@ -38,6 +38,9 @@ export const decayKind: Hypothesis = ({ declared, traces, few, from, to }) => {
   ];
 };
 
+/** A mean deviation below this is rounding. */
+const ROUNDING = 0.6;
+
 export const decayFactor: Hypothesis = ({ declared, few, to, from }) => {
   const [first] = few;
   if (first === undefined) return [];
@@ -46,12 +49,14 @@ export const decayFactor: Hypothesis = ({ declared, few, to, from }) => {
     meant > 0
       ? { ...declared, decay: (step, group) => times * declared.decay(step, group) }
       : { ...declared, decay: () => times };
+  const deviationOf = (k: number): number => fitOf(few, course(k), to).deviation;
   const { factor } = bestFactor(
-    (k) => fitOf(few, course(k), to).deviation,
+    deviationOf,
     meant > 0 ? [1e-9, ...Array.from({ length: 97 }, (_, k) => 2 ** ((k - 48) / 4))] : SIZES,
   );
   if (meant > 0 && Math.abs(factor - 1) < NO_FACTOR) return [];
-  const none = meant > 0 && factor < 1e-6;
+  // A factor that rounding does not tell from 0 is 0.
+  const none = meant > 0 && (factor < 1e-6 || (factor < 0.01 && deviationOf(0) < ROUNDING));
   const size = meant > 0 ? factor * meant : factor;
   return [
     {
