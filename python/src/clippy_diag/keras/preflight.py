@@ -175,6 +175,8 @@ class _KerasTrial:
         self._micro = getattr(self._inner, "gradient_accumulation_steps", None) or 1
         self._differentiated = Differentiated(model, loss_fn)
         self.gradients = 0
+        self._rate = asked
+        self._steps: dict[tuple[Any, ...], Any] = {}
         self._others = names.others_of(model)
         self._start = self.keep()
         self._draws = self._start.random
@@ -209,6 +211,7 @@ class _KerasTrial:
         return all(bool(np.isfinite(names.view_of(v)).all()) for v in self._trained)
 
     def _set_rate(self, rate: float) -> None:
+        self._rate = rate
         if isinstance(self._inner._learning_rate, keras.Variable):
             self._inner.learning_rate = rate
         else:  # a schedule, or a function of yours, replaced by a constant one
@@ -251,9 +254,20 @@ class _KerasTrial:
             return
         # On JAX a LossScaleOptimizer branches inside of a trace, where no variable may be assigned to.
         own = list(self.optimizer.variables)
-        found = self.optimizer.stateless_apply([v.value for v in own], gradients, [v.value for v in variables])
+        found = self._compiled(len(gradients))([v.value for v in own], gradients, [v.value for v in variables])
         for variable, value in zip([*variables, *own], [*found[0], *found[1]]):
             variable.assign(value)
+
+    def _compiled(self, count: int) -> Any:
+        """The optimizer's step on JAX, for so many gradients. A branch in it is compiled anew wherever it is not in a compiled
+        function. A trace takes clipping and a constant schedule as they are now, so others have a function of their own."""
+        import jax
+
+        constant = None if isinstance(self._inner._learning_rate, keras.Variable) else self._rate
+        key = count, constant, *(getattr(self._inner, name, None) for name in names.CLIPPING)
+        if key not in self._steps:
+            self._steps[key] = jax.jit(lambda *arguments: self.optimizer.stateless_apply(*arguments))
+        return self._steps[key]
 
     @contextlib.contextmanager
     def _clipping_by_rules(self, ruled: bool) -> Iterator[None]:
