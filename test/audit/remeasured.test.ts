@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { auditCapture } from '../../src/experiment/audit/audit.ts';
-import { optionChanges } from '../../src/experiment/audit/links/between.ts';
+import { unexplainedChange } from '../../src/experiment/audit/links/between.ts';
 import { type AuditLinkName, brokenLinks } from '../../src/model/audit.ts';
 import { openCapture } from '../../src/read/captures/read.ts';
 import { scratchFolders } from '../support/scratch.ts';
@@ -124,7 +124,7 @@ describe('options that are declared to change', () => {
       if (k === 3) step.options = [{ group: 0, [name]: 0.5 }];
     });
     await writeFile(path, JSON.stringify({ ...manifest, expectedChanges }));
-    return optionChanges(await openCapture(folder));
+    return unexplainedChange(await openCapture(folder));
   };
 
   it('are no fault, however they are written; others are', async () => {

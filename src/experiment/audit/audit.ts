@@ -6,7 +6,7 @@ import { declaredCourse } from './chain.ts';
 import { chainLinks, setupOf } from './chain-links.ts';
 import { broken, cannotTell, named, notApplicable } from './link.ts';
 import { batchLinks } from './links/batch.ts';
-import { betweenLink, optionChanges, stateWritten, writtenBetween } from './links/between.ts';
+import { betweenLink, stateWritten, unexplainedChange, writtenBetween } from './links/between.ts';
 import { gradientLinks } from './links/gradient.ts';
 import { modeLink } from './links/mode.ts';
 import { optimizerLinks } from './links/optimizer.ts';
@@ -80,7 +80,7 @@ function notSeen({ manifest, steps }: Capture): AuditLink[] {
 
 /** What was written between two steps, where the chain did not say it already. */
 function betweenLinks(capture: Capture, links: readonly AuditLink[]): AuditLink[] {
-  const found = optionChanges(capture);
+  const found = unexplainedChange(capture);
   const state = stateWritten(capture);
   if (state !== null && !links.some(({ cause }) => cause?.startsWith('state-'))) found.push(state);
   const { written } = writtenBetween(capture);

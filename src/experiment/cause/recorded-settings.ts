@@ -4,10 +4,8 @@ import { raisedRate } from '../../judge/failures/rates.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { Capture } from '../../read/captures/read.ts';
+import { type OptionChange, optionChanges } from '../replay/written-options.ts';
 import type { Change } from './change.ts';
-
-/** Options that are not settings of the step: the rate is compared by itself. */
-const NOT_COMPARED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);
 
 /** One position for each tensor: the first step at which it had a gradient; null where it never had one. */
 export type TrainedFrom = readonly {
@@ -21,35 +19,15 @@ export type TrainedFrom = readonly {
  * @returns the changes in the order of their steps, each with the position of its step
  */
 export function recordedSettings({ steps }: Pick<Capture, 'steps'>, trained: TrainedFrom): Change[] {
-  const found = [...changedOptions(steps), ...raisedGroups(steps), ...unfrozen(steps, trained)];
+  const written = optionChanges(steps).map((change) => settingOf(change, steps[change.at]!));
+  const found = [...written, ...raisedGroups(steps), ...unfrozen(steps, trained)];
   return found.sort((a, b) => a.from - b.from);
 }
 
 type Steps = Capture['steps'];
 
-/** Options that were written into a group: weight decay is a cause of its own, any other one is code that writes to the optimizer. */
-function changedOptions(steps: Steps): Change[] {
-  const known = new Map<number, Options>();
-  const found: Change[] = [];
-  for (const [from, { step, record }] of steps.entries())
-    for (const [group, now] of record.options ?? []) {
-      const before = known.get(group) ?? now;
-      known.set(group, { ...before, ...now });
-      const names = Object.keys(now).filter(
-        (name) => name in before && !NOT_COMPARED.has(name) && before[name] !== now[name],
-      );
-      found.push(...names.map((name) => optionChange({ from, step, group, name }, before[name], now[name])));
-    }
-  return found;
-}
-
-type Options = Readonly<Record<string, unknown>>;
-
-function optionChange(
-  { from, step, group, name }: { from: number; step: number; group: number; name: string },
-  was: unknown,
-  is: unknown,
-): Change {
+/** An option that was written into a group: weight decay is a cause of its own, any other one is code that writes to the optimizer. */
+function settingOf({ at: from, group, name, was, is }: OptionChange, { step }: Steps[number]): Change {
   const isDecay = name === 'weightDecay';
   const words = isDecay ? 'weight decay' : name;
   const times = typeof was === 'number' && typeof is === 'number' && was !== 0 ? Math.abs(is / was) : null;

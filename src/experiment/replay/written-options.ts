@@ -47,6 +47,35 @@ export function firstWritten(steps: Capture['steps']): number {
 
 type Recorded = Readonly<Record<string, unknown>>;
 
+/** An option of a group that is another one than at its last record. */
+export interface OptionChange {
+  /** Position of the step. */
+  readonly at: number;
+  readonly group: number;
+  readonly name: string;
+  readonly was: unknown;
+  readonly is: unknown;
+}
+
+/** Options that are no settings of the step: rates have a record of their own. */
+const NOT_COMPARED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);
+
+/** Every change of an option from record to record, in the order of the steps. */
+export function optionChanges(steps: Capture['steps']): OptionChange[] {
+  const known = new Map<number, Map<string, unknown>>();
+  const found: OptionChange[] = [];
+  for (const { at, group, now } of recordedOptions(steps)) {
+    const before = known.get(group) ?? new Map<string, unknown>();
+    known.set(group, before);
+    for (const [name, is] of Object.entries(now)) {
+      const was = before.get(name);
+      if (before.has(name) && was !== is && !NOT_COMPARED.has(name)) found.push({ at, group, name, was, is });
+      before.set(name, is);
+    }
+  }
+  return found;
+}
+
 /** The options of a group wherever they are recorded, with those that it began with. */
 function* recordedOptions(steps: Capture['steps']): Generator<{
   readonly at: number;

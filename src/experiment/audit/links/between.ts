@@ -3,6 +3,7 @@
 import type { AuditLink } from '../../../model/audit.ts';
 import type { Capture } from '../../../read/captures/read.ts';
 import type { Checksums } from '../../../read/captures/training.ts';
+import { type OptionChange, optionChanges } from '../../replay/written-options.ts';
 import { broken, cannotTell, holds, named } from '../link.ts';
 
 /** Something that was written between two steps. */
@@ -43,29 +44,18 @@ const changed = (end: Checksums, start: Checksums): string[] =>
     end.tensors.has(name) && end.tensors.get(name) !== sum ? [name] : [],
   );
 
-/** Options that schedules change. */
-const SCHEDULED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);
-
 /** An option that changes at more of the steps than this follows a schedule: of momentum, of weight decay. */
 const OF_A_SCHEDULE = 0.25;
 
 /** Options of a group that change at so many steps that a schedule does it. */
-function scheduled({ steps }: Capture): ReadonlySet<string> {
-  const changes = new Map<string, number>();
-  const last = new Map<string, unknown>();
-  for (const { record } of steps)
-    for (const [group, now] of record.options ?? [])
-      for (const [name, value] of Object.entries(now)) {
-        const key = `${group}:${name}`;
-        if (last.has(key) && last.get(key) !== value) changes.set(key, (changes.get(key) ?? 0) + 1);
-        last.set(key, value);
-      }
-  return new Set(
-    [...changes].flatMap(([key, count]) =>
-      count > Math.max(1, OF_A_SCHEDULE * (steps.length - 1)) ? [key] : [],
-    ),
-  );
+function scheduled(changes: readonly OptionChange[], steps: number): ReadonlySet<string> {
+  const counts = new Map<string, number>();
+  for (const change of changes) counts.set(keyOf(change), (counts.get(keyOf(change)) ?? 0) + 1);
+  const most = Math.max(1, OF_A_SCHEDULE * (steps - 1));
+  return new Set([...counts].flatMap(([key, count]) => (count > most ? [key] : [])));
 }
+
+const keyOf = ({ group, name }: OptionChange): string => `${group}:${name}`;
 
 /** An option's name as `weight_decay` and `weightDecay` have in common. */
 const plain = (name: string): string => name.replaceAll('_', '').toLowerCase();
@@ -77,32 +67,23 @@ const OF_THE_LOOP = new Set(
   ),
 );
 
-/** A change of an option that no schedule explains. */
-export function optionChanges(capture: Capture): AuditLink[] {
-  const { steps } = capture;
-  const follows = scheduled(capture);
-  const expected = new Set(capture.manifest.training.expectedChanges.map(plain));
-  const known = new Map<number, Readonly<Record<string, unknown>>>();
-  const found: AuditLink[] = [];
-  for (const { step, record } of steps)
-    for (const [group, now] of record.options ?? []) {
-      const before = known.get(group);
-      known.set(group, { ...before, ...now });
-      if (before === undefined) continue;
-      const names = Object.keys(now).filter(
-        (name) =>
-          !SCHEDULED.has(name) &&
-          !follows.has(`${group}:${name}`) &&
-          !expected.has(plain(name)) &&
-          (capture.manifest.optimizers[group]?.formula !== false || OF_THE_LOOP.has(plain(name))) &&
-          name in before &&
-          before[name] !== now[name],
-      );
-      const [name] = names;
-      if (name === undefined) continue;
-      found.push(optionEntry(step, group, name, before[name], now[name], names.length, steps.length));
-    }
-  return found.slice(0, 1);
+/** The first change of an option that no schedule explains. */
+export function unexplainedChange(capture: Capture): AuditLink[] {
+  const { steps, manifest } = capture;
+  const changes = optionChanges(steps);
+  const follows = scheduled(changes, steps.length);
+  const expected = new Set(manifest.training.expectedChanges.map(plain));
+  const own = changes.filter(
+    (change) =>
+      !follows.has(keyOf(change)) &&
+      !expected.has(plain(change.name)) &&
+      (manifest.optimizers[change.group]?.formula !== false || OF_THE_LOOP.has(plain(change.name))),
+  );
+  const [first] = own;
+  if (first === undefined) return [];
+  const { at, group, name, was, is } = first;
+  const together = own.filter((one) => one.at === at && one.group === group).length;
+  return [optionEntry(steps[at]!.step, group, name, was, is, together, steps.length)];
 }
 
 function optionEntry(
