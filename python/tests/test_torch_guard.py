@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 
+from clippy_diag.guarding import Ahead, Checks, Measured  # noqa: E402
 from clippy_diag.rules import clipping_words, recorded_rules  # noqa: E402
 from clippy_diag.torch import Guard, Recorder  # noqa: E402
 from clippy_diag.torch.ahead import LookAhead  # noqa: E402
@@ -609,6 +610,27 @@ def test_a_decay_that_stays_wrong_is_lowered_with_the_rate_and_the_run_goes_on_l
     # The loop's rate never grew, so that nothing says that it is right again: twice the lowered rate is tried from time to time.
     assert guard.taken["skip"] <= 20 and guard.taken["lower-rate"] >= 40
     assert all(a.action != "skip" for a in advice[100:])
+
+
+@pytest.mark.parametrize(("decay", "after", "looked"), [(0.0, 1.0, []), (0.5, 1.0, [30]), (0.5, 1.45, [30, 31, 32])])
+def test_a_decay_that_grows_is_looked_at_and_so_is_the_step_after_one_that_raises_earlier_batches(decay, after, looked):
+    """Harm that builds up is not unusual at any single step: the same loss, gradients and update at every one of these."""
+    found = []
+    checks = Checks(0.9, False, lambda _: None)
+    for step in range(33):
+
+        def look(batches, _scale, _rate, step=step):
+            found.append(step)
+            return Ahead([1.0, 1.0], [[1.0, after if step >= 30 else 1.0] for _ in batches])
+
+        seen = Measured(1.0, 0.1, 1.0, 1.0, 1.0, ["w"], [1.0], [], decay if step >= 30 else 0.0)
+        advice = checks.advise(step, seen, look, lambda: "batch")[1]
+        assert advice.action == "apply"
+        if step == 31:
+            resumed = Checks(0.9, False, lambda _: None)
+            resumed.restore(checks.state())
+            resumed.references, checks = checks.references, resumed
+    assert [step for step in found if step >= 30] == looked
 
 
 def with_bad_rows(step):

@@ -26,7 +26,7 @@ HISTORY, WARM_UP, STRIDE = 100, 10, 4
 SCALES = (0.5, 0.2, 0.05, 0.01)
 #: Steps between two look-aheads of a run in which nothing is unusual, and between two batches kept as references.
 LOOK_EVERY, KEEP_EVERY = 50, 10
-#: A learning rate so many times that of the last look-ahead is looked at.
+#: A learning rate or weight decay so many times that of the last look-ahead is looked at.
 RATE_GROWN = 1.25
 #: What the rise of a loss that is not finite counts as.
 WORST = 12.0
@@ -55,6 +55,8 @@ class Measured(NamedTuple):
     surprise: Sequence[float]
     #: Names of tensors whose gradient is not finite.
     broken: Sequence[str]
+    #: The largest weight decay of the parameter groups.
+    decay: float = 0.0
 
 
 class Ahead(NamedTuple):
@@ -191,7 +193,7 @@ class Watch:
         self._surprises = History(0)
         self._losses: list[float] = []
         self._since_look = 0
-        self._rate_at_look = math.nan
+        self._rate_at_look, self._decay_at_look = math.nan, math.nan
         self.steps = 0
 
     def state(self) -> dict[str, Any]:
@@ -203,6 +205,7 @@ class Watch:
             "losses": list(self._losses),
             "since_look": self._since_look,
             "rate_at_look": self._rate_at_look,
+            "decay_at_look": self._decay_at_look,
             "steps": self.steps,
         }
 
@@ -214,6 +217,7 @@ class Watch:
         self._losses = [float(loss) for loss in state["losses"]]
         self._since_look, self.steps = int(state["since_look"]), int(state["steps"])
         self._rate_at_look = float(state["rate_at_look"])
+        self._decay_at_look = float(state.get("decay_at_look", math.nan))
 
     @property
     def unit(self) -> float:
@@ -232,12 +236,13 @@ class Watch:
 
     def look_due(self, seen: Measured, suspicion: float, suspicious: float) -> bool:
         """Whether this step is looked at more closely."""
-        grown = not seen.rate <= RATE_GROWN * self._rate_at_look
+        # No look-ahead yet, NaN, is looked at as well.
+        grown = not (seen.rate <= RATE_GROWN * self._rate_at_look and seen.decay <= RATE_GROWN * self._decay_at_look)
         return suspicion >= suspicious or self._since_look >= LOOK_EVERY or (grown and self.steps > 0)
 
     def looked(self, seen: Measured) -> None:
         """A look-ahead was made at this step."""
-        self._since_look, self._rate_at_look = 0, seen.rate
+        self._since_look, self._rate_at_look, self._decay_at_look = 0, seen.rate, seen.decay
 
     def add(self, seen: Measured, logs: Logs) -> None:
         """Takes a step that is applied as it is."""
@@ -434,6 +439,8 @@ class Checks:
         #: Batches from before, each with its loss when it was trained on.
         self._references: list[tuple[Any, float]] = []
         self._in_a_row = 0
+        #: Whether the last look-ahead saw earlier batches rise: harm that builds up is not unusual at every step, so the next is looked at.
+        self._uneasy = False
         #: The factor on the learning rate that is in force, steps since it last changed, and the rate of the last usual step.
         self.lowered, self._since_lowered, self._usual_rate = 1.0, 0, math.nan
         #: Whether the loop's own rate had grown when it was lowered; else something beside it is wrong, such as a decay.
@@ -446,6 +453,7 @@ class Checks:
         return {
             "watch": self._watch.state(),
             "in_a_row": self._in_a_row,
+            "uneasy": self._uneasy,
             "lowered": self.lowered,
             "since_lowered": self._since_lowered,
             "usual_rate": self._usual_rate,
@@ -457,6 +465,7 @@ class Checks:
         """The past that `state` has."""
         self._watch.restore(state["watch"])
         self._in_a_row, self._since_lowered = int(state["in_a_row"]), int(state["since_lowered"])
+        self._uneasy = bool(state.get("uneasy", False))
         self.lowered, self._usual_rate = float(state["lowered"]), float(state["usual_rate"])
         self._rate_grew = bool(state.get("rate_grew", True))
         self.taken.update({name: int(count) for name, count in state["taken"].items()})
@@ -583,7 +592,7 @@ class Checks:
             scale = math.exp(-max(signs.gradient, signs.update, 0.7))
             why = f"Before this step {usual_text(signs, seen.names)}."
             return _clipped(step, suspicion, scale, seen, tensor, why, None)
-        if not self._watch.look_due(seen, suspicion, SUSPICIOUS):
+        if not self._uneasy and not self._watch.look_due(seen, suspicion, SUSPICIOUS):
             return Advice(step, min(suspicion, SUSPICIOUS), "apply", CALM, tensor=tensor)
         self.looks += 1
         self._watch.looked(seen)
@@ -591,6 +600,7 @@ class Checks:
         ahead = look(batches, 1.0, 1.0)
         found = rises(ahead, bases, self._watch.unit)
         risk = risk_of(LOOKED, signs, found.after)
+        self._uneasy = risk >= SUSPICIOUS
         record = {"own": list(ahead.own), "kept": [list(losses) for losses in ahead.kept]}
         if risk < self.clip_at:
             return Advice(step, risk, "apply", _held(ahead), tensor=tensor, ahead=record)

@@ -159,7 +159,8 @@ class Guard(BaseGuard):
                 moved += float((taken * taken).sum())
                 bound = RELATIVE * np.abs(names.array_of(variable)) + ABSOLUTE
                 factor = min(factor, 1 / max(1.0, float((np.abs(update) / bound).max())))
-        return Measured(loss, rate, math.sqrt(square), math.sqrt(moved), factor, found, surprises, broken)
+        decay = float(getattr(optimizer, "weight_decay", None) or 0.0)
+        return Measured(loss, rate, math.sqrt(square), math.sqrt(moved), factor, found, surprises, broken, decay)
 
     def _look(self, batch: Any, references: Sequence[Any], scale: float, gradients: list[Any], rate: float) -> Ahead:
         """Losses before, after one and after STEPS steps on the batch, at a rate that many times the one in force."""

@@ -195,7 +195,8 @@ class Guard(BaseGuard):
         # Where nothing divides the gradient, what is usual for the tensor takes the place.
         usual = [self._usual.surprise(one.name, one.largest, one.square, one.entries) for one in found]
         surprise = [own if math.isnan(one.surprise) else one.surprise for one, own in zip(found, usual)]
-        rates = [float(group["lr"]) for o in self.optimizers for group in o.param_groups if group.get("lr") is not None]
+        groups = [group for o in self.optimizers for group in o.param_groups]
+        rates = [float(group["lr"]) for group in groups if group.get("lr") is not None]
         return Measured(
             own_loss,
             max(rates, default=math.nan),
@@ -207,6 +208,7 @@ class Guard(BaseGuard):
             [one.name for one in found],
             surprise,
             [one.name for one in found if not math.isfinite(one.square)],
+            max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0),
         )
 
     # ---- the training around it
