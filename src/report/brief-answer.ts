@@ -74,7 +74,8 @@ function titleOf(run: RunReport): string {
     case 'never-learned':
       return LEARNT_NOTHING;
     case 'micro-divergence':
-      if (isBack(verdict)) return `RECOVERED from a rise at ${where}`;
+      if (isBack(verdict))
+        return `RECOVERED from ${Number.isFinite(leading(run)?.peak ?? 0) ? 'a rise' : String(leading(run)!.peak)} at ${where}`;
       return isOver(run) ? `ROSE at ${where}` : `SETTLED HIGHER since ${where}`;
     case 'drift':
     case 'full-divergence':

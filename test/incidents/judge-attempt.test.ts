@@ -81,3 +81,16 @@ describe('a rise that ends in NaN', () => {
     expect(incidents.at(-1)!.onset).toBeLessThan(320);
   });
 });
+
+it('a usual loss after one that is no number is too few to be back, and no divergence', () => {
+  const values = settling(0.6);
+  values[598] = Number.NaN;
+  expect(ofWhole(values).class).toBe('inconclusive');
+  values[599] = 6000;
+  expect(ofWhole(values).class).toBe('full-divergence');
+  values[599] = Number.NaN;
+  expect(ofWhole(values).class).toBe('non-finite');
+  values[597] = Number.NaN;
+  values[598] = values[599] = 0.6;
+  expect(ofWhole(values).class).toBe('inconclusive');
+});

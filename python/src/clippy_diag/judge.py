@@ -134,7 +134,10 @@ class Judge:
 def _incident(one: Excess, values: Sequence[float], follower: Follower) -> Incident:
     """What an excess amounts to where the losses end."""
     count = len(values)
-    last = follower.level_of(last_from(one, count), count) if one.is_open else one.last
+    # Of two losses of which the first is no number, the second is all that is known.
+    is_one = not math.isfinite(one.peak_value) and count - one.onset < 3 and one.last_finite == count - 1
+    first = count - 1 if is_one else last_from(one, count)
+    last = follower.level_of(first, count) if one.is_open else one.last
     ratio, share = follower.height_in(one, last)
     early_ratio, early_share = follower.height_in(one, one.early)
     # What was over within its first losses rose in them.

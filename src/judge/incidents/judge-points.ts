@@ -55,8 +55,10 @@ function amountOf(
   follower: Follower,
 ): Pick<JudgedExcess, 'class' | 'isJump' | 'share' | 'shareError' | 'levels'> {
   const { unit } = follower;
-  const last = one.recovered !== null || one.settled ? one.last : follower.levelOf(lastFrom(one, n), n);
   const isOpen = one.recovered === null && !one.settled;
+  // Of two points of which the first is no number, the second is all that is known.
+  const isOne = !Number.isFinite(one.peakValue) && n - one.onset < 3 && one.lastFinite === n - 1;
+  const last = isOpen ? follower.levelOf(isOne ? n - 1 : lastFrom(one, n), n) : one.last;
   const now = follower.heightIn(one, last);
   const early = follower.heightIn(one, one.early);
   // What was over within its first points rose in them.
