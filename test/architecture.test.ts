@@ -346,7 +346,7 @@ describe('layout', () => {
     expect(names).toContain('app/engine/judge-run.ts');
     expect(
       names.filter((name) =>
-        /^\w+\/(autodiff|checkpoints|curvature|kernels|measure|optimizers|study)\/|^(read\/captures\/read|read\/logs\/printed-lines|experiment\/replay\/(from|follow|replay))/.test(
+        /^\w+\/(autodiff|checkpoints|curvature|kernels|measure|optimizers|study)\/|^(read\/captures\/read|read\/logs\/text\/(by-words|table|templates)|experiment\/replay\/(from|follow|replay))/.test(
           name,
         ),
       ),

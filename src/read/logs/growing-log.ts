@@ -15,8 +15,8 @@ import {
   type RawLog,
   type ReadLogOptions,
   rawLogOf,
+  readTextOn,
 } from './read-log.ts';
-import type { TextReading } from './text/read-text.ts';
 import { wrapperOf } from './wrapped-lines.ts';
 
 /** A file as it is at one look. */
@@ -40,7 +40,7 @@ interface Begun {
   readonly second: LossReader;
   readonly job: JobWatcher;
   /** The same lines as a text of any layout, from when that may be the better reading. */
-  tables: TextReading | undefined;
+  tables: LogReading | undefined;
   readonly hash: Hash;
   bytes: number;
   /** The first and the last of them. */
@@ -83,7 +83,7 @@ export class GrowingLog {
     if (reading.mayGoOn(rest)) return undefined;
     const known = reading.content();
     const content = mayBeOther(format, known, second.lines, this.options)
-      ? betterOf(format, known, (await this.tablesOf(begun, file)).content())
+      ? betterOf(known, (await this.tablesOf(begun, file)).content())
       : known;
     // Why a text holds no record is said by who reads it whole.
     if (format.anyText !== undefined && content.kept === 0) return undefined;
@@ -96,11 +96,10 @@ export class GrowingLog {
   }
 
   /** The lines so far as a text: read once more when that is asked for first, then read on. */
-  private async tablesOf(begun: Begun, file: GrowingBytes): Promise<TextReading> {
+  private async tablesOf(begun: Begun, file: GrowingBytes): Promise<LogReading> {
     if (begun.tables !== undefined) return begun.tables;
-    const { textReading } = await import('./text/read-text.ts');
     const { layouts = [], roles = new Map() } = this.options;
-    const tables = textReading(file.path, { layouts, roles });
+    const tables = await readTextOn(file.path, { layouts, roles });
     let bytes = 0;
     for await (const chunk of file.from(0, begun.bytes)) {
       bytes += chunk.length;
@@ -125,7 +124,10 @@ async function begin(file: GrowingBytes, options: ReadLogOptions): Promise<Begun
   if (format.text && !isPlain) return undefined;
   return {
     format,
-    reading: await format.readOn(file.path, { roles: options.roles ?? new Map() }),
+    reading: await format.readOn(file.path, {
+      roles: options.roles ?? new Map(),
+      layouts: options.layouts ?? [],
+    }),
     second: new LossReader(file.path),
     job: watchJob(),
     tables: undefined,

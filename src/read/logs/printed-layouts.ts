@@ -26,7 +26,7 @@ function sumOf(parts: readonly string[]): string {
   return parts.length === 1 ? parts[0]! : `${(numbers as number[]).reduce((sum, one) => sum + one, 0)}`;
 }
 /** How a cell without a value is said. */
-const NONE = '-';
+const NONE = 'None';
 
 /** The columns of YOLO's results.txt behind the memory. */
 const YOLO_RESULTS = [
@@ -169,7 +169,10 @@ export const LAYOUTS: readonly Layout[] = [
     line: /^(?<step>\d{1,12}) {1,9}\[(?<train>[^\][]{1,400})\] {4,400}\[(?<test>[^\][]{1,400})\] {4,400}\[[^\][]{0,400}\] {0,400}$/,
     as: ({ step = '', train = '', test = '' }) => {
       const parts = train.split(', ');
-      const told = parts.length === 1 ? [] : parts.map((part, k) => `loss_term${k + 1}: ${part}`);
+      const told =
+        parts.length === 1
+          ? []
+          : parts.map((part, k) => `loss_term${k + 1}: ${numberOfText(part) === undefined ? NONE : part}`);
       return [
         `step: ${step}`,
         `train loss: ${sumOf(parts)}`,

@@ -90,7 +90,7 @@ const VOWPAL_ROW = /^(\S+)\s+(\S+)\s+(\d+)\s+[\d.]+\s.*?(\sh)?$/;
 function vowpalRow(text: string): string | undefined {
   const [, average, since, counter, held] = VOWPAL_ROW.exec(text) ?? [];
   if (average === undefined || since === undefined) return undefined;
-  const cell = (value: string): string => (/^(?:n\.a\.|unknown)$/.test(value) ? '-' : value);
+  const cell = (value: string): string => (/^(?:n\.a\.|unknown)$/.test(value) ? 'None' : value);
   const name = held === undefined ? 'loss' : 'heldout_loss';
   return `step: ${counter} | ${name}: ${cell(since)} | average_${name}: ${cell(average)}`;
 }
@@ -151,7 +151,7 @@ export function tableReader(): TableReader {
     if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
       return undefined;
     return names
-      .map((name, k) => [k === axis && first < 0 ? 'step' : name, cells[k] || 'NA'] as const)
+      .map((name, k) => [k === axis && first < 0 ? 'step' : name, cells[k] || 'None'] as const)
       .filter(([name, cell]) => isLoss(name) || !/[:=]/.test(cell))
       .map(([name, cell]) => `${name}: ${cell}`)
       .join(' | ');
@@ -210,7 +210,7 @@ export function tableReader(): TableReader {
           const told = numberOfText(number) !== undefined || (isLoss(name) && !/\s/.test(number));
           if (number === '' && !isLoss(name)) section = name.endsWith('/') ? name : '';
           // A loss that is no number is one that is missing or refused.
-          else if (told) box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number || '-'}`);
+          else if (told) box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number || 'None'}`);
           return 'held';
         }
         box = undefined;
@@ -221,7 +221,7 @@ export function tableReader(): TableReader {
         return 'held';
       }
       if (lying !== undefined && /^value$/i.test(lain[0] ?? '') && lain.length === lying.length + 1)
-        return lying.map((name, k) => `${name}: ${lain[k + 1] || 'NA'}`).join(' | ');
+        return lying.map((name, k) => `${name}: ${lain[k + 1] || 'None'}`).join(' | ');
       if (header !== undefined) {
         const bar = BAR.exec(text);
         const bare = bar === null ? text : text.slice(0, bar.index);

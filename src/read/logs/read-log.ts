@@ -32,7 +32,6 @@ import { AMBIGUOUS_CELL } from './row-table.ts';
 import { readSidecars } from './sidecars.ts';
 import { suggestPattern } from './suggest-pattern.ts';
 import { isBetter, isDamaged, isDoubtful } from './text/last-stage.ts';
-import type { ReadText } from './text/read-text.ts';
 import { unsupportedFormat } from './unsupported.ts';
 import { unwrapped, type Wrapper, wrapperOf } from './wrapped-lines.ts';
 
@@ -127,11 +126,8 @@ const MORE_BYTES = 1 << 20;
 const SOME_LINES = 3;
 
 async function hasRecords(text: Buffer): Promise<boolean> {
-  const { kept } = await ANY_TEXT.read(oneChunk(text), '', { roles: new Map() });
-  if (kept > 0) return true;
-  const { readText } = await import('./text/read-text.ts');
-  const { log } = await readText(oneChunk(text), '');
-  return log?.by === 'words';
+  const { kept, readBy } = await ANY_TEXT.read(oneChunk(text), '', { roles: new Map() });
+  return kept > 0 && readBy?.how !== 'guess';
 }
 
 /** The format of an id. @throws unknown-id */
@@ -378,7 +374,7 @@ const KEPT_BYTES = 64 << 20;
 
 /** Text that may be a printed log though another format has claimed it. */
 const mayBeText = (format: LogFormat, forced: string | undefined): boolean =>
-  format.anyText !== undefined || (forced === undefined && format.mayBeText === true);
+  forced === undefined && format.mayBeText === true;
 
 interface SecondLook {
   /** The bytes, to be read first. */
@@ -426,62 +422,51 @@ async function contentOf(
   options: ReadLogOptions,
 ): Promise<LogContent> {
   const { all, decode, path, encoding } = file;
-  const look = format.text ? secondLook(all, options.reopen, decode) : undefined;
-  const chunks =
-    look === undefined ? all : shownTo(watched(toUtf8(look.first, encoding), readers.job), readers.second);
+  const mayBeOther = options.pattern === undefined && mayBeText(format, options.format);
+  const look = mayBeOther ? secondLook(all, options.reopen, decode) : undefined;
+  const chunks = format.text
+    ? shownTo(watched(toUtf8(look?.first ?? all, encoding), readers.job), readers.second)
+    : all;
   const known = await format.read(chunks, path, formatOptions(options, encoding));
-  return look === undefined || options.pattern !== undefined || !mayBeText(format, options.format)
-    ? known
-    : lastStage(format, known, look, readers.second.lines, encoding, path, options);
+  return look === undefined ? known : lastStage(known, look, readers.second.lines, encoding, path, options);
 }
 
-/** Whether a text is read once more as tables, after a reader of known layouts. */
-function isWorthSecondLook(
-  known: LogContent,
-  lossLines: number,
-  mayGuess: boolean,
-  { layouts = [], roles = new Map() }: ReadLogOptions,
-): boolean {
-  // A damaged table says so itself: read as lines, it would be whole.
-  if (!mayGuess && isDamaged(known)) return false;
-  const isChosen = layouts.length > 0 || [...roles.keys()].some((name) => name.startsWith('#'));
-  return isChosen || isDoubtful(known, lossLines);
-}
+/** Whether a table is read once more as printed lines. A damaged one says so itself: read as lines, it would be whole. */
+const isWorthSecondLook = (known: LogContent, lossLines: number): boolean =>
+  !isDamaged(known) && isDoubtful(known, lossLines);
 
 /** Whether what was read of a growing log may be the log otherwise: then it is read as a text too, see {@link betterOf}. */
 export const mayBeOther = (
   format: LogFormat,
   known: LogContent,
   lossLines: number,
-  options: ReadLogOptions,
-): boolean =>
-  mayBeText(format, options.format) &&
-  isWorthSecondLook(known, lossLines, format.anyText !== undefined, options);
+  { format: forced }: ReadLogOptions,
+): boolean => mayBeText(format, forced) && isWorthSecondLook(known, lossLines);
 
 /** What a format read, or the same bytes as a text, where that holds more of the log. */
-export function betterOf(format: LogFormat, known: LogContent, second: ReadText): LogContent {
-  const isTaken = second.log?.by === 'layout' || isBetter(second, known, format.anyText !== undefined);
-  const { account, errors, kept, runs, readBy } = second;
-  return isTaken ? { account, errors, kept, runs, ...(readBy === undefined ? {} : { readBy }) } : known;
-}
+export const betterOf = (known: LogContent, text: LogContent): LogContent =>
+  isBetter(text, known) ? text : known;
 
-/** What a reader of known layouts found, or the text read once more as tables, where that holds more of the log. */
+/** What a format read, or the text read once more as printed lines, where that holds more of the log. */
 async function lastStage(
-  format: LogFormat,
   known: LogContent,
   look: SecondLook,
   lossLines: number,
   encoding: TextEncoding,
   path: string,
-  { layouts = [], roles = new Map() }: ReadLogOptions,
+  options: ReadLogOptions,
 ): Promise<LogContent> {
-  if (!isWorthSecondLook(known, lossLines, format.anyText !== undefined, { layouts, roles })) return known;
-  const again = look.again();
+  const again = isWorthSecondLook(known, lossLines) ? look.again() : undefined;
   if (again === undefined) return known;
-  const { readText } = await import('./text/read-text.ts');
-  const second = await readText(toUtf8(again, encoding), path, { encoding, layouts, roles });
-  return betterOf(format, known, second);
+  return betterOf(
+    known,
+    await ANY_TEXT.read(toUtf8(again, encoding), path, formatOptions(options, encoding)),
+  );
 }
+
+/** What text is read by where no format claims it. */
+export const readTextOn: NonNullable<LogFormat['readOn']> = (path, options) =>
+  ANY_TEXT.readOn!(path, options);
 
 /** The format that the user names, that takes the user's pattern, or that the content claims; text is tried as text. */
 function chosenFormat(
@@ -497,10 +482,11 @@ function chosenFormat(
 
 /** What a format is told of a text in an encoding. */
 const formatOptions = (
-  { roles = new Map(), pattern }: ReadLogOptions,
+  { roles = new Map(), layouts = [], pattern }: ReadLogOptions,
   encoding: TextEncoding,
 ): LogReadOptions => ({
   roles,
+  layouts,
   ...(encoding === 'utf-8' ? {} : { encoding }),
   ...(pattern === undefined ? {} : { pattern }),
 });

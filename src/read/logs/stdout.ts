@@ -1,5 +1,5 @@
 /**
- * What a trainer printed: lines that repeat among any other text (printed-lines.ts), objects in JSON behind other text among
+ * What a trainer printed: lines that repeat among any other text (text/), objects in JSON behind other text among
  * them, the bars of Keras, or lines that match `--pattern`.
  * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
  */
@@ -11,30 +11,23 @@ import { isBinary } from '../bytes/encoding.ts';
 import { type LineFate, lineScanner, nothingWaits } from '../bytes/lines.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { withoutClosing } from './cell-after.ts';
-import { withPoints } from './decimal-commas.ts';
 import { type LogContent, type LogFormat, type LoggedRun, type LoggedSeries, wholeBy } from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
-import { inEnglish } from './in-english.ts';
 import { DRAWING, KERAS_BAR, KERAS_PART, kerasBars } from './keras-bars.ts';
 import { linePattern } from './line-pattern.ts';
 import { TwoHandlers } from './line-prefix.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
-import { asPairs } from './printed-layouts.ts';
-import type { PrintedLog } from './printed-lines.ts';
-import type { Skeleton } from './printed-skeleton.ts';
 import { tableReader } from './printed-tables.ts';
 import { type RowTable, rowTable } from './row-table.ts';
+import { asSaid, asText, withoutDrawing } from './text/as-said.ts';
+import type { TextLog } from './text/table.ts';
+import type { Template } from './text/templates.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
 /** What the recorder and the guard say on stderr, which names a loss too, is not what the trainer printed. */
 const OWN_WORDS = 'clippy-diag: ';
-
-interface LineText {
-  readonly line: number;
-  readonly text: string;
-}
 
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
@@ -43,38 +36,6 @@ const LONGEST_RECORD = 64 << 10;
 
 const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name) === 'metric';
 
-/** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
-function withoutTensors(line: string): string {
-  let out = '';
-  let at = 0;
-  for (;;) {
-    const open = line.indexOf(TENSOR, at);
-    const close = open < 0 ? -1 : line.indexOf(')', open);
-    if (close < 0) return out + line.slice(at);
-    const inner = line.slice(open + TENSOR.length, close);
-    const [number = ''] = inner.split(',', 1);
-    out += line.slice(at, open) + (/[\s([]/.test(number) ? line.slice(open, close + 1) : number);
-    at = close + 1;
-  }
-}
-const TENSOR = 'tensor(';
-
-/** The line with tabs and escapes that a collector of logs has written as their octal numbers (`#011`, `#033[32m`: rsyslog, SageMaker). */
-const withoutOctal = (line: string): string =>
-  line.replace(/#(011|033(?=\[))/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-
-/** The line without colours, and with tensors as their numbers. */
-function withoutDrawing(unescaped: string): { unescaped: string; text: string } {
-  const drawn = /[\u001b\u0008]/.test(unescaped) ? unescaped.replace(DRAWING, '') : unescaped;
-  return { unescaped, text: drawn.includes(TENSOR) ? withoutTensors(drawn) : drawn };
-}
-
-/** The same of a line that no `--pattern` reads, with its escapes and its decimal commas written in the usual way. */
-function asText(raw: string): { unescaped: string; text: string } {
-  const { unescaped, text } = withoutDrawing(raw.includes('#0') ? withoutOctal(raw) : raw);
-  return { unescaped, text: withPoints(text) };
-}
-
 /** Notes on lines that were skipped, and on steps that were. */
 function* notesOf(long: Tally, overflows: Tally): Generator<string> {
   if (long.count > 0)
@@ -82,19 +43,6 @@ function* notesOf(long: Tally, overflows: Tally): Generator<string> {
   if (overflows.count > 0)
     yield `${counted(overflows.count, 'line reports', 'lines report')} an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`;
 }
-
-/** A line as the file has it, for a --pattern; undefined where it was read unchanged. */
-function lineText(
-  line: number,
-  { said, text, unescaped, raw }: Readonly<Record<'said' | 'text' | 'unescaped' | 'raw', string>>,
-): LineText | undefined {
-  if (said === text && unescaped === raw) return undefined;
-  return { line, text: (unescaped === raw ? text : raw).slice(0, 400) };
-}
-
-/** The line most like a record, as the file has it. */
-const likeliestOf = (best: LineText | undefined, asPrinted: LineText | undefined): LineText | undefined =>
-  asPrinted !== undefined && asPrinted.line === best?.line ? asPrinted : best;
 
 /** Whether a line of Keras draws a bar that is not full: the epoch is not over. */
 const isPartOfBar = (bytes: Buffer, start: number, end: number): boolean =>
@@ -110,17 +58,10 @@ function endOfWhole(bytes: Buffer, start: number, end: number): number {
   return to;
 }
 
-/** The line without what points back at it: `loss: 0.31  <-- best`. */
-function withoutRemark(line: string): string {
-  if (!line.includes('<') && !line.includes('←')) return line;
-  const at = line.search(/\s(?:<-{1,4}|<={2,4}|←)(?:\s|$)/);
-  return at > 0 ? line.slice(0, at) : line;
-}
-
 /** So many times the losses of the known layouts make other lines the log: it reports only its evaluations, as nanoGPT does. */
 const MANY_MORE = 8;
 /** How many points of the training loss printed lines have by steps of their own. */
-const pointsOf = ({ series, stepUnit }: PrintedLog): number =>
+const pointsOf = ({ series, stepUnit }: TextLog): number =>
   stepUnit === 'step'
     ? series.reduce(
         (most, { name, value }) => (roleByName(name) === 'loss-like' ? Math.max(most, value.length) : most),
@@ -147,8 +88,21 @@ interface Dialect {
   readonly axis: 'step' | 'epoch';
 }
 
+const recordsOf = ({ used }: TextLog): number => [...used].reduce((sum, { order }) => sum + order.length, 0);
+
+/** How many losses known layouts have read: lines of other layouts are other text then. */
+function lossPoints(trials: Iterable<RowTable>, dialects: Iterable<Dialect>): number {
+  if ([...trials].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
+  const counts = [...dialects].flatMap(({ table, axis }) =>
+    table.columns.flatMap(({ name, count }) =>
+      isLossName(name) && count > 0 ? [axis === 'epoch' ? Number.POSITIVE_INFINITY : count] : [],
+    ),
+  );
+  return Math.max(0, ...counts);
+}
+
 /** What rows of known layouts and printed lines tell together. */
-function toldBy(dialects: Iterable<Dialect>, printed: PrintedLog | undefined, hasPattern: boolean) {
+function toldBy(dialects: Iterable<Dialect>, printed: TextLog | undefined, hasPattern: boolean) {
   const series = new Map<string, LoggedSeries>();
   const notes = new Set<string>();
   let kept = 0;
@@ -170,7 +124,7 @@ function toldBy(dialects: Iterable<Dialect>, printed: PrintedLog | undefined, ha
     }
   }
   if (printed !== undefined) {
-    kept += printed.records;
+    kept += recordsOf(printed);
     for (const note of printed.notes) notes.add(note);
     for (const one of printed.series) if (!series.has(one.name)) series.set(one.name, one);
     stepUnit = printed.stepUnit;
@@ -275,31 +229,13 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
     return undefined;
   };
 
-  /** Whether a known layout has read a loss: lines of other layouts are other text then. */
-  const hasLoss = (): boolean =>
-    [...results.trials.values()].some((table) => table.rows() > 0) ||
-    [...dialects.values()].some(({ table }) =>
-      table.columns.some(({ name, count }) => count > 0 && isLossName(name)),
-    );
-  /** How many losses the known layouts have read. */
-  const lossPoints = (): number => {
-    if ([...results.trials.values()].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
-    return [...dialects.values()].reduce(
-      (most, { table, axis }) =>
-        table.columns.reduce(
-          (points, { name, count }) =>
-            isLossName(name) ? Math.max(points, axis === 'epoch' ? Number.POSITIVE_INFINITY : count) : points,
-          most,
-        ),
-      0,
-    );
-  };
   // As much code as all other formats of logs: loaded where text is read.
-  const lines = (await import('./printed-lines.ts')).printedLines();
+  const { Templates } = await import('./text/templates.ts');
+  const { fatesOf, likeliestOf, logIn } = await import('./text/table.ts');
+  const templates = new Templates();
   const lastLine = nothingWaits();
-  let torn: { skeleton: Skeleton | undefined; cut: boolean } | undefined;
-  let printed: PrintedLog | undefined;
-  let asPrinted: LineText | undefined;
+  let torn: { template: Template | undefined; cut: boolean } | undefined;
+  let printed: TextLog | undefined;
 
   const scanner = lineScanner(
     path,
@@ -312,12 +248,12 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
           !tables.isOpen() &&
           !results.isOpen() &&
           terminated;
-        const known = plainText && lines.again(bytes, start, end, lineNumber);
-        if (known) return known.taken?.waits ?? 'passed-over';
+        const known = plainText ? templates.again(bytes, start, end, lineNumber) : undefined;
+        if (known !== undefined) return known.waits;
         const to = terminated ? end : endOfWhole(bytes, start, end);
         const raw = bytes.toString('utf8', start, to);
         if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
-        const { unescaped, text } = pattern === undefined ? asText(raw) : withoutDrawing(raw);
+        const text = pattern === undefined ? asText(raw) : withoutDrawing(raw);
         if (pattern === undefined) {
           // The last line of a result may be cut in a number, and the result whole without it.
           if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
@@ -334,18 +270,16 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
         const table = tables.take(text);
         if (table === 'held') return 'held';
         if (table === 'drawn') return 'passed-over';
-        const said = table ?? asPairs(inEnglish(withoutRemark(text)));
+        const said = table ?? asSaid(text);
         const taken =
           said === raw
-            ? lines.add(bytes, start, to, lineNumber)
-            : lines.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
-        if (lines.likeliest()?.line === lineNumber)
-          asPrinted = lineText(lineNumber, { said, text, unescaped, raw }) ?? asPrinted;
+            ? templates.add(bytes, start, to, lineNumber)
+            : templates.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
         // What it is depends on its words alone, unless a table or another line has told it.
         if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
-          lines.remember(bytes, start, end);
+          templates.remember(bytes, start, end);
         if (terminated) return taken?.waits ?? 'passed-over';
-        torn = { skeleton: taken?.skeleton, cut: to < end };
+        torn = { template: taken, cut: to < end };
         return lastLine;
       },
       blank() {
@@ -355,11 +289,13 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
       *settle() {
         results.end();
         yield* results.fates();
-        printed = pattern === undefined ? lines.finish() : undefined;
-        if (hasLoss() && (printed === undefined || pointsOf(printed) < MANY_MORE * lossPoints()))
-          printed = undefined;
-        yield* lines.fates(printed);
-        const whole = torn?.skeleton !== undefined && printed?.used.has(torn.skeleton) === true && !torn.cut;
+        const all = templates.all();
+        printed = pattern === undefined ? logIn(all, templates.lines, options, path) : undefined;
+        const known = lossPoints(results.trials.values(), dialects.values());
+        if (printed !== undefined && pointsOf(printed) < MANY_MORE * known) printed = undefined;
+        yield* fatesOf(all, printed);
+        yield [templates.dropped, 'passed-over'];
+        const whole = torn?.template !== undefined && printed?.used.has(torn.template) === true && !torn.cut;
         yield [lastLine, whole ? 'record' : 'torn-record'];
       },
     },
@@ -377,7 +313,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
       return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
     });
     for (const note of notesOf(other.long, overflows)) notes.add(note);
-    const likeliest = kept === 0 ? likeliestOf(lines.likeliest(), asPrinted) : undefined;
+    const likeliest = kept === 0 ? likeliestOf(templates.all()) : undefined;
     const main = {
       stepUnit,
       series,
@@ -390,6 +326,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
       kept,
       account,
       errors: [...errors, ...brokenErrors(broken, path)],
+      ...(printed === undefined ? {} : { readBy: { how: printed.by, statement: printed.statement } }),
       // Other text beside the results of trials tells none of them.
       runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
     };

@@ -33,6 +33,12 @@ const moves = ({ rows }: Kind, { column }: Slot): boolean => {
   return cells.length < LEAST_OF_SIZE || cells.some((cell) => !Number.isNaN(cell) && cell !== first);
 };
 
+/** Whether the cells of a counter differ. */
+const hasMoved = ({ rows }: Kind, { column }: Slot): boolean => {
+  const cells = rows.cells(column);
+  return cells.some((cell) => cell !== cells.at(0));
+};
+
 /** Whether a counter says where training is. `Batch (t): 0.312` is a time, and `batch 16` in every line a size. */
 function counts(kind: Kind, slot: Slot): boolean {
   if (slot.use !== 'step') return false;
@@ -48,6 +54,10 @@ export function stepSlot(kind: Kind): Slot | undefined {
   // Of several, one that never moves (`[Step 3/3]` of a build) does not count.
   const moving = counters.length > 1 ? counters.filter((slot) => moves(kind, slot)) : counters;
   const steps = moving.length > 0 ? moving : counters;
+  // `[10/500] … batch 16`: of a counter with its total the other one is the size.
+  const count = slots.find(({ use, ofColumn }) => use === 'count' && ofColumn >= 0);
+  const areSizes = steps.every(({ name, ofColumn }) => ofColumn < 0 && /^batch$/i.test(name));
+  if (count !== undefined && areSizes && hasMoved(kind, count)) return count;
   if (steps.length > 0)
     return steps.reduce((best, one) => (stepRank(one.name) < stepRank(best.name) ? one : best));
   return slots.find(({ use }) => use === 'count') ?? slots.find(({ use }) => use === 'index');

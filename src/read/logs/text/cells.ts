@@ -56,8 +56,6 @@ export interface Kind {
   readonly spare: number;
   /** Whether its first line draws a progress bar. */
   readonly bar: boolean;
-  /** The column of the rank that a launcher put before the line. */
-  readonly rankColumn?: number;
   readonly broken?: Broken;
   /** Whether a line before them says that an evaluation begins: they are at the step that training had come to. */
   readonly evaluation?: boolean;

@@ -1,6 +1,6 @@
 /** A table of lines of one shape with the names of its numbers. */
 import type { Kind, KindRows } from './cells.ts';
-import { type Named, nameSlots } from './names.ts';
+import { type Named, nameSlots, spareWords } from './names.ts';
 import type { Template } from './templates.ts';
 
 /** A template with the names of its slots. */
@@ -30,12 +30,18 @@ const rowsOfTemplate = ({ order, line, values, missing }: Template): KindRows =>
   },
 });
 
-/** A template with what its numbers are. Other words are not counted: any may be there. */
-export const describe = (template: Template): Described => ({
-  template,
-  slots: nameSlots(template),
-  rows: rowsOfTemplate(template),
-  text: template.sample.toString('latin1', 0, 400),
-  spare: 1,
-  bar: false,
-});
+/** What draws how far a bar is: `10%|█  |`. */
+const BAR = /\d%\s?[|\u2500-\u25bf]/;
+
+/** A template with what its numbers are. */
+export function describe(template: Template): Described {
+  const slots = nameSlots(template);
+  return {
+    template,
+    slots,
+    rows: rowsOfTemplate(template),
+    text: template.sample.toString('latin1', 0, 400),
+    spare: spareWords(template, slots),
+    bar: BAR.test(template.sample.toString('utf8', 0, 400)),
+  };
+}

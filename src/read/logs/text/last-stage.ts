@@ -1,12 +1,6 @@
-/**
- * The last stage of reading a text: what a reader of known layouts refused, read without a loss, or read in part, is read
- * once more as tables of whatever lines it has. A reading replaces another only where it plainly holds more of the log.
- */
+/** Tables (CSV, JSON) that may be printed lines with commas: read once more as text, where that plainly holds more of the log. */
 import type { LogContent, LoggedSeries } from '../format.ts';
 import { isErrorMeasure, isLossName, isRankingMeasure } from '../metric-roles.ts';
-import { sameButForPrefix } from './guess.ts';
-import type { ReadText } from './read-text.ts';
-import type { TextLog } from './table.ts';
 
 /** So many times the records make another reading the log. */
 const MANY_MORE = 4;
@@ -60,45 +54,15 @@ export const isDamaged = ({ errors, account, runs }: LogContent): boolean =>
       account.lost.length > 0 ||
       runs.some(({ series }) => series.some((one) => one.refused > 0 && isJudged(one)))));
 
-/** Whether all points of a series are in another: the same lines, and in them the same numbers. */
-function holds(more: LoggedSeries, less: LoggedSeries): boolean {
-  if (less.line === undefined || more.line === undefined) return false;
-  const values = new Map<number, number>();
-  for (let k = 0; k < more.value.length; k++) values.set(more.line.at(k)!, more.value.at(k)!);
-  return less.line.every((line, k) => Object.is(values.get(line), less.value.at(k)));
-}
-
-const isBar = ({ template }: TextLog['members'][number]): boolean =>
-  /^\s*\d+\/\d+ \[[=>.]*\] - /.test(template.sample.toString('latin1', 0, 80));
-
-/**
- * Whether the second reading of a text is the better one.
- *
- * @param mayGuess whether a loss that no word names counts: not in a table of another format
- */
-export function isBetter(second: ReadText, first: LogContent, mayGuess: boolean): boolean {
-  const { log } = second;
-  if (log === undefined || (log.by === 'guess' && !mayGuess)) return false;
-  const known = mostOfLoss(first);
-  if (known === undefined) return true;
-  if (log.by === 'guess') return false;
+/** Whether what text says is the better reading of a table. A guess is none. */
+export function isBetter(text: LogContent, table: LogContent): boolean {
+  const [told, known] = [mostOfLoss(text), mostOfLoss(table)];
+  if (told === undefined || text.readBy?.how === 'guess') return false;
+  if (known === undefined || text.readBy?.how === 'layout') return true;
   const points = known.value.length;
-  // The bars of Keras are drawn over and over until their epoch, which the first reading has, is known.
-  if (points >= FEW && log.members.every(isBar)) return false;
+  const rows = told.value.length;
   // What nothing counts is no better than a loss at its steps.
-  const isCounted = first.runs.some(({ stepUnit, series }) => stepUnit !== 'row' && series.includes(known));
-  if (isCounted && points >= ENOUGH && second.runs.every(({ stepUnit }) => stepUnit === 'row')) return false;
-  if (points < FEW ? log.rows >= ENOUGH : log.rows >= MANY_MORE * points) return true;
-  const loss = log.series.find(({ name }) => name === log.loss);
-  if (loss === undefined || log.rows <= points || !holds(loss, known)) return false;
-  // Numbers with a separator of thousands, each refused by itself: `1,234.5`.
-  if (known.refused > 0) return known.refused >= FEW && loss.value.length === points + known.refused;
-  // The lines that were left are the same ones with something before them.
-  const lines = new Set(known.line);
-  const isRead = ({ template }: (typeof log.members)[number]): boolean =>
-    lines.has(template.line.finish().at(0)!);
-  const read = log.members.filter(isRead);
-  const left = log.members.filter((one) => !isRead(one));
-  const rows = left.reduce((sum, one) => sum + one.rows.count, 0);
-  return rows >= FEW && left.every((one) => read.some((base) => sameButForPrefix(one, base)));
+  const isCounted = table.runs.some(({ stepUnit, series }) => stepUnit !== 'row' && series.includes(known));
+  if (isCounted && points >= ENOUGH && text.runs.every(({ stepUnit }) => stepUnit === 'row')) return false;
+  return points < FEW ? rows >= ENOUGH : rows >= MANY_MORE * points;
 }

@@ -4,6 +4,7 @@
  */
 
 import type { FieldRole, LayoutField, TextLayout } from '../../../model/layout.ts';
+import { asSaid, asText } from './as-said.ts';
 import type { Use } from './cells.ts';
 import { type Described, describe } from './described.ts';
 import { sameButForPrefix, sameNumbers } from './guess.ts';
@@ -47,7 +48,7 @@ function relabelled(named: Named, { name, role = 'none' }: LayoutField): Named {
  * before them.
  */
 export function tablesOf(layout: TextLayout, all: readonly Described[]): Described[] {
-  const template = templateOf(layout.sample);
+  const template = templateOf(asSaid(asText(layout.sample)));
   if (template === undefined) return [];
   const base = describe(template);
   const size = base.slots.length;

@@ -3,9 +3,9 @@
  * (`2.3 loss`), or the cell of a header above (`epoch | loss`).
  */
 import { wordsOf } from '../../../model/words.ts';
+import { axisUseOf } from '../axis-words.ts';
 import { inEnglish } from '../in-english.ts';
 import { roleByName } from '../metric-roles.ts';
-import { freeName } from '../slot-names.ts';
 import type { Slot, Use } from './cells.ts';
 import type { Template } from './templates.ts';
 import { SLOT } from './tokens.ts';
@@ -24,12 +24,13 @@ const LONGEST_NAME = 80;
 const WORD =
   /[A-Za-z\u00c0-\u1fff\u3040-\ufdff_][A-Za-z\u00c0-\u1fff\u3040-\ufdff\d_]*(?:[./@'&+-][A-Za-z\u00c0-\u1fff\u3040-\ufdff\d_]+)*/g;
 /** What parts one name from the next. */
-const PARTS = /[|;,\t{}<>]|\s{3,}|\s-{1,3}\s|:(?=\s*\S)|=(?=\s*\S)|\)|\]|\.\s/u;
+const PARTS = /[|;,\t{}<>]|\[(?=[A-Za-z])|\s{3,}|\s-{1,3}\s|:(?=\s*\S)|=(?=\s*\S)|\)|\]|\.\s/u;
 /** A number in a call: `tensor(2.3)`, `np.float64(2.3)`. */
 const WRAPPER =
   /^(?:tensor|array|np\.float\d*|np\.array|float\d*|jnp\.float\d*|Array|DeviceArray|tf\.Tensor)$/;
 /** Words between a name and its number: `loss is 2.3`, `accuracy of 0.9`. */
-const FILLER = /^(?:is|was|of|at|in|on|for|the|a|an|to|with|and|are|has|now|by|after|value|reached|became)$/i;
+const FILLER =
+  /^(?:is|was|of|at|in|on|for|the|a|an|to|with|and|are|has|now|by|after|reached|became|current)$/i;
 /** `train.py`, `main.cc`: the place of a log message. */
 const FILE = /\.(?:py|cc|cpp|cu|c|h|go|rs|js|ts|lua|java|scala|jl|log|txt|sh|yaml|json)$/i;
 
@@ -43,6 +44,8 @@ function wordsIn(piece: string): string[] {
   return (piece.match(WORD) ?? []).filter((word) => !WRAPPER.test(word) && !FILE.test(word));
 }
 
+/** `Loss --> 2.3`, `loss => 2.3`. */
+const ARROW = /\s(?:-{1,3}|={1,3})>\s{0,4}$/;
 /** What may come between a name and its number. */
 const NAME_END = ` \t\r\n:=(['"`;
 
@@ -67,7 +70,7 @@ function nameBefore(gap: string, glued: boolean, isBehindNumber: boolean): strin
   const text = gap.replace(STREAM, ' ');
   const rest = glued ? text.replace(/^[A-Za-z\u00c0-\u1fff\u3040-\ufdff%°/]+/, ' ') : text;
   const whole = withoutBracket(rest);
-  const pieces = withoutEnd(whole, NAME_END).split(PARTS);
+  const pieces = withoutEnd(whole.replace(ARROW, ' '), NAME_END).split(PARTS);
   const last = pieces.at(-1) ?? '';
   const words = wordsIn(last);
   // The unit of the number before: `812.4 samples/s  loss: 2.3`.
@@ -115,8 +118,14 @@ const NO_COUNTER =
 /** `epoch no. 3`, `batch id: 4`. */
 const NUMBER_WORD = /[\s_](?:i|id|idx|index|no|nr|num|number)$/i;
 
+/** How many there are or were, where lines do not show that it moves: `num_batches 500`, `total_steps 10000`. */
+const AMOUNT = /^(?:num|n|total)_(?!timesteps$)|(?:^|[\s_])(?:episode|ep) steps$/i;
 /** What a name counts; undefined where it is a value. */
 function counterOf(full: string): Use | undefined {
+  const use = axisUseOf(full.replace(NUMBER_WORD, ''));
+  if (AMOUNT.test(full)) return undefined;
+  if (use === 'epoch' || use === 'step') return use;
+  if (use === 'episode') return undefined;
   if (NO_COUNTER.test(full)) return undefined;
   const name = full.replace(NUMBER_WORD, '');
   const words = wordsOf(name);
@@ -135,19 +144,6 @@ function counterOf(full: string): Use | undefined {
 export function lossOf(name: string): 'train' | 'eval' | undefined {
   const role = roleByName(name);
   return role === 'loss-like' ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
-}
-
-/** Whether the words in front of a slot say that the line is of an evaluation: `Test: [3/100] loss 0.5`. */
-function splitBefore(text: string): 'train' | 'eval' | undefined {
-  let split: 'train' | 'eval' | undefined;
-  for (const word of text.match(WORD) ?? []) {
-    if (FILE.test(word) || word.includes('.')) continue;
-    for (const part of wordsOf(inEnglish(word))) {
-      if (means(part, 'eval')) split = 'eval';
-      else if (means(part, 'train')) split = 'train';
-    }
-  }
-  return split;
 }
 
 /** The text between the slots of a template, with the text before the first and behind the last. */
@@ -171,6 +167,14 @@ function headerCells(header: string): string[] {
   if (cells.length > 1) return cells;
   return trimmed.split(/\s+/);
 }
+
+/** How many words of the first line are in no name. */
+export const spareWords = (template: Template, slots: readonly Named[]): number =>
+  Math.max(
+    0,
+    wordsIn(gapsOf(template).join(' ')).length -
+      slots.reduce((sum, { name }) => sum + wordsIn(name).length, 0),
+  );
 
 /** Names of slots that have none, from the header above their first line, where it has a cell for each. */
 function namesOfHeader(template: Template, slots: number): string[] | undefined {
@@ -212,18 +216,49 @@ export function nameSlots(template: Template): Named[] {
     !gaps.slice(1, count).some((gap) => /[:=]\s*$/.test(gap)) &&
     !isUnit(nameBehind(gaps[count]!)) &&
     numbers.every((k) => nameBehind(gaps[kind[k + 1] === SLOT.total ? k + 2 : k + 1]!) !== '');
-  let text = '';
-  return withoutTwins(
-    numbers.map((k, at): Named => {
-      text += gaps[k]!;
-      const behind = isBehind ? nameBehind(gaps[kind[k + 1] === SLOT.total ? k + 2 : k + 1]!) : '';
-      const own = header?.[at] ?? (isBehind ? behind : before[k]!);
-      // A share, weight or power that was lost: packets, premiums, heat.
-      const isShare = NO_LOSS_UNIT.test(template.sample.toString('latin1', to[k], to[k]! + 8));
-      return named(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total });
-    }),
-  );
+  // `[3/300][10/1251]`: the second counter starts again with each count of the first.
+  const held = numbers.findIndex((k, at) => {
+    const next = numbers[at + 1];
+    const areCounters = kind[k + 1] === SLOT.total && next === k + 2 && kind[next + 1] === SLOT.total;
+    return areCounters && /^\W*$/.test(gaps[next]!) && wordsOf(inEnglish(before[k]!)).every(ofSplit);
+  });
+  if (held >= 0) {
+    const k = numbers[held]!;
+    [before[k], gaps[k]] = ['epoch', `${gaps[k]} epoch`];
+  }
+  /** `… 3.29 loss, 0.41 s`, and `train CrossEntropyLoss | 2.31` at the end of a line. */
+  const lossBeside = (k: number): string => {
+    const behind = nameBehind(gaps[k + 1]!);
+    if (lossOf(behind) !== undefined && (before[k + 1] ?? '') === '') return behind;
+    const cell =
+      k === count - 1 && gaps[count]!.trim() === ''
+        ? nameBefore(gaps[k]!.replace(/\|\s{0,8}$/, ''), false, k > 0)
+        : '';
+    return lossOf(cell) === undefined ? '' : cell;
+  };
+  const context = new Context(template, header ?? before);
+  const named = numbers.map((k, at): Named => {
+    const behind = isBehind ? nameBehind(gaps[kind[k + 1] === SLOT.total ? k + 2 : k + 1]!) : '';
+    const own = header?.[at] ?? (isBehind ? behind : before[k] || lossBeside(k));
+    // A share, weight, power or price that was lost (packets, premiums, heat), an address, a version that is asked for.
+    const isShare =
+      /^x[\dA-Fa-f]/.test(gaps[k + 1]!) ||
+      /(?:[$€£]|==)\s?$/.test(gaps[k]!) ||
+      NO_LOSS_UNIT.test(template.sample.toString('latin1', to[k], to[k]! + 8));
+    const text = gaps.slice((numbers[at - 1] ?? -1) + 1, k + 1).join(' ');
+    const isMeasured = isUnit(/^[A-Za-z]+/.exec(gaps[k + 1]!)?.[0] ?? 'loss');
+    return context.name(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total, isMeasured });
+  });
+  const isCounted = named.some(({ use }) => use !== 'value' && use !== 'none');
+  const isTold = named.some(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
+  return isCounted || !isTold
+    ? named
+    : named.map((one) => (COUNTS_ALONE.test(one.name) ? { ...one, use: 'step' } : one));
 }
+
+/** In a line that has no other counter: `Episode 10  Average reward: 3.5`, and what training has seen so far. */
+const COUNTS_ALONE =
+  /^(?:episodes?(?: (?:num|number|no|id|idx))?|nsamp|kimg|(?:n|num|total|consumed|seen)_(?:samples|examples|tokens|frames|images|sequences))$/i;
 
 /** Names one after the other before their numbers: `loss_a,loss_b 7.18 5.51`. */
 const LISTED = /(?:^|[\s|;])([A-Za-z_]\w{0,40}(?:[,/][A-Za-z_]\w{0,40}){1,9})[:=]?\s{0,4}$/;
@@ -244,35 +279,97 @@ function nameListed(before: string[], gaps: readonly string[]): void {
 const isIndex = (before: string, behind: string): boolean =>
   /[A-Za-z\u00c0-\u1fff\u3040-\ufdff\d_][([]$/.test(before) && /^[)\]]\s{0,4}[:=]\s{0,4}$/.test(behind);
 
-/** The slots with a number behind each name that a line has twice: a second loss of a line is no copy of the first. */
-function withoutTwins(slots: readonly Named[]): Named[] {
-  const taken = new Set<string>();
-  return slots.map((one) => {
-    const isTwin = one.use === 'value' && one.loss !== undefined && taken.has(one.name);
-    const name = isTwin ? freeName(one.name, taken) : one.name;
-    taken.add(name);
-    return isTwin ? { ...one, name } : one;
-  });
+/** A name with the next number behind it that is not taken: a second loss of a line is no copy of the first. */
+function freeName(name: string, taken: ReadonlySet<string>): string {
+  let count = 2;
+  while (taken.has(`${name} ${count}`)) count++;
+  return `${name} ${count}`;
 }
 
-/** A slot with its name, and what it is for. */
-function named(
-  own: string,
-  column: number,
-  text: string,
-  { isShare, isCounter }: { isShare: boolean; isCounter: boolean },
-): Named {
-  const english = inEnglish(own);
-  const words = wordsOf(english);
-  const counter = counterOf(english);
-  const slot = { column, ofColumn: isCounter ? column + 1 : -1, loss: undefined };
-  if (counter !== undefined) return { ...slot, name: own, use: counter };
-  if (isCounter && lossOf(english) === undefined)
-    return { ...slot, name: own, use: own === '' ? 'count' : 'none' };
-  const split = words.some((word) => means(word, 'eval') || means(word, 'train'))
-    ? undefined
-    : splitBefore(text.slice(0, Math.max(0, text.lastIndexOf(own))));
-  const name = split === 'eval' && own !== '' ? `eval ${own}` : own;
-  const loss = isShare || own === '' ? undefined : lossOf(name);
-  return { ...slot, name, use: 'value', loss };
+/** The dictionary that an Estimator saves is that of an evaluation. */
+const SAVES_DICT = /\bsaving dict\b/i;
+/** More words than this are a sentence, which names no data. */
+const MOST_HEADING = 5;
+
+const ofSplit = (word: string): boolean => means(word, 'eval') || means(word, 'train');
+const withoutSplit = (words: readonly string[]): string => words.filter((word) => !ofSplit(word)).join(' ');
+
+/** What is counted on the way through the data. */
+const OF_DATA = /\b(?:training|processing|progress)\b|^data$/i;
+
+/** What the words of a line say of the numbers behind them: `Test: [3/100] loss 0.5`, `loss train: 2.3, val: 2.4`. */
+class Context {
+  /** The evaluation that the numbers are of, as it is printed. */
+  private of = '';
+  /** The last loss, without its data, and what it is of: `loss`, `task ctr`. */
+  private loss = '';
+  private task = '';
+  private readonly taken = new Set<string>();
+  /** Names of an evaluation without the word for it: a line that has `val_loss` has a `loss` too. */
+  private readonly evaluated: ReadonlySet<string>;
+
+  constructor({ sample }: Template, names: readonly string[]) {
+    const isSaved = SAVES_DICT.test(sample.toString('latin1', 0, 200));
+    if (isSaved) this.of = 'eval';
+    const words = isSaved ? [] : names.map((name) => wordsOf(inEnglish(name)));
+    this.evaluated = new Set(words.filter((one) => has(one, 'eval')).map(withoutSplit));
+  }
+
+  /** Looks at text that is no name of a value. */
+  private look(text: string): void {
+    for (const piece of text.split(PARTS)) {
+      const parts = (piece.match(WORD) ?? []).filter((word) => !FILE.test(word) && !word.includes('.'));
+      const words = parts.flatMap((word) => wordsOf(inEnglish(word)));
+      if (words.length > MOST_HEADING) continue;
+      const found = words.findLast((word) => means(word, 'eval'));
+      if (found !== undefined) this.of = found;
+      else if (has(words, 'train')) this.of = '';
+    }
+  }
+
+  /** A slot with its name, and what it is for. */
+  name(
+    own: string,
+    column: number,
+    text: string,
+    { isShare, isCounter, isMeasured }: { isShare: boolean; isCounter: boolean; isMeasured: boolean },
+  ): Named {
+    const english = inEnglish(own);
+    const counter = counterOf(english);
+    const slot = { column, ofColumn: isCounter ? column + 1 : -1, loss: undefined };
+    if (counter !== undefined || (isCounter && lossOf(english) === undefined)) {
+      this.look(text);
+      const isAlone =
+        wordsOf(english).every(ofSplit) || OF_DATA.test(english) || (this.taken.size === 0 && column === 0);
+      return { ...slot, name: own, use: counter ?? (isAlone ? 'count' : 'none') };
+    }
+    if (own === '' && isMeasured) return { ...slot, name: own, use: 'none' };
+    this.look(text.slice(0, Math.max(0, own === '' ? text.length : text.lastIndexOf(own.split(' ')[0]!))));
+    const name = own === '' ? own : this.full(own, wordsOf(english));
+    const loss = own === '' ? undefined : lossOf(inEnglish(name));
+    return isShare && loss !== undefined
+      ? { ...slot, name, use: 'none' }
+      : { ...slot, name, use: 'value', loss };
+  }
+
+  /** The name of a value with what the line says of it. */
+  private full(own: string, words: readonly string[]): string {
+    const isData = words.length > 0 && words.every(ofSplit);
+    let name = isData && this.loss !== '' ? `${this.loss} ${own}` : own;
+    if (this.of !== '' && !has(words, 'eval') && !this.evaluated.has(withoutSplit(words)))
+      name = `${this.of} ${name}`;
+    const isLoss = lossOf(inEnglish(name)) !== undefined;
+    if (this.taken.has(name)) {
+      // Said once more in a line, it is of what was said last: `task ctr loss 0.5 auc 0.7; task cvr loss 0.4 auc 0.8`.
+      const other = isLoss || this.task === '' ? name : `${this.task} ${name}`;
+      name = this.taken.has(other) && isLoss ? freeName(name, this.taken) : other;
+    }
+    this.taken.add(name);
+    if (isLoss) {
+      this.task = / loss$/i.test(name) ? name.slice(0, -' loss'.length) : '';
+      const bare = name.split(' ').filter((word) => !ofSplit(word.toLowerCase()));
+      if (bare.length > 0 && bare.length < name.split(' ').length) this.loss = bare.join(' ');
+    }
+    return name;
+  }
 }

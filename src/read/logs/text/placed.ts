@@ -36,7 +36,7 @@ export interface Placed {
 }
 
 /** Rows of a loss at its steps or epochs that rows which nothing counts do not outrank. */
-const ENOUGH_COUNTED = 10;
+const ENOUGH_COUNTED = 5;
 /** So many rows for each of another loss are the batches of epochs that have it. */
 const MANY_AN_EPOCH = 4;
 /** Of two losses first the one with enough steps or epochs, where the other one's rows are merely counted; 0 where neither is so. */
@@ -57,8 +57,7 @@ export interface Around extends Lines {
 
 /** The rank that printed each row; undefined where one did, or lines do not say. */
 function ranksOf(rows: Rows): Float64Array | undefined {
-  const rankOf = ({ slots, rankColumn }: Kind): number | undefined =>
-    slots.find(({ use }) => use === 'rank')?.column ?? rankColumn;
+  const rankOf = ({ slots }: Kind): number | undefined => slots.find(({ use }) => use === 'rank')?.column;
   const printed = rows.members.some((one) => rankOf(one) !== undefined) ? cellsOf(rows, rankOf) : undefined;
   const rank = printed?.some((one) => !Number.isNaN(one))
     ? printed

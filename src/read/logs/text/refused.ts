@@ -2,21 +2,12 @@
  * Lines of a log that have no number in the place of its loss: `step 3 loss: overflow`, `loss=, lr=0.1`, `loss: 0.5.5`.
  * Their shape differs from that of the log's lines in this place alone. They are cells of the loss, not other text.
  */
-import type { LoggedSeries } from '../format.ts';
 import { isMissingText, numberOfText } from '../number-text.ts';
+import type { Broken } from './cells.ts';
 import type { Described } from './described.ts';
-import { gapsOf } from './names.ts';
-import type { TextLog } from './table.ts';
+import { gapsOf, type Named } from './names.ts';
 import type { Template } from './templates.ts';
-
-/** Lines of one shape without a number for the loss. */
-export interface Refused {
-  readonly template: Template;
-  /** What is in the place of the loss in the first of them; empty where nothing is. */
-  readonly text: string;
-  /** Whether it says that there is no value. */
-  readonly isMissing: boolean;
-}
+import { SLOT } from './tokens.ts';
 
 /** Characters of a cell; more are a sentence. */
 const LONGEST_CELL = 40;
@@ -26,21 +17,25 @@ interface Place {
   readonly base: Template;
   readonly gaps: readonly string[];
   readonly at: number;
-  /** The slot before it that counts; undefined where the line has none. */
-  readonly counter: number | undefined;
+  readonly name: string;
 }
 
-const COUNTERS: readonly string[] = ['step', 'epoch', 'count'];
-
-function placeOf({ template, slots }: Described, loss: string): Place | undefined {
-  const at = slots.find(({ name, use }) => use === 'value' && name === loss)?.column;
-  if (at === undefined) return undefined;
+/** The places of the losses of a table. */
+function placesOf({ template, slots }: Described, isLoss: (name: string) => boolean): Place[] {
   const gaps = gapsOf(template);
-  // Between numbers that only blanks separate a word may be anything.
-  if (gaps[at]!.trim() === '') return undefined;
-  const counter = slots.findLast(({ use, column }) => column < at && COUNTERS.includes(use))?.column;
-  return { base: template, gaps, at, counter };
+  return slots.flatMap(({ name, use, column: at }) => {
+    // Between numbers that only blanks separate a word may be anything.
+    if (use !== 'value' || !isLoss(name) || gaps[at]!.trim() === '') return [];
+    return [{ base: template, gaps, at, name }];
+  });
 }
+
+/** Text between numbers without blanks and drawn bars, which are as long as the numbers make them. */
+const bare = (text: string): string => text.replace(/[\s\u2500-\u25bf]+/g, '');
+
+/** Where one line has a number another may say that there is none. */
+const kindOf = ({ kind }: Template, at: number): number =>
+  kind[at] === SLOT.missing ? SLOT.number : kind[at]!;
 
 /** What a line has in the place of the loss; undefined where the rest of it is not that of the log. */
 function cellOf(place: Place, other: Template): string | undefined {
@@ -49,84 +44,90 @@ function cellOf(place: Place, other: Template): string | undefined {
   const count = other.kind.length;
   if (count < at + behind) return undefined;
   const here = gapsOf(other);
-  for (let k = 0; k < at; k++) if (here[k] !== gaps[k] || other.kind[k] !== base.kind[k]) return undefined;
+  const isSame = (k: number, i: number): boolean =>
+    bare(here[k]!) === bare(gaps[i]!) && kindOf(other, k) === kindOf(base, i);
+  for (let k = 0; k < at; k++) if (!isSame(k, k)) return undefined;
   for (let k = 1; k <= behind; k++)
-    if (other.kind[count - k] !== base.kind[base.kind.length - k]) return undefined;
-  for (let k = 0; k < behind; k++) if (here[count - k] !== gaps[base.kind.length - k]) return undefined;
+    if (kindOf(other, count - k) !== kindOf(base, base.kind.length - k)) return undefined;
+  for (let k = 0; k < behind; k++)
+    if (bare(here[count - k]!) !== bare(gaps[base.kind.length - k]!)) return undefined;
   const start = at === 0 ? 0 : other.to[at - 1]!;
   const end = behind === 0 ? other.sample.length : other.from[count - behind]!;
-  const text = other.sample.toString('utf8', start, end);
+  const text = other.sample.toString('utf8', start, end).trimEnd();
   const head = gaps[at]!.trimEnd();
-  const tail = gaps[at + 1]!.trimStart();
+  const tail = gaps[at + 1]!.trim();
   if (!text.startsWith(head) || !text.slice(head.length).endsWith(tail)) return undefined;
   const cell = text.slice(head.length, text.length - tail.length).trim();
   if (cell.length > LONGEST_CELL) return undefined;
-  return cell === '' && tail === '' && !isOfItsOwn(place, other) ? undefined : cell;
+  const told = isTold(place, other, cell === '');
+  return told === true || (told === undefined && cell === '' && tail === '') ? undefined : cell;
+}
+
+/** The places before which lines have whole numbers that change: their counters. */
+const countersOf = ({ values }: Template, at: number): number[] =>
+  [...values.keys()].slice(0, at).filter((k) => {
+    const cells = values[k]?.finish();
+    return cells?.every(Number.isInteger) === true && cells.some((one) => one !== cells.at(0));
+  });
+
+/** The numbers of some places in each row, as one text. */
+function numbersAt({ values, order }: Template, places: readonly number[]): string[] {
+  const columns = places.map((k) => values[k]?.finish());
+  return Array.from({ length: order.length }, (_, row) => columns.map((one) => one?.at(row)).join(' '));
 }
 
 /**
- * Whether lines that end where the loss should follow count as the lines of the log do, and have numbers that no line with a loss
- * has: `Train loss @epoch 3:`. Any other line that ends there may be a heading.
+ * Whether most lines without a loss tell the place of the line with one behind them (`Train loss @epoch 3:` is its heading) or
+ * before them (`epoch 3: loss improved` is a remark): what is missing is missing somewhere. Undefined where they tell no place.
  */
-function isOfItsOwn({ base, counter }: Place, other: Template): boolean {
-  if (counter === undefined) return false;
-  const told = new Set(base.values[counter]?.finish());
-  return other.values[counter]?.finish().every((one) => !told.has(one)) === true;
+function isTold({ base, at }: Place, other: Template, isHeading: boolean): boolean | undefined {
+  const counters = countersOf(base, at);
+  const [own, told] = [numbersAt(other, counters), numbersAt(base, counters)];
+  if (counters.length === 0 || told.some((one, row) => row > 0 && one === told[row - 1])) return undefined;
+  const [order, places] = [base.order.finish(), other.order.finish()];
+  let k = 0;
+  const isSame = own.filter((one, row) => {
+    while (k < order.length && order.at(k)! < places.at(row)!) k++;
+    return told[isHeading ? k : k - 1] === one;
+  });
+  return isSame.length * 2 >= own.length;
+}
+
+/** The slots of a line without a loss, as those of the whole lines. */
+function slotsOf({ slots, template }: Described, at: number, other: Described): Named[] {
+  const shift = template.kind.length - other.template.kind.length;
+  return slots.map((slot): Named => {
+    if (slot.column === at) return { ...slot, use: 'none', column: -1 };
+    if (slot.column < at) return slot;
+    return { ...slot, column: slot.column - shift, ofColumn: slot.ofColumn < 0 ? -1 : slot.ofColumn - shift };
+  });
 }
 
 /**
- * The lines of a text that are of its log, and have no number for its loss.
+ * Those of some tables whose lines are lines of a log with something else in the place of a loss.
  *
- * @param all every table of the text
+ * @param members the tables of the log
+ * @param others tables that may be of it: of another loss that they tell, some may be among its members
+ * @param isLoss whether the name of a series is that of a loss
+ * @returns each of them as it is, and as a table of the log
  */
-export function refusedIn(log: TextLog, all: readonly Template[]): Refused[] {
-  if (log.by === 'guess') return [];
-  const places = log.members.flatMap((one) => placeOf(one, log.loss) ?? []);
-  return all.flatMap((template): Refused[] => {
-    for (const place of places) {
+export function brokenLines(
+  members: readonly Described[],
+  others: readonly Described[],
+  isLoss: (name: string) => boolean,
+): Map<Described, Described & { readonly broken: Broken }> {
+  const found = new Map<Described, Described & { readonly broken: Broken }>();
+  const places = members.flatMap((whole) => placesOf(whole, isLoss).map((place) => ({ whole, place })));
+  for (const other of others)
+    for (const { whole, place } of places) {
       // A number with letters behind it (`0.5abc`) next to lines that have none.
-      if (place.base.order.length <= template.order.length) continue;
-      const text = cellOf(place, template);
+      if (whole === other || found.has(whole) || whole.rows.count < other.rows.count) continue;
+      const text = cellOf(place, other.template);
       // `0.4 *`, `0.4 (best)`: a number with a remark.
-      if (text !== undefined && numberOfText(text.split(/[\s,;]/, 1)[0]!) === undefined)
-        return [{ template, text, isMissing: text === '' || isMissingText(text) }];
+      if (text === undefined || numberOfText(text.split(/[\s,;]/, 1)[0]!) !== undefined) continue;
+      const broken = { name: place.name, missing: text === '' || isMissingText(text), text };
+      found.set(other, { ...other, slots: slotsOf(whole, place.at, other), broken });
+      break;
     }
-    return [];
-  });
-}
-
-/** How many points of a series are before each of some lines, ascending. */
-const pointsBefore = (line: LoggedSeries['line'], lines: readonly number[]): number[] => {
-  let at = 0;
-  return lines.map((one) => {
-    while (line !== undefined && at < line.length && line.at(at)! < one) at++;
-    return at;
-  });
-};
-
-const linesOf = (kinds: readonly Refused[]): number[] =>
-  kinds.flatMap(({ template }) => [...template.line.finish()]).sort((a, b) => a - b);
-
-/** The series of the loss with the cells that have no number. */
-export function withRefused(series: LoggedSeries, kinds: readonly Refused[]): LoggedSeries {
-  const missing = linesOf(kinds.filter(({ isMissing }) => isMissing));
-  const refused = kinds.filter(({ isMissing }) => !isMissing);
-  const lines = linesOf(refused);
-  const gaps = series.gaps?.slice() ?? new Uint32Array(series.value.length + 1);
-  for (const at of pointsBefore(series.line, missing)) gaps[at]!++;
-  const [first] = refused.toSorted(
-    (a, b) => a.template.line.finish().at(0)! - b.template.line.finish().at(0)!,
-  );
-  return {
-    ...series,
-    missing: series.missing + missing.length,
-    ...(missing.length === 0 ? {} : { gaps }),
-    refused: series.refused + lines.length,
-    ...(first === undefined
-      ? {}
-      : {
-          refusedAt: Uint32Array.from(pointsBefore(series.line, lines)),
-          firstRefused: { text: first.text, line: lines[0]! },
-        }),
-  };
+  return found;
 }

@@ -75,7 +75,7 @@ export function seenIn(
     .map(
       (template): SeenTable => ({
         line: template.line.finish().at(0)!,
-        sample: template.sample.toString('utf8'),
+        sample: template.shown,
         rows: template.order.length,
         columns: nameSlots(template).map(({ name, column }, k) => {
           const cells = template.values[column]!.finish();

@@ -26,4 +26,4 @@ export const isProgram = (text: string): boolean =>
   /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
 
 /** A command with its options: `python train.py --loss 0.5`. */
-export const isCommand = (text: string): boolean => /(?:^|\s)--[a-z][\w-]*[ =]/i.test(text);
+export const isCommand = (text: string): boolean => /(?:^|\s)--[a-z][\w-]*[ =]/.test(text);

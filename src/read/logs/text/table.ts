@@ -7,15 +7,17 @@ import { counted, formatCount } from '../../../model/format-number.ts';
 import { FIELD_ROLES, type LayoutField, type TextLayout } from '../../../model/layout.ts';
 import type { Role, StepUnit } from '../../../model/run.ts';
 import { wordsOf } from '../../../model/words.ts';
+import type { Waiting } from '../../bytes/lines.ts';
 import type { LoggedSeries } from '../format.ts';
-import { roleByName } from '../metric-roles.ts';
 import type { Axis } from './axis.ts';
-import { type Kind, rowsOf, type Slot, type SlotOf } from './cells.ts';
+import { byWords, type Group, isOfThings, Names, type PlacedGroup } from './by-words.ts';
+import { type Broken, type Kind, rowsOf, type Slot, type SlotOf } from './cells.ts';
 import { type Described, describe } from './described.ts';
+import { withEvaluations } from './evaluations.ts';
 import { candidates, families, LEAST_GUESSED } from './guess.ts';
 import { tablesOf } from './layouts.ts';
 import { lossOf } from './names.ts';
-import { type Around, byCounter, type Placed, placeGroup } from './placed.ts';
+import { type Around, type Placed, placeGroup } from './placed.ts';
 import { isCommand, isComment, isProgram } from './source-text.ts';
 import type { Template } from './templates.ts';
 import { means } from './words.ts';
@@ -37,116 +39,27 @@ export interface TextLog {
   readonly rows: number;
   /** The tables that tell the loss. */
   readonly members: readonly Described[];
+  /** Tables whose lines have no number in the place of the loss. */
+  readonly broken: ReadonlyMap<Template, Broken>;
   /** All tables that it is of. */
   readonly used: ReadonlySet<Template>;
 }
 
-/** Rows that tell one loss. */
-interface Group {
-  readonly name: string;
-  readonly of: 'train' | 'eval';
-  readonly members: Described[];
-  rows: number;
-}
-
-/** Rows below which a series does not outrank one of so many more. */
-const FEW_ROWS = 3;
-const MANY_MORE = 10;
 /** A log that counts its rows has at least so many. */
 const LEAST_ROWS = 5;
-
-/** How rows are counted: groups that count differently tell different things. */
-const axisClass = ({ slots }: Described): string =>
-  slots.some(({ use }) => use === 'step' || use === 'count')
-    ? 'step'
-    : slots.some(({ use }) => use === 'epoch')
-      ? 'epoch'
-      : 'row';
 
 const slotNamed =
   (name: string): SlotOf =>
   ({ slots }) =>
     slots.find((one) => one.use === 'value' && one.name === name);
 
-/** Tables with a loss by its name, those of one loss and one way to count together. */
-function groupsOf(all: readonly Described[]): Group[] {
-  const groups = new Map<string, Group>();
-  for (const one of all) {
-    const losses = one.slots.filter(({ loss }) => loss !== undefined);
-    const best = losses.find(({ loss }) => loss === 'train') ?? losses[0];
-    if (best === undefined) continue;
-    const key = `${axisClass(one)} ${best.loss} ${best.name.toLowerCase()}`;
-    const group = groups.get(key) ?? { name: best.name, of: best.loss!, members: [], rows: 0 };
-    groups.set(key, group);
-    group.members.push(one);
-    group.rows += one.rows.count;
-  }
-  return [...groups.values()];
-}
-
-/** A group with its places. */
-interface PlacedGroup {
-  readonly group: Group;
-  readonly placed: Placed;
-}
-
 function place(group: Group, around: Around, clock?: Placed): PlacedGroup | undefined {
   const placed = placeGroup(group.members, around, slotNamed(group.name), clock);
   return placed && { group, placed };
 }
 
-/** Whether a name says that its loss is of training: `Train loss`. */
-const isTrainingLoss = ({ name, loss }: Described['slots'][number]): boolean =>
-  loss === 'train' && wordsOf(name).some((word) => means(word, 'train'));
-
-/**
- * Where a log prints its `Train loss`, a loss without that word on a line of metrics, and without a counter, is of an
- * evaluation: `[Metrics] AUC: 0.81 - logloss: 0.44`.
- */
-function asEvaluation(one: Described): Described {
-  const { slots } = one;
-  const isOfMetrics =
-    axisClass(one) === 'row' &&
-    !slots.some(isTrainingLoss) &&
-    slots.some(({ use, name }) => use === 'value' && roleByName(name) === 'metric');
-  if (!isOfMetrics) return one;
-  return {
-    ...one,
-    slots: slots.map((slot) =>
-      slot.loss === 'train' ? { ...slot, name: `eval ${slot.name}`, loss: 'eval' } : slot,
-    ),
-  };
-}
-
-/** Training before evaluation, then what has more rows; a few rows never outrank many. */
-function byImportance(a: PlacedGroup, b: PlacedGroup): number {
-  const [one, two] = [a.group, b.group];
-  const isFew = (x: Group, y: Group): boolean => x.rows < FEW_ROWS && y.rows >= MANY_MORE * x.rows;
-  if (isFew(one, two)) return 1;
-  if (isFew(two, one)) return -1;
-  const isTrained = Number(two.of === 'train') - Number(one.of === 'train');
-  return isTrained || byCounter(a.placed, b.placed) || two.rows - one.rows;
-}
-
-/** Series of several groups under names of their own. */
-class Names {
-  readonly series: LoggedSeries[] = [];
-  private readonly taken = new Set<string>();
-
-  add(one: LoggedSeries, label: string): void {
-    const name = this.taken.has(one.name) ? `${label} ${one.name}` : one.name;
-    if (this.taken.has(name) || one.value.length === 0) return;
-    this.taken.add(name);
-    this.series.push({ ...one, name });
-  }
-}
-
-/** Other tables that say something known: rates, norms, metrics. */
-const tellsMeasure = ({ slots }: Described): boolean =>
-  slots.some(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
-
 /** The sample of a table as the file has it. */
-const sampleOf = ({ template }: Described): string => template.sample.toString('utf8').trim().slice(0, 160);
+const sampleOf = ({ template }: Described): string => template.shown.trim().slice(0, 160);
 
 const firstLine = (one: Described): number => one.template.line.finish().at(0) ?? 0;
 
@@ -158,30 +71,19 @@ interface Text {
   repeating(rows: number): number;
 }
 
-function byWords(described: readonly Described[], text: Text): TextLog | undefined {
-  const all = described.some(({ rows, slots }) => rows.count >= FEW_ROWS && slots.some(isTrainingLoss))
-    ? described.map(asEvaluation)
-    : described;
-  const around: Around = { all, mayFollow: true, isLogOfRows };
-  const placed = groupsOf(all).flatMap((group) => {
-    const found = place(group, around);
-    return found === undefined || !isLog(found, text) ? [] : [found];
-  });
-  placed.sort(byImportance);
-  const [clock, ...others] = placed;
-  if (clock === undefined) return undefined;
-  const names = new Names();
-  for (const one of clock.placed.series) names.add(one, '');
-  const used = new Set<Described>(clock.group.members);
-  const addOf = (group: Group, label: string): void => {
-    for (const one of place(group, around, clock.placed)?.placed.series ?? []) names.add(one, label);
-    for (const member of group.members) used.add(member);
+function wordsLog(all: readonly Described[], { lines, repeating }: Text): TextLog | undefined {
+  const around: Around = {
+    all,
+    mayFollow: true,
+    isLogOfRows: (members, axis) =>
+      isLogOfRows(members, axis) &&
+      (axis.unit !== 'row' || repeating(axis.step.length) >= LEAST_SHARE * lines),
   };
-  for (const { group } of others) addOf(group, axisClass(group.members[0]!));
-  for (const one of all)
-    if (!used.has(one) && tellsMeasure(one))
-      addOf({ name: '', of: 'train', members: [one], rows: one.rows.count }, 'printed');
-  return finished(clock, names.series, used, 'words');
+  const log = byWords(all, around);
+  if (log === undefined) return undefined;
+  const found = finished(log, log.series, log.used, 'words');
+  const broken = new Map([...log.broken].map(([{ template }, one]) => [template, one]));
+  return { ...found, notes: [...found.notes, ...log.notes], broken };
 }
 
 /** How many tables a text's own columns are chosen from by their number: `--map loss=#3`. */
@@ -205,7 +107,7 @@ function layoutByNumbers(
       undefined,
     );
   if (fields.length === 0 || base === undefined) return undefined;
-  return { name: 'by numbers', sample: base.template.sample.toString('utf8'), fields };
+  return { name: 'by numbers', sample: base.template.shown, fields };
 }
 
 /** The log as a layout says; undefined where no line is of it. */
@@ -215,11 +117,7 @@ function byLayout(layout: TextLayout, all: readonly Described[]): TextLog | unde
   const loss =
     base?.slots.find(({ loss }) => loss === 'train') ?? base?.slots.find(({ loss }) => loss === 'eval');
   if (base === undefined || loss === undefined) return undefined;
-  const rows = members.reduce((sum, one) => sum + one.rows.count, 0);
-  const placed = place(
-    { name: loss.name, of: loss.loss!, members, rows },
-    { all, mayFollow: true, isLogOfRows },
-  );
+  const placed = place({ name: loss.name, of: loss.loss!, members }, { all, mayFollow: true, isLogOfRows });
   if (placed === undefined) return undefined;
   const names = new Names();
   for (const one of placed.placed.series) {
@@ -230,13 +128,12 @@ function byLayout(layout: TextLayout, all: readonly Described[]): TextLog | unde
 }
 
 function finished(
-  clock: PlacedGroup,
+  { group, placed }: PlacedGroup,
   series: readonly LoggedSeries[],
   used: ReadonlySet<Described>,
   by: ReadBy,
   layout = '',
 ): TextLog {
-  const { group, placed } = clock;
   const sample = group.members.reduce((first, one) => (firstLine(one) < firstLine(first) ? one : first));
   const counter = placed.stepUnit === 'row' ? 'line' : `"${placed.axisName}"`;
   const numbers = counted(placed.rows, 'number');
@@ -245,7 +142,7 @@ function finished(
     by === 'layout'
       ? `read by the layout ${layout}: "${group.name}" by ${counter}, ${numbers} (${shown})`
       : by === 'words'
-        ? `read by words: "${group.name}" by ${counter}, ${numbers} (${shown})`
+        ? `read as text: "${group.name}" by ${counter}, ${counted(placed.rows, 'point')} (${shown})`
         : `read by guess: ${numbers} that fall, ${group.name === '' ? 'without a name' : `"${group.name}"`}, counted by ${counter} (${shown}); --map loss=NAME chooses another`;
   return {
     by,
@@ -256,6 +153,7 @@ function finished(
     loss: group.name,
     rows: placed.rows,
     members: group.members,
+    broken: new Map(),
     used: new Set([...used].map(({ template }) => template)),
   };
 }
@@ -269,23 +167,6 @@ export interface Chosen {
 
 /** Share of the lines that rows without a counter have to be part of a repeating text. */
 const LEAST_SHARE = 0.5;
-
-/** A log whose loss is called a cost has at least so many rows: more than a bill. */
-const LEAST_COSTS = 8;
-
-/** Whether the rows of a table are things of their own: trials of a search, items of a list. */
-const isOfThings = ({ slots }: Described): boolean =>
-  slots[0] !== undefined && wordsOf(slots[0].name).some((word) => means(word, 'thing'));
-
-/** Whether rows with a loss by its name are records of a training. */
-function isLog({ placed, group }: PlacedGroup, text: Text): boolean {
-  const values = placed.series.find(({ name }) => name === group.name)?.value;
-  // Whole numbers are counts of what was lost; money has costs too.
-  if (values?.every(Number.isInteger) !== false || group.members.some(isOfThings)) return false;
-  const isOfRows = placed.stepUnit === 'row';
-  if (/^costs?$/i.test(group.name) && (placed.rows < LEAST_COSTS || isOfRows)) return false;
-  return !isOfRows || text.repeating(placed.rows) >= LEAST_SHARE * text.lines;
-}
 
 /** Whether rows without a counter may be a log; how much of the text they are is asked later. */
 const isLogOfRows = (_: readonly Kind[], { step }: Axis): boolean => step.length >= LEAST_ROWS;
@@ -301,7 +182,7 @@ function byNumbers(all: readonly Described[], lines: number): TextLog | undefine
       if (best !== undefined && score <= best.score) continue;
       const called = name === '' ? `#${slot(members[0]!)!.column + 1}` : name;
       const named = members.map((one) => withName(one, slot(one), called));
-      const placed = place({ name: called, of: 'train', members: named, rows: rows.count }, around);
+      const placed = place({ name: called, of: 'train', members: named }, around);
       if (placed === undefined || placed.placed.rows < LEAST_GUESSED) continue;
       if (placed.placed.stepUnit === 'row' || placed.placed.announced) continue;
       best = { ...placed, score };
@@ -334,7 +215,7 @@ function byFileName(all: readonly Described[], lines: number, path: string): Tex
     .map((one) => withName(one, one.slots[0], name));
   const rows = members.reduce((sum, one) => sum + one.rows.count, 0);
   if (rows < LEAST_GUESSED || rows < LEAST_BARE * lines) return undefined;
-  const found = place({ name, of, members, rows }, { all, mayFollow: false, isLogOfRows });
+  const found = place({ name, of, members }, { all, mayFollow: false, isLogOfRows });
   if (found === undefined) return undefined;
   const log = finished(found, found.placed.series, new Set(members), 'guess');
   const statement = `read by guess: ${counted(rows, 'number')}, one a line, by the name of the file`;
@@ -350,16 +231,11 @@ const withName = (one: Described, slot: Slot | undefined, name: string): Describ
 /** What the recorder and the guard print on stderr is not what the trainer printed. */
 const OWN_WORDS = 'clippy-diag: ';
 
-/** Whether a line may be of a log: no source, comment, command, and not our own. */
+/** Whether a line may be of a log: no comment, and not our own. */
 function isPrinted(sample: Buffer): boolean {
   const text = sample.toString('utf8');
   const start = text.length - text.trimStart().length;
-  return (
-    !isComment(sample, start, sample.length) &&
-    !isProgram(text) &&
-    !isCommand(text) &&
-    !text.includes(OWN_WORDS)
-  );
+  return !isComment(sample, start, sample.length) && !text.includes(OWN_WORDS);
 }
 
 /**
@@ -375,7 +251,8 @@ export function logIn(
   { layouts = [], roles = new Map() }: Partial<Chosen> = {},
   path = '',
 ): TextLog | undefined {
-  const all = templates.filter(({ kind, sample }) => kind.length > 0 && isPrinted(sample)).map(describe);
+  const printed = templates.filter(({ sample }) => isPrinted(sample)).map(describe);
+  const all = withEvaluations(printed);
   const repeating = (rows: number): number =>
     templates.reduce((sum, { order }) => (order.length * 2 >= rows ? sum + order.length : sum), 0);
   const chosen = layoutByNumbers(roles, all);
@@ -383,5 +260,30 @@ export function logIn(
     const log = byLayout(layout, all);
     if (log !== undefined) return log;
   }
-  return byWords(all, { lines, repeating }) ?? byNumbers(all, lines) ?? byFileName(all, lines, path);
+  const told = all.filter(({ text }) => !isProgram(text) && !isCommand(text));
+  return wordsLog(all, { lines, repeating }) ?? byNumbers(told, lines) ?? byFileName(all, lines, path);
+}
+
+/** What becomes of the lines of each table of a text. */
+export function* fatesOf(
+  all: readonly Template[],
+  log: TextLog | undefined,
+): Generator<[Waiting, 'record' | 'passed-over' | 'refused-value']> {
+  for (const one of all) {
+    const broken = log?.broken.get(one);
+    const isRecord = log?.used.has(one) === true && broken?.missing !== false;
+    yield [one.waits, isRecord ? 'record' : broken === undefined ? 'passed-over' : 'refused-value'];
+  }
+}
+
+/** Whether a line names a loss, though no number of it may be one. */
+const namesLoss = ({ slots, text }: Described): boolean =>
+  slots.some(({ loss }) => loss !== undefined) || wordsOf(text).some((word) => means(word, 'loss'));
+
+/** The line most like a record: of a loss and a counter, or of a loss alone; undefined where no line names one. */
+export function likeliestOf(all: readonly Template[]): { line: number; text: string } | undefined {
+  const named = all.map(describe).filter((one) => one.slots.length > 0 && namesLoss(one));
+  const best =
+    named.find(({ slots }) => slots.some(({ use }) => use !== 'value' && use !== 'none')) ?? named[0];
+  return best && { line: firstLine(best), text: best.template.shown };
 }

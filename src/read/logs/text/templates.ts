@@ -22,6 +22,8 @@ const HEADING_BYTES = 400;
 export interface Template {
   /** The bytes of its first line, up to a limit. */
   readonly sample: Buffer;
+  /** That line as the file has it, up to a limit. */
+  readonly shown: string;
   /** The last line without a number before the first line; empty where every line has one. */
   readonly header: string;
   /** What and where the slots of the first line are, from its start. */
@@ -38,7 +40,8 @@ export interface Template {
   readonly waits: Waiting;
 }
 
-const COMMA_OR_OCTAL = /\d,\d|#\d/;
+/** Numbers that are more than their first digits, and marks that are more than they seem: `1,234`, `0.3+0.01`, `[1-50]`, `#011`. */
+const NOT_AS_WRITTEN = /\d,\d|#\d|\d[+\u00c2]|\[\s{0,8}\d{1,12}-/;
 
 /** Collects the lines of a text by their shape. */
 export class Templates {
@@ -55,6 +58,7 @@ export class Templates {
   private header = '';
   private lastKey = 0;
   private last: Template | undefined;
+  private learnt: Template | undefined;
 
   /** The tables that were kept, in the order of their first lines. */
   all(): Template[] {
@@ -65,19 +69,19 @@ export class Templates {
    * Takes a line without its end.
    *
    * @param line its number, from 1
+   * @param shown the line as the file has it, where it was made another text
    * @returns what becomes of it is known at the end; undefined where it is other text already
    */
-  add(bytes: Buffer, start: number, to: number, line: number): Waiting | undefined {
+  add(bytes: Buffer, start: number, to: number, line: number, shown?: string): Template | undefined {
     const { tokens } = this;
     const from = afterBar(bytes, start, to);
     this.lines++;
-    const known = this.known.find(bytes, from, to);
-    if (known !== undefined) return this.addAgain(known, line);
     tokens.scan(bytes, from, to);
+    this.learnt = undefined;
     if (tokens.over) return undefined;
     let template = tokens.key === this.lastKey ? this.last : this.byKey.get(tokens.key);
     if (template === undefined) {
-      template = this.make(bytes, from, to);
+      template = this.make(bytes, from, to, shown);
       if (template === undefined) return undefined;
     }
     this.lastKey = tokens.key;
@@ -91,18 +95,31 @@ export class Templates {
       values[k]?.push(tokens.value[k]!);
       if (tokens.kind[k] === SLOT.missing) this.miss(template, k, row);
     }
-    this.learn(bytes, from, to, template);
-    return template.waits;
+    this.learnt = template;
+    return template;
+  }
+
+  /** Takes a line that differs from one before it in its numbers alone; undefined where none was {@link remember}ed. */
+  again(bytes: Buffer, start: number, to: number, line: number): Template | undefined {
+    const known = this.known.find(bytes, afterBar(bytes, start, to), to);
+    if (known === undefined) return undefined;
+    this.lines++;
+    return this.addAgain(known, line);
+  }
+
+  /** Remembers the line that {@link add} has just taken. */
+  remember(bytes: Buffer, start: number, to: number): void {
+    if (this.learnt !== undefined) this.learn(bytes, afterBar(bytes, start, to), to, this.learnt);
   }
 
   private addAgain(
     { template, slots }: { readonly template: Template; readonly slots: Uint8Array },
     line: number,
-  ): Waiting {
+  ): Template {
     template.order.push(this.lines);
     template.line.push(line);
     for (let k = 0; k < slots.length; k++) template.values[slots[k]!]!.push(this.known.values[k]!);
-    return template.waits;
+    return template;
   }
 
   /** Remembers the line that was scanned, where each of its slots is a number. */
@@ -111,10 +128,16 @@ export class Templates {
     if (tokens.count === 0 || tokens.kind.subarray(0, tokens.count).includes(SLOT.missing)) return;
     const slots: number[] = [];
     for (let k = 0; k < tokens.count; k++) if (tokens.kind[k] !== SLOT.clock) slots.push(k);
-    const textOf = (a: number, b: number): string => bytes.toString('latin1', from + a, from + b);
-    // `1,234` and `12k` are more than their first digits; `#011` is a tab.
-    if (COMMA_OR_OCTAL.test(textOf(0, to - from))) return;
-    if (slots.some((k) => /[kKMGB]/.test(textOf(tokens.from[k]!, tokens.to[k]!)))) return;
+    let text = bytes.toString('latin1', from, to);
+    for (let k = 0; k < tokens.count; k++)
+      if (tokens.kind[k] === SLOT.clock)
+        text =
+          text.slice(0, tokens.from[k]) +
+          ' '.repeat(tokens.to[k]! - tokens.from[k]!) +
+          text.slice(tokens.to[k]);
+    // `12k` is more than its first digits.
+    if (NOT_AS_WRITTEN.test(text)) return;
+    if (slots.some((k) => /[kKMGB]/.test(text.slice(tokens.from[k]!, tokens.to[k]!)))) return;
     const places = slots.map((k) => tokens.from[k]!);
     const numbers = slots.map((k) => tokens.value[k]!);
     this.known.learn(bytes, from, to, places, numbers, { template, slots: Uint8Array.from(slots) });
@@ -126,7 +149,7 @@ export class Templates {
     else rows.push(row);
   }
 
-  private make(bytes: Buffer, from: number, to: number): Template | undefined {
+  private make(bytes: Buffer, from: number, to: number, shown?: string): Template | undefined {
     const { tokens } = this;
     if (tokens.count === 0 && to - from > HEADING_BYTES) return undefined;
     if (this.shapes >= MOST_SHAPES) return undefined;
@@ -136,6 +159,7 @@ export class Templates {
     const { count } = tokens;
     const kind = tokens.kind.slice(0, count);
     const made: Template = {
+      shown: (shown ?? bytes.toString('utf8', from, to)).slice(0, SAMPLE_BYTES),
       sample: Buffer.from(bytes.subarray(from, Math.min(to, from + SAMPLE_BYTES))),
       header: this.header,
       kind,

@@ -56,6 +56,9 @@ const HASH = code('#');
 const isBox = (bytes: Buffer, at: number): boolean =>
   bytes[at] === 0xe2 && bytes[at + 1]! >= 0x94 && bytes[at + 1]! <= 0x96;
 
+/** `±` in UTF-8. */
+const isSpread = (bytes: Buffer, at: number): boolean => bytes[at] === 0xc2 && bytes[at + 1] === 0xb1;
+
 const isDigitAt = (bytes: Buffer, at: number, to: number): boolean => at < to && CLASS[bytes[at]!] === DIGIT;
 
 /** FNV-1a over 32 bits. */
@@ -74,7 +77,7 @@ const COUNTERS = hashes([
   ...(['step', 'epoch', 'batch', 'rank'] as const).flatMap((meaning) => wordsFor(meaning)),
   ...'eitsn',
 ]);
-const NO_VALUE = hashes(['none', 'null', 'n/a', 'nil']);
+const NO_VALUE = hashes(['none', 'null', 'n/a', 'na', 'nil']);
 /** So many digits in a word are the number of a file: the fewer ones of `acc@1` and `layer.12` are of a name. Our number. */
 const NUMBERED = 4;
 /** `1.2k`, `3M`: how trainers shorten steps, samples and tokens. */
@@ -140,7 +143,7 @@ export class LineTokens {
   }
 
   private slot(kind: number, from: number, to: number, value: number): void {
-    this.mix(kind === SLOT.clock ? 0x7e : 0x23);
+    this.mix(kind === SLOT.clock ? 0x101 : 0x100);
     this.lastMark = 0;
     this.gluedAt = to;
     if (this.count === MOST_SLOTS) {
@@ -210,6 +213,7 @@ export class LineTokens {
   private word(at: number): number {
     const { bytes } = this;
     if (isBox(bytes, at)) return this.bar(at);
+    if (isSpread(bytes, at)) return Math.max(at + 2, this.spread(at));
     if (at !== this.gluedAt && this.isInfinite(at)) return this.number(at);
     const to = this.wordEnd(at);
     if (NO_VALUE.has(this.wordHash) && (this.lastMark !== 0 || this.gluedAt >= 0)) {
@@ -293,50 +297,85 @@ export class LineTokens {
 
   private number(at: number): number {
     const { bytes, end } = this;
-    let to = scanNumber(bytes, at, end);
-    if (to < 0) return this.mark(at, CLASS[bytes[at]!] === DIGIT ? MARK : SIGN);
-    let value = scanned[0]!;
-    const next = to < end ? bytes[to]! : 0;
-    if (next === COLON || next === MINUS || next === SLASH || next === DOT) {
-      const clock = this.clock(at, to, next);
-      if (clock > 0) {
-        this.slot(SLOT.clock, at, clock, Number.NaN);
-        return clock;
-      }
-    } else if (next === COMMA) {
-      const grouped = this.grouped(at, to);
-      if (grouped > 0) {
-        value = Number(bytes.toString('latin1', at, grouped).replaceAll(',', ''));
-        to = grouped;
-      } else {
-        const comma = this.decimalComma(at, to);
-        if (comma > 0) {
-          value = Number(bytes.toString('latin1', at, comma).replace(',', '.'));
-          to = comma;
-        }
-      }
-    } else if (CLASS[next] === LETTER) {
-      const scale = SCALES[String.fromCharCode(next)];
-      const behind = to + 1 < end ? CLASS[bytes[to + 1]!] : BLANK;
-      const isIt = bytes[to + 1] === 0x69 && bytes[to + 2] === 0x74;
-      if (scale !== undefined && (isIt || (behind !== LETTER && behind !== DIGIT))) {
-        value = Number((value * scale).toPrecision(15));
-        to++;
-      }
+    const stop = scanNumber(bytes, at, end);
+    if (stop < 0) return this.mark(at, CLASS[bytes[at]!] === DIGIT ? MARK : SIGN);
+    const value = scanned[0]!;
+    const next = stop < end ? bytes[stop]! : 0;
+    const clock = this.clock(at, stop, next);
+    if (clock > 0) {
+      this.slot(SLOT.clock, at, clock, Number.NaN);
+      return clock;
     }
-    this.slot(SLOT.number, at, to, value);
-    return Number.isInteger(value) ? this.total(to) : to;
+    if (next === COMMA) return this.withComma(at, stop, value);
+    if (CLASS[next] === LETTER) return this.scaled(at, stop, value);
+    const range = next === MINUS && this.lastMark === 0x5b ? this.range(stop + 1) : -1;
+    return range > 0 ? this.take(at, range, scanned[0]!) : this.take(at, stop, value);
   }
 
-  /** `/ 1252` after a number: the second number of a counter. */
-  private total(at: number): number {
+  /** The end of a number with the spread or the total behind it. */
+  private take(at: number, stop: number, value: number): number {
+    const { bytes } = this;
+    const to = this.spread(stop, at);
+    this.slot(SLOT.number, at, to, value);
+    return Number.isInteger(value) && (bytes[to] === SLASH || bytes[to] === 32) ? this.total(at, to) : to;
+  }
+
+  private withComma(at: number, stop: number, value: number): number {
+    const { bytes } = this;
+    const grouped = this.grouped(at, stop);
+    if (grouped > 0)
+      return this.take(at, grouped, Number(bytes.toString('latin1', at, grouped).replaceAll(',', '')));
+    const comma = this.decimalComma(at, stop);
+    if (comma < 0) return this.take(at, stop, value);
+    return this.take(at, comma, Number(bytes.toString('latin1', at, comma).replace(',', '.')));
+  }
+
+  /** `1.2k`, `350kit`. */
+  private scaled(at: number, stop: number, value: number): number {
+    const { bytes, end } = this;
+    const scale = SCALES[String.fromCharCode(bytes[stop]!)];
+    const behind = stop + 1 < end ? CLASS[bytes[stop + 1]!] : BLANK;
+    const isIt = bytes[stop + 1] === 0x69 && bytes[stop + 2] === 0x74;
+    if (scale === undefined || !(isIt || (behind !== LETTER && behind !== DIGIT)))
+      return this.take(at, stop, value);
+    return this.take(at, stop + 1, Number((value * scale).toPrecision(15)));
+  }
+
+  /** The end of the second number of `[   1- 100]`, which is what was reached; -1 where none follows. */
+  private range(at: number): number {
+    const { bytes, end } = this;
+    let from = at;
+    while (bytes[from] === 32) from++;
+    const to = isDigitAt(bytes, from, end) ? scanNumber(bytes, from, end) : -1;
+    return bytes[to] === 0x5d ? to : -1;
+  }
+
+  /** The end of `+0.0004` or `±0.0004`, the spread of the mean before it, which is no number of its own. */
+  private spread(at: number, mean = at): number {
+    const { bytes, end } = this;
+    const from = bytes[at] === PLUS ? at + 1 : isSpread(bytes, at) ? at + 2 : -1;
+    if (from < 0 || !(isDigitAt(bytes, from, end) || this.isInfinite(from))) return at;
+    const to = scanNumber(bytes, from, end);
+    const isDotted = (a: number, b: number): boolean =>
+      a === b || CLASS[bytes[a]!] !== DIGIT || bytes.subarray(a, b).includes(DOT);
+    // Sums of whole numbers are none.
+    return to > 0 && isDotted(mean, at) && isDotted(from, to) ? to : at;
+  }
+
+  /** `/ 1252`, `of 1252` after a number: the second number of a counter. */
+  private total(from: number, at: number): number {
     const { bytes, end } = this;
     let next = at;
     while (next < end && bytes[next] === 32) next++;
-    if (bytes[next] !== SLASH || next >= end) return at;
-    next++;
+    if (bytes[next] === SLASH) next++;
+    else if (next > at && bytes[next] === 0x6f) {
+      const of = /^(?:out )?of /.exec(bytes.toString('latin1', next, Math.min(end, next + 7)));
+      if (of === null) return at;
+      next += of[0].length;
+    } else return at;
     while (next < end && bytes[next] === 32) next++;
-    if (!isDigitAt(bytes, next, end)) return at;
+    // Of `1.0/2` and `1.5/2` neither is a counter.
+    if (!isDigitAt(bytes, next, end) || bytes.subarray(from, at).includes(DOT)) return at;
     const to = scanNumber(bytes, next, end);
     const value = scanned[0]!;
     if (to < 0 || !Number.isInteger(value)) return at;
@@ -345,9 +384,20 @@ export class LineTokens {
     return to;
   }
 
+  /** The end of `2m13s` and `1h02m`, whose first number is over; -1 where it is no duration. */
+  private duration(at: number): number {
+    const { bytes, end } = this;
+    const found = /^(?:[dh]\d{1,2}[hm](?:\d{1,2}[ms])?|m\d{1,2}s)(?!\w)/.exec(
+      bytes.toString('latin1', at, Math.min(end, at + 10)),
+    );
+    return found === null ? -1 : at + found[0].length;
+  }
+
   /** The end of a time, date, version or address that begins with a number; -1 where it is neither. */
   private clock(at: number, to: number, next: number): number {
     const { bytes, end } = this;
+    if (CLASS[next] === LETTER) return isDigitAt(bytes, to + 1, end) ? this.duration(to) : -1;
+    if (next !== COLON && next !== MINUS && next !== SLASH && next !== DOT) return -1;
     const digits = (from: number): number => {
       let k = from;
       while (k < end && CLASS[bytes[k]!] === DIGIT) k++;
@@ -364,7 +414,7 @@ export class LineTokens {
     const third = to + 1 + second;
     if (bytes[third] === next && digits(third + 1) > 0 && to - at <= 4 && second <= 4)
       return this.clockEnd(third + 1);
-    if (next === MINUS && to - at === 2 && second === 2 && bytes[third] === 32 && digits(third + 1) === 2)
+    if (next !== COLON && to - at === 2 && second === 2 && bytes[third] === 32 && digits(third + 1) === 2)
       if (bytes[third + 3] === COLON) return this.clockEnd(third + 1);
     return -1;
   }
