@@ -130,9 +130,9 @@ def test_where_tensors_are_not_taken_at_every_step_the_step_after_shows_what_one
 def test_a_quiet_step_hands_no_parameters_over_and_their_norm_all_the_same(tmp_path, monkeypatch):
     heard, of_class = {}, Recorder.to_ledger
 
-    def to_ledger(self, step, *given):
-        heard[step] = [part is not None for part in (given[2], given[3])]
-        return of_class(self, step, *given)
+    def to_ledger(self, seen):
+        heard[seen.step] = [part is not None for part in (seen.params, seen.opt_state)]
+        return of_class(self, seen)
 
     monkeypatch.setattr(Recorder, "to_ledger", to_ledger)
     flown(tmp_path / "flight", steps=40, ledger_every=16)
