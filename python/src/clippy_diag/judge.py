@@ -134,7 +134,7 @@ class Judge:
 def _incident(one: Excess, values: Sequence[float], follower: Follower) -> Incident:
     """What an excess amounts to where the losses end."""
     count = len(values)
-    # Of two losses of which the first is no number, the second is all that is known.
+    # Of two losses of which the first is NaN, only the second is known.
     is_one = not math.isfinite(one.peak_value) and count - one.onset < 3 and one.last_finite == count - 1
     first = count - 1 if is_one else last_from(one, count)
     last = follower.level_of(first, count) if one.is_open else one.last

@@ -56,7 +56,7 @@ function amountOf(
 ): Pick<JudgedExcess, 'class' | 'isJump' | 'share' | 'shareError' | 'levels'> {
   const { unit } = follower;
   const isOpen = one.recovered === null && !one.settled;
-  // Of two points of which the first is no number, the second is all that is known.
+  // Of two points of which the first is NaN, only the second is known.
   const isOne = !Number.isFinite(one.peakValue) && n - one.onset < 3 && one.lastFinite === n - 1;
   const last = isOpen ? follower.levelOf(isOne ? n - 1 : lastFrom(one, n), n) : one.last;
   const now = follower.heightIn(one, last);
