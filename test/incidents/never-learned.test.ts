@@ -113,6 +113,12 @@ describe('learntOf', () => {
     expect(isLostAgain(learntOf(Float64Array.from(series(learns)), N, 50))).toBe(false);
     expect(isLostAgain(learntOf(Float64Array.from(series(() => 2.3)), N, 50))).toBe(false);
   });
+  it('takes no loss that the first steps threw up for the untrained level', () => {
+    const thrown = (end: number) => (i: number) => (i === 0 ? 2.24 : i < 8 ? 50 / i : end);
+    const { holds, untrained } = learntOf(Float64Array.from(series(thrown(2.3))), N, 50);
+    expect([holds, untrained < 2.4]).toEqual([false, true]);
+    expect(learntOf(Float64Array.from(series(thrown(0.4))), N, 50).holds).toBe(true);
+  });
   it('counts as learnt what was learnt within three points', () => {
     expect(learntOf(Float64Array.from(series((i) => (i === 0 ? 9 : 0.4))), N, 50).holds).toBe(true);
   });

@@ -78,7 +78,8 @@ function levelError(values: Float64Array): number {
 /**
  * Whether the last tenth of losses is at least three standard errors below the untrained level.
  *
- * The untrained level is that of the first points, or the highest of the first three where it stands out of the noise.
+ * The untrained level is that of the first points, or the highest of the first three where it stands out of the noise; where
+ * the first steps throw the loss up, that of the first point.
  *
  * @param values finite or not, of one attempt that begins with the training
  * @param onset first point of the first incident; the untrained level is of points before it
@@ -93,8 +94,14 @@ export function learntOf(values: Float64Array, onset: number, least: number): Le
     return { holds: null, untrained: Number.NaN, end, best: bestLevel(finite), error: Number.NaN };
   const noise = MAD_TO_SIGMA * medianOf(last.map((value) => Math.abs(value - end)));
   const [level, highest] = [medianOf(first), Math.max(...first.subarray(0, LASTING))];
-  // What is learnt within a few points is learnt: the first of them stands out of the noise.
-  const untrained = highest > level + OUTLIER * noise ? highest : level;
+  // First steps that throw the loss up are not the untrained level. What is learnt within a few points is learnt: the first of
+  // them stands out of the noise.
+  const isThrown = first[0]! > 0 && highest > DESTROYED * first[0]!;
+  const untrained = isThrown
+    ? Math.min(level, first[0]!)
+    : highest > level + OUTLIER * noise
+      ? highest
+      : level;
   const error = Math.hypot(levelError(last), noise / Math.sqrt(first.length));
   return { holds: end < untrained - ERRORS * error, untrained, end, best: bestLevel(finite), error };
 }
