@@ -4,7 +4,7 @@ import { inEnglish } from '../in-english.ts';
 import { DRAWING } from '../keras-bars.ts';
 import { asPairs } from '../printed-layouts.ts';
 
-/** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) told by their numbers alone. */
+/** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) reduced to their numbers. */
 function withoutTensors(line: string): string {
   let out = '';
   let at = 0;

@@ -1,6 +1,6 @@
 /**
  * Which tables of a text are its log, by the words that name their numbers: a loss, or else an error, a total, a measure of a
- * ranking, a reward; with the metrics, rates and norms that other tables tell beside it.
+ * ranking, a reward; with the metrics, rates and norms of other tables.
  */
 
 import type { Column } from '../../../model/column.ts';
@@ -41,7 +41,7 @@ function asEvaluation(one: Described): Described {
   return { ...one, slots: evaluated };
 }
 
-/** `tests/test_loss.py` is a file; `avg.loss` is none. */
+/** `tests/test_loss.py` is a file; `avg.loss` is not. */
 const FILE_NAME = /\.(?!loss)[a-z]{1,4}(?:\s|$)/i;
 const LEAST_COSTS = 8;
 const isCost = (name: string): boolean => /^costs?$/i.test(name);
@@ -54,14 +54,14 @@ const isCount = (values: Column): boolean =>
   values.every((one) => Number.isInteger(one) && Math.abs(one) < LARGE) &&
   values.some((one) => one !== values.at(0));
 
-/** What is trained on where it is no loss: it rises. */
+/** What is trained on where it is not a loss: it rises. */
 const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;
 const isLossRole = (name: string): 'train' | 'eval' | undefined => {
   const role = roleByName(name);
   return role === 'loss-like' || OBJECTIVE.test(name) ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
 };
 
-/** Rows that print their own place stand for four that lines before them place: our number. */
+/** A row that prints its own place counts as four that lines before them place: our number. */
 const ANNOUNCED_WEIGHT = 0.25;
 
 /** Tables that tell the same loss by the same kind of axis. */
@@ -94,18 +94,18 @@ const placeOf = ({ name, members }: Group, around: Around, clock?: Placed): Plac
     clock,
   );
 
-/** What tells how training goes by a name: what is trained on, or else a measure of a ranking. */
+/** What says how training goes, by a name: what is trained on, or else a measure of a ranking. */
 type Tells = (name: string) => Group['of'] | undefined;
 
 /** Boosting and factorisation print the error that they make small. */
 const isError: Tells = (name) => (isErrorMeasure(name) || isPlainError(name) ? 'train' : undefined);
 /** An error that lines with a counter tell, and no other measure: t-SNE, FANN. A column of a table may be any error. */
 const isPlainError = (name: string): boolean => /^(?:(?:mean|average|avg|total) )?error$/i.test(name);
-/** An error without more words is that of a training where a named counter stands beside it. */
+/** An error without more words is that of a training where a named counter is in its rows. */
 const isOfTraining = ({ group }: Pick<PlacedGroup, 'group'>): boolean =>
   !isPlainError(group.name) ||
   group.members.every(({ slots }) => slots.some(({ use }) => use === 'step' || use === 'epoch'));
-/** A total beside the learning rate or a part of a loss is that of the losses before it (Leela Chess Zero), where it is none of times or of memory. */
+/** A total next to the learning rate or a part of a loss is that of the losses before it (Leela Chess Zero), not of times or memory. */
 const isTotal: Tells = (name) => (/^tot(?:al)?$/i.test(name) ? 'train' : undefined);
 const OF_TIME_OR_MEMORY =
   /(?:^|[\s_/.-])(?:time|secs?|seconds|ms|fwd|bwd|forward|backward|data|load\w*|io|comm|mem\w*|alloc\w*|cached?|reserved|used|free|[gm]i?b|samples|tokens|params)(?:[\s_/.-]|$)/i;
@@ -223,12 +223,12 @@ function acceptGroups(all: readonly Described[], around: Around, tells: Tells): 
 }
 
 /**
- * Whether lines after those of the log tell its loss once more, alone, and it is no number: "Loss is nan, stopping training", of
+ * Whether lines after those of the log repeat its loss, alone, and it is NaN or infinite: "Loss is nan, stopping training", of
  * each rank. The log has no such line where all is well.
  */
 function tellsLossLost({ slots, rows }: Described, clock: Placed): boolean {
   const [value, ...more] = slots.filter(({ use }) => use !== 'none');
-  // `Loss is NaN at step 812`: the step may be told too.
+  // `Loss is NaN at step 812`: the step may be in it.
   if (
     value?.use !== 'value' ||
     more.some(({ use }) => use !== 'step' && use !== 'epoch') ||
@@ -246,7 +246,7 @@ function tellsLossLost({ slots, rows }: Described, clock: Placed): boolean {
 const isSource = ({ rows, text }: Described, { order }: Placed): boolean =>
   rows.count === 1 && rows.order().at(0)! < order[0]! && isProgram(text);
 
-/** The series with a point after its last that is no number, at a line. */
+/** The series with a point after its last that is NaN or infinite, at a line. */
 function withEnd(series: LoggedSeries, line: number): LoggedSeries {
   const { step, value, line: lines, gaps } = series;
   return {
@@ -310,7 +310,7 @@ const byWeight = (a: PlacedGroup, b: PlacedGroup): number =>
 /** The log that words tell. */
 export interface WordsLog extends PlacedGroup {
   readonly series: readonly LoggedSeries[];
-  /** Beside those of its places. */
+  /** Next to those of its places. */
   readonly notes: readonly string[];
   readonly used: ReadonlySet<Described>;
   /** The tables whose lines have no number in the place of the loss. */
@@ -328,10 +328,10 @@ export function byWords(tables: readonly Described[], whole: Around): WordsLog |
   if (first === undefined) return undefined;
   const broken = new Map<Described, Broken>();
   const used = new Set<Described>();
-  /** The lines of a group with those whose loss is no number, where they go on with them too. */
+  /** The lines of a group with those whose loss is not finite, where they go on with them too. */
   const place = (group: Group, placed: Placed, clock?: Placed): Placed => {
     const { members } = group;
-    // One that tells another loss is of this group, or has made one of its own.
+    // One with another loss is of this group, or has made one of its own.
     const faulty = brokenLines(
       members,
       all.filter((one) => !used.has(one)),

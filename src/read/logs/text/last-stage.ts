@@ -54,7 +54,7 @@ export const isDamaged = ({ errors, account, runs }: LogContent): boolean =>
       account.lost.length > 0 ||
       runs.some(({ series }) => series.some((one) => one.refused > 0 && isJudged(one)))));
 
-/** Whether what text says is the better reading of a table. A guess is none. */
+/** Whether what text says is the better reading of a table. A guess is not. */
 export function isBetter(text: LogContent, table: LogContent): boolean {
   const [told, known] = [mostOfLoss(text), mostOfLoss(table)];
   if (told === undefined || text.readBy?.how === 'guess') return false;

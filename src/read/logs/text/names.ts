@@ -315,7 +315,7 @@ class Context {
     this.evaluated = new Set(words.filter((one) => has(one, 'eval')).map(withoutSplit));
   }
 
-  /** Looks at text that is no name of a value. */
+  /** Looks at text that does not name a value. */
   private look(text: string): void {
     for (const piece of text.split(PARTS)) {
       const parts = (piece.match(WORD) ?? []).filter((word) => !FILE.test(word) && !word.includes('.'));

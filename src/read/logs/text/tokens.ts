@@ -350,7 +350,7 @@ export class LineTokens {
     return bytes[to] === 0x5d ? to : -1;
   }
 
-  /** The end of `+0.0004` or `±0.0004`, the spread of the mean before it, which is no number of its own. */
+  /** The end of `+0.0004` or `±0.0004`, the spread of the mean before it, which does not count as a number. */
   private spread(at: number, mean = at): number {
     const { bytes, end } = this;
     const from = bytes[at] === PLUS ? at + 1 : isSpread(bytes, at) ? at + 2 : -1;
@@ -358,7 +358,7 @@ export class LineTokens {
     const to = scanNumber(bytes, from, end);
     const isDotted = (a: number, b: number): boolean =>
       a === b || CLASS[bytes[a]!] !== DIGIT || bytes.subarray(a, b).includes(DOT);
-    // Sums of whole numbers are none.
+    // Sums of whole numbers are not.
     return to > 0 && isDotted(mean, at) && isDotted(from, to) ? to : at;
   }
 
