@@ -679,3 +679,20 @@ def test_what_a_loss_function_raises_says_which_batch_it_got(tmp_path, fn, why):
     manifest = json.loads((tmp_path / "capture" / "capture.json").read_text())
     with pytest.raises(loops.LossFunctionError, match=why.replace("60", str(manifest["steps"][0]["step"]))):
         closed_loop(tmp_path / "capture", build(), fn)
+
+
+def test_a_weight_decay_that_was_raised_is_tried_as_before(tmp_path):
+    def adamw(model):
+        return torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0)
+
+    def write(step):
+        return {"weight_decay": 0.0 if step < 58 else 300.0}
+
+    losses = record(tmp_path / "capture", adamw, bad=(), write=write)
+    result = closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"])
+    (arm,) = (entry for entry in result["replay"] if entry.get("arm", {}).get("kind") == "weight-decay")
+    assert arm["arm"]["factor"] == 0
+    place = arm["steps"].index(58)
+    assert arm["loss"][: place + 1] == pytest.approx(losses[arm["steps"][0] : 59], rel=1e-5)
+    plain = next(entry for entry in result["replay"] if "arm" not in entry)
+    assert arm["referenceLoss"][-1] < 0.7 * plain["referenceLoss"][-1]

@@ -276,6 +276,18 @@ def changing_options(steps: Sequence[Mapping[str, Any]]) -> dict[int, dict[int, 
     return found
 
 
+def options_of_step(
+    written: Mapping[int, Mapping[int, Mapping[str, Any]]], entry: Mapping[str, Any]
+) -> dict[int, dict[str, Any]]:
+    """Of each group, the options that `changing_options` has of a step; where an arm gave the entry a `decayFactor`, the weight
+    decay times it."""
+    factor = entry.get("decayFactor", 1)
+    return {
+        group: {name: value * factor if name == "weightDecay" else value for name, value in options.items()}
+        for group, options in written.get(entry["step"], {}).items()
+    }
+
+
 def number(value: float) -> float | str:
     """A number as JSON has it; those that are not finite are text."""
     value = float(value)

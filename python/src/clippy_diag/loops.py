@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, Protocol, TypedDict
 
 from .bad_rows import find_bad_rows, without_rows
-from .captures import MANIFEST, Capture, number, number_back, read_raw, write_json, write_tensors
+from .captures import (
+    MANIFEST,
+    Capture,
+    changing_options,
+    number,
+    number_back,
+    read_raw,
+    write_json,
+    write_tensors,
+)
 from .judge import judge_losses, worst
 from .messages import describe, tell
 from .rules import Rules, label_of, recorded_rules, rule_members, rules_of
@@ -147,8 +156,9 @@ class Trainer(Protocol):
 
 
 class Arm:
-    """One thing changed: batches or rows of them left out, or earlier batches in their place, another learning rate, the old
-    optimizer state put back, or a guard obeyed. `places` has, by step, the recorded step whose batch is taken instead of its own,
+    """One thing changed: batches or rows of them left out, or earlier batches in their place, another learning rate, a weight decay
+    as before, the old optimizer state put back, or a guard obeyed. `decay` has the step from which on the weight decay is
+    multiplied, and by what; `places` has, by step, the recorded step whose batch is taken instead of its own,
     `bad_rows` what `find_bad_rows` gave."""
 
     def __init__(
@@ -160,7 +170,9 @@ class Arm:
         guarded: bool = False,
         places: Mapping[int, Mapping[str, Any]] | None = None,
         bad_rows: Sequence[Mapping[str, Any]] = (),
+        decay: tuple[int, float] | None = None,
     ) -> None:
+        self.decay = decay
         self.described, self.skip, self.rate, self.restore_at = described, set(skip), rate, restore_at
         self.guarded = guarded
         self.places = places or {}
@@ -168,6 +180,8 @@ class Arm:
 
     def taken(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         """The step with the batch that it takes here, or with the rows of its own, at its own learning rate."""
+        if self.decay is not None and entry["step"] >= self.decay[0]:
+            return {**entry, "decayFactor": self.decay[1]}
         bad = self.bad_rows.get(entry["step"])
         if bad is not None:
             return without_rows(entry, bad["rows"], bad["of"])
@@ -372,7 +386,17 @@ def run(capture: Capture, trainer: Trainer, rules: Rules, arm: Arm | None, refer
 
 
 #: Arms that can be asked for.
-KNOWN_ARMS = ("skip-batches", "skip-rows", "earlier-batches", "learning-rate", "restore-optimizer-state", "guard")
+KNOWN_ARMS = (
+    "skip-batches",
+    "skip-rows",
+    "earlier-batches",
+    "learning-rate",
+    "weight-decay",
+    "restore-optimizer-state",
+    "guard",
+)
+#: Times its first value that a weight decay is raised to where it is tried as before.
+RAISED_DECAY = 1.5
 
 
 def _wanted(arms: str | None | Sequence[str]) -> tuple[str, ...]:
@@ -421,6 +445,9 @@ def choose_arms(
             )
         for factor in (0.5, 0.1):
             found.append(Arm({"kind": "learning-rate", "factor": factor}, rate=_times(factor)))
+    raised = _raised_decay(capture) if "weight-decay" in wanted else None
+    if raised is not None:
+        found.append(Arm({"kind": "weight-decay", "factor": raised[1]}, decay=raised))
     if "restore-optimizer-state" in wanted:
         after = (max(unlike) if unlike else onset) + 1
         if any(entry["step"] == after for entry in capture.steps):
@@ -429,6 +456,20 @@ def choose_arms(
     if "guard" in wanted and not any("guard" in entry for entry in capture.steps) and trainer.watch():
         found.append(Arm({"kind": "guard"}, guarded=True))
     return found
+
+
+def _raised_decay(capture: Capture) -> tuple[int, float] | None:
+    """The first step at which the weight decay of a group is far above its first one, and what brings it back; None without."""
+    written = changing_options(capture.steps)
+    before: dict[int, float] = {}
+    for entry in capture.steps:
+        for group, options in written[entry["step"]].items():
+            now = options.get("weightDecay")
+            if isinstance(now, (int, float)):
+                was = before.setdefault(group, now)
+                if now > RAISED_DECAY * was:
+                    return entry["step"], was / now
+    return None
 
 
 def _bad_rows(

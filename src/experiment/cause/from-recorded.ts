@@ -97,6 +97,8 @@ function plannedOf(arm: ReplayArm, changes: readonly Change[]): Omit<PlannedArm,
   if (arm.kind === 'skip-rows' && arm.rows !== undefined) return made('data');
   if (arm.kind === 'earlier-batches' && arm.steps !== undefined && arm.steps.length > 0) return made('data');
   if (arm.kind === 'restore-optimizer-state' && arm.at !== undefined) return made('optimizer-state');
+  if (arm.kind === 'weight-decay' && arm.factor !== undefined)
+    return made('weight-decay', { weightDecayFactor: arm.factor });
   if (arm.kind !== 'learning-rate') return null;
   if (arm.factor !== undefined)
     return made('sharpness', { interference: 1 - arm.factor, learningRateFactor: arm.factor });

@@ -19,7 +19,16 @@ import numpy as np
 import optax
 
 from ..bad_rows import taken_rows
-from ..captures import INITIAL, Capture, changing_options, open_capture, read_raw, read_tensors, unflatten
+from ..captures import (
+    INITIAL,
+    Capture,
+    changing_options,
+    open_capture,
+    options_of_step,
+    read_raw,
+    read_tensors,
+    unflatten,
+)
 from ..clipping import clip_gradients, clip_updates, movement
 from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
 from ..rules import Rules
@@ -132,7 +141,7 @@ class _OptaxTrainer:
 
     def _options(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         """Options of the step that change while the run is recorded, a momentum of `inject_hyperparams` say."""
-        return self._written.get(entry["step"], {}).get(0, {})
+        return options_of_step(self._written, entry).get(0, {})
 
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from ..bad_rows import taken_rows
-from ..captures import INITIAL, Capture, changing_options, open_capture, read_tensors, unflatten
+from ..captures import INITIAL, Capture, changing_options, open_capture, options_of_step, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
 from ..guarding import advice_entry
 from ..loops import ClosedLoops, Taken, called_loss, least, run_loops
@@ -326,7 +326,7 @@ class _KerasTrainer:
         self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
         rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
         self.optimizer.learning_rate = rate
-        names.use_options(self.optimizer, self._written[entry["step"]].get(0, {}))
+        names.use_options(self.optimizer, options_of_step(self._written, entry).get(0, {}))
         if self._guard is not None:
             arrays = self._arrays(self._let_through(self._guard, entry, batch, loss, gradients))
         before = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..captures import INITIAL, Capture, changing_options, read_raw, read_tensors
+from ..captures import INITIAL, Capture, changing_options, options_of_step, read_raw, read_tensors
 from ..clipping import clip_gradients
 from ..rules import Rules
 from ..stepping import Arrays, Course, Stepper
@@ -69,7 +69,7 @@ class _Steps(_KerasTrainer):
             if spec["name"] in gradients
         ]
         self.optimizer.learning_rate = entry["learningRate"] * course.rate
-        names.use_options(self.optimizer, self._written[entry["step"]].get(0, {}))
+        names.use_options(self.optimizer, options_of_step(self._written, entry).get(0, {}))
         decay = getattr(self.optimizer, "weight_decay", None)
         if decay and course.decay != 1:
             self.optimizer.weight_decay = decay * course.decay

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ..bad_rows import taken_rows
-from ..captures import INITIAL, Capture, changing_options, open_capture, read_raw, unflatten
+from ..captures import INITIAL, Capture, changing_options, open_capture, options_of_step, read_raw, unflatten
 from ..guarding import advice_entry
 from ..loops import ClosedLoopMismatch, ClosedLoops, Found, LossFunctionError, Taken, called_loss, least, run_loops
 from ..messages import describe
@@ -327,7 +327,7 @@ class _TorchTrainer:
 
     def _set_options(self, entry: Mapping[str, Any]) -> None:
         """Options that changed while the run was recorded, a cycled momentum say, are those of the step."""
-        written = self._written[entry["step"]]
+        written = options_of_step(self._written, entry)
         owned = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
         for k, (optimizer, group) in enumerate(owned):
             group.update(names.group_options(optimizer, group, written.get(k, {})))
