@@ -197,7 +197,13 @@ function codeOf(
   const [first] = audit === undefined ? [] : brokenLinks(audit);
   const isCause = cause !== undefined && cause.trigger !== 'none-found';
   const isSaid =
-    isCause && first !== undefined && first.step !== null && cause.evidence[0]?.at.step === first.step;
+    isCause &&
+    first !== undefined &&
+    first.step !== null &&
+    // An option that changed is evidence of its own.
+    (first.cause === 'options-changed' ? cause.evidence : cause.evidence.slice(0, 1)).some(
+      ({ at: { step } }) => step === first.step,
+    );
   if (first === undefined || isSaid || cause?.statement === first.statement) return [];
   const isOpen = !isCrash && cause?.trigger === 'none-found' && verdict.onsetStep !== null;
   const order = inertName(first.fix ?? '');
@@ -418,7 +424,7 @@ const learntNothing = ({ verdict, findings }: RunReport): boolean =>
 
 /** The test that distinguishes what keeps a loss from falling. */
 const ONE_BATCH =
-  'Train on one batch alone for 200 steps: a loss near 0 there means that labels and inputs do not belong together. A loss that stays means that no gradient gets through: rate 0, dead units, initial weights, frozen parameters.';
+  'Train on one batch alone for 200 steps: a loss that comes down to 0 there means that the net can learn, so look at labels and inputs. One that stays means that no gradient gets through: rate 0, dead units, frozen parameters.';
 
 /** The first line, and how grave it is: what ended the process, else a failure that the loss does not show, else the verdict. */
 function firstLineOf(
