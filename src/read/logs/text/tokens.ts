@@ -51,6 +51,7 @@ const PLUS = code('+');
 const QUOTE = code("'");
 const AMPERSAND = code('&');
 const HASH = code('#');
+const EQUALS = code('=');
 
 /** The first two bytes of box drawing and block elements in UTF-8 (U+2500 to U+25BF). */
 const isBox = (bytes: Buffer, at: number): boolean =>
@@ -264,13 +265,22 @@ export class LineTokens {
     return to;
   }
 
-  /** Whether a mark joins the parts of a word: `train/loss`, `acc@1`, `layer.0`; `step/100` and `a+1` are two. */
+  /** Whether a mark joins the parts of a word: `train/loss`, `acc@1`, `layer.0`, `loss#2: `; `step/100` and `a+1` are two. */
   private joins(at: number): boolean {
     const { bytes, end } = this;
     const byte = bytes[at]!;
+    if (byte === HASH) return this.isNumbered(at + 1);
     if (!isJoint(byte) || at + 1 >= end) return false;
     const next = CLASS[bytes[at + 1]!];
     return next === LETTER || (next === DIGIT && byte !== SLASH && byte !== PLUS);
+  }
+
+  /** Whether digits begin here that end a name: a colon or an equals sign follows. */
+  private isNumbered(from: number): boolean {
+    const { bytes, end } = this;
+    let at = from;
+    while (at < end && CLASS[bytes[at]!] === DIGIT) at++;
+    return at > from && at < end && (bytes[at] === COLON || bytes[at] === EQUALS);
   }
 
   /** Whether a word ends with the digits that begin here. */
@@ -336,7 +346,8 @@ export class LineTokens {
     const scale = SCALES[String.fromCharCode(bytes[stop]!)];
     const behind = stop + 1 < end ? CLASS[bytes[stop + 1]!] : BLANK;
     const isIt = bytes[stop + 1] === 0x69 && bytes[stop + 2] === 0x74;
-    if (scale === undefined || !(isIt || (behind !== LETTER && behind !== DIGIT)))
+    // From a thousand on the next scale shortens more: `2841M` is not a count.
+    if (scale === undefined || Math.abs(value) >= 1000 || !(isIt || (behind !== LETTER && behind !== DIGIT)))
       return this.take(at, stop, value);
     return this.take(at, stop + 1, Number((value * scale).toPrecision(15)));
   }
