@@ -110,12 +110,16 @@ export function takeSteps(state: TraceState, from: number, to: number, course: C
     const kernel = optimizer.hasTrustRatio ? undefined : optimizer.kernel?.(slots, options, context);
     return kernel && { gradient, numbers, direction: kernel as unknown as WideDirection };
   });
-  if (moves.every((step) => step !== undefined) && course.round === undefined) move(state, moves);
-  else for (const [k, step] of steps.entries()) takeAlone(state, step, moves[k], course);
+  const none = steps.every(({ round }) => round === undefined);
+  if (none && moves.every((step) => step !== undefined)) move(state, moves);
+  else for (const [k, step] of steps.entries()) takeAlone(state, step, moves[k]);
 }
 
 type Next = Pick<Step, 'gradient' | 'numbers'> &
-  Pick<OptimizerChoice, 'optimizer' | 'options'> & { readonly context: StepContext };
+  Pick<OptimizerChoice, 'optimizer' | 'options'> & {
+    readonly context: StepContext;
+    readonly round: Course['round'] | undefined;
+  };
 
 /** A step of a trace, which is counted; null without a gradient. */
 function nextOf(state: TraceState, step: number, given: Course): Next | null {
@@ -141,12 +145,14 @@ function nextOf(state: TraceState, step: number, given: Course): Next | null {
     // In the units of `toleranceOf`, which takes the drift so many times.
     systematic: 1 + (power + (course.normRounding ?? 0)) / (BRACKETS * (STEP_ROUNDINGS / 2) * trace.unit),
   };
-  return { gradient, numbers, optimizer, options, context: { learningRate: rate, step: state.stepsTaken } };
+  const context = { learningRate: rate, step: state.stepsTaken };
+  return { gradient, numbers, optimizer, options, context, round: course.round };
 }
 
 /** @param one by a kernel; absent where none has it */
-function takeAlone(state: TraceState, next: Next, one: Step | undefined, { round }: Course): void {
+function takeAlone(state: TraceState, next: Next, one: Step | undefined): void {
   const { w } = state;
+  const { round } = next;
   if (one !== undefined) move(state, [one]);
   else {
     const gradient = directionOf(state, next);
