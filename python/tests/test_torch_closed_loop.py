@@ -696,3 +696,24 @@ def test_a_weight_decay_that_was_raised_is_tried_as_before(tmp_path):
     assert arm["loss"][: place + 1] == pytest.approx(losses[arm["steps"][0] : 59], rel=1e-5)
     plain = next(entry for entry in result["replay"] if "arm" not in entry)
     assert arm["referenceLoss"][-1] < 0.7 * plain["referenceLoss"][-1]
+
+
+def test_gradients_that_are_not_those_of_the_loss_are_measured_with_the_loops(tmp_path):
+    def summed(model, batch):
+        return 16 * loss_fn(model, batch)
+
+    model = build()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-30)
+    torch.manual_seed(5)
+    with Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=10, steps_after=6) as recorder:
+        for step in range(40):
+            loss = summed(model, batch_at(step)) if step >= 28 else loss_fn(model, batch_at(step))
+            loss.backward()
+            if step == 31:
+                recorder.capture()
+            recorder.record(step, loss / 16 if step >= 28 else loss, batch=batch_at(step))
+            optimizer.step()
+            optimizer.zero_grad()
+    closed_loop(tmp_path / "capture", build(), loss_fn, rules=["none"], arms=None)
+    manifest = json.loads((tmp_path / "capture" / "capture.json").read_text())
+    assert len(manifest["replay"]) == 1 and len(manifest["remeasured"]) > 1

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from .cli import node, program
-from .messages import describe
+from .messages import describe, tell
 
 if TYPE_CHECKING:
     from .captures import Capture
@@ -109,6 +109,17 @@ def _remeasured(capture: str | Path, model: Any, loss_fn: Any) -> None:
     opened = open_capture(capture)
     with _part_of(opened, "remeasuring").remeasurer_of(opened, model, loss_fn) as again:
         remeasure(opened, again)
+
+
+def remeasured_too(capture: str | Path, model: Any, loss_fn: Any) -> None:
+    """What `audit(model=…)` measures, for closed loops, which have model and loss at hand. Never raises: of what cannot be measured
+    the audit says that it was not computed again."""
+    try:
+        _remeasured(capture, model, loss_fn)
+    except NotImplementedError:
+        return
+    except Exception as error:
+        tell(f"clippy-diag: loss and gradients were not computed again for the audit: {describe(error)}")
 
 
 def _stepped(capture: str | Path, optimizer: Any) -> list[dict[str, Any]]:

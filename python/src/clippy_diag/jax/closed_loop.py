@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import optax
 
+from ..auditing import remeasured_too
 from ..bad_rows import taken_rows
 from ..captures import (
     INITIAL,
@@ -59,7 +60,9 @@ def closed_loop(
     Flax) is not in a capture: such a training does not come back, and ClosedLoopMismatch says so.
     """
     capture = open_capture(folder)
-    return run_loops(capture, _OptaxTrainer(capture, loss_fn, params, optimizer), rules, arms)
+    found = run_loops(capture, _OptaxTrainer(capture, loss_fn, params, optimizer), rules, arms)
+    remeasured_too(folder, params, loss_fn)
+    return found
 
 
 class _OptaxTrainer:

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..auditing import remeasured_too
 from ..bad_rows import taken_rows
 from ..captures import INITIAL, Capture, changing_options, open_capture, options_of_step, read_tensors, unflatten
 from ..clipping import clip_gradients, clip_updates, movement
@@ -54,9 +55,12 @@ def closed_loop(
     kept = [(variable, names.array_of(variable)) for variable in model.variables]
     random = names.random_state()
     try:
-        return run_loops(capture, _KerasTrainer(capture, model, loss_fn, train, optimizer), rules, arms)
+        found = run_loops(capture, _KerasTrainer(capture, model, loss_fn, train, optimizer), rules, arms)
     finally:
         names.put_back(kept, random)
+    if train:
+        remeasured_too(folder, model, loss_fn)
+    return found
 
 
 class _Evaluated:

@@ -20,6 +20,7 @@ from typing import Any, Callable
 import numpy as np
 import torch
 
+from ..auditing import remeasured_too
 from ..bad_rows import taken_rows
 from ..captures import INITIAL, Capture, changing_options, open_capture, options_of_step, read_raw, unflatten
 from ..guarding import advice_entry
@@ -53,13 +54,15 @@ def closed_loop(
     rules      texts as `--rule` takes them, or options by rule: {"global-norm": {"maxNorm": 1.0}}. Default: none,
                global-norm:1, agc:0.01, clippy:paper
     arms       "all", None, or some of "skip-batches", "skip-rows", "earlier-batches", "learning-rate",
-               "restore-optimizer-state", "guard": the run with one thing changed, where the capture shows an incident;
+               "weight-decay", "restore-optimizer-state", "guard": the run with one thing changed, where the capture shows an incident;
                "skip-rows" leaves out rows of unlike batches whose own gradient is above twice that of every row of four earlier
                batches, at most 8 % of them, and none of more than 8,192 is looked at; "earlier-batches" stand in for unlike ones
                that last to the end; "guard" obeys a `Guard` that begins at the first recorded step
     train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
                state, under the recorded autocast and loss scale; False for evaluation mode
     optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
+
+    With train, loss and gradients are computed again from the recorded weights, too, for `clippy-diag audit` (docs/audit.md).
 
     Returns {"replay": traces, "baseline": how closely the recorded losses came back, "references", "onsetStep"}.
     The recorded clipping runs first. Raises ClosedLoopMismatch, and stores nothing, where the recorded losses do not
@@ -77,7 +80,10 @@ def closed_loop(
         trainer = _TorchTrainer(capture, plain, loss_fn, train, optimizer)
         # Compiled code draws other random numbers than the model inside of it.
         trainer.called = model if names.is_compiled(model) else plain
-        return run_loops(capture, trainer, rules, arms)
+        found = run_loops(capture, trainer, rules, arms)
+    if train:
+        remeasured_too(folder, model, loss_fn)
+    return found
 
 
 @contextlib.contextmanager
