@@ -179,7 +179,7 @@ function gradientChanged(all: readonly Step[], off: readonly Step[]): AuditLink 
       factor,
       residual: byFactor,
       confidence: 'shown',
-      statement: `the recorded gradient is ${formatNumber(factor)} times that of the loss on the recorded batch, at ${counted(off.length, 'step')}`,
+      statement: `the recorded gradient is ${formatNumber(factor)} times that of the loss on the recorded batch, at ${off.length} of ${counted(all.length, 'measured step')}, first at step ${first.step}`,
       fix: 'divide by the number of micro-batches (or ranks) once; a loss that is multiplied before backward() moves the weights as far',
     });
   const byBefore = residualOf((one) => one.beforeRatio);
