@@ -56,11 +56,11 @@ def closed_loop(
     arms       "all", None, or some of "skip-batches", "skip-rows", "earlier-batches", "learning-rate",
                "weight-decay", "restore-optimizer-state", "guard": the run with one thing changed, where the capture shows an incident;
                "skip-rows" leaves out rows of unlike batches whose own gradient is above twice that of every row of four earlier
-               batches, at most 8 % of them, and none of more than 8,192 is looked at; "earlier-batches" stand in for unlike ones
+               batches, at most 8 % of them, and none of more than 8,192 is looked at; "earlier-batches" replace unlike ones
                that last to the end; "guard" obeys a `Guard` that begins at the first recorded step
     train      in the recorded modes (dropout on, BatchNorm following its batches), with the recorded buffers and random
-               state, under the recorded autocast and loss scale; False for evaluation mode
-    optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name
+               state, under the recorded autocast and loss scale; False for evaluation mode.
+    optimizer  makes the optimizer from its parameter groups, where its class can't be imported by its recorded name.
 
     With train, loss and gradients are computed again from the recorded weights, too, for `clippy-diag audit` (docs/audit.md).
 
