@@ -137,7 +137,7 @@ export class Templates {
           text.slice(tokens.to[k]);
     // `12k` is more than its first digits.
     if (NOT_AS_WRITTEN.test(text)) return;
-    // So is `2841M` more than its digits where it is not taken for a count.
+    // `2841M` is more than its digits too, where it is not a count.
     if (slots.some((k) => /[kKMGB]/.test(text.slice(tokens.from[k]!, tokens.to[k]! + 1)))) return;
     const places = slots.map((k) => tokens.from[k]!);
     const numbers = slots.map((k) => tokens.value[k]!);
