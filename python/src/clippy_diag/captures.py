@@ -248,10 +248,11 @@ def read_raw(path: str | Path, prefix: str = "", exact: bool = False) -> dict[st
 
 def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
     """The same as numbers: bfloat16 is widened to float32."""
-    return {name: _numbers(*raw) for name, raw in read_raw(path, prefix).items()}
+    return {name: numbers_of(*raw) for name, raw in read_raw(path, prefix).items()}
 
 
-def _numbers(dtype: str, array: np.ndarray) -> np.ndarray:
+def numbers_of(dtype: str, array: np.ndarray) -> np.ndarray:
+    """An array of safetensors' type as numbers: bfloat16 is widened to float32."""
     return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array
 
 

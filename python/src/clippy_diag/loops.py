@@ -12,7 +12,6 @@ from .bad_rows import find_bad_rows, without_rows
 from .captures import (
     MANIFEST,
     Capture,
-    changing_options,
     number,
     number_back,
     read_raw,
@@ -122,6 +121,10 @@ def _rank(factor: float) -> float:
 
 class Trainer(Protocol):
     """The part of a closed loop that a framework does. `entry` is a step of capture.json."""
+
+    @property
+    def written(self) -> Mapping[int, Mapping[int, Mapping[str, Any]]]:
+        """What `changing_options` has of the capture; empty where the trainer cannot take written options."""
 
     def start(self) -> None:
         """The model and its optimizers as before the first recorded step."""
@@ -445,7 +448,7 @@ def choose_arms(
             )
         for factor in (0.5, 0.1):
             found.append(Arm({"kind": "learning-rate", "factor": factor}, rate=_times(factor)))
-    raised = _raised_decay(capture) if "weight-decay" in wanted else None
+    raised = _raised_decay(capture, trainer.written) if "weight-decay" in wanted else None
     if raised is not None:
         found.append(Arm({"kind": "weight-decay", "factor": raised[1]}, decay=raised))
     if "restore-optimizer-state" in wanted:
@@ -458,12 +461,11 @@ def choose_arms(
     return found
 
 
-def _raised_decay(capture: Capture) -> tuple[int, float] | None:
+def _raised_decay(capture: Capture, written: Mapping[int, Mapping[int, Mapping[str, Any]]]) -> tuple[int, float] | None:
     """The first step at which the weight decay of a group is far above its first one, and what brings it back; None without."""
-    written = changing_options(capture.steps)
     before: dict[int, float] = {}
     for entry in capture.steps:
-        for group, options in written[entry["step"]].items():
+        for group, options in written.get(entry["step"], {}).items():
             now = options.get("weightDecay")
             if isinstance(now, (int, float)):
                 was = before.setdefault(group, now)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .captures import Array, words
+from .captures import Array, numbers_of, words
 from .judge import Judge
 from .ledger_steps import squares_of
 
@@ -147,10 +147,7 @@ def gradient_norm(tensors: Mapping[str, Array]) -> float:
     squares = 0.0
     for name, array in tensors.items():
         if name.startswith("grad/"):
-            dtype, values = words(array)
-            if dtype == "BF16":
-                values = (values.view("<u2").astype("<u4") << 16).view("<f4")
-            squares += squares_of(values)
+            squares += squares_of(numbers_of(*words(array)))
     return math.sqrt(squares)
 
 

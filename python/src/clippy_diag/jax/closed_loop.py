@@ -78,7 +78,7 @@ class _OptaxTrainer:
         chain_of = _chain_of(capture) if make is None else None
         #: The chain of a learning rate and of options that change while the run is recorded.
         self.make = chain_of or (lambda rate, _: make(rate))  # type: ignore[misc]
-        self._written = changing_options(capture.steps) if make is None else {}
+        self.written = changing_options(capture.steps) if make is None else {}
         self.initial = read_tensors(capture.folder / INITIAL)
         self.value = jax.jit(loss_fn)
         self.value_and_gradient = jax.jit(jax.value_and_grad(loss_fn))
@@ -144,7 +144,7 @@ class _OptaxTrainer:
 
     def _options(self, entry: Mapping[str, Any]) -> Mapping[str, Any]:
         """Options of the step that change while the run is recorded, a momentum of `inject_hyperparams` say."""
-        return options_of_step(self._written, entry).get(0, {})
+        return options_of_step(self.written, entry).get(0, {})
 
     def loss(self, entry: Mapping[str, Any]) -> float:
         """Loss of a step's batch at the parameters as they are."""

@@ -123,7 +123,7 @@ class _KerasTrainer:
             )
         self.parameters = [(spec, found[spec["name"]]) for spec in specs]
         self.initial = read_tensors(capture.folder / INITIAL)
-        self._written = changing_options(capture.steps)
+        self.written = changing_options(capture.steps)
         buffers = [(n[len("buffer/") :], a.shape) for n, a in self.initial.items() if n.startswith("buffer/")]
         others = names.others_of(model)
         self.others = names.matched(buffers, others) or dict(zip(names.names_of(others), others))
@@ -330,7 +330,7 @@ class _KerasTrainer:
         self._gradients = {f"grad/{key}": value for key, value in arrays.items()}
         rate = entry["learningRate"] * (rate_factor[0] if rate_factor is not None else 1.0)
         self.optimizer.learning_rate = rate
-        names.use_options(self.optimizer, options_of_step(self._written, entry).get(0, {}))
+        names.use_options(self.optimizer, options_of_step(self.written, entry).get(0, {}))
         if self._guard is not None:
             arrays = self._arrays(self._let_through(self._guard, entry, batch, loss, gradients))
         before = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}

@@ -29,7 +29,7 @@ class _Steps(_KerasTrainer):
     def __init__(self, capture: Capture, make: Callable[[], Any]) -> None:
         self.capture, self.make = capture, make
         self.initial = read_tensors(capture.folder / INITIAL)
-        self._written = changing_options(capture.steps)
+        self.written = changing_options(capture.steps)
         kinds = read_raw(capture.folder / INITIAL, "param/")
         self.parameters = []
         for k, spec in enumerate(capture.manifest["parameters"]):
@@ -69,7 +69,7 @@ class _Steps(_KerasTrainer):
             if spec["name"] in gradients
         ]
         self.optimizer.learning_rate = entry["learningRate"] * course.rate
-        names.use_options(self.optimizer, options_of_step(self._written, entry).get(0, {}))
+        names.use_options(self.optimizer, options_of_step(self.written, entry).get(0, {}))
         decay = getattr(self.optimizer, "weight_decay", None)
         if decay and course.decay != 1:
             self.optimizer.weight_decay = decay * course.decay

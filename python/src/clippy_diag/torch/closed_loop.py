@@ -156,7 +156,7 @@ class _TorchTrainer:
         self.initial = _tensors(capture.folder / INITIAL)
         self.optimizers: list[torch.optim.Optimizer] = []
         self._recorded_gradients: dict[str, Any] = {}
-        self._written = changing_options(capture.manifest["steps"])
+        self.written = changing_options(capture.manifest["steps"])
         self._guard: Any = None
         self._advice: dict[str, Any] | None = None
 
@@ -333,7 +333,7 @@ class _TorchTrainer:
 
     def _set_options(self, entry: Mapping[str, Any]) -> None:
         """Options that changed while the run was recorded, a cycled momentum say, are those of the step."""
-        written = options_of_step(self._written, entry)
+        written = options_of_step(self.written, entry)
         owned = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
         for k, (optimizer, group) in enumerate(owned):
             group.update(names.group_options(optimizer, group, written.get(k, {})))
