@@ -2,7 +2,7 @@
 
 A loop without a recorder, one with a recorder and one with recorder and ledger take single steps in turn, in one process,
 on one thread. The ledger's own calls are timed where they stand in the loop; what the recorder no longer does with a ledger
-(its look for gradients that are not finite) is taken off. Every EIGHT-th step has its tensors here, so
+(its own look at the gradients) is taken off. Every EIGHT-th step has its tensors here, so
 that many are seen; what such a step takes beyond an ordinary one is then divided by N, the steps from one to the next in
 a training. Printed are medians and, in brackets, the middle half.
 """
@@ -47,7 +47,7 @@ class Loop:
             for name in ("look", "take", "about", "after"):
                 self.clocked(TorchLedger, name)
         elif kind == "recorder":
-            self.clocked(recorders, "not_finite")
+            self.clocked(recorders, "gradients_of")
 
     def clocked(self, owner, name):
         """Has the time of a method counted."""

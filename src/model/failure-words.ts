@@ -56,7 +56,10 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
     leads: 'goes on',
     finding: 'loss-scale-falls',
   },
-  'over-fitting': { headline: (where) => `OVER-FITS since ${where}`, finding: 'overfit' },
+  'over-fitting': {
+    headline: (where) => `EVALUATION GETS WORSE since ${where}`,
+    finding: 'overfit',
+  },
   'first-steps-too-long': {
     headline: (_, factor) =>
       `FIRST STEPS TOO LONG: the loss rose ${times(factor).replace(' times ', '-fold')}, then it learnt`,

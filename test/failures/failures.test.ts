@@ -924,3 +924,19 @@ it('leaves a NaN open where the records before it are ten steps apart', () => {
   expect(found).toMatchObject({ id: 'nan-out-of-calm', trigger: 'none-found', confidence: null, step: null });
   expect(found!.statement).toMatch(/nothing between steps 3110 and 3120/);
 });
+
+it.each([
+  ['a log without epochs', undefined, /either .* by heart .*, or the evaluation computes something else/],
+  ['the first epoch', exact(400, (i) => i / 900), /first epoch, where nothing can be learnt by heart/],
+  ['many epochs', exact(400, (i) => i / 20), /by heart, if the evaluation computes what the training does/],
+])('says of an evaluation that rises what %s leaves open', (_, epochs, why) => {
+  const found = told(
+    runOf({
+      loss: noisy(400, (i) => 0.05 + 2 * Math.exp(-i / 90)),
+      evals: exact(16, (i) => 0.6 + 0.03 * Math.max(0, i - 4) + 0.5 * Math.max(0, 4 - i)),
+      ...(epochs && { epochs }),
+    }),
+  );
+  expect(found).toMatchObject({ id: 'over-fitting', confidence: null });
+  expect(found!.statement).toMatch(why);
+});

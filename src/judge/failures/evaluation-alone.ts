@@ -1,9 +1,9 @@
 import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
-import { attemptOf, type Run } from '../../model/run.ts';
+import { attemptOf } from '../../model/run.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
-import { type LogEvidence, levelBefore, type Points } from './log-evidence.ts';
+import { epochEnd, type LogEvidence, levelBefore, type Points } from './log-evidence.ts';
 import { overFitting } from './over-fitting.ts';
 
 /** Evaluations that tell, and those among them in the first epoch, where nothing can be learnt by heart. */
@@ -118,13 +118,4 @@ function apartFrom({ run, loss }: LogEvidence, evals: Points): Apart | null {
   ];
   if (!(begin - end <= CLOSED * (begin - last) && last <= LEARNT * before)) return null;
   return { step: evals.step.at(0)!, evaluated: end, trained: last, isInFirstEpoch };
-}
-
-/** First step after the first epoch; null where the log does not tell epochs. */
-function epochEnd(run: Run): number | null {
-  if (run.epochs !== undefined) return run.epochs.first + run.epochs.batches;
-  const epochs = run.series.find(({ name }) => /^(train[/_])?epochs?$/i.test(name));
-  if (epochs === undefined) return null;
-  const at = epochs.value.findIndex((value) => value > 1);
-  return at < 0 ? Number.POSITIVE_INFINITY : epochs.step.at(at)!;
 }

@@ -136,3 +136,12 @@ export function ratesWithHistory({ run, attempt, rates }: LogEvidence): Points |
     value: joinedOf([value.subarray(0, count), rates.value]),
   };
 }
+
+/** First step after the first epoch; null where the log does not tell epochs. */
+export function epochEnd(run: Run): number | null {
+  if (run.epochs !== undefined) return run.epochs.first + run.epochs.batches;
+  const epochs = run.series.find(({ name }) => /^(train[/_])?epochs?$/i.test(name));
+  if (epochs === undefined) return null;
+  const at = epochs.value.findIndex((value) => value > 1);
+  return at < 0 ? Number.POSITIVE_INFINITY : epochs.step.at(at)!;
+}
