@@ -1,5 +1,5 @@
 /**
- * A folder of a hundred runs (JSON lines, printed text with progress bars, CSV) that grow, rotate, are copied and truncated, stall, resume, diverge, turn into NaN and die, watched by the
+ * A folder of a hundred runs (JSON lines, printed text with progress bars, CSV, event files) that grow, rotate, are copied and truncated, stall, resume, diverge, turn into NaN and die, watched by the
  * built command: `npx tsx bench/watch/soak.ts [--minutes 60] [--runs 100] [--rate 0.5] [--seed 1]`.
  *
  * Checks that every event is reported by exactly one message, within ten seconds, with one more when a stall is over; nothing of runs that
@@ -25,6 +25,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { random as randomOf } from '../../test/support/random.ts';
+import { eventOf } from '../../test/support/training-logs.ts';
 
 const { values } = parseArgs({
   options: {
@@ -56,8 +57,14 @@ interface Event {
   readonly told: number[];
 }
 
-const KINDS = ['json', 'json', 'printed', 'printed', 'csv'] as const;
-const FILES = { json: 'log.jsonl', printed: 'train.log', csv: 'metrics.csv' } as const;
+/** As many as have no divisor in common with the fates: each fate comes in each kind. */
+const KINDS = ['json', 'json', 'json', 'printed', 'printed', 'csv', 'events'] as const;
+const FILES = {
+  json: 'log.jsonl',
+  printed: 'train.log',
+  csv: 'metrics.csv',
+  events: 'events.out.tfevents.1700000000.host',
+} as const;
 const CSV_HEADER = 'step,loss,lr\n';
 
 interface Run {
@@ -89,8 +96,11 @@ const runs: Run[] = Array.from({ length: RUNS }, (_, i) => {
   mkdirSync(join(folder, 'runs', name), { recursive: true });
   const at = length * (i % 2 === 0 ? 0.25 + 0.25 * random() : 0.7 + 0.15 * random());
   const kind = fate === 'die' ? 'printed' : KINDS[i % KINDS.length]!;
-  // Nobody rotates a table: it would begin without its header.
-  const rotation = fate === 'die' || kind === 'csv' ? 'none' : (['move', 'copy', 'none'] as const)[i % 3]!;
+  // Nobody rotates a table, which would begin without its header, or an event file.
+  const rotation =
+    fate === 'die' || kind === 'csv' || kind === 'events'
+      ? 'none'
+      : (['move', 'copy', 'none'] as const)[i % 3]!;
   return {
     name,
     kind,
@@ -129,7 +139,8 @@ const lossAt = (step: number): number =>
   0.5 + 2 * Math.exp(-step / 60) + 0.01 * Math.sin(step * 12.9898) + 0.01 * random();
 
 /** A record; of printed text with a bar that was drawn over, so that files have 64 KiB soon and are read on. */
-function lineOf(kind: Run['kind'], step: number, loss: number | string): string {
+function lineOf(kind: Run['kind'], step: number, loss: number | string): string | Buffer {
+  if (kind === 'events') return eventOf(step, [['loss', Number(loss)]]);
   if (kind === 'json') return `${JSON.stringify({ step, loss })}\n`;
   if (kind === 'csv') return `${step === 0 ? CSV_HEADER : ''}${step},${loss},0.001\n`;
   const bars = [1, 2, 3].map((k) => `\r${25 * k}%|${'█'.repeat(k)}${' '.repeat(4 - k)}| ${k}/4 [00:0${k}]`);
@@ -142,7 +153,7 @@ function write(run: Run, losses: readonly (number | string)[], now: number): voi
     return lineOf(run.kind, step, loss);
   });
   if (lines.length === 0) return;
-  appendFileSync(run.path, lines.join(''));
+  appendFileSync(run.path, Buffer.concat(lines.map((line) => Buffer.from(line))));
   run.wrote = now;
 }
 

@@ -614,6 +614,21 @@ describe('the command', () => {
     expect(result.out).toBe(analyzed.out);
   });
 
+  test('memory is saved from the first look on: a watch goes on for days', async () => {
+    const done: string[] = [];
+    await watchThrough([diverged], [(end) => end(EXIT.interrupted)], {
+      saveMemory: () => done.push('saved'),
+      stdout: {
+        write(_, written) {
+          done.push('looked');
+          written?.();
+        },
+      },
+    });
+    expect(done[0]).toBe('saved');
+    expect(done).toContain('looked');
+  });
+
   test('a pause is --interval, and ten times a look that takes longer', async () => {
     const interrupt = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
     const path = fresh();

@@ -121,6 +121,7 @@ export default command({
   },
 
   async run({ args, flags }, io) {
+    io.saveMemory?.();
     const { path } = args;
     const options = {
       ...readOptionsOf(flags, io, await readingByConfig(flags)),

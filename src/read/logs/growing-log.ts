@@ -133,7 +133,8 @@ async function begin(file: GrowingBytes, options: ReadLogOptions): Promise<Begun
     tables: undefined,
     hash: createHash('sha256'),
     bytes: 0,
-    head: head.subarray(0, MARK_BYTES),
+    // A part would keep all of it.
+    head: Buffer.from(head.subarray(0, MARK_BYTES)),
     mark: Buffer.alloc(0),
   };
 }
