@@ -54,6 +54,18 @@ describe.skipIf(python === undefined)('cases that are made', () => {
     expect(first.slowest).toBeLessThan(120);
   });
 
+  it('are small: no blanks in what a capture says, and one storage a dtype in a checkpoint', () => {
+    const files = read(first.out, 'checksums.txt')
+      .trim()
+      .split('\n')
+      .map((line) => line.slice(66));
+    for (const file of files.filter((one) => /\/capture\/(?:capture|rng)\.json$/.test(one)))
+      expect(read(first.out, file)).not.toMatch(/\n|, "/);
+    const checkpoints = files.filter((one) => one.endsWith('.pt'));
+    expect(checkpoints.length).toBeGreaterThan(3);
+    for (const file of checkpoints) expect(read(first.out, file)).not.toMatch(/\/data\/2/);
+  });
+
   it('have the checksums of their list, and metadata with the hashes of both tables', () => {
     const hashOf = (path: string): string =>
       createHash('sha256')
