@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { share } from '../../bench/incidents/lib/intervals.js';
 import { type Result, tableRow } from '../../bench/incidents/lib/results.js';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -20,6 +21,21 @@ describe('docs/bench.md', () => {
   it.each(rows.map((row) => [`${row.tool}, ${row.half} half, by ${row.evidence}`, row] as const))(
     'has the counts of %s',
     (_, row) => expect(tight(page)).toContain(tableRow(row, COLUMNS[row.evidence]!)),
+  );
+
+  it.each(['capture', 'log'])(
+    'says in how many hidden incidents the first remedy holds, by %s',
+    (evidence) => {
+      const { remedy } = rows.find(
+        (row) => row.tool === 'clippy-diag' && row.half === 'hidden' && row.evidence === evidence,
+      )!;
+      const [hits, n] = remedy!;
+      const { low, high } = share(hits, n);
+      const [of, least, most] = [n, Math.round(100 * low!), Math.round(100 * high!)];
+      expect(page.replaceAll(/\s+/g, ' ')).toMatch(
+        new RegExp(`in ${hits} of (?:the )?${of} [^.]*\\(${least} to ${most} %\\)`),
+      );
+    },
   );
 
   it('has a row for every row, and no other', () => {
