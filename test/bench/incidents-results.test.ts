@@ -43,12 +43,23 @@ describe('docs/bench.md', () => {
   });
 });
 
-it('the README quotes what clippy-diag finds by the logs of cases that nobody had seen', () => {
-  const own = rows.find(
-    (row) => row.tool === 'clippy-diag' && row.half === 'hidden' && row.evidence === 'log',
-  )!;
-  const [[found, incidents], [alarms, healthy]] = [own.detection, own.falseAlarm];
-  expect(tight(read('README.md'))).toContain(
-    `**${found} of ${incidents}** found, ${alarms} of ${healthy} healthy runs alarmed`,
-  );
+describe('the README quotes what clippy-diag does on cases that nobody had seen', () => {
+  const readme = tight(read('README.md'));
+  const ownBy = (evidence: string): Result =>
+    rows.find((row) => row.tool === 'clippy-diag' && row.half === 'hidden' && row.evidence === evidence)!;
+
+  it.each([
+    ['log', '**', ' healthy runs alarmed'],
+    ['capture', '', ' alarmed'],
+  ])('what it finds by %s', (evidence, bold, alarmed) => {
+    const [[found, incidents], [alarms, healthy]] = [ownBy(evidence).detection, ownBy(evidence).falseAlarm];
+    expect(readme).toContain(
+      `${bold}${found} of ${incidents}${bold} found, ${alarms} of ${healthy}${alarmed}`,
+    );
+  });
+
+  it('the first remedy, a worst row', () => {
+    const [log, capture] = ['log', 'capture'].map((evidence) => ownBy(evidence).remedy!.join(' of '));
+    expect(readme).toContain(`**${log}** by logs, a worst row; ${capture} by captures`);
+  });
 });
