@@ -100,6 +100,18 @@ describe('generated pages', () => {
   });
 
   it.each([
+    ['nan', ['nan-out-of-calm', 'nan-after-a-rise', 'gradient-not-finite', 'non-finite-loss']],
+    ['spike', ['loss-spike', 'full-divergence', 'unlike-batches', 'rate-raised']],
+    ['oom', ['out-of-memory']],
+    ['plateau', ['dead-from-the-start', 'rate-is-zero', 'never-learned', 'plateau-after-jump']],
+    ['not learning', ['dead-from-the-start', 'rate-is-zero', 'never-learned', 'frozen-tensor']],
+  ])('a symptom leads to pages: %s', async (symptom, pages) => {
+    const { out } = await cli(['explain', ...symptom.split(' ')]);
+    const listed = [...out.matchAll(/^- `([\w-]+)`: \S/gm)].map(([, id]) => id);
+    expect(listed).toEqual(expect.arrayContaining(pages));
+  });
+
+  it.each([
     ['los-spike', 'loss-spike'],
     ['curvatur', 'curvature'],
     ['exitcodes', 'exit-codes'],

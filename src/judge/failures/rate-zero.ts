@@ -13,6 +13,7 @@ export const rateZero: KnownFailure = {
     'lr 0',
     'learning rate 0',
     'zero learning rate',
+    'not learning',
     'stopped learning',
     'plateau',
     'frozen',
