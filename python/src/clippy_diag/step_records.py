@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable
 
-import numpy as np
-
 from .captures import Array, text_of, words
 from .entries import hash_of
 from .recording import Step
@@ -163,12 +161,6 @@ def moment_of_arrays(tensors: Mapping[str, Array]) -> Moment:
         elif kind == "optimizer":
             state.setdefault(rest, []).append(one)
     return moment_of(weights, state)
-
-
-def norm_of(array: Array) -> float:
-    """Euclidean norm of an array, in float64."""
-    values = words(array)[1]
-    return float(np.linalg.norm(values.astype(np.float64, copy=False).reshape(-1)))
 
 
 def _summed(sums: Mapping[str, int]) -> dict[str, Any]:
