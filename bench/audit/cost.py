@@ -1,6 +1,6 @@
-"""What an audit costs: records 20 steps of AdamW on drawn gradients, audits them, prints processor time and peak memory.
+"""What an audit costs: records 20 steps of AdamW on drawn gradients, audits them, prints processor and wall time and peak memory.
 
-cost.py OUT --parameters 293000 50000000       a quarter of the parameters is one table, as an embedding is
+cost.py OUT --parameters 293000 50000000       so many or more; about a quarter of them is one table, as an embedding is
 
 Needs a built checkout (node build/build.js --fast).
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ class Weights(torch.nn.Module):
         super().__init__()
         side = 256 if parameters < 5_000_000 else 2048
         self.table = torch.nn.Parameter(0.02 * torch.randn(max(1, parameters // 4 // side), side))
-        matrices = max(1, (parameters - self.table.numel()) // side**2)
+        matrices = max(1, math.ceil((parameters - self.table.numel()) / side**2))
         self.matrices = torch.nn.ParameterList(0.02 * torch.randn(side, side) for _ in range(matrices))
 
 
@@ -61,20 +62,21 @@ def record(folder: Path, parameters: int) -> int:
 
 #: Run by an interpreter without torch: a child's peak memory counts what its parent held when it began.
 WATCH = """
-import json, os, subprocess, sys
+import json, os, subprocess, sys, time
+begun = time.monotonic()
 child = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE)
 told = child.stdout.read()
 used = os.wait4(child.pid, 0)[2]
 outcomes = {link["link"]: link["outcome"] for link in json.loads(told)["audit"]["links"]}
-print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, outcomes]))
+print(json.dumps([used.ru_utime + used.ru_stime, time.monotonic() - begun, used.ru_maxrss / 1024, outcomes]))
 """
 
 
-def measured(folder: Path) -> tuple[float, float, dict[str, str]]:
-    """Processor time in s and peak resident memory in MB of an audit, and the outcome of each link."""
+def measured(folder: Path) -> tuple[float, float, float, dict[str, str]]:
+    """Processor and wall time in s and peak resident memory in MB of an audit, and the outcome of each link."""
     call = [sys.executable, "-c", WATCH, "node", str(PROGRAM), "audit", str(folder), "--json"]
-    seconds, megabytes, outcomes = json.loads(subprocess.run(call, stdout=subprocess.PIPE, check=True).stdout)
-    return seconds, megabytes, outcomes
+    busy, wall, megabytes, outcomes = json.loads(subprocess.run(call, stdout=subprocess.PIPE, check=True).stdout)
+    return busy, wall, megabytes, outcomes
 
 
 def main() -> None:
@@ -86,9 +88,10 @@ def main() -> None:
     for parameters in arguments.parameters:
         folder = arguments.out / str(parameters)
         held = folder.exists()
-        count = parameters if held else record(folder, parameters)
-        seconds, megabytes, outcomes = measured(folder)
-        print(f"{count} parameters: {seconds:.1f} s of processor time, {megabytes:.0f} MB; optimizer {outcomes['optimizer']}")
+        count = sum(p.numel() for p in Weights(parameters).parameters()) if held else record(folder, parameters)
+        busy, wall, megabytes, outcomes = measured(folder)
+        told = f"{busy:.1f} s of processor time, {wall:.1f} s by the clock, {megabytes:.0f} MB"
+        print(f"{count} parameters: {told}; optimizer {outcomes['optimizer']}")
         if not arguments.keep:
             shutil.rmtree(folder)
 
