@@ -644,8 +644,10 @@ describe('the command', () => {
       (await watchThrough([path], [(end) => end(EXIT.interrupted)], { look, work })).pauses;
     expect(await pausesOf(8000, 150)).toEqual([2000]);
     expect(await pausesOf(4000, 400)).toEqual([2000]);
+    // A hundred runs: half a processor at most.
+    expect(await pausesOf(5000, 5000)).toEqual([5000]);
     // What costs much is not.
-    expect(await pausesOf(8000, 4000)).toEqual([40_000]);
+    expect(await pausesOf(8000, 7000)).toEqual([70_000]);
   });
 
   test('--alert-after: an incident is told once it has held for so long, and once only', async () => {

@@ -26,9 +26,9 @@ import type { WatchingScreen } from './watching-screen.ts';
 const READING_SHARE = 0.1;
 /**
  * A look of no more processor time than this, in milliseconds, is repeated so soon that an event is reported within ten seconds: within
- * eight, and two more where the next look takes longer.
+ * eight, and two more where the next look takes longer. That takes up to half a processor: a hundred runs of 2,000 points need it.
  */
-const SHORT_LOOK = 3000;
+const SHORT_LOOK = 6000;
 const SOON = 8000;
 
 /**
