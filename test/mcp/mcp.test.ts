@@ -234,7 +234,8 @@ it('tells progress, and a call that is cancelled ends at once while the server g
   await client.callTool({ name: 'analyze', arguments: { paths: [join(world, 'capture')] } }, undefined, {
     onprogress: ({ message }) => told.push(message ?? ''),
   });
-  expect(told.length).toBeGreaterThan(0);
+  // A replay says where it is thousands of times; the clock of this server stands still.
+  expect(told).toHaveLength(1);
   const cancel = new AbortController();
   const pending = client.callTool(
     { name: 'analyze', arguments: { paths: [join(world, 'capture')] } },

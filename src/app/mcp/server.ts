@@ -22,6 +22,9 @@ const INSTRUCTIONS =
   'clippy-diag judges training runs from their logs, checkpoints and recorded steps, and always gives the same answer for the same files. ' +
   'Begin with analyze. Each answer ends with the next command; explain takes the ids that answers name. Whole reports are resources.';
 
+/** Milliseconds from one message of progress to the next. */
+const PROGRESS_MS = 250;
+
 export type ServerOptions = Omit<ToolContext, 'onProgress' | 'signal'>;
 
 /** Whole lines up to so many bytes, and how much is left out. */
@@ -69,10 +72,13 @@ export function makeServer(options: ServerOptions): Server {
     const tool = TOOLS.find(({ name }) => name === params.name);
     if (tool === undefined) throw new McpError(ErrorCode.InvalidParams, `there is no tool ${params.name}`);
     let progress = 0;
+    let last = Number.NEGATIVE_INFINITY;
     const onProgress = (what: string): void => {
       signal.throwIfAborted();
-      if (_meta?.progressToken === undefined || what === '') return;
+      const now = options.now().getTime();
+      if (_meta?.progressToken === undefined || what === '' || now < last + PROGRESS_MS) return;
       progress++;
+      last = now;
       const { progressToken } = _meta;
       const told = { progressToken, progress, message: inert(what) };
       // Progress is a courtesy: a client that is gone is noticed by the answer.
