@@ -177,6 +177,30 @@ const distance = (a: Values, b: Values): number => Math.sqrt(squaredDistance(a, 
 /** A snapshot distinguishes runs if less than this share of a tensor's movement may be off. */
 const TELLS = 0.01;
 
+/** The tensor of a snapshot that is furthest off, where one is off, and whether the snapshot tells runs apart. */
+function compared(
+  step: CapturedStep,
+  tensors: readonly TensorState[],
+  start: readonly Values[],
+  tolerance: (name: ToleranceName) => number,
+) {
+  let worst: { tensor: string; off: number; allowed: number; share: number } | null = null;
+  let tells = false;
+  for (const [k, tensor] of tensors.entries()) {
+    const snapshot = step.parameters.get(tensor.name);
+    if (snapshot === undefined) continue;
+    const size = Math.sqrt(withSums({ values: snapshot }).sums().squares);
+    const movement = distance(snapshot, start[k]!);
+    const allowed = tolerance('ofMovement') * movement + tolerance('ofSize') * size;
+    if (allowed < TELLS * movement) tells = true;
+    const off = distance(tensor.w, snapshot);
+    const share = off === 0 ? 0 : off / allowed;
+    if (!(share <= 1) && !(worst !== null && share <= worst.share))
+      worst = { tensor: tensor.name, off, allowed, share };
+  }
+  return { worst, tells };
+}
+
 /**
  * Compares snapshots with rebuilt parameters; keeps the last snapshot to tell what went wrong since.
  *
@@ -197,21 +221,7 @@ function createChecker(
       if (step.parameters.size === 0) return;
       snapshots++;
       const start = await initial();
-      let worst: { tensor: string; off: number; allowed: number; share: number } | null = null;
-      let tells = false;
-      for (const [k, tensor] of tensors.entries()) {
-        const snapshot = step.parameters.get(tensor.name);
-        if (snapshot === undefined) continue;
-        const first = start[k]!;
-        const size = Math.sqrt(withSums({ values: snapshot }).sums().squares);
-        const movement = distance(snapshot, first);
-        const allowed = tolerance('ofMovement') * movement + tolerance('ofSize') * size;
-        if (allowed < TELLS * movement) tells = true;
-        const off = distance(tensor.w, snapshot);
-        const share = off === 0 ? 0 : off / allowed;
-        if (!(share <= 1) && !(worst !== null && share <= worst.share))
-          worst = { tensor: tensor.name, off, allowed, share };
-      }
+      const { worst, tells } = compared(step, tensors, start, tolerance);
       if (worst !== null && missed === null) {
         missed = {
           path: capture.path,

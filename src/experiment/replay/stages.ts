@@ -50,7 +50,7 @@ export function takeGradient(
   until: Part | null,
   noted: boolean,
 ): Taken {
-  const { beta, group, t } = work;
+  const { beta, t } = work;
   let awaited = work.decay === 'gradient' ? beta : 0;
   let x = work.g;
   let change: Change = UNCHANGED;
@@ -61,31 +61,9 @@ export function takeGradient(
     x = gradientOf(bench, work, { x, change, decay: 0 });
     change = UNCHANGED;
     const seen = seenAt(work, x, { weightDecay: awaited });
-    const { rule: definition } = part;
-    let smallest = shared.get(part.position)?.[t] ?? 1;
-    let index = 0;
-    if (definition.scope === 'entry') {
-      const options = optionsOfPart(part, group);
-      const bound = definition.bound?.(options);
-      if (bound !== undefined && Number.isFinite(seen.largest)) {
-        if (seen.largest! > bound) {
-          change = { bound };
-          smallest = bound / seen.largest!;
-          index = indexOfLargest(x, seen.largest!);
-        }
-      } else {
-        const out = bench.room.get('x', x.length);
-        ({ factor: smallest, index } = definition.clamp(seen, options, out));
-        if (smallest !== 1) x = out;
-      }
-    } else if (definition.scope === 'model') change = { factor: smallest };
-    else {
-      const { units, ...found } = measure(bench, definition, part, work, seen);
-      ({ factor: smallest, index } = found);
-      if (units.count === 1) change = { factor: smallest };
-      else if (!areOnes(bench.measured, units.count))
-        change = { units, factors: bench.measured.slice(0, units.count) };
-    }
+    const found = partOf(bench, part, work, seen, shared.get(part.position)?.[t] ?? 1);
+    const { smallest, index } = found;
+    ({ x, change } = found);
     if (noted) note(bench, part, work, seen, smallest, index);
     // LARS scales the decayed gradient; what comes after it sees the decay.
     if (part.rule.afterWeightDecay && awaited !== 0) {
@@ -95,6 +73,40 @@ export function takeGradient(
     }
   }
   return { x, change, decay: until === null ? awaited : 0 };
+}
+
+/**
+ * What one part makes of the gradient that it sees: a change that is yet to be made, or for an entry-wise rule without a bound the
+ * clamped gradient in a buffer.
+ *
+ * @param shared factor of a model-wide part
+ */
+function partOf(bench: Bench, part: Part, work: Work, seen: SeenTensor, shared: number) {
+  const { rule } = part;
+  const { x } = seen;
+  if (rule.scope === 'model')
+    return { x, change: { factor: shared } satisfies Change, smallest: shared, index: 0 };
+  if (rule.scope === 'entry') {
+    const options = optionsOfPart(part, work.group);
+    const bound = rule.bound?.(options);
+    if (bound !== undefined && Number.isFinite(seen.largest)) {
+      const largest = seen.largest!;
+      return largest > bound
+        ? { x, change: { bound }, smallest: bound / largest, index: indexOfLargest(x, largest) }
+        : { x, change: UNCHANGED, smallest: shared, index: 0 };
+    }
+    const out = bench.room.get('x', x.length);
+    const { factor, index } = rule.clamp(seen, options, out);
+    return { x: factor === 1 ? x : out, change: UNCHANGED, smallest: factor, index };
+  }
+  const { units, factor, index } = measure(bench, rule, part, work, seen);
+  const change: Change =
+    units.count === 1
+      ? { factor }
+      : areOnes(bench.measured, units.count)
+        ? UNCHANGED
+        : { units, factors: bench.measured.slice(0, units.count) };
+  return { x, change, smallest: factor, index };
 }
 
 function indexOfLargest(x: Values, largest: number): number {
