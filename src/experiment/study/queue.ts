@@ -115,6 +115,90 @@ export async function queueRunner(
   const queue: Queue<CellJob> = new bullmq.Queue<CellJob>(queueOf(version), { connection: redis });
   queue.on('error', () => {});
   const list = resultsOf(study.key);
+  const jobs = jobsOf(study, redis, queue);
+
+  return {
+    async run(cells, done, goesOn) {
+      const toAdd = new Map(cells.map((cell) => [idOf(cell), cell]));
+      const added = new Map<string, CellKey>();
+      const began = now();
+      let heard = false;
+      let away = false;
+      let addedAll = Number.NEGATIVE_INFINITY;
+      let sawFailed = Number.NEGATIVE_INFINITY;
+      const take = async (cell: StudyCell): Promise<void> => {
+        const id = idOf(cell);
+        if (!added.delete(id) && !toAdd.delete(id)) return;
+        heard = true;
+        await done(cell);
+      };
+
+      /** Redis's part of a turn: the results that there are, how many entries of the list they were. */
+      const turn = async (): Promise<{ found: StudyCell[]; read: number }> => {
+        if (mayHaveForgotten || now() - addedAll > AGAIN_MS) {
+          mayHaveForgotten = false;
+          addedAll = now();
+          await jobs.publish();
+          await jobs.add(added.values());
+        }
+        const more = [...toAdd].slice(0, WINDOW - added.size);
+        if (more.length > 0) {
+          await jobs.add(more.map(([, cell]) => cell));
+          for (const [id, cell] of more) {
+            toAdd.delete(id);
+            added.set(id, cell);
+          }
+        }
+        const lines = await redis.lrange(list, 0, PAGE - 1);
+        const found = lines.flatMap((line) => cellFrom(line) ?? []);
+        if (now() - sawFailed > FAILED_MS) {
+          sawFailed = now();
+          found.push(...(await jobs.takeFailed()));
+          if (!heard && now() - began > FAILED_MS && (await queue.getWorkersCount()) === 0) {
+            heard = true;
+            await remark(
+              `no worker has come yet: start \`clippy-diag matrix worker --queue ${shownUrl(url)}\` of version ${version}`,
+            );
+          }
+        }
+        return { found, read: lines.length };
+      };
+
+      while (toAdd.size + added.size > 0 && goesOn()) {
+        let read = 0;
+        try {
+          const one = await turn();
+          if (away) await remark('Redis can be used again');
+          away = false;
+          read = one.read;
+          for (const cell of one.found) await take(cell);
+        } catch (error) {
+          if (!isOfRedis(error)) throw error;
+          mayHaveForgotten = true;
+          if (!away) await remark(`Redis cannot be used now (${(error as Error).message}): waiting for it`);
+          away = true;
+        }
+        // What was not taken off the list is read again, and ignored then.
+        if (read > 0) await redis.ltrim(list, read, -1).catch(() => sleep(LOOK_MS));
+        else await sleep(LOOK_MS);
+      }
+      // Workers should not train what nobody waits for.
+      await Promise.all([...added.keys()].map((id) => queue.remove(jobIdOf(study.key, id)).catch(() => {})));
+      if (toAdd.size + added.size === 0) await redis.del(list, setupOf(study.key)).catch(() => {});
+    },
+    close: async () => {
+      await queue.close().catch(() => {});
+      redis.disconnect();
+    },
+  };
+}
+
+/** What a coordinator writes for its study, and takes off what failed. */
+function jobsOf(
+  study: { readonly key: string; readonly setup: StudySetup },
+  redis: RedisClient,
+  queue: Queue<CellJob>,
+) {
   let setup: Buffer | undefined;
 
   const publish = async (): Promise<void> => {
@@ -153,81 +237,7 @@ export async function queueRunner(
     for (const { job } of mine) await job.remove();
     return cells;
   };
-
-  return {
-    async run(cells, done, goesOn) {
-      const toAdd = new Map(cells.map((cell) => [idOf(cell), cell]));
-      const added = new Map<string, CellKey>();
-      const began = now();
-      let heard = false;
-      let away = false;
-      let addedAll = Number.NEGATIVE_INFINITY;
-      let sawFailed = Number.NEGATIVE_INFINITY;
-      const take = async (cell: StudyCell): Promise<void> => {
-        const id = idOf(cell);
-        if (!added.delete(id) && !toAdd.delete(id)) return;
-        heard = true;
-        await done(cell);
-      };
-
-      /** Redis's part of a turn: the results that there are, how many entries of the list they were. */
-      const turn = async (): Promise<{ found: StudyCell[]; read: number }> => {
-        if (mayHaveForgotten || now() - addedAll > AGAIN_MS) {
-          mayHaveForgotten = false;
-          addedAll = now();
-          await publish();
-          await addJobs(added.values());
-        }
-        const more = [...toAdd].slice(0, WINDOW - added.size);
-        if (more.length > 0) {
-          await addJobs(more.map(([, cell]) => cell));
-          for (const [id, cell] of more) {
-            toAdd.delete(id);
-            added.set(id, cell);
-          }
-        }
-        const lines = await redis.lrange(list, 0, PAGE - 1);
-        const found = lines.flatMap((line) => cellFrom(line) ?? []);
-        if (now() - sawFailed > FAILED_MS) {
-          sawFailed = now();
-          found.push(...(await takeFailed()));
-          if (!heard && now() - began > FAILED_MS && (await queue.getWorkersCount()) === 0) {
-            heard = true;
-            await remark(
-              `no worker has come yet: start \`clippy-diag matrix worker --queue ${shownUrl(url)}\` of version ${version}`,
-            );
-          }
-        }
-        return { found, read: lines.length };
-      };
-
-      while (toAdd.size + added.size > 0 && goesOn()) {
-        let read = 0;
-        try {
-          const one = await turn();
-          if (away) await remark('Redis can be used again');
-          away = false;
-          read = one.read;
-          for (const cell of one.found) await take(cell);
-        } catch (error) {
-          if (!isOfRedis(error)) throw error;
-          mayHaveForgotten = true;
-          if (!away) await remark(`Redis cannot be used now (${(error as Error).message}): waiting for it`);
-          away = true;
-        }
-        // What was not taken off the list is read again, and ignored then.
-        if (read > 0) await redis.ltrim(list, read, -1).catch(() => sleep(LOOK_MS));
-        else await sleep(LOOK_MS);
-      }
-      // Workers should not train what nobody waits for.
-      await Promise.all([...added.keys()].map((id) => queue.remove(jobIdOf(study.key, id)).catch(() => {})));
-      if (toAdd.size + added.size === 0) await redis.del(list, setupOf(study.key)).catch(() => {});
-    },
-    close: async () => {
-      await queue.close().catch(() => {});
-      redis.disconnect();
-    },
-  };
+  return { publish, add: addJobs, takeFailed };
 }
 
 /** Failed jobs that are cells of a study. */
