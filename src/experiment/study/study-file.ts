@@ -75,10 +75,10 @@ export async function readStudyFile(
   return { study: studyFrom(value, path), text };
 }
 
-/** Looks at values of a study, each of which it names by where it stands; what is not as expected is study-invalid. */
+/** Looks at values of a study, each of which it names by its place; what is not as expected is study-invalid. */
 interface Checks {
   fail(at: string, problem: string): never;
-  /** @param known its keys; null where any may stand */
+  /** @param known its keys; null where any key is allowed */
   object(found: unknown, at: string, known: readonly string[] | null): Record<string, unknown>;
   list(found: unknown, at: string): readonly unknown[];
   /** A whole number from `least` on. */
