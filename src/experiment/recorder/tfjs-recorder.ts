@@ -12,11 +12,10 @@
  *     clippyRecorder({ variables, optimizer: model.optimizer, folder: 'capture' }).attach(model);
  *
  * In memory are the gradients since the older of two snapshots of variables and optimizer state, which are renewed every K
- * steps, so a capture begins K to 2K steps before the incident. When the judge of `analyze` sees one, or after `flush()`,
- * what is in memory is written, and each of the next `after` steps is added as it comes. Every file appears whole or not at
- * all. It imports neither tfjs nor Node: in a browser say where files go (`files`).
+ * steps, so a capture begins K to 2K steps before the incident. When the judge of `analyze` or a trigger (`triggers.ts`) sees
+ * one, or after `flush()`, what is in memory is written, and each of the next `after` steps is added as it comes. Every file
+ * appears whole or not at all. It imports neither tfjs nor Node: in a browser say where files go (`files`).
  */
-import { lossStream, type StreamedIncident } from '../../judge/incidents/stream.ts';
 import type { Words } from '../../step/tensor/sketch.ts';
 import { numberOf } from './number-of.ts';
 import {
@@ -26,6 +25,7 @@ import {
   type TfjsLedger,
   tfjsLedger,
 } from './tfjs-ledger.ts';
+import { finiteWatch, gradientNorm, lossWatch, normWatch } from './triggers.ts';
 
 /** What is used of a tensor or variable of tfjs. */
 export interface RecordedTensor {
@@ -298,7 +298,11 @@ class Captures {
   #losses: { readonly step: number; readonly loss: number }[] = [];
   #since = 0;
   #count = 0;
-  readonly #judge = lossStream();
+  readonly #watch = lossWatch();
+  readonly #norms = normWatch();
+  readonly #finite = finiteWatch();
+  /** The first steps, until the loss has fallen or a capture was written; of a run that learns nothing they are written. */
+  #first: Taken[] | null = [];
   /** An incident at the last step of a capture, for which nothing was in memory. */
   #late: string | null = null;
   #open: Open | null = null;
@@ -311,7 +315,7 @@ class Captures {
   }
 
   take(step: number, loss: number, grads: RecordedGradients, extra: RecordExtra): void {
-    const { optimizer, maxCaptures = 3 } = this.#options;
+    const { optimizer, maxCaptures = 3, after = 34 } = this.#options;
     const { learningRate } = optimizer as unknown as { readonly learningRate: number };
     const tensors = this.#tensorsOf(grads, extra);
     const taken: Taken = {
@@ -324,16 +328,30 @@ class Captures {
     };
     if (this.#open === null) this.#ring.push(taken);
     else this.#append(this.#open, taken, true);
-    const incident = this.#judge.add(loss);
-    const begins = incident?.begins ? reasonOf(loss, incident) : null;
+    const watched = this.#watch.add(loss);
+    if (this.#watch.learnt) this.#first = null;
+    if (this.#first !== null && this.#first.length <= after) this.#first.push(taken);
+    const begins = this.#begins(taken, watched?.reason ?? null);
     // After the last step of a capture nothing is in memory: what asks for another then has it a step later.
     const ended = this.#open === null && this.#ring.length === 0;
     const asked = this.wanted ?? (this.#count < maxCaptures ? (this.#late ?? begins) : null);
-    if (this.#open === null && !ended && asked !== null) this.#begin(step, asked);
+    if (this.#open === null && !ended && asked !== null) {
+      const first = watched?.nothingLearnt && asked === watched.reason ? this.#first : null;
+      this.#begin(asked, first ?? this.#ring, first === null ? after : 0);
+    }
     this.#late = ended ? begins : null;
     this.#losses.push({ step, loss });
     if (this.#losses.length > 2 * HISTORY + 4 * this.#every)
       this.#losses = this.#losses.slice(-HISTORY - 2 * this.#every);
+  }
+
+  /** Why an incident begins at a step: what its loss tells, else its tensors. */
+  #begins({ tensors, parameters, state }: Taken, judged: string | null): string | null {
+    const { maxCaptures = 3 } = this.#options;
+    const broken = this.#finite({ ...tensors, ...parameters, ...state });
+    const changed = this.#norms(gradientNorm(tensors));
+    // A changed norm never takes the last capture: a loss that is lost is worth more.
+    return judged ?? broken ?? (this.#count < maxCaptures - 1 ? changed : null);
   }
 
   #tensorsOf(grads: RecordedGradients, { batch = {} }: RecordExtra): Tensors {
@@ -382,17 +400,18 @@ class Captures {
     }
   }
 
-  /** Writes what is in memory as a capture, to which the next steps are added. */
-  #begin(step: number, reason: string): void {
-    const { folder = 'capture', after = 34, modelFile } = this.#options;
+  /** Writes steps as a capture, to which the next `after` are added. */
+  #begin(reason: string, held: readonly Taken[], after: number): void {
+    const { folder = 'capture', modelFile } = this.#options;
     this.#count++;
     this.wanted = null;
+    this.#first = null;
     let target = folder;
     for (let n = 2; this.#files.exists(target); n++) target = `${folder}-${n}`;
-    const first = this.#ring[0]!;
+    const first = held[0]!;
     const opened: Open = {
       path: `${target}.partial`,
-      manifest: this.#manifest(first, { step, reason }),
+      manifest: this.#manifest(first, { step: held.at(-1)!.step, reason }),
       left: after + 1,
     };
     this.#open = opened;
@@ -402,8 +421,8 @@ class Captures {
     );
     if (modelFile !== undefined)
       this.#files.copy?.(modelFile, `${opened.path}/${modelFile.split('/').at(-1)}`);
-    for (const [i, taken] of this.#ring.entries())
-      this.#append(opened, i === 0 ? { ...taken, parameters: {} } : taken, i === this.#ring.length - 1);
+    for (const [i, taken] of held.entries())
+      this.#append(opened, i === 0 ? { ...taken, parameters: {} } : taken, i === held.length - 1);
     this.#files.rename(opened.path, target);
     opened.path = target;
     this.#ring = [];
@@ -563,9 +582,6 @@ function layoutOf(name: string, rank: number) {
   const layout = last === 'kernel' && rank === 2 ? 'IO' : last === 'kernel' && rank === 4 ? 'HWIO' : 'none';
   return { layout, embedding: last === 'embeddings' };
 }
-
-const reasonOf = (loss: number, { before }: StreamedIncident): string =>
-  Number.isFinite(loss) ? `loss ${loss} after a median of ${before}` : `loss is ${loss}`;
 
 /** u64 length of the header, JSON header padded with spaces to 8 bytes, the tensors row by row, little-endian. */
 function safetensors(tensors: Tensors): Uint8Array {
