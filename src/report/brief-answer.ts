@@ -308,10 +308,16 @@ function isWithin(cause: Cause | undefined, steps: Finding['steps']): boolean {
   return at !== null && steps !== null && steps[0] <= at && at <= steps[1];
 }
 
-/** Findings that are not in the first lines, the gravest first; of a run that is well what it noted, or null. */
-function alsoOf(run: RunReport, noted: boolean): { text: string; short: string } | null {
+/**
+ * Findings that are not in the first lines, the gravest first; of a run that is well what it noted, or null.
+ *
+ * @param isOfLoss whether the first line is that of the verdict
+ */
+function alsoOf(run: RunReport, noted: boolean, isOfLoss = true): { text: string; short: string } | null {
   const told = new Set<string>(
-    run.verdict.class === 'healthy' ? [] : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
+    run.verdict.class === 'healthy' || !isOfLoss
+      ? []
+      : [run.verdict.class, 'metric-collapse', 'reward-collapse'],
   );
   // The first line says it of the series that was judged.
   const broken = run.audit === undefined ? undefined : brokenLinks(run.audit)[0]?.statement;
@@ -321,7 +327,8 @@ function alsoOf(run: RunReport, noted: boolean): { text: string; short: string }
     // A failure that leads the page says it of all rises of its loss.
     (leads && isIncidentClass(id) && series === run.verdict.series) ||
     // The same rise under another class: the first line says whether it came back.
-    (isIncidentClass(id) &&
+    (isOfLoss &&
+      isIncidentClass(id) &&
       series === run.verdict.series &&
       steps !== null &&
       steps[0] === run.verdict.onsetStep) ||
@@ -452,7 +459,7 @@ function firstLineOf(
 
 /** What is wrong besides the first line; a crash in that line is on the page once. */
 const besideOf = (run: RunReport, job: ReturnType<typeof jobAnswer>) =>
-  alsoOf(job === null ? run : withoutCrash(run), false);
+  job === null ? alsoOf(run, false) : alsoOf(withoutCrash(run), false, false);
 
 /** Runs whose loss is healthy and which are not well, the gravest first: a class is of the loss alone. */
 export function illBeside(
@@ -508,7 +515,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
     facts: factsOf(run, report.skipped),
     checked: isWell ? proofsOf(run) : null,
     parts: [
-      ...(where === null || healthy ? [] : [{ label: 'Where', text: where }]),
+      ...(where === null || healthy || job !== null ? [] : [{ label: 'Where', text: where }]),
       ...(job !== null
         ? [
             { label: 'Why', text: job.why },

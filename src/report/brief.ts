@@ -11,6 +11,7 @@ import { answerOf, troubleOf } from './brief-answer.ts';
 import { type ChartMarker, drawChart } from './charts.ts';
 import { type Mood, moodPaint } from './class-paint.ts';
 import type { RenderOptions } from './format.ts';
+import { jobAnswer } from './job-answer.ts';
 import { leadingEvents, symbolOf } from './run-events.ts';
 import { runsPage } from './runs-page.ts';
 import { cutMiddle } from './short-names.ts';
@@ -203,6 +204,7 @@ function triedLines({ tried, over }: Answer, rows: number, options: BriefOptions
 
 /** The page of `explain` that says most about a run; undefined where nothing was found. */
 export const explainable = (run: RunReport, report: Report): string | undefined =>
+  (jobAnswer(run) === null ? undefined : 'job-crashed') ??
   run.cause?.failure ??
   run.findings.find(({ severity }) => severity !== 'note')?.id ??
   report.warnings[0]?.id ??

@@ -3,6 +3,7 @@ import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
 import { JOB_REASON_WORDS, jobEndClause } from '../model/job-words.ts';
 import type { RunReport } from '../model/report.ts';
+import { isOver } from './where-it-ends.ts';
 
 interface JobAnswer {
   /** CRASHED at step 812: out of memory on rank 3 */
@@ -23,13 +24,16 @@ function quoted(message: string): string {
 }
 
 /**
- * Null where the process did not end early, and where the loss itself went wrong: then the incident leads, and the end of the
- * process is a further finding.
+ * Null where the process did not end early, and where the loss itself is wrong at its end: then the incident leads, and the end of
+ * the process is a further finding. A rise that is over ended nothing.
  */
-export function jobAnswer({ job, verdict, findings, stepUnit }: RunReport): JobAnswer | null {
+export function jobAnswer(run: RunReport): JobAnswer | null {
+  const { job, verdict, findings, stepUnit } = run;
   const finding = findings.find(({ id }) => id === 'job-crashed');
   const isLossWell =
-    verdict.class === 'healthy' || (verdict.class === 'inconclusive' && verdict.onsetStep === null);
+    verdict.class === 'healthy' ||
+    (verdict.class === 'inconclusive' && verdict.onsetStep === null) ||
+    isOver(run);
   if (job === undefined || finding === undefined || !isLossWell) return null;
   const step = job.at?.step ?? null;
   const where = step === null ? '' : ` at ${stepUnit} ${formatCount(step)}`;

@@ -815,3 +815,35 @@ describe('a cause against which nothing was tried', () => {
     expect(partOf(answer, 'Code')).toEqual([]);
   });
 });
+
+test('a process that ended leads a rise that was over before, and not one that goes on', () => {
+  const job: RunReport['job'] = {
+    ended: 'crashed',
+    reason: 'out-of-memory',
+    at: { line: 343, step: 338, time: null },
+    rank: null,
+    message: 'CUDA out of memory',
+    gaps: [],
+    resumes: [],
+  };
+  const crash = { ...brokenTensor('error'), id: 'job-crashed', message: 'The process ran out of memory' };
+  const rose = {
+    ...brokenTensor('warning'),
+    id: 'micro-divergence',
+    steps: [41, 43] as const,
+    series: 'loss',
+  };
+  const pageWith = (kind: Incident['class'], recoveredStep: number | null): string => {
+    const run = makeRunReport(healthyRun());
+    const incident = rise(41, { class: kind, recoveredStep });
+    const verdict = { ...run.verdict, class: kind, series: 'loss', onsetStep: 41, incidents: [incident] };
+    const broken = { ...run, job, verdict, findings: [crash, rose] };
+    const options = { width: 80, colour: false, ascii: false, rows: 24 };
+    return briefRun(broken, makeReport([broken]), options).join('\n');
+  };
+  const over = pageWith('micro-divergence', 43);
+  expect(over).toContain('CRASHED at step 338: out of memory');
+  expect(over).toMatch(/Also +Warning/);
+  expect(over).toContain('explain job-crashed');
+  expect(pageWith('full-divergence', null)).toMatch(/^✗ DIVERGED at step 41/m);
+});
