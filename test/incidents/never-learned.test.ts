@@ -118,6 +118,9 @@ describe('learntOf', () => {
     const { holds, untrained } = learntOf(Float64Array.from(series(thrown(2.3))), N, 50);
     expect([holds, untrained < 2.4]).toEqual([false, true]);
     expect(learntOf(Float64Array.from(series(thrown(0.4))), N, 50).holds).toBe(true);
+    // One first point is not known better than its noise.
+    const noisy = series((i) => thrown(2.22)(i) + 0.03 * Math.sin(7.3 * i * i));
+    expect(learntOf(Float64Array.from(noisy), N, 50).holds).toBe(false);
   });
   it('counts as learnt what was learnt within three points', () => {
     expect(learntOf(Float64Array.from(series((i) => (i === 0 ? 9 : 0.4))), N, 50).holds).toBe(true);

@@ -4,7 +4,7 @@ import { largest } from '../../model/order-statistics.ts';
 import { optimizerNameOf } from '../../model/run-settings.ts';
 import { levelSaysLittle } from '../incidents/verdict.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
-import { type LogEvidence, levelBefore, levelFrom, rateEvidence } from './log-evidence.ts';
+import { BETTER, type LogEvidence, levelBefore, levelFrom, rateEvidence } from './log-evidence.ts';
 
 /** Times its first value that the loss rises in its first tenth where the first steps destroyed the weights. */
 const DESTROYED = 2;
@@ -16,8 +16,6 @@ const CLASSES = 12;
 const AT_CHANCE = 0.005;
 /** Points of a level. */
 const LEVEL = 20;
-/** Share of its first value that a loss has to fall below to be better than that. */
-const BETTER = 0.95;
 
 /** Rates above which adaptive optimizers seldom train: each entry moves by about the rate in a step. */
 const LARGE_FOR_ADAM = 0.02;
@@ -45,7 +43,7 @@ export const deadFromTheStart: KnownFailure = {
   ],
   docs: {
     summary: 'The loss ends where an untrained network begins.',
-    evidence: `The verdict is \`never-learned\`, or no rise lasts and no level of ${LEVEL} losses is better than the first loss. A rise of the first tenth above ${DESTROYED} times the first loss speaks for the learning rate; a gradient norm that is 0, or below ${NO_GRADIENT} of its first values, for units or initial weights that pass no gradient; a rate of 0 for the schedule. Otherwise the cause stays open.`,
+    evidence: `The verdict is \`never-learned\`, or no rise lasts and no level of ${LEVEL} losses is better than the first loss; the last level is enough where the first ${LEVEL} losses rise above ${DESTROYED} times all later ones. A rise of the first tenth above ${DESTROYED} times the first loss speaks for the learning rate; a gradient norm that is 0, or below ${NO_GRADIENT} of its first values, for units or initial weights that pass no gradient; a rate of 0 for the schedule. Otherwise the cause stays open.`,
     notThis:
       'Fine-tuning from good weights, noisy labels and a loss near its floor are flat, too; a first rise that the loss makes up for is a warm-up that was too short.',
     whatToDo: `One test decides most: ${ONE_BATCH} (rate, initial weights, frozen or detached parameters). Begin again; there is nothing to go back to.`,
@@ -58,7 +56,10 @@ export const deadFromTheStart: KnownFailure = {
   },
 };
 
-/** Whether every level of a run that is well now, by its rises, is as high as its first loss; not where a level says little. */
+/**
+ * Whether a run that is well now, by its rises, ends as high as its first loss: every level of it, or the last one where the first
+ * steps threw the loss up; not where a level says little.
+ */
 function isNeverBetter({ run, judged, loss }: LogEvidence): boolean {
   const { value } = loss!;
   const first = value.find(Number.isFinite);
@@ -66,11 +67,14 @@ function isNeverBetter({ run, judged, loss }: LogEvidence): boolean {
   const isCalm = judged?.verdict.class === 'micro-divergence' || judged?.verdict.class === 'healthy';
   if (!isCalm || series === undefined || levelSaysLittle(run, series)) return false;
   if (first === undefined || value.length < 5 * LEVEL) return false;
+  // What throws a run out is far above all that its noise does later.
+  const [start, later] = [arrayOf(value.subarray(0, LEVEL)), arrayOf(value.subarray(LEVEL))];
+  const isThrown = largest(start) >= DESTROYED * largest(later);
+  // What it learnt for a while is lost again.
+  if (isThrown && levelBefore(value, value.length) >= BETTER * first) return true;
   for (let at = 0; at + LEVEL <= value.length; at += LEVEL)
     if (levelFrom(value, at, LEVEL) < BETTER * first) return false;
-  // Where no rise was an incident, what throws a run out is far above all that its noise does later.
-  const [start, later] = [arrayOf(value.subarray(0, LEVEL)), arrayOf(value.subarray(LEVEL))];
-  return judged!.verdict.class !== 'healthy' || largest(start) >= DESTROYED * largest(later);
+  return judged!.verdict.class !== 'healthy' || isThrown;
 }
 
 /** "2.303 is ln 10: chance, if there are 10 classes", as a clause; empty where it is no chance level. */
@@ -117,7 +121,7 @@ function byFirstRise({ run, loss, rates }: LogEvidence): FoundFailure | null {
     rate === undefined
       ? 'the learning rate, which is not logged, was too high for the first steps'
       : `the learning rate, ${formatNumber(rate)}, was too high for the first steps${large ? ` (with ${kind} each entry moves by about that much in a step)` : ''}`;
-  const rise = `the loss rises from ${formatNumber(first)} to ${formatNumber(value.at(peak)!)} at ${run.stepUnit} ${step.at(peak)} and is never better than at the start`;
+  const rise = `the loss rises from ${formatNumber(first)} to ${formatNumber(value.at(peak)!)} at ${run.stepUnit} ${step.at(peak)} and ends no better than at the start`;
   return {
     trigger: 'learning-rate',
     confidence: 'likely',

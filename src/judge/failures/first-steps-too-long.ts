@@ -2,7 +2,7 @@ import { formatCount, formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { levelSaysLittle } from '../incidents/verdict.ts';
 import type { KnownFailure } from './failure.ts';
-import { type LogEvidence, levelBefore, rateEvidence } from './log-evidence.ts';
+import { BETTER, type LogEvidence, levelBefore, rateEvidence } from './log-evidence.ts';
 
 /** Times the first loss that it rises to, and times it that three points in a row are at least. */
 const [HEIGHT, HIGH] = [8, 3];
@@ -25,9 +25,9 @@ export const firstStepsTooLong: KnownFailure = {
   docs: {
     summary:
       'The first steps are so long that they destroy the initial weights; training begins from what is left.',
-    evidence: `The loss rises to ${HEIGHT} times its first value in the first tenth of the run, with three points in a row at ${HIGH} times it or more. It is below its first value again before ${100 * SOON} % of the run is over. A run of ${POINTS} points or more; losses whose level says little (reinforcement learning, adversarial training) are left out.`,
+    evidence: `The loss rises to ${HEIGHT} times its first value in the first tenth of the run, with three points in a row at ${HIGH} times it or more. It is below its first value again before ${100 * SOON} % of the run is over, and below ${BETTER} of it in the middle of what follows. A run of ${POINTS} points or more; losses whose level says little (reinforcement learning, adversarial training) are left out.`,
     notThis:
-      'A loss that never comes below its first value again (`dead-from-the-start`). A first batch that is easy by chance: the next losses are a little higher.',
+      'A loss that comes back to its first value and learns nothing (`dead-from-the-start`). A first batch that is easy by chance: the next losses are a little higher.',
     whatToDo:
       'Begin again with a tenth of the rate, or with a warm-up, and compare the losses at the same step: initial weights that survive often end lower.',
   },
@@ -76,6 +76,6 @@ function peakOf({ run, judged, loss }: LogEvidence): { readonly at: number; read
   );
   let back = at;
   while (back < value.length && !(value.at(back)! < first)) back++;
-  const stays = back <= SOON * value.length && medianOf(value.subarray(back)) < first;
+  const stays = back <= SOON * value.length && medianOf(value.subarray(back)) < BETTER * first;
   return isBroad && stays ? { at, back } : null;
 }

@@ -7,6 +7,9 @@ import { lossScaleOf } from '../incidents/signs.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { JudgedRun } from '../incidents/verdict.ts';
 
+/** Share of its first value that a loss has to fall below to be better than that. */
+export const BETTER = 0.95;
+
 /** Points of one series in one attempt. */
 export type Points = Pick<TimeSeries, 'name' | 'step' | 'value'>;
 

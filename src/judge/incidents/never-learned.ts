@@ -102,7 +102,9 @@ export function learntOf(values: Float64Array, onset: number, least: number): Le
     : highest > level + OUTLIER * noise
       ? highest
       : level;
-  const error = Math.hypot(levelError(last), noise / Math.sqrt(first.length));
+  // One point has the error of one point.
+  const points = isThrown && untrained === first[0] ? 1 : first.length;
+  const error = Math.hypot(levelError(last), noise / Math.sqrt(points));
   return { holds: end < untrained - ERRORS * error, untrained, end, best: bestLevel(finite), error };
 }
 
