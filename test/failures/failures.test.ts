@@ -173,6 +173,10 @@ const CASES: Readonly<
         loss: noisy(400, (i) => 2.3 + (i > 0 && i < 6 ? 20 / i : 0)).map((value) => Math.max(value, 2.29)),
         rates: exact(400, () => 0.3),
       }),
+      'first steps that throw it out, a little that is learnt, and lost again': runOf({
+        loss: exact(400, (i) => 2.35 + (i > 0 && i < 9 ? 30 / i : 0) - (i > 10 && i < 80 ? 0.3 : 0.02)),
+        rates: exact(400, () => 0.3),
+      }),
       'a rate of 0': runOf({ loss: noisy(400, () => 2.3), rates: exact(400, () => 0) }),
       'a gradient of 0': runOf({ loss: noisy(400, () => 2.3), norms: exact(400, () => 0) }),
     },
@@ -522,6 +526,11 @@ const CASES: Readonly<
         evals: noisy(8, (i) => 2.4 + i / 4, 11),
         epochs: exact(400, (i) => i / 20),
       }),
+      'an evaluation a little above the training, flat since both learnt': runOf({
+        loss: noisy(400, (i) => 0.33 + 2 * Math.exp(-i / 15)),
+        evals: noisy(12, (i) => 0.55 + 0.3 * Math.exp(-3 * i), 11),
+        epochs: exact(400, (i) => i / 400),
+      }),
       'an evaluation on harder rows that learns': runOf({
         loss: calm,
         evals: noisy(8, (i) => 1.5 + 1.2 * Math.exp(-i / 2), 11),
@@ -841,6 +850,10 @@ const CASES: Readonly<
       'one bad batch among the first': runOf({ loss: calm.map((one, i) => (i === 3 ? 60 : one)) }),
       'a loss that never comes below its first value': runOf({
         loss: thrownOut.map((one, i) => (i < 20 ? one : 2.5)),
+      }),
+      'a loss that comes back to its first value and stays': runOf({
+        loss: thrownOut.map((one, i) => (i < 20 ? one : 0.985 * thrownOut[0]!)),
+        rates: exact(400, () => 0.3),
       }),
       'a healthy run': runOf({ loss: calm }),
     },

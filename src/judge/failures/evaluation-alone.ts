@@ -12,6 +12,8 @@ const [EVALUATIONS, FIRST_EPOCH] = [5, 2];
 const [ABOVE, LEAST] = [1.4, 1.15];
 /** Share of its first distance to the training loss that the evaluation may come down by. */
 const CLOSED = 0.25;
+/** Share of what the training learnt that the evaluations may show: above it they are those of other rows, which are a little harder. */
+const SHOWN = 0.85;
 /** Share of its first level that the training loss has to come down to: else nothing is learnt that an evaluation could show. */
 const LEARNT = 0.7;
 
@@ -32,7 +34,7 @@ export const evaluationAlone: KnownFailure = {
   ],
   docs: {
     summary: 'Training learns, and no evaluation shows it, from the first one on.',
-    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times. From the first third of them to the last they come down by less than ${CLOSED} of the distance to the training loss. The training loss comes down to ${LEARNT} of the highest of its first three points. In a log without epochs the cause stays open, and an evaluation that rises from its best step is \`over-fitting\`.`,
+    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times. From the first third of them to the last they come down by less than ${CLOSED} of the distance to the training loss. The training loss comes down to ${LEARNT} of the highest of its first three points, and the evaluations by less than ${SHOWN} of that way. In a log without epochs the cause stays open, and an evaluation that rises from its best step is \`over-fitting\`.`,
     notThis:
       'Over-fitting (`over-fitting`): the evaluation is good at first. An evaluation set of another kind of data is above the training loss, too, and falls with it.',
     whatToDo:
@@ -117,5 +119,6 @@ function apartFrom({ run, loss }: LogEvidence, evals: Points): Apart | null {
     medianOf(evals.value.subarray(count - third)),
   ];
   if (!(begin - end <= CLOSED * (begin - last) && last <= LEARNT * before)) return null;
+  if (!(before - end < SHOWN * (before - last))) return null;
   return { step: evals.step.at(0)!, evaluated: end, trained: last, isInFirstEpoch };
 }
