@@ -177,7 +177,7 @@ const distance = (a: Values, b: Values): number => Math.sqrt(squaredDistance(a, 
 /** A snapshot distinguishes runs if less than this share of a tensor's movement may be off. */
 const TELLS = 0.01;
 
-/** The tensor of a snapshot that is furthest off, where one is off, and whether the snapshot tells runs apart. */
+/** The tensor of a snapshot that is furthest off, where one is off, and whether the snapshot is far enough from the start to tell runs apart. */
 function compared(
   step: CapturedStep,
   tensors: readonly TensorState[],

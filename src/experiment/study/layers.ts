@@ -42,7 +42,7 @@ export interface Layers {
   /** What copies parameters to where layers read them, and gradients back. */
   readonly loads: (() => void)[];
   readonly stores: (() => void)[];
-  /** Entries of the memory for good; their first position. */
+  /** Entries of the memory that stay reserved; their first position. */
   reserve(entries: number): number;
   /** Entries that were reserved. */
   reserved(): number;

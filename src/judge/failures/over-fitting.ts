@@ -56,7 +56,7 @@ export const overFitting: KnownFailure = {
       ],
       remedy: {
         action: 'rewind',
-        statement: `use the checkpoint of ${run.stepUnit} ${step}, or the one nearest to it; for a better one, add data, augmentation, weight decay or dropout; evaluate rows of the training set the same way: a low loss confirms that they are known by heart, a high one that the evaluation is wrong`,
+        statement: `use the checkpoint of ${run.stepUnit} ${step}, or the one nearest to it; evaluate rows of the training set the same way: a low loss confirms that they are known by heart, a high one that the evaluation is wrong; against the first, more data, augmentation, weight decay or dropout help`,
       },
     };
   },
