@@ -47,6 +47,7 @@ class _Steps(_TorchTrainer):
     def __init__(self, capture: Capture, makes: Sequence[Make]) -> None:
         super().__init__(capture, _Bare(capture), lambda *_: torch.zeros(()), False, None)
         self._makes = makes
+        self._sparse = any(name.endswith("/indices") for name in capture.tensors(capture.steps[0], "grad/"))
 
     def _made(self) -> list[torch.optim.Optimizer]:
         made = []
@@ -77,9 +78,15 @@ class _Steps(_TorchTrainer):
 
     def step(self, index: int, gradients: dict[str, np.ndarray], rules: Rules, course: Course) -> None:  # type: ignore[override]
         entry = self.capture.steps[index]
+        recorded = self.capture.tensors(entry, "grad/") if self._sparse else {}
         for spec, p in self.parameters:
-            given = gradients.get(spec["name"])
+            given, rows = gradients.get(spec["name"]), recorded.get(f"grad/{spec['name']}/indices")
             p.grad = None if given is None else torch.from_numpy(np.array(given)).to(p.dtype)
+            if p.grad is not None and rows is not None:  # classes such as SparseAdam leave other rows alone
+                there = torch.from_numpy(np.unique(rows).astype(np.int64))
+                p.grad = torch.sparse_coo_tensor(
+                    there[None], p.grad[there], p.shape, is_coalesced=True, check_invariants=True
+                )
         for rule, options in rules:
             if rule not in AFTER:
                 clip_gradients(rule, options, self.parameters)
