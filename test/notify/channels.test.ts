@@ -219,6 +219,49 @@ describe('settings', () => {
     expect(result.err + result.out).not.toContain('s3cret');
   });
 
+  it('a configuration has the words of each channel; a name of the log mentions nobody', async () => {
+    const { got, url } = await listen();
+    const folder = newFolder();
+    const log = join(folder, '<!channel> "a".jsonl');
+    writeFileSync(log, records(0, 500) + records(500, 700, 80));
+    const config = (webhook: string): void =>
+      writeFileSync(
+        join(folder, '.clippy-diag.yaml'),
+        `version: 2\nnotify:\n  templates:\n    slack: "<!here> {event} {run} at {step}"\n    pagerduty: "{class}: {message}"\n    webhook: ${webhook}\n`,
+      );
+    config('{ content: "{headline}", embeds: [{ title: "{run}", color: 1 }] }');
+    const channels = ['slack', 'webhook', 'pagerduty'].flatMap((name) => ['--notify', name]);
+    const run = () =>
+      cli(['watch', log, ...channels, '--idle-exit', '1', '--interval', '1'], {
+        cwd: folder,
+        env: {
+          CLIPPY_DIAG_SLACK_URL: url,
+          CLIPPY_DIAG_WEBHOOK_URL: url,
+          CLIPPY_DIAG_PAGERDUTY_KEY: 'key',
+          CLIPPY_DIAG_PAGERDUTY_URL: url,
+        },
+      });
+    expect((await run()).code).toBe(0);
+    const sent = got.map(({ body }) => body);
+    expect(sent).toContainEqual({
+      text: expect.stringMatching(/^<!here> begin .*&lt;!channel&gt; "a"\.jsonl at 500$/),
+    });
+    expect(sent).toContainEqual({
+      content: expect.stringMatching(/<!channel> "a"\.jsonl: loss diverged at step 500$/),
+      embeds: [{ title: expect.stringMatching(/"a"\.jsonl$/), color: 1 }],
+    });
+    expect(sent).toContainEqual(
+      expect.objectContaining({
+        payload: expect.objectContaining({ summary: 'full-divergence: loss diverged at step 500' }),
+      }),
+    );
+    config('{ content: "{runn}" }');
+    expect(await run()).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('{runn} is no field of a message; known are event, class, run'),
+    });
+  });
+
   it('a configuration names another variable, and never holds the address', async () => {
     const { got, url } = await listen();
     const folder = newFolder();

@@ -8,6 +8,7 @@ import type { TextLayout } from '../../model/layout.ts';
 import { VERDICT_CLASSES } from '../../model/report.ts';
 import type { Role, Run } from '../../model/run.ts';
 import { findConfig, loadGateConfig } from '../gate/config-file.ts';
+import type { ConfigFile } from '../gate/config-schema.ts';
 import { thresholdsFor } from '../gate/for-run.ts';
 import type { GateConfig } from '../gate/resolve-config.ts';
 import { DEFAULT_SETTLE, type SettleOptions } from '../gate/settled.ts';
@@ -134,8 +135,8 @@ export interface ConfigReading {
   readonly layouts: readonly TextLayout[];
 }
 
-/** Names of environment variables for the channels of `watch --notify`, from the config. */
-export async function notifyByConfig(flags: ConfigFlags): Promise<Readonly<Partial<Record<string, string>>>> {
+/** `notify` of the config: names of environment variables and templates, for the channels of `watch --notify`. */
+export async function notifyByConfig(flags: ConfigFlags): Promise<NonNullable<ConfigFile['notify']>> {
   const { thresholds: _, search, ...place } = optionsOf(flags);
   const found = search ? await findConfig(place) : null;
   if (found === null) return {};

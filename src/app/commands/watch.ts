@@ -213,11 +213,11 @@ async function receiversOf(
   io: CommandIo,
 ) {
   const words = flags.notify ?? [];
-  const variables = words.length === 0 ? {} : await notifyByConfig(flags);
+  const config = words.length === 0 ? {} : await notifyByConfig(flags);
   const hook = flags['on-alert'];
   const channels = [
     ...(hook === undefined ? [] : [shell('--on-alert', hook, io)]),
-    ...words.map((word) => channelOf(word, variables, offline, io)),
+    ...words.map((word) => channelOf(word, config, offline, io)),
   ];
   const { toolVersion } = makingOf(io);
   return {

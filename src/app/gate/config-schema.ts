@@ -4,6 +4,7 @@ import { FINDINGS } from '../../judge/findings/registry.ts';
 import { diagError } from '../../model/errors.ts';
 import type { FindingType } from '../../model/finding.ts';
 import { FIELD_ROLES } from '../../model/layout.ts';
+import { MESSAGE_FIELDS, unknownFields } from '../../model/message-fields.ts';
 import { didYouMean } from '../../model/nearest.ts';
 import type { NumberRange } from '../../model/options.ts';
 import { ROLES } from '../../model/run.ts';
@@ -24,6 +25,16 @@ const max = z
   .int()
   .min(0)
   .meta({ id: 'ruleMax', description: 'budget: this many findings are allowed (default 0)' });
+
+const variable = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/);
+const checkFields = (value: unknown, context: z.RefinementCtx): void => {
+  for (const name of unknownFields(JSON.stringify(value)))
+    context.addIssue({
+      code: 'custom',
+      message: `{${name}} is no field of a message; known are ${MESSAGE_FIELDS.join(', ')}`,
+    });
+};
+const template = z.string().min(1).superRefine(checkFields);
 
 const options = {
   max: max.optional(),
@@ -128,7 +139,21 @@ export const configSchema = z
       description: 'true: refuse URLs, so that nothing is sent anywhere (as --offline)',
     }),
     notify: z
-      .partialRecord(z.enum(['slack', 'webhook', 'pagerduty']), z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/))
+      .strictObject({
+        slack: variable.optional(),
+        webhook: variable.optional(),
+        pagerduty: variable.optional(),
+        templates: z
+          .strictObject({
+            slack: template.optional(),
+            pagerduty: template.optional(),
+            webhook: z.record(z.string(), z.json()).superRefine(checkFields).optional(),
+          })
+          .optional()
+          .meta({
+            description: `what a channel sends, in words of your own with ${MESSAGE_FIELDS.map((name) => `{${name}}`).join(', ')}: the text of slack, the summary of pagerduty, the document of webhook`,
+          }),
+      })
       .optional()
       .meta({
         description:

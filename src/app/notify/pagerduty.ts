@@ -1,14 +1,18 @@
 /** PagerDuty, Events API version 2: https://developer.pagerduty.com/docs/send-alert-event */
 import { type Channel, postJson } from './channel.ts';
-import { bodyOf, headlineOf } from './message.ts';
+import { bodyOf } from './message.ts';
+import { filled } from './template.ts';
 
 const SERVICE = 'https://events.pagerduty.com/v2/enqueue';
 /** PagerDuty refuses a longer summary. */
 const MOST_SUMMARY = 1024;
 const MILD = new Set(['inconclusive', 'micro-divergence', 'stall']);
 
-/** @param service another address of the API, such as that of the EU */
-export const pagerduty = (key: string, service = SERVICE): Channel => ({
+/**
+ * @param service another address of the API, such as that of the EU
+ * @param template the summary in the user's own words
+ */
+export const pagerduty = (key: string, service = SERVICE, template = '{headline}'): Channel => ({
   name: 'pagerduty',
   send: (message) => {
     const { event, alert } = message;
@@ -18,7 +22,7 @@ export const pagerduty = (key: string, service = SERVICE): Channel => ({
       ...about,
       event_action: 'trigger',
       payload: {
-        summary: headlineOf(message).slice(0, MOST_SUMMARY),
+        summary: filled(template, message).slice(0, MOST_SUMMARY),
         source: message.path,
         severity: MILD.has(alert.class) ? 'warning' : 'critical',
         component: alert.run,

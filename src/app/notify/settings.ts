@@ -5,6 +5,7 @@ import type { Channel } from './channel.ts';
 import { pagerduty } from './pagerduty.ts';
 import { shell } from './shell.ts';
 import { slack } from './slack.ts';
+import type { Templates } from './template.ts';
 import { webhook } from './webhook.ts';
 
 /** Channels by network: the variable that holds the secret of each. */
@@ -20,16 +21,20 @@ const isService = (name: string): name is Service => Object.hasOwn(SECRETS, name
 /** What `--notify` may be. */
 export const NOTIFY_WORDS = [...Object.keys(SECRETS), 'cmd:COMMAND'];
 
+/** `notify` of the configuration: other names of variables, and texts. */
+export type NotifyConfig = Readonly<Partial<Record<Service, string | undefined>>> & {
+  readonly templates?: Templates | undefined;
+};
+
 /**
  * The channel that a word of `--notify` names.
  *
- * @param variables other names of variables, from the configuration
  * @param offline what forbids the network, null where nothing does
  * @throws usage for another word, notify-unset where the variable is empty, notify-offline
  */
 export function channelOf(
   word: string,
-  variables: Readonly<Partial<Record<string, string>>>,
+  config: NotifyConfig,
   offline: string | null,
   io: Pick<Io, 'stderr' | 'env' | 'onEnd'>,
 ): Channel {
@@ -41,10 +46,11 @@ export function channelOf(
       hint: `write ${NOTIFY_WORDS.join(', ')}; addresses and keys are read from the environment`,
     });
   if (offline !== null) throw diagError('notify-offline', { channel: `--notify ${word}`, reason: offline });
-  const variable = variables[word] ?? SECRETS[word];
+  const variable = config[word] ?? SECRETS[word];
   const secret = io.env[variable];
   if (!secret) throw diagError('notify-unset', { channel: word, variable });
   const { CLIPPY_DIAG_PAGERDUTY_URL: service } = io.env;
-  if (word === 'pagerduty') return pagerduty(secret, service || undefined);
-  return word === 'slack' ? slack(secret) : webhook(secret);
+  const { templates = {} } = config;
+  if (word === 'pagerduty') return pagerduty(secret, service || undefined, templates.pagerduty);
+  return word === 'slack' ? slack(secret, templates.slack) : webhook(secret, templates.webhook);
 }

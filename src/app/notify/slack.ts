@@ -1,14 +1,17 @@
 /** Slack, by an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
 import { type Channel, postJson } from './channel.ts';
 import { bodyOf, headlineOf } from './message.ts';
+import { filled } from './template.ts';
 
 /** Slack takes `<…>` for links and mentions; these three characters are escaped by its rules. */
 const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
-export const slack = (address: string): Channel => ({
+/** @param template the text in the user's own words */
+export const slack = (address: string, template?: string): Channel => ({
   name: 'slack',
   send: (message) => {
+    if (template !== undefined) return postJson(address, { text: filled(template, message, escaped) });
     const body = bodyOf(message).trimEnd().replaceAll('```', "'''");
     const text = `${escaped(headlineOf(message)).replaceAll('```', "'''")}\n\`\`\`${escaped(body)}\`\`\``;
     return postJson(address, { text });

@@ -1,6 +1,7 @@
 /** A server of the user's own. The document is described in docs/watch.md. */
 import { type Channel, postJson } from './channel.ts';
 import { bodyOf, headlineOf, type Message } from './message.ts';
+import { filled } from './template.ts';
 
 /** What the server gets; its members stay for all of version 1. */
 export function webhookDocument(message: Message): unknown {
@@ -18,7 +19,9 @@ export function webhookDocument(message: Message): unknown {
   };
 }
 
-export const webhook = (address: string): Channel => ({
+/** @param template the document in the form of another server */
+export const webhook = (address: string, template?: unknown): Channel => ({
   name: 'webhook',
-  send: (message) => postJson(address, webhookDocument(message)),
+  send: (message) =>
+    postJson(address, template === undefined ? webhookDocument(message) : filled(template, message)),
 });
