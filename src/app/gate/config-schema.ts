@@ -147,7 +147,7 @@ export const configSchema = z
           .strictObject({
             slack: template.optional(),
             pagerduty: template.optional(),
-            webhook: z.record(z.string(), z.json()).superRefine(checkFields).optional(),
+            webhook: z.record(z.string(), z.unknown()).superRefine(checkFields).optional(),
           })
           .optional()
           .meta({
