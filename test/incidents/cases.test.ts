@@ -185,7 +185,8 @@ describe('the recorder for JavaScript', () => {
 
   it('begins a capture at every step at which an incident begins, and at no other', () => {
     for (const { name, losses } of CASES) {
-      const begun = recorded(losses);
+      // A run that learns nothing in 500 steps has a capture, too: of no incident.
+      const begun = recorded(losses).filter(([, reason]) => !reason.startsWith('nothing was learnt'));
       expect(
         begun.map(([step]) => step),
         name,
