@@ -1,10 +1,11 @@
-"""Every optimizer of torch.optim and optax, and the options of those with a formula: twelve recorded steps of drawn
+"""Every optimizer of torch.optim, keras.optimizers and optax, and the options of those with a formula: twelve recorded steps of drawn
 gradients are audited by formula, where there is one, else by running the class. Healthy ones hold, steps twice as large are found."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def _gradients() -> list[list[np.ndarray]]:
 
 
 def _audits(folder: Path, makes: dict[str, Any]) -> dict[str, tuple[bool, str]]:
-    """By name: whether a formula told of the optimizer, and "broken" where any link is, else what became of the optimizer's.
+    """By name: whether a formula told of the optimizer, and "broken" where a link of the step is, else what became of the optimizer's.
     `makes` are the classes to run where no formula told."""
     call = [NODE or "node", str(ROOT / "bin" / "run.js"), "audit", str(folder), "--json"]
     told = json.loads(subprocess.run(call, capture_output=True, text=True, encoding="utf8", check=False).stdout)
@@ -47,7 +48,8 @@ def _audits(folder: Path, makes: dict[str, Any]) -> dict[str, tuple[bool, str]]:
         if not formula:
             again = _merged(one["audit"], _stepped(folder / name, makes[name.removesuffix(DOUBLED)]))
             links = {link["link"]: link for link in again["links"]}
-        broken = any(link["outcome"] == "broken" for link in links.values())
+        own = [links[link] for link in ("accumulation", "clip", "optimizer") if link in links]
+        broken = any(link["outcome"] == "broken" for link in own)
         found[name] = formula, "broken" if broken else links["optimizer"]["outcome"]
     return found
 
@@ -110,7 +112,7 @@ def _torch(torch: Any, folder: Path, kind: str, options: dict[str, Any], times: 
         optimizer.step(*([lambda: torch.tensor(1.0)] if kind == "LBFGS" else []))
         with torch.no_grad():
             for p, old in zip(parameters, before):
-                p.copy_(old + times * (p - old))
+                p.copy_(old + times * (p - old) if times != 1 else p)
     recorder.close()
 
 
@@ -127,6 +129,60 @@ def test_pytorch(tmp_path: Path) -> None:
     formulas = {n for n, (kind, _) in kinds.items() if kind in ("SGD", "Adam", "AdamW", "Adagrad", "RMSprop")}
     formulas -= {n for n in kinds if n.endswith("maximize")}
     _judge(tmp_path, makes, formulas, {"LBFGS"})
+
+
+# --- Keras
+
+KERAS_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "SGD all": ("SGD", {"momentum": 0.9, "weight_decay": 0.1, "clipnorm": 0.2}),
+    "SGD nesterov": ("SGD", {"momentum": 0.9, "nesterov": True, "global_clipnorm": 0.3}),
+    "Adam all": ("Adam", {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3, "amsgrad": True, "weight_decay": 0.1}),
+    "Adam value": ("Adam", {"clipvalue": 0.03}),
+    "Adam averaged": ("Adam", {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 4}),
+    "AdamW all": ("AdamW", {"beta_1": 0.8, "amsgrad": True, "weight_decay": 0.1}),
+    "Adagrad all": ("Adagrad", {"initial_accumulator_value": 0.2, "epsilon": 1e-3, "weight_decay": 0.1}),
+    "RMSprop all": ("RMSprop", {"rho": 0.8, "momentum": 0.9, "epsilon": 1e-3, "centered": True, "weight_decay": 0.1}),
+}
+#: No optimizers of their own: bases and those that hold others.
+KERAS_OTHERS = {"Optimizer", "OptimizerMap", "MultiOptimizer", "LossScaleOptimizer"}
+
+
+def _keras(keras: Any, folder: Path, kind: str, options: dict[str, Any], times: float) -> None:
+    from clippy_diag.keras import Recorder
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((SIDE,)), keras.layers.Dense(SIDE, name="one")])
+    optimizer = getattr(keras.optimizers, kind)(learning_rate=1e-2, **options)
+    variables = model.trainable_variables
+    optimizer.build(variables)
+    recorder = Recorder(model, optimizer, folder, snapshot_every_steps=4, steps_after=STEPS)
+    for step, gradients in enumerate(_gradients()):
+        if step == WARM_UP:
+            recorder.capture()
+        given = [keras.ops.convert_to_tensor(gradient) for gradient in gradients]
+        recorder.record(step, 1.0, given)
+        before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+        optimizer.apply(given, variables)
+        for variable, old in zip(variables, before):
+            now = np.asarray(keras.ops.convert_to_numpy(variable))
+            if times != 1:
+                variable.assign(old + np.float32(times) * (now - old))
+    recorder.close()
+
+
+def test_keras(tmp_path: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    keras = pytest.importorskip("keras", reason="no Keras in this environment")
+    if keras.backend.backend() != "torch":
+        pytest.skip("the optimizers are the same on every backend, and quickest on this one")
+    every = inspect.getmembers(keras.optimizers, inspect.isclass)
+    kinds = {name: (name, {}) for name, _ in every if name not in KERAS_OTHERS} | KERAS_OPTIONS
+    for name, (kind, options) in kinds.items():
+        for times in (1.0, 2.0):
+            _keras(keras, tmp_path / (name + DOUBLED * (times == 2)), kind, options, times)
+    makes = {name: getattr(keras.optimizers, kind) for name, (kind, _) in kinds.items()}
+    formulas = {n for n, (kind, _) in kinds.items() if kind in ("SGD", "Adam", "AdamW", "Adagrad", "RMSprop")}
+    _judge(tmp_path, makes, formulas - {"Adam averaged"}, set())
 
 
 # --- optax
