@@ -12,9 +12,13 @@ import { record } from './training.ts';
 const scratch = scratchFolders('remeasured');
 
 /** A healthy capture to which what was measured again at two of its steps is added. */
-async function audited(change: (loss: number, index: number) => object, more: object = {}) {
+async function audited(
+  change: (loss: number, index: number) => object,
+  more: object = {},
+  training: Parameters<typeof record>[1] = { optimizer: 'adamw', seed: 3, clip: 8 },
+) {
   const folder = join(scratch(), 'capture');
-  await record(folder, { optimizer: 'adamw', seed: 3, clip: 8 });
+  await record(folder, training);
   const path = join(folder, 'capture.json');
   const manifest = JSON.parse(await readFile(path, 'utf8'));
   const steps = manifest.steps.slice(0, 2) as { step: number; loss: number }[];
@@ -42,6 +46,15 @@ describe('what was measured again', () => {
     expect([brokenLinks(audit), outcomeOf('loss'), outcomeOf('gradient'), outcomeOf('accumulation')]).toEqual(
       [[], 'holds', 'holds', 'holds'],
     );
+  });
+
+  it('gradients of their own batch refute what only looks like the one before', async () => {
+    // As rows that are sorted do, these gradients go on as they were.
+    const alike = { optimizer: 'sgd', seed: 17, clip: 3, fault: { noZeroGrad: true } } as const;
+    const causes = async (change: object) =>
+      brokenLinks(await audited(() => change, {}, alike)).map(({ cause, confidence }) => [cause, confidence]);
+    expect(await causes({ gradient: undefined })).toEqual([['no-zero-grad', 'likely']]);
+    expect(await causes({})).toEqual([]);
   });
 
   it('two losses that are not finite agree', async () => {

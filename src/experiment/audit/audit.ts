@@ -45,8 +45,14 @@ export async function auditCapture(capture: Capture): Promise<Audit> {
 function withRemeasured(links: readonly AuditLink[], again: readonly AuditLink[]): AuditLink[] {
   const told = new Set(again.map(({ link }) => link));
   const ids = new Set(again.map(({ id }) => id));
+  // Rows that are sorted make gradients like those before them; gradients of their own batch alone hold nothing of the step before.
+  const areFresh = again.some(({ link, outcome }) => link === 'gradient' && outcome === 'holds');
+  const isRefuted = ({ cause, confidence }: AuditLink): boolean =>
+    areFresh && cause === 'no-zero-grad' && confidence === 'likely';
   return [
-    ...links.filter(({ id, link, outcome }) => (outcome === 'broken' ? !ids.has(id) : !told.has(link))),
+    ...links.filter((one) =>
+      one.outcome === 'broken' ? !ids.has(one.id) && !isRefuted(one) : !told.has(one.link),
+    ),
     ...again,
   ];
 }
