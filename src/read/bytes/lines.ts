@@ -4,8 +4,8 @@ import { formatCount } from '../../model/format-number.ts';
 import type { Account, LossReason } from '../../model/log.ts';
 import { sizeIn, type TextEncoding } from './encoding.ts';
 import { type Ledger, openLedger } from './ledger.ts';
+import { lineFeedFrom } from './line-feed.ts';
 
-const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
 
 /** A line longer than this is skipped and reported: no log has such lines. */
@@ -169,12 +169,13 @@ class Scanner implements LineScanner {
   push(chunk: Uint8Array, isWhole = false): void {
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const holed = buffer.includes(0);
+    const returns = this.#carriageReturns && buffer.includes(CARRIAGE_RETURN);
     let from = 0;
     for (;;) {
-      const found = buffer.indexOf(LINE_FEED, from);
+      const found = lineFeedFrom(buffer, from);
       if (found < 0) break;
       const isInside = this.#restBytes === 0 && this.#skipped === 0 && found - from <= MAX_LINE_BYTES;
-      if (isInside) this.#emit(buffer, from, found, true, holed);
+      if (isInside) this.#emit(buffer, from, found, true, holed, returns);
       else this.#endLine(buffer, from, found);
       this.#lineNumber++;
       from = found + 1;
@@ -216,7 +217,7 @@ class Scanner implements LineScanner {
     } else {
       const whole = Buffer.concat([...this.#rest, buffer.subarray(from, to)]);
       this.#dropRest();
-      this.#emit(whole, 0, whole.length, true, whole.includes(0));
+      this.#emit(whole, 0, whole.length, true, whole.includes(0), this.#carriageReturns);
     }
   }
 
@@ -224,7 +225,7 @@ class Scanner implements LineScanner {
     if (this.#skipped > 0) this.#endSkipped();
     else if (this.#restBytes > 0) {
       const whole = Buffer.concat(this.#rest);
-      this.#emit(whole, 0, whole.length, false, whole.includes(0));
+      this.#emit(whole, 0, whole.length, false, whole.includes(0), this.#carriageReturns);
     }
     const account = this.#fates.end(this.sink);
     const { lines: count, bytes, first: line } = this.#holes;
@@ -254,12 +255,19 @@ class Scanner implements LineScanner {
     this.#restBytes = 0;
   }
 
-  /** [start, end) has no line feed in it; one follows it if `terminated`. */
-  #emit(buffer: Buffer, start: number, end: number, terminated: boolean, holed: boolean): void {
+  /** [start, end) has no line feed in it; one follows it if `terminated`. `returns`: a carriage return may be in it. */
+  #emit(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    terminated: boolean,
+    holed: boolean,
+    returns: boolean,
+  ): void {
     let last = end;
     if (last > start && buffer[last - 1] === CARRIAGE_RETURN) last--;
     const ending = (end - last + (terminated ? 1 : 0)) * this.#unit;
-    const from = this.#carriageReturns ? this.#emitParts(buffer, start, last, holed) : start;
+    const from = returns ? this.#emitParts(buffer, start, last, holed) : start;
     this.#one(buffer, from, last, terminated, ending, holed);
   }
 

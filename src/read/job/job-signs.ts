@@ -212,7 +212,7 @@ function readLines(watching: Watching, text: Buffer): void {
   const spans = watching.open.length > 0 || watching.inFirstFailure > 0;
   const hit = spans ? 0 : firstKeyword(text);
   const first = hit < 0 ? text.length : text.lastIndexOf(10, hit) + 1;
-  watching.lineNumber += countLines(text.subarray(0, first));
+  watching.lineNumber += countLines(text, first);
   let from = first;
   while (from < text.length) {
     const end = text.indexOf(10, from);
@@ -294,8 +294,9 @@ export function watchJob(): JobWatcher {
   };
 }
 
-function countLines(text: Buffer): number {
+/** How many lines end in [0, end); a loop, as the calls of a search for each line take twice as long. */
+function countLines(text: Buffer, end: number): number {
   let count = 0;
-  for (let at = text.indexOf(10); at >= 0; at = text.indexOf(10, at + 1)) count++;
+  for (let at = 0; at < end; at++) if (text[at] === 10) count++;
   return count;
 }

@@ -166,7 +166,16 @@ export const FIRST_FAILURE = { keyword: 'Root Cause', rank: /\brank\s*: (\d{1,6}
 
 /** A checkpoint that training goes on from. */
 export const RESUMED_FROM = {
-  keywords: ['esum', 'estor', 'ontinuing training', 'oading checkpoint', 'oaded checkpoint'],
+  // The longer the shortest keyword of all, the fewer bytes of a log are looked at.
+  keywords: [
+    'esuming',
+    'esumed',
+    'estoring',
+    'estored',
+    'ontinuing training',
+    'oading checkpoint',
+    'oaded checkpoint',
+  ],
   pattern:
     /\b(?:[Rr]esum(?:ing|ed)|[Cc]ontinuing|[Rr]estor(?:ing|ed)|[Ll]oad(?:ing|ed))\b.{0,60}?\b(?:checkpoint|training|run|state|weights)?.{0,20}?\bfrom:? (?:checkpoint:? )?['"`]?([^\s'"`,]{3,300})/,
   /** Words that are said where training goes on, and not where weights are loaded for an evaluation. */

@@ -81,11 +81,15 @@ const LEAST_EVEN = 0.8;
 
 /** Whether cells are whole numbers that rise by one stride; those of restarts and of another stride are few. */
 export function isCounter(cells: Float64Array): boolean {
-  if (cells.length < 3 || !cells.every((one) => Number.isInteger(one) && one >= 0)) return false;
+  if (cells.length < 3) return false;
+  for (let k = 0; k < cells.length; k++) if (!(Number.isInteger(cells[k]!) && cells[k]! >= 0)) return false;
   const strides = new Map<number, number>();
-  for (let k = 1; k < cells.length; k++) {
+  // Of the same stride again and again the rows are counted together.
+  for (let k = 1, from = 1; k < cells.length; k++) {
     const stride = cells[k]! - cells[k - 1]!;
-    strides.set(stride, (strides.get(stride) ?? 0) + 1);
+    if (k + 1 < cells.length && cells[k + 1]! - cells[k]! === stride) continue;
+    strides.set(stride, (strides.get(stride) ?? 0) + k + 1 - from);
+    from = k + 1;
   }
   let most = 0;
   for (const [stride, count] of strides) if (stride > 0 && count > most) most = count;

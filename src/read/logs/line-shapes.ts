@@ -41,9 +41,6 @@ const isDigit = (byte: number | undefined): boolean => byte !== undefined && KIN
 const WHOLE = 0;
 const DECIMAL = 1;
 const POWER = 2;
-/** What follows the digits of a whole number to write it in each form. */
-const WRITTEN = ['', '.25', 'e-02', '.25e-02'];
-
 interface NumberAt {
   readonly from: number;
   readonly to: number;
@@ -92,14 +89,11 @@ function numberAt(bytes: Uint8Array, from: number, to: number): { end: number; f
   return { end: at, form };
 }
 
-/** `12:30:01`, `1,234`: what they are hangs on how many digits they have. */
-const isBound = (line: Uint8Array, from: number, to: number): boolean =>
-  ((line[from - 1] === COLON || line[from - 1] === COMMA) && isDigit(line[from - 2])) ||
-  ((line[to] === COLON || line[to] === COMMA) && isDigit(line[to + 1]));
-/** `2026-01-31`, `10/12`, `1.2.3`: digits that a mark joins to others. */
+/** `12:30:01`, `1,234`, `10/12`, `1.2.3`: digits that a mark joins to others are what they are by how many they are. */
 const isJoined = (line: Uint8Array, from: number, to: number): boolean =>
-  (KIND[line[from - 1]!] === JOINT && isDigit(line[from - 2])) ||
-  (KIND[line[to]!] === JOINT && isDigit(line[to + 1]));
+  (isPart(line[from - 1]) && isDigit(line[from - 2])) || (isPart(line[to]) && isDigit(line[to + 1]));
+const isPart = (byte: number | undefined): boolean =>
+  byte === COLON || byte === COMMA || (byte !== undefined && KIND[byte] === JOINT);
 
 /** All numbers of a line, and whether each is in a word. */
 function numbersIn(line: Uint8Array): { from: number; to: number; form: number; inWord: boolean }[] {
@@ -122,36 +116,16 @@ function numbersIn(line: Uint8Array): { from: number; to: number; form: number; 
   return found;
 }
 
-/**
- * The numbers of a line that are left open, those of a clock or of groups in their width, those in words only where they are
- * needed; `text` loses the digits of a clock that nobody needs.
- */
-function openNumbers(
-  line: Uint8Array,
-  text: Uint8Array,
-  needed: ReadonlySet<number>,
-  isStrict = false,
-): NumberAt[] {
+/** The numbers of a line that are left open, those in words only where they are needed; `text` loses the digits of a clock that nobody needs. */
+function openNumbers(line: Uint8Array, text: Uint8Array, needed: ReadonlySet<number>): NumberAt[] {
   return numbersIn(line).flatMap(({ from, to, form, inWord }): NumberAt[] => {
-    const isNeeded = needed.has(from) || (needed.has(from - 1) && isSign(line[from - 1]));
-    if (inWord && !isNeeded) return [];
-    const bound = isBound(line, from, to) || (isStrict && (!isNeeded || isJoined(line, from, to)));
-    if (isNeeded || !bound) return [{ from, to, form, width: bound ? to - from : 0 }];
-    for (let k = from; k < to; k++) if (isDigit(line[k])) text[k] = 0;
+    if (needed.has(from) || (needed.has(from - 1) && isSign(line[from - 1])))
+      return [{ from, to, form, width: isJoined(line, from, to) ? to - from : 0 }];
+    if (!inWord) for (let k = from; k < to; k++) if (isDigit(line[k])) text[k] = 0;
     return [];
   });
 }
 const isSign = (byte: number | undefined): boolean => byte === MINUS || byte === PLUS;
-
-/** Whether bytes are those of a text from one place to another. */
-function isText(bytes: Buffer, start: number, text: Uint8Array, from: number, to: number): boolean {
-  for (let k = from, at = start; k < to; k++, at++) {
-    const wanted = text[k]!;
-    const byte = bytes[at]!;
-    if (wanted !== byte && (wanted !== 0 || byte < 48 || byte > 57)) return false;
-  }
-  return true;
-}
 
 /** Where {@link readNumber} leaves the value. */
 const number = new Float64Array(1);
@@ -199,23 +173,26 @@ function isOf<T>(shape: Shape<T>, bytes: Buffer, start: number, to: number, valu
   const { text, from, to: ends, form, width, point, takes, negative } = shape;
   const numbers = form.length;
   let at = start;
-  for (let k = 0; ; k++) {
-    const next = at + ends[k]! - from[k]!;
-    if (next > to || !isText(bytes, at, text, from[k]!, ends[k]!)) return false;
-    if (k === numbers) return next === to;
+  let k = 0;
+  for (; ; k++) {
+    const end = ends[k]!;
+    let of = from[k]!;
+    if (at + end - of > to) return false;
+    for (; of < end; of++, at++) {
+      const wanted = text[of]!;
+      const byte = bytes[at]!;
+      if (wanted !== byte && (wanted !== 0 || byte < 48 || byte > 57)) return false;
+    }
+    if (k === numbers) return at === to;
+    const next = at;
     at = readNumber(bytes, next, to, form[k]!);
-    if (
-      at < 0 ||
-      (width[k] !== 0 && (at - next !== width[k] || isElsewhere(bytes, next, form[k]!, point[k]!)))
-    )
+    if (at < 0) return false;
+    if (width[k] !== 0 && (at - next !== width[k] || isElsewhere(bytes, next, form[k]!, point[k]!)))
       return false;
     const into = takes[k]!;
     if (into >= 0) values[into] = negative[k] === 1 ? -number[0]! : number[0]!;
   }
 }
-
-/** Numbers that no line of a log is likely to have, from the first one on. */
-const FIRST_OTHER = 73_001;
 
 /** The shapes of lines so far, each with what such a line is. */
 export class LineShapes<T> {
@@ -224,8 +201,6 @@ export class LineShapes<T> {
   private readonly alike = new Map<number, Shape<T>[]>();
   private looks = 0;
   private found = 0;
-  /** @param isStrict whether numbers that are not asked for keep their width: a date has its own */
-  constructor(private readonly isStrict = false) {}
   private learned = 0;
 
   /** What the line in [from, to) is: as one before that differs in its numbers alone; undefined where none is known. */
@@ -272,7 +247,7 @@ export class LineShapes<T> {
     this.learned++;
     const line = bytes.subarray(from, to);
     const text = Uint8Array.from(line);
-    const open = openNumbers(line, text, new Set(places), this.isStrict);
+    const open = openNumbers(line, text, new Set(places));
     const words = places.flatMap((place, takes) =>
       open.some((one) => one.from === place || (one.from === place + 1 && isSign(line[place])))
         ? []
@@ -305,44 +280,6 @@ export class LineShapes<T> {
     else if (shapes.length < MOST_ALIKE) shapes.push(shape);
     else shapes[MOST_ALIKE - 1] = shape;
     return true;
-  }
-
-  /**
-   * Remembers a line by what a reader finds in it: the reader gets the line with other numbers, and where each of them comes out
-   * says which number of the line goes there.
-   *
-   * @param numbers what the reader found in the line
-   * @param read the numbers that the reader finds in a text, in the same order; undefined where it takes it for something else
-   * @returns whether it is remembered
-   */
-  learnFrom(
-    bytes: Buffer,
-    from: number,
-    to: number,
-    numbers: readonly number[],
-    read: (text: string) => readonly number[] | undefined,
-    what: T,
-  ): boolean {
-    if (!this.isWorth()) return false;
-    const line = bytes.subarray(from, to);
-    const open = openNumbers(line, Uint8Array.from(line), new Set());
-    let text = '';
-    let at = 0;
-    const places = new Map<number, number>();
-    for (const { from: begin, to: end, form } of open) {
-      const isNegative = line[begin - 1] === MINUS && KIND[line[begin - 2]!] === OTHER;
-      const other = `${FIRST_OTHER + places.size}${WRITTEN[form]}`;
-      text += line.toString('utf8', at, begin) + other;
-      places.set(isNegative ? -Number(other) : Number(other), isNegative ? begin - 1 : begin);
-      at = end;
-    }
-    const found = read(text + line.toString('utf8', at));
-    const wanted = found?.map((value) => places.get(value));
-    if (wanted?.length !== numbers.length || wanted.includes(undefined)) {
-      this.learned++;
-      return false;
-    }
-    return this.learn(bytes, from, to, wanted as number[], numbers, what);
   }
 
   /** Forgets all lines. */

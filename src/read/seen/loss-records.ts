@@ -6,7 +6,7 @@
 import { ColumnBuilder } from '../../model/column.ts';
 import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../model/loss-records.ts';
 import { LineClock } from './line-clock.ts';
-import { ENDS, kindOfName, lossWordBefore, type NameKind } from './loss-words.ts';
+import { ENDS, kindOfName, lossWordBefore, type NameKind, WORD_ENDS } from './loss-words.ts';
 
 /** Lines longer than this are looked at up to here. */
 const LONGEST = 64 << 10;
@@ -23,6 +23,15 @@ interface NameState {
 }
 
 const text = (bytes: Buffer, from: number, to: number): string => bytes.toString('latin1', from, to);
+
+/** Whether a carriage return ends a line by itself. */
+const isLoneReturn = (bytes: Buffer, at: number, isLast: boolean): boolean =>
+  bytes[at + 1] !== 10 && (at + 1 < bytes.length || isLast);
+
+/** Bytes that may end a word or a line; most do neither. */
+const NOTABLE = Uint8Array.from(WORD_ENDS);
+NOTABLE[10] = 1;
+NOTABLE[13] = 1;
 
 const isNamePart = (byte: number): boolean =>
   ((byte | 32) >= 97 && (byte | 32) <= 122) ||
@@ -139,11 +148,12 @@ function endOfSame(bytes: Buffer, start: number, { bytes: same, offset }: Templa
   for (let k = start; k < at; k++) if (bytes[k] === 10) return 0;
   const value = plainNumber(bytes, end, bytes.length);
   if (value === undefined) return 0;
-  sameValue = value;
+  sameValue[0] = value;
   const feed = bytes.indexOf(10, numberEnd);
   return feed < 0 ? 0 : feed + 1;
 }
-let sameValue = 0;
+/** An array: a variable of a module would make a new object of each number. */
+const sameValue = new Float64Array(1);
 
 /** Reads a text in pieces; what it saw is there at the end. */
 export class LossReader {
@@ -223,10 +233,8 @@ export class LossReader {
     const hasReturns = bytes.includes(13);
     let start = from;
     let hasWord = false;
-    let previous = 0;
     for (let k = from; k < length; k++) {
-      const byte = bytes[k]!;
-      if (k === start && !hasReturns && !this.bar) {
+      if (k === start && !hasReturns) {
         const next = this.takeAsBefore(bytes, start);
         if (next > 0) {
           start = next;
@@ -234,27 +242,31 @@ export class LossReader {
           continue;
         }
       }
-      if (byte === 10 || (byte === 13 && bytes[k + 1] !== 10 && (k + 1 < length || isLast))) {
+      const byte = bytes[k]!;
+      if (NOTABLE[byte] === 0) continue;
+      if (byte === 10 || (byte === 13 && isLoneReturn(bytes, k, isLast))) {
         this.bar = byte === 13 || (this.bar && byte === 10);
         this.takeLine(bytes, start, k > start && bytes[k - 1] === 13 ? k - 1 : k, hasWord, this.bar);
-        if (byte === 10) {
-          this.bar = false;
-          this.lineNumber++;
-          if (this.isTold) this.lines++;
-          this.isTold = false;
-        }
+        if (byte === 10) this.endLine();
         start = k + 1;
         hasWord = false;
-      } else if (!hasWord && ENDS[(previous << 8) | byte] === 1 && lossWordBefore(bytes, start, k + 1) > 0)
-        hasWord = true;
-      previous = byte;
+      } else if (!hasWord && k > start && ENDS[(bytes[k - 1]! << 8) | byte] === 1)
+        hasWord = lossWordBefore(bytes, start, k + 1) > 0;
     }
     if (isLast && start < length) this.takeLine(bytes, start, length, hasWord, false);
     return start;
   }
 
+  private endLine(): void {
+    this.bar = false;
+    this.lineNumber++;
+    if (this.isTold) this.lines++;
+    this.isTold = false;
+  }
+
   /** Takes a whole line that is like one before it. @returns where the next one begins; 0 where it is not */
   private takeAsBefore(bytes: Buffer, start: number): number {
+    if (this.bar) return 0;
     const { templates, table } = this;
     for (let k = 0; k < templates.length; k++) {
       const template = templates[k]!;
@@ -268,7 +280,7 @@ export class LossReader {
       if (template.isTold) this.lines++;
       this.drawn = 0;
       this.setLine(bytes, start, next);
-      this.record(template.state, sameValue, false);
+      this.record(template.state, sameValue[0]!, false);
       this.lineNumber++;
       return next;
     }

@@ -37,6 +37,8 @@ interface Word {
 /** Words by their last two bytes: one look-up a byte decides whether anything ends there. */
 const BY_END: (readonly Word[] | undefined)[] = new Array(1 << 16);
 export const ENDS = new Uint8Array(1 << 16);
+/** Whether a byte is the second of any of those two. */
+export const WORD_ENDS = new Uint8Array(256);
 for (const [list, whole] of [
   [ANYWHERE, false],
   [WHOLE, true],
@@ -49,6 +51,7 @@ for (const [list, whole] of [
         const key = (first << 8) | second;
         BY_END[key] = [...(BY_END[key] ?? []), { bytes: lower, whole }];
         ENDS[key] = 1;
+        WORD_ENDS[second] = 1;
       }
   }
 

@@ -5,7 +5,17 @@
 import { formatCount } from '../../../model/format-number.ts';
 import type { StepUnit } from '../../../model/run.ts';
 import { isCounter, isMeasured, stepRank } from '../axis-words.ts';
-import { cellsOf, type Kind, type Rows, rowsOf, type Slot, type SlotOf, subset } from './cells.ts';
+import {
+  cellsOf,
+  type Kind,
+  picked,
+  placesWhere,
+  type Rows,
+  rowsOf,
+  type Slot,
+  type SlotOf,
+  subset,
+} from './cells.ts';
 
 export interface Axis {
   /** One a row. */
@@ -71,7 +81,11 @@ const epochSlot: SlotOf = ({ slots }) => slots.find(({ use }) => use === 'epoch'
 const countSlot: SlotOf = ({ slots }) => slots.find(({ use }) => use === 'count');
 
 const cellsIn = (rows: Rows, slot: SlotOf): Float64Array => cellsOf(rows, (one) => slot(one)?.column);
-const isWhole = (cells: Float64Array): boolean => cells.every((cell) => !Number.isNaN(cell));
+/** Whether every cell has a number; a loop, as calls for each of millions of cells take long. */
+function isWhole(cells: Float64Array): boolean {
+  for (let k = 0; k < cells.length; k++) if (Number.isNaN(cells[k]!)) return false;
+  return true;
+}
 
 /** How many cells are the same as the one before. */
 export function repeats(cells: Float64Array): number {
@@ -101,11 +115,8 @@ function toldOutside(all: readonly Kind[], rows: Rows, slot: SlotOf): Told {
   if (others.length === 0) return { order: new Float64Array(), value: new Float64Array() };
   const outside = rowsOf(others);
   const value = cellsIn(outside, slot);
-  const keep = Uint32Array.from(value.keys()).filter((k) => !Number.isNaN(value[k]!));
-  return {
-    order: Float64Array.from(keep, (k) => outside.order[k]!),
-    value: Float64Array.from(keep, (k) => value[k]!),
-  };
+  const keep = placesWhere(value.length, (k) => !Number.isNaN(value[k]!));
+  return { order: picked(outside.order, keep), value: picked(value, keep) };
 }
 
 /** For each place the last value before it, NaN before the first; places ascend. */
@@ -254,7 +265,7 @@ function placesWithin(step: Float64Array, epoch: Float64Array): Axis['within'] {
 
 /** The rows by their order alone. */
 const rowAxis = (count: number, notes: readonly string[] = []): Axis => ({
-  step: Float64Array.from({ length: count }, (_, k) => k),
+  step: new Float64Array(count).map((_, k) => k),
   unit: 'row',
   name: '',
   notes,
@@ -293,6 +304,7 @@ function finerCounter(rows: Rows): SlotOf | undefined {
 
 /** A count of batches next to a step that is the same in most lines: WaveRNN's `(312/1000) | … | Step: 12k`. */
 function finerCount(rows: Rows): SlotOf | undefined {
+  if (!rows.members.every((one) => namedStep(one) && countSlot(one))) return undefined;
   const [step, count] = [cellsIn(rows, namedStep), cellsIn(rows, countSlot)];
   if (!isWhole(step) || !isWhole(count) || repeats(step) * 2 < step.length) return undefined;
   return repeats(count) < repeats(step) ? countSlot : undefined;
@@ -344,7 +356,7 @@ function byCounter(rows: Rows, step: Float64Array, stepOf: SlotOf, epoch: Float6
     const none = new Float64Array(rows.count).fill(Number.NaN);
     return joinEpochs(of, none, step, name) ?? { step: of, unit: 'step', name, notes: [] };
   }
-  if (cellsIn(rows, epochSlot).every(Number.isNaN) && rows.members.every(countsEpochs))
+  if (rows.members.every(countsEpochs) && cellsIn(rows, epochSlot).every(Number.isNaN))
     return { step, unit: 'epoch', name: 'epoch', notes: [] };
   const joined = joinEpochs(step, of, epoch, name);
   if (joined !== undefined) return joined;
@@ -396,7 +408,7 @@ export function axisOf(rows: Rows, lines: Lines, loss: SlotOf, rank: Float64Arra
   const step = new Float64Array(rows.count);
   let axis: Axis | undefined;
   for (const one of new Set(rank)) {
-    const which = Uint32Array.from(rank.keys()).filter((row) => rank[row] === one);
+    const which = placesWhere(rank.length, (row) => rank[row] === one);
     axis = axisOfOne(subset(rows, which), lines, loss);
     for (const [k, row] of which.entries()) step[row] = axis.step[k]!;
   }

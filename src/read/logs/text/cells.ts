@@ -90,17 +90,38 @@ function gathered<K extends Kind>(members: readonly K[], of: (one: K) => Column 
   return all;
 }
 
+/** The entries at some places: `TypedArray.from` takes many times as long. */
+export function picked<T extends Float64Array | Uint32Array | Uint8Array>(from: T, places: Uint32Array): T {
+  const all = new (from.constructor as new (length: number) => T)(places.length);
+  for (let k = 0; k < places.length; k++) all[k] = from[places[k]!]!;
+  return all;
+}
+
 const inOrder = (cells: Float64Array, sorted: Uint32Array | undefined): Float64Array =>
-  sorted === undefined ? cells : Float64Array.from(sorted, (row) => cells[row]!);
+  sorted === undefined ? cells : picked(cells, sorted);
+
+/** The places of 0 to `count` for which a test holds. */
+export function placesWhere(count: number, test: (place: number) => boolean): Uint32Array {
+  const all = new Uint32Array(count);
+  let found = 0;
+  for (let k = 0; k < count; k++) if (test(k)) all[found++] = k;
+  return all.subarray(0, found);
+}
+
+/** Rows by their places among all lines, of which each has its own. */
+function byPlace(order: Float64Array): Uint32Array {
+  let last = 0;
+  for (let k = 0; k < order.length; k++) last = Math.max(last, order[k]!);
+  const rows = new Uint32Array(last + 1);
+  for (let k = 0; k < order.length; k++) rows[order[k]!] = k + 1;
+  return placesWhere(rows.length, (place) => rows[place] !== 0).map((place) => rows[place]! - 1);
+}
 
 /** The rows of some kinds of lines, one kind after the other put into the order of their lines. */
 export function rowsOf<K extends Kind>(members: readonly K[]): Rows<K> {
   const count = totalOf(members);
   const order = gathered(members, ({ rows }) => rows.order());
-  const sorted =
-    members.length === 1
-      ? undefined
-      : Uint32Array.from({ length: count }, (_, k) => k).sort((a, b) => order[a]! - order[b]!);
+  const sorted = members.length === 1 ? undefined : byPlace(order);
   const line = gathered(members, ({ rows }) => rows.line());
   return { members, count, sorted, order: inOrder(order, sorted), line: inOrder(line, sorted) };
 }
@@ -133,7 +154,7 @@ export function presence<K extends Kind>(
     if (found[k] !== undefined) has.set(found[k], at);
     at += rows.count;
   }
-  return sorted === undefined ? has : Uint8Array.from(sorted, (row) => has[row]!);
+  return sorted === undefined ? has : picked(has, sorted);
 }
 
 /** Some of the rows. */
@@ -142,8 +163,8 @@ export function subset<K extends Kind>(rows: Rows<K>, which: Uint32Array): Rows<
   return {
     members: rows.members,
     count: which.length,
-    sorted: Uint32Array.from(which, (row) => sorted?.[row] ?? row),
-    order: Float64Array.from(which, (row) => rows.order[row]!),
-    line: Float64Array.from(which, (row) => rows.line[row]!),
+    sorted: sorted === undefined ? which : picked(sorted, which),
+    order: picked(rows.order, which),
+    line: picked(rows.line, which),
   };
 }

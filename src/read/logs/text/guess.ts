@@ -4,7 +4,7 @@
  */
 import { wordsOf } from '../../../model/words.ts';
 import { fromEnd } from './axis.ts';
-import { cellsOf, type Rows, type SlotOf } from './cells.ts';
+import { cellsOf, picked, placesWhere, type Rows, type SlotOf } from './cells.ts';
 import type { Described } from './described.ts';
 import { gapsOf } from './names.ts';
 import { means } from './words.ts';
@@ -119,13 +119,35 @@ function fallOf(cells: Float64Array, scatter: number): number {
 /** So many different numbers are no setting that changes now and then. */
 const ENOUGH_DIFFERENT = 1000;
 
+/** Room for the different numbers of {@link haveDifferent}: a power of two, and several times as many. */
+const DIFFERENT_ROOM = 4096;
+
+/** Whether cells have at least so many different numbers, up to {@link ENOUGH_DIFFERENT}. A set would keep an object for each cell. */
+function haveDifferent(cells: Float64Array, enough: number): boolean {
+  const seen = new Float64Array(DIFFERENT_ROOM).fill(Number.NaN);
+  const bits = new Uint32Array(cells.buffer, cells.byteOffset, 2 * cells.length);
+  let found = 0;
+  for (let k = 0; k < cells.length && found < enough; k++) {
+    let at = Math.imul(bits[2 * k]! ^ (bits[2 * k + 1]! * 31), 0x9e3779b1) >>> 20;
+    while (!Number.isNaN(seen[at]!) && seen[at] !== cells[k]) at = (at + 1) % DIFFERENT_ROOM;
+    if (seen[at] === cells[k]) continue;
+    seen[at] = cells[k]!;
+    found++;
+  }
+  return found >= enough;
+}
+
 /** How much a column looks like a loss: 0 where it does not. */
 function likeness(cells: Float64Array, name: string): number {
   if (isKnown(name)) return 0;
-  const finite = cells.filter(Number.isFinite);
+  const finite = picked(
+    cells,
+    placesWhere(cells.length, (k) => Number.isFinite(cells[k]!)),
+  );
   if (finite.length < LEAST_GUESSED / 2 || finite.every(Number.isInteger)) return 0;
   // A long log with few digits prints the same numbers again.
-  if (new Set(finite).size < Math.min(finite.length / 4, ENOUGH_DIFFERENT)) return 0;
+  const enough = Math.min(finite.length / 4, ENOUGH_DIFFERENT);
+  if (!haveDifferent(finite, enough)) return 0;
   // A column that runs down as evenly as a clock is not a loss.
   const strides = new Set<string>();
   for (let k = 1; k < finite.length && strides.size < 3; k++)

@@ -15,7 +15,17 @@ import {
   stepSlot,
   withPlaces,
 } from './axis.ts';
-import { cellsOf, type Kind, type LostCells, presence, type Rows, rowsOf, type SlotOf } from './cells.ts';
+import {
+  cellsOf,
+  type Kind,
+  type LostCells,
+  picked,
+  placesWhere,
+  presence,
+  type Rows,
+  rowsOf,
+  type SlotOf,
+} from './cells.ts';
 
 /** Rows with their places. */
 export interface Placed {
@@ -237,12 +247,8 @@ function pointsOf(
   }
   if (most > 1) for (let k = 0; k < points; k++) if (count[k]! > 1) value[k]! /= count[k]!;
   if (count.every((one) => one > 0)) return { step: steps, value, line: lines };
-  const rows = Uint32Array.from(count.keys()).filter((k) => count[k]! > 0);
-  return {
-    step: Float64Array.from(rows, (k) => steps[k]!),
-    value: Float64Array.from(rows, (k) => value[k]!),
-    line: Uint32Array.from(rows, (k) => lines[k]!),
-  };
+  const rows = placesWhere(points, (k) => count[k]! > 0);
+  return { step: picked(steps, rows), value: picked(value, rows), line: picked(lines, rows) };
 }
 
 /** How many of ascending lines come before one. */

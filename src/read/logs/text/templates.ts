@@ -40,6 +40,14 @@ export interface Template {
   readonly waits: Waiting;
 }
 
+/** A line that others differ from in their numbers alone. */
+interface KnownLine {
+  readonly template: Template;
+  /** The slots of the numbers that are asked for. */
+  readonly slots: Uint8Array;
+  readonly hasBar: boolean;
+}
+
 /** Numbers that are more than their first digits, and marks that are more than they seem: `1,234`, `0.3+0.01`, `[1-50]`, `#011`. */
 const NOT_AS_WRITTEN = /\d,\d|#\d|\d[+\u00c2]|\[\s{0,8}\d{1,12}-/;
 
@@ -52,8 +60,8 @@ export class Templates {
 
   private readonly tokens = new LineTokens();
   private readonly byKey = new Map<number, Template>();
-  /** Lines that differ from one before in their numbers alone: the table, and the slots of the numbers that were asked for. */
-  private readonly known = new LineShapes<{ readonly template: Template; readonly slots: Uint8Array }>(true);
+  /** Lines that differ from one before in their numbers alone. */
+  private readonly known = new LineShapes<KnownLine>();
   private shapes = 0;
   private header = '';
   private lastKey = 0;
@@ -101,7 +109,12 @@ export class Templates {
 
   /** Takes a line that differs from one before it in its numbers alone; undefined where none was {@link remember}ed. */
   again(bytes: Buffer, start: number, to: number, line: number): Template | undefined {
-    const known = this.known.find(bytes, afterBar(bytes, start, to), to);
+    let known = this.known.find(bytes, start, to);
+    // A line of the same text begins with a bar where that one did, unless its numbers have other widths.
+    if (known === undefined || known.hasBar) {
+      const from = afterBar(bytes, start, to);
+      if (from > start) known = this.known.find(bytes, from, to);
+    }
     if (known === undefined) return undefined;
     this.lines++;
     return this.addAgain(known, line);
@@ -112,10 +125,7 @@ export class Templates {
     if (this.learnt !== undefined) this.learn(bytes, afterBar(bytes, start, to), to, this.learnt);
   }
 
-  private addAgain(
-    { template, slots }: { readonly template: Template; readonly slots: Uint8Array },
-    line: number,
-  ): Template {
+  private addAgain({ template, slots }: KnownLine, line: number): Template {
     template.order.push(this.lines);
     template.line.push(line);
     for (let k = 0; k < slots.length; k++) template.values[slots[k]!]!.push(this.known.values[k]!);
@@ -141,7 +151,8 @@ export class Templates {
     if (slots.some((k) => /[kKMGB]/.test(text.slice(tokens.from[k]!, tokens.to[k]! + 1)))) return;
     const places = slots.map((k) => tokens.from[k]!);
     const numbers = slots.map((k) => tokens.value[k]!);
-    this.known.learn(bytes, from, to, places, numbers, { template, slots: Uint8Array.from(slots) });
+    const hasBar = text.includes('%|');
+    this.known.learn(bytes, from, to, places, numbers, { template, slots: Uint8Array.from(slots), hasBar });
   }
 
   private miss({ missing }: Template, slot: number, row: number): void {
