@@ -3,8 +3,6 @@
  * Each pattern is anchored and is tried only in lines that hold its marker, so that it looks at a line once.
  */
 
-import { wordsOf } from '../../model/words.ts';
-import { EVAL_WORDS } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
 
 interface Layout {
@@ -15,8 +13,6 @@ interface Layout {
 
 /** What a GAN's players are told: it goes up and down as they play, and is no level of how well they do. */
 const ADVERSARIAL = /^(?:D(?:_\w+)?|G|G_GAN|G_[AB])$/;
-
-const isEval = (name: string): boolean => wordsOf(name).some((word) => EVAL_WORDS.has(word));
 
 /** The total of a loss from its parts, as text: of one part as it is printed; of parts that are no number the first of them. */
 function sumOf(parts: readonly string[]): string {
@@ -43,33 +39,6 @@ export const LAYOUTS: readonly Layout[] = [
     as: 'epoch $<epoch>, batch $<batch>, ',
   },
   {
-    // llm.c, main.log: s:10 trl:9.3 lr:6e-7 norm:3.8
-    marker: 's:',
-    line: /(?<!\w)s:(?<step>\d{1,15}) (?=(?:tel|trl|eval):)/,
-    as: 'step:$<step> ',
-  },
-  {
-    // fairseq, of an epoch: | epoch 001 | loss 8.4 | num_updates 1000 | lr 0.0001; of an evaluation: … | valid on 'valid' subset | loss 5.9 | …
-    marker: '| num_updates ',
-    line: /^(?<head>.{0,200}?epoch \d{1,9} \|)(?<valid> valid on '[^']{1,80}' subset \|)?(?<cells> .{0,4000})$/s,
-    as: ({ head = '', valid, cells = '' }) =>
-      `${head}${valid ?? ''}${cells
-        .replace(/(?<=^ |\| )(?=[a-z])/g, valid === undefined ? 'train_' : 'valid_')
-        .replace(/(?:train|valid)_num_updates /, 'updates ')}`,
-  },
-  {
-    // fairseq, within an epoch: | epoch 001:  100 / 1000 loss=8.4, ppl=250, num_updates=100, lr=1.2e-05
-    marker: 'num_updates=',
-    line: /\bnum_updates(?==\d)/,
-    as: 'updates',
-  },
-  {
-    // DLRM prints the result of a test in the line after, too:  accuracy 77.430 %, best 77.430 %
-    marker: ' %, best ',
-    line: /^\s{0,8}(?=accuracy )(?<accuracy>accuracy [\d.]{1,20} %), (?=best )/,
-    as: 'test $<accuracy>, test ',
-  },
-  {
     // darknet: 3: 812.123456, 930.123456 avg, 0.001000 rate, 3.2 seconds, 192 images
     marker: ' avg',
     line: /^\s{0,20}(?<step>\d{1,12})(?:, \d{1,12}\.\d{1,12})?: (?<loss>[^,\s]{1,40}), (?<mean>[^,\s]{1,40}) avg(?: loss)?, (?<rate>[^,\s]{1,40}) rate, .*$/,
@@ -80,14 +49,6 @@ export const LAYOUTS: readonly Layout[] = [
     marker: 'for minibatches ',
     line: /^[^']{0,200}objective function for '(?<name>[^']{1,80})' for minibatches \d{1,12}-(?<last>\d{1,12}) is (?<value>\S{1,40})(?<rest>\s.*)?$/,
     as: 'minibatch: $<last>, $<name> objective: $<value>',
-  },
-  {
-    // clu, for t5x and others: [600] collection=train accuracy=0.3, loss=5.76
-    marker: '] collection=',
-    line: /\[(?<step>\d{1,12})\] collection=(?<of>[\w./-]{1,120}) (?<pairs>.*)$/s,
-    as: ({ step = '', of = '', pairs = '' }) =>
-      // Each evaluation has a collection of its own; the bare names are those of training.
-      `[${step}] ${isEval(of) ? pairs.replace(/(?<=^|, )(?=[\w/.-]+=)/g, `${of}/`) : pairs}`,
   },
   {
     // CycleGAN and pix2pix: (epoch: 1, iters: 100, time: 0.12, data: 0.002) G_GAN: 0.7 G_L1: 32.1 D_real: 0.6 D_fake: 0.7
@@ -110,12 +71,6 @@ export const LAYOUTS: readonly Layout[] = [
     marker: 'words/sec/thread:',
     line: /^\s{0,8}Progress: {1,4}(?<whole>\d{1,3})\.(?<tenth>\d)% {1,4}(?<rest>words\/sec\/thread: .*)$/s,
     as: 'permille: $<whole>$<tenth>, $<rest>',
-  },
-  {
-    // DLRM v2, at the end of a stretch of training: Total number of iterations: 511
-    marker: 'Total number of iterations: ',
-    line: /^.*Total number of iterations: (?<step>\d{1,15})$/,
-    as: 'step: $<step>',
   },
   {
     // Names in brackets behind their numbers: [  1/100] train: 2.3031 (loss) 0.1000 (acc) | valid: 2.2999 (loss) 0.1000 (acc)
@@ -158,12 +113,6 @@ export const LAYOUTS: readonly Layout[] = [
     as: 'step $<step>, $<name> ',
   },
   {
-    // NVIDIA's DLLogger: {"type": "LOG", "step": [0, 120], "data": {"train_loss": 0.5}}
-    marker: '"step": [',
-    line: /"step": \[(?<epoch>\d{1,9}), (?<step>\d{1,12})\]/,
-    as: '"epoch": $<epoch>, "iteration": $<step>',
-  },
-  {
     // DeepXDE, the parts of each loss in brackets: 1000      [2.81e+00, 1.41e+00]    [3.09e+00, 1.48e+00]    [9.12e-01]
     marker: ']    [',
     line: /^(?<step>\d{1,12}) {1,9}\[(?<train>[^\][]{1,400})\] {4,400}\[(?<test>[^\][]{1,400})\] {4,400}\[[^\][]{0,400}\] {0,400}$/,
@@ -186,12 +135,6 @@ export const LAYOUTS: readonly Layout[] = [
     marker: 'Score at iteration ',
     line: /Score at iteration (?<step>\d{1,15}) is (?<score>\S{0,40})$/,
     as: ({ step = '', score = '' }) => `iteration: ${step}, score loss: ${score || NONE}`,
-  },
-  {
-    // TensorFlow's Estimator, where it stops: ERROR:tensorflow:Model diverged with loss = NaN.
-    marker: 'Model diverged with loss = ',
-    line: /^.{0,80}Model diverged with loss = (?<loss>[A-Za-z]{2,9})\.$/,
-    as: 'train loss: $<loss>',
   },
   {
     // PyTorch-YOLOv3: [Epoch 0/30, Batch 0/7329] [Losses: x 0.27, y 0.25, w 4.8, ..., total 15.1, recall: 0.1, precision: 0.2]
@@ -224,18 +167,6 @@ export const LAYOUTS: readonly Layout[] = [
     line: /^(?<batch>\[\d{1,9}\/\d{1,9}\])\t(?<losses>(?:\[\w{1,20}: [^\][]{0,40}\]){1,20})\t(?<rest>.{0,80})$/,
     as: ({ batch = '', losses = '', rest = '' }) =>
       `${batch} ${losses.replace(/\[(\w{1,20}): ([^\][]{0,40})\]/g, (_, name: string, loss: string) => `${name} loss: ${loss.trim() || NONE}, `)}${rest}`,
-  },
-  {
-    // Frustum PointNets, in a line before the losses:  -- 010 / 2297 --
-    marker: ' / ',
-    line: /^ {0,4}-- (?<batch>\d{1,9}) \/ \d{1,9} --$/,
-    as: 'batch: $<batch>',
-  },
-  {
-    // Cost after iteration 100: 0.6931
-    marker: ' after ',
-    line: /^\s{0,20}(?<name>cost|loss) after (?<axis>epoch|iteration|step) (?<step>\d{1,15}): {0,8}(?<rest>.{0,400})$/i,
-    as: ({ name = '', axis = '', step = '', rest = '' }) => `${axis} ${step}, ${name}: ${rest || NONE}`,
   },
   {
     // SASRec of PyTorch: loss in epoch 1 iteration 12: 1.3862
@@ -275,10 +206,10 @@ export const LAYOUTS: readonly Layout[] = [
         .join(', ')}, ${rest}`,
   },
   {
-    // fairseq of Torch, the number before its name: | epoch 003 | 0012000 updates | words/s    3112| trainloss     4.85
-    marker: ' updates |',
-    line: /\| (?<step>\d{1,12}) updates \|/,
-    as: '| updates $<step> |',
+    // llm.c, main.log: s:10 trl:9.3 lr:6e-7 norm:3.8
+    marker: 's:',
+    line: /(?<!\w)s:(?<step>\d{1,15}) (?=(?:tel|trl|eval):)/,
+    as: 'step:$<step> ',
   },
   {
     // GRU4Rec, where it stops: 30: NaN error!
@@ -287,10 +218,25 @@ export const LAYOUTS: readonly Layout[] = [
     as: 'loss: nan',
   },
   {
-    // OLMo writes large numbers with separators:     train/Perplexity=54,321
-    marker: ',',
-    line: /^\s{2,8}(?<name>[A-Za-z][\w/.-]{0,80})=(?<a>\d{1,3}),(?<b>\d{3})(?:,(?<c>\d{3}))?(?:,(?<d>\d{3}))?(?:,(?<e>\d{3}))?$/,
-    as: '$<name>=$<a>$<b>$<c>$<d>$<e>',
+    // fairseq, of an epoch: | epoch 001 | loss 8.4 | num_updates 1000 | lr 0.0001; of an evaluation: … | valid on 'valid' subset | loss 5.9 | …
+    marker: '| num_updates ',
+    line: /^(?<head>.{0,200}?epoch \d{1,9} \|)(?<valid> valid on '[^']{1,80}' subset \|)?(?<cells> .{0,4000})$/s,
+    as: ({ head = '', valid, cells = '' }) =>
+      `${head}${valid ?? ''}${cells
+        .replace(/(?<=^ |\| )(?=[a-z])/g, valid === undefined ? 'train_' : 'valid_')
+        .replace(/(?:train|valid)_num_updates /, 'updates ')}`,
+  },
+  {
+    // fairseq, within an epoch: | epoch 001:  100 / 1000 loss=8.4, ppl=250, num_updates=100, lr=1.2e-05
+    marker: 'num_updates=',
+    line: /\bnum_updates(?==\d)/,
+    as: 'updates',
+  },
+  {
+    // DLRM prints the result of a test in the line after, too:  accuracy 77.430 %, best 77.430 %
+    marker: ' %, best ',
+    line: /^\s{0,8}(?=accuracy )(?<accuracy>accuracy [\d.]{1,20} %), (?=best )/,
+    as: 'test $<accuracy>, test ',
   },
 ];
 
