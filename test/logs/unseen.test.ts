@@ -33,6 +33,31 @@ describe('a printed log', () => {
     expect(told(await runOf(lines), 'loss').values).toEqual(upTo(5).map(lossAt));
   });
 
+  it('has the losses of bars that say that they validate apart from those of training', async () => {
+    const lines = upTo(3).flatMap((epoch) => [
+      ...upTo(9).map(
+        (k) => `Epoch ${epoch}:  48%|████ | ${k}/9 [00:01<00:01, 2.1it/s, loss:${lossAt(9 * epoch + k)}]`,
+      ),
+      ...upTo(4).map((k) => `validating...:  48%|████ | ${k}/4 [00:01<00:01, 2.1it/s, loss:7.${k}]`),
+    ]);
+    const run = await runOf(lines);
+    expect(told(run, 'loss')).toEqual({
+      steps: upTo(27),
+      values: upTo(27).map((k) => lossAt(9 + k)),
+      role: 'loss',
+    });
+    expect(told(run, 'validating loss')).toMatchObject({ steps: [9, 18, 27], role: 'eval_loss' });
+  });
+
+  it('is told in lines that begin as those of a list do, by a counter with its total', async () => {
+    const lines = upTo(5).map((k) => `- Train | Epoch 1 | ${143 * k}/800 | LR: 1.0e-03 | Loss: ${lossAt(k)}`);
+    expect(told(await runOf(lines), 'Loss')).toEqual({
+      steps: upTo(5).map((k) => 143 * k),
+      values: upTo(5).map(lossAt),
+      role: 'loss',
+    });
+  });
+
   it.each([
     ['as it is', '0.62'],
     ['with a number missing in its first line', '-'],

@@ -247,7 +247,8 @@ export function nameSlots(template: Template): Named[] {
       NO_LOSS_UNIT.test(template.sample.toString('latin1', to[k], to[k]! + 8));
     const text = gaps.slice((numbers[at - 1] ?? -1) + 1, k + 1).join(' ');
     const isMeasured = isUnit(/^[A-Za-z]+/.exec(gaps[k + 1]!)?.[0] ?? 'loss');
-    return context.name(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total, isMeasured });
+    const isDone = /^%\s?\|/.test(gaps[k + 1]!);
+    return context.name(own, k, text, { isShare, isCounter: kind[k + 1] === SLOT.total, isMeasured, isDone });
   });
   const isCounted = named.some(({ use }) => use !== 'value' && use !== 'none');
   const isTold = named.some(({ use, name }) => use === 'value' && roleByName(name) !== 'other');
@@ -332,7 +333,12 @@ class Context {
     own: string,
     column: number,
     text: string,
-    { isShare, isCounter, isMeasured }: { isShare: boolean; isCounter: boolean; isMeasured: boolean },
+    {
+      isShare,
+      isCounter,
+      isMeasured,
+      isDone,
+    }: Record<'isShare' | 'isCounter' | 'isMeasured' | 'isDone', boolean>,
   ): Named {
     const english = inEnglish(own);
     const counter = counterOf(english);
@@ -342,6 +348,11 @@ class Context {
       const isAlone =
         wordsOf(english).every(ofSplit) || OF_DATA.test(english) || (this.taken.size === 0 && column === 0);
       return { ...slot, name: own, use: counter ?? (isAlone ? 'count' : 'none') };
+    }
+    // `validating:  48%|███  | 10/21 [loss: 2.3]`: how far a bar is drawn, and what of.
+    if (isDone && own !== '' && wordsOf(english).every(ofSplit)) {
+      this.look(text);
+      return { ...slot, name: own, use: 'none' };
     }
     if (own === '' && isMeasured) return { ...slot, name: own, use: 'none' };
     this.look(text.slice(0, Math.max(0, own === '' ? text.length : text.lastIndexOf(own.split(' ')[0]!))));

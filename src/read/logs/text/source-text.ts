@@ -11,7 +11,11 @@ export function isComment(bytes: Buffer, at: number, to: number): boolean {
 
 /** What only a line of a program looks like: a statement, a string, a call that goes on. */
 const PROGRAM =
-  /^\s*(?:[-+]\s*[\w<]|<(?!\w{1,20}: {0,8}\d)\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|(?<!%)\|\|(?!:|\s{0,4}(?:[A-Z]\w{0,20}:|[a-z]\w{0,20}: {0,4}\d|$))|[!=]==?\s/;
+  /^\s*(?:<(?!\w{1,20}: {0,8}\d)\s*[\w<]|(?:[[(]\s*)?['"`]|(?:const|let|var|def|class|return|if|elif|else|for|while|assert|expect|print|printf|import|from|case|type|int|float|double|auto|export|await|yield|raise|throw|try|except|self\.|this\.|it\(|test\()\b)|=\s{0,4}(?!tensor|np\.|jnp\.|array|float)[\w.]{1,40}\(|\)\s?=>|=>\s?\{|\w\(\[?\s*['"`]|\bfunction\b|&&|(?<!%)\|\|(?!:|\s{0,4}(?:[A-Z]\w{0,20}:|[a-z]\w{0,20}: {0,4}\d|$))|[!=]==?\s/;
+/** A line of a list or of a comparison of two files: `- epoch 3: loss 0.4`. */
+const ITEM = /^\s*[-+]\s*[\w<]/;
+/** A counter with its total, which no list has: `- Train | Epoch 1 | 143/573 | Loss: 2.3`. */
+const WITH_TOTAL = /(?<![\d/.])\d{1,9}\/\d{1,9}(?![\d/.])/;
 /** A line of a dictionary that Python prints over several: `'training_loss': 0.31}`. */
 const PRINTED_ITEM = /^\s*'[\w/. -]{1,80}': [-+\w.]{1,40}[,}]{0,2}\s*$/;
 /** A request in the log of a server. */
@@ -22,6 +26,7 @@ const OF_TEST = /^\s{0,8}(?:\w{1,80}_test|test_\w{1,80})\.[a-z]{1,4}:\d{1,6}:/;
 export const isProgram = (text: string): boolean =>
   REQUEST.test(text) ||
   OF_TEST.test(text) ||
+  (ITEM.test(text) && !WITH_TOTAL.test(text)) ||
   (PROGRAM.test(text.slice(0, 200)) && !PRINTED_ITEM.test(text)) ||
   /(?:[{(\\]|[)\]}"'];|[)\]}],)\s*$/.test(text.slice(-20));
 
