@@ -15,7 +15,7 @@ export type MessageField = (typeof MESSAGE_FIELDS)[number];
 
 const NAMED = /\{(\w+)\}/g;
 
-/** Puts the values in the place of the fields that a text names; a name that is none stays. */
+/** Puts the values in the place of the fields that a text names; an unknown name stays. */
 export const withFields = (text: string, value: (field: MessageField) => string): string =>
   text.replace(NAMED, (whole, name: string) =>
     (MESSAGE_FIELDS as readonly string[]).includes(name) ? value(name as MessageField) : whole,

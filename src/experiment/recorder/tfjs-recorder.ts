@@ -345,7 +345,7 @@ class Captures {
       this.#losses = this.#losses.slice(-HISTORY - 2 * this.#every);
   }
 
-  /** Why an incident begins at a step: what its loss tells, else its tensors. */
+  /** Why an incident begins at a step: what its loss shows, else its tensors. */
   #begins({ tensors, parameters, state }: Taken, judged: string | null): string | null {
     const { maxCaptures = 3 } = this.#options;
     const broken = this.#finite({ ...tensors, ...parameters, ...state });

@@ -1,8 +1,8 @@
 /**
- * When a recorder writes a capture, beside the judge of single losses: python/src/clippy_diag/triggers.py in TypeScript.
+ * When a recorder writes a capture though the judge of single losses is silent: python/src/clippy_diag/triggers.py in TypeScript.
  *
- * A rate that is far too large shows before there is a band, a net that learns nothing never shows in one, and a norm of
- * the gradient may change for good, or a gradient, weight or state be lost, under a loss that stays as it was.
+ * A rate that is far too large shows before there is a band, and a net that learns nothing never shows in one. The gradient's
+ * norm may change permanently, or a gradient, weight or state be lost, under a loss that stays as it was.
  */
 import { lossStream } from '../../judge/incidents/stream.ts';
 
@@ -98,7 +98,7 @@ export function lossWatch() {
   };
 }
 
-/** Whether the norm of the gradient is several times as large, or as small, from one step on; told once. */
+/** Whether the norm of the gradient is several times as large, or as small, from one step on; reported once. */
 export function normWatch() {
   const held: number[] = [];
   let told = false;
