@@ -4,6 +4,7 @@
  */
 
 import { brokenLinks } from '../model/audit.ts';
+import { brokenLinkHeadline } from '../model/audit-words.ts';
 import type { Cause } from '../model/cause.ts';
 import { decidingSeries } from '../model/deciding-series.ts';
 import { failureLeads, failureWords } from '../model/failure-words.ts';
@@ -433,6 +434,15 @@ const learntNothing = ({ verdict, findings }: RunReport): boolean =>
 const ONE_BATCH =
   'Train on one batch alone for 200 steps: a loss that comes down to 0 there means that the net can learn, so look at labels and inputs. One that stays means that no gradient gets through: rate 0, dead units, frozen parameters.';
 
+/** The first line of a run whose loss is healthy and which is not: what the code did, where that is all. */
+function titleOfErrors({ audit, findings, stepUnit }: RunReport): string {
+  const [first] = audit === undefined ? [] : brokenLinks(audit);
+  const isOfCode = findings.every(({ severity, id }) => severity !== 'error' || id.startsWith('audit-'));
+  return first !== undefined && isOfCode
+    ? brokenLinkHeadline(first, stepUnit)
+    : 'THE LOSS IS HEALTHY, THE RUN IS NOT';
+}
+
 /** The first line, and how grave it is: what ended the process, else a failure that the loss does not show, else the verdict. */
 function firstLineOf(
   run: RunReport,
@@ -448,7 +458,7 @@ function firstLineOf(
   if (failure !== null) return failure;
   if (isDeadFromTheStart(run)) return { mood: 'bad', title: LEARNT_NOTHING };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
-  if (hasErrors) return { mood: 'bad', title: 'THE LOSS IS HEALTHY, THE RUN IS NOT' };
+  if (hasErrors) return { mood: 'bad', title: titleOfErrors(run) };
   if (!hasWarning && learntNothing(run))
     return { mood: 'doubtful', title: 'STEADY, but the loss does not fall' };
   return {

@@ -1,6 +1,8 @@
 /** The answer of the brief page: what it tells to do, also where the loss itself shows nothing. */
 import { describe, expect, test } from 'vitest';
 import { untried } from '../../src/experiment/cause/remedies.ts';
+import { AUDIT_LINKS, type AuditLink } from '../../src/model/audit.ts';
+import { brokenLinkHeadline } from '../../src/model/audit-words.ts';
 import { type Cause, LEARNS_SLOWER, type Remedy } from '../../src/model/cause.ts';
 import type { Finding } from '../../src/model/finding.ts';
 import type { Incident, RunReport } from '../../src/model/report.ts';
@@ -846,4 +848,36 @@ test('a process that ended leads a rise that was over before, and not one that g
   expect(over).toMatch(/Also +Warning/);
   expect(over).toContain('explain job-crashed');
   expect(pageWith('full-divergence', null)).toMatch(/^✗ DIVERGED at step 41/m);
+});
+
+test('steps that did not do what the code says are in the first line of a healthy loss, unless there is worse', () => {
+  const link: AuditLink = {
+    id: 'audit-accumulation',
+    link: 'accumulation',
+    outcome: 'broken',
+    checks: 3,
+    broken: 2,
+    step: 180,
+    tensor: null,
+    index: null,
+    cause: 'not-divided',
+    factor: 8,
+    residual: 0,
+    residualDeclared: 900,
+    confidence: 'shown',
+    statement: 'the recorded gradient is 8 times that of the loss',
+    fix: 'divide once',
+    wouldTell: null,
+    follows: null,
+  };
+  const finding = { ...brokenTensor('error'), id: link.id, message: `${link.statement}.` };
+  const run = { ...makeRunReport(healthyRun()), audit: { links: [link], checks: 3, broken: 1 } };
+  const titleWith = (...findings: Finding[]): string => {
+    const broken = { ...run, findings };
+    return answerOf(broken, makeReport([broken])).title;
+  };
+  expect(titleWith(finding)).toBe('GRADIENT 8 TIMES THAT OF THE LOSS at step 180, the loss is healthy');
+  expect(titleWith(finding, brokenTensor('error'))).toBe('THE LOSS IS HEALTHY, THE RUN IS NOT');
+  for (const name of AUDIT_LINKS)
+    expect(brokenLinkHeadline({ ...link, link: name, step: 9_999_999 }, 'step').length).toBeLessThan(78);
 });
