@@ -36,8 +36,8 @@ class ClippyCallback(AttachedCallback):
     path          the folder of the capture; `status.json` in it says how the recording fares
     snapshot_every_steps, steps_after  a capture holds `snapshot_every_steps` to twice as many steps before the incident, and
                   `steps_after` steps after it
-    batches       whether batches are kept (they may hold personal data); they have to be told: `callback.batch(batch)` before the
-                  forward pass. Without them no closed loop is possible
+    batches       whether batches are kept (they may hold personal data): call `callback.batch(batch)` before each forward pass.
+                  Without them no closed loop is possible
     guard         whether a `Guard` checks every step and its advice is followed; loss_fn= and pulse= are the guard's
     memory, disk, max_captures, curvature, layouts, model_file, ledger, ledger_every  as of `clippy_diag.torch.Recorder`
 
@@ -105,7 +105,7 @@ class ClippyCallback(AttachedCallback):
         self._own.load_guard_state(state_dict.get("guard"))
 
     def batch(self, batch: Any) -> Any:
-        """Tells the batch that is about to go through the model; returns it."""
+        """Announces the batch that is about to go through the model; returns it."""
         self._own.before_forward(batch)
         return batch
 

@@ -193,7 +193,7 @@ def write_json(path: str | Path, document: Any, durable: bool = True, least: int
 def overwrite_json(path: str | Path, shorter: Callable[[], Mapping[str, Any] | None]) -> bool:
     """Writes a JSON document into the bytes that a file has already, for a disk that is full; returns whether it fits.
 
-    shorter  gives a shorter document at each call, until it is None. A kill while it writes leaves a file that is cut.
+    shorter  returns a shorter document at each call, and None after the last. A kill during the write leaves a truncated file.
     Never raises.
     """
     try:
@@ -220,10 +220,10 @@ def free_space(folder: str | Path) -> int | None:
 
 
 def read_raw(path: str | Path, prefix: str = "", exact: bool = False) -> dict[str, tuple[str, np.ndarray]]:
-    """Tensors of a safetensors file whose name starts with `prefix`, or is it where `exact`: safetensors' name of the type,
-    and the words in the tensor's shape (bfloat16 as `<u2`, the 8-bit floats as bytes).
+    """Tensors of a safetensors file whose name starts with `prefix`, or equals it where `exact`: safetensors' name of the
+    type, and the words in the tensor's shape (bfloat16 as `<u2`, the 8-bit floats as bytes).
 
-    Raises ValueError for a file that is cut short or whose header is none.
+    Raises ValueError for a file that is cut short or has no valid header.
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")

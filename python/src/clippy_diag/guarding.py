@@ -245,7 +245,7 @@ class Watch:
         self._since_look, self._rate_at_look, self._decay_at_look = 0, seen.rate, seen.decay
 
     def add(self, seen: Measured, logs: Logs) -> None:
-        """Takes a step that is applied as it is."""
+        """Adds a step that is applied unchanged."""
         self.steps += 1
         self._since_look += 1
         self._history.add(logs.whole)
@@ -308,7 +308,7 @@ IN_A_ROW = 30
 
 
 def risk_of(weights: Weights, signs: Signs, kept: float = 0.0) -> float:
-    """Risk in [0, 1]. Signs below the usual are none; `kept` is the rise of earlier batches (`rise`)."""
+    """Risk in [0, 1]. Signs below the usual count as zero; `kept` is the rise of earlier batches (`rise`)."""
     total = (
         weights.bias
         + weights.update * max(0.0, signs.update)
@@ -424,9 +424,9 @@ CALM = "Nothing about this step is far from the usual."
 class Checks:
     """The checks of one training: the run's past, reference batches, and what is advised. Used by the guards of all frameworks.
 
-    clip_at      the risk from which on a step is not taken as it is
-    advice_only  whether every step is taken as it is all the same
-    say          tells once what could not be done, or what somebody should look at
+    clip_at      the risk at which a step is changed or skipped.
+    advice_only  whether every step is applied unchanged all the same.
+    say          reports, once each, what could not be done or what a person should look at.
     """
 
     def __init__(self, clip_at: float, advice_only: bool, say: Callable[[str], None]) -> None:
@@ -443,9 +443,9 @@ class Checks:
         self._uneasy = False
         #: The factor on the learning rate that is in force, steps since it last changed, and the rate of the last usual step.
         self.lowered, self._since_lowered, self._usual_rate = 1.0, 0, math.nan
-        #: Whether the loop's own rate had grown when it was lowered; else something beside it is wrong, such as a decay.
+        #: Whether the loop's own rate had grown when it was lowered; else the cause is another, such as a decay.
         self._rate_grew = True
-        #: Steps that were not taken as they are, by action, and those that were.
+        #: How many steps were advised each action.
         self.taken: dict[str, int] = {"apply": 0, "clip": 0, "skip": 0, "lower-rate": 0}
 
     def state(self) -> dict[str, Any]:
@@ -508,9 +508,13 @@ class Checks:
         lowers: bool = False,
         look_at_rows: LookAtRows | None = None,
     ) -> tuple[Signs | None, Advice]:
-        """Judges a step as it would be taken, with the lowered rate where one is in force; `look` tries it, `keep` copies its batch.
-        None where there is no loss function or no batch. `lowers`: whether the rate can be changed; `look_at_rows` tries the step
-        without bad rows, where gradients by row are to be had."""
+        """Judges a step as it would be taken, with the lowered rate where one is in force.
+
+        look          tries the step; None without a loss function or a batch.
+        keep          copies the batch of the step; None likewise.
+        lowers        whether the rate can be changed.
+        look_at_rows  tries the step without bad rows, where gradients by row are available.
+        """
         signs: Signs | None = None
         if seen.broken or not math.isfinite(seen.loss):
             advice = _not_finite(step, seen)
@@ -652,7 +656,7 @@ def _ends(ahead: Ahead) -> tuple[float, float]:
 
 
 class Said:
-    """What a guard could not do, each told once, and at the end."""
+    """What a guard could not do: each is reported once, and again at the end."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []

@@ -2,12 +2,12 @@
 
 A folder next to the capture, which `clippy-diag compare` reads (docs/compare.md describes the files):
 
-    steps.jsonl       one line a session (a process that trains) and one a step; steps-000001.jsonl … are older files
-    tensors/*.bin     every N-th step: sketch and checksum of gradient, weights and optimizer state of each tensor
-    ids/*.bin         batch ids of each step, where the loop gives them
+    steps.jsonl       one line a session (a process that trains) and one a step; steps-000001.jsonl … are older files.
+    tensors/*.bin     every N-th step: sketch and checksum of gradient, weights and optimizer state of each tensor.
+    ids/*.bin         batch ids of each step, where the loop gives them.
 
-Every line and every record is written by one call of the operating system, so what a killed process leaves is whole but
-for its last line or record, which a reader can tell. Nothing that fails here reaches the training loop.
+Every line and every record is written by one system call. A killed process can tear only its last line or record, which a
+reader recognises. No failure here reaches the training loop.
 """
 
 from __future__ import annotations

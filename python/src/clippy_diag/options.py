@@ -1,4 +1,4 @@
-"""What recorders and callbacks of every framework are told, checked where they are made."""
+"""Options of the recorders and callbacks of every framework, checked in the constructor."""
 
 from __future__ import annotations
 

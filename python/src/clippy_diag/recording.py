@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 STATUS = "status.json"
 #: Losses before the first recorded step that a capture keeps, so that its band is known.
 HISTORY = 500
-#: Seconds after which status.json is written again: a job that is killed leaves the losses that its resume is held against.
+#: Seconds after which status.json is written again: a resume is judged against the losses that a killed job left in it.
 SAID_EVERY = 30
 #: Bytes that status.json has at least, so that it can be written to a disk that has become full.
 STATUS_ROOM = 8192
-#: Problems and incidents that status.json lists; a run that is broken for good has one at every step.
+#: Problems and incidents that status.json lists at most; a run that stays broken has one at every step.
 MOST_PROBLEMS, MOST_INCIDENTS = 50, 200
 #: Skipped steps in a row, after one that was taken, that are an incident; a healthy loss scaler skips one.
 SKIPS_IN_A_ROW = 4
@@ -191,7 +191,7 @@ class Recording:
         #: Whether requests and alarms wait until all ranks know of them (`unshared`, `agree`).
         self.shared = False
         self._unshared: tuple[str | None, str | None] = (None, None)
-        #: Members of status.json beside the recording's own.
+        #: Members of status.json in addition to the recording's own.
         self.also_said: Callable[[], Mapping[str, Any]] = dict
         self.every, self.after, self.max_captures = every, after, max_captures
         self.memory, self.disk = bytes_of(memory), bytes_of(disk)
@@ -238,13 +238,13 @@ class Recording:
         self._spool_files = 0
         self._loss_of_snapshot: BaseException | None = None
         self._way: Way | None = None
-        #: Bytes of memory beside the steps that are held, for what waits to be written.
+        #: Bytes of memory left by the steps that are held, for what waits to be written.
         self._room = self.memory
         self._lock = threading.RLock()
         self._writer = Writer()
         self._closed = False
         self._pid = os.getpid()
-        #: Losses that an earlier process left, until the first step tells which of them come before it.
+        #: Losses that an earlier process left, until the first step shows which of them precede it.
         self._earlier: list[tuple[int, float]] | None = _losses_in(self.folder / STATUS)
         self._said = time.monotonic()
         reference = weakref.ref(self)
@@ -450,7 +450,7 @@ class Recording:
         self._judge_loss(loss)
 
     def _resume(self, step: int) -> None:
-        """Where this step goes on from those of an earlier process, its loss is held against theirs."""
+        """Where this step continues the run of an earlier process, its loss is judged against that run."""
         before = [(at, loss) for at, loss in self._earlier or () if at < step]
         self._earlier = None
         # Some may have been taken unseen, but not so many that the level is another one.
@@ -661,7 +661,7 @@ class Recording:
     def _start(self, step: int, reason: str, held: list[Step]) -> None:
         """Opens a capture that begins with the steps that are held."""
         first, last = held[0], held[-1]
-        # A step that a loss scaler skipped is none of those that are held.
+        # The held steps do not include one that a loss scaler skipped.
         incident = step if self._skipped_in_a_row else last.step
         assert first.snapshot is not None
         self._wanted = None
@@ -805,7 +805,7 @@ class Recording:
         opened.patience = max(0.0, opened.patience - (time.monotonic() - start))
 
     def _failed(self, error: BaseException) -> None:
-        """Something beside a capture could not be written."""
+        """A file outside the captures could not be written."""
         self._problem(f"a file beside {self.folder} could not be written: {describe(error)}")
 
     def _failed_in(self, opened: OpenCapture) -> Callable[[BaseException], None]:
@@ -870,7 +870,7 @@ class Recording:
             with self.guarded():
                 take(*arguments)
         if self.stopped is not None:
-            with contextlib.suppress(Exception):  # what is no loss was said when the recording stopped
+            with contextlib.suppress(Exception):  # an unreadable loss was reported when the recording stopped
                 self._see(step, loss, self._judged > seen)
 
     def _see(self, step: Any, loss: Callable[[], float], judged: bool) -> None:
@@ -1003,7 +1003,7 @@ class Recording:
         self._pool.clear()
         self._first_steps = None
         self.held = 0
-        with contextlib.suppress(Exception):  # a path that is none, or a disk that is gone
+        with contextlib.suppress(Exception):  # an invalid path, or a disk that is gone
             shutil.rmtree(f"{self.folder}.spool", ignore_errors=True)
         if self.planned or self.stopped:
             self._write_status("closed")
@@ -1025,7 +1025,7 @@ def plain_ids(batch_id: Any) -> int | str | list[int | str]:
 
 
 class Batches:
-    """Batches as named tensors. How those of the first step nest stands once; a step whose batch nests otherwise says so itself."""
+    """Batches as named tensors. The nesting of the first batch is stored once; a step whose batch nests otherwise has its own."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self.tree: Any = None
@@ -1055,7 +1055,7 @@ class Batches:
 
 
 class Controls:
-    """What the recorder of every framework offers beside `record`."""
+    """What the recorder of every framework offers in addition to `record`."""
 
     _own: Recording
 
@@ -1111,7 +1111,7 @@ class Controls:
         return self._own.guarded()
 
     def beside(self, suffix: str) -> Path:
-        """A path beside the capture's folder."""
+        """A path next to the capture's folder."""
         return self._own.folder.with_name(self._own.folder.name + suffix)
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Union
 Rule = tuple[str, dict[str, float]]
 #: Rules that act one after the other in each step; no clipping is the rule `none` alone.
 Rules = tuple[Rule, ...]
-#: Clipping as a recorder is told: 1.0 (the largest global norm), `global-norm:1+rms:1`, {"rule": "global-norm",
+#: Clipping as a recorder takes it: 1.0 (the largest global norm), `global-norm:1+rms:1`, {"rule": "global-norm",
 #: "max_norm": 1.0}, {"max_norm": 1.0} in the words of the framework, or a list of these.
 Clipping = Union[None, float, str, Mapping[str, Any], Sequence[Union[float, str, Mapping[str, Any]]]]
 
@@ -46,7 +46,7 @@ OPTION_WORDS: dict[str, str] = {
     "max_delta": "clipValue",
     "norm_type": "norm",
 }
-#: The rule that such a word stands for where no rule is named, and the frameworks' own words for a rule.
+#: The rule that such a word means where no rule is named, and the frameworks' own words for a rule.
 RULE_OF_WORD: dict[str, str] = {
     "maxNorm": "global-norm",
     "max_norm": "global-norm",
@@ -158,7 +158,7 @@ def _recorded(clipping: Mapping[str, Any]) -> Rule:
 def clipping_words(given: Clipping) -> dict[str, Any] | list[dict[str, Any]]:
     """Clipping as capture.json names it, so that the command line can read it.
 
-    given  see `Clipping`; the frameworks' own words (`max_norm`, `clipnorm`, `clip_value`, …) stand for the capture's
+    given  see `Clipping`; the frameworks' own words (`max_norm`, `clipnorm`, `clip_value`, …) become the capture's
     Raises ValueError for a rule or an option that is not known, or a value out of its range; TypeError for anything else.
     """
     several = isinstance(given, Sequence) and not isinstance(given, str)

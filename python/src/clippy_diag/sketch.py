@@ -9,15 +9,15 @@ with a standard deviation of 9 % (Charikar, Chen, Farach-Colton 2002: 2/k of the
 Checksum: the sum modulo 2**64 of a hash of (index, bits of the value). Equal checksums mean equal tensors, up to a chance
 of 2**-64; it does not depend on the order of summation, and the checksums of shards add up.
 
-    mix(x):   x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16        (all in 32 bits)
-    fold(i):  low 32 bits of i + 0x9e3779b1 * (i >> 32)
-    seed:     mix of the 32-bit FNV-1a hash of the name in UTF-8
-    bits of h: 0-4 bucket of table 1, 5 its sign (1: minus), 6-10 bucket of table 2, 11 its sign
+    mix(x):   x ^= x >> 16; x *= 0x7feb352d; x ^= x >> 15; x *= 0x846ca68b; x ^= x >> 16        (all in 32 bits);
+    fold(i):  low 32 bits of i + 0x9e3779b1 * (i >> 32);
+    seed:     mix of the 32-bit FNV-1a hash of the name in UTF-8;
+    bits of h: 0-4 bucket of table 1, 5 its sign (1: minus), 6-10 bucket of table 2, 11 its sign.
 
     p = mix(fold(i) + 0x9e3779b1)
-    low = mix(p ^ x), high = mix(0x9e3779b1 * p + x)   for the bits x of a value of up to 32 bits
-    low = mix(low ^ y), high = mix(high + y)           then, for the upper 32 bits y of a value of 64 bits
-    checksum = sum of low + 2**32 * high
+    low = mix(p ^ x), high = mix(0x9e3779b1 * p + x)   for the bits x of a value of up to 32 bits;
+    low = mix(low ^ y), high = mix(high + y)           then, for the upper 32 bits y of a value of 64 bits;
+    checksum = sum of low + 2**32 * high.
 
 `sketch.ts` of the npm package is the same in TypeScript; `fixtures/sketch/cases.json` holds both to the same numbers.
 """

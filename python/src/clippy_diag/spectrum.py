@@ -148,7 +148,7 @@ def entries_of_operators(
     limit_of  the limit of an operator, by whether it is preconditioned
     rate      the learning rate, for an operator without a limit
     critical  measures the critical sharpness; None to leave it out
-    told      members that the framework adds: step, checkpoint, backend, iterations (products for each eigenvalue)
+    `told`    members that the framework adds: step, checkpoint, backend, iterations (products for each eigenvalue)
     """
     iterations = told.pop("iterations")
     entries: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""When a recorder writes a capture: what it watches beside the judge of single losses.
+"""When a recorder writes a capture: what it watches in addition to the judge of single losses.
 
 `Judge` sees a loss that leaves its band and a level that rises. A rate that is far too large shows before there is a band,
 and a net that learns nothing never shows in either.

@@ -53,7 +53,7 @@ class OpenCapture:
     def begin(
         self, snapshot: Snapshot, joined: dict[str, Array], files: Mapping[str, Any], copies: Mapping[str, str]
     ) -> None:
-        """The folder with the state from before the first step, JSON documents and copies of files beside it."""
+        """Makes the folder, with the state from before the first step, JSON documents and copies of files."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         initial = self.path / INITIAL
