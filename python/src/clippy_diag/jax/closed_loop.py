@@ -56,8 +56,8 @@ def closed_loop(
     optimizer  makes the chain from a learning rate, without its clipping, such as `lambda rate: optax.lion(rate)`. Needed where
                the optimizer was recorded without a formula; else optax's own with the recorded options
 
-    Returns and raises as `clippy_diag.torch.closed_loop`. What a step changes beside parameters and optimizer (`batch_stats` of
-    Flax) is not in a capture: such a training does not come back, and ClosedLoopMismatch says so.
+    Returns and raises as `clippy_diag.torch.closed_loop`. A capture has parameters and optimizer state only. A training whose
+    steps change anything else (`batch_stats` of Flax) is not reproduced, and ClosedLoopMismatch says so.
     """
     capture = open_capture(folder)
     found = run_loops(capture, _OptaxTrainer(capture, loss_fn, params, optimizer), rules, arms)

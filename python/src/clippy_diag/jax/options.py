@@ -129,7 +129,7 @@ def _parts(function: Any) -> Iterator[Part]:
 
 
 def _with_init(transformation: Any) -> Iterator[Part]:
-    """The parts of a transformation; some options stand in its init function alone."""
+    """The parts of a transformation; only its init function has some of the options."""
     parts = list(_parts(transformation.update))
     if len(parts) == 1:
         return iter([Part(parts[0].name, {**dict(_variables(transformation.init)), **parts[0].options})])

@@ -1,5 +1,8 @@
 """Records the gradient steps of an optax loop around a divergence.
 
+The state of optax names its slots but not its options: two chains can leave the same state. The options come from `optimizer`,
+in the words of capture.json, which docs/captures.md lists.
+
     from clippy_diag.jax import Recorder
 
     recorder = Recorder("capture", optimizer={"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4})
@@ -8,9 +11,6 @@
         recorder.record(step, loss, grads, params, opt_state, batch=batch)     # before the update, and before donation
         updates, opt_state = optimizer.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
-
-The state of optax names its slots and no options (two chains can leave the same state), so those come from `optimizer`, in the
-words of capture.json, which docs/captures.md lists.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def curvature(
 ) -> list[dict[str, Any]]:
     """Eigenvalues of the loss at the model's variables, as entries of a capture's or a report's `curvature`.
 
-    model, optimizer  as they stand: load a checkpoint into them to measure that; of a LossScaleOptimizer the inner one counts
+    model, optimizer  in their present state: load a checkpoint to measure that; of a LossScaleOptimizer the inner one counts
     loss              computes the loss of a batch, a scalar; the same value at every call
     step, checkpoint, iterations, critical   as of `clippy_diag.torch.curvature`
 

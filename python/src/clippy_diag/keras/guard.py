@@ -38,12 +38,12 @@ class Guard(BaseGuard):
 
     model        the keras.Model that is trained
     optimizer    any optimizer of Keras. With a LossScaleOptimizer the gradients are those of the scaled loss, as it takes them
-    loss_fn      (model, batch) -> loss, a scalar: lets the guard try a suspicious step first. Without it signs alone decide
-    pulse        a file for one line of JSON a step, which `clippy-diag analyze`, `watch` and `gate` read
-    advice_only  `apply` gives the gradients back as they are
-    clip_at      the risk from which on a step is not taken as it is
+    loss_fn      (model, batch) -> loss, a scalar: lets the guard try a suspicious step first. Without it signs alone decide.
+    pulse        a file for one line of JSON a step, which `clippy-diag analyze`, `watch` and `gate` read.
+    advice_only  `apply` returns the gradients unchanged.
+    clip_at      the risk at which a step is changed or skipped.
 
-    `check` leaves variables, optimizer and random state as they are, and never raises. Raises ValueError for a `clip_at`
+    `check` does not change variables, optimizer or random state, and never raises. Raises ValueError for a `clip_at`
     outside of (0, 1].
     """
 

@@ -319,7 +319,7 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def gradients_on() -> Iterator[None]:
-    """Gradients can be computed inside, also where torch was told not to."""
+    """Gradients can be computed inside, also where they are disabled in torch."""
     if keras.backend.backend() == "torch":
         import torch
 

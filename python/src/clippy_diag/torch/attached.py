@@ -26,11 +26,11 @@ class Attached:
     """A recorder that is made when its trainer begins. The callbacks say what happens; nothing here raises into a trainer.
 
     folder   where captures go, see `clippy_diag.torch.Recorder`, which takes `options` too
-    batches  whether batches are kept. They may hold personal data; without them there is no closed loop
-    trainer  whose loop it is, as a capture names it
-    guard    whether a `Guard` checks every step and its advice is followed
-    loss_fn  what the guard tries a step with
-    pulse    the guard's log
+    batches  whether batches are kept. They may hold personal data; without them there is no closed loop.
+    trainer  whose loop it is, as a capture names it.
+    guard    whether a `Guard` checks every step and its advice is followed.
+    loss_fn  what the guard tries a step with.
+    pulse    the guard's log.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class AttachedCallback:
     loss_fn       (model, batch) -> loss, with which the guard tries a step on copies; without it signs alone decide
     pulse         a file for the guard's line of JSON a step
     preflight     whether to find, before the first step and on copies, the largest learning rate that the training is stable at:
-                  docs/preflight.md. Takes up to a minute; the answer is in `preflight_answer`
+                  docs/preflight.md. Takes up to a minute; the answer is in `preflight_answer`.
     memory, disk, max_captures, curvature, layouts, model_file, expected_changes, folder, every, after  as of
                   `clippy_diag.torch.Recorder`
     clipping      where your own code clips in a way that the trainer does not know

@@ -36,11 +36,11 @@ def curvature(
 ) -> list[dict[str, Any]]:
     """Eigenvalues of the loss at the model's parameters, as entries of a capture's or a report's `curvature`.
 
-    model       as it stands: load a checkpoint into it, and into the optimizer, to measure that
-    optimizers  whose state gives the preconditioner and whose learning rate gives the limit
-    loss        computes the loss of a batch, a scalar; the same value at every call
-    step        named in the entries, with `checkpoint`
-    iterations  at most so many Hessian-vector products for each eigenvalue, and one more for its residual
+    model       in its present state: load a checkpoint into it, and into the optimizer, to measure that.
+    optimizers  whose state gives the preconditioner and whose learning rate gives the limit.
+    loss        computes the loss of a batch, a scalar; the same value at every call.
+    step        named in the entries, with `checkpoint`.
+    iterations  at most so many Hessian-vector products for each eigenvalue, and one more for its residual.
     critical    also the critical sharpness 2/η_c (arXiv 2601.16979), by some twenty forward passes
 
     Parameters, gradients, buffers, random state and optimizer are as before afterwards. An entry's eigenvalue lies within
@@ -163,8 +163,8 @@ def divisor(
 
 
 def _check_differentiable(slopes: Sequence[torch.Tensor]) -> None:
-    """Raises RuntimeError where a function that can be differentiated only once is in the graph: autograd leaves its part out
-    of a product without a word."""
+    """Raises RuntimeError where a function that can be differentiated only once is in the graph: autograd silently leaves its
+    part out of a product."""
     seen = set()
     waiting = [s.grad_fn for s in slopes if s.grad_fn is not None]
     while waiting:

@@ -33,17 +33,17 @@ from .rows import gradients_without_bad_rows
 class Guard(BaseGuard):
     """One `check` and one `apply` a step; see the top of this file.
 
-    model        the torch.nn.Module that is trained, in DistributedDataParallel or compiled or as it is
-    optimizer    any torch optimizer, or a list of them, wrapped or not
+    model        the torch.nn.Module that is trained: plain, compiled or in DistributedDataParallel.
+    optimizer    any torch optimizer, or a list of them, wrapped or not.
     loss_fn      (model, batch) -> loss, a scalar: lets the guard try a suspicious step on copies first. Without it the signs
-                 alone decide, which is worth less (docs/guard.md)
-    scaler       the GradScaler, if there is one: `check` unscales the gradients as `scaler.unscale_` does
-    pulse        a file for one line of JSON a step, which `clippy-diag analyze`, `watch` and `gate` read
-    advice_only  `apply` changes nothing
-    clipping     the clipping that the loop does afterwards, as a `Recorder` takes it: tried steps are clipped too
-    clip_at      the risk from which on a step is not taken as it is
+                 alone decide, which is less reliable (docs/guard.md).
+    scaler       the GradScaler, if there is one: `check` unscales the gradients as `scaler.unscale_` does.
+    pulse        a file for one line of JSON a step, which `clippy-diag analyze`, `watch` and `gate` read.
+    advice_only  `apply` changes nothing.
+    clipping     the clipping that the loop does afterwards, as a `Recorder` takes it: tried steps are clipped too.
+    clip_at      the risk at which a step is changed or skipped.
 
-    `check` changes nothing but what a scaler's `unscale_` changes, and neither raises into the loop: failures are reported once.
+    `check` changes only what a scaler's `unscale_` changes. Neither raises into the loop: failures are reported once.
     Under DistributedDataParallel every rank has a guard that is called at every step; all get the same advice.
     """
 

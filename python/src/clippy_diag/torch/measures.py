@@ -1,7 +1,7 @@
 """What the guard measures of a step that is about to be taken, in one pass over gradients, state and parameters.
 
-The formulas of the optimizers stand here in as few operations as they take, on parts that stay in a processor's cache: a check
-is to cost a tenth of a step. The tests hold them against the steps that the optimizers then take.
+The formulas of the optimizers use as few operations as possible, on parts that stay in a processor's cache: a check should
+cost a tenth of a step. The tests compare them with the steps that the optimizers then take.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NEAR = ABSOLUTE / RELATIVE
 #: The slot that an optimizer divides by.
 SQUARES = {"Adagrad": "sum", "RMSprop": "square_avg", "Adam": "exp_avg_sq", "AdamW": "exp_avg_sq"}
 
-#: Stands for NaN where the largest over ranks is taken; all else is above it.
+#: Replaces NaN where the largest over ranks is taken; every other value is above it.
 _UNKNOWN = -2.0
 
 Named = list[tuple[str, torch.nn.Parameter, torch.optim.Optimizer, Mapping[str, Any]]]

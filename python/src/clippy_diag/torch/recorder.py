@@ -1,4 +1,4 @@
-"""Records the gradient steps around a divergence, so that `clippy-diag` can say what would have held it.
+"""Records the gradient steps around a divergence, so that `clippy-diag` can say what would have prevented it.
 
 from clippy_diag.torch import Recorder
 
@@ -65,8 +65,8 @@ class Recorder(Controls):
     optimizers     any torch optimizer, or a list of them, as it is or wrapped by Accelerate or Lightning. The steps of Adagrad,
                    SGD, Adam, AdamW and RMSprop are replayed by formula; of others the parameters after each step are kept too
     path           the folder of the capture; later incidents go to `<folder>-2` …; `status.json` in it says how the recording fares
-    clipping       the clipping that the loop does after `record`, "global-norm:1" or {"rule": "global-norm", "maxNorm": 1.0}; several in
-                   the order in which they act, "global-norm:1+rms:1" or as a list
+    clipping       the clipping that the loop does after `record`, "global-norm:1" or {"rule": "global-norm", "maxNorm": 1.0}; several
+                   rules in the order in which they act, "global-norm:1+rms:1" or a list.
     curvature      a function of no arguments that computes the loss of the current batch again, for the top eigenvalue at an
                    incident (at most 82 Hessian-vector products); or a `Tracker`
     snapshot_every_steps  K: parameters and state are copied every K steps, so a capture holds K to 2K steps before the incident
@@ -78,8 +78,8 @@ class Recorder(Controls):
     folder, every, after  old names of path, snapshot_every_steps, steps_after
     guard          a `Guard`: a capture begins where it first alarms, before the loss jumps, and says what it advised. `record` asks
                    for the advice of a step that was not checked yet; following it stays the loop's: `guard.apply(guard.last)`
-    ledger         a few hundred bytes of every step in the folder `ledger` beside the capture, by which `clippy-diag compare` finds
-                   where two runs part: True, a budget such as "200MB", or False; None: for models from 100,000 parameters on
+    ledger         a few hundred bytes of every step in the folder `ledger` next to the capture, by which `clippy-diag compare`
+                   finds where two runs part: True, a budget such as "200MB", or False; None: for models from 100,000 parameters on
     ledger_every   steps from one whose tensors are summarised to the next; None: by the number of parameters.
     expected_changes   options that the loop changes on purpose, such as "weight_decay", apart from the learning rate
 
@@ -259,10 +259,10 @@ class Recorder(Controls):
         tasks     losses of the tasks, by name
         batch     what the model was given, tensors in any nesting of mappings, lists and tuples, for closed loops; the list of
                   micro-batches under accumulation
-        scaler    the GradScaler, if there is one: gradients are recorded without its scale, and a step that it will skip is
-                  looked at too
+        scaler    the GradScaler, if there is one: gradients are recorded without its scale, and steps that it will skip are
+                  checked too.
         batch_id  names the batch, or each of its rows (a list or tensor of shape [rows]), so that a report can say which to
-                  leave out
+                  leave out.
         only      the one of several optimizers that takes this step: parameters of the others have no gradient in it. Where each
                   of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
@@ -308,8 +308,8 @@ class Recorder(Controls):
     # ---- a step
 
     def _value_of(self, loss: Any, batch: Any, scaler: Any, only: Any) -> float:
-        """The loss as a number, the mean over ranks; NaN where there is no number. Ranks wait for each other here, so every rank comes
-        here at every step, whether its recording has stopped or not."""
+        """The loss as a number, the mean over ranks; NaN where it cannot be read. Ranks wait for each other here, so every rank
+        calls this at every step, even if its recording has stopped."""
         try:
             loss = loss.full_tensor() if hasattr(loss, "full_tensor") else loss
             value = float(torch.as_tensor(loss).detach())

@@ -28,7 +28,7 @@ class Tracker:
     loss_fn  (model, batch) -> loss, with the batch that `record` was given; without it the model is called with the batch and
              has to return a `loss`, as those of transformers do
     log      a JSON-lines file for `step, precond_eigenvalue, precond_residual, critical_sharpness`, which `analyze` and `watch`
-             chart; by default beside the capture, `<folder>-curvature.jsonl`
+             chart; by default next to the capture, `<folder>-curvature.jsonl`
 
     A measurement starts from the vector of the one before and takes at most four Hessian-vector products (the first
     takes 21), each about two gradients. Where the model has no second derivative, critical sharpness is measured

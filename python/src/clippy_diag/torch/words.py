@@ -180,7 +180,7 @@ def source_of(name: str, tensor: torch.Tensor) -> Source:
 
 
 def unwrapped(optimizer: Any) -> torch.optim.Optimizer:
-    """The torch optimizer inside the wrappers of Accelerate and Lightning. Raises TypeError for what is none."""
+    """The torch optimizer inside the wrappers of Accelerate and Lightning. Raises TypeError for anything else."""
     seen = optimizer
     for _ in range(8):
         inner = getattr(seen, "optimizer", None)
@@ -268,9 +268,9 @@ def whole(name: str, tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Ten
 def state_sources(
     optimizer: torch.optim.Optimizer, named: list[tuple[str, torch.nn.Parameter]], part_of: PartOf = whole
 ) -> tuple[list[Source], dict[str, dict[str, Any]]]:
-    """State of an optimizer: `state/<slot>/<name>` with a formula, `optimizer/<key>/<name>` without; and what of it
-    is no tensor, by parameter and key. Of a parameter that took no step, where the optimizer made no state yet, the slot
-    `step` is 0: without it nobody could tell a state that is empty from one that was not recorded."""
+    """State of an optimizer: tensors `state/<slot>/<name>` with a formula, `optimizer/<key>/<name>` without; and its other
+    values, by parameter and key. The slot `step` of a parameter that has no state yet is 0: else a state that is empty
+    would look like one that was not recorded."""
     sources: list[Source] = []
     other: dict[str, dict[str, Any]] = {}
     slots = SLOTS[type(optimizer).__name__] if has_formula(optimizer) else None
