@@ -14,11 +14,11 @@ import { rowTable } from './row-table.ts';
 const OPEN = 0x7b;
 const OPEN_LIST = 0x5b;
 
-/** Members that say where the run stands, not how it was set: transformers' `TrainerState`. */
+/** Members that report progress, not settings: transformers' `TrainerState`. */
 const PROGRESS =
   /^(epoch|global_step|best_\w+|total_flos|num_input_tokens_seen|is_hyper_param_search|is_\w+_process_zero)$/;
 
-/** The Trainer writes its whole history into every checkpoint folder: the last one tells what the others do. */
+/** The Trainer writes its whole history into every checkpoint folder: the last one includes the others. */
 function earlierStates(paths: readonly string[]): Map<string, string> {
   const runs = new Map<string, { path: string; number: number }[]>();
   for (const path of paths) {

@@ -1,7 +1,7 @@
 /**
  * One JSON document: lists of numbers by name (`{"loss": [0.7, 0.6]}`, a Keras history), lists of records
  * (`[{"epoch": 1, "loss": 0.7}]`, Chainer), the JSON of a TensorBoard chart (`[[time, step, value], …]`), or single
- * numbers (a summary). Names of nested members are joined with `.`; lists of one length beside each other share an axis.
+ * numbers (a summary). Names of nested members are joined with `.`; sibling lists of one length share an axis.
  */
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import type { Run } from '../../model/run.ts';
@@ -33,7 +33,7 @@ const LONGEST_NAME = 200;
 const OTHER_DOCUMENTS =
   /"(weightsManifest|modelTopology|weight_map|nbformat|toolVersion|architectures|added_tokens|model_type|\$schema|expectedClass|log_history)"\s*:/;
 
-/** What an element of a list, or a lone member, says: a number, that it is missing, or text that is none. */
+/** An element of a list, or a lone member: a number, a missing value, or text that is not a number. */
 type Cell = number | 'missing' | { readonly refused: string; readonly line: number };
 
 /** `[1,  2000] loss: 2.17` is printed text. */
@@ -41,7 +41,7 @@ const TEXT_AFTER_LIST = /^\s*\[[-\d.,eE \t]*\][ \t]*[^\s[\]{},]/;
 
 interface NumberList {
   readonly name: string;
-  /** By index; undefined for what is no cell (a list, a truth value). */
+  /** By index; undefined for what is not a cell (a list, a truth value). */
   readonly cells: readonly (Cell | undefined)[];
 }
 
@@ -54,7 +54,7 @@ function unmeasured(runs: readonly Run[]): string | undefined {
   return undefined;
 }
 
-/** The series of a member of the document, by their places among all. */
+/** The series of a member of the document, by their indices among all. */
 interface Part {
   readonly key: string;
   readonly from: number;
@@ -63,11 +63,11 @@ interface Part {
   readonly listed?: true;
 }
 
-/** A list by the name of a loss: what a history holds, and no record of a step. */
+/** A list named like a loss: a history holds it, a record of a step does not. */
 const LIST_OF_LOSSES = /"[^"]{0,80}loss"\s{0,8}:\s{0,8}\[\s{0,8}(?:-?\d|NaN|null)/;
-/** What a run in a list is called by. */
+/** Keys that name a run in a list. */
 const RUN_NAME = /^(?:run(?:_?name|_?id)?|name|id|label|experiment)$/i;
-/** What a name says behind `history`: Keras's `History.history`, kept beside the settings of its run. */
+/** The part of a name after `history`: Keras's `History.history`, saved with the settings of its run. */
 const inHistory = (name: string): string | undefined => {
   const parts = name.split('.');
   const at = parts.slice(0, -1).lastIndexOf('history');
@@ -75,9 +75,9 @@ const inHistory = (name: string): string | undefined => {
 };
 
 /**
- * The runs of a document that holds one by each of its members or elements: `{"lr 0.1": {"step": […], "loss": […]}, "lr 0.2": …}`.
- * Each brings an axis of its own or a history, and a loss of the same name; splits (`train`, `val`) do too and are one run.
- * Tasks have no axis.
+ * The runs of a document that has one in each of its members or elements:
+ * `{"lr 0.1": {"step": […], "loss": […]}, "lr 0.2": …}`. Each has its own axis or a history, and a loss of the
+ * same name. Splits (`train`, `val`) do too, and are one run. Tasks have no axis.
  */
 function runsOfParts(series: readonly LoggedSeries[], parts: readonly Part[]): NamedRuns {
   const splits = splitsAmong(parts.map(({ key }) => key));
@@ -173,7 +173,7 @@ export const json: LogFormat = {
         const quantity = inHistory(one.name);
         series.push({
           ...one,
-          // Lists stand in one line: their points are told apart by their index.
+          // Lists are in one line: their points are distinguished by their index.
           ...(withLines && line !== undefined ? { line } : {}),
           ...(quantity === undefined ? {} : { quantity }),
         });
@@ -194,7 +194,7 @@ export const json: LogFormat = {
       return { refused: text, line: lineOf(from) };
     };
 
-    /** Whether an element is a run with a list of its losses; one that names its epoch is a record of that. */
+    /** Whether an element is a run with a list of its losses; an element with an epoch is a record of it. */
     const holdsHistory = ({ start, end }: Member): boolean =>
       bytes.subarray(start, end).includes(OPEN_LIST) &&
       LIST_OF_LOSSES.test(bytes.toString('latin1', start, end)) &&
@@ -213,7 +213,7 @@ export const json: LogFormat = {
       return `${place}`;
     };
 
-    /** A list: of numbers, of records, of triples, or of runs; anything else is passed over. */
+    /** A list: of numbers, of records, of triples, or of runs; anything else is skipped. */
     const list = (name: string, member: Member, lists: NumberList[]): void => {
       const cells: (Cell | undefined)[] = [];
       const end = membersEnd();
@@ -251,7 +251,7 @@ export const json: LogFormat = {
       }
       close(member, end);
       records?.finish();
-      // A list of words is none of numbers, unless it has the name of a loss.
+      // A list of words is not a series, unless it has the name of a loss.
       const isSeries =
         cells.some((cell) => typeof cell === 'number') || (bytesOfCells > 0 && namesLossValue(name));
       ledger.enter(isSeries ? 'record' : 'passOver', bytesOfCells);
@@ -308,7 +308,7 @@ export const json: LogFormat = {
       };
     };
 
-    /** The lists beside each other that have one length are a table. */
+    /** Sibling lists of one length are a table. */
     const tables = (lists: readonly NumberList[]): void => {
       for (const length of new Set(lists.map(({ cells }) => cells.length))) {
         const among = lists.filter(({ cells }) => cells.length === length);
@@ -338,7 +338,7 @@ export const json: LogFormat = {
       for (const one of membersOf(bytes, member.start, member.end, end)) {
         const name = prefix + one.key;
         const byte = bytes[one.start];
-        // What runs beyond its container is damage of that one, which ends where it ends.
+        // A value that runs beyond its container is damage of the container, and ends with it.
         const inner = { ...one, whole: one.whole || member.whole };
         const from = series.length;
         if (byte === OPEN && depth < MAX_DEPTH) object(`${name}.`, inner, depth + 1);

@@ -90,7 +90,7 @@ export function* membersOf(
     }
     const found = skipValue(bytes, at, stop);
     const valueEnd = found < 0 ? stop : found;
-    // Nothing stands between two commas: that is malformed, and not cut.
+    // An empty value between two commas is malformed, not cut.
     end.cut = found < 0 && ![0x2c, 0x5d, 0x7d].includes(bytes[at]!);
     if (valueEnd > at) yield { key, start: at, end: valueEnd, whole: found >= 0 };
     if (found < 0) return;
@@ -108,26 +108,26 @@ export function* membersOf(
 }
 
 /**
- * The account of a document that is walked from its start to its end: what is entered of it, in this order; the rest is
- * overhead.
+ * The account of a document that is walked from start to end. Its stretches are entered in this order; the
+ * rest is overhead.
  */
 export interface DocumentLedger {
   record(start: number, end: number): void;
   passOver(start: number, end: number): void;
-  /** Passes a value of which it is told later what it is, by {@link enter}; its bytes in the document's own encoding. */
+  /** Passes a value that {@link enter} classifies later. @returns its bytes in the document's own encoding */
   pass(start: number, end: number): number;
   enter(kind: 'record' | 'passOver', size: number): void;
   /**
-   * A stretch that gave nothing, without what was entered of it already. Zero bytes in it make it a hole, whatever the
-   * reason was thought to be.
+   * Enters a stretch that gave nothing, without the part that was entered already. Zero bytes make it a hole,
+   * whatever reason is given.
    */
   lose(reason: LossReason, start: number, end: number, records?: number): void;
-  /** Whether zero bytes stand in a stretch. */
+  /** Whether a stretch has zero bytes. */
   isHoled(start: number, end: number): boolean;
   account(): Account;
 }
 
-/** @param encoding what the document was in before it was made UTF-8 */
+/** @param encoding the document's encoding before it was made UTF-8 */
 export function documentLedger(bytes: Buffer, encoding: TextEncoding = 'utf-8'): DocumentLedger {
   const ledger = openLedger();
   const holed = bytes.includes(0);
@@ -138,7 +138,7 @@ export function documentLedger(bytes: Buffer, encoding: TextEncoding = 'utf-8'):
     known = { index, offset: from.offset + size(from.index, index) };
     return known.offset;
   };
-  /** Where what was entered ends. */
+  /** The end of what was entered. */
   let reached = 0;
   const pass = (start: number, end: number): number => {
     reached = end;

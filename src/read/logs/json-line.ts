@@ -1,7 +1,7 @@
 /**
- * A JSON object on bytes, straight into the columns of a row table: no strings, no objects, for what is a key and a
- * number in the same order as in the line before. Tolerant where writers are: bare NaN and Infinity, numbers as
- * strings. Strict where it matters: a line that is no object gives no row, a key that is there twice gives no value.
+ * Reads a JSON object from bytes straight into the columns of a row table. Keys with numbers, in the order of
+ * the line before, make no strings and no objects. Tolerant where writers are: bare NaN and Infinity, numbers
+ * as strings. Strict where it matters: a line that is not an object gives no row, a repeated key no value.
  */
 
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
@@ -32,9 +32,9 @@ const HASH = 0x23;
 const MAX_DEPTH = 100;
 
 export interface ObjectScanner {
-  /** Reads the object that is the whole of [start, end) as a row; false (and no row) if it is no object. */
+  /** Reads the object that is the whole of [start, end) as a row; false (and no row) if it is not an object. */
   row(bytes: Buffer, start: number, end: number, line: number): boolean;
-  /** What was ambiguous. */
+  /** Errors for keys that were ambiguous. */
   errors(path: string): ErrorRecord[];
 }
 
@@ -71,7 +71,7 @@ const LIST = '[…]';
 const OTHERS = new Set(['true', 'false', LIST]);
 
 /**
- * A truth value, a list or an object where earlier rows of a column have a number: a cell with something else, refused.
+ * Refuses a truth value, a list or an object in a column that has a number in earlier rows.
  *
  * @returns the column where the row has a cell of it already
  */
@@ -103,7 +103,7 @@ function wordCell(
   return isFirst ? [] : [column];
 }
 
-/** The position after the value at `at` that holds no number of ours (list, literal), or -1 if there is none. */
+/** The position after the value at `at`, whatever its type, or -1 if there is no whole value. */
 export function skipValue(bytes: Buffer, at: number, end: number): number {
   let depth = 0;
   for (let pos = at; pos < end; ) {
@@ -127,8 +127,8 @@ export function skipValue(bytes: Buffer, at: number, end: number): number {
 }
 
 /**
- * Text that {@link scanNumber} did not take and that is no word for NaN or infinity, nor what a tensor prints: a time, a
- * name, a message. Told by its bytes, because logs are full of it.
+ * Whether text that {@link scanNumber} did not take is neither a word for NaN or infinity nor a printed
+ * tensor: a time, a name, a message. Its bytes decide, because logs are full of it.
  */
 function isPlainText(bytes: Buffer, start: number, end: number): boolean {
   if (end - start <= LONGEST_WORD) return false;
@@ -145,7 +145,7 @@ function endsValue(bytes: Buffer, at: number, end: number): boolean {
   return byte === COMMA || byte === CLOSE || byte === CLOSE_LIST || (byte <= 0x20 && byte !== 0);
 }
 
-/** The keys in the order of the last line: most lines repeat it, and then a comparison of bytes finds the column. */
+/** A key in the order of the last line: most lines repeat it, and then a comparison of bytes finds the column. */
 interface Expected {
   readonly key: Buffer;
   readonly column: number;
@@ -155,19 +155,20 @@ interface Expected {
 const TRIES = 16;
 
 /**
- * What stands between the numbers of the last row, where it had nothing but numbers: most rows repeat it byte by byte, and
- * then neither keys nor blanks are looked for.
+ * The bytes between the numbers of the last row, if all its values were numbers. Most rows repeat these
+ * bytes, and then neither keys nor blanks are looked for.
  */
 function rowTemplate() {
   /**
-   * The bytes around the numbers in words of four: those before number k are whole words [from[k], from[k + 1]), and a last one that ends
-   * where they do and overlaps; of what is shorter than a word it is a part. The rest stands after the last number.
+   * The bytes around the numbers, in words of four bytes. Before number k are the whole words
+   * [from[k], from[k + 1]) and an overlapping last word, ends[k], masked where there are fewer than four bytes.
+   * The last group follows the last number.
    */
   let words = new Int32Array(0);
   let from = new Int32Array(2);
   let ends = new Int32Array(1);
   let masks = new Int32Array(1);
-  /** How many bytes. */
+  /** Bytes of each group. */
   let sizes = new Int32Array(1);
   /** The buffer that was read last, in words. */
   let viewed: Buffer | undefined;
@@ -193,7 +194,7 @@ function rowTemplate() {
     number(start: number, stop: number, column: number): void {
       if (isPlain) marks.push(start, stop, column);
     },
-    /** Takes the row that was read for the next ones, unless rows keep changing. */
+    /** Makes the row that was read the template of the next ones, unless rows keep changing. */
     learn(bytes: Buffer, start: number, end: number): void {
       if (!isPlain || marks.length === 0 || learnt > hits + TRIES) return;
       learnt++;
@@ -260,7 +261,7 @@ function textCell(
   end: number,
   line: number,
 ): boolean {
-  // The text of a long string is cut, which makes no number of it.
+  // The text of a long string is cut, but stays too long for a number.
   const to = Math.min(end, start + LONGEST_NUMBER + 1);
   if (isPlainText(bytes, start, to) && table.columns[column]!.refused > 0)
     return table.refuse(column, '', line);

@@ -1,6 +1,6 @@
 /**
  * JSON objects, one a line: `{"step": 1, "loss": 0.7}`. Nested objects are flattened with `.` (`{"a": {"b": 1}}` is
- * the series `a.b`), arrays are passed over, numbers may be strings ("NaN", "1e400"), bare NaN and Infinity are read.
+ * the series `a.b`), arrays are skipped, numbers may be strings ("NaN", "1e400"), bare NaN and Infinity are read.
  */
 
 import { diagError } from '../../model/errors.ts';
@@ -17,14 +17,14 @@ const RECORD_START = /^\{\s*"[^"]*"\s*:/;
 const DICTIONARY = /^\{\s*'/;
 
 /**
- * Whether a head is records, one a line. The first line that starts like an object decides; text may stand before it,
- * but no other format's records. One line alone is a record if it has a step, or no lists: those make a document.
+ * Whether a head is records, one a line. The first line that starts like an object decides. Text may precede
+ * it, but no other format's records. A sole line is a record if it has a step, or no lists: those make a document.
  */
 export function isRecordLines(text: string): boolean {
   // A list of them, one a line, is a document.
   if (/^\s*\[\s*\{/.test(text)) return false;
   const lines = text.split('\n', 50).map((line) => line.trim());
-  // A first record may be damaged: that is told as a loss, not passed over with the text of another format.
+  // A damaged first record does not decide: it is reported as a loss and is not another format's text.
   const whole = text.split('\n', 50).some((line) => /^\{".*\}\r?$/.test(line));
   const mayBeDamaged = (line: string): boolean => whole || (line.endsWith('}') && line.includes('":'));
   const first = lines.findIndex(
@@ -35,7 +35,7 @@ export function isRecordLines(text: string): boolean {
   if (lines.slice(first + 1).some((line) => line.startsWith('{"'))) return true;
   const alone = lines[first]!;
   const holdsLists = /:\s*\[\s*[-\d{[NI]/.test(alone);
-  // One in a list is that of a record in a document: `{"run a": [{"step": 0, …}]}`.
+  // A step in a list belongs to a record in a document: `{"run a": [{"step": 0, …}]}`.
   const [head = ''] = alone.split(/:\s*\[\s*\{/, 1);
   const hasAxis = /"(_?step|global_step|iteration|iter|epoch)"\s*:\s*-?\d/.test(head);
   return (alone.endsWith('}') || lines.length === 1) && (!holdsLists || hasAxis);
@@ -50,7 +50,7 @@ export const jsonl: LogFormat = {
   // The arguments of the run.
   headerRecords: 1,
   mayBeData: true,
-  // One object is what a document of numbers is too: a summary, a vocabulary.
+  // A document of numbers is one object too: a summary, a vocabulary.
   noLog: (runs, path) =>
     /\.json(\.gz)?$/i.test(path) && runs.every(({ series }) => series.every(({ value }) => value.length < 2))
       ? 'a JSON document without series'
@@ -60,7 +60,7 @@ export const jsonl: LogFormat = {
   readOn,
 };
 
-/** Reads what is pushed; the scanner and the table keep all that the next line is read by. */
+/** Reads what is pushed; the scanner and the table keep all state between lines. */
 function readOn(path: string, { encoding }: LogReadOptions): LogReading {
   const table = logTable();
   const scan = objectScanner(table);

@@ -1,6 +1,6 @@
 /**
- * What the TensorBoard callback of Keras writes: `epoch_loss` counts epochs, `batch_loss` counts batches, and both stand in
- * one file. They are joined to the axis of batches, and running means are undone.
+ * What the TensorBoard callback of Keras writes: `epoch_loss` counts epochs, `batch_loss` counts batches, and both are in
+ * one file. They are joined on the axis of batches, and running means are undone.
  *
  * A `batch_*` value is the mean since its epoch began (keras/src/trainers/trainer.py: metrics are reset at the start of an
  * epoch, and `logs` are their results so far). Source of the tags: keras/src/callbacks/tensorboard.py.
@@ -24,7 +24,7 @@ interface Tag<Series> {
 }
 
 function tagOf<Series extends PlacedSeries>(series: Series): Tag<Series> | undefined {
-  // `validation/epoch_click_loss`: what stands before, what it counts, the quantity.
+  // `validation/epoch_click_loss`: the prefix, what it counts, the quantity.
   const { name } = series;
   const before = name.slice(0, name.lastIndexOf('/') + 1);
   const tag = name.slice(before.length);
@@ -52,7 +52,7 @@ interface Batch {
   readonly within: number;
 }
 
-/** Batches of a series with their epochs; epochs and batches of one writer stand in the order of their time. */
+/** Batches of a series with their epochs. A writer logs epochs and batches in the order of their time. */
 function batchesOf(batch: PlacedSeries, epoch: PlacedSeries): Batch[] {
   const found: Batch[] = [];
   let before = -1;
@@ -74,14 +74,14 @@ function batchesOf(batch: PlacedSeries, epoch: PlacedSeries): Batch[] {
 /** Number of the first batch: TensorFlow 1 counted from 0, Keras since then from 1. */
 const firstBatch = (batches: readonly Batch[]): 0 | 1 => (batches.some(({ step }) => step === 0) ? 0 : 1);
 
-/** Files whose batches count from their own first epoch: the job was started again, and with it the counter. */
+/** Files whose batches count from their own first epoch: the job was restarted, and with it the counter. */
 function startedAgain(batches: readonly Batch[], base: number): ReadonlySet<number> {
   const files = new Set<number>();
   const seen = new Set<number>();
   for (const { file, step, epoch, within } of batches) {
     if (seen.has(file)) continue;
     seen.add(file);
-    // A stride hides the very first batches; the counter of the second epoch of a job stands beyond its first.
+    // A stride may hide the first batches. A counter that went on has passed one batch or more per epoch.
     if (epoch > within && step - base < Math.max(1, epoch)) files.add(file);
   }
   return files;
@@ -108,7 +108,7 @@ function batchesPerEpoch(
   return Number.isFinite(most) && least <= most ? least : undefined;
 }
 
-/** Batches per epoch as evaluations tell them, which stand at the batch that ended their epoch. */
+/** Batches per epoch from evaluations, which are logged at the last batch of their epoch. */
 function fromEvaluations(tags: readonly Tag<PlacedSeries>[]): number | undefined {
   for (const { series: evaluated, before, quantity } of tags.filter(
     ({ counts }) => counts === 'evaluation',
@@ -143,7 +143,8 @@ interface Undone {
 }
 
 /**
- * Undoes the mean since the epoch began ({@link meanBetween}). Null where it is not shown to be such a mean: the last of each epoch has to be the epoch's value.
+ * Undoes the mean since the epoch began ({@link meanBetween}). Null unless the log shows that it is such a
+ * mean: the last value of each epoch must be the epoch's value.
  */
 function undo(
   logged: PlacedSeries,
@@ -180,7 +181,7 @@ function undo(
     const own = meanBetween(last.count, last.mean, count, mean);
     const error = (ROUNDING * (count * Math.abs(mean) + last.count * Math.abs(last.mean))) / distance;
     before = { key, count, mean };
-    // A mean that is not finite stays so to the end of its epoch, and tells no more than that.
+    // A mean that is not finite stays so to the end of its epoch: it is kept as logged.
     if (Number.isFinite(mean) && positive && last.count > 0 && !(own > error)) {
       hidden++;
       continue;
@@ -194,7 +195,7 @@ function undo(
   return { step: Float64Array.from(step), value: Float64Array.from(value), from, distance, hidden };
 }
 
-/** A series in which the points at some indices stand, with other steps and values. */
+/** A series of the points at some indices, with other steps and values. */
 function taken<Series extends PlacedSeries>(series: Series, name: string, undone: Undone): Series {
   const { step, value, from } = undone;
   const gather = (all: Column): Column => Float64Array.from(from, (index) => all.at(index)!);
@@ -218,7 +219,7 @@ function taken<Series extends PlacedSeries>(series: Series, name: string, undone
 const listed = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;
 
-/** The series of event files by Keras, on one axis; undefined where they are by something else. */
+/** The series of event files by Keras, on one axis; undefined where another program wrote them. */
 export function kerasEvents<Series extends PlacedSeries>(
   all: readonly Series[],
 ): Conventional<Series> | undefined {
@@ -231,7 +232,7 @@ export function kerasEvents<Series extends PlacedSeries>(
     );
   const trained = (some: readonly Tag<Series>[]): Tag<Series>[] => some.filter(({ before }) => before === '');
   const epoch = longest(trained(epochs));
-  // The callback writes nothing else than these, and what a program adds with names of its own is on its own axis.
+  // The callback writes only these. What a program adds under its own names is on its own axis.
   if (epoch === undefined || !epochs.some(({ quantity }) => isLossName(quantity))) return undefined;
   const batchTags = trained(tags).filter(({ counts }) => counts === 'batch');
   const batch = longest(batchTags);
@@ -275,7 +276,7 @@ export function kerasEvents<Series extends PlacedSeries>(
   const onBatches = (one: Tag<Series>): Series => {
     const { series, counts, quantity } = one;
     if (counts === 'epoch') {
-      // A learning rate is that of the whole epoch, which it was set for when it began.
+      // A learning rate applies to the whole epoch: it was set when the epoch began.
       const isRate = roleByName(quantity) === 'learning_rate';
       const step = series.step.map((at) => (isRate ? at * perEpoch + base : (at + 1) * perEpoch + base - 1));
       return { ...series, step };
@@ -294,7 +295,7 @@ export function kerasEvents<Series extends PlacedSeries>(
     quantities.set(series.name, quantity);
     if (mean === undefined) continue;
     if (!isLossName(quantity)) {
-      // The epoch tells it once; within the epoch it is the mean so far.
+      // The epoch's series has it; within the epoch it is the mean so far.
       roles.set(series.name, 'other');
       continue;
     }
