@@ -1,21 +1,22 @@
-/** What stands in a printed line where the number of a name should be. */
+/** What a printed line has where the number of a name should be. */
 
-/** What stands between a name and its cell, and what ends a cell. */
+/** What separates a name from its cell, and what ends a cell. */
 const BETWEEN = ' \t"\'()[]:=';
 const AFTER = ' \t|;';
 const CLOSING = ',:)]}\'".';
 /** A cell that is longer is text. */
 const MAX_CELL = 80;
-/** A name that follows one of these goes on before it: `nll_loss` is not `loss`. */
+/** Characters of a name: `nll_loss` is not `loss`. */
 const IN_NAME = /[\w/.-]/;
 
 /**
- * The cell after the first place at which a name stands whole in a line, up to a blank, a bar or a comma at its end; empty
- * where nothing stands there, undefined where the line does not say the name.
+ * The cell after the first whole occurrence of a name in a line. It ends at a blank, a bar or a semicolon,
+ * and loses the comma, bracket or quote at its end. It is empty where nothing follows the name, and
+ * undefined where the line lacks the name.
  */
 export const cellAfter = (line: string, name: string): string | undefined => cellsAfter(line, name, 1)[0];
 
-/** The cells after the first places at which a name stands whole in a line. */
+/** The cells after the first whole occurrences of a name in a line. */
 export function cellsAfter(line: string, name: string, most: number): string[] {
   const cells: string[] = [];
   if (name === '') return cells;
@@ -40,8 +41,8 @@ export function withoutClosing(cell: string): string {
 }
 
 /**
- * Whether what follows a number belongs to it: `1,234.5`, `0.4nats`, `3.2M`, `1.#INF`, `812/s` are none, cut to digits. `#011` is
- * a tab.
+ * Whether what follows a number belongs to it. `1,234.5`, `0.4nats`, `3.2M`, `1.#INF` and `812/s` must not be
+ * cut to their digits. `#011` is a tab.
  */
 export const goesOn = (after: string): boolean =>
   /^(?:[\w%]|#(?!011)|\/[a-z]|,\d{3}(?!\d)|\.\d)/i.test(after);

@@ -2,14 +2,14 @@
 import { basename } from 'node:path';
 import { wandbOwnFile } from './wandb-folder.ts';
 
-/** Why a file or folder is passed over, by its name and what stands beside it or in it. */
+/** Why a file is skipped, by its name and the other names in its folder. */
 interface Companion {
   readonly id: string;
   /** @param beside the names in its folder */
   file?(path: string, beside: ReadonlySet<string>): string | undefined;
 }
 
-/** `backup/training_metadata.json` beside `latest.weights.h5`: where `fit` would go on. */
+/** `backup/training_metadata.json` next to `latest.weights.h5`: where `fit` would resume. */
 const kerasBackup: Companion = {
   id: 'keras-backup',
   file: (path, beside) =>
@@ -18,7 +18,7 @@ const kerasBackup: Companion = {
       : undefined,
 };
 
-/** Beside each model that a Trainer saves, as a pickle of a class of its own. */
+/** A Trainer saves it with each model, as a pickle of its own class. */
 const trainerArguments: Companion = {
   id: 'trainer-arguments',
   file: (path) =>
@@ -27,10 +27,10 @@ const trainerArguments: Companion = {
 
 const wandbOwn: Companion = { id: 'wandb-own', file: wandbOwnFile };
 
-/** A new one is a line here. */
+/** A new companion is one line here. */
 const COMPANIONS: readonly Companion[] = [kerasBackup, trainerArguments, wandbOwn];
 
-/** The reason to pass over a file; undefined where there is none. */
+/** The reason to skip a file; undefined where there is none. */
 export function companionFile(path: string, beside: ReadonlySet<string>): string | undefined {
   for (const { file } of COMPANIONS) {
     const reason = file?.(path, beside);

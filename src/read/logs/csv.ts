@@ -1,10 +1,10 @@
 /**
  * Tables of text: Keras CSVLogger, Lightning, timm, AlgoPerf and pandas, W&B exports, hand-made ones.
  *
- * The separator (`,` `;` tab `|`) is told from the header; with `;` or tabs numbers may have a decimal comma.
+ * The separator (`,` `;` tab `|`) is found from the header; with `;` or tabs numbers may have a decimal comma.
  * An empty cell, `NA`, `null` or `None` is missing: no point, neither zero nor NaN. A cell that says `nan` is NaN. Any
- * other text is refused; a column of it is no series.
- * A header that comes again marks a restart. A quoted cell may hold separators, quotes (doubled) and line ends.
+ * other text is refused; a column of it is not a series.
+ * A repeated header marks a restart. A quoted cell may hold separators, quotes (doubled) and line ends.
  */
 
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
@@ -21,7 +21,7 @@ const COMMA = 0x2c;
 const DOT = 0x2e;
 const HASH = 0x23;
 const BLANK = 0x20;
-/** Characters of a row with a quoted cell that goes over lines. */
+/** Characters of a row with a quoted cell that spans lines. */
 const MAX_QUOTED = 1 << 20;
 const SEPARATORS = ['\t', ';', ',', '|'];
 

@@ -1,6 +1,7 @@
 /**
- * Tables as trackers export them. Rows that say what their value is of (`metric, value, step`: MLflow, Comet, Aim) become a
- * column for each name. A chart exported alone (`step, value`: TensorBoard, Neptune) has its name from its file.
+ * Tables as trackers export them. Rows that name their metric (`metric, value, step`: MLflow, Comet, Aim)
+ * become a column for each name. A chart exported alone (`step, value`: TensorBoard, Neptune) is named after
+ * its file.
  */
 
 import { axisName, isAxisName, isTimeName } from './axis-words.ts';
@@ -13,10 +14,10 @@ const VALUES = ['value', 'metric_value', 'metricvalue'];
 const RUNS = ['run', 'run_id', 'run_name', 'run_uuid', 'runid'];
 /** More names than any run logs: a table of products has one for each row. */
 const MOST_NAMES = 1000;
-/** Characters of a name that a column is called by. */
+/** Characters of a name that becomes a column. */
 const LONGEST_NAME = 200;
 
-/** The run that a series belongs to and what it is called there, by its name among all. */
+/** The run of each series and its name there, by its name in the whole table. */
 export type NamedRuns = ReadonlyMap<string, { readonly run: string; readonly name: string }>;
 
 export interface LogTable extends RowTable {
@@ -25,8 +26,8 @@ export interface LogTable extends RowTable {
 }
 
 /**
- * A {@link rowTable} whose rows may name what their value is of. `{"metric": "loss", "value": 0.4, "step": 7}` sets the
- * column `loss`; with a column `run_id` beside it, the column `<run> - loss`. So is each value of `{"run": "a", "loss": 0.4}`.
+ * A {@link rowTable} whose rows may name their metric. `{"metric": "loss", "value": 0.4, "step": 7}` sets the
+ * column `loss`, or `<run> - loss` if the row has a `run_id`. `{"run": "a", "loss": 0.4}` sets `a - loss`.
  */
 export function logTable(indexColumn?: string): LogTable {
   const table = rowTable(indexColumn);
@@ -127,7 +128,7 @@ const nameOfFile = (path: string): string => {
   return (tag === null ? '' : stem.slice(tag.index + tag[0].length)) || stem;
 };
 
-/** The series of a file, of which the only one beside a step and a time is called `value`: it has the file's name. */
+/** The series of a file. If the only one that is neither a step nor a time is called `value`, it gets the file's name. */
 export function namedByFile(series: readonly LoggedSeries[], path: string): LoggedSeries[] {
   const told = series.filter((one) => !isAxisName(one.name) && !isTimeName(one.name));
   const sole = told.length === 1 && VALUES.includes(axisName(told[0]!.name)) ? told[0] : undefined;
@@ -138,8 +139,9 @@ export function namedByFile(series: readonly LoggedSeries[], path: string): Logg
 const DASH = ' - ';
 
 /**
- * The runs of a chart that W&B exports: `<run> - <metric>`, each with `…__MIN` and `…__MAX`. Without these all columns are
- * named so, and those of each run tell the same quantities, a loss among them; splits and tasks of one run are written otherwise.
+ * The runs of a chart that W&B exports: `<run> - <metric>`, each with `…__MIN` and `…__MAX`. Without these, all
+ * columns must be named so, each run must have the same quantities, a loss among them, and no run may be
+ * named like a split.
  */
 function runsOfChart(names: readonly string[]): NamedRuns {
   const all = new Set(names);

@@ -1,6 +1,6 @@
 /** What trainers call their quantities in Chinese, Japanese, Korean and a few languages of Europe, said in English: the rules about names know those words. */
 
-/** Longer terms before those that they begin with. */
+/** Longer terms come before those that they begin with. */
 const TERMS: readonly (readonly [term: string, word: string])[] = [
   ['损失函数|損失函數|損失関数|손실 함수', 'loss function'],
   ['学习率|學習率|学習率|학습률', 'learning rate'],
@@ -23,7 +23,7 @@ const WORDS = new Map(
   TERMS.flatMap(([terms, word]) => terms.split('|').map((term) => [term, word] as const)),
 );
 const TERM = new RegExp(TERMS.map(([terms]) => terms).join('|'), 'g');
-/** `第 3 轮`, `第3/100轮`, `第 20 次迭代`, `第 5 步`: the number stands between the words for its axis. */
+/** `第 3 轮`, `第3/100轮`, `第 20 次迭代`, `第 5 步`: the number is between the words for its axis. */
 const ORDINAL =
   /第\s{0,4}(?<at>\d{1,12}(?:\s{0,4}\/\s{0,4}\d{1,12})?)\s{0,4}(?:(?<epoch>轮|輪|个?epoch)|次?迭代|步)/gi;
 /** Marks that are as wide as a letter. */
@@ -36,7 +36,7 @@ const MARKS: Readonly<Record<string, string>> = {
   '＝': '=',
 };
 
-/** Whole words of German, French, Spanish, Portuguese and Italian that are no English ones. */
+/** Whole words of German, French, Spanish, Portuguese and Italian that are not English words. */
 const EUROPEAN: readonly (readonly [term: string, word: string])[] = [
   ['Trainingsverlust', 'train loss'],
   ['Validierungsverlust', 'val loss'],
@@ -61,7 +61,7 @@ const FOREIGN = /[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af\uff08-\uff1d]/;
 const LETTER = /[A-Za-z\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]/;
 const isLetter = (char: string | undefined): boolean => char !== undefined && LETTER.test(char);
 
-/** The text with those words in English; as it is where it has none. */
+/** The text with those words in English; unchanged where it has none. */
 export function inEnglish(text: string): string {
   if (!FOREIGN.test(text)) return fromEuropean(text);
   let end = -1;

@@ -1,16 +1,16 @@
 /**
- * `--pattern`: lines are read by named groups. A line may come from a stranger, so the pattern runs on RE2JS, which takes
+ * `--pattern`: lines are read by named groups. A line may be untrusted, so the pattern runs on RE2JS, which takes
  * time in proportion to pattern × line and never backtracks.
  */
 import { diagError } from '../../model/errors.ts';
 import { goesOn, withoutClosing } from './cell-after.ts';
 import { numberOfText } from './number-text.ts';
 
-/** Characters of a pattern; repetition counts make a long one of a short one, so its program is held to a size too. */
+/** Characters of a pattern. Repetition counts make a short one large, so its program has a limit too. */
 const LONGEST_PATTERN = 1000;
 /** Instructions of its program: a line of 64 KiB takes them all at each of its characters. */
 const LARGEST_PROGRAM = 500;
-/** Characters before a group that say whose it is. */
+/** Characters before a group that identify it. */
 const LEAD = 20;
 
 const NO_REFERENCE = 'a reference to a group is not available, since lines are read in linear time';
@@ -19,16 +19,16 @@ export interface LinePattern {
   /** What its groups took of a line: by name, of those that took part; undefined where the line does not match. */
   take(line: string): ReadonlyMap<string, string> | undefined;
   /**
-   * The NaN or infinity of a line that does not match, behind the words that stand before a group in the line that matched
-   * last: `[\d.]+` takes no `nan`, and a run that died would end where it still was well.
+   * The NaN or infinity of a line that does not match, after the words that preceded a group in the last
+   * line that matched. `[\d.]+` takes no `nan`: without this, a run that died would seem to end well.
    */
   left(line: string): { readonly name: string; readonly text: string } | undefined;
 }
 
 /**
- * Makes ready a pattern: the syntax of JavaScript or Python, without what needs backtracking (look-ahead, references to
- * groups). A group at the end of the match is given to the end of the word that it cut: `(?<loss>\d+)` of `1,234.5` is
- * `1,234.5`, which is no number.
+ * Compiles a pattern in the syntax of JavaScript or Python, without what needs backtracking (look-ahead,
+ * references to groups). A group at the end of the match is extended to the end of the word that it cut:
+ * `(?<loss>\d+)` of `1,234.5` is `1,234.5`, which is not a number.
  *
  * @throws log-pattern-bad
  */
@@ -39,7 +39,7 @@ export async function linePattern(pattern: string): Promise<LinePattern> {
     diagError('log-pattern-bad', { pattern: pattern.slice(0, LONGEST_PATTERN), reason }, undefined, cause);
   if (pattern.length > LONGEST_PATTERN)
     throw bad(`it has ${pattern.length} characters, and ${LONGEST_PATTERN} is the limit`);
-  // RE2JS takes it for a letter.
+  // RE2JS reads it as a letter.
   if (pattern.match(/\\[\s\S]/g)?.includes('\\k')) throw bad(NO_REFERENCE);
   let compiled: InstanceType<typeof RE2JS>;
   try {
@@ -84,7 +84,7 @@ export async function linePattern(pattern: string): Promise<LinePattern> {
   };
 }
 
-/** The engine's own reason, and what of it means that time would not be linear. */
+/** The engine's own reason, explained where the pattern does not run in linear time. */
 function reasonOf(message: string): string {
   const reason = message.replace(/^error parsing regexp: /, '');
   if (/Perl syntax: `\(\?[=!]/.test(reason))
