@@ -42,8 +42,8 @@ export function lostTexts({ lost }: Pick<Account, 'lost'>): string[] {
 }
 
 /**
- * "48,210 bytes read, nothing lost", and a line for each loss; with `all` the sum as well: "bytes 48,210 = 47,900 records +
- * 110 overhead + 200 passed over; nothing lost".
+ * `48,210 bytes read, nothing lost`, and a line for each loss. With `all` the sum as well:
+ * `bytes 48,210 = 47,900 records + 110 overhead + 200 passed over; nothing lost`.
  */
 export function accountLines(account: Account, all: boolean): string[] {
   const { bytes, compressedBytes, records, overhead, passedOver, lost } = account;

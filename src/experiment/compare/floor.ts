@@ -38,8 +38,8 @@ export function lossPair(a: Side, b: Side, until: number): LossPair {
 /**
  * Largest relative error of a sum or product that is computed in another order.
  *
- * float32 and float64: u·√n for sums of n = 10⁵ terms (u = 2⁻²⁴, 2⁻⁵³). Of narrower types the operands are rounded and
- * the sums are taken in float32: some four u (2⁻¹¹, 2⁻⁸).
+ * float32 and float64: u·√n for sums of n = 10⁵ terms (u = 2⁻²⁴, 2⁻⁵³). In narrower types the operands are rounded
+ * and the sums are accumulated in float32: about four u (2⁻¹¹, 2⁻⁸).
  */
 export const ARITHMETIC: Readonly<Record<Precision, number>> = {
   float64: 4e-14,
@@ -48,14 +48,14 @@ export const ARITHMETIC: Readonly<Record<Precision, number>> = {
   bfloat16: 1.6e-2,
 };
 
-/** So many equal steps show that the code repeats itself to the bit on this machine. */
+/** This many equal steps show that the code is bitwise reproducible on this machine. */
 const REPEATS_ITSELF = 20;
 
 /**
  * The size of a first difference that arithmetic explains.
  *
- * A record that names no type is taken for float32 where the runs are equal for {@link REPEATS_ITSELF} steps, and for
- * bfloat16 otherwise: a kernel that sums in another order shows within the first steps.
+ * A record that names no type counts as float32 if the runs are equal for {@link REPEATS_ITSELF} steps,
+ * and as bfloat16 otherwise: a kernel that sums in another order shows within the first steps.
  */
 export function arithmeticOf(a: Side, b: Side, equalSteps: number): number {
   const known = [a.precision, b.precision].filter((one) => one !== null);
@@ -68,8 +68,8 @@ export function arithmeticOf(a: Side, b: Side, equalSteps: number): number {
 const CORRELATED_OVER = 200;
 
 /**
- * Whether losses are of one start: the first ones equal but for float32 rounding, or close ones that go up and down
- * together, as they do on the same batches.
+ * Whether two runs have one start: their first losses are equal but for float32 rounding, or their losses
+ * are close and go up and down together, as they do on the same batches.
  */
 export function startTogether({ distance, a, b }: LossPair): boolean {
   if (distance.length === 0) return false;
@@ -79,7 +79,7 @@ export function startTogether({ distance, a, b }: LossPair): boolean {
   return correlation(changes(a.subarray(0, count)), changes(b.subarray(0, count))) > 0.8;
 }
 
-/** Second differences: a falling trend that two runs share is none of their noise. */
+/** Second differences remove a falling trend that two runs share: it is not noise. */
 const changes = (values: Float64Array): number[] =>
   Array.from(
     { length: Math.max(0, values.length - 2) },
@@ -101,7 +101,7 @@ function correlation(x: readonly number[], y: readonly number[]): number {
 
 /** Steps over which a distance is smoothed, and for which it must be above the floor. */
 const IN_A_ROW = 20;
-/** One or two repeats leave the floor open by this factor (measured: ×1 to ×60). */
+/** With one or two repeats the floor is uncertain by this factor (measured: ×1 to ×60). */
 const OPEN_OF_FEW = 60;
 
 /** What repeats of the first run say of each step. */

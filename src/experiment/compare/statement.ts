@@ -1,4 +1,4 @@
-/** A comparison in words: one plain sentence, and what would tell more. */
+/** A comparison in words: one plain sentence, and what would show more. */
 import type { RunComparison, RunDifference } from '../../model/comparison.ts';
 import { counted, formatCount, formatNumber } from '../../model/format-number.ts';
 import { largest } from '../../model/order-statistics.ts';
@@ -19,7 +19,7 @@ const NAMES = {
 
 const brief = (value: number): string => formatNumber(value, 'brief');
 
-/** A relative size: per cent from a thousandth on, else as a power of ten. */
+/** A relative size: a factor from 10 on, per cent from 0.001 on, else in scientific notation. */
 function share(size: number): string {
   if (!Number.isFinite(size)) return 'one of them is not finite';
   if (size >= 10) return `${brief(size)} times its size`;
@@ -34,7 +34,7 @@ function place({ link, tensor }: RunDifference): string {
     : `first in ${NAMES[link]} of ${tensor}`;
 }
 
-/** How large the first difference is beside its floor. */
+/** How large the first difference is relative to its floor. */
 function size({ size: own }: RunDifference, floor: number): string {
   if (own === null) return '';
   const times = own / floor;

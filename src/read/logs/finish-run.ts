@@ -1,4 +1,4 @@
-/** From what a format read to a Run: roles, attempts and notes over all series of the run. */
+/** Makes a Run of what a format read: roles, attempts and notes over all series of the run. */
 import { blocksOf, type Column, joinedOf } from '../../model/column.ts';
 import type { Attempt, Role, Run, TimeSeries } from '../../model/run.ts';
 import { findRestarts, type Restart } from './attempts.ts';
@@ -14,7 +14,7 @@ export interface RunPart {
   readonly run: LoggedRun;
   /** Put before the names of its series (`validation/` for the events of a sibling folder); as logged where empty. */
   readonly prefix?: string;
-  /** Its series go beside those of the part before, not after them (one file a metric). */
+  /** Its series are parallel to those of the part before and do not follow them (one file per metric). */
   readonly parallel?: boolean;
 }
 
@@ -65,7 +65,7 @@ function join(parts: readonly RunPart[]): Joined[] {
 const placed = (series: LoggedSeries, path: string): LoggedSeries =>
   series.firstRefused === undefined ? series : { ...series, firstRefused: { ...series.firstRefused, path } };
 
-/** Where the refused cells of several files stand, where it is known of all of them. */
+/** The places of the refused cells of several files, if they are known for all of them. */
 function joinRefused(all: readonly LoggedSeries[]): Pick<LoggedSeries, 'refusedAt'> {
   if (all.some(({ refused, refusedAt }) => refused > 0 && refusedAt === undefined)) return {};
   let before = 0;
@@ -77,7 +77,7 @@ function joinRefused(all: readonly LoggedSeries[]): Pick<LoggedSeries, 'refusedA
   return places.length === 0 ? {} : { refusedAt: Uint32Array.from(places) };
 }
 
-/** The gaps of several files: those at the end of one stand before the first point of the next. */
+/** The gaps of several files: those at the end of one precede the first point of the next. */
 function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {
   const gaps = new Uint32Array(points + 1);
   let at = 0;
@@ -90,7 +90,7 @@ function joinGaps(all: readonly LoggedSeries[], points: number): Uint32Array {
   return gaps;
 }
 
-/** A series of training with less than this share of the points of the longest one is a setting, or was begun late. */
+/** A series of training with less than this share of the points of the longest one is a setting, or began late. */
 const FEW = 0.1;
 
 /** Which series shows the restarts: the loss, else the longest of training, else the longest. */
@@ -121,8 +121,8 @@ const fileOf = (series: Joined, index: number): number => {
 };
 
 /**
- * Where a restart that was seen in one series lies in another one: after the points logged before the last point of
- * the attempt that ended, and among those between the two the first that is not beyond the step of the restart.
+ * Finds a restart of one series in another one. The candidates were logged between the last point of the attempt
+ * that ended and the restart; the first that is not beyond the step of the restart, or is in a later file, counts.
  */
 function restartIn(series: Joined, axis: Joined, index: number, parallel: boolean): number {
   if (series === axis) return index;
@@ -254,10 +254,10 @@ function epochsOf(said: Run['epochs'], batches: BatchAxis | null): Pick<Run, 'ep
   return batches === null ? {} : { epochs: { batches: batches.period, first: batches.first } };
 }
 
-/** Most cells that say something are numbers. */
+/** Most cells that are not missing are numbers. */
 const isMeasured = ({ value, refused }: LoggedSeries): boolean => value.length > refused;
 
-/** A loss that should have numbers: what it has instead is told of it. An evaluation may have been left out. */
+/** A loss without numbers is kept, to report its cells. Other roles need a refused cell: an evaluation may be absent. */
 const isAwaited = ({ role, refused }: LoggedSeries & { role: Role }): boolean =>
   role === 'loss' || role === 'task_loss' || (refused > 0 && role !== 'other');
 

@@ -10,23 +10,23 @@ import type { Sidecars } from './hyperparameters.ts';
 export interface LogReadOptions {
   /** `--map role=NAME`: series that get a role whatever their name says. */
   readonly roles: ReadonlyMap<string, Role>;
-  /** Layouts of printed lines that a configuration holds; the first one that a line is of counts. */
+  /** Layouts of printed lines from a configuration; the first one that fits a line counts. */
   readonly layouts?: readonly TextLayout[];
   /** `--pattern` of the stdout format. */
   readonly pattern?: string;
-  /** What a text format's file was in before it was made UTF-8: the account is of the bytes of the file. */
+  /** The encoding of a text file before it was made UTF-8: the account is of the bytes of the file. */
   readonly encoding?: TextEncoding;
 }
 
 /** A series as a format reads it; roles and attempts are found afterwards, over all series of the run. */
 export interface LoggedSeries extends Omit<TimeSeries, 'role' | 'task' | 'attemptOffsets' | 'pathOffsets'> {
-  /** What it measures, where its name says more (`lr-0.1 - loss` is the `loss` of a run): its role is told by this. */
+  /** What it measures, where its name says more (`lr-0.1 - loss` is the `loss` of a run): its role follows from this. */
   readonly quantity?: string;
 }
 
-/** A run as one file tells it. */
+/** A run as one file has it. */
 export interface LoggedRun {
-  /** Tells the runs of one file apart; undefined where there is one. */
+  /** Distinguishes the runs of one file; undefined where there is one. */
   readonly name?: string;
   readonly stepUnit: StepUnit;
   readonly series: readonly LoggedSeries[];
@@ -38,11 +38,11 @@ export interface LoggedRun {
 
 /** What a format finds in a file; the fields are those of {@link LogInput}. */
 export interface LogContent extends Pick<LogInput, 'kept' | 'readBy'> {
-  /** Of the bytes that the format was handed; {@link readRawStream} adds the byte order mark and holds it against the file. */
+  /** Of the bytes that the format was given; {@link readRawStream} adds the byte order mark and compares it with the file. */
   readonly account: Account;
   readonly errors: readonly ErrorRecord[];
   readonly runs: readonly LoggedRun[];
-  /** Of text without a record the lines that look most like one, the best first; with what would read it, where that is known. */
+  /** In text without a record, the lines that look most like one, the best first. */
   readonly likeliest?: readonly { readonly line: number; readonly text: string }[];
 }
 
@@ -50,9 +50,9 @@ export interface LogContent extends Pick<LogInput, 'kept' | 'readBy'> {
 export interface LogReading {
   /** @param isWhole whether the chunk ends with a line: a carriage return at its end is a line end of its own */
   push(chunk: Uint8Array, isWhole?: boolean): void;
-  /** What was found so far. More may be pushed after it where the last line had an end; it does not change what was returned. */
+  /** What was found so far. If the last line had an end, more may be pushed: it does not change what was returned. */
   content(): LogContent;
-  /** Whether a record goes on that began in the lines so far, or the bytes after the last line end may be a whole one. */
+  /** Whether a record of the lines so far is still open, or the bytes after the last line end may be a whole record. */
   mayGoOn(rest: Buffer): boolean;
 }
 
@@ -79,9 +79,9 @@ export interface PlacedSeries extends LoggedSeries {
 /** What a convention makes of the series of a run. */
 export interface Conventional<Series extends PlacedSeries> {
   readonly series: readonly Series[];
-  /** What a name means where the series has another: its role is told by this. */
+  /** What a series measures where its name says something else: its role follows from this. */
   readonly quantities: ReadonlyMap<string, string>;
-  /** Roles that the names alone do not tell. */
+  /** Roles that the names alone do not show. */
   readonly roles: ReadonlyMap<string, Role>;
   readonly stepUnit: StepUnit;
   readonly epochs?: Run['epochs'];
@@ -89,8 +89,8 @@ export interface Conventional<Series extends PlacedSeries> {
 }
 
 /**
- * A log format. What is special of one (its files make a run together, its file is written anew) is said here, so that
- * nobody else knows an id.
+ * A log format. What is special about one (several files are one run, its file is rewritten) is declared
+ * here, so that no other code depends on an id.
  */
 export interface LogFormat {
   /** kebab-case: file name, `--format` value, docs page. */
@@ -116,16 +116,17 @@ export interface LogFormat {
   readonly carriageReturns?: true;
   /** The file is one document: a newer content replaces the older, it does not follow it. */
   readonly document?: true;
-  /** The head tells little: parts of checkpoints look alike, so that the formats of those are asked too. */
+  /** The head shows little: parts of checkpoints look alike, so their formats are asked too. */
   readonly vague?: true;
   /**
-   * Takes text that no format claims, and all text with `--pattern`. Its first record may come late (the source of the
-   * trainer may stand before it): a walk tries files of these names, and one without a record is in no known format.
+   * Takes text that no format claims, and all text with `--pattern`. Its first record may come
+   * late (after the source of the trainer): a walk tries files of these names, and one without a record is
+   * in no known format.
    */
   readonly anyText?: { readonly names: RegExp };
-  /** Which of the files that a walk from `root` met are one run; each is one of its own where this is left out. */
+  /** Which of the files that a walk from `root` met are one run; without this, each file is a run. */
   joined?(paths: readonly string[], root: string): readonly RunFiles[];
-  /** Files that tell nothing that another of them does not tell too, and which; a walk passes them over. */
+  /** Files whose records another of them has too, each with that file; a walk skips them. */
   superseded?(paths: readonly string[]): ReadonlyMap<string, string>;
   /** What a program that writes the format means by the series of a run; undefined where none is recognised. */
   convention?<Series extends PlacedSeries>(series: readonly Series[]): Conventional<Series> | undefined;
@@ -133,15 +134,15 @@ export interface LogFormat {
   parameters?(folder: string): Promise<Sidecars>;
   /** Whether a file is one of those that {@link parameters} reads. */
   isParameter?(path: string): Promise<boolean>;
-  /** File names (without `.gz`) that only logs have: a gate does not pass over one of them that was not read. */
+  /** File names (without `.gz`) that only logs have: a gate does not ignore one that was not read. */
   readonly names?: RegExp;
-  /** Records that a file holds before the first point; 0 where it is left out. One with no more is a run that died. */
+  /** Records that a file holds before the first point; 0 where it is left out. A file with no more is a run that died. */
   readonly headerRecords?: number;
   /** Printed text may look like it: a comma in each line is enough. */
   readonly mayBeText?: true;
   /** Tables of data look like logs of it. */
   readonly mayBeData?: true;
-  /** Why a file of this format that a walk met is no log, going by what it holds. */
+  /** Why a file of this format that a walk met is not a log, by its content. */
   noLog?(runs: readonly Run[], path: string): string | undefined;
 }
 

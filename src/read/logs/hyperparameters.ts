@@ -1,4 +1,4 @@
-/** Hyperparameters beside a log: their files, and what they say. */
+/** Hyperparameters stored with a log: their files, and what they say. */
 import { createHash } from 'node:crypto';
 import { firstLineOf } from '../../model/errors.ts';
 import type { HyperparameterFile } from '../../model/inspection.ts';
@@ -7,7 +7,7 @@ import { kindOfPath, openFile } from '../bytes/source.ts';
 
 export type Scalar = string | number | boolean | null;
 
-/** A file of hyperparameters that was read, or that could not be: then all of it is passed over, and a note says why. */
+/** A file of hyperparameters. If it could not be read, all its bytes count as skipped and `problem` says why. */
 export interface SidecarFile extends HyperparameterFile {
   readonly sha256: string | null;
 }
