@@ -61,22 +61,22 @@ const LOSS_WORDS = new Set([
   'elbo',
   'cost',
 ]);
-/** Written as one word with what it is of: `dloss`, `closs`, `trainloss`. */
+/** A loss written as one word with its subject: `dloss`, `closs`, `trainloss`. */
 const GLUED_LOSS = /^[a-z\d]{1,16}loss(?:es)?$/;
-/** A setting of the loss or its spread, not its value; the best one so far is a record, and never rises. */
+/** A setting of the loss or its spread, not its value. The best value so far is a record that never rises. */
 const LOSS_SETTING =
   /^(scale|scaling|factor|weights?|coef|coeff|coefficient|ratio|lambda|fn|type|name|best|prev|previous|num|count|std|stddev|stdev|variance)$/;
-/** The axis that a chart brings for its values: `train/loss.step`. */
+/** The axis that a chart logs with its values: `train/loss.step`. */
 const OWN_AXIS = /\.(?:step|timestamp)$/i;
-/** Seconds or bytes that something cost; Paddle's `batch_cost` is of time, with `_sum` too. */
+/** Seconds or bytes that something cost; Paddle's `batch_cost` is a time, also with `_sum`. */
 const TIME_COST =
   /(?:^|[\s/._-])(?:time|reader|data|comm|mem(?:ory)?)[\s._-]?costs?(?:_sum)?$|(?:^|_)batch_cost(?:_sum)?$|^costs?[\s._-]?(?:time|mem(?:ory)?)$/i;
-/** What is lost is no error of a model. */
+/** Losses that are not a model's error. */
 const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power|tyre|tire) loss(?:es)?$/i;
 const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
   /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|rmsle|mae|mse|mape|mphe|l1|l2|merror|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|epret|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
-/** Book-keeping that stands beside metrics and is none, also with an evaluation's prefix. */
+/** Bookkeeping columns logged with metrics, also under an evaluation's prefix: not metrics. */
 const BOOKKEEPING =
   /^(runtime|time|duration|seconds|sec|ms|wall|num|number|count|examples|samples|steps|step|updates|epoch|iteration|iter|size|bsz|wps|ups|wpb|throughput|tokens|flos|timestamp|per|second|total|duration|memory|mem|eta)$/;
 
@@ -88,7 +88,7 @@ const UPDATE_NORM = /(^|[\s/._-])(update|step|delta)s?[\s/._-]?norm|l2_norm\/upd
 const CLIP =
   /(^|[\s/._-])(grad(ient)?s?[\s/._-]?)?clip(ped|ping)?([\s/._-]?(factor|coef|coefficient|scale|frac|fraction|rate|ratio|value|threshold|norm|count|pct|percent|lambda))?s?$/i;
 const RATE_NAME = /(^|[\s/._-])(lr|learning[\s_-]?rate)($|[\s/._-]|\d)/i;
-/** Of the schedule of a rate, not its value: `lr_warmup_steps`, `lr_decay_style`, `min_lr_ratio`. */
+/** Settings of a rate's schedule, not its value: `lr_warmup_steps`, `lr_decay_style`, `min_lr_ratio`. */
 const OF_SCHEDULE = /[\s/._-](?:warmup|decay|scheduler?)[\s/._-]|[\s/._-](?:ratio|style|type)$/i;
 const LEARNING_RATE = {
   test: (name: string): boolean => RATE_NAME.test(name) && !OF_SCHEDULE.test(name),
@@ -123,29 +123,29 @@ const TRAIN_NAMES = [
   'l_g_pix',
 ];
 
-/** Points of a series that sums a run up. */
+/** Points of a series that is only a summary of the run. */
 const SUMMARY = 2;
 /** Points of a loss that a summary does not outrank. */
 const MANY_POINTS = 100;
-/** The loss only where nothing else is. */
+/** A regularizer is the loss only where there is no other. */
 const REGULARIZER_RANK = 150;
 const PERPLEXITY_RANK = 200;
 /** Candidates up to this rank name the whole loss; the others may be a part of it. */
 const PART_RANK = 100;
 
-/** llm.c's and BasicSR's names, pix2pix's, and what CatBoost calls the losses that it trains on where it logs them. */
+/** Loss names of llm.c, BasicSR and pix2pix, and of the losses that CatBoost trains on and logs. */
 const NAMED_LOSS =
   /^(?:trl|learn|l_(?:g_)?(?:pix|percep|style|total)|G_L1|MultiClass(?:OneVsAll)?|YetiRank(?:Pairwise)?|PairLogit(?:Pairwise)?|Query(?:RMSE|SoftMax|CrossEntropy)|Quantile|Poisson|Tweedie|Huber|Expectile)$/i;
 
-/** Losses whose name is of several words, or of several written as one: `CrossEntropyLoss`, `SmoothL1`. */
+/** Losses named in several words, or in several written as one: `CrossEntropyLoss`, `SmoothL1`. */
 const COMPOUND = /cross[\s_-]?entropy|log[\s_-]loss|smooth[\s_-]?l1(?!\d)/i;
 
-/** A group of TensorBoard's that holds all losses (`Loss/total_loss`) is no part of their names. */
+/** A TensorBoard group that holds all losses (`Loss/total_loss`) is not part of their names. */
 const withoutGroup = (name: string): string => name.replace(/^loss(?:es)?\/(?=.*loss)/i, '');
 
 /**
- * What stands before a loss and its parts alike, and names no task: `PPYoloELoss/` of `PPYoloELoss/loss` and `PPYoloELoss/loss_cls`;
- * in small letters. Undefined where several stand so, or none.
+ * The prefix that a loss shares with its parts and that names no task, in lower case: `PPYoloELoss/` of
+ * `PPYoloELoss/loss` and `PPYoloELoss/loss_cls`. Undefined where no prefix or several qualify.
  */
 function groupOfLosses(names: readonly string[]): string | undefined {
   const small = names.map((name) => name.toLowerCase());
@@ -161,7 +161,7 @@ function groupOfLosses(names: readonly string[]): string | undefined {
   return more.length === 0 ? group : undefined;
 }
 
-/** How good a candidate for the one loss of a run a name is; smaller is better, undefined for none. */
+/** The rank of a name as the one loss of a run; smaller is better, undefined if it is not a candidate. */
 function lossRank(name: string): number | undefined {
   const words = wordsOf(withoutGroup(name));
   if (name.toLowerCase() === 'loss') return 0;
@@ -174,7 +174,7 @@ function lossRank(name: string): number | undefined {
   if (words.some((word) => LOSS_WORDS.has(word)) && words.some((word) => REGULARIZER.test(word)))
     return REGULARIZER_RANK;
   if (words.some((word) => LOSS_WORDS.has(word)))
-    // `Loss/scores/fake` stands in the group of the losses and is none where `Loss/G/loss` is.
+    // `Loss/scores/fake` is in the group of the losses: it ranks after a loss like `Loss/G/loss`.
     return wordsOf(name.replace(/^loss(?:es)?\//i, '')).some((word) => LOSS_WORDS.has(word)) ? 100 : 101;
   if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
   return COMPOUND.test(name) || NAMED_LOSS.test(name) || words.some((word) => GLUED_LOSS.test(word))
@@ -182,7 +182,7 @@ function lossRank(name: string): number | undefined {
     : undefined;
 }
 
-/** What stands between `task/` and the ending. Two searches: as one expression, a long name would cost its square. */
+/** The text between `task/` and the ending. One expression instead of two would take quadratic time on long names. */
 function namedTask(name: string, ending: RegExp): string | undefined {
   const start = /(?:^|[/.])tasks?[/.]/i.exec(name);
   const end = ending.exec(name);
@@ -190,21 +190,24 @@ function namedTask(name: string, ending: RegExp): string | undefined {
   return name.slice(start.index + start[0].length, end.index) || undefined;
 }
 
-/** Words for how a loss was measured, and not of what. */
+/** Words for how a loss was measured, not for what. */
 const MEASURED = new Set(
   'current last latest now previous moving rolling smooth smoothed ema cumulative accumulated raw scaled unscaled weighted unweighted normalized reduced global local printed final initial sum per iter iteration interval minibatch mini sample samples token tokens dataset data set model network'.split(
     ' ',
   ),
 );
 const MEAN_OVER = new Set([...MEASURED, 'rank', 'ranks', 'slice', 'gpu', 'device', 'worker']);
-/** Parts of reinforcement learning, whose losses stand beside each other and are no tasks. */
+/** Parts of reinforcement learning: their losses are logged together and are not tasks. */
 const POLICY_PART = /^(?:policy|pi|pg|surrogate|entropy|values?|vf?|critic|actor|q\d?)$/;
 /** `ctr loss`, `ClassLoss`; `loss ctr`, `LossPi`. */
 const SPOKEN_TASK =
   /^(?:(?<before>.+?)(?: loss|(?<=[a-z\d])Loss)|loss (?<after>.+)|Loss(?<behind>[A-Z].*))$/i;
 const HAS_HUMP = /[a-z\d]Loss$|^Loss[A-Z]/;
 
-/** The task that a loss names as words or humps do; undefined where it says how it was measured, or names a player of a GAN or a part of a policy. */
+/**
+ * The task in a loss name of several words or in camel case. Undefined where the words say how the loss was measured,
+ * or name a player of a GAN or a part of a policy.
+ */
 function spokenTask(name: string): string | undefined {
   if (!name.includes(' ') && !HAS_HUMP.test(name)) return undefined;
   const { before, after, behind } = SPOKEN_TASK.exec(name)?.groups ?? {};
@@ -218,7 +221,7 @@ function spokenTask(name: string): string | undefined {
   return task === undefined || wordsOf(task).some(isTold) ? undefined : task.replace(/^tasks? /i, '');
 }
 
-/** The task that `task/<t>/loss`, `<t>_loss`, `<t>/loss`, `loss_<t>` or `loss2` names; undefined where the form is none of these. */
+/** The task in `task/<t>/loss`, `<t>_loss`, `<t>/loss`, `loss_<t>` or `loss2`; undefined for other forms. */
 function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   const explicit = namedTask(name, /[/._-](?:loss|nll|logloss|bce)$/i);
   if (explicit !== undefined) return { task: explicit, explicit: true };
@@ -230,7 +233,7 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
   const words = wordsOf(task);
   const isSplit = (word: string): boolean => TRAIN_WORDS.has(word) || EVAL_WORDS.has(word);
   if (words.every(isSplit)) return undefined;
-  // `loss_avg_rank`, `loss_avg_slice`: over what a mean goes. A `rank_loss` is one of ranking.
+  // `loss_avg_rank`, `loss_avg_slice` say what a mean is over. A `rank_loss` is a loss of ranking.
   if (words.some(isSplit) && words.every((word) => isSplit(word) || MEAN_OVER.has(word))) return undefined;
   if (['total', 'overall', 'lm', 'reduced_train', 'nll', 'min', 'max', 'scale'].includes(words.join('_')))
     return undefined;
@@ -239,15 +242,15 @@ function taskOf(name: string): { task: string; explicit: boolean } | undefined {
 
 /** A total in a group of its own: `info/learner/default_policy/learner_stats/total_loss`. */
 const TOTAL_OF_GROUP = /[/.](?:total|overall)[_-]loss$/i;
-/** After every name that is a total by itself. */
+/** Ranks after every name that is a total by itself. */
 const TOTAL_OF_GROUP_RANK = 99;
 
-/** Whether a name is that of the values of a loss (`val_loss`), not of something about one (`loss_fn`, `loss.weight`). */
+/** Whether a name is for values of a loss (`val_loss`), not for something about a loss (`loss_fn`, `loss.weight`). */
 export const namesLossValue = (name: string): boolean => LOSS_WORDS.has(wordsOf(name).at(-1) ?? '');
 
 /**
- * Those of some names that are splits of one thing: `train` and `val`, `a/train` and `a/val`. Of `test-run-1` and `test-run-2`
- * none is: what is left of them without the words for splits differs.
+ * The names that are splits of one thing: `train` and `val`, or `a/train` and `a/val`. `test-run-1` and `test-run-2`
+ * are not: without the words for splits they differ.
  */
 export function splitsAmong(names: readonly string[]): ReadonlySet<string> {
   const rest = (name: string): string =>
@@ -260,17 +263,18 @@ export function splitsAmong(names: readonly string[]): ReadonlySet<string> {
   );
 }
 
-/** Names of the training data in those of an evaluation: `eval/train_loss`. */
+/** Words for the training data in the name of an evaluation: `eval/train_loss`. */
 const TRAINING = /^(train|training|trn)$/;
 
-/** A perplexity is the same loss, but on another scale: it is judged only where nothing else is there. */
+/** A perplexity is the same loss on another scale: it is judged only where there is nothing else. */
 const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
   rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
 
 /**
- * What reinforcement learning maximises or regularises by, written as a loss: the surrogate of a policy lies about zero by
- * construction, the negative entropy rises as a policy learns, and an actor's loss is the negative of a value that is to grow.
- * Their level is none of how well training goes. A policy that is trained by cross-entropy has a loss above zero, as any other.
+ * Quantities that reinforcement learning maximises or regularises by, logged as losses. The surrogate of a policy is
+ * near zero by construction, the negative entropy rises as a policy learns, and an actor's loss is the negative of a
+ * value that should grow. Their level does not show how well training goes. A policy trained by cross-entropy has an
+ * ordinary loss above zero.
  */
 const OBJECTIVE = /^(?:policy|pi|pg|surrogate|entropy)$/;
 function isObjective(name: string, values: Column): boolean {
@@ -283,17 +287,17 @@ function isObjective(name: string, values: Column): boolean {
   );
 }
 
-/** Errors of a regression; and shares of errors where the name tells of which data, as boosting does (`train-error`). */
+/** Errors of a regression; and shares of errors, where the name says of which data, as in boosting (`train-error`). */
 const ERROR_WORD = /^(?:mse|rmse|rmsle|mae|mape|mphe)$/;
 const ERROR_SHARE = /^(?:error|merror|l1|l2)$/;
 
-/** Whether a name is that of an error that training makes small, where no loss is logged. */
+/** Whether a name is an error that training minimises; used where no loss is logged. */
 export function isErrorMeasure(name: string): boolean {
   const words = wordsOf(name);
   const isSplit = (word: string): boolean =>
     EVAL_WORDS.has(word) || TRAINING.test(word) || /^(?:training|valid)/.test(word);
   const at = words.findIndex((word) => ERROR_WORD.test(word) || ERROR_SHARE.test(word));
-  // `rmse_e_trn` is one, an `rmse budget` is none.
+  // `rmse_e_trn` is an error, `rmse budget` is not.
   return (
     at >= 0 &&
     words.slice(at + 1).every((word) => isSplit(word) || word.length === 1) &&
@@ -301,19 +305,19 @@ export function isErrorMeasure(name: string): boolean {
   );
 }
 
-/** Some recommenders and rankers print no loss: their AUC or the gain of their ranking is all that a log tells. */
+/** Some recommenders and rankers print no loss, only an AUC or a ranking gain. */
 const RANKING = /(?:^|[\s/._-])(?:au(?:ro)?c|ndcg|mrr)(?:[\s/._@-]|$)/i;
 export const isRankingMeasure = (name: string): boolean => RANKING.test(name);
 
 const isEval = (words: readonly string[]): boolean => words.some((word) => EVAL_WORDS.has(word));
 
 const roles = new Map<string, Role | 'loss-like'>();
-/** Names whose role is kept: more than a run has, and a file of names made up takes no more memory. */
+/** Names whose role is kept: more than a run has. The limit keeps made-up names from filling the memory. */
 const MOST_ROLES_KEPT = 1000;
 
 /**
- * What one name alone says; `loss-like` is a loss of training, of which a run has one or several tasks. Printed lines ask
- * for each line again.
+ * The role by the name alone. `loss-like` is a training loss, of which a run has one or several tasks. The role is
+ * kept, as printed lines ask for every line.
  */
 export function roleByName(name: string): Role | 'loss-like' {
   let role = roles.get(name);
@@ -325,7 +329,7 @@ export function roleByName(name: string): Role | 'loss-like' {
   return role;
 }
 
-/** What stands beside the losses in their group and is none: what a discriminator says of pictures (`Loss/scores/fake`). */
+/** Outputs of a discriminator in the group of the losses (`Loss/scores/fake`): not losses. */
 const NO_LOSS_OF_GROUP = /^(?:scores?|signs?|logits?|prob(?:s|ability)?)$/;
 function isNoLossOfGroup(name: string): boolean {
   const group = /^loss(?:es)?\//i.exec(name);
@@ -348,7 +352,7 @@ function roleOf(name: string): Role | 'loss-like' {
     COMPOUND.test(name) ||
     NAMED_LOSS.test(name);
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
-  // `loss function` is a setting, `value function loss` is none.
+  // `loss function` is a setting, `value function loss` is a loss.
   if (words.includes('loss') && words.at(-1) === 'function') return 'other';
   if (OTHER_LOSS.test(name) || TIME_COST.test(name) || OWN_AXIS.test(name) || isNoLossOfGroup(name))
     return 'other';
@@ -370,8 +374,8 @@ function roleOf(name: string): Role | 'loss-like' {
 }
 
 /**
- * The series that is the loss by the rank of its name; undefined where no name qualifies. One without a number comes last, and
- * a summary of one or two points does not outrank a hundred points of another loss.
+ * The series that is the loss by the rank of its name; undefined where no name qualifies. A series without values
+ * ranks last. One of one or two points is skipped where another loss has a hundred.
  */
 function bestCandidate(
   points: readonly number[],
@@ -392,8 +396,9 @@ function bestCandidate(
 /**
  * The role of every name, and notes about choices that a user may want to change.
  *
- * `quantity` is the name that counts where a convention gave the series another. At most one series without a task gets `loss`: the best candidate by name. Forms like `<t>_loss` are tasks where at
- * least two of them stand together; other candidates are `other` and named in a note.
+ * `quantity` replaces the name where a convention has set it. At most one series without a task gets `loss`: the best
+ * candidate by name. Forms like `<t>_loss` are tasks if there are at least two. Other candidates get `other` and are
+ * named in a note.
  */
 export function assignRoles(
   series: readonly { readonly name: string; readonly quantity?: string; readonly value: Column }[],
@@ -404,7 +409,7 @@ export function assignRoles(
   const group = groupOfLosses(names.filter((_, k) => first[k] === 'loss-like'));
   const withoutGroupOf = (name: string): string =>
     group !== undefined && name.toLowerCase().startsWith(group) ? name.slice(group.length) : name;
-  // Of several groups (agents that learn side by side) each total is that of a task.
+  // Several groups are agents that learn in parallel: each total is the loss of a task.
   const totals = names.filter((name, k) => first[k] === 'loss-like' && TOTAL_OF_GROUP.test(name));
   const [groupTotal] = totals.length === 1 ? totals : [];
   const tasks = names.map((name, k) =>
@@ -430,11 +435,12 @@ export function assignRoles(
         (k) => (isTask(k) ? undefined : candidates[k]),
         (k) => first[k] === 'loss-like' || first[k] === 'eval_loss',
       );
-  // Beside tasks that are logged much more often, what is no total by its name is not theirs: the cost of an epoch in seconds.
+  // A loss not named as a total, with far fewer points than the tasks, is not their total: the cost of an epoch in
+  // seconds.
   const mostOfTasks = Math.max(0, ...names.map((_, k) => (isTask(k) ? series[k]!.value.length : 0)));
   if (best !== undefined && candidates[best]! >= PART_RANK && 2 * series[best]!.value.length < mostOfTasks)
     best = undefined;
-  // A log that has nothing but an error measure was trained on it.
+  // A log whose only measure is an error was trained on it.
   let evaluated: number | undefined;
   if (best === undefined && !first.includes('loss') && !names.some((_, k) => isTask(k))) {
     const measures = [...names.keys()].filter((k) => first[k] === 'metric' && isErrorMeasure(names[k]!));
@@ -457,7 +463,7 @@ export function assignRoles(
             { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
     if (k === best) return { role: 'loss' };
     if (k === evaluated) return { role: 'eval_loss' };
-    // An evaluation of the training data is the loss itself.
+    // An evaluation on the training data is the loss itself.
     if (role === 'eval_loss' && tasks[k] === undefined && wordsOf(name).some((word) => TRAINING.test(word)))
       return { role, lossLike: 'same' };
     if (
@@ -479,7 +485,7 @@ export function assignRoles(
   });
 
   const notes: string[] = [];
-  // A summary row, a mean per epoch or the perplexity of the same loss is no candidate worth a note.
+  // A summary row, a mean per epoch or the perplexity of the same loss is not worth a note.
   const worth = (k: number): boolean =>
     roles[k]!.role === 'other' &&
     (candidates[k] ?? PERPLEXITY_RANK) < PERPLEXITY_RANK &&

@@ -1,7 +1,7 @@
 /**
- * The lines of MLPerf's logger: `:::MLLOG {"key": "train_loss", "value": 0.3, "metadata": {"step_num": 100}, …}`, and of its
- * version 0.6 `:::MLL 1554848.1 train_loss: {"value": 0.3, "metadata": {…}}`. A benchmark's result holds one run; files of
- * several are joined in practice, so that `run_start` begins an attempt.
+ * The lines of MLPerf's logger: `:::MLLOG {"key": "train_loss", "value": 0.3, "metadata": {"step_num": 100}, …}`, and
+ * in version 0.6 `:::MLL 1554848.1 train_loss: {"value": 0.3, "metadata": {…}}`. A benchmark's result holds one run,
+ * but files of several are joined in practice: `run_start` begins an attempt.
  *
  * Source: mlperf_logging/mllog (4.1.68): mllog.py for the line, constants.py for the keys.
  */
@@ -10,12 +10,12 @@ import { axisName } from './axis-words.ts';
 import { flatten, type Scalar } from './hyperparameters.ts';
 
 export const MLLOG_MARK = ':::MLL';
-/** What stands before the object; looked for at the mark alone. */
+/** What precedes the object; matched only at the mark. */
 const HEAD = /^:::MLL(?:OG\s+|\s+\d+(?:\.\d+)?\s+(?<key>\w+):\s+)(?=\{)/;
-/** Python writes these bare, and JSON does not know them. */
+/** Python writes these bare; JSON has no such values. */
 const NOT_FINITE = /([:[,]\s*)(-?(?:NaN|Infinity))(?=\s*[,}\]])/g;
 
-/** Names in `metadata` that count steps, and those that count epochs or what stands for them. */
+/** Names in `metadata` that count steps, and those that count epochs (or the first one of a block). */
 const STEPS = ['step', 'step_num', 'global_step', 'iteration', 'iter', 'iter_num', 'current_iter_num'];
 const EPOCHS = ['epoch_num', 'epoch', 'first_epoch_num', 'current_epoch_num'];
 const START = 'run_start';
@@ -24,11 +24,11 @@ export interface MllogEvent {
   /** Training begins here. */
   readonly starts: boolean;
   readonly at: { readonly axis: 'step' | 'epoch'; readonly value: number } | undefined;
-  /** What was logged, by its name: of an object its members. */
+  /** What was logged, by name; of an object, its members. */
   readonly values: ReadonlyMap<string, Scalar>;
 }
 
-/** The event of a line; undefined where it is none, `damaged` where its object is cut or no JSON. */
+/** The event of a line; undefined where the line has no event, `damaged` where its object is cut or not JSON. */
 export function mllogEvent(line: string): MllogEvent | 'damaged' | undefined {
   const from = line.slice(Math.max(0, line.indexOf(MLLOG_MARK)));
   const head = HEAD.exec(from);

@@ -18,7 +18,7 @@ const FLOAT32_MARK = 0x66;
 /**
  * Scans a number that starts at `pos`: optional sign, digits with at most one decimal mark, optional exponent, or one
  * of the words `nan`, `inf`, `infinity` in any case. Writes the value to {@link scanned}[0] and returns the position
- * after it, or -1 where there is no number. `1e400` is Infinity, `-0` is -0, `2.3f0` is Julia's 2.3.
+ * after it, or -1 where no number starts. `1e400` is Infinity, `-0` is -0, `2.3f0` is Julia's 2.3.
  */
 export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark: number = DOT): number {
   let at = pos;
@@ -53,7 +53,7 @@ export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark:
     scanned[0] = negative ? -value : value;
     return at;
   }
-  // The first fifteen significant digits, which a double holds exactly, and up to four more beside them.
+  // The first fifteen significant digits, which a double holds exactly, and the digits after them in `low`.
   let mantissa = short;
   let digits = 0;
   while (short >= POWERS[digits]!) digits++;
@@ -124,10 +124,11 @@ const SPLITTER = 134217729;
 /**
  * (high · 10^k + low) / power, rounded once, for sixteen to nineteen digits and a power of at most 10^22.
  *
- * The sum is held as two doubles without error (Dekker 1971), and the remainder of the first quotient is exact but for
- * two roundings, so that what is added to it lies within 5 · 2^-106 of the quotient. That rounds right unless the decimal
- * lies so near to the middle of two doubles. In the middle itself (at most four decimals) all terms are small integers, and
- * exact. Beside it, M · 5^22 ± 1 with M of 54 bits are the only ones so near, and a test tries them all.
+ * The sum is kept as two doubles without error (Dekker 1971). The remainder of the first quotient is exact except for
+ * two roundings, so the error of the correction is at most 5 · 2^-106 of the quotient. The result is rounded
+ * correctly unless the decimal is that near to the middle of two doubles. In the middle itself (at most four
+ * decimals) all terms are small integers and exact. The only other decimals so near are M · 5^22 ± 1 with M of 54
+ * bits; a test tries them all.
  */
 function longQuotient(high: number, low: number, k: number, power: number): number {
   const shift = POWERS[k]!;
@@ -159,7 +160,7 @@ function longQuotient(high: number, low: number, k: number, power: number): numb
   return quotient + correction;
 }
 
-/** The words that stand for values that are not finite, longest first. Python, NumPy, C, Java, MSVC, Julia. */
+/** Words for values that are not finite, longest first: Python, NumPy, C, Java, MSVC, Julia. */
 const WORDS: readonly [string, number][] = [
   ['infinity', Number.POSITIVE_INFINITY],
   ['inf32', Number.POSITIVE_INFINITY],
@@ -197,10 +198,7 @@ function scanWord(bytes: Buffer, pos: number, end: number, negative: boolean): n
   return -1;
 }
 
-/**
- * What is written where there is no value: by pandas, R, JavaScript, Python, spreadsheets. NaN is a value: see
- * {@link numberOfText}.
- */
+/** What pandas, R, JavaScript, Python and spreadsheets write for no value. NaN is a value: see {@link numberOfText}. */
 const MISSING = new Set(['', 'na', 'n/a', '#n/a', '<na>', 'null', 'none', 'nil', '-', '--']);
 
 /** Whether a text says that there is no value. */
@@ -210,7 +208,7 @@ export const isMissingText = (text: string): boolean =>
 /** Characters after the `#` of a word for infinity or NaN that Microsoft's formats cut. */
 const CUT_WORD_REST = /^#[a-z]{1,4}0*(?:e\+0+)?(?![\w#])/i;
 
-/** `1.#INF` and `-1.#QNAN` as {@link scanNumber} leaves a number; -1 where it is something else. */
+/** Scans `1.#INF` or `-1.#QNAN` as {@link scanNumber} scans a number; -1 for anything else. */
 function scanCutWord(bytes: Buffer, pos: number, hash: number, end: number): number {
   const rest = CUT_WORD_REST.exec(bytes.toString('latin1', hash, Math.min(end, hash + 24)))?.[0];
   if (rest === undefined) return -1;
@@ -220,7 +218,7 @@ function scanCutWord(bytes: Buffer, pos: number, hash: number, end: number): num
   return hash + rest.length;
 }
 
-/** Whether a text is digits with one point at most: what most numbers are is told sooner than by the expression below. */
+/** Whether a text is digits with at most one point: faster than the expression below, and most numbers are so. */
 function isPlain(text: string): boolean {
   let points = 0;
   for (let i = 0; i < text.length; i++) {
@@ -248,29 +246,29 @@ const WRAPPED =
   /^(?:\w+\.)?(?:tensor|array|devicearray|b?float(?:16|32|64)?|double)\(\s*(\[*)\s*([^[\](),\s]+(?:\(\w*\))?)\s*\]*\s*(?:,\s*[a-z]\w*=.*)?\)$/is;
 const TF_TENSOR = /^<tf\.Tensor: shape=\([1, ]*\), dtype=\w+, numpy=(.+)>$/s;
 
-/** Of the words for NaN and infinity that have neither a bracket nor a `#` in them. */
+/** Length of the longest word for NaN or infinity that has neither a bracket nor a `#`. */
 export const LONGEST_WORD = '-infinity'.length;
 
-/** A longer text is no number that anything prints. */
+/** Nothing prints a longer number. */
 export const LONGEST_NUMBER = 200;
 
 /**
- * The number that a whole text is, blanks around it allowed; undefined if it is anything else. Every reader of text takes
- * its numbers from here (or from {@link scanNumber}, which gives the same for what it takes).
+ * The number that a whole text is, with blanks around it allowed; undefined for anything else. Every reader of text
+ * uses this function, or {@link scanNumber}, which agrees on what it accepts.
  *
  * A number with a separator of thousands (`1,234.5`, `1_000`) or with a unit glued to it (`812/s`, `0.5%`, `1d5`) is
- * none: its first digits are another number.
+ * refused: its first digits are another number.
  *
- * @param decimalComma `0,5` is 0.5: in files that are separated by `;` or tabs
+ * @param decimalComma `0,5` is 0.5: in files separated by `;` or tabs
  */
 export function numberOfText(text: string, decimalComma = false): number | undefined {
   if (text.length > LONGEST_NUMBER) return undefined;
   if (isPlain(text)) return Number(text);
   const trimmed = text.trim();
-  // `Number` takes more than we do ("", "0x1f"), hence the look at the characters.
+  // `Number` accepts more ("", "0x1f"), so the characters are checked first.
   if (DECIMAL.test(trimmed)) return Number(trimmed);
   if (FLOAT32.test(trimmed)) return Number(trimmed.replace('f', 'e'));
-  // Most text is neither of the words nor printed by a tensor: times, names, messages.
+  // Most text (times, names, messages) is neither such a word nor a printed tensor.
   if (trimmed.length <= LONGEST_WORD || trimmed.includes('(') || trimmed.includes('#')) {
     if (INFINITE.test(trimmed))
       return trimmed.startsWith('-') ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;

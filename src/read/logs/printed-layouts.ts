@@ -1,6 +1,7 @@
 /**
- * Layouts in which a number stands before its name, or a name beside what it does not name, said as names and numbers.
- * Each pattern is anchored and is tried only in lines that hold its marker, so that it looks at a line once.
+ * Layouts that print a number before its name, or a name next to a number that is not its own, rewritten as names and
+ * numbers. A pattern is anchored to the line or to its marker, and tried only in lines with the marker: it scans a
+ * line once.
  */
 
 import { numberOfText } from './number-text.ts';
@@ -11,26 +12,26 @@ interface Layout {
   readonly as: string | ((groups: Readonly<Record<string, string>>) => string);
 }
 
-/** What a GAN's players are told: it goes up and down as they play, and is no level of how well they do. */
+/** Losses of a GAN's players: they go up and down as they play, and do not measure how well they do. */
 const ADVERSARIAL = /^(?:D(?:_\w+)?|G|G_GAN|G_[AB])$/;
 
-/** The total of a loss from its parts, as text: of one part as it is printed; of parts that are no number the first of them. */
+/** The total of a loss from its parts, as text. One part stays as printed; a part without a number replaces the sum. */
 function sumOf(parts: readonly string[]): string {
   const numbers = parts.map((part) => numberOfText(part));
   const other = numbers.indexOf(undefined);
   if (other >= 0) return parts[other]! || NONE;
   return parts.length === 1 ? parts[0]! : `${(numbers as number[]).reduce((sum, one) => sum + one, 0)}`;
 }
-/** How a cell without a value is said. */
+/** How a cell without a value is written. */
 const NONE = 'None';
 
-/** The columns of YOLO's results.txt behind the memory. */
+/** The columns of YOLO's results.txt after the memory. */
 const YOLO_RESULTS = [
   ...['box_loss', 'obj_loss', 'cls_loss', 'total_loss', 'labels', 'img_size', 'precision', 'recall'],
   ...['mAP_50', 'mAP_50-95', 'val box_loss', 'val obj_loss', 'val cls_loss'],
 ];
 
-/** Each is tried in the lines that hold its marker. */
+/** Each is tried in the lines with its marker. */
 export const LAYOUTS: readonly Layout[] = [
   {
     // ESPnet: 1epoch:train:101-200batch: iter_time=1.2e-04, loss=80.1
@@ -240,7 +241,7 @@ export const LAYOUTS: readonly Layout[] = [
   },
 ];
 
-/** The line as names and numbers; the line itself where it is of none of the layouts. */
+/** The line as names and numbers; the line itself where no layout matches. */
 export function asPairs(text: string): string {
   for (const { marker, line, as } of LAYOUTS)
     if (text.includes(marker) && line.test(text))

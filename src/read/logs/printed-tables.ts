@@ -5,7 +5,7 @@
 import { isErrorMeasure, isLossName, isRankingMeasure } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
 
-/** Longer lines are no table. */
+/** Longer lines are not part of a table. */
 const LONGEST = 400;
 const MOST_CELLS = 40;
 /** Rows of a box that are kept until it ends. */
@@ -15,19 +15,19 @@ export interface TableReader {
   /**
    * Takes a line.
    *
-   * @returns the names and numbers that it completes, `held` where it is part of a box that goes on, `drawn` where it is
-   *   a row whose bar is drawn again further on, undefined where it is no part of a table
+   * @returns the names and numbers that it completes, `held` where it is part of an unfinished box or dictionary,
+   *   `drawn` where it is a row whose bar is drawn again later, undefined where it is not part of a table
    */
   take(text: string): string | 'held' | 'drawn' | undefined;
-  /** Whether what a line is depends on those before it: a header or a box has begun. */
+  /** Whether the meaning of a line depends on those before it: a header or a box has begun. */
   isOpen(): boolean;
 }
 
 const RULE = /^[\s|+]*[-=─━]{4}[-=─━+|:\s]*$/;
-/** A bar that is drawn behind a row: tqdm's `: 12%|█▏  | 1/8`, and Ultralytics's own `: 12% ━╸── 1/8`. */
+/** A bar drawn after a row: tqdm's `: 12%|█▏  | 1/8`, and Ultralytics's own `: 12% ━╸── 1/8`. */
 const BAR = /:?\s{1,4}(\d{1,3})%\s?[|━╸─]/;
 const AXIS = /^(?:epoch|step|iter|iteration|round|it)$/i;
-/** A counter that stands among the columns, as ParlAI's does, where the first is none. */
+/** A counter that is the axis where no column has such a name, as in ParlAI's tables. */
 const COUNTER = /^(?:total_train_updates|num_updates|global_?step|train_?step)$/i;
 
 /** The cells of a line: between bars, tabs or blanks. */
@@ -50,7 +50,7 @@ function cellsOf(text: string): string[] {
   return wide.length > 1 ? wide : text.trim().split(' ');
 }
 
-/** The names of columns that were asked for: each row asks again. */
+/** Answers by the name of a column: each row asks again. */
 const losses = new Map<string, boolean>();
 const MOST_NAMES = 1000;
 function isLoss(name: string): boolean {
@@ -63,30 +63,30 @@ function isLoss(name: string): boolean {
   return found;
 }
 
-/** What a table of training tells: a loss, or the gain of a ranking where that is all (RankLib). */
+/** What a table of training reports: a loss, or the gain of a ranking where that is all (RankLib). */
 const isTold = (name: string): boolean => isLoss(name) || isRankingMeasure(name);
 
-/** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss stand between the memory and the labels. */
+/** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss are between the memory and the labels. */
 const isYolo = (cells: readonly string[]): boolean => /^gpu_mem$/i.test(cells[1] ?? '');
 function yoloNames(cells: readonly string[]): string[] {
   const end = cells.findIndex((name) => /^(?:labels|targets|instances)$/i.test(name));
   return cells.map((name, k) => (k > 1 && k < end && !/loss$/i.test(name) ? `${name}_loss` : name));
 }
 
-/** `[ 10%      ]     3     0.61`: xLearn draws how far it is before a row, and a rule before its header. */
+/** `[ 10%      ]     3     0.61`: xLearn prints its progress before a row, and a rule before its header. */
 const PROGRESS = /^\s*\[[-\s\d%]{3,20}\]\s+/;
-/** The first line of a dictionary that Python prints over several, one that goes on, and the last. */
+/** The first line of a dictionary that Python prints over several lines; a later line, which may be the last. */
 const DICT_FIRST = /^\{'([\w/. -]{1,80})': ([^{}[\]]{1,80}),$/;
 const DICT_ITEM = /^'([\w/. -]{1,80})': ([^{}[\]]{1,80})(?:,|(\}))$/;
-/** An item that is a dictionary itself, of numbers: `'train': {'acc': 0.5, 'loss': 2.0},`. */
+/** An item that is itself a dictionary of numbers: `'train': {'acc': 0.5, 'loss': 2.0},`. */
 const DICT_OF_ITEMS = /^'([\w/. -]{1,80})': \{([^{}[\]]{1,300})\}(?:,|(\}))$/;
 const namesAndCells = (item: string, items: string): string[] =>
   items.split(', ').map((one) => `${item} ${one.replace(/^'([\w/. -]{1,80})'(?=: )/, '$1')}`);
-/** The second line of Vowpal Wabbit's header, whose names go over two lines. */
+/** The second line of Vowpal Wabbit's header, whose names take two lines. */
 const VOWPAL_HEADER = /^loss\s+last\s+counter\s+weight\s+label\s+predict\s+features$/;
-/** A row of Vowpal Wabbit's; with an `h` behind it the losses are of rows held out. */
+/** A row of Vowpal Wabbit; an `h` at its end marks losses of held-out rows. */
 const VOWPAL_ROW = /^(\S+)\s+(\S+)\s+(\d+)\s+[\d.]+\s.*?(\sh)?$/;
-/** The loss since the line before is the news; the average is of the whole run. `n.a.` and `unknown` are no values. */
+/** The loss is the one since the line before; the average is of the whole run. `n.a.` and `unknown` are no values. */
 function vowpalRow(text: string): string | undefined {
   const [, average, since, counter, held] = VOWPAL_ROW.exec(text) ?? [];
   if (average === undefined || since === undefined) return undefined;
@@ -97,12 +97,12 @@ function vowpalRow(text: string): string | undefined {
 
 /** spaCy's header: `E    #       LOSS TOK2VEC  LOSS NER`; the second counts steps. */
 const SPACY_HEADER = /^E\s{1,8}#\s{1,12}(?=LOSS )/;
-/** A cell of a header, and one of a header of two lines, in which a column may have nothing: a unit stands in brackets. */
+/** A cell of a header; and one of a two-line header, in which a cell may be empty or a unit in brackets. */
 const NAME = /^[A-Za-z][\w ./@()-]{0,40}$/;
 const PART_OF_NAME = /^(?:[A-Za-z(][\w .:/()-]{0,40})?$/;
 /**
- * The names of a header whose words stand in two lines, as those of MATLAB's table do: `| Mini-batch |` over `| Loss |`;
- * undefined where the lines are no such header.
+ * The names of a header whose words are in two lines, as in MATLAB's table: `| Mini-batch |` over `| Loss |`;
+ * undefined where the lines are not such a header.
  */
 function stackedNames(above: string, below: string): string[] | undefined {
   if (!above.startsWith('|') || !below.startsWith('|') || !below.endsWith('|')) return undefined;
@@ -114,37 +114,37 @@ function stackedNames(above: string, below: string): string[] | undefined {
   return AXIS.test(names[0]!) && names.some(isLoss) ? names : undefined;
 }
 
-/** A heading of its own before a table says what its rows are of. */
+/** A heading on its own line before a table says which data its rows are of. */
 const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
 
 export function tableReader(): TableReader {
   let header: string[] | undefined;
-  /** Of what evaluation its rows are, as the heading before it says. */
+  /** The evaluation that its rows are of, by the heading before it. */
   let headingOf = '';
-  /** Whether tabs part the names of the header. */
+  /** Whether tabs separate the names of the header. */
   let isTabbed = false;
-  /** Whether blanks stand before the header, as in a frame that pandas prints: its rows begin with their number. */
+  /** Whether the header is indented, as in a frame that pandas prints: its rows begin with their number. */
   let isFrame = false;
   let isVowpal = false;
   let section = '';
   let box: string[] | undefined;
-  /** The names of a table that lies: `| Name | lr | loss |` over `| Value | 0.1 | 2.3 |`. */
+  /** The names of a horizontal table: `| Name | lr | loss |` over `| Value | 0.1 | 2.3 |`. */
   let lying: string[] | undefined;
   let dict: string[] | undefined;
   /** The last row that counted: a full bar is drawn once more when it is closed. */
   let lastFound: string | undefined;
   /** The last line that was not blank. */
   let before = '';
-  /** Whether the bar of this epoch has told a loss that is no number. */
+  /** Whether the bar of this epoch has shown a loss that is not finite. */
   let toldNaN = false;
 
-  /** @param ruled whether bars or tabs part the cells: a row is one then whatever its losses say */
+  /** @param ruled whether bars or tabs separate the cells: it is a row then whatever its losses say */
   const row = (names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined => {
-    // Further cells may be a bar that is drawn behind the row.
+    // Further cells may be a bar drawn after the row.
     if (cells.length < names.length) return undefined;
     const first = names.findIndex((name) => AXIS.test(name));
     if (first < 0 && cells.length > names.length) return undefined;
-    // Numbers behind the last column: words within the cells are taken for cells, and each column for another.
+    // Numbers after the last column: words within cells were split, and the columns are shifted.
     if (cells.slice(names.length).some((cell) => numberOfText(cell) !== undefined)) return undefined;
     const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
     if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
@@ -209,7 +209,7 @@ export function tableReader(): TableReader {
           const number = cells[1]!.trim();
           const told = numberOfText(number) !== undefined || (isLoss(name) && !/\s/.test(number));
           if (number === '' && !isLoss(name)) section = name.endsWith('/') ? name : '';
-          // A loss that is no number is one that is missing or refused.
+          // A loss without a number is kept: as missing or refused.
           else if (told) box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number || 'None'}`);
           return 'held';
         }
@@ -234,7 +234,7 @@ export function tableReader(): TableReader {
               : words(bare);
         const numbered = isFrame && told.length === header.length + 1 && /^\d{1,9}\s/.test(bare);
         const cells = numbered ? told.slice(1) : told;
-        // `Si_f_rmse psavg_f_rmse`: a name that fills its column has but one blank behind it.
+        // `Si_f_rmse psavg_f_rmse`: a name that fills its column is followed by only one blank.
         const single = header.flatMap((name) => name.split(' '));
         const names = cells.length > header.length && cells.length === single.length ? single : header;
         const headed = names.map((name) =>
@@ -242,7 +242,7 @@ export function tableReader(): TableReader {
         );
         const found = row(headed, cells, told === byTabs || bare.trimStart().startsWith('|'));
         if (found !== undefined && bar !== null) {
-          // The running mean of an epoch counts when the epoch is over; one that is no number any more stays so.
+          // The running mean of an epoch counts at its end; one that is not finite stays so and counts at once.
           const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(names, cells));
           if (!counts || found === lastFound) return 'drawn';
           toldNaN = Number(bar[1]) < 100;
@@ -261,7 +261,7 @@ export function tableReader(): TableReader {
         !/loss|nll|ppl|perplexity|deviance|gpu_mem|rmse|ndcg/i.test(text)
       )
         return undefined;
-      // `Epoch batch      loss`: wide columns, with counters of one blank between them.
+      // `Epoch batch      loss`: wide columns, with one blank between counters.
       const cells = cellsOf(text).flatMap((cell) => {
         const parts = cell.split(' ');
         return parts.length > 1 && parts.every((part) => AXIS.test(part) || part === 'batch')

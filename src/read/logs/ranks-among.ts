@@ -1,19 +1,22 @@
 /** Ranks that print into one file without saying which they are, each at its own pace. */
 
-/** More than so many in one file were never seen. */
+/** More ranks in one file have never been seen. */
 const MOST_RANKS = 64;
-/** Of the rows at least so many lie before the row above them: phases of an epoch fall back less often, restarts hardly ever. */
+/**
+ * At least this share of the rows comes before the row above: phases of an epoch fall back less often, restarts
+ * hardly ever.
+ */
 const LEAST_FALLS = 1 / 5;
-/** Of the places at least so many are told by every rank: the last ones are not, where the log is cut. */
+/** At least this share of the steps is printed by every rank: the last ones are not, where the log is cut. */
 const LEAST_WHOLE = 0.9;
 const LEAST_PLACES = 8;
 
 /**
- * Which rank printed each row, where several count the same steps and their lines mix; undefined where the rows are not so. A row is of the rank
- * that had come nearest to it.
+ * The rank that printed each row, where several count the same steps and their lines mix; undefined otherwise. A row
+ * belongs to the rank whose last row is nearest before it.
  *
  * @param step the counter of each row; NaN where a row has none
- * @param epoch the epoch of each row, or NaN in any
+ * @param epoch the epoch of each row; not used where any is NaN
  * @returns numbers from 0 on, one a row
  */
 export function ranksAmong(step: Float64Array, epoch: Float64Array): Float64Array | undefined {

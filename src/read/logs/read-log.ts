@@ -40,17 +40,17 @@ export interface ReadLogOptions extends Partial<LogReadOptions> {
   readonly format?: string;
   /** The id of the run; the path where it is left out. */
   readonly id?: string;
-  /** What `-` reads; the standard input of the process where it is left out. */
+  /** What `-` reads; by default the standard input of the process. */
   readonly stdin?: AsyncIterable<Uint8Array>;
-  /** Where hyperparameters lie; the folder of the log where it is left out. */
+  /** Folder of the hyperparameters; by default the folder of the log. */
   readonly folder?: string;
-  /** Reads the same bytes once more, where that is possible; else the start of a text is kept in memory for it. */
+  /** Reads the same bytes again, where possible; otherwise the start of a text is kept in memory for it. */
   readonly reopen?: () => AsyncIterable<Uint8Array>;
   /** Reads the hyperparameters in the folder of a log, or false; default {@link readSidecars}. */
   readonly sidecars?: ((folder: string) => Promise<Sidecars>) | false;
 }
 
-/** Bytes at the start of a file, and of what it holds compressed, by which formats are recognised. */
+/** Bytes at the start of a file, and of its decompressed content, by which formats are recognised. */
 export const HEAD_BYTES = 64 << 10;
 
 /** A file as its format reads it, before roles and attempts are found. */
@@ -85,21 +85,21 @@ function utf8Head(head: Buffer): Buffer {
 
 const FORMATS: readonly LogFormat[] = Object.values(LOG_FORMATS);
 
-/** The format that takes text which no other claims. */
+/** The format for text that no other format claims. */
 const ANY_TEXT = FORMATS.find(({ anyText }) => anyText !== undefined)!;
 
 /** The format of a head that no format claims; undefined where it is not text. */
 export const anyTextOf = (head: Buffer): LogFormat | undefined => (isText(head) ? ANY_TEXT : undefined);
 
-/** The format that text of this name is tried in if its head shows none. */
+/** The format that text of this name is tried in if its head shows no format. */
 export const formatByName = (head: Buffer, name: string): LogFormat | undefined =>
   ANY_TEXT.anyText!.names.test(name) && !isBinary(head) ? ANY_TEXT : undefined;
 
 /**
- * The format that reads records of training in a text, whatever the file is called; undefined where it holds none. Only
- * what is a log as a whole counts: text of other kinds may name a loss too.
+ * The format that reads records of training in a text, whatever the file is called; undefined where it has no
+ * records. Only a text that is a log as a whole counts: other text may name a loss too.
  *
- * @param source the file, of which more is read where lines that name a loss begin after the head
+ * @param source the file, of which more is read where its head has lines but no record
  */
 export async function formatByRecords(head: Buffer, source: ByteSource): Promise<LogFormat | undefined> {
   if (!isText(head)) return undefined;
@@ -112,7 +112,7 @@ export async function formatByRecords(head: Buffer, source: ByteSource): Promise
   return reader.lines >= SOME_LINES && (await hasRecords(utf8Head(more))) ? ANY_TEXT : undefined;
 }
 
-/** Whether bytes are lines of characters: other data, of which only the head is read, may hold no zero bytes either. */
+/** Whether bytes are lines of characters: the head of other data may have no zero bytes either. */
 function hasLines(head: Buffer): boolean {
   let controls = 0;
   // Tabs, ends of lines, backspaces of progress bars and the escape of colours are part of a text.
@@ -120,9 +120,9 @@ function hasLines(head: Buffer): boolean {
   return head.includes(10) && controls * 100 < head.length;
 }
 
-/** How far into a text its first record is looked for: a model summary and settings may come before it. */
+/** How far into a text its first record is searched: a model summary and settings may precede it. */
 const MORE_BYTES = 1 << 20;
-/** Lines that name a loss, below which more of a text is not read. */
+/** Least lines that name a loss for which this larger start of a text is parsed. */
 const SOME_LINES = 3;
 
 async function hasRecords(text: Buffer): Promise<boolean> {
@@ -192,7 +192,7 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, hash: Hash): AsyncGene
   }
 }
 
-/** Shows every chunk to the second reader on its way to the format. */
+/** Passes every chunk to the second reader before the format gets it. */
 async function* shownTo(chunks: AsyncIterable<Uint8Array>, reader: LossReader): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     reader.push(chunk);
@@ -201,10 +201,11 @@ async function* shownTo(chunks: AsyncIterable<Uint8Array>, reader: LossReader): 
 }
 
 /**
- * Reads a log of any format, gzip or not.
+ * Reads a log of any format, compressed or not.
  *
- * @param known the format that its head was told by, where somebody looked
- * @throws file-…, format-unknown, log-no-record, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id for a format
+ * @param known the format found by its head, where that was looked at
+ * @throws file-…, format-unknown, log-no-record, format-unsupported, log-is-lfs-pointer, limit-exceeded; unknown-id
+ *   for a format
  */
 export async function readRawLog(
   source: ByteSource,
@@ -218,7 +219,7 @@ export async function readRawLog(
   return grownBytes > 0 ? { ...raw, grownBytes } : raw;
 }
 
-/** As {@link readRawLog}, from bytes that come from anywhere; a chunk need live only until the next one is asked for. */
+/** As {@link readRawLog}, for bytes of any source; a chunk must stay valid only until the next one is asked for. */
 export async function readRawStream(
   chunks: AsyncIterable<Uint8Array>,
   shown: string,
@@ -241,7 +242,7 @@ export async function readRawStream(
   const second = new LossReader(shown);
   const content = await contentOf(format, { all, decode, path: shown, encoding }, { job, second }, options);
   const jobSigns = format.text ? job.end() : undefined;
-  // Text was read in the hope that its first record comes late (a listing of the source may stand before it).
+  // Text was read in the hope that its first record comes late (a listing of the source may precede it).
   if (
     format.anyText !== undefined &&
     options.format === undefined &&
@@ -268,7 +269,7 @@ export async function readRawStream(
   });
 }
 
-/** What was read of a file, without the content that its format found in it. */
+/** What was read of a file, without the content that its format found. */
 interface ReadFile extends Pick<RawLog, 'account' | 'sha256'> {
   /** Errors of the file, before those of its content. */
   readonly errors?: readonly ErrorRecord[];
@@ -296,13 +297,13 @@ export function rawLogOf(path: string, format: string, content: LogContent, file
   };
 }
 
-/** The bytes of a file, decompressed and without what a collector of logs wraps around its lines. */
+/** The bytes of a file, decompressed and without what a log collector wraps around its lines. */
 type Decode = (file: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
 
 interface Decoded {
   readonly head: Buffer;
   readonly all: AsyncIterable<Uint8Array>;
-  /** Bytes so far; they are whole once {@link all} was read to its end. */
+  /** Bytes so far; complete once {@link all} was read to its end. */
   readonly sizes: { file: number; decompressed: number; unwrapped: number; readonly isCompressed: boolean };
   /** Decodes the same file again; damage was reported the first time. */
   readonly decode: Decode;
@@ -362,17 +363,17 @@ async function decoded(
   };
 }
 
-/** Why a stream that is damaged gave no more records. */
+/** Why a damaged stream gave no more records. */
 function reasonOf(damage: StreamDamage, compression: string): Lost['reason'] {
   if (damage === 'trailing') return 'no-record';
   if (damage === 'over-limit') return 'over-limit';
   return compression === 'gzip' ? 'torn-gzip' : 'torn-stream';
 }
 
-/** Bytes of a stream that cannot be read again which are kept for a second look. */
+/** Bytes kept for a second look at a stream that cannot be read again. */
 const KEPT_BYTES = 64 << 20;
 
-/** Text that may be a printed log though another format has claimed it. */
+/** Whether text that a format claims may still be a printed log. */
 const mayBeText = (format: LogFormat, forced: string | undefined): boolean =>
   forced === undefined && format.mayBeText === true;
 
@@ -409,7 +410,7 @@ function secondLook(
   };
 }
 
-/** What a format reads, or the last stage of text where that holds more of the log. */
+/** What a format reads, or the last stage of text where that finds more of the log. */
 async function contentOf(
   format: LogFormat,
   file: {
@@ -431,11 +432,13 @@ async function contentOf(
   return look === undefined ? known : lastStage(known, look, readers.second.lines, encoding, path, options);
 }
 
-/** Whether a table is read once more as printed lines. A damaged one says so itself: read as lines, it would be whole. */
+/**
+ * Whether a table is read again as printed lines. Not a damaged one, which reports it: as lines it would seem whole.
+ */
 const isWorthSecondLook = (known: LogContent, lossLines: number): boolean =>
   !isDamaged(known) && isDoubtful(known, lossLines);
 
-/** Whether what was read of a growing log may be the log otherwise: then it is read as a text too, see {@link betterOf}. */
+/** Whether a growing log may be a printed log instead: then it is read as text too, see {@link betterOf}. */
 export const mayBeOther = (
   format: LogFormat,
   known: LogContent,
@@ -443,11 +446,11 @@ export const mayBeOther = (
   { format: forced }: ReadLogOptions,
 ): boolean => mayBeText(format, forced) && isWorthSecondLook(known, lossLines);
 
-/** What a format read, or the same bytes as a text, where that holds more of the log. */
+/** What a format read, or the same bytes as text, where that holds more of the log. */
 export const betterOf = (known: LogContent, text: LogContent): LogContent =>
   isBetter(text, known) ? text : known;
 
-/** What a format read, or the text read once more as printed lines, where that holds more of the log. */
+/** What a format read, or the text read again as printed lines, where that holds more of the log. */
 async function lastStage(
   known: LogContent,
   look: SecondLook,
@@ -464,11 +467,11 @@ async function lastStage(
   );
 }
 
-/** What text is read by where no format claims it. */
+/** Reads on in text that no format claims. */
 export const readTextOn: NonNullable<LogFormat['readOn']> = (path, options) =>
   ANY_TEXT.readOn!(path, options);
 
-/** The format that the user names, that takes the user's pattern, or that the content claims; text is tried as text. */
+/** The format that the user names, the one for the user's pattern, or the one that claims the content; else text. */
 function chosenFormat(
   { format, pattern }: ReadLogOptions,
   told: LogFormat | undefined,
@@ -480,7 +483,7 @@ function chosenFormat(
   return told ?? formatOf(head, path) ?? anyTextOf(head);
 }
 
-/** What a format is told of a text in an encoding. */
+/** The options of a format for a text in an encoding. */
 const formatOptions = (
   { roles = new Map(), layouts = [], pattern }: ReadLogOptions,
   encoding: TextEncoding,
@@ -491,7 +494,7 @@ const formatOptions = (
   ...(pattern === undefined ? {} : { pattern }),
 });
 
-/** The error of a text without a record that has a line most like one; undefined where it has none. */
+/** The error for a text without a record, with the line most like one; undefined where no line is. */
 function noRecord(
   { likeliest = [] }: LogContent,
   options: ReadLogOptions,
@@ -507,7 +510,7 @@ function noRecord(
   return diagError('log-no-record', { path, line, text, pattern }, { path, line });
 }
 
-/** The account of what a format was handed, as one of the file: with what was taken off before. */
+/** The account of the file, from that of the bytes that a format got: adds what was removed before. */
 function accountOfFile(
   account: Account,
   file: { bytes: number; mark: number; wrapping: number; odd: number; torn: Lost | undefined },
@@ -520,7 +523,7 @@ function accountOfFile(
   return { ...account, bytes, overhead: account.overhead + mark + wrapping, lost };
 }
 
-/** Throws for what is recognised and not read. */
+/** Throws for what is recognised but not read. */
 function refuse(head: Buffer, path: string): void {
   const text = head.toString('latin1', 0, 200);
   if (text.startsWith('version https://git-lfs.github.com/spec/'))
@@ -550,10 +553,10 @@ export async function readLogFile(path: string, options: ReadLogOptions = {}): P
   }
 }
 
-/** Turns what was read into the runs that everything else works on. */
+/** Turns what was read into runs, the input of everything else. */
 export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Promise<LogInput> {
   const { path, runs: read, jobSigns, lossRecords, ...rest } = raw;
-  // A text that holds nothing but a crash is a run without a loss.
+  // A text of nothing but a crash is a run without a loss.
   const runs = read.length === 0 && tellsEnd(jobSigns) ? [NO_RECORD] : read;
   const sidecars =
     options.sidecars === false || path === STDIN_NAME
@@ -583,13 +586,13 @@ export async function finishLog(raw: RawLog, options: ReadLogOptions = {}): Prom
 
 const NO_RECORD: LoggedRun = { stepUnit: 'step', series: [] };
 
-/** The run with the story of its process, where something is known of it. */
+/** The run with the story of its process, if anything is known of it. */
 export function withJob(run: Run, signs: JobSigns | undefined): Run {
   const job = jobOf(run, signs);
   return job === undefined ? run : { ...run, job };
 }
 
-/** The runs of the files of a log with what the second reader saw of each. */
+/** The runs of a log's files, with what the second reader saw of each. */
 export function withRecords(runs: readonly Run[], files: readonly LossRecords[]): Run[] {
   if (files.length === 0) return [...runs];
   const byFile = files.map((records) => recordsByRun(records, runs));
@@ -597,8 +600,8 @@ export function withRecords(runs: readonly Run[], files: readonly LossRecords[])
 }
 
 /**
- * The errors of a log; a record that was lost to a value that is no number is one, although the column that it is counted
- * in holds text alone and is no series.
+ * The errors of a log. A record lost to a value that is not a number is an error, although its column has only text
+ * and is dropped as a series.
  */
 function told(errors: readonly ErrorRecord[], raw: RawLog, runs: readonly Run[]): readonly ErrorRecord[] {
   const lost = raw.account.lost.find(({ reason }) => reason === 'refused-value');
@@ -616,7 +619,7 @@ function told(errors: readonly ErrorRecord[], raw: RawLog, runs: readonly Run[])
   ];
 }
 
-/** Text where the numbers of a loss should be is an error of the file that it stands in. */
+/** Text in place of a loss's numbers is an error of the file that holds it. */
 const refusedErrors = (run: Run): ErrorRecord[] =>
   run.series
     .filter(
@@ -637,7 +640,7 @@ const refusedErrors = (run: Run): ErrorRecord[] =>
       ).toRecord(),
     );
 
-/** The files of a run that several make, each with its own errors. */
+/** The files of a run that comes from several, each with its own errors. */
 export function filesOfRun(raws: readonly RawLog[], run: Run): Omit<LogInput, 'kind' | 'runs' | 'files'>[] {
   const refused = refusedErrors(run);
   return raws.map(({ runs: _, jobSigns: _signs, lossRecords: _records, ...file }) => ({
@@ -646,7 +649,7 @@ export function filesOfRun(raws: readonly RawLog[], run: Run): Omit<LogInput, 'k
   }));
 }
 
-/** Several files that were read and are one run, as one input. One hash names one file, so that there is none. */
+/** Several files that were read and are one run, as one input. It has no hash, since a hash identifies one file. */
 export function joinLogs(path: string, raws: readonly RawLog[], run: Run): LogInput {
   const sum = (of: (raw: RawLog) => number): number => raws.reduce((total, raw) => total + of(raw), 0);
   return {

@@ -1,4 +1,4 @@
-/** Logs that tell again what another one tells: CSVLogger beside TensorBoard in one `fit` of Keras, the files of a W&B run. */
+/** Logs that repeat another one: CSVLogger next to TensorBoard in one `fit` of Keras, the files of a W&B run. */
 import type { LogInput } from '../../model/log.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
 import { isAxisName } from './axis-words.ts';
@@ -7,7 +7,7 @@ import { toldByWandb } from './wandb-folder.ts';
 /** Fewer epochs may be equal by chance. */
 const LEAST_POINTS = 2;
 
-/** Whether each value of a column stands in a series of float32, in the same order. */
+/** Whether a column has the values of a series in float32, in the same order. */
 const isRetold = ({ value }: TimeSeries, { value: other }: TimeSeries): boolean =>
   value.length === other.length &&
   value.every((one, k) => Object.is(Math.fround(one), Math.fround(other.at(k)!)));
@@ -18,20 +18,20 @@ const tagsOf = (column: string): readonly string[] =>
     ? [`validation/epoch_${column.slice(4)}`, `epoch_${column}`]
     : [`epoch_${column}`];
 
-/** Of a run by epochs with a column of losses: the columns that another log may tell again; of any other run none. */
+/** The columns of a run by epochs with a loss, which another log may repeat; of any other run, no columns. */
 function retellable(run: Run): readonly TimeSeries[] {
   if (run.stepUnit !== 'epoch') return [];
   const columns = run.series.filter(({ name }) => !isAxisName(name));
   return columns.some(({ role, value }) => role === 'loss' && value.length >= LEAST_POINTS) ? columns : [];
 }
 
-/** Whether each column is a tag of a run. */
+/** Whether a run has each column under one of its tags. */
 const tells = (run: Run, columns: readonly TimeSeries[]): boolean =>
   columns.every((column) =>
     run.series.some((series) => tagsOf(column.name).includes(series.name) && isRetold(column, series)),
   );
 
-/** Why a log is passed over that another one tells again; undefined where none does. */
+/** Why a log is skipped: another log repeats it. Undefined where no log does. */
 export function retold(log: LogInput, others: readonly LogInput[]): string | undefined {
   const known = toldByWandb(log, others);
   if (known !== undefined || log.runs.length !== 1 || log.errors.length > 0) return known;
