@@ -1,6 +1,6 @@
 /**
  * Logs that are rows of cells (CSV, JSON lines, matched lines of text): columns of numbers that share the step, line
- * and time of their row. A column that has a value in every row costs eight bytes a value and nothing else.
+ * and time of their row. A column with a value in every row costs eight bytes a value and nothing else.
  */
 import { arrayOf, type Column, ColumnBuilder, readerOf } from '../../model/column.ts';
 import type { RefusedCell, StepUnit } from '../../model/run.ts';
@@ -10,7 +10,7 @@ import type { LoggedSeries } from './format.ts';
 interface TableColumn {
   readonly name: string;
   readonly value: ColumnBuilder;
-  /** The row of each value; undefined while there is one in every row so far. */
+  /** The row of each value; undefined while every row so far has one. */
   row: ColumnBuilder | undefined;
   /** How many values there are. */
   readonly count: number;
@@ -20,23 +20,23 @@ interface TableColumn {
   missingRows: Uint32Array;
   missing: number;
   refused: number;
-  /** How many values stand before each refused cell. */
+  /** How many values precede each refused cell. */
   refusedAt: Uint32Array;
   firstRefused: RefusedCell | undefined;
   /** Rows of the refused cells that may be settings: words, before the column has any value. */
   readonly settingRows: number[];
 }
 
-/** A record of settings stands at the head of a log; more words than these are no settings. */
+/** A record of settings is at the head of a log; more words than these are not settings. */
 const MAX_SETTINGS = 8;
 
-/** What stands for a cell that its record has twice: an error of its own says so. */
+/** The text of a cell that its record has twice: a separate error reports it. */
 export const AMBIGUOUS_CELL = 'twice in one record';
 
 export interface RowTable {
   /** The columns in order of appearance. */
   readonly columns: readonly TableColumn[];
-  /** The index of the column with a name, made where there is none. */
+  /** The index of the column with a name, created if missing. */
   column(name: string): number;
   /** The index of the column with a name, if it was made. */
   indexOf(name: string): number | undefined;
@@ -44,25 +44,25 @@ export interface RowTable {
   set(column: number, value: number): boolean;
   /** A cell that says that there is no value; false if it is there already. */
   miss(column: number): boolean;
-  /** A cell whose text is no number; false if it is there already. */
+  /** A cell whose text is not a number; false if it is there already. */
   refuse(column: number, text: string, line?: number): boolean;
-  /** What the row that is being filled says in a column; undefined where it has no such cell. */
+  /** The content of a column in the row that is being filled; undefined where it has no such cell. */
   cell(column: number): number | 'missing' | 'refused' | undefined;
   /** Takes back the cell of the row that is being filled. */
   unset(column: number): void;
   /** Ends the row. */
   endRow(line: number): void;
   /**
-   * Adds a row that has these values in these columns and nothing else, where no cell of it was set. The columns differ;
-   * the same list as in the row before is passed again.
+   * Adds a row that has these values in these columns and nothing else, where no cell of it was set. The columns
+   * differ; callers pass the same list again for a row with the same columns.
    *
-   * @param missing 1 for each cell that says that there is no value; left out where each has one
+   * @param missing 1 for each cell without a value; left out where each has one
    */
   addRow(columns: Int32Array, values: Float64Array, line: number, missing?: Uint8Array): void;
   /** Forgets the cells set since the last row ended. */
   dropRow(): void;
   rows(): number;
-  /** The columns so far as series, with the axis found among them. Rows may be added after it. */
+  /** The columns so far as series, with the axis found among them. Rows may be added afterwards. */
   finish(): RowSeries;
 }
 
@@ -73,7 +73,7 @@ export interface RowSeries {
 }
 
 const grown = (old: Uint32Array): Uint32Array => {
-  // What is not written to takes no memory yet; a smaller factor would only copy more often.
+  // Memory that is not written to costs nothing yet; a smaller factor would only copy more often.
   const next = integers(Math.max(64, 2 * old.length));
   next.set(old);
   return next;
@@ -83,13 +83,13 @@ const SHOWN_TEXT = 80;
 
 const integers = (length: number): Uint32Array => new Uint32Array(length);
 
-/** Whether a column has more than one value, or one row alone. */
+/** Whether a column has more than one distinct value, or fewer than two values. */
 const moves = ({ value, count }: TableColumn): boolean => {
   const cells = value.finish();
   return count < 2 || cells.some((cell) => cell !== cells.at(0));
 };
 
-/** A column of whole numbers of which most are more than the one before; undefined where it is none. */
+/** The column if it has whole numbers that mostly rise; undefined otherwise. */
 function counterOf(column: TableColumn | undefined): TableColumn | undefined {
   if (column === undefined) return undefined;
   let before = Number.NaN;
@@ -102,7 +102,7 @@ function counterOf(column: TableColumn | undefined): TableColumn | undefined {
   return ahead * 2 > column.count ? column : undefined;
 }
 
-/** The counter with the best name of some that move; undefined where none does. */
+/** The counter with the best name of those that move; undefined where no counter does. */
 const stepOf = (counters: readonly TableColumn[]): TableColumn | undefined =>
   counters
     .filter(moves)
@@ -111,14 +111,14 @@ const stepOf = (counters: readonly TableColumn[]): TableColumn | undefined =>
       undefined,
     );
 
-/** The first column that counts the rows by its numbers, where no name is known as that of an axis. */
+/** The first column that counts the rows by its numbers, for tables without a known name of an axis. */
 const unnamedCounter = (columns: readonly TableColumn[], rows: number): TableColumn | undefined =>
   columns.find(
     ({ name, value, count }) =>
       count === rows && !mayBeTime(name) && !isMeasured(name) && isCounter(arrayOf(value.finish())),
   );
 
-/** The one column whose name ends in that of a step, within an object or two (`data.step`), and that counts; undefined where several do. */
+/** The one column whose nested name ends in that of a step (`data.step`), if it counts; undefined where several do. */
 function nestedStep(columns: readonly TableColumn[]): TableColumn | undefined {
   const [column, ...more] = columns.filter(
     ({ name }) => name.includes('.') && axisUseOf(name.slice(name.lastIndexOf('.') + 1)) === 'step',
@@ -128,7 +128,7 @@ function nestedStep(columns: readonly TableColumn[]): TableColumn | undefined {
 
 const isEpochName = (name: string): boolean => axisUseOf(name) === 'epoch';
 
-/** Columns with a cell in half of the rows, of names that pass; `train/epoch` is an epoch. */
+/** Columns with a value in half of the rows, whose names pass the test; `train/epoch` is an epoch. */
 const columnsNamed = (
   columns: readonly TableColumn[],
   rows: number,
@@ -154,18 +154,21 @@ function stepColumnOf(
   return counterOf(episodes) ?? nestedStep(columns) ?? unnamedCounter(others, rows);
 }
 
-/** @param indexColumn name of a column that numbers the rows (a pandas index), the axis where there is no better one */
+/** @param indexColumn name of a column that numbers the rows (a pandas index): the axis where there is no better one */
 export function rowTable(indexColumn?: string): RowTable {
   const columns: TableColumn[] = [];
   const byName = new Map<string, number>();
   const lines = new ColumnBuilder();
   let count = 0;
-  /** Columns with a cell in the row that is being filled: the first `stagedCount`. Shortening an array is a call into the runtime. */
+  /**
+   * The first `stagedCount` are columns with a cell in the row being filled. Shortening the array would call the
+   * runtime.
+   */
   const staged: number[] = [];
   let stagedCount = 0;
   const kinds = rowKinds();
 
-  /** The column, where the row that is being filled has no cell of it yet. */
+  /** Opens a cell in the row that is being filled: its column, or undefined where the row has that cell already. */
   const open = (index: number): TableColumn | undefined => {
     const column = columns[index]!;
     if (column.lastRow === count) return undefined;
@@ -174,7 +177,7 @@ export function rowTable(indexColumn?: string): RowTable {
     return column;
   };
 
-  /** Keeps the row of the next value of a column that has none in some row before. */
+  /** Keeps the row of the next value of a column that lacks a value in an earlier row. */
   const placeIn = (column: TableColumn): void => {
     if (column.row === undefined) {
       column.row = new ColumnBuilder();
@@ -204,7 +207,7 @@ export function rowTable(indexColumn?: string): RowTable {
     return column.missing > 0 && column.missingRows[column.missing - 1] === count ? 'missing' : 'refused';
   };
 
-  /** Takes back the cell that the row that is being filled has of a column. */
+  /** Removes a column's cell from the row that is being filled. */
   const take = (index: number): void => {
     const column = columns[index]!;
     const found = cell(index);
@@ -219,7 +222,7 @@ export function rowTable(indexColumn?: string): RowTable {
     column.lastRow = -1;
   };
 
-  /** The axis of every row: its cell, else the cell of the row before (else of the first row that has one). */
+  /** The axis of every row: its cell, else that of the row before, else the first one in the column. */
   const axis = (column: TableColumn): { values: Column; filled: number } => {
     const own = column.value.finish();
     if (column.row === undefined && column.count === count && own.every(Number.isFinite))
@@ -315,7 +318,7 @@ export function rowTable(indexColumn?: string): RowTable {
     finish() {
       const notes: string[] = [];
       const [epochs] = columnsNamed(columns, count, isEpochName);
-      // Within one epoch that is all the log has, its number tells no row from another.
+      // Where a log is within one epoch, the epoch does not distinguish its rows.
       const epochColumn = epochs !== undefined && moves(epochs) ? epochs : undefined;
       const stepColumn = stepColumnOf(columns, count, { hasEpochs: epochs !== undefined, indexColumn });
       const column =
@@ -354,7 +357,7 @@ export function rowTable(indexColumn?: string): RowTable {
       const line = lines.finish();
       const asSettings = new Set<TableColumn>();
       const budget = { looks: MAX_LOOKS };
-      // `{"loss": "mse", "lr": 0.1}` before the first step is how the run was set up, and no loss that is no number.
+      // `{"loss": "mse", "lr": 0.1}` before the first step is a record of settings, not of a loss in words.
       for (const one of columns) {
         const { settingRows } = one;
         const settings =
@@ -364,7 +367,7 @@ export function rowTable(indexColumn?: string): RowTable {
           settingRows.length > 0 &&
           one.refused === settingRows.length &&
           one.firstRefused?.text !== AMBIGUOUS_CELL &&
-          // Ascending, so that the last of them decides.
+          // Ascending, so the last one decides.
           settingRows.at(-1)! < (column.row?.finish().at(0) ?? 0);
         if (!settings) continue;
         notes.push(
@@ -409,14 +412,14 @@ export function rowTable(indexColumn?: string): RowTable {
   };
 }
 
-/** Rows are told apart by which columns have something in them; so many kinds are known, and all further rows are of one. */
+/** Kinds of rows, distinguished by the columns filled in them; all rows beyond this many kinds are of one more kind. */
 const MAX_KINDS = 255;
-/** Columns that stand together in no more than this share of the rows of either are of different kinds of rows. */
+/** Columns that occur together in at most this share of the rarer one's rows are in different kinds of rows. */
 const APART = 0.2;
-/** Columns that stand beside another one in so many of its rows are its mates; fewer than that many tell nothing. */
+/** Columns filled in this share of another column's rows are its mates; fewer mates than so many show nothing. */
 const MATES = 0.9;
 const MANY_MATES = 5;
-/** Looks at a column of a kind, over all columns: a hostile table has many of both. */
+/** Limit of looks at a column of a kind, over all columns: a hostile table has many of both. */
 const MAX_LOOKS = 5e7;
 
 interface RowKind {
@@ -426,17 +429,17 @@ interface RowKind {
 }
 
 /**
- * The kinds of rows in a table: those of training steps, of evaluations, of a summary at the end. A cell that is empty
- * because its row is of another kind is no value that is not there.
+ * The kinds of rows in a table: training steps, evaluations, a summary at the end. A cell that is empty because its
+ * row is of another kind is not a missing value.
  */
 function rowKinds() {
   const kinds: RowKind[] = [];
   const byHash = new Map<number, number>();
-  /** The kind of each row; undefined while there is one kind. */
+  /** The kind of each row; undefined while there is only one kind. */
   let kindOf: Uint8Array | undefined;
   let rows = 0;
 
-  /** Most rows are of the kind of the row before. */
+  /** Most rows are of the same kind as the row before. */
   let lastHash = 0;
   let lastKind: number | undefined;
   /** The columns of the row before, where it was added as a list of them. */
@@ -503,7 +506,7 @@ function rowKinds() {
     rows = row + 1;
   };
 
-  /** Whether a row is of a kind that has columns which the given one never (or hardly ever) stands beside. */
+  /** Whether a row is of a kind with columns that never (or hardly ever) occur together with the given one. */
   const otherFor = (column: number, budget: { looks: number }): ((row: number) => boolean) => {
     const none = (): boolean => false;
     if (kindOf === undefined || rows === 0) return none;
@@ -529,7 +532,7 @@ function rowKinds() {
       (beside.get(index) ?? 0) <= APART * Math.min(ownRows, all.get(index)!);
     const other = kinds.map(({ filled }, kind) => !own.has(kind) && filled.some(isApart));
     const of = kindOf;
-    // A last row of totals may have nothing that training rows lack: it lacks most of what they have.
+    // A last row of totals may have nothing that training rows lack, but lacks most of what they have.
     const last = of[rows - 1]!;
     const mates = [...beside].filter(([index, count]) => index !== column && count >= MATES * ownRows);
     if (kinds[last]?.rows === 1 && mates.length >= MANY_MATES) {
@@ -546,8 +549,8 @@ function rowKinds() {
   };
 
   /**
-   * The kinds of rows that stand before the first one of a column, and nowhere else, and lack half of what stands beside it: nothing had
-   * been trained yet (a first rollout of Stable-Baselines). A NaN takes no learning rate with it.
+   * The kinds of rows that occur only before the first row of a column, and lack half of its mates: nothing had been
+   * trained yet (a first rollout of Stable-Baselines). A row whose loss is NaN still has its learning rate.
    */
   const headKinds = (of: Uint8Array, own: ReadonlySet<number>, mates: readonly number[]): number[] => {
     if (mates.length < MANY_MATES) return [];
@@ -566,7 +569,7 @@ function rowKinds() {
   return { add, addCells, otherFor };
 }
 
-/** What a column says of its cells that are no numbers; nothing where they are settings. */
+/** The refused cells of a column; nothing where they are settings. */
 const refusedOf = (
   { refused, firstRefused, refusedAt }: TableColumn,
   isSetting: boolean,
@@ -575,11 +578,11 @@ const refusedOf = (
     ? { refused: 0 }
     : { refused, ...(firstRefused && { firstRefused }), refusedAt: refusedAt.subarray(0, refused) };
 
-/** Whether the cell of the row that is being filled says that there is no value. */
+/** Whether the cell of the row that is being filled is missing. */
 const isMissing = ({ missing, missingRows }: TableColumn, row: number): boolean =>
   missing > 0 && missingRows[missing - 1] === row;
 
-/** The missing cells before each value, without those in rows of another kind. */
+/** The missing cells before each value, except those in rows of another kind. */
 function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?: Uint32Array } {
   const gaps = new Uint32Array(column.missing === 0 ? 0 : column.count + 1);
   const rowOf = column.row === undefined ? (k: number): number => k : readerOf(column.row.finish());
@@ -597,7 +600,7 @@ function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?
   return found ? { gaps } : {};
 }
 
-/** Whether the step falls back where the epoch goes up, as often as not: a batch number, not a global step. */
+/** Whether the step mostly falls back where the epoch goes up: a batch number, not a global step. */
 function countsWithinEpoch(step: Column, epoch: Column): boolean {
   const [stepAt, epochAt] = [readerOf(step), readerOf(epoch)];
   let back = 0;

@@ -1,12 +1,12 @@
 /**
- * Tables with a column called a loss whose rows are no steps of one training: the trials of a search, the places of a leaderboard,
- * the days of a calendar.
+ * Tables with a column called a loss whose rows are not steps of one training: the trials of a search, the places of
+ * a leaderboard, the days of a calendar.
  */
 import type { StepUnit } from '../../model/run.ts';
 import { wordsOf } from '../../model/words.ts';
 import type { LoggedSeries } from './format.ts';
 
-/** Names of a column that numbers things each of which has a row: `trial_number`, `rank`. */
+/** Names of a column that numbers things with a row each: `trial_number`, `rank`. */
 const THING = /^(?:trial|rank|place|team|candidate)$/;
 const NUMBER = /^(?:number|num|no|id|index|idx)$/;
 const isThing = (name: string): boolean => {
@@ -17,7 +17,7 @@ const isThing = (name: string): boolean => {
 const DAY = /^(?:\d{4}-\d{1,2}-\d{1,2}|\d{1,2}\/\d{1,2}\/\d{2,4}|\d{1,2}\.\d{1,2}\.\d{4})$/;
 const CLOCK = /^(?:time|timestamp|elapsed|wall|walltime|duration|hour|seconds)$/;
 
-/** The column that tells each row of a table from the others as a thing of its own; undefined where the rows may go on. */
+/** The column that identifies each row as a separate thing; undefined where the rows may be one training. */
 export function rowsApart(series: readonly LoggedSeries[], stepUnit: StepUnit): string | undefined {
   if (stepUnit !== 'row') return undefined;
   const numbered = series.find(({ name, value }) => {

@@ -1,33 +1,33 @@
 /**
- * Losses that are printed as the mean since their epoch began (HRNet's `AverageMeter`, a sum over the batches so far): the first
- * of an epoch is that of a few batches, and the later ones hardly move. Undone, each point is the mean of the batches since
- * the point before.
+ * Losses printed as the mean since their epoch began (HRNet's `AverageMeter`, a sum over the batches so far): the
+ * first one of an epoch averages few batches, and the later ones hardly move. Undone, each point is the mean of the
+ * batches since the point before.
  */
 import { medianOf } from '../../model/order-statistics.ts';
 
-/** Points of an epoch that shows it, such epochs, and points early and late in them. Our numbers. */
+/** Least points of an epoch that shows it, such epochs, and points early and late in them (heuristic). */
 const LEAST_POINTS = 8;
 const LEAST_EPOCHS = 3;
 const LEAST_MOVES = 20;
 /**
- * How much more such a mean moves in the first third of an epoch than in its last (five times, by 1/n, where each batch is as noisy
- * as the others), and how even what is undone has to be.
+ * How much more such a mean moves in the first third of an epoch than in its last: five times, by 1/n, if each batch
+ * is equally noisy. And how even the undone values must be.
  */
 const MOVES = 2;
 const EVEN = 2;
-/** Share of what is undone that rounding may be. */
+/** Largest share of an undone move that rounding may cause. */
 const MOST_ROUNDING = 0.25;
 
 export interface Undone {
-  /** As many as there were; of no use where {@link hidden} is 1. */
+  /** As many values as there were; unusable where {@link hidden} is 1. */
   readonly value: Float64Array;
-  /** Points of fewer than half as many batches as most, and those that the rounding of the mean hides. */
+  /** Points of fewer than half as many batches as most, and points hidden by the rounding of the mean. */
   readonly hidden: Uint8Array;
-  /** Batches that most points are the mean of. */
+  /** How many batches most points average. */
   readonly batches: number;
 }
 
-/** The printed places that tell numbers apart: 0.001 of 1.284. */
+/** The smallest difference in the printed digits: 0.001 of 1.284. */
 function resolutionOf(value: Float64Array): number {
   let digits = 0;
   for (let k = 0; k < Math.min(value.length, 200); k++) {
@@ -41,7 +41,10 @@ function resolutionOf(value: Float64Array): number {
 const usualStep = (value: Float64Array, at: readonly number[]): number =>
   medianOf(Float64Array.from(at, (k) => Math.abs(value[k]! - value[k - 1]!)));
 
-/** Mean of the batches between two means since the epoch began: of n and n' batches with m and m', `(n'·m' − n·m) / (n' − n)`. */
+/**
+ * Mean of the batches between two means m of n and m' of n' batches since the epoch began:
+ * `(n'·m' − n·m) / (n' − n)`.
+ */
 export const meanBetween = (count: number, mean: number, nextCount: number, nextMean: number): number =>
   (nextCount * nextMean - count * mean) / (nextCount - count);
 
@@ -49,9 +52,9 @@ export const meanBetween = (count: number, mean: number, nextCount: number, next
  * The losses of the batches themselves, from means since each epoch began.
  *
  * @param value what is printed
- * @param batch the counter of the batches of an epoch at each of them, from 0 or from 1
+ * @param batch the batch counter within the epoch at each value, from 0 or from 1
  * @param epoch the epoch of each
- * @returns null where the values are no such means, or too few to tell
+ * @returns null where the values are not such means, or too few to decide
  */
 export function undoRunningMeans(
   value: Float64Array,
@@ -71,7 +74,7 @@ export function undoRunningMeans(
   const hidden = new Uint8Array(value.length);
   const early: number[] = [];
   const late: number[] = [];
-  /** Of each epoch that shows it, how much more it moves early than late, as printed and undone. */
+  /** Of each epoch that shows it, the ratio of its early to its late moves, as printed and undone. */
   const moves: number[] = [];
   const evens: number[] = [];
   let shown = 0;
@@ -81,12 +84,12 @@ export function undoRunningMeans(
     let [count, mean] = [0, 0];
     for (let k = start; k < end; k++) {
       const [next, here] = [batch[k]! + base, value[k]!];
-      // A mean that is no number stays so to the end of its epoch.
+      // A mean that is not finite stays so to the end of its epoch.
       if (Number.isFinite(here) && next > count) undone[k] = meanBetween(count, mean, next, here);
       if (next - count < batches / 2 || (isPositive && undone[k]! <= 0)) hidden[k] = 1;
       [count, mean] = [next, here];
     }
-    // The first epoch learns most, and falls as such a mean does.
+    // The first epoch learns most, so its loss falls as such a mean does.
     const points = end - start;
     if (i === 0 || points < LEAST_POINTS || !Number.isFinite(mean)) continue;
     shown++;
@@ -106,7 +109,7 @@ export function undoRunningMeans(
   if (!(usualStep(value, early) > MOVES * usualStep(value, late))) return null;
   const [first, last] = [usualStep(undone, early), usualStep(undone, late)];
   if (!(first < EVEN * last && last < EVEN * first)) return null;
-  // Each epoch by itself: where a run is lost, its epochs before and after move on scales of their own.
+  // Each epoch by itself: if a run diverges, the epochs before and after move on different scales.
   const even = medianOf(Float64Array.from(evens));
   if (!(medianOf(Float64Array.from(moves)) > MOVES && even < EVEN && even * EVEN > 1)) return null;
   const most = batch.reduce((a, b) => Math.max(a, b), 0);

@@ -1,6 +1,6 @@
 /**
- * Logs that two programs wrote of one training: what a trainer printed, saved beside the log that it keeps itself. They are
- * told by the losses: all of one stand in the other, to the digits that were printed.
+ * Logs of one training by two programs: a trainer's printed output, saved next to the log that it keeps itself. They
+ * are recognised by their losses: all losses of one are in the other, to the printed digits.
  */
 import { dirname, sep } from 'node:path';
 import { upperBound } from '../../model/column.ts';
@@ -8,20 +8,20 @@ import { listed } from '../../model/listed.ts';
 import type { LogInput } from '../../model/log.ts';
 import { isLossLike, type Role, type Run, type TimeSeries } from '../../model/run.ts';
 
-/** Different losses of so many digits that have to be the same; fewer may be so by chance. */
+/** How many different losses of so many digits have to agree; fewer may agree by chance. */
 const LEAST_LOSSES = 5;
 const LEAST_DIGITS = 3;
-/** Losses that tell which of two logs has more digits. */
+/** Losses that decide which of two logs has more digits. */
 const LOOKED_AT = 1000;
-/** What a cause is looked for in: a log that alone has one of these is not passed over. */
+/** Roles in which a cause is searched: a log that alone has one of these is not skipped. */
 const NEEDED: readonly Role[] = ['learning_rate', 'grad_norm', 'update_norm', 'param_norm', 'clip'];
 
-/** Whether a number may be of single precision: event files hold every scalar so. */
+/** Whether a number may be of single precision: event files store every scalar so. */
 const isSingle = (value: number): boolean => Math.fround(value) === value;
-/** As many digits tell one number of single precision from the next. */
+/** So many digits distinguish any two numbers of single precision. */
 const SINGLE_DIGITS = 9;
 
-/** Digits of a number as it is written shortest, and how many of them stand behind the point. */
+/** Digits of a number in its shortest form, and how many of them are after the point. */
 function digitsOf(value: number): { readonly digits: number; readonly decimals: number } {
   const text = Math.abs(value).toExponential();
   const shortest =
@@ -41,11 +41,14 @@ function isPrintedAlike(a: number, b: number): boolean {
   return Math.abs(a - b) <= 0.500001 * unit;
 }
 
-/** Where each point of a series stands in another: in the same order from the first on, or at the same or the neighbouring steps. */
+/**
+ * Ways to find each point of a series in another: in the same order from the first, or at the same or neighbouring
+ * steps.
+ */
 function* places(one: TimeSeries, other: TimeSeries, sameUnit: boolean): Generator<(k: number) => number> {
   if (one.value.length <= other.value.length) yield (k) => k;
   if (!sameUnit || other.attemptOffsets.length > 1) return;
-  // One counts from 0, or before the step.
+  // One series counts from 0, or logs before the step.
   for (const apart of [0, 1, -1])
     yield (k) => {
       const step = one.step.at(k)! + apart;
@@ -54,7 +57,7 @@ function* places(one: TimeSeries, other: TimeSeries, sameUnit: boolean): Generat
     };
 }
 
-/** How many different losses tell that two series are the same, no more than are asked for; null where they are not. */
+/** How many different losses, up to the number needed, show that two series are the same; null where they are not. */
 function sameLosses(one: TimeSeries, other: TimeSeries, sameUnit: boolean): number | null {
   for (const placeOf of places(one, other, sameUnit)) {
     const told = new Set<number>();
@@ -79,7 +82,7 @@ const lossesOf = (run: Run): readonly TimeSeries[] =>
   run.series.filter(({ role, value }) => isLossLike(role) && value.length > 0);
 const pointsOf = (run: Run): number => lossesOf(run).reduce((sum, { value }) => sum + value.length, 0);
 
-/** Whether every loss of a run stands in another one. */
+/** Whether every loss of a run is in another one. */
 function standsIn(run: Run, other: Run): boolean {
   const losses = lossesOf(run);
   if (!losses.some(({ role }) => role === 'loss') || losses.some(({ refused }) => refused > 0)) return false;
@@ -93,7 +96,7 @@ function standsIn(run: Run, other: Run): boolean {
   return told >= LEAST_LOSSES;
 }
 
-/** What the first run has and the other one has not, by role and by name. */
+/** What the first run has and the other one lacks, by role and by name. */
 const addedBy = (run: Run, other: Run): readonly TimeSeries[] =>
   run.series.filter(
     ({ role, name }) =>
@@ -101,7 +104,7 @@ const addedBy = (run: Run, other: Run): readonly TimeSeries[] =>
       other.series.every((its) => !isNamedAlike(its.name, name) && (its.role !== role || role === 'metric')),
   );
 
-/** How much a run tells where both have the same points: what a cause is looked for in, then digits, then that steps are told. */
+/** Whether a run with the same points as another has more series with a role, or as many and more digits. */
 function isFuller(run: Run, other: Run): boolean {
   const told = ({ series }: Run): number => series.filter(({ role }) => role !== 'other').length;
   const digits = (of: Run): number => {
@@ -113,21 +116,21 @@ function isFuller(run: Run, other: Run): boolean {
   return told(run) === told(other) ? digits(run) > digits(other) : told(run) > told(other);
 }
 
-/** Of two files one lies in the folder of the other, or below it. */
+/** Whether one of two files is in the folder of the other, or below it. */
 function isBeside(one: string, other: string): boolean {
   const [a, b] = [dirname(one), dirname(other)];
   return a === b || a === '.' || b === '.' || a.startsWith(b + sep) || b.startsWith(a + sep);
 }
 
-/** A log of which another one tells every loss, and why it is passed over. */
+/** The log that has every loss of a skipped log, and why that one is skipped. */
 export interface SameRun {
   readonly by: LogInput;
   readonly reason: string;
 }
 
 /**
- * The log that tells the same run and more of it; undefined where there is none. Two of one format are two trainings with
- * one seed, and so are two in folders beside each other.
+ * The log of the same run that has more of it; undefined where there is no such log. Two logs of one format are two
+ * trainings with one seed, and so are two in sibling folders.
  */
 export function toldTwice(log: LogInput, others: readonly LogInput[]): SameRun | undefined {
   const [run] = log.runs;
@@ -139,7 +142,7 @@ export function toldTwice(log: LogInput, others: readonly LogInput[]): SameRun |
     if (!isBeside(log.path, by.path) || !standsIn(run, other)) continue;
     const added = addedBy(run, other);
     if (added.some(({ role }) => NEEDED.includes(role))) continue;
-    // The other one may stand in this one as well.
+    // The other log may be contained in this one as well.
     const points = pointsOf(run) - pointsOf(other);
     if (points > 0 || (points === 0 && isFuller(run, other))) continue;
     const more = added.length === 0 ? '' : `; it adds ${listed(added.map(({ name }) => name))}`;

@@ -1,4 +1,4 @@
-/** Hyperparameters that lie beside a log: hparams.json, config.yaml and the like, flattened with `.`. */
+/** Hyperparameters in files next to a log: hparams.json, config.yaml and the like, flattened with `.`. */
 import { basename, join } from 'node:path';
 import { namesIn } from '../bytes/source.ts';
 import { parseSafeYaml } from '../bytes/yaml.ts';
@@ -39,7 +39,7 @@ export async function readSidecars(folder: string): Promise<Sidecars> {
       files.push(file);
       if (file.problem !== null) notes.push(`${name}${ending} ${file.problem}`);
     }
-  // W&B stores { key: { value, desc } }, and things of its own beside them.
+  // W&B stores { key: { value, desc } }, together with keys of its own.
   const hyperparameters = new Map<string, Scalar>();
   for (const [key, value] of found)
     if (
