@@ -1,7 +1,8 @@
 /**
- * What a trainer printed: lines that repeat among any other text (text/), objects in JSON behind other text among
- * them, the bars of Keras, or lines that match `--pattern`.
- * A progress bar that overwrites itself with `\r` is as many lines. Lines that match nothing are no loss.
+ * What a trainer printed: lines that repeat among any other text (text/), some with JSON objects after other text,
+ * the bars of Keras, or lines that match `--pattern`.
+ * A progress bar that overwrites itself with `\r` counts as several lines. Lines that match nothing do not count as
+ * lost.
  */
 
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
@@ -26,17 +27,17 @@ import type { TextLog } from './text/table.ts';
 import type { Template } from './text/templates.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
-/** What the recorder and the guard say on stderr, which names a loss too, is not what the trainer printed. */
+/** Messages of the recorder and the guard on stderr: they may name a loss, but the trainer did not print them. */
 const OWN_WORDS = 'clippy-diag: ';
 
 const OVERFLOW = /overflow detected|detected overflow|Grad overflow/i;
 
-/** Bytes of the longest line that is looked at: expressions on longer ones would take long. */
+/** Longer lines, in bytes, are skipped: expressions on them would take long. */
 const LONGEST_RECORD = 64 << 10;
 
 const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name) === 'metric';
 
-/** Notes on lines that were skipped, and on steps that were. */
+/** Notes on skipped lines and on skipped steps. */
 function* notesOf(long: Tally, overflows: Tally): Generator<string> {
   if (long.count > 0)
     yield `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} taken for other text (first in line ${long.first[0]})`;
@@ -49,7 +50,7 @@ const isPartOfBar = (bytes: Buffer, start: number, end: number): boolean =>
   KERAS_PART.test(bytes.toString('latin1', start, Math.min(end, start + LONGEST_BAR)));
 const LONGEST_BAR = 80;
 
-/** The end of a line that may be cut, without a last number that ends in the middle: `0.41` cut to `0.` is not 0. */
+/** The end of a line that may be cut, without a last number that may be incomplete: `0.41` cut to `0.` is not 0. */
 function endOfWhole(bytes: Buffer, start: number, end: number): number {
   let to = end;
   const ends = (what: RegExp): boolean => to > start && what.test(String.fromCharCode(bytes[to - 1]!));
@@ -58,9 +59,12 @@ function endOfWhole(bytes: Buffer, start: number, end: number): number {
   return to;
 }
 
-/** So many times the losses of the known layouts make other lines the log: it reports only its evaluations, as nanoGPT does. */
+/**
+ * Other lines are the log if they have so many times the losses of known layouts: those report only evaluations
+ * (nanoGPT).
+ */
 const MANY_MORE = 8;
-/** How many points of the training loss printed lines have by steps of their own. */
+/** How many points of the training loss printed lines have, by their own steps. */
 const pointsOf = ({ series, stepUnit }: TextLog): number =>
   stepUnit === 'step'
     ? series.reduce(
@@ -69,7 +73,7 @@ const pointsOf = ({ series, stepUnit }: TextLog): number =>
       )
     : 0;
 
-/** Lines that are not looked at: long ones are data that somebody printed, and what two handlers print is read once. */
+/** Lines that are skipped: long ones are printed data, and what two handlers print is read once. */
 class OtherLines {
   readonly long = tally();
   private readonly handlers = new TwoHandlers();
@@ -82,7 +86,7 @@ class OtherLines {
   }
 }
 
-/** Rows of one layout that is known, and what they are counted by. */
+/** Rows of one known layout, and the axis that counts them. */
 interface Dialect {
   readonly table: RowTable;
   readonly axis: 'step' | 'epoch';
@@ -90,7 +94,7 @@ interface Dialect {
 
 const recordsOf = ({ used }: TextLog): number => [...used].reduce((sum, { order }) => sum + order.length, 0);
 
-/** How many losses known layouts have read: lines of other layouts are other text then. */
+/** How many losses known layouts have read; infinite where all other lines are other text. */
 function lossPoints(trials: Iterable<RowTable>, dialects: Iterable<Dialect>): number {
   if ([...trials].some((table) => table.rows() > 0)) return Number.POSITIVE_INFINITY;
   const counts = [...dialects].flatMap(({ table, axis }) =>
@@ -101,7 +105,7 @@ function lossPoints(trials: Iterable<RowTable>, dialects: Iterable<Dialect>): nu
   return Math.max(0, ...counts);
 }
 
-/** What rows of known layouts and printed lines tell together. */
+/** The series of known layouts and of printed lines together. */
 function toldBy(dialects: Iterable<Dialect>, printed: TextLog | undefined, hasPattern: boolean) {
   const series = new Map<string, LoggedSeries>();
   const notes = new Set<string>();
@@ -117,7 +121,7 @@ function toldBy(dialects: Iterable<Dialect>, printed: TextLog | undefined, hasPa
     }
     for (const note of finished.notes) notes.add(note);
     for (const one of finished.series) {
-      // An axis that this reader filled itself is no series; two layouts with one name are told apart.
+      // An axis that this reader filled itself is not a series; a name that two layouts share gets the axis in front.
       if (!hasPattern && one.name === axis) continue;
       const name = series.has(one.name) ? `${axis} ${one.name}` : one.name;
       if (!series.has(name)) series.set(name, { ...one, name });
@@ -132,7 +136,7 @@ function toldBy(dialects: Iterable<Dialect>, printed: TextLog | undefined, hasPa
   return { series: [...series.values()], notes, kept, stepUnit };
 }
 
-/** The error of lines of MLPerf that are none; nothing where all are. */
+/** The error for damaged lines of MLPerf; empty where no line is damaged. */
 const brokenErrors = (broken: Tally, path: string): ErrorRecord[] =>
   broken.count === 0
     ? []
@@ -152,10 +156,10 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
   const broken = tally();
   const other = new OtherLines(options.pattern !== undefined);
   const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
-  /** Of MLPerf's logger: settings, and where training begins again. */
+  /** From MLPerf's logger: settings, and lines where training begins again. */
   const hyperparameters = new Map<string, Scalar>();
   const restarts: number[] = [];
-  /** The last step or epoch in the lines of the logger of MLPerf. */
+  /** The last step or epoch in the lines of MLPerf's logger. */
   let lastEventAt = 0;
 
   const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
@@ -179,7 +183,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
         if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
       return values.size > 0 ? 'record' : 'passed-over';
     }
-    // An evaluation is told by its epoch: beside steps it stands at the last one.
+    // An evaluation names its epoch: in a log by steps it is placed at the last step.
     const stepped = at?.axis === 'step' || begun === 'step';
     const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
     if (at !== undefined && (!stepped || at.axis === 'step')) lastEventAt = at.value;
@@ -229,7 +233,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
     return undefined;
   };
 
-  // As much code as all other formats of logs: loaded where text is read.
+  // As much code as all other log formats together: loaded only where text is read.
   const { Templates } = await import('./text/templates.ts');
   const { fatesOf, likeliestOf, logIn } = await import('./text/table.ts');
   const templates = new Templates();
@@ -255,7 +259,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
         if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
         const text = pattern === undefined ? asText(raw) : withoutDrawing(raw);
         if (pattern === undefined) {
-          // The last line of a result may be cut in a number, and the result whole without it.
+          // The last line of a result may be cut within a number; the result may be whole without it.
           if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
           const result = results.take(text, lineNumber);
           if (result !== undefined) return terminated ? result : 'torn-record';
@@ -275,7 +279,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
           said === raw
             ? templates.add(bytes, start, to, lineNumber)
             : templates.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
-        // What it is depends on its words alone, unless a table or another line has told it.
+        // What it is depends on its words alone, unless a table or another line has decided it.
         if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
           templates.remember(bytes, start, end);
         if (terminated) return taken?.waits ?? 'passed-over';
@@ -327,13 +331,13 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
       account,
       errors: [...errors, ...brokenErrors(broken, path)],
       ...(printed === undefined ? {} : { readBy: { how: printed.by, statement: printed.statement } }),
-      // Other text beside the results of trials tells none of them.
+      // Next to the results of trials, other text without series is not a run.
       runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
     };
   };
   return {
     push: (chunk, isWhole) => scanner.push(chunk, isWhole),
-    // A line without an end waits for it: a program that writes blocks cuts lines anywhere.
+    // A line without an end waits for its rest: a program that writes blocks cuts lines anywhere.
     mayGoOn: () => results.isOpen(),
     content,
   };

@@ -5,14 +5,14 @@ import { decodeName } from '../bytes/encoding.ts';
 export interface TagSink<Tag extends { plugin: string | undefined }> {
   find(bytes: Buffer, start: number, end: number): Tag;
   add(tag: Tag, step: number, value: number, wallTime: number, offset: number): void;
-  /** A value that says of itself that it is a scalar and is no number. */
+  /** A value that claims to be a scalar but is not a number. */
   refuse(tag: Tag): void;
 }
 
 /**
- * What an event is: a `record` where it holds a scalar or hyperparameters of the run, `passed-over` where it holds what is
- * no scalar (a graph, an image, a histogram, a text), `overhead` where it says no more than that the file or a session
- * begins or ends, `refused-value` where its only scalars are no numbers, `damaged` where it is malformed.
+ * What an event is. `record`: it holds a scalar or hyperparameters of the run. `passed-over`: it holds something else
+ * (a graph, an image, a histogram, a text). `overhead`: it says only that the file or a session begins or ends.
+ * `refused-value`: its only scalars are not numbers. `damaged`: it is malformed.
  */
 export type EventFate = 'record' | 'passed-over' | 'overhead' | 'refused-value' | 'damaged';
 
@@ -52,16 +52,16 @@ function skipField(bytes: Buffer, wire: number, end: number): void {
   else cursor = end + 1;
 }
 
-/** What the values of the event that is being read were. */
+/** How many values of each kind the event that is being read has. */
 let scalars = 0;
 let refused = 0;
 
-/** Fields that an event has whatever it holds: wall_time, step, file_version, session_log, source_metadata. */
+/** Fields that any event may have: wall_time, step, file_version, session_log, source_metadata. */
 const FRAMING: ReadonlySet<number> = new Set([1, 2, 3, 7, 10]);
 
 /**
- * Reads one Event and hands its scalars over. Of a malformed message what was read before is kept (the checksum held, so
- * its writer wrote it so).
+ * Reads one Event and passes its scalars on. What precedes a malformed part is kept: the checksum is valid, so the
+ * writer wrote it so.
  */
 export function readEvent<Tag extends { plugin: string | undefined }>(
   bytes: Buffer,
@@ -191,7 +191,7 @@ function field(bytes: Buffer, start: number, end: number, wanted: number): [numb
   return undefined;
 }
 
-/** The fields of a message: key, and the range of the content (of bytes) or of the number. Ends at what is malformed. */
+/** The fields of a message: key, and the range of the content (of bytes) or of the number. Ends at a malformed field. */
 function* fields(bytes: Buffer, start: number, end: number): Generator<[number, number, number]> {
   let at = start;
   while (at < end) {
@@ -290,7 +290,8 @@ function tensorScalar(bytes: Buffer, start: number, end: number): number | undef
 
 /**
  * The hyperparameters of a session: HParamsPluginData { 3 session_start_info { 1 hparams: map<string, Value> } } with
- * google.protobuf.Value { 1 null, 2 number, 3 string, 4 bool }. Whether there were any: the plugin has other messages too.
+ * google.protobuf.Value { 1 null, 2 number, 3 string, 4 bool }. False if the message starts
+ * no session: the plugin has others.
  */
 function readHparams(bytes: Buffer, start: number, end: number, into: Hyperparameters): boolean {
   const session = field(bytes, start, end, 0x1a);

@@ -32,7 +32,7 @@ import { type EventFate, readEvent, type TagSink } from './tfevents-message.ts';
 
 const HEADER_BYTES = 12;
 const FOOTER_BYTES = 4;
-/** A longer record is checked and passed over in pieces, never held: a graph may have gigabytes. */
+/** A longer record is checked in pieces and skipped, never held: a graph may have gigabytes. */
 const MAX_HELD_RECORD = 64 << 20;
 /** No event is longer: protocol buffers end at 2 GiB. A length above that is damage, whatever its checksum says. */
 const MAX_RECORD = 2 ** 31;
@@ -61,15 +61,16 @@ const isHeader = (bytes: Buffer, at: number): boolean =>
 const firstIsEvent = (head: Buffer): boolean => head.length === HEADER_BYTES || head[HEADER_BYTES] === 0x09;
 
 const TRAIN_FOLDER = 'train';
-/** A folder of evaluation events beside or below those of the training (Keras, TF Estimator). */
+/** A folder of evaluation events next to or below the training folder (Keras, TF Estimator). */
 const EVAL_FOLDER = /^(eval|evaluation|val|valid|validation|test|dev)([_-].*)?$/i;
 
-/** Where PyTorch's `add_hparams` keeps a session: a folder of its own, named by the time, below the run that it is of. */
+/** Where PyTorch's `add_hparams` writes a session: a folder named by the time, below the run that it belongs to. */
 const SESSION_FOLDER = /^\d{9,10}\.\d+$/;
 
 /**
- * The files of a folder are one run. Those of its evaluation folder are series of it with the folder as prefix; those of `train` and
- * of a session below it belong to it too: a run's hyperparameters stand above its losses (Keras) or below them (PyTorch).
+ * The files of a folder are one run. Files of its evaluation folder are series of the run, with the folder as prefix.
+ * Files of `train` and of a session below it belong to the run too: its hyperparameters are above its losses (Keras)
+ * or below them (PyTorch).
  */
 function eventRuns(paths: readonly string[], root: string): RunFiles[] {
   const folders = new Map<string, { path: string; prefix?: string }[]>();
@@ -82,7 +83,7 @@ function eventRuns(paths: readonly string[], root: string): RunFiles[] {
     const homes = isEval ? [parent, join(parent, TRAIN_FOLDER)] : [parent];
     const home = homes.find((path) => path !== folder && folders.has(path));
     if (home === undefined) continue;
-    // The results of a session have names of their own: one called as the loss would be a point of it, at step 0.
+    // Results of a session get a prefix: one named like the loss would be a point of it, at step 0.
     const prefix = isEval ? `${name}/` : name === TRAIN_FOLDER ? undefined : 'hparams/';
     folders
       .get(home)!
@@ -102,11 +103,11 @@ export const tfevents: LogFormat = {
   title: 'TensorBoard event file',
   tried: 'TensorBoard events (a TFRecord with a valid length checksum)',
   text: false,
-  // The version that every writer puts into the first event tells the format where its checksum is damaged.
-  // The profiler of TensorFlow leaves an empty file of its own.
+  // TensorFlow's profiler leaves an empty file of its own.
   names: /^(?!.*\.profile-empty$).*tfevents/,
   // The version of the file.
   headerRecords: 1,
+  // Every writer puts the version into the first event: it identifies a file whose first checksum is damaged.
   sniff: (head) =>
     head.length >= HEADER_BYTES &&
     ((isHeader(head, 0) && firstIsEvent(head)) || head.subarray(0, 64).includes('brain.Event:')),
@@ -121,12 +122,12 @@ interface LongRecord {
   /** Where it begins in the stream, and how long its data are. */
   readonly start: number;
   readonly length: number;
-  /** Bytes of data that have not come, and the checksum of those that have. */
+  /** Bytes of data still to come, and the checksum of those that have come. */
   left: number;
   crc: number;
 }
 
-/** Reads what is pushed; a record of which bytes are still to come is held. */
+/** Reads what is pushed; an incomplete record is held until the rest of it comes. */
 function readOn(path: string): LogReading {
   const events = new EventReader(path);
   return {
@@ -144,10 +145,10 @@ class EventReader {
   private readonly bad = { first: 0, records: 0 };
   private readonly lost = { first: 0, bytes: 0 };
   private absurd: ErrorRecord | undefined;
-  /** Whether what comes next follows bytes that are no record. */
+  /** Whether the next bytes follow bytes that are not a record. */
   private astray = false;
   private long: LongRecord | undefined;
-  /** What was pushed and not read, where it begins in the stream, and how much of it the next record takes. */
+  /** What was pushed and not read, its size, its position in the stream, and the size that the next record needs. */
   private held: Buffer[] = [];
   private available = 0;
   private position = 0;
@@ -171,7 +172,7 @@ class EventReader {
     this.held = [Buffer.from(bytes.subarray(at))];
   }
 
-  /** Takes a record, a part of a long one, or a byte that is none; returns how many bytes these are, 0 where more are needed. */
+  /** Takes a record, a part of a long one, or one stray byte; returns how many bytes it took, 0 where it needs more. */
   private take(bytes: Buffer, at: number): number {
     const available = bytes.length - at;
     if (this.long !== undefined) return this.takeLong(this.long, bytes, at);
@@ -257,7 +258,7 @@ class EventReader {
     const from = this.long?.start ?? this.position;
     const left = this.position + this.available - from;
     if (left > 0) ledger.lose(astray ? 'no-record' : 'torn-record', left, from, astray ? undefined : 1);
-    // The last bytes of a stretch that is no record are no record that goes on.
+    // The last bytes of a stray stretch are not the start of a record that goes on.
     const bytes = lost.bytes + (astray ? left : 0);
     const errors: ErrorRecord[] = [];
     if (bad.records > 0)
@@ -287,7 +288,7 @@ class EventReader {
   }
 }
 
-/** Tags by their bytes, without a string for each value. */
+/** Finds tags by their bytes, without a string for each value. */
 function tagTable() {
   const byHash = new Map<number, Tag[]>();
   const all: Tag[] = [];

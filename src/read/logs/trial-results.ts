@@ -1,7 +1,8 @@
 /**
- * The results that Ray prints of its trials: `Result for PPO_CartPole-v0_0339b_00000:`, and below it YAML by two blanks further
- * in; or, since Ray 2.7, `Trial train_0339b_00000 finished iteration 3 at …` and a box below it.
- * A result is a row, at its `training_iteration`, and a trial is a run. Nested names are joined with `.`, as in `result.json`.
+ * The results that Ray prints of its trials: `Result for PPO_CartPole-v0_0339b_00000:`, followed by YAML indented by
+ * two blanks; since Ray 2.7, `Trial train_0339b_00000 finished iteration 3 at …`, followed by a box.
+ * A result is a row, at its `training_iteration`, and a trial is a run. Nested names are joined with `.`, as in
+ * `result.json`.
  *
  * Source: ray/tune/trial.py (update_last_result), later progress_reporter.py; pretty_print of ray/tune/logger;
  * ray/tune/experimental/output.py.
@@ -20,7 +21,7 @@ const NOT_FINITE = /^([-+]?)\.(?=(?:nan|inf)$)/i;
 const BOX_HEAD = /^(?:Trial (\S{1,200})|(Training)) finished iteration \d{1,12} at /;
 const BOX_LINE = /^[╭├│╰]/;
 
-/** The trial of a line that begins a result; undefined where it is none. */
+/** The trial of a line that begins a result; undefined for other lines. */
 function headOf(text: string): { trial: string; isBox: boolean } | undefined {
   if (text.startsWith('Result for ')) {
     const trial = HEAD.exec(text)?.[1];
@@ -41,14 +42,14 @@ interface Result {
   readonly line: number;
   readonly isBox: boolean;
   readonly waits: Waiting;
-  /** The names that the lines stand below, with how far in they are. */
+  /** The names above the current line, each with its indent. */
   readonly path: { readonly indent: number; readonly name: string }[];
-  /** A loss with nothing behind it: no value, unless names stand below it. */
+  /** A loss with nothing after it: missing, unless names below it follow. */
   empty: { readonly indent: number; readonly name: string } | undefined;
 }
 
 export interface TrialResults {
-  /** Takes a line of a result; undefined where it is none. */
+  /** Takes a line of a result; undefined for other lines. */
   take(text: string, line: number): Waiting | undefined;
   /** Ends a result that is open. */
   end(): void;
@@ -115,7 +116,7 @@ export function trialResults(): TrialResults {
           end();
           return undefined;
         }
-        // A name without a value is none: `│ checkpoint_dir_name      │`.
+        // A name without a value is skipped unless it is a loss: `│ checkpoint_dir_name      │`.
         const [name = '', cell, ...more] = text.slice(1).replace(/│\s*$/, '').trim().split(/\s+/, 3);
         const isWhole = text.startsWith('│') && text.trimEnd().endsWith('│') && text.length > 2;
         if (isWhole && cell !== undefined && more.length === 0) entry(open, 1, name, cell, line);
@@ -129,12 +130,12 @@ export function trialResults(): TrialResults {
       }
       const [, blanks, key, cell = ''] = ENTRY.exec(text) ?? [];
       if (key !== undefined) entry(open, blanks!.length, key, cell.trim(), line);
-      // The print ends with a line of blanks; any other text is a list, or goes on from the line before.
+      // The print ends with a line of blanks; any other text is a list, or continues the line before.
       else if (text.trim() === '') end();
       return waits;
     },
     *fates() {
-      // Words like those at the head stand in other text too.
+      // Other text may also have the words that begin a result.
       for (const { waits, whole, table } of ended)
         yield [waits, whole ? 'record' : table.rows() > 0 ? 'torn-record' : 'passed-over'];
     },

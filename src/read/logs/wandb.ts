@@ -5,7 +5,7 @@
  * |---|---|
  * | 7 | header: `:W&B`, 0xBEE1 (little-endian), version 0 |
  *
- * then blocks of 32 KiB, of which the first has the header in it. In a block stand pieces of records; fewer than 7 bytes
+ * then blocks of 32 KiB, of which the first includes the header. A block holds pieces of records; fewer than 7 bytes
  * at its end are padding.
  *
  * | bytes | what |
@@ -16,8 +16,8 @@
  * | L | data |
  *
  * `Record`: 2 history { 1 item { 1 key, 2 nested_key, 16 value_json }, 2 step { 1 num } }, 5 config and 17 run { 4 config },
- * each config { 1 update { 1 key, 2 nested_key, 16 value_json } }; others are passed over (what was printed, how the
- * machine did, the summary, which repeats the last values). A row of the history is read as a line of JSON is.
+ * each config { 1 update { 1 key, 2 nested_key, 16 value_json } }; others are skipped (printed output, machine
+ * statistics, the summary, which repeats the last values). A row of the history is read as a line of JSON.
  * Source: wandb/proto/wandb_internal_pb2 of wandb 0.31.0 (messages), the log format of LevelDB (blocks).
  */
 import { dirname, join } from 'node:path';
@@ -36,7 +36,7 @@ import { wandbRun } from './wandb-folder.ts';
 export const WANDB_HEADER = Buffer.from([0x3a, 0x57, 0x26, 0x42, 0xe1, 0xbe, 0x00]);
 const BLOCK_BYTES = 32 << 10;
 const FRAME_BYTES = 7;
-/** A record that is longer is passed over: rows of numbers are short. */
+/** A longer record is skipped: rows of numbers are short. */
 const MAX_RECORD = 64 << 20;
 
 /** Types of pieces; 3 is one between the first and the last. */
@@ -69,19 +69,19 @@ function itemOf(item: ProtobufField, path: string): { name: string; json: string
   return { name: names.join('.'), json };
 }
 
-/** Of a plot, a picture, a table: what it is. Its other members (a width, a size) measure nothing. */
+/** Says what a plot, a picture or a table is. Its other members (a width, a size) measure nothing. */
 const MEDIA = '_type';
 
-/** More than one value would bring names of its own. */
+/** Whether a text is one JSON value: more than one would bring names of its own. */
 function isOneValue(json: string): boolean {
   const followed = Buffer.from(`${json},`);
   return skipValue(followed, 0, followed.length) === followed.length - 1;
 }
 
-/** Names of members are no deeper. */
+/** Names of members are not deeper. */
 const MAX_NESTED = 8;
 
-/** Whether a name is that of a member of one of `parents`. */
+/** Whether a name is a member of one of `parents`. */
 function isWithin(name: string, parents: ReadonlySet<string>): boolean {
   let dot = parents.size === 0 ? -1 : name.indexOf('.');
   for (let depth = 0; dot >= 0 && depth < MAX_NESTED; depth++) {
@@ -91,7 +91,7 @@ function isWithin(name: string, parents: ReadonlySet<string>): boolean {
   return false;
 }
 
-/** The row of a history as one object of JSON; undefined where a value is no JSON. */
+/** The row of a history as one JSON object; undefined where a value is not JSON. */
 function rowOf(history: ProtobufField, path: string): string | undefined {
   const items: { readonly name: string; readonly json: string }[] = [];
   const media = new Set<string>();
@@ -110,7 +110,7 @@ function rowOf(history: ProtobufField, path: string): string | undefined {
   const members = items
     .filter((item) => !isMedia(item))
     .map(({ name, json }) => `${JSON.stringify(name)}:${json}`);
-  // proto3 leaves out a step that is 0, and older versions had it in no item.
+  // proto3 omits a step of 0, and older versions had no item for it.
   if (!items.some(({ name }) => name === '_step')) members.push(`"_step":${step}`);
   return `{${members.join(',')}}`;
 }
@@ -119,12 +119,12 @@ function readConfig(config: ProtobufField, path: string, into: Map<string, Scala
   for (const update of protobufFields(config.bytes, path, 'a configuration of W&B', config.offset, 1)) {
     if (update.number !== 1) continue;
     const { name, json } = itemOf(update, path);
-    // Of W&B itself: its version, the platform.
+    // Keys of W&B itself: its version, the platform.
     if (name === '_wandb' || name.startsWith('_wandb.')) continue;
     try {
       flatten(JSON.parse(json), name, into);
     } catch {
-      // Bare NaN, say: as it stands.
+      // For example a bare NaN: kept as text.
       into.set(name, json.slice(0, 1_000));
     }
   }
@@ -192,7 +192,7 @@ export const wandb: LogFormat = {
       }
     };
 
-    /** The record whose last piece has not come yet. */
+    /** The record whose last piece is still to come. */
     let open: { pieces: Buffer[]; at: number; bytes: number; count: number } | undefined;
     const giveUp = (reason: 'damaged' | 'torn-record'): void => {
       if (open === undefined) return;
@@ -220,7 +220,7 @@ export const wandb: LogFormat = {
       open = undefined;
     };
 
-    /** @param isLast the file ends where these bytes do, which may be before the end of the block */
+    /** @param room bytes up to the end of the block, before which the file may end */
     const readBlock = (bytes: Buffer, start: number, end: number, offset: number, room: number): void => {
       const blockEnd = start + room;
       for (let at = start; at < end; ) {
@@ -246,7 +246,7 @@ export const wandb: LogFormat = {
           ledger.lose('torn-record', end - at, here, 1);
           return;
         }
-        // The length is under no checksum of its own: it is believed where it leads to a sound piece, or to the end.
+        // The length has no checksum of its own: it is trusted where it leads to a sound piece, or to the end.
         const led =
           blockEnd - stop < FRAME_BYTES || stop === end || soundPiece(bytes, stop, end) !== undefined;
         if (stop <= end && led) {
