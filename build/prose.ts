@@ -1,11 +1,9 @@
 /**
- * Holds pages, comments and messages to plain English: build/prose-rules.json has the words to avoid and what to write. Files that
- * are not converted yet are listed in build/prose-debt.json, each with the number of places: it may fall and not rise.
- * `npm run prose` checks, as `npm run lint` does; `npm run prose -- FILE…` shows every place of a file;
- * `npm run prose -- --shrink` lowers the list to what is left.
+ * Holds pages, comments and messages to plain English: build/prose-rules.json has the words to avoid and what to write.
+ * `npm run prose` checks, as `npm run lint` does; `npm run prose -- FILE…` shows every place of a file.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Passage, passagesOfMarkdown, passagesOfProgram, passagesOfPython } from './prose-text.ts';
@@ -25,8 +23,6 @@ export interface Place {
   readonly found: string;
   readonly write: string;
 }
-
-const DEBT = 'build/prose-debt.json';
 
 /** A sentence with more words than this has more than one idea. */
 const LONGEST_SENTENCE = 40;
@@ -84,57 +80,25 @@ function files(): string[] {
     );
 }
 
-const listed = (): Record<string, number> =>
-  JSON.parse(readFileSync(join(root, DEBT), 'utf8')) as Record<string, number>;
-
-/** Files with more places than the list allows, and with fewer. */
-export function compareCounts(
-  allowed: Readonly<Record<string, number>>,
-  found: ReadonlyMap<string, number>,
-): { risen: string[]; fallen: string[] } {
-  const paths = [...new Set([...Object.keys(allowed), ...found.keys()])];
-  const of = (path: string): readonly [now: number, may: number] => [
-    found.get(path) ?? 0,
-    allowed[path] ?? 0,
-  ];
-  return {
-    risen: paths.filter((path) => of(path)[0] > of(path)[1]),
-    fallen: paths.filter((path) => of(path)[0] < of(path)[1]),
-  };
-}
-
 function show(path: string, places: readonly Place[]): void {
   for (const { line, found, write } of places) console.error(`${path}:${line}: "${found}": write ${write}`);
 }
 
-/** Checks every file against the list. @returns the exit code */
-function checkAll(shrink: boolean): number {
-  const places = new Map(
-    files().map((path) => [path, lintFile(path, readFileSync(join(root, path), 'utf8'))] as const),
-  );
-  const counts = new Map([...places].map(([path, found]) => [path, found.length] as const));
-  const allowed = listed();
-  if (shrink) {
-    const left = Object.keys(allowed)
-      .map((path) => [path, Math.min(allowed[path]!, counts.get(path) ?? 0)] as const)
-      .filter(([, count]) => count > 0);
-    writeFileSync(join(root, DEBT), `${JSON.stringify(Object.fromEntries(left), null, 2)}\n`);
+/** Checks every file. @returns the exit code */
+function checkAll(): number {
+  const checked = files();
+  let count = 0;
+  for (const path of checked) {
+    const places = lintFile(path, readFileSync(join(root, path), 'utf8'));
+    count += places.length;
+    show(path, places);
   }
-  const { risen, fallen } = compareCounts(shrink ? listed() : allowed, counts);
-  for (const path of risen) {
-    console.error(`${path}: ${counts.get(path)} places, ${allowed[path] ?? 0} listed:`);
-    show(path, places.get(path) ?? []);
-  }
-  for (const path of fallen) console.error(`shrink the list (npm run prose -- --shrink): ${path}`);
-  const left = Object.values(listed());
-  console.log(
-    `prose: ${left.length} of ${places.size} files are not converted yet, ${left.reduce((a, b) => a + b, 0)} places in them`,
-  );
-  return risen.length + fallen.length > 0 ? 1 : 0;
+  console.log(`prose: ${count} places in ${checked.length} files`);
+  return count > 0 ? 1 : 0;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  const named = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
-  if (named.length === 0) process.exitCode = checkAll(process.argv.includes('--shrink'));
+  const named = process.argv.slice(2);
+  if (named.length === 0) process.exitCode = checkAll();
   else for (const path of named) show(path, lintFile(path, readFileSync(join(root, path), 'utf8')));
 }

@@ -1,8 +1,8 @@
-/** The prose linter: what it reads of a file, what it finds, and that its list of files only shrinks. */
+/** The prose linter: what it reads of a file, and what it finds. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { compareCounts, lintFile } from '../../build/prose.ts';
+import { lintFile } from '../../build/prose.ts';
 import { passagesOfMarkdown, passagesOfProgram, passagesOfPython } from '../../build/prose-text.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -84,34 +84,4 @@ describe('the rules', () => {
     expect(() => new RegExp(find, 'gi')).not.toThrow();
     expect(write.length).toBeGreaterThan(2);
   });
-});
-
-it('a file may not get worse, and its entry must follow when it gets better', () => {
-  const counts = new Map([
-    ['worse.md', 3],
-    ['better.md', 1],
-    ['same.md', 2],
-    ['new.md', 1],
-  ]);
-  expect(compareCounts({ 'worse.md': 2, 'better.md': 2, 'same.md': 2, 'gone.md': 1 }, counts)).toEqual({
-    risen: ['worse.md', 'new.md'],
-    fallen: ['better.md', 'gone.md'],
-  });
-});
-
-it('README, this project’s pages for newcomers and its error messages are converted', () => {
-  const listed = JSON.parse(readFileSync(join(projectRoot, 'build/prose-debt.json'), 'utf8')) as Record<
-    string,
-    number
-  >;
-  for (const path of [
-    'README.md',
-    'CONTRIBUTING.md',
-    'SECURITY.md',
-    'docs/page.md',
-    'docs/ci.md',
-    'docs/releasing.md',
-    'src/model/errors.ts',
-  ])
-    expect(Object.keys(listed)).not.toContain(path);
 });
