@@ -1,7 +1,7 @@
 /**
  * A column of numbers as a log holds them: tens of millions in little memory, each read back bit for bit as it was pushed.
  *
- * Numbers are packed in blocks of 4,096, each by what its own numbers are: a step or a line number is an arithmetic sequence
+ * Numbers are packed in blocks of 256, each by what its own numbers are: a step or a line number is an arithmetic sequence
  * and takes nothing; a loss printed with five decimals is a whole number over 10⁵ and takes what the range of those needs,
  * up to four bytes; a float32 that was printed in full takes four; all else eight. A block is packed only if every
  * number comes back from it: what a column holds never depends on how.
@@ -24,7 +24,7 @@ export interface Column {
   [Symbol.iterator](): IterableIterator<number>;
 }
 
-const SHIFT = 12;
+const SHIFT = 8;
 /** Numbers of a block. */
 export const BLOCK = 1 << SHIFT;
 const MASK = BLOCK - 1;
