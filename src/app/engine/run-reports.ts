@@ -1,5 +1,6 @@
 /** Reports of watched runs: one is made again only where its run is not what it was at the look before. */
 import { isDeepStrictEqual } from 'node:util';
+import { Followers } from '../../judge/incidents/followers.ts';
 import { type Column, isPacked, readerOf } from '../../model/column.ts';
 import type { RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
@@ -9,6 +10,7 @@ import { diagnoseRun } from './report.ts';
 export class RunReports {
   private known = new Map<string, { readonly run: Run; readonly report: RunReport }>();
   private readonly made = new Map<string, { readonly run: Run; readonly report: RunReport }>();
+  private readonly followers = new Map<string, Followers>();
 
   /** @param options the same at each look: what a run is judged by */
   constructor(private readonly options: JudgeOptions) {}
@@ -16,8 +18,7 @@ export class RunReports {
   /** The report that `diagnoseRun` makes of a run. */
   readonly of = (run: Run): RunReport => {
     const before = this.known.get(run.id);
-    const report =
-      before !== undefined && isSame(before.run, run) ? before.report : diagnoseRun(run, this.options);
+    const report = before !== undefined && isSame(before.run, run) ? before.report : this.anew(run);
     this.made.set(run.id, { run, report });
     return report;
   };
@@ -26,6 +27,13 @@ export class RunReports {
   endLook(): void {
     this.known = new Map(this.made);
     this.made.clear();
+    for (const id of this.followers.keys()) if (!this.known.has(id)) this.followers.delete(id);
+  }
+
+  private anew(run: Run): RunReport {
+    const followers = this.followers.get(run.id) ?? new Followers();
+    this.followers.set(run.id, followers);
+    return followers.during(() => diagnoseRun(run, this.options));
   }
 }
 

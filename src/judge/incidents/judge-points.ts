@@ -5,13 +5,14 @@ import type { VerdictClass } from '../../model/report.ts';
 import {
   decisionAfter,
   type Excess,
-  Follower,
+  type Follower,
   type Height,
   type Limits,
   lastFrom,
   type Unit,
   unitOf,
 } from './follow.ts';
+import { followerOf } from './followers.ts';
 import { type Spike, worstOf } from './judge.ts';
 import { NUMBERS } from './numbers.ts';
 import type { VerdictSettings } from './settings.ts';
@@ -43,9 +44,7 @@ function followed(values: Column, limits: Limits, isWhole: boolean, errors?: num
     if (Number.isNaN(first) && Number.isFinite(value)) first = value;
     if (value < least) least = value;
   }
-  const follower = new Follower(unitOf(first, least), isWhole, limits, errors);
-  for (let i = 0; i < values.length; i++) follower.step(at(i));
-  return follower;
+  return followerOf(values, { unit: unitOf(first, least), isWhole, limits, errors });
 }
 
 /** What an excess that is open after n points, or over, amounts to. */
