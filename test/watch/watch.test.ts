@@ -629,12 +629,24 @@ describe('the command', () => {
     expect(done).toContain('looked');
   });
 
-  test('a pause is --interval, and ten times a look that takes longer', async () => {
+  test('a pause is --interval, and ten times a look that takes longer, but for the sake of events', async () => {
     const interrupt = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
     const path = fresh();
     expect((await watchThrough([path], [nothing, interrupt])).pauses).toEqual([2000, 2000]);
     expect((await watchThrough([path, '--interval', '5'], [interrupt])).pauses).toEqual([5000]);
-    expect((await watchThrough([path], [interrupt], { look: 600, work: 600 })).pauses).toEqual([6000]);
+    expect((await watchThrough([path], [interrupt], { look: 300, work: 300 })).pauses).toEqual([3000]);
+  });
+
+  test('an event waits for the rest of a look, a pause and a look: seven seconds at most', async () => {
+    const interrupt = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
+    const path = fresh();
+    writeFileSync(path, records(0, 100));
+    for (let look = 0; look <= 2300; look += 100) {
+      const { pauses } = await watchThrough([path], [interrupt], { look, work: look });
+      expect(look + pauses[0]! + look).toBeLessThanOrEqual(7000);
+      // And at most half a processor.
+      expect(pauses[0]).toBeGreaterThanOrEqual(look);
+    }
   });
 
   test('a look that waits for a busy machine is repeated as soon as one that does not', async () => {

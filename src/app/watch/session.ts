@@ -25,11 +25,12 @@ import type { WatchingScreen } from './watching-screen.ts';
 /** Reading may take this share of a processor: a log that takes four seconds to read is looked at every forty. */
 const READING_SHARE = 0.1;
 /**
- * A look of no more processor time than this, in milliseconds, is repeated so soon that an event is reported within ten seconds: within
- * eight, and two more where the next look takes longer. That takes up to half a processor: a hundred runs of 2,000 points need it.
+ * A look of no more processor time than this, in milliseconds, is repeated so soon that an event is reported within {@link SOON}, and
+ * later only by what the next look takes longer. It takes up to half a processor for that.
  */
 const SHORT_LOOK = 6000;
-const SOON = 8000;
+/** An event may come right after a look began: it waits for the rest of this look, the pause and the whole next look. */
+const SOON = 6000;
 
 /**
  * Milliseconds to wait after a look. An event right after its start is reported at the end of the next one.
