@@ -44,6 +44,21 @@ describe('all that was learnt is lost', () => {
   });
 });
 
+describe('one low point', () => {
+  const flat = (at: number): number[] =>
+    Array.from({ length: 60 }, (_, i) => (i === at ? 0.2 : 1) * (1 + 5 * noise(i)));
+
+  it('is no level that the loss diverged from', () => {
+    for (let at = 1; at < 30; at++) expect([at, ofWhole(flat(at)).class]).toEqual([at, 'healthy']);
+  });
+
+  it('is one where the loss fell to it, or began at it, and jumped at once', () => {
+    const falls = flat(99).map((value, i) => (i < 12 ? value * 0.8 ** i : value));
+    expect(ofWhole(falls)).toMatchObject({ class: 'full-divergence', incidents: [{ onset: 12 }] });
+    expect(ofWhole(flat(0))).toMatchObject({ class: 'full-divergence', incidents: [{ onset: 1 }] });
+  });
+});
+
 describe('what comes again is usual', () => {
   /** Six cycles of a warm restart, from 1.5 times the level down to it. */
   const cycles = (points: number, last: (at: number) => number = () => 1): number[] =>

@@ -425,7 +425,9 @@ class Follower:
         #: Excesses that are over; the last one may go on.
         self.excesses: list[Excess] = []
         self._ring = [_NAN] * _KEPT
+        #: The first finite losses, and where they begin.
         self._first: list[float] = []
+        self._first_at = 0
         self._untrained = _NAN
         self._least, self._most = _INF, -_INF
         self._ladder = _Ladder()
@@ -448,6 +450,8 @@ class Follower:
         if math.isfinite(z):
             self._least, self._most = min(self._least, z), max(self._most, z)
         if math.isfinite(z) and len(self._first) < _NARROWEST:
+            if not self._first:
+                self._first_at = i
             self._first.append(z)
             self._untrained = _median(self._first)
         if self.open is not None:
@@ -475,7 +479,14 @@ class Follower:
         first = max(best_at, over, i + 1 - _KEPT)
         while onset > first and self._at(onset - 1) > base + NUMBERS["errors"] * single:
             onset -= 1
-        self._begin(i, onset, reference)
+        self._begin(i, onset, self._from_lowest(reference, onset))
+
+    def _from_lowest(self, reference: _Reference, onset: int) -> _Reference:
+        """A rise of points that follows the lowest point at once is measured from it: no median of three could be there yet."""
+        lowest = self._ladder.rungs[0]
+        if reference.width != lowest.width or lowest.best_at != onset - 1:
+            return reference
+        return _Reference(lowest.best, self._gap_of(lowest), reference.noise, reference.width)
 
     def _at(self, i: int) -> float:
         return self._ring[i % _KEPT]
@@ -510,11 +521,16 @@ class Follower:
         return NUMBERS["priorNoise"] if rung.width == 1 and self.by_ratio else _INF
 
     def _reference_of(self, k: int) -> _Rung:
-        """The next wider rung, whose best level chance makes less low; its own where that is young."""
+        """The next wider rung, whose best level chance makes less low; its own where that is young. One low point is no level:
+        points are compared with the best median of three from the first ones on, unless the very first is the lowest."""
         rungs = self._ladder.rungs
-        if k + 1 < len(rungs) and rungs[k + 1].blocks >= NUMBERS["oldBlocks"] and rungs[k + 1].noise < _INF:
-            return rungs[k + 1]
-        return rungs[k]
+        own = rungs[k]
+        if k + 1 == len(rungs):
+            return own
+        wider = rungs[k + 1]
+        if own.width == 1:
+            return wider if wider.blocks >= 1 and own.best_at != self._first_at else own
+        return wider if wider.blocks >= NUMBERS["oldBlocks"] and wider.noise < _INF else own
 
     def _find(self) -> tuple[_Reference, float, int] | None:
         """The narrowest rung that is too high, with its reference."""
@@ -531,7 +547,7 @@ class Follower:
                     own.excess(excess)
                 continue
             noise, gap = self._noise_of(own), self._gap_of(reference)
-            jumps = has_tail and own.jump > errors * own.apart
+            jumps = has_tail and min(own.jump, excess) > errors * own.apart
             if (
                 (jumps or excess > errors * noise + gap)
                 and (not has_tail or excess > own.tail())

@@ -116,7 +116,9 @@ export class Follower {
   open: Excess | null = null;
   count = 0;
   private readonly ring = new Float64Array(KEPT);
+  /** The first finite points, and where they begin. */
   private readonly first: number[] = [];
+  private firstAt = 0;
   private untrained = Number.NaN;
   private least = Number.POSITIVE_INFINITY;
   private most = Number.NEGATIVE_INFINITY;
@@ -146,6 +148,7 @@ export class Follower {
       this.most = Math.max(this.most, z);
     }
     if (Number.isFinite(z) && this.first.length < NARROWEST) {
+      if (this.first.length === 0) this.firstAt = i;
       this.first.push(z);
       this.untrained = median(this.first);
     }
@@ -178,7 +181,14 @@ export class Follower {
         onset++;
     const first = Math.max(bestAt, this.excesses.at(-1)?.end ?? 0, i + 1 - KEPT);
     while (onset > first && this.at(onset - 1) > base + NUMBERS.errors * single) onset--;
-    this.begin(i, onset, reference);
+    this.begin(i, onset, this.fromLowest(reference, onset));
+  }
+
+  /** A rise of points that follows the lowest point at once is measured from it: no median of three could be there yet. */
+  private fromLowest(reference: Reference, onset: number): Reference {
+    const lowest = this.ladder.rungs[0]!;
+    const follows = reference.width === lowest.width && lowest.bestAt === onset - 1;
+    return follows ? { ...reference, best: lowest.best, gap: this.gapOf(lowest) } : reference;
   }
 
   /** What an excess above a level (the best, with its gap) means. */
@@ -240,12 +250,16 @@ export class Follower {
     return this.ring[i % KEPT]!;
   }
 
-  /** Reference of a rung: the best level of the next wider one, which chance makes less low; its own where that is young. */
+  /**
+   * Reference of a rung: the best level of the next wider one, which chance makes less low; its own where that is young. One low point
+   * is no level: points are compared with the best median of three from the first ones on, unless the very first is the lowest.
+   */
   private referenceOf(k: number): Rung {
+    const own = this.ladder.rungs[k]!;
     const wider = this.ladder.rungs[k + 1];
-    const isOld =
-      wider !== undefined && wider.blocks >= NUMBERS.oldBlocks && wider.noise < Number.POSITIVE_INFINITY;
-    return isOld ? wider : this.ladder.rungs[k]!;
+    if (wider === undefined) return own;
+    if (own.width === 1) return wider.blocks >= 1 && own.bestAt !== this.firstAt ? wider : own;
+    return wider.blocks >= NUMBERS.oldBlocks && wider.noise < Number.POSITIVE_INFINITY ? wider : own;
   }
 
   /** Of the best of so many independent levels, what it is expected to be too low by. */
@@ -295,7 +309,7 @@ export class Follower {
         continue;
       }
       const noise = this.noiseOf(own);
-      const isJump = hasTail && own.jump > errors * own.apart;
+      const isJump = hasTail && Math.min(own.jump, excess) > errors * own.apart;
       // Most points are no more than that without a gap, which takes longer to know.
       if (!isJump && excess <= errors * noise) {
         if (hasTail) own.excess(excess);

@@ -62,7 +62,7 @@ export const NUMBERS = {
   /** Ratio to the best level from which on an excess is worth a word in the first points, where losses move by much. */
   worthAtStart: 4,
   startPoints: 8,
-  /** Levels from which on the best of the next wider ones is the reference. */
+  /** Levels of more than one point: how many of the next wider ones there have to be, for their best to be the reference. */
   oldBlocks: 10,
   /** Share of what was learnt, lost, that is worth a word; and that is all, but for the error of the few first points. */
   lostHalf: 0.5,
