@@ -74,7 +74,8 @@ export function passagesOfProgram(path: string, text: string, messages: boolean)
   }
   if (last !== null) passages.push({ line: last.line, text: withoutCode(last.text) });
   if (messages) {
-    const add = (start: number, words: string): void => {
+    const add = (start: number, text: string): void => {
+      const words = text.replace(/<\/?[a-z!][^<>]*>/gi, '. ');
       if (/ /.test(words.trim())) passages.push({ line: lineAt(text, start), text: withoutCode(words) });
     };
     new Visitor({

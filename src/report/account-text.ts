@@ -42,8 +42,8 @@ export function lostTexts({ lost }: Pick<Account, 'lost'>): string[] {
 }
 
 /**
- * `48,210 bytes read, nothing lost`, and a line for each loss. With `all` the sum as well:
- * `bytes 48,210 = 47,900 records + 110 overhead + 200 passed over; nothing lost`.
+ * `48,210 bytes read, 0 lost`, and a line for each loss. With `all` the sum as well:
+ * `bytes 48,210 = 47,900 records + 110 overhead + 200 skipped + 0 lost`.
  */
 export function accountLines(account: Account, all: boolean): string[] {
   const { bytes, compressedBytes, records, overhead, passedOver, lost } = account;
@@ -51,18 +51,18 @@ export function accountLines(account: Account, all: boolean): string[] {
   const losses = lostTexts(account).map((text) => `  ${text}`);
   if (!all)
     return [
-      `${counted(bytes, 'byte')} read, ${lost.length === 0 ? 'nothing' : formatCount(lostBytes)} lost` +
+      `${counted(bytes, 'byte')} read, ${formatCount(lostBytes)} lost` +
         (passedOver === 0 ? '' : `; ${formatCount(passedOver)} are of no record`),
       ...losses,
     ];
   const parts = [
     `${formatCount(records)} records`,
     `${formatCount(overhead)} overhead`,
-    `${formatCount(passedOver)} passed over`,
-    ...(lost.length === 0 ? [] : [`${formatCount(lostBytes)} lost`]),
+    `${formatCount(passedOver)} skipped`,
+    `${formatCount(lostBytes)} lost`,
   ];
   const size =
     formatCount(bytes) +
     (compressedBytes === undefined ? '' : ` (${formatCount(compressedBytes)} compressed)`);
-  return [`bytes ${size} = ${parts.join(' + ')}${lost.length === 0 ? '; nothing lost' : ''}`, ...losses];
+  return [`bytes ${size} = ${parts.join(' + ')}`, ...losses];
 }

@@ -111,7 +111,7 @@ function marksOf({ differsAt, partsAt, forGoodFrom }: RunComparison): Mark[] {
   const marks = [
     { at: differsAt?.step, text: 'differs' },
     { at: partsAt?.step, text: 'apart' },
-    { at: forGoodFrom ?? undefined, text: 'for good' },
+    { at: forGoodFrom ?? undefined, text: 'to the end' },
   ];
   const byStep = new Map<number, string[]>();
   for (const { at, text } of marks) if (at !== undefined) byStep.set(at, [...(byStep.get(at) ?? []), text]);
@@ -239,7 +239,7 @@ function facts(comparison: RunComparison): Html {
     ['compared', comparedWords(comparison)],
     ['differs', place(differsAt)],
     ['apart', place(partsAt)],
-    ['for good', forGoodFrom === null ? null : `from step ${formatCount(forGoodFrom)} on`],
+    ['to the end', forGoodFrom === null ? null : `from step ${formatCount(forGoodFrom)} on`],
     ['floor', floor.relative === null ? floor.kind : `${floor.kind}, ${floor.relative.toExponential(1)}`],
   ];
   return h`<dl class="parts facts">${rows.map(([label, text]) => text !== null && h`<div class="part"><dt>${label}</dt><dd>${text}</dd></div>`)}</dl>`;

@@ -34,7 +34,7 @@ export function comparisonText(comparison: RunComparison, options: RenderOptions
     ...row('compared', comparedWords(comparison)),
     ...(differsAt === null ? [] : row('differs', differenceWords(differsAt))),
     ...(partsAt === null ? [] : row('apart', differenceWords(partsAt))),
-    ...(forGoodFrom === null ? [] : row('for good', `from step ${formatCount(forGoodFrom)} on`)),
+    ...(forGoodFrom === null ? [] : row('to the end', `from step ${formatCount(forGoodFrom)} on`)),
     ...row(
       'floor',
       floor.relative === null ? floor.kind : `${floor.kind}, ${floor.relative.toExponential(1)}`,

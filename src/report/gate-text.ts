@@ -57,7 +57,7 @@ function passedOver(skipped: Report['skipped'], paint: Ansis): string[] {
   return [...reasons].map(([reason, paths]) => {
     const names = paths.slice(0, NAMES_SHOWN).map((path) => inertName(path));
     const more = paths.length > names.length ? [`and ${formatCount(paths.length - names.length)} more`] : [];
-    return `  ${paint.dim('skip')}  passed over ${[...names, ...more].join(', ')}: ${inertName(reason)}`;
+    return `  ${paint.dim('skip')}  skipped ${[...names, ...more].join(', ')}: ${inertName(reason)}`;
   });
 }
 

@@ -195,7 +195,7 @@ function linesOfOld({
   settingsCompared,
   captures,
 }: Comparison): string[] {
-  const value = (one: Cell | undefined): string => (one === undefined ? 'not told' : cellText(one, ''));
+  const value = (one: Cell | undefined): string => (one === undefined ? 'not recorded' : cellText(one, ''));
   const also = compared.filter(({ name, partsAt }) => partsAt !== null && name !== series);
   return [
     `First run: ${runs[0]}; second run: ${runs[1]}.`,

@@ -286,7 +286,7 @@ export function renderTerminal(report: Report, options: RenderOptions): string {
       ),
     );
   if (report.skipped.length > 0)
-    lines.push('', paint.bold('Passed over'), ...skippedLines(report.skipped, options));
+    lines.push('', paint.bold('Skipped'), ...skippedLines(report.skipped, options));
   if (report.budget !== undefined)
     lines.push(
       '',

@@ -11,10 +11,10 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 
 it('shows a capture, and what is lost of one', async () => {
   const capture = join(projectRoot, 'fixtures/captures/embedding');
-  expect((await cli(['inspect', capture])).out).toMatch(/\n {2}1,269,572 bytes read, nothing lost\n/);
+  expect((await cli(['inspect', capture])).out).toMatch(/\n {2}1,269,572 bytes read, 0 lost\n/);
   const whole = await cli(['inspect', capture, '--verbose']);
   expect(whole).toMatchObject({ code: 0, err: '' });
-  expect(whole.out).toMatch(/: capture, \d+ steps, \d+ to \d+; .*\n {2}bytes .* passed over; nothing lost\n/);
+  expect(whole.out).toMatch(/: capture, \d+ steps, \d+ to \d+; .*\n {2}bytes .* skipped \+ 0 lost\n/);
 });
 
 describe('inspect of checkpoints', () => {

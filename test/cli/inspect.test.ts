@@ -75,9 +75,9 @@ describe('inspect of logs', () => {
       inputs: { account: unknown }[];
     };
     expect(told.inputs[0]!.account).toEqual(account);
-    expect((await cli(['inspect', whole])).out).toContain('\n  42 bytes read, nothing lost\n');
+    expect((await cli(['inspect', whole])).out).toContain('\n  42 bytes read, 0 lost\n');
     expect((await cli(['inspect', whole, '--verbose'])).out).toContain(
-      '\n  bytes 42 = 27 records + 15 overhead + 0 passed over; nothing lost\n',
+      '\n  bytes 42 = 27 records + 15 overhead + 0 skipped + 0 lost\n',
     );
     const damaged = file('damaged.jsonl', '{"step":1,"loss":1}\nboom\n{"step":2,"loss":null}\n{"step":3,"lo');
     expect((await cli(['inspect', damaged])).out).toContain(
@@ -86,7 +86,7 @@ describe('inspect of logs', () => {
     const { out } = await cli(['inspect', damaged, '--verbose']);
     expect(out).toContain(
       [
-        '  bytes 61 = 41 records + 3 overhead + 0 passed over + 17 lost',
+        '  bytes 61 = 41 records + 3 overhead + 0 skipped + 17 lost',
         '    1 record, 4 bytes lost at byte 20: damaged',
         '    1 record, 13 bytes lost at byte 48: a last record that is not whole',
       ].join('\n'),
@@ -150,6 +150,6 @@ describe('inspect of logs', () => {
     expect(out).toContain('mlflow, 24 records');
     expect(out).toContain('hyperparameters');
     expect(out).toMatch(/params\/optimizer: hyperparameters\n {2}bytes 7 = 7 records/);
-    expect(out).not.toContain('skipped');
+    expect(out).not.toMatch(/^skipped \d/m);
   });
 });

@@ -188,7 +188,7 @@ describe('missing and refused cells', () => {
     expect(log.codes).toEqual([]);
     expect(log.series('loss')).toMatchObject({ refused: 0 });
     expect(log.runs[0]!.notes.join('\n')).toContain(
-      '"loss" is "mse" before the first step: taken for a setting',
+      '"loss" is "mse" before the first step: read as a setting',
     );
     for (const bad of [
       `${JSON.stringify({ step: 0, loss: 'mse' })}\n${steps}`,

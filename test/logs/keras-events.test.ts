@@ -48,7 +48,7 @@ describe('the folder of a fit', () => {
       expect(seriesOf(told), told).toMatchObject({ role: 'other' });
     expect(skipped.map(({ path, reason }) => `${path.slice(folder(name).length + 1)}: ${reason}`)).toEqual([
       'backup/training_metadata.json: the epoch at which BackupAndRestore of Keras would go on',
-      expect.stringMatching(/^log\.csv: every value of it stands in /) as unknown as string,
+      expect.stringMatching(/^log\.csv: every value of it is in /) as unknown as string,
     ]);
   });
 
@@ -151,7 +151,7 @@ describe('tags of batches and epochs', () => {
     const found = kerasEvents(written([10, 40, 12, 50].flatMap((n) => epochsOf(1, n))))!;
     expect(found.epochs).toBeUndefined();
     expect(found.roles.get('epoch_loss')).toBe('other');
-    expect(found.notes.join()).toContain('does not tell how many batches');
+    expect(found.notes.join()).toContain('does not say how many batches');
   });
 
   it('epochs alone are called epochs', () => {

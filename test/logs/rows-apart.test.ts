@@ -46,7 +46,7 @@ describe('rows that are things of their own', () => {
     expect(verdict).toMatchObject({ class: 'inconclusive', series: null });
     expect(verdict.why).toMatch(/^No series of this log is read as a loss: .*--map loss=NAME/);
     expect(notes).toMatch(
-      /each row is a thing of its own by "\w+", so that "\w+" is no loss of one training/,
+      /each row is an item of its own by "\w+", so that "\w+" is not a loss of one training/,
     );
   });
 

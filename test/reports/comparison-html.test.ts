@@ -73,7 +73,7 @@ it('has losses that are not finite, and a log alone has no tensors', async () =>
   expect(losses.steps.length).toBe(losses.b.length);
   expect(losses.b.at(-1)).toBe('NaN');
   expect(tensors).toEqual([]);
-  expect(page).toContain('for good: 600');
+  expect(page).toContain('to the end: 600');
   expect(page).not.toMatch(/NaN \d|d="[^"]*(NaN|Infinity)/);
 });
 

@@ -192,7 +192,7 @@ async function brokenChain(
           confidence: 'likely',
           residual: null,
           statement: `something wrote to the weights ${stretch}: those of ${named(missed.map(({ tensor }) => manifest.parameters[tensor]!.name))} are not what the declared step gives, and from step ${steps[first.to]!.step} on they are, with the optimizer's state as it was`,
-          fix: `find what writes to the weights ${stretch} beside optimizer.step(): load_state_dict(), a callback, a constraint, an average of weights`,
+          fix: `find what writes to the weights ${stretch} other than optimizer.step(): load_state_dict(), a callback, a constraint, an average of weights`,
         }),
         ...rest(setup, capture, survey),
       ];

@@ -109,7 +109,7 @@ function ofPaired(judged: Judged, consequence: RunDifference): string {
     return floor.kind === 'measured'
       ? `The runs are the same within what ${repeats} repeats of the first differ: ${head.charAt(0).toLowerCase()}${head.slice(1)}${tail}.`
       : `The runs are the same but for rounding: ${head.charAt(0).toLowerCase()}${head.slice(1)}, and no loss differs by more than ${largestShare(judged)}${tail}.`;
-  return `It cannot be told whether the runs are the same: ${head.charAt(0).toLowerCase()}${head.slice(1)}, no more than rounding makes, and what grows from it says nothing${tail}.`;
+  return `Whether the runs are the same is not known: ${head.charAt(0).toLowerCase()}${head.slice(1)}, no more than rounding makes, and what grows from it says nothing${tail}.`;
 }
 
 const largestShare = ({ pair }: Judged): string => share(Math.expm1(largest(pair.distance)));
@@ -122,12 +122,12 @@ function ofSeeds(judged: Judged): string {
   }
   const start = 'The runs have different starts';
   if (verdict === 'apart')
-    return `${start}; their losses are apart from ${stepUnit} ${formatCount(partsAt!.step)} on by ${share(partsAt!.size!)}${forGoodFrom === null ? '' : `, for good from ${formatCount(forGoodFrom)}`}${ending(judged)}.`;
+    return `${start}; their losses are apart from ${stepUnit} ${formatCount(partsAt!.step)} on by ${share(partsAt!.size!)}${forGoodFrom === null ? '' : `, to the end from ${formatCount(forGoodFrom)}`}${ending(judged)}.`;
   const error = end?.standardError ?? null;
   const spread = error === null ? '' : ` with a standard error of ${share(error)}`;
   if (verdict === 'same')
     return `${start}, and no difference is seen between their losses${ending(judged)}${spread}.`;
-  return `${start}, and one run a side does not tell a difference of less than ${share(floor.relative ?? Number.NaN)}${ending(judged)}${spread}.`;
+  return `${start}, and one run a side does not show a difference of less than ${share(floor.relative ?? Number.NaN)}${ending(judged)}${spread}.`;
 }
 
 function ofSeveral(judged: Judged, seeds: NonNullable<RunComparison['seeds']>): string {
@@ -137,7 +137,7 @@ function ofSeveral(judged: Judged, seeds: NonNullable<RunComparison['seeds']>): 
   const need = `the smallest difference that would be seen is ${share(seeds.smallestTold)}`;
   return judged.verdict === 'same'
     ? `No difference is seen between the two sides: ${found}; ${need}.`
-    : `It cannot be told whether the two sides differ: ${found}; ${need}, and ${formatCount(seeds.seedsToTell.seeds)} seeds a side would show this one.`;
+    : `Whether the two sides differ is not known: ${found}; ${need}, and ${formatCount(seeds.seedsToTell.seeds)} seeds a side would show this one.`;
 }
 
 function moreOf(judged: Judged, a: Side, b: Side): string[] {

@@ -312,7 +312,7 @@ function readCurvature(json: Json): CurvatureEntry | null {
     eigenvalues,
     largestMagnitude: numberFromJson(json.largestMagnitude) ?? Number.NaN,
     hvpCount: numberFromJson(json.hvpCount) ?? Number.NaN,
-    hvpMethod: text(json.hvpMethod, 'not told'),
+    hvpMethod: text(json.hvpMethod, 'not recorded'),
     stability: {
       learningRate: numberFromJson(stability?.learningRate) ?? null,
       limit: numberFromJson(stability?.limit) ?? null,
@@ -320,7 +320,7 @@ function readCurvature(json: Json): CurvatureEntry | null {
       ...(typeof stability?.forecast === 'boolean' ? { forecast: stability.forecast } : {}),
     },
     seed: numberFromJson(json.seed) ?? Number.NaN,
-    backend: text(json.backend, 'not told'),
+    backend: text(json.backend, 'not recorded'),
     source: 'recorded',
   };
 }

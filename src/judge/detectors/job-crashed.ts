@@ -6,7 +6,7 @@ import type { Run } from '../../model/run.ts';
 import { type Detector, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const advice =
-  'Read the quoted line and what stands above it in the log. The run can go on from its last checkpoint once the reason is gone; its losses up to there are judged on their own.';
+  'Read the quoted line and the lines above it in the log. The run can go on from its last checkpoint once the reason is gone; its losses up to there are judged on their own.';
 
 /** An error of the program, or memory that the kernel took back; a time limit, a preemption and Ctrl-C are no faults of it. */
 const isFailure = ({ ended, reason }: Job): boolean => ended === 'crashed' || reason === 'out-of-memory';

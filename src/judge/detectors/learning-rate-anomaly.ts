@@ -51,7 +51,7 @@ export const learningRateAnomaly = {
   docs: {
     summary: 'The learning rate does something that a warm-up and a decay do not.',
     details: `Per attempt and series: a rise by more than \`jump\` from one point to the next (and more than twice what a warm-up in proportion to the step
-would do), which is followed by how long it stays so high and by what the loss did; zero in the middle of training or for more than \`zeroShare\` of the points at its end, or a negative or non-finite value. Steps down are schedules.`,
+would do). How long it stays so high and what the loss did follow it. Also: zero in the middle of training or for more than \`zeroShare\` of the points at its end, or a negative or non-finite value. Steps down are schedules.`,
     advice,
     references: [],
   },

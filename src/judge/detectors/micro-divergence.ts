@@ -17,8 +17,8 @@ export const microDivergence = {
   docs: {
     summary:
       'The loss jumps far above its level before and comes back by itself, or settles a little above that level.',
-    details: `An incident begins where a level (the median of the last 1 to 243 points) is above the best one so far by more than the noise
-of both, and \`incidentRatio\` times as high, or where the loss is not finite. It is a micro-divergence if a level is back near the best one within
+    details: `An incident begins where the loss is not finite, or where a level (the median of the last 1 to 243 points) is too high: above the
+best one so far by more than the noise of both, and \`incidentRatio\` times as high. It is a micro-divergence if a level is back near the best one within
 the time to come back (\`decisionPoints\`); the first point of that level is the recovered step. A loss that settles a little above its level before is one too,
 without a recovered step. Rises that this loss shows again and again, with a recovery each time, are not.`,
     advice,

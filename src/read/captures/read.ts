@@ -352,7 +352,7 @@ function checkNames(
       throw diagError(
         'capture-names',
         {
-          problem: `there is no tensor "${prefix}${name}"`,
+          problem: `the tensor "${prefix}${name}" is missing`,
           nearest: closest(prefix + name, found.keys()) || 'none',
         },
         { path: opened.path },

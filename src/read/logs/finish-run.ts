@@ -189,7 +189,7 @@ export function finishRun(
   );
   if (losses.length > 0)
     notes.push(
-      `each row is a thing of its own by "${apart}", so that ${losses.map(({ name }) => `"${name}"`).join(', ')} ${losses.length === 1 ? 'is no loss' : 'are no losses'} of one training (--map loss=NAME judges one all the same)`,
+      `each row is an item of its own by "${apart}", so that ${losses.map(({ name }) => `"${name}"`).join(', ')} ${losses.length === 1 ? 'is not a loss' : 'are not losses'} of one training (--map loss=NAME judges one all the same)`,
     );
   const all = measured.map((one, k) => ({ ...one, ...roles[k]! }));
   const withRoles = all.filter((one) => isMeasured(one) || isAwaited(one));

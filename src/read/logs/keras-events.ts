@@ -252,7 +252,7 @@ export function kerasEvents<Series extends PlacedSeries>(
       if (isLossName(quantities.get(series.name)!)) roles.set(series.name, 'other');
     if (batch !== undefined)
       notes.push(
-        `Keras: ${listed(epochs.map(({ series }) => series.name))} count epochs, and the log does not tell how many batches each has: they are shown by epoch and not judged beside ${batch.name}, which may be a mean since its epoch began`,
+        `Keras: ${listed(epochs.map(({ series }) => series.name))} count epochs, and the log does not say how many batches each has: they are shown by epoch and not judged together with ${batch.name}, which may be a mean since its epoch began`,
       );
     const others = all.length > tags.length;
     return {

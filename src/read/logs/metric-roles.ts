@@ -493,12 +493,12 @@ export function assignRoles(
   const others = best === undefined ? [] : series.filter((_, k) => worth(k)).map(({ name }) => name);
   if (best !== undefined && others.length > 0)
     notes.push(
-      `${series[best]!.name} is taken as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
+      `${series[best]!.name} is read as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
     );
   const objectives = names.flatMap((_, k) => (objective[k] ? [series[k]!.name] : []));
   if (objectives.length > 0)
     notes.push(
-      `${objectives.join(', ')}: objectives, whose level tells nothing of the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
+      `${objectives.join(', ')}: objectives, whose level says nothing about the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
     );
   if (!hasTotal && best === undefined && knownTasks.size > 0)
     notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);

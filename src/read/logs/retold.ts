@@ -38,5 +38,5 @@ export function retold(log: LogInput, others: readonly LogInput[]): string | und
   const columns = retellable(log.runs[0]!);
   if (columns.length === 0) return undefined;
   const by = others.find((one) => one !== log && one.runs.some((other) => tells(other, columns)));
-  return by === undefined ? undefined : `every value of it stands in ${by.path}`;
+  return by === undefined ? undefined : `every value of it is in ${by.path}`;
 }

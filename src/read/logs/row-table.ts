@@ -371,7 +371,7 @@ export function rowTable(indexColumn?: string): RowTable {
           settingRows.at(-1)! < (column.row?.finish().at(0) ?? 0);
         if (!settings) continue;
         notes.push(
-          `"${one.name}" is ${JSON.stringify(one.firstRefused!.text)} before the first ${column.name}: taken for a setting, not for a value`,
+          `"${one.name}" is ${JSON.stringify(one.firstRefused!.text)} before the first ${column.name}: read as a setting, not as a value`,
         );
         asSettings.add(one);
       }

@@ -40,7 +40,7 @@ const isMeasure = (name: string): boolean => isLossName(name) || roleByName(name
 /** Notes on skipped lines and on skipped steps. */
 function* notesOf(long: Tally, overflows: Tally): Generator<string> {
   if (long.count > 0)
-    yield `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} taken for other text (first in line ${long.first[0]})`;
+    yield `${counted(long.count, 'line')} of more than ${LONGEST_RECORD >> 10} KiB ${long.count === 1 ? 'was' : 'were'} read as other text (first in line ${long.first[0]})`;
   if (overflows.count > 0)
     yield `${counted(overflows.count, 'line reports', 'lines report')} an overflow of gradients, which skips a step (first in line ${overflows.first[0]})`;
 }

@@ -29,7 +29,9 @@ export function wandbOwnFile(path: string): string | undefined {
   const run = wandbRun(path);
   const isOwnLog = OWN_LOG.test(name) && (run !== undefined || RUNS_FOLDER.test(basename(dirname(path))));
   if (isOwnLog) return 'what W&B logs of itself';
-  return run !== undefined && OWN_FILE.test(name) ? 'what W&B tells of the machine and the code' : undefined;
+  return run !== undefined && OWN_FILE.test(name)
+    ? 'what W&B says about the machine and the code'
+    : undefined;
 }
 
 /** What a file records of its run, fullest first. */
@@ -71,7 +73,7 @@ export function toldByWandb(log: LogInput, others: readonly LogInput[]): string 
     if (hasBroken(log) && !hasBroken(other)) continue;
     // A history of nothing but the machine's clock is less full than a printed loss.
     const isFuller = its < rank ? hasLoss(other) || !hasLoss(log) : hasLoss(other) && !hasMeasures(log);
-    if (isFuller) return `${TELLERS[rank]!.what} of a W&B run that ${other.path} tells of`;
+    if (isFuller) return `${TELLERS[rank]!.what} of a W&B run that ${other.path} holds more of`;
   }
   return undefined;
 }

@@ -47,7 +47,7 @@ function heldTwice({ manifest }: Capture): AuditLink | null {
     tensor,
     cause: 'twice-in-optimizer',
     confidence: 'shown',
-    statement: `${named([...twice])} stand in two parameter groups: each step moves them twice`,
+    statement: `${named([...twice])} are in two parameter groups: each step moves them twice`,
     fix: 'put every parameter into one group of one optimizer',
   });
 }
