@@ -114,13 +114,14 @@ class _RunningMedian:
         self._next = 0
 
     def push(self, value: float) -> None:
-        if len(self._sorted) == self.width:
-            self._sorted.pop(bisect.bisect_left(self._sorted, self._ring[self._next]))
-            self._ring[self._next] = value
-            self._next = (self._next + 1) % self.width
+        ordered, ring, place = self._sorted, self._ring, self._next
+        if len(ordered) == self.width:
+            del ordered[bisect.bisect_left(ordered, ring[place])]
+            ring[place] = value
+            self._next = (place + 1) % self.width
         else:
-            self._ring.append(value)
-        bisect.insort(self._sorted, value)
+            ring.append(value)
+        bisect.insort(ordered, value)
 
     @property
     def level(self) -> float:
@@ -142,22 +143,26 @@ class _Rung:
         self._stride = max(1, width >> 1)
         self._kept: list[float] = []
         self._points = self._samples = self._measured = self._since_sample = 0
+        #: Levels that there were when it was last asked whether there are enough new ones.
+        self._asked = 0
         self._top: list[float] = []
-        #: Excesses that have not come back, and the largest of the current stretch.
+        #: Excesses that have not come back, the largest of the current stretch, and the largest of all these.
         self._pending: list[float] = []
         self._stretch, self._left = 0.0, width
+        self._largest = 0.0
         self._per_block = width / self._stride
 
     def push(self, value: float, i: int) -> None:
         self._median.push(value)
-        self._points += 1
-        if self._points < self.width:
+        self._points = points = self._points + 1
+        width = self.width
+        if points < width:
             return
         self.level = level = self._median.level
-        place = self._points % self.width
-        self.jump = _NAN if self._points < 2 * self.width else level - self._levels[place]
-        self._levels[place] = level
-        if (self._points - self.width) % self._stride == 0:
+        place, levels = points % width, self._levels
+        self.jump = _NAN if points < 2 * width else level - levels[place]
+        levels[place] = level
+        if (points - width) % self._stride == 0:
             if self._samples < NUMBERS["remembered"]:
                 self._kept.append(level)
             else:
@@ -176,25 +181,31 @@ class _Rung:
         self._median.clear()
         self._pending.clear()
         self._points = 0
-        self._stretch, self._left = 0.0, self.width
+        self._stretch = self._largest = 0.0
+        self._left = self.width
         self.level = self.jump = _NAN
 
     def excess(self, value: float) -> None:
         """Remembers an excess of an accepted level, for the tail, once it came back to half of it."""
-        if value <= max([self._stretch, *self._pending]) / 2:
+        if value <= self._largest / 2:
             if self._stretch > 0:
                 self._pending.append(self._stretch)
             for one in self._pending:
                 self._remember(one)
             self._pending.clear()
-            self._stretch, self._left = 0.0, self.width
-        self._stretch = max(self._stretch, value)
+            self._stretch = self._largest = 0.0
+            self._left = self.width
+        if value > self._stretch:
+            self._stretch = value
+            self._largest = max(self._largest, value)
         self._left -= 1
         if self._left > 0:
             return
         self._left = self.width
         if self._stretch > 0 and len(self._pending) < _TOP:
             self._pending.append(self._stretch)
+        elif self._stretch == self._largest:
+            self._largest = max(self._pending, default=0.0)
         self._stretch = 0.0
 
     def _remember(self, excess: float) -> None:
@@ -226,6 +237,9 @@ class _Rung:
 
     def measure(self) -> bool:
         """Measures the noise where there are enough new levels to; whether it did."""
+        if self._samples == self._asked > 0:
+            return False
+        self._asked = self._samples
         remembered = NUMBERS["remembered"]
         most = min(remembered, max(remembered / 4, self._samples * NUMBERS["anewShare"]))
         few = self._samples - self._measured < most
@@ -535,19 +549,26 @@ class Follower:
     def _find(self) -> tuple[_Reference, float, int] | None:
         """The narrowest rung that is too high, with its reference."""
         errors = NUMBERS["errors"] * (1 + NUMBERS["fewPoints"] / math.sqrt(self.count))
+        tail_width = NUMBERS["tailWidth"]
         for k, own in enumerate(self._ladder.rungs):
+            level = own.level
+            if level != level:
+                continue
             reference = self._reference_of(k)
             best = reference.best
-            excess = own.level - best
-            if math.isnan(own.level):
-                continue
-            has_tail = own.width <= NUMBERS["tailWidth"]
+            excess = level - best
+            has_tail = own.width <= tail_width
             if not excess > 0:
                 if has_tail:
                     own.excess(excess)
                 continue
-            noise, gap = self._noise_of(own), self._gap_of(reference)
+            noise = self._noise_of(own)
             jumps = has_tail and min(own.jump, excess) > errors * own.apart
+            if not jumps and not excess > errors * noise:  # a gap makes it no less
+                if has_tail:
+                    own.excess(excess)
+                continue
+            gap = self._gap_of(reference)
             if (
                 (jumps or excess > errors * noise + gap)
                 and (not has_tail or excess > own.tail())

@@ -106,9 +106,15 @@ class Norms:
         self._held.append(norm)
         if len(self._held) < 2 * LEVEL + NEWEST:
             return None
-        held = list(self._held)
-        earlier, before, newest = held[:LEVEL], held[LEVEL:-NEWEST], held[-NEWEST:]
-        if min(newest) <= max(before) and max(newest) >= min(before):
+        held = self._held
+        newest = [held[k] for k in range(-NEWEST, 0)]
+        # As a rule the norm before these is between the smallest and the largest of them already.
+        low, high = min(newest), max(newest)
+        if low <= held[-NEWEST - 1] <= high:
+            return None
+        all_held = list(held)
+        earlier, before = all_held[:LEVEL], all_held[LEVEL:-NEWEST]
+        if low <= max(before) and high >= min(before):
             return None
         then, level, now = (statistics.median(part) for part in (earlier, before, newest))
         if max(level, now) < TIMES * min(level, now) or abs(then - level) > SAME * level:
