@@ -40,6 +40,8 @@ DTYPES = {
     "u1": "U8",
     "b1": "BOOL",
 }
+#: The same by numpy's types, as they were met.
+_NAMES: dict[Any, str] = {}
 _NUMPY = {name: kind for kind, name in DTYPES.items()}
 #: Bytes of an entry, by safetensors' name of the type.
 WIDTH = {**{name: int(kind[1]) for kind, name in DTYPES.items()}, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
@@ -67,10 +69,13 @@ def words(array: Array) -> tuple[str, np.ndarray]:
     """The array with safetensors' name of its type. Raises TypeError for a type that safetensors has no name for."""
     if isinstance(array, tuple):
         return array
-    kind = array.dtype.str[1:]
-    if kind not in DTYPES:
-        raise TypeError(f"a capture holds numbers and flags, not {array.dtype}")
-    return DTYPES[kind], array
+    name = _NAMES.get(array.dtype)
+    if name is None:
+        kind = array.dtype.str[1:]
+        if kind not in DTYPES:
+            raise TypeError(f"a capture holds numbers and flags, not {array.dtype}")
+        name = _NAMES[array.dtype] = DTYPES[kind]
+    return name, array
 
 
 def size_of(arrays: Iterable[Array]) -> int:
@@ -399,11 +404,11 @@ def flatten(batch: Any, is_tensor: Callable[[Any], bool]) -> tuple[dict[str, Any
             leaves[unique] = value
             return {"tensor": unique}
         inside = f"{name}/" if name else ""
-        if isinstance(value, Mapping):
-            return {"dict": [[key, walk(part, f"{inside}{key}")] for key, part in value.items()]}
         if isinstance(value, (list, tuple)):
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [walk(part, f"{inside}{k}") for k, part in enumerate(value)]}
+        if isinstance(value, Mapping):
+            return {"dict": [[key, walk(part, f"{inside}{key}")] for key, part in value.items()]}
         if value is None or isinstance(value, (bool, int, str)):
             return {"value": value}
         if isinstance(value, float):

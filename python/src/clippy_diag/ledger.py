@@ -12,6 +12,7 @@ reader recognises. No failure here reaches the training loop.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import struct
@@ -52,6 +53,8 @@ ENTRY = 8 * SIZE + 8
 RANGES, ROWS, TEXT = 0, 1, 2
 #: Windows would turn every line's end into two bytes.
 _APPEND = os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+#: JSON without blanks.
+_text_of = json.JSONEncoder(separators=(",", ":")).encode
 _SECRET = ("key", "token", "secret", "password", "passwd", "credential", "auth")
 
 
@@ -93,12 +96,17 @@ def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         data = array.reshape(-1).view(np.uint8)
-        crc = zlib.crc32(data.data, zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc))
+        crc = zlib.crc32(data.data, zlib.crc32(_heading(name, array.dtype, array.shape), crc))
         whole = len(data) // 8 * 8
-        words = data[:whole].view(np.uint64)
+        words = (data[:whole] if whole < len(data) else data).view(np.uint64)
         total = total * 31 + int(np.dot(words, _odd_numbers(len(words))))
-        total = (total * 31 + zlib.crc32(data[whole:].data)) & 0xFFFFFFFFFFFFFFFF
+        total = (total * 31 + (zlib.crc32(data[whole:].data) if whole < len(data) else 0)) & 0xFFFFFFFFFFFFFFFF
     return f"{crc:08x}{total >> 32:08x}"
+
+
+@functools.lru_cache(maxsize=256)
+def _heading(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    return f"{name} {dtype.str} {shape}".encode()
 
 
 class _Blocks:
@@ -230,7 +238,7 @@ class Ledger:
         self._steps_taken += seen
         if self._first is None:
             self._first = int(entry["step"])
-        text = json.dumps({key: value for key, value in entry.items() if value is not None}, separators=(",", ":"))
+        text = _text_of({key: value for key, value in entry.items() if value is not None})
         self._write(text.encode() + b"\n")
         if self._written > ROTATE:
             self._rotate()

@@ -353,22 +353,29 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
 
 def norm_of(arrays: Iterable[np.ndarray | None]) -> float:
     """Euclidean norm of all arrays together; it does not depend on the number of threads."""
-    return math.sqrt(sum(squares_of(np.asarray(array)) for array in arrays if array is not None))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.sqrt(sum(_squares_of(np.asarray(array)) for array in arrays if array is not None))
 
 
 def squares_of(array: np.ndarray) -> float:
     """Sum of squares of an array of any real or complex type: products of float32 in pieces, which are summed in float64."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if flat.dtype != np.float32:
-        flat = (flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat).astype(np.float64)
-    total = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for begin in range(0, flat.size, _PIECE):
-            piece = flat[begin : begin + _PIECE]
-            squares = float(np.dot(piece, piece))
-            if not math.isfinite(squares):  # squares above 1e38 overflow where the norm does not
-                squares = float(np.square(piece, dtype=np.float64).sum())
-            total += squares
+        return _squares_of(array)
+
+
+def _squares_of(array: np.ndarray) -> float:
+    flat = (array if array.flags.c_contiguous else np.ascontiguousarray(array)).reshape(-1)
+    if flat.dtype != np.float32:
+        flat = (flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat).astype(np.float64, copy=False)
+    whole = flat.size // _PIECE * _PIECE
+    rest = flat[whole:] if whole else flat
+    total = float(rest.dot(rest))
+    if whole:
+        pieces = flat[:whole].reshape(-1, 1, _PIECE)
+        total += float(np.matmul(pieces, pieces.reshape(-1, _PIECE, 1)).sum(dtype=np.float64))
+    if not math.isfinite(total):  # squares above 1e38 overflow where the norm does not
+        each = (flat[begin : begin + _PIECE] for begin in range(0, flat.size, _PIECE))
+        total = sum(float(np.square(piece, dtype=np.float64).sum()) for piece in each)
     return total
 
 

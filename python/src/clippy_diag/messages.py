@@ -54,10 +54,13 @@ def describe(error: BaseException) -> str:
 
 def warnings_are_no_errors() -> contextlib.AbstractContextManager[object]:
     """Inside, warnings of the libraries that are called are shown, not raised, where filters would make errors of them."""
-    if not any(filter[0] == "error" for filter in warnings.filters):
-        # Entering the context below forgets which warnings were shown, so it is entered only where it is needed.
-        return contextlib.nullcontext()
-    return _shown()
+    # Entering that context forgets which warnings were shown, so it is entered only where it is needed.
+    return _shown() if warnings_are_errors() else contextlib.nullcontext()
+
+
+def warnings_are_errors() -> bool:
+    """Whether filters make errors of some warnings."""
+    return "error" in [one[0] for one in warnings.filters]
 
 
 @contextlib.contextmanager

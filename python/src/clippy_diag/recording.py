@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple, TypedDict
@@ -36,13 +36,12 @@ from .captures import (
     overwrite_json,
     size_of,
     text_of,
-    words,
     write_fetched,
     write_json,
 )
-from .entries import changed_only
+from .entries import changed_only, hash_of
 from .joining import Joining
-from .messages import describe, tell, warn, warnings_are_no_errors
+from .messages import describe, tell, warn, warnings_are_errors, warnings_are_no_errors
 from .options import Budget, bytes_of, deprecated
 from .triggers import LOOKED_EVERY, Norms, Watch, asked_by_file, gradient_norm, not_finite
 from .writing import OpenCapture, Snapshot, Way, Writer, write_arriving
@@ -140,10 +139,12 @@ class Step:
     of_tensors: int = 0
     #: Whether it is kept among the first steps, also when the ring lets it go.
     pinned: bool = False
+    #: Called when nobody needs its tensors any more.
+    released: Callable[[], None] | None = None
 
     def nbytes(self) -> int:
         """Bytes of the tensors that go into the step's file."""
-        return size_of(self.tensors.values())
+        return sum((array[1] if isinstance(array, tuple) else array).nbytes for array in self.tensors.values())
 
 
 class Skip(NamedTuple):
@@ -609,18 +610,21 @@ class Recording:
         """Forgets a step, unless it is one of the first; its arrays may be written to again."""
         if old.pinned:
             return
-        for tensors, kinds in (
-            (old.tensors, ("grad/", "param/")),
-            (old.snapshot.tensors if old.snapshot else {}, ("",)),
-        ):
-            for name, array in tensors.items():
-                values = words(array)[1]
-                if name.startswith(kinds) and values.flags.owndata and values.flags.writeable:
-                    free = self._pool[values.dtype.str, values.shape]
-                    if len(free) < 2 * self.every * 4:
-                        free.append(values)
+        self._reuse(array for name, array in old.tensors.items() if name.startswith(("grad/", "param/")))
+        if old.snapshot is not None:
+            self._reuse(old.snapshot.tensors.values())
+        if old.released is not None:
+            old.released()
         self._remove(old.snapshot)
         self._held(-old.counted)
+
+    def _reuse(self, arrays: Iterable[Array]) -> None:
+        for array in arrays:
+            values = array[1] if isinstance(array, tuple) else array
+            if values.base is None and values.flags.owndata and values.flags.writeable:
+                free = self._pool[values.dtype.str, values.shape]
+                if len(free) < 2 * self.every * 4:
+                    free.append(values)
 
     def _remove(self, snapshot: Snapshot | None) -> None:
         """Removes the file of a snapshot that nobody needs, after what is still being written to it."""
@@ -772,6 +776,10 @@ class Recording:
         counted = taken.counted
 
         def write() -> None:
+            random = {name: array for name, array in tensors.items() if name.startswith("rng/")}
+            if random and "rngHash" not in entry:
+                # Few steps are written, so that it is not made before.
+                entry["rngHash"] = hash_of(random)
             opened.append(entry, tensors)
             self._held(-counted)
 
@@ -850,14 +858,9 @@ class Recording:
         self._another_writes = True
         self.stop(why)
 
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[None]:
+    def guarded(self) -> contextlib.AbstractContextManager[None]:
         """Nothing raised inside reaches the loop: it stops the recording, and says so."""
-        try:
-            with warnings_are_no_errors():
-                yield
-        except Exception as error:
-            self.stop(describe(error))
+        return _Guarded(self)
 
     def attempt(self, step: Any, loss: Callable[[], float], take: Callable[..., None], *arguments: Any) -> None:
         """Takes a step by `take(*arguments)`; nothing raised in it reaches the loop. Once the recording has stopped the
@@ -1052,6 +1055,26 @@ class Batches:
             **({} if batch_id is None else {"batchId": plain_ids(batch_id)}),
             **({"batch": tree} if leaves and tree != self.tree else {}),
         }
+
+
+class _Guarded(contextlib.AbstractContextManager[None]):
+    """See `Recording.guarded`."""
+
+    def __init__(self, own: Recording) -> None:
+        self._own = own
+
+    def __enter__(self) -> None:
+        self._shown = warnings_are_no_errors() if warnings_are_errors() else None
+        if self._shown is not None:
+            self._shown.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if self._shown is not None:
+            self._shown.__exit__(kind, error, trace)
+        if not isinstance(error, Exception):
+            return False
+        self._own.stop(describe(error))
+        return True
 
 
 class Controls:

@@ -104,6 +104,10 @@ class StepRecords:
         self._taken += 1
         return open_capture or parameters <= SMALL or self._taken % EVERY == 1
 
+    def compares_next(self) -> bool:
+        """Whether the step before has checksums after it, so that the next has some before it."""
+        return self._pair
+
     def before(self, moment: Callable[[], Moment], due: bool) -> dict[str, Any]:
         """Checksums before a step, where they are due or the step before has some after it."""
         pair, self._pair = self._pair, due

@@ -15,7 +15,7 @@ import torch
 from ..captures import flatten
 from ..entries import hash_of
 from ..ledger import Ledger, Summary, guarded, settings_now
-from ..ledger_steps import DEFAULT_FROM, LedgerSteps, Summaries, changed, ledger_of, number_of
+from ..ledger_steps import DEFAULT_FROM, LedgerSteps, Summaries, changed, ledger_of, norm_of, number_of
 from ..sketch import Place, checksum_on_device, sketch_on_device
 from . import words as names
 from .ledger_ranks import RanksLedger, Shards
@@ -23,8 +23,6 @@ from .ranks import News, Ranks
 
 #: Steps from one look for added parameters to the next.
 LOOK_EVERY = 16
-#: Entries up to which numpy's product of two vectors stays on one thread.
-ONE_THREAD_UP_TO = 10_000
 #: Entries of all gradients, and of one on average, from which on the factor of a clipping is looked for in a sample.
 SAMPLED_FROM, SAMPLED_EACH = 1_000_000, 30_000
 #: Entries of a gradient in the sample.
@@ -80,7 +78,13 @@ class TorchLedger:
         self._seen: list[dict[str, Any]] = []
         self._trained: list[bool] = []
         self._until_look = 0
-        self._norms = math.nan, math.nan
+        #: Norms of gradients and weights at this step; NaN where they are not known.
+        self._gradient_norm = self._weight_norm = math.nan
+        #: Gradients of this step whose norm is still to come, and the loss scale in them.
+        self._unmeasured: list[torch.Tensor | None] | None = None
+        self._scaled = 1.0
+        #: What shows whether the gradients that were looked at have been written to.
+        self._versions: list[tuple[int, int]] = []
         self._known: set[int] = set()
         self._sample: _Sample | None = None
         #: Whether it is heard when an optimizer has stepped: torch 1 has no such hook.
@@ -102,19 +106,29 @@ class TorchLedger:
 
     def gradients_are_finite(self, parameters: Sequence[torch.Tensor]) -> bool:
         """Whether `look` has shown that the whole gradients of these parameters hold neither NaN nor infinity."""
-        known = self._shards is None and self.own.stopped is None and math.isfinite(self._norms[0])
-        return known and self._known.issuperset(map(id, parameters))
+        if self._shards is not None or self.own.stopped is not None:
+            return False
+        return math.isfinite(self.gradient_norm) and self._known.issuperset(map(id, parameters))
 
     @property
     def gradient_norm(self) -> float:
         """Euclidean norm of the whole gradient of the step that `look` saw last, without a loss scale; NaN where it is not known."""
-        return self._norms[0]
+        with torch.no_grad():
+            guarded(self.own, self._measure)
+        return self._gradient_norm
+
+    def knows(self, size: float, tensors: int) -> None:
+        """The norm of so many of the gradients that `look` saw, from a copy of them: where these are all, it is not computed again."""
+        unmeasured = self._unmeasured
+        if unmeasured is not None and self._scaled == 1 and tensors == sum(g is not None for g in unmeasured):
+            self._gradient_norm, self._unmeasured = size, None
 
     def news(self, news: News, batch: Any) -> News:
         """What a rank with a shard sends the others at this step, added to `news`."""
         own, found = self.own, [news]
         if isinstance(own, RanksLedger):
-            guarded(own, lambda: found.append(own.news(news, self._norms, batch_hash_of(batch))))
+            norms = self.gradient_norm, self._weight_norm
+            guarded(own, lambda: found.append(own.news(news, norms, batch_hash_of(batch))))
         return found[-1]
 
     def join(self) -> None:
@@ -138,6 +152,7 @@ class TorchLedger:
         """
         with torch.no_grad():
             guarded(self.own, self._take, step, loss, batch, batch_id, scaler, random_state, batch_hash)
+        self._unmeasured = None
 
     def about(self) -> None:
         """An optimizer is about to step, on the gradients as they are now."""
@@ -157,28 +172,36 @@ class TorchLedger:
     # ---- a step
 
     def _look(self, step: Any, scaler: Any) -> None:
-        self._norms = math.nan, math.nan
+        self._gradient_norm, self._weight_norm, self._unmeasured = math.nan, math.nan, None
         if self._session_due():
             self._begin()
         gradients = [self._held(p.grad, p) for p in self._tensors.values()]
         weights = [self._held(p, p) for p in self._tensors.values()]
-        self._norms = float(norm(gradients)) / self._scale(scaler), float(norm(weights))
+        self._unmeasured, self._scaled = gradients, self._scale(scaler)
+        self._versions = _versions(gradients)
+        self._weight_norm = float(norm(weights))
         self._steps.before(int(step))
         self._sample = None if self.own.due(int(step)) else _Sample.of(gradients)
+
+    def _measure(self) -> None:
+        if self._unmeasured is not None:
+            gradients, self._unmeasured = self._unmeasured, None
+            self._gradient_norm = float(norm(gradients)) / self._scaled
 
     def _take(
         self, step: Any, loss: Any, batch: Any, batch_id: Any, scaler: Any, random_state: Any, batch_hash: str | None
     ) -> None:
+        self._measure()
         if isinstance(self.own, RanksLedger):
-            self._norms, batch_hash = self.own.joined_norms, self.own.joined_batch
+            (self._gradient_norm, self._weight_norm), batch_hash = self.own.joined_norms, self.own.joined_batch
         elif batch_hash is None:
             batch_hash = batch_hash_of(batch)
         entry = {
             "batch": batch_hash,
             "rng": _random_hash(random_state or {"rng/cpu": torch.get_rng_state().numpy()}),
             "options": self._changed_options(),
-            "gradientNorm": number_of(self._norms[0]),
-            "weightNorm": number_of(self._norms[1]),
+            "gradientNorm": number_of(self._gradient_norm),
+            "weightNorm": number_of(self._weight_norm),
         }
         gradients, scale = {name: p.grad for name, p in self._tensors.items()}, self._scale(scaler)
         value = float(torch.as_tensor(loss).detach())
@@ -186,8 +209,11 @@ class TorchLedger:
 
     def _about(self) -> None:
         gradients = [self._held(p.grad, p) for p in self._tensors.values()]
+        if self._shards is None and self._scaled == 1 and _versions(gradients) == self._versions:
+            self._steps.clipped(self._gradient_norm)
+            return
         factor = None if self._sample is None else self._sample.factor(gradients)
-        self._steps.clipped(norm(gradients) if factor is None else factor * self._norms[0])
+        self._steps.clipped(norm(gradients) if factor is None else factor * self._gradient_norm)
 
     def _scale(self, scaler: Any) -> float:
         """What gradients are multiplied by."""
@@ -392,26 +418,18 @@ def _same(group: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return True
 
 
+def _versions(gradients: Sequence[torch.Tensor | None]) -> list[tuple[int, int]]:
+    """What changes where a gradient is written to, or another takes its place while it is there."""
+    return [(id(g), g._version) for g in gradients if g is not None]
+
+
 def norm(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
     """Norm of all tensors together; on a device it is not waited for."""
-    total = 0.0
-    for tensor in tensors:
-        if tensor is None:
-            continue
+    there = [tensor for tensor in tensors if tensor is not None]
+    for tensor in there:
         if not tensor.is_cpu or tensor.dtype is not torch.float32 or tensor.layout is not torch.strided:
             return _norm_by_torch(tensors)
-        flat = tensor.detach()
-        if flat.numel() > ONE_THREAD_UP_TO:
-            flat = flat.reshape(-1)
-            squares = float(torch.dot(flat, flat))
-        else:
-            # numpy's call is the faster one for a small tensor; for a large one it would wake threads of its own.
-            array = flat.numpy().reshape(-1)
-            squares = float(array.dot(array))
-        if not math.isfinite(squares):  # squares above 1e38 overflow where the norm does not
-            squares = float(flat.double().square().sum())
-        total += squares
-    return math.sqrt(total)
+    return norm_of([(tensor.detach() if tensor.requires_grad else tensor).numpy() for tensor in there])
 
 
 def _norm_by_torch(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:

@@ -35,6 +35,7 @@ from ..recording import STATUS, Batches, Controls, Recording, Sizes, Skip, Step
 from ..rules import Clipping, clipping_words
 from ..writing import Snapshot
 from . import words as names
+from .blocks import Block, Blocks
 from .curvature import entries_of
 from .guard import Guard
 from .ledger import TorchLedger, norm
@@ -137,6 +138,14 @@ class Recorder(Controls):
         self._alarm_text: str | None = None
         self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS, expected_changes)
         self._own.also_said = self._records.status
+        #: What trains, as of the last step, and what it follows from; and the parameters among it that are known already.
+        self._owned_key: list[Any] = []
+        self._owned_last: list[_Owned] = []
+        self._held: list[tuple[str, torch.nn.Parameter, Any]] = []
+        self._entries = 0
+        self._all_formula = self._on_cpu = False
+        self._planned_for: list[_Owned] | None = None
+        self._gradient_blocks = Blocks()
         self._name_parameters()
         theirs = names.parameters_of(self.optimizers)
         if theirs and not any(id(p) in self._names for p in theirs):
@@ -147,7 +156,7 @@ class Recorder(Controls):
         #: The newest loss of each optimizer that steps on losses of its own, by its position.
         self._turns: dict[int, float] = {}
         #: A parameter of the last step, its version, and what its optimizer counts; how many steps others moved it.
-        self._moved: tuple[torch.nn.Parameter, int, int, float | int] | None = None
+        self._moved: tuple[torch.nn.Parameter, int, int, _Count] | None = None
         self._moved_by_others = 0
         #: What the newest capture says of a rerun.
         self._rerun: dict[str, Any] = {}
@@ -160,6 +169,8 @@ class Recorder(Controls):
         self.trainer: str | None = None
         #: The autocast that forward passes run under; callbacks of trainers that begin it inside of the model say so.
         self.autocast: dict[str, str] | None = None
+        #: The first parameter of the model, which shows the device that it is on.
+        self._first: torch.nn.Parameter | None = None
         #: Whether batches go into captures; a tracker sees them anyway.
         self.keep_batches = True
         refusal = _refusal(theirs, given, self._names)
@@ -311,8 +322,11 @@ class Recorder(Controls):
         """The loss as a number, the mean over ranks; NaN where it cannot be read. Ranks wait for each other here, so every rank
         calls this at every step, even if its recording has stopped."""
         try:
-            loss = loss.full_tensor() if hasattr(loss, "full_tensor") else loss
-            value = float(torch.as_tensor(loss).detach())
+            if type(loss) is torch.Tensor:
+                value = float(loss.item())
+            else:
+                loss = loss.full_tensor() if hasattr(loss, "full_tensor") else loss
+                value = float(torch.as_tensor(loss).detach())
         except Exception as error:
             value = math.nan
             self._own.stop(f"the loss is no number: {describe(error)}")
@@ -414,25 +428,29 @@ class Recorder(Controls):
         scale = _scale(scaler, stepping) if scaled else 1.0
         if scaled and self._skips(step, value, scaler, owned, among):
             return
-        if not scaled and self.ranks is None:
-            own.look_at_gradients(*self._seen_gradients(owned, among))
         leaves, tree = self._batch_of(batch)
         joined = self._joined(owned, leaves)
+        block = self._block(owned, among, scale)
+        if not scaled and self.ranks is None:
+            own.look_at_gradients(*self._seen_gradients(owned, among, block))
         kept = self._kept(owned, leaves)
         with_gradients = own.gradients_due()
         batch_arrays = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
         random = self._random_of(leaves)
         tensors: dict[str, Array] = {**batch_arrays, **random}
-        waits = self._gradients(tensors, owned, among, scale) if with_gradients and self._holds_tensors else set()
+        waits = (
+            self._gradients(tensors, owned, among, scale, block) if with_gradients and self._holds_tensors else set()
+        )
         rates: dict[Hashable, float] = {
             (k, g): _rate(group) for k, o in enumerate(self.optimizers) for g, group in enumerate(o.param_groups)
         }
-        records = self._records.entry(step, list(rates.values()), batch_arrays, random, scale)
+        records = self._records.entry(step, list(rates.values()), batch_arrays, scale)
         self._batch_hash = records.get("batchHash")
-        unreached = [o.name for o in owned if o.parameter.grad is None] if with_gradients else []
+        all_there = not with_gradients or (block is not None and len(block.arrays) == len(owned))
+        unreached = [] if all_there else [o.name for o in owned if o.parameter.grad is None]
         if unreached:
             records["unreached"] = unreached
-        records.update(self._checksums(owned, with_gradients))
+        records.update(self._checksums(with_gradients))
         taken = Step(
             step,
             value,
@@ -452,6 +470,8 @@ class Recorder(Controls):
             with_gradients,
             bool(waits) or (with_gradients and (several or self._hears_steps)),
         )
+        if block is not None:
+            taken.released = lambda: self._gradient_blocks.release(block)
         self._unstepped = (taken, set(among)) if self._hears_steps else None
         self._to_sum = taken if self._sums_after and with_gradients else None
         self._waiting = (taken, waits) if waits else None
@@ -499,6 +519,9 @@ class Recorder(Controls):
     def _joined(self, owned: list[_Owned], leaves: Mapping[str, Any]) -> list[_Owned]:
         """Parameters that train for the first time. With them it is planned anew what is kept."""
         own = self._own
+        if owned is self._planned_for and own.planned:
+            return []
+        self._planned_for = owned
         joined = [o for o in owned if o.name not in self._trained]
         shape_of = (lambda p: list(p.shape)) if self.ranks is None else self.ranks.shape_of
         self._trained.update((o.name, (o.group, shape_of(o.parameter))) for o in owned)
@@ -523,14 +546,36 @@ class Recorder(Controls):
                 own.restart()
         return own.keep(sources, meta)
 
-    def _gradients(self, tensors: dict[str, Array], owned: list[_Owned], among: set[int], scale: float) -> set[int]:
-        """Copies the gradients of those that step into `tensors`, and parameters where they are due. Returns the optimizers whose
-        step is to be seen by the parameters that it leaves."""
+    def _block(self, owned: list[_Owned], among: set[int], scale: float) -> Block | None:
+        """A copy of all gradients of those that step, as far as they are kept anyway and a plain copy is one."""
+        own, ranks = self._own, self.ranks
+        if scale != 1 or (own.gradients != "every-step" and not own.is_open):
+            return None
+        if ranks is not None and (ranks.sharded or not self._holds_tensors):
+            return None
+        named = [(o.name, o.parameter.grad) for o in owned if o.group[0] in among and o.parameter.grad is not None]
+        for _, gradient in named:
+            if gradient.layout is not torch.strided or gradient.dtype not in names.DTYPES or _is_sharded(gradient):
+                return None
+        return self._gradient_blocks.filled(named) if named else None
+
+    def _gradients(
+        self, tensors: dict[str, Array], owned: list[_Owned], among: set[int], scale: float, block: Block | None
+    ) -> set[int]:
+        """Puts the gradients of those that step into `tensors`, and parameters where they are due. Returns the optimizers whose
+        step is to be seen by the parameters that it leaves.
+
+        block  a copy of all these gradients, where there is one
+        """
         due = self._own.parameters_due()
         waits: set[int] = set()
+        if block is not None:
+            tensors.update(block.arrays)
+            if not due and self._all_formula:
+                return waits
         for o in owned:
             steps = o.group[0] in among
-            if steps:
+            if steps and block is None:
                 self._take_gradient(tensors, o, scale)
             if due or (steps and not o.formula):
                 tensors.update(self._parameters([o]))
@@ -555,14 +600,15 @@ class Recorder(Controls):
         self._marked = False
         return found or {}
 
-    def _checksums(self, owned: list[_Owned], with_gradients: bool) -> dict[str, Any]:
+    def _checksums(self, with_gradients: bool) -> dict[str, Any]:
         """Checksums of whole tensors from before the step, where they are due; of a replica those of its weights."""
-        ranks = self.ranks
-        held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in owned]
+        ranks, held = self.ranks, self._held
         replica = ranks is not None and not ranks.sharded and not self._holds_tensors
         whole = ranks is None or not ranks.sharded
-        due = whole and self._records.checksums_due(sum(o.parameter.numel() for o in owned), self._own.is_open)
+        due = whole and self._records.checksums_due(self._entries, self._own.is_open)
         self._sums_after = due and self._hears_steps and not replica
+        if not due and not self._records.compares_next():
+            return {}
         if not replica:
             return self._records.before(held, due and with_gradients)
         return {"before": self._records.weights(held)} if due and with_gradients else {}
@@ -584,7 +630,7 @@ class Recorder(Controls):
         recorded steps from before do not lead to them, and if that goes on, nothing that is recorded is true."""
         if self._moved is not None:
             parameter, k, version, before = self._moved
-            if parameter._version == version or _count_of(self.optimizers[k], parameter) != before:
+            if parameter._version == version or before.moved(self.optimizers[k], parameter):
                 self._moved_by_others = 0
             else:
                 self._moved_by_others += 1
@@ -604,12 +650,20 @@ class Recorder(Controls):
             for group in optimizer.param_groups if k in among else ():
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        count = _count_of(optimizer, parameter)
+                        count = _Count.of(optimizer, parameter)
                         self._moved = None if count is None else (parameter, k, parameter._version, count)
                         return
 
-    def _seen_gradients(self, owned: list[_Owned], among: set[int]) -> tuple[list[str], float]:
+    def _seen_gradients(
+        self, owned: list[_Owned], among: set[int], block: Block | None = None
+    ) -> tuple[list[str], float]:
         """See `gradients_of`; one look at all gradients is enough for the ledger and for this."""
+        if block is not None and self._on_cpu:
+            size = block.norm()
+            if math.isfinite(size):
+                if self.ledger is not None:
+                    self.ledger.knows(size, len(block.arrays))
+                return [], size
         if self.ledger is not None and self.ledger.gradients_are_finite([o.parameter for o in owned]):
             return [], self.ledger.gradient_norm
         return gradients_of(owned, among)
@@ -698,11 +752,7 @@ class Recorder(Controls):
         if not alone and self.ranks is not None and not all(one.has_batch for one in self.ranks.news):
             self._own.note("batches are not kept: not every rank gave one")
             return {}, None
-        return self._batches.flat(
-            batch,
-            lambda value: isinstance(value, (torch.Tensor, np.ndarray)),
-            lambda leaf: leaf.dtype in names.DTYPES if isinstance(leaf, torch.Tensor) else leaf.dtype.kind in "fiub",
-        )
+        return self._batches.flat(batch, _is_array, _fits)
 
     def _plan(self, owned: list[_Owned], leaves: Mapping[str, Any], snapshot: list[Source]) -> None:
         sizes = self._sizes(owned, leaves, snapshot)
@@ -763,14 +813,15 @@ class Recorder(Controls):
         taken = self._to_sum
         if taken is None or self._own.stopped is not None:
             return
-        self._records.after(taken, [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in self._owned_now()])
+        self._owned_now()
+        self._records.after(taken, self._held)
         if self._waiting is None and self._shared is None and len(self.optimizers) == 1:
             self._to_sum = None
             self._own.settle()
 
     def _note_after_without_hook(self) -> None:
         """torch 1 has no hook after a step: the parameters are as the step left them until the next `record`."""
-        for k, optimizer in enumerate(self.optimizers):
+        for k, optimizer in enumerate(() if self._hears_steps else self.optimizers):
             if not hasattr(optimizer, "register_step_post_hook"):
                 self._note_after(k)
 
@@ -783,7 +834,22 @@ class Recorder(Controls):
                 self._names[id(parameter)], self._owned[name] = name, parameter
 
     def _owned_now(self) -> list[_Owned]:
-        """Parameters that the optimizers train at this step; groups and freezing may have changed since the last."""
+        """Parameters that the optimizers train at this step; groups and freezing may have changed since the last. It is the same
+        list as long as nothing did."""
+        key: list[Any] = []
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                key.append(bool(group.get("maximize")))
+                key += [id(p) for p in group["params"] if p.requires_grad or p.grad is not None]
+        if key != self._owned_key or not self._owned_last:
+            self._owned_last, self._owned_key = self._owned_anew(), key
+            self._held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in self._owned_last]
+            self._entries = sum(o.parameter.numel() for o in self._owned_last)
+            self._all_formula = all(o.formula for o in self._owned_last)
+            self._on_cpu = all(o.parameter.is_cpu for o in self._owned_last)
+        return self._owned_last
+
+    def _owned_anew(self) -> list[_Owned]:
         owned: list[_Owned] = []
         looked = False
         for k, optimizer in enumerate(self.optimizers):
@@ -961,12 +1027,13 @@ class Recorder(Controls):
     def mark_autocast(self) -> None:
         """Notes the autocast of a forward pass, which a closed loop runs under too."""
         if self.autocast is None and self._own.stopped is None:
-            first = next(self.model.parameters(), None)
-            self.autocast = None if first is None else names.autocast_now(first.device.type)
+            if self._first is None:
+                self._first = next(self.model.parameters(), None)
+            self.autocast = None if self._first is None else names.autocast_now(self._first.device.type)
 
     def _random_now(self) -> dict[str, Array]:
         state: dict[str, Array] = {"rng/cpu": torch.get_rng_state().numpy()}
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_initialized() and torch.cuda.is_available():
             for device in {p.device.index for p in self.model.parameters() if p.is_cuda}:
                 state[f"rng/cuda/{device}"] = torch.cuda.get_rng_state(device).numpy()
         if self._own.snapshot_due():
@@ -974,7 +1041,7 @@ class Recorder(Controls):
             version, internal, gauss_next = random.getstate()
             self.other_random = {
                 "python": [version, list(internal), gauss_next],
-                "numpy": [kind, [int(key) for key in keys], int(position), int(has_gauss), float(gauss)],
+                "numpy": [kind, np.asarray(keys).tolist(), int(position), int(has_gauss), float(gauss)],
             }
         return state
 
@@ -1003,9 +1070,8 @@ class _ForwardMark:
         return getattr, ({}, "get")
 
 
-def _compiling() -> bool:
-    compiler = getattr(torch, "compiler", None)
-    return bool(compiler is not None and getattr(compiler, "is_compiling", lambda: False)())
+#: Whether `torch.compile` traces what runs now; older versions cannot tell.
+_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
 def _after_step(reference: weakref.ref[Recorder], k: int) -> Callable[..., None]:
@@ -1018,13 +1084,33 @@ def _after_step(reference: weakref.ref[Recorder], k: int) -> Callable[..., None]
     return hook
 
 
-def _count_of(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> float | int | None:
-    """What changes with each step that an optimizer takes; None where it keeps nothing of the kind."""
-    state = optimizer.state.get(parameter, {}) if names.has_formula(optimizer) else {}
-    if "step" in state:
-        return float(state["step"])
-    momentum = state.get("momentum_buffer")
-    return None if momentum is None else int(momentum._version)
+class _Count(NamedTuple):
+    """What changes with each step that an optimizer takes, as it was. A tensor is not read before another one has taken its
+    place: a device need not be waited for."""
+
+    value: Any
+    version: int
+
+    @classmethod
+    def of(cls, optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> _Count | None:
+        """None where the optimizer keeps nothing of the kind."""
+        state = optimizer.state.get(parameter) if type(optimizer).__name__ in names.SLOTS else None
+        if not state or not names.has_formula(optimizer):
+            return None
+        value = state.get("step", state.get("momentum_buffer"))
+        return None if value is None else cls(value, value._version if isinstance(value, torch.Tensor) else 0)
+
+    def moved(self, optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> bool:
+        """Whether the optimizer has taken a step since."""
+        state = optimizer.state.get(parameter)
+        if state and state.get("step", self.value) is self.value and torch.is_tensor(self.value):
+            return bool(self.value._version != self.version)
+        now = _Count.of(optimizer, parameter)
+        if now is None or now.value is self.value:
+            return now is None or now.version != self.version
+        if torch.is_tensor(self.value) and self.value.numel() > 1:
+            return now.version != self.version
+        return float(now.value) != float(self.value)
 
 
 def _rate(group: Mapping[str, Any]) -> float:
@@ -1058,11 +1144,24 @@ def _finite(gradient: torch.Tensor) -> bool:
     return bool(torch.isfinite(gradient.coalesce().values() if gradient.is_sparse else gradient).all())
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (torch.Tensor, np.ndarray))
+
+
+def _fits(leaf: Any) -> bool:
+    """Whether a capture can hold a tensor of a batch."""
+    return leaf.dtype in names.DTYPES if isinstance(leaf, torch.Tensor) else leaf.dtype.kind in "fiub"
+
+
 def _batch_array(leaf: Any) -> Array:
     if isinstance(leaf, torch.Tensor):
-        leaf = names.local(leaf)
+        leaf = leaf if type(leaf) is torch.Tensor else names.local(leaf)
         return names.array_of(leaf.to_dense() if leaf.layout != torch.strided else leaf)
     return np.array(leaf)
+
+
+def _is_sharded(tensor: torch.Tensor) -> bool:
+    return type(tensor) is not torch.Tensor and hasattr(tensor, "to_local")
 
 
 def _has_active_scaler() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,10 @@ from . import words as names
 #: Modules that act differently in training.
 _ACTS = ("BatchNorm", "InstanceNorm", "Dropout", "GaussianNoise")
 _MODULO = 1 << 64
+#: Members of a group that are none of its options, and its rate.
+_NO_OPTIONS = ("params", "lr")
+#: Types of options that nothing can change in place.
+_PLAIN = (float, int, bool, str, type(None))
 #: Steps from one look for added modules to the next.
 LOOK_EVERY = 16
 
@@ -35,8 +40,9 @@ class StepRecords:
     ) -> None:
         self._own = step_records.StepRecords(status, expected)
         self._model, self._optimizers = weakref.ref(model), optimizers
-        #: Options of the groups as they were when they were last put into words, and these.
+        #: Options of the groups as they were when they were last put into words, and these; the newest without a change since.
         self._seen: list[dict[str, Any]] = []
+        self._same: list[_Options] = []
         self._words: list[dict[str, Any]] = []
         #: Modules that act differently in training, and the steps until it is looked for others.
         self._acting: list[tuple[str, torch.nn.Module]] = []
@@ -45,6 +51,7 @@ class StepRecords:
         self._outside: list[tuple[str, torch.nn.Parameter]] = []
         self._grouped = -1
         self.status = self._own.status
+        self.compares_next = self._own.compares_next
         self.checksums_due = self._own.checksums_due
 
     def entry(
@@ -52,7 +59,6 @@ class StepRecords:
         step: int,
         rates: Iterable[float],
         batch: Mapping[str, Array],
-        random: Mapping[str, Array] | None,
         scale: float,
     ) -> dict[str, Any]:
         """Members of a step's entry in capture.json."""
@@ -60,7 +66,7 @@ class StepRecords:
             step,
             rates,
             batch,
-            random,
+            None,
             options=self._options(),
             modes=self._modes(),
             outside=self._norms_outside(scale),
@@ -111,6 +117,9 @@ class StepRecords:
     def _options(self) -> list[dict[str, Any]]:
         """Options of all groups but their rates; put into words only where one changed."""
         groups = [(optimizer, group) for optimizer in self._optimizers for group in optimizer.param_groups]
+        if len(groups) == len(self._same) and all(old.is_still(own) for (_, own), old in zip(groups, self._same)):
+            return self._words
+        self._same = [_Options(group) for _, group in groups]
         now = [
             {key: _plain(value) for key, value in group.items() if key not in ("params", "lr")} for _, group in groups
         ]
@@ -161,6 +170,28 @@ class StepRecords:
             for name, p in self._outside
             if p.grad is not None
         }
+
+
+class _Options:
+    """The very options of a group, so that a look at them tells whether they are the same. Its rate may be another."""
+
+    def __init__(self, group: Mapping[str, Any]) -> None:
+        self._names, self._values = list(group), list(group.values())
+        #: Whether nothing can change one in place.
+        self._fixed = all(map(_is_fixed, (v for k, v in group.items() if k not in _NO_OPTIONS)))
+
+    def is_still(self, group: Mapping[str, Any]) -> bool:
+        """Whether a group has these options; what can be written to in place counts as changed."""
+        if not self._fixed or len(group) != len(self._names):
+            return False
+        if all(map(operator.is_, group.values(), self._values)):
+            return True
+        old = dict(zip(self._names, self._values))
+        return all(key in _NO_OPTIONS or value is old.get(key, old) for key, value in group.items())
+
+
+def _is_fixed(value: Any) -> bool:
+    return type(value) in _PLAIN or (type(value) is tuple and all(type(part) in _PLAIN for part in value))
 
 
 def _acts(module: torch.nn.Module) -> bool:

@@ -146,6 +146,11 @@ def bytes_of(tensor: torch.Tensor) -> int:
     return int(tensor.numel() * tensor.element_size())
 
 
+def is_words(dtype: torch.dtype) -> bool:
+    """Whether numpy lacks a type, so that a capture has its words."""
+    return DTYPES[dtype][0] in ("BF16", "F8_E4M3", "F8_E5M2")
+
+
 def array_of(tensor: torch.Tensor, buffer: np.ndarray | None = None, scale: float = 1.0) -> Array:
     """A copy in main memory, divided by `scale`, in `buffer` where one of its type and shape is given.
 
@@ -155,6 +160,9 @@ def array_of(tensor: torch.Tensor, buffer: np.ndarray | None = None, scale: floa
     if tensor.dtype not in DTYPES:
         raise TypeError(f"a capture does not hold tensors of {tensor.dtype}")
     dtype, kind = DTYPES[tensor.dtype]
+    if buffer is None and scale == 1 and tensor.is_cpu and not is_words(tensor.dtype) and not tensor.is_neg():
+        copied: np.ndarray = tensor.numpy().copy()
+        return copied
     out = buffer if buffer is not None else np.empty(tuple(tensor.shape), kind)
     view = torch.from_numpy(out)
     if view.dtype != tensor.dtype:
@@ -163,7 +171,7 @@ def array_of(tensor: torch.Tensor, buffer: np.ndarray | None = None, scale: floa
         view.copy_(tensor)
     else:
         view.copy_(tensor / scale)
-    return (dtype, out) if dtype in ("BF16", "F8_E4M3", "F8_E5M2") else out
+    return (dtype, out) if is_words(tensor.dtype) else out
 
 
 def buffer_kind(tensor: torch.Tensor) -> str:
@@ -195,7 +203,9 @@ def unwrapped(optimizer: Any) -> torch.optim.Optimizer:
 def autocast_now(device: str) -> dict[str, str] | None:
     """The autocast that is on for a type of device ("cpu", "cuda"), as a capture names it; None where it is off."""
     if hasattr(torch, "get_autocast_dtype"):
-        on, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+        if not torch.is_autocast_enabled(device):
+            return None
+        on, dtype = True, torch.get_autocast_dtype(device)
     elif device == "cpu":
         on, dtype = torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()
     else:
