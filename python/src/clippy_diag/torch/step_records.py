@@ -21,7 +21,7 @@ from . import words as names
 #: Modules that act differently in training.
 _ACTS = ("BatchNorm", "InstanceNorm", "Dropout", "GaussianNoise")
 _MODULO = 1 << 64
-#: Members of a group that are none of its options, and its rate.
+#: Members of a group that are no options: its parameters; and the rate, which is kept on its own.
 _NO_OPTIONS = ("params", "lr")
 #: Types of options that nothing can change in place.
 _PLAIN = (float, int, bool, str, type(None))
@@ -173,7 +173,7 @@ class StepRecords:
 
 
 class _Options:
-    """The very options of a group, so that a look at them tells whether they are the same. Its rate may be another."""
+    """The very options of a group, so that one look shows whether they are the same. Its rate may be another."""
 
     def __init__(self, group: Mapping[str, Any]) -> None:
         self._names, self._values = list(group), list(group.values())
