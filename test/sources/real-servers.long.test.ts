@@ -14,11 +14,13 @@ import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { AwsClient } from 'aws4fetch';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Report } from '../../src/model/report.ts';
 import { makeMirror } from '../../src/read/sources/mirror.ts';
 import { cli } from '../support/cli.ts';
 import { answers, freePort, programOf, startServer } from '../support/real-servers.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
+import { eventOf } from '../support/training-logs.ts';
 
 const newFolder = scratchFolders('real-servers');
 const log = readFileSync(join(projectRoot, 'fixtures/incident/log.jsonl'));
@@ -300,18 +302,37 @@ withServer(
       join(projectRoot, 'fixtures/logs/full-divergence-tb/input.tfevents'),
       join(folder, 'a/events.out.tfevents.1.x'),
     );
+    mkdirSync(join(folder, 'long'));
+    const long = Array.from({ length: 3000 }, (_, k) =>
+      eventOf(k, [['loss', 0.5 + 2 * Math.exp(-k / 200) + 0.01 * Math.sin(k)]]),
+    );
+    writeFileSync(join(folder, 'long/events.out.tfevents.1.x'), Buffer.concat(long));
     const args = ['--logdir', folder, '--host', '127.0.0.1', '--port', String(port), '--load_fast=false'];
     return startServer(program, args, {
       cwd: folder,
       ready: async () =>
         Object.keys((await (await fetch(`http://${tensorboard}/data/plugin/scalars/tags`)).json()) as object)
-          .length > 0,
+          .length > 1,
     });
   },
   () => {
-    it('by scheme and by the page', async () => {
-      for (const path of [`tensorboard://${tensorboard}`, `http://${tensorboard}/#timeseries`])
-        expect(await verdictOf(path)).toMatchObject(DIVERGED);
+    it('by scheme and by the page; of a sample nobody says that it is well', async () => {
+      for (const path of [`tensorboard://${tensorboard}`, `http://${tensorboard}/#timeseries`]) {
+        const { runs } = JSON.parse((await analyze(path)).out) as Report;
+        const of = (name: string) => runs.find(({ id }) => id.startsWith(name))!.verdict;
+        expect(of('a/')).toMatchObject(DIVERGED);
+        expect(of('long/')).toMatchObject({
+          class: 'inconclusive',
+          provenBy: {
+            judged: {
+              holds: false,
+              statement: expect.stringMatching(
+                /^"loss" was sampled by the server: 1,000 points of steps \d+ to 2999/,
+              ),
+            },
+          },
+        });
+      }
     });
   },
 );

@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Report } from '../../src/model/report.ts';
 import { sourceOf } from '../../src/read/sources/registry.ts';
 import { jsonLines } from '../../src/read/sources/rows.ts';
 import { cli } from '../support/cli.ts';
@@ -160,4 +161,45 @@ it('rows of one step are one line, a step that comes again is another', () => {
     { step: 1, a: 'NaN' },
     { step: 1, a: 3, b: 4 },
   ]);
+});
+
+describe('TensorBoard', () => {
+  /** A look-alike with a run of a long and a short series. */
+  async function startTensorboard(environment: string | null, points: readonly number[]): Promise<string> {
+    server = createServer((request, response) => {
+      const url = new URL(request.url!, 'http://h');
+      const value = (step: number) => [0, step, 0.5 + 2 * Math.exp(-step / 200) + 0.01 * Math.sin(step)];
+      if (url.pathname.endsWith('/tags')) response.end('{"run":{"train/loss":{},"val/loss":{}}}');
+      else if (!url.pathname.endsWith('/scalars')) {
+        if (environment === null) response.writeHead(404);
+        response.end(environment ?? '');
+      } else {
+        const isLong = url.searchParams.get('tag') === 'train/loss';
+        response.end(JSON.stringify((isLong ? points : [0, 999, 1999, 2999]).map(value)));
+      }
+    });
+    await new Promise<void>((resolve) => server!.listen(0, '127.0.0.1', resolve));
+    return `tensorboard://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+  const all = Array.from({ length: 3000 }, (_, k) => k);
+  const uneven = (count: number): number[] => all.slice(0, count).map((k) => 2 * k + (k % 3 === 0 ? 1 : 0));
+  const flags = (scalars: number): string =>
+    JSON.stringify({ debug: { flags: { samples_per_plugin: { images: 3, scalars } } } });
+
+  it.each([
+    ['a thousand uneven points of a server that does not say how many it keeps', null, uneven(1000), true],
+    ['so many as the server says that it keeps', flags(300), uneven(300), true],
+    ['fewer than the server keeps', flags(400), uneven(300), false],
+    ['evenly spaced points, of which none is missing', null, all.slice(0, 1000), false],
+    ['more uneven points, of a server that keeps all', flags(0), uneven(2000), false],
+    ['an answer that is no environment', '[]', uneven(1000), true],
+  ])('%s', async (_, environment, points, isSample) => {
+    const url = await startTensorboard(environment, points);
+    const { out } = await analyze(url, {});
+    const { verdict, hyperparameters } = (JSON.parse(out) as Report).runs[0]!;
+    expect(verdict.class).toBe(isSample ? 'inconclusive' : 'healthy');
+    expect(verdict.provenBy!.judged.holds).toBe(!isSample);
+    const said = `${points.length === 1000 ? '1,000' : points.length} points of steps ${points[0]} to ${points.at(-1)}`;
+    expect(hyperparameters).toEqual(isSample ? { 'train/loss: sampled by the server': said } : {});
+  });
 });

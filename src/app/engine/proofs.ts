@@ -12,6 +12,7 @@ import { counted, formatNumber } from '../../model/format-number.ts';
 import type { Proof } from '../../model/proofs.ts';
 import type { RunVerdict } from '../../model/report.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
+import { sampledKey } from '../../model/sampled.ts';
 
 /** The series that a verdict was made from. */
 function seriesJudged({ loss, decides, taskLosses }: JudgedRun): TimeSeries[] {
@@ -23,15 +24,28 @@ function seriesJudged({ loss, decides, taskLosses }: JudgedRun): TimeSeries[] {
 type Covered = Pick<CoverageProof, 'proof'> & { readonly coverage: CoverageProof['coverage'] | null };
 
 /**
- * The counts of the second reader for a run that was judged, and whether a column of a loss was left out; null where
- * neither says anything.
+ * The counts of the second reader for a run that was judged, and whether a server kept a sample or a column of a loss was left
+ * out; null where none of them says anything.
  */
 export function coverageOfJudged(run: Run, judged: JudgedRun): Covered | null {
   const series = seriesJudged(judged);
   const covered = coverageOf(run, series);
+  const sample = sampleAmong(run, series);
+  if (sample !== null)
+    return { coverage: covered?.coverage ?? null, proof: { holds: false, statement: sample } };
   const column = columnLeftOut(run, series);
   if (column === null || covered?.proof.holds === false) return covered;
   return { coverage: covered?.coverage ?? null, proof: { holds: false, statement: column } };
+}
+
+/** The first series of which a server kept a sample, in words; null where all points are there. */
+function sampleAmong({ hyperparameters }: Run, judged: readonly TimeSeries[]): string | null {
+  for (const { name } of judged) {
+    const sample = hyperparameters.get(sampledKey(name));
+    if (typeof sample === 'string')
+      return `"${name}" was sampled by the server: ${sample}; its log files have all`;
+  }
+  return null;
 }
 
 const NOT_COUNTED: Proof = {
