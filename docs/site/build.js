@@ -161,6 +161,25 @@ for (const page of pages) write(page.target, framed(page.target, page.title, htm
 for (const [name, file] of assets) copyFileSync(join(root, file), join(site, name));
 for (const name of ['site.css', 'site.js', 'favicon.svg']) copyFileSync(join(root, 'docs/site', name), join(site, name));
 
+/** The first sentences of a page, without its marks. */
+function aboutOf({ text }) {
+  const paragraph = text.replace(/^```[^]*?^```$/gm, '').split(/\n{2,}/).find((one) => /^[A-Za-z0-9`*[]/.test(one)) ?? '';
+  const plain = paragraph.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replace(/[`*]/g, '').replace(/\s+/g, ' ').trim();
+  return /^.{0,200}?[.:](?= |$)/.exec(plain)?.[0].replace(/:$/, '.') ?? plain.slice(0, 200);
+}
+
+/** For language models, as https://llmstxt.org has it: what there is, and each page with what it is about, by question. */
+const { description } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const listOf = (group) =>
+  pages
+    .filter((page) => page.group === group)
+    .map((page) => `- [${page.title}](${page.target}): ${aboutOf(page)}\n`)
+    .join('');
+write(
+  'llms.txt',
+  `# clippy-diag\n\n> ${description}\n\nAn agent asks by \`clippy-diag mcp\` or \`clippy-diag analyze PATH --brief\`. "Cannot tell" is an answer.\n\n${GROUPS.map((group) => `## ${group}\n\n${listOf(group)}`).join('\n')}`,
+);
+
 /** A section is found by its own words, and led to by its own anchor. */
 const sections = pages.flatMap((page) =>
   page.text.split(/^(?=#+ )/m).map((text) => {

@@ -1,6 +1,6 @@
 /** The docs as a site: no link is dead. In a browser: the search finds, every page of the gallery opens, and fits a phone. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -18,6 +18,17 @@ beforeAll(() => {
 });
 
 it('is built whole', () => expect(existsSync(join(site, 'index.html'))).toBe(true));
+
+it('has a list of its pages for language models, without code and with no dead link', () => {
+  const lines = readFileSync(join(site, 'llms.txt'), 'utf8').split('\n');
+  const links = lines.filter((line) => line.startsWith('- '));
+  expect(links.length).toBeGreaterThan(100);
+  for (const line of links) {
+    const [, path] = /^- \[[^\]]+\]\(([^)]+)\): \S.*$/.exec(line)!;
+    expect([path, existsSync(join(site, path!))]).toEqual([path, true]);
+    expect(line).not.toContain('```');
+  }
+});
 
 it.skipIf(!existsSync(executablePath))(
   'is searched without a server, and fits a phone (skipped without Chromium)',
