@@ -1,5 +1,5 @@
 /** `s3://`, by a look-alike on loopback that checks signatures; the look-alike asks moto the same. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cli } from '../support/cli.ts';
@@ -98,6 +98,78 @@ describe('credentials', () => {
       code: 3,
       err: expect.stringContaining('AWS_PROFILE'),
     });
+  });
+
+  /** An AWS CLI of a test's own: notes how it was called, and makes credentials that end after so many seconds. */
+  function stubCli(home: string, seconds: number | null): { PATH: string; asked: () => string[] } {
+    const log = join(home, 'asked');
+    const ends = seconds === null ? '' : new Date(Date.now() + 1000 * seconds).toISOString();
+    const made = {
+      Version: 1,
+      AccessKeyId: 'AKIDEXAMPLE',
+      SecretAccessKey: SECRET,
+      SessionToken: 'made',
+      Expiration: ends,
+    };
+    const answer =
+      seconds === null ? 'echo "Token has expired: s3cret" >&2; exit 255' : `echo '${JSON.stringify(made)}'`;
+    writeFileSync(join(home, 'aws'), `#!/bin/sh\necho "$@" >> '${log}'\n${answer}\n`, { mode: 0o755 });
+    return {
+      PATH: `${home}:${process.env.PATH}`,
+      asked: () => (existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n') : []),
+    };
+  }
+  const inConfig = (home: string, text: string): void => {
+    mkdirSync(join(home, '.aws'));
+    writeFileSync(join(home, '.aws/config'), text);
+  };
+
+  it.each([
+    ['single sign-on', '[profile sso]\nsso_session = work\nsso_account_id = 1\n', { AWS_PROFILE: 'sso' }],
+    [
+      'a role',
+      '[profile sso]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n',
+      { AWS_PROFILE: 'sso' },
+    ],
+    ['a program', '[default]\ncredential_process = /opt/keys\n', {}],
+    ['a pod', '', { AWS_WEB_IDENTITY_TOKEN_FILE: '/var/run/token', AWS_ROLE_ARN: 'arn' }],
+  ])('that %s makes are asked of the AWS CLI, once for as long as they last', async (_, config, more) => {
+    const env = await bucket({ 'a/log.jsonl': log, 'b/log.jsonl': log }, { token: 'made' });
+    inConfig(env.HOME, config);
+    const { PATH, asked } = stubCli(env.HOME, 3600);
+    const { code, out, err } = await analyze('s3://runs/', { ...env, ...more, PATH });
+    expect(code, err).toBe(0);
+    const profile = 'AWS_PROFILE' in more ? more.AWS_PROFILE : 'default';
+    expect(asked()).toEqual([`configure export-credentials --format=process --profile=${profile}`]);
+    expect(out + err).not.toContain('s3cret');
+  });
+
+  it('that end are asked for again', async () => {
+    const env = await bucket({ 'log.jsonl': log }, { token: 'made' });
+    inConfig(env.HOME, '[default]\nsso_session = work\n');
+    const { PATH, asked } = stubCli(env.HOME, 30);
+    expect(await analyze('s3://runs/log.jsonl', { ...env, PATH })).toMatchObject({ code: 0 });
+    expect(asked().length).toBe(server!.requests.length);
+  });
+
+  it('that the AWS CLI does not make, or that it is missing: the error says what to do', async () => {
+    const env = await bucket({ 'log.jsonl': log });
+    inConfig(env.HOME, '[default]\nsso_session = work\n');
+    for (const PATH of [stubCli(env.HOME, null).PATH, newFolder()]) {
+      const { code, out, err } = await analyze('s3://runs/log.jsonl', { ...env, PATH });
+      expect(code).toBe(3);
+      expect(err).toMatch(/source-denied.*aws sso login/s);
+      expect(out + err).not.toContain('s3cret');
+    }
+  });
+
+  it('are not asked of the AWS CLI where there are keys, or nothing says how to make some', async () => {
+    const env = await bucket({ 'log.jsonl': log });
+    const { PATH, asked } = stubCli(env.HOME, 3600);
+    await analyze('s3://runs/log.jsonl', { ...env, PATH });
+    inConfig(env.HOME, '[default]\nsso_session = work\n');
+    expect(await analyze('s3://runs/log.jsonl', { ...env, ...keys, PATH })).toMatchObject({ code: 0 });
+    expect(asked()).toEqual([]);
   });
 
   it('none, for a bucket that anybody may read: nothing is signed', async () => {

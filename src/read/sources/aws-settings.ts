@@ -1,5 +1,9 @@
-/** Credentials, region and endpoint for S3, where the AWS tools look for them: the environment, then the profile in ~/.aws. */
+/**
+ * Credentials, region and endpoint for S3, where the AWS tools look for them: the environment, then the profile in ~/.aws. Where these say
+ * only how credentials are made (single sign-on, a role, a program, a pod), the user's own AWS CLI makes them.
+ */
 
+import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { withoutEndSlashes } from '../../model/url.ts';
 import { readUserFile } from '../bytes/source.ts';
@@ -8,11 +12,15 @@ import type { SourceOptions } from './source.ts';
 
 type Env = SourceOptions['env'];
 
+export interface AwsCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+}
+
 export interface AwsSettings {
-  /** Without credentials requests are not signed, which public buckets accept. */
-  readonly credentials:
-    | { readonly accessKeyId: string; readonly secretAccessKey: string; readonly sessionToken?: string }
-    | undefined;
+  /** Those of now, for some last an hour. Without any requests are not signed, which public buckets accept. */
+  credentials(): Promise<AwsCredentials | undefined>;
   readonly region: string;
   /** Of a server that speaks S3; undefined for AWS itself. */
   readonly endpoint: string | undefined;
@@ -37,6 +45,69 @@ function sections(text: string | undefined): ReadonlyMap<string, ReadonlyMap<str
   return found;
 }
 
+/** Settings of a profile, and variables of a pod, by which the AWS CLI makes credentials. */
+const MADE_BY_PROFILE = [
+  'sso_session',
+  'sso_start_url',
+  'login_session',
+  'role_arn',
+  'credential_process',
+  'web_identity_token_file',
+] as const;
+const MADE_BY_POD = [
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+  'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+] as const;
+
+/** Made credentials are asked for again so many milliseconds before they end, and after as many where none were made. */
+const EARLY = 60_000;
+/** Longest time that the AWS CLI may take. */
+const PATIENCE = 60_000;
+
+/** What the AWS CLI makes, asked for again when it ends; undefined where it makes none. */
+function madeByCli(profile: string, env: Env): AwsSettings['credentials'] {
+  let until = 0;
+  let made: Promise<AwsCredentials | undefined> | undefined;
+  return () => {
+    if (made !== undefined && Date.now() < until) return made;
+    until = Date.now() + EARLY;
+    made = exported(profile, env).then((found) => {
+      if (found === undefined) return undefined;
+      until = found.expires - EARLY;
+      return found.credentials;
+    });
+    return made;
+  };
+}
+
+/** Asks the AWS CLI (2.9 and later). Its output is a secret and is in no message. */
+async function exported(
+  profile: string,
+  env: Env,
+): Promise<{ readonly credentials: AwsCredentials; readonly expires: number } | undefined> {
+  const args = ['configure', 'export-credentials', '--format=process', `--profile=${profile}`];
+  const text = await new Promise<string>((resolve) => {
+    const options = { env: env as NodeJS.ProcessEnv, timeout: PATIENCE };
+    execFile('aws', args, options, (error, out) => resolve(error === null ? out : ''));
+  });
+  try {
+    const { AccessKeyId, SecretAccessKey, SessionToken, Expiration } = JSON.parse(text);
+    if (typeof AccessKeyId !== 'string' || typeof SecretAccessKey !== 'string') return undefined;
+    const expires = Date.parse(Expiration ?? '');
+    return {
+      credentials: {
+        accessKeyId: AccessKeyId,
+        secretAccessKey: SecretAccessKey,
+        ...(typeof SessionToken === 'string' ? { sessionToken: SessionToken } : {}),
+      },
+      expires: Number.isNaN(expires) ? Number.POSITIVE_INFINITY : expires,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
 export async function awsSettings(env: Env): Promise<AwsSettings> {
   const folder = join(homeOf(env), '.aws');
   const profile = env.AWS_PROFILE || env.AWS_DEFAULT_PROFILE || 'default';
@@ -51,12 +122,15 @@ export async function awsSettings(env: Env): Promise<AwsSettings> {
   const id = fromEnv ? env.AWS_ACCESS_KEY_ID : setting('aws_access_key_id');
   const secret = fromEnv ? env.AWS_SECRET_ACCESS_KEY : setting('aws_secret_access_key');
   const token = fromEnv ? env.AWS_SESSION_TOKEN : setting('aws_session_token');
+  const own =
+    id === undefined || secret === undefined
+      ? undefined
+      : { accessKeyId: id, secretAccessKey: secret, ...(token ? { sessionToken: token } : {}) };
+  const isMade =
+    MADE_BY_PROFILE.some((name) => setting(name) !== undefined) || MADE_BY_POD.some((name) => env[name]);
   const endpoint = env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL || setting('endpoint_url');
   return {
-    credentials:
-      id === undefined || secret === undefined
-        ? undefined
-        : { accessKeyId: id, secretAccessKey: secret, ...(token ? { sessionToken: token } : {}) },
+    credentials: own === undefined && isMade ? madeByCli(profile, env) : async () => own,
     region: env.AWS_REGION || env.AWS_DEFAULT_REGION || setting('region') || 'us-east-1',
     endpoint: endpoint && withoutEndSlashes(endpoint),
   };

@@ -11,7 +11,7 @@ import type { RemoteEntry, Source, SourceOptions } from './source.ts';
 import { xmlMember } from './xml.ts';
 
 const CREDENTIALS =
-  'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), or AWS_PROFILE; AWS_REGION and AWS_ENDPOINT_URL name the server';
+  'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), or AWS_PROFILE (one of single sign-on or of a role needs the AWS CLI 2.9, and `aws sso login` first); AWS_REGION and AWS_ENDPOINT_URL name the server';
 
 /** As S3 counts an encoded key: everything but letters, digits and `-_.~/`. */
 const encodedKey = (key: string): string =>
@@ -36,9 +36,10 @@ function bucketOf(bucket: string, { endpoint, region, credentials }: AwsSettings
   return {
     urlOf: (key) => new URL(`${base}/${encodedKey(key)}`),
     sign: async (url) => {
-      if (credentials === undefined) return {};
+      const own = await credentials();
+      if (own === undefined) return {};
       const { AwsV4Signer } = await import('aws4fetch');
-      const signed = await new AwsV4Signer({ url: url.href, service: 's3', region, ...credentials }).sign();
+      const signed = await new AwsV4Signer({ url: url.href, service: 's3', region, ...own }).sign();
       return Object.fromEntries(signed.headers);
     },
   };

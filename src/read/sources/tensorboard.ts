@@ -37,7 +37,7 @@ function pointsOf(text: string, shown: string): Points {
   });
 }
 
-/** Points that TensorBoard keeps of a series where nobody told it otherwise. */
+/** Points that TensorBoard keeps of a series where nobody set another number. */
 const KEPT = 1000;
 
 /** How many points the server keeps of a series. Before 2.0, and behind some proxies, it does not say: then the usual number. */
