@@ -4,6 +4,7 @@
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { EXIT, type ExitCode } from '../../model/errors.ts';
 
 /** A stream that is written to; `done` is called when the bytes are with the kernel, or with what went wrong. */
@@ -25,8 +26,11 @@ export interface Io {
   now(): number;
   /** Milliseconds of processor time that the process took so far. */
   processorTime(): number;
-  /** Of a process that goes on for long: collects garbage sooner, so that memory stays near what is in use. */
-  readonly saveMemory?: () => void;
+  /**
+   * Of a process that goes on for long: collects garbage sooner, so that memory stays near what is in use. Returns what gives back
+   * what is not, to be called now and then.
+   */
+  readonly saveMemory?: () => () => void;
   /** Settles after so many milliseconds, or as soon as the signal is aborted. */
   sleep(milliseconds: number, signal: AbortSignal): Promise<void>;
   /** Calls the listener with the exit code of a signal that asks the program to end; returns how to stop that. */
@@ -66,6 +70,25 @@ const checked = (stream: NodeJS.WriteStream & { readonly fd: number }): OutputSt
 /** Percent of what is in use by which {@link Io.saveMemory} has the heap grow before a collection; V8 by itself takes up to 300. */
 const GARBAGE = 20;
 
+/** Bytes by which the heap may grow before it is collected whole. */
+const SPARE = 16 << 20;
+
+/**
+ * V8 keeps what it once needed: the heap of a watcher of 100 runs was 85 MB with 32 in use. A whole collection gives the rest back to
+ * the system.
+ */
+function saveMemory(): () => void {
+  setFlagsFromString(`--heap-growing-percent=${GARBAGE}`);
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  let after = 0;
+  return () => {
+    if (process.memoryUsage().heapTotal < after + SPARE) return;
+    collect();
+    after = process.memoryUsage().heapTotal;
+  };
+}
+
 /** The streams, the environment, the clock and the signals of this process. */
 export function processIo(): Io {
   const listeners = new Set<(code: ExitCode) => void>();
@@ -83,7 +106,7 @@ export function processIo(): Io {
       const { user, system } = process.cpuUsage();
       return (user + system) / 1000;
     },
-    saveMemory: () => setFlagsFromString(`--heap-growing-percent=${GARBAGE}`),
+    saveMemory,
     sleep: (milliseconds, signal) => wait(milliseconds, undefined, { signal }).catch(() => {}),
     onEnd(listener) {
       const interrupted = (): void => listener(EXIT.interrupted);
