@@ -12,14 +12,15 @@
         return optax.apply_updates(params, updates), opt_state, loss
 
 Nothing is declared by hand: optimizer, clipping and learning rate are read from the transformation. Each step hands its
-gradients to the recorder by a callback from the device; the Python of the loop never waits for it.
+gradients to the recorder by a call from the device (`telling.py`); the Python of the loop never waits for it.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,11 @@ from ..messages import describe
 from ..options import Budget
 from .options import Rate, as_words, read_chain
 from .recorder import Recorder, Seen
+
+try:
+    from .telling import tell
+except ImportError:  # a version of JAX that has these parts in another place
+    tell = None  # type: ignore[assignment]
 
 #: Squares that are summed at a time.
 ROW = 1024
@@ -194,24 +200,43 @@ def flight(
             with_params |= state.count <= FIRST_STEPS
         if not recorder.formula:
             with_params |= True
-        jax.lax.switch(
-            jnp.where(with_state, 2, with_params.astype(jnp.int32)),
-            [
-                lambda: jax.debug.callback(hear, *seen),
-                lambda: jax.debug.callback(hear, *seen, params),
-                lambda: jax.debug.callback(hear, *seen, params, shown[0]),
-            ],
-        )
+        kind = jnp.where(with_state, 2, with_params.astype(jnp.int32))
+        count = _told(hear, kind, seen, [(), (params,), (params, shown[0])])
         if value is not None:
             extra = {"value": value, **extra}
         made, after = inner.update(updates, state.inner, params, **extra)
-        return made, FlightState(state.count + 1, after)
+        return made, FlightState(count, after)
 
     made = Flight(init, update)
     made.recorder = recorder
     # Runs before the recorder's own end.
     atexit.register(made.close)
     return made
+
+
+def _told(hear: Callable[..., None], kind: Any, seen: tuple[Any, ...], more: Sequence[tuple[Any, ...]]) -> Any:
+    """The count of updates after this one, once the host has heard of it: `seen`, which begins with the count before it, and so
+    much more as its kind says.
+    """
+    count = seen[0]
+    if tell is None or jax.device_count() > 1 or jax.default_backend() not in ("cpu", "gpu"):
+        # JAX brings the shards together.
+        jax.lax.switch(kind, [functools.partial(jax.debug.callback, hear, *seen, *given) for given in more])
+        return count + 1
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves((kind, seen, more))):
+        hear(*seen, *more[int(kind)])
+        return count + 1
+
+    def telling(form: int) -> Callable[[], Any]:
+        def host(kind: Any, count: Any, *given: Any) -> Any:
+            # Where steps are mapped over, all forms are called.
+            if int(kind) == form:
+                hear(count, *given)
+            return count + 1
+
+        return lambda: tell(host, kind, *seen, *more[form])
+
+    return jax.lax.switch(kind, [telling(form) for form in range(len(more))])
 
 
 def weight_norm(tree: Any) -> Any:
@@ -226,8 +251,12 @@ def weight_norm(tree: Any) -> Any:
 
 
 def _wait() -> None:
-    """Waits for the callbacks of all steps that were begun."""
+    """Waits for the host to hear of all steps that were begun."""
     jax.effects_barrier()  # type: ignore[no-untyped-call]
+    # A call of `tell` has ended when what its step returns is there.
+    for array in jax.live_arrays():  # type: ignore[no-untyped-call]
+        with contextlib.suppress(Exception):
+            array.block_until_ready()
 
 
 def _is_key(leaf: Any) -> bool:
