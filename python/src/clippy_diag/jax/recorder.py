@@ -366,7 +366,7 @@ class Recorder(Controls):
 
     def _copy(self, leaf: Any) -> Array:
         view = np.asarray(leaf)
-        return copied(leaf) if view.dtype.name == "bfloat16" else self._own.copied(view)
+        return copied(leaf) if _is_bfloat16(view) else self._own.copied(view)
 
     def _sources(self, named: Mapping[str, Any], opt_state: Any) -> list[Source]:
         sources = [_source(f"param/{name}", leaf) for name, leaf in named.items()]
@@ -488,10 +488,21 @@ def _optax_word(option: str) -> str:
     return next((theirs for theirs, ours in OPTAX_WORDS.items() if ours == option), option)
 
 
+#: Names of the leaves of trees by their structure: a training has the same few at each step.
+_names: dict[Any, tuple[str, ...]] = {}
+
+
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves of a tree under the names on the way to them, joined by slashes."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {"/".join(leaf_name(part) for part in path) or "value": leaf for path, leaf in leaves}
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    names = _names.get(structure)
+    if names is None:
+        paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+        names = tuple("/".join(leaf_name(part) for part in path) or "value" for path, _ in paths)
+        if len(_names) >= 64:
+            _names.clear()
+        _names[structure] = names
+    return dict(zip(names, leaves))
 
 
 def _arrays_of(tree: Any) -> dict[str, np.ndarray]:
@@ -564,8 +575,13 @@ def _is_kept(leaf: Any) -> bool:
     return not _is_key(leaf) and np.dtype(leaf.dtype).kind in "fiubV"
 
 
+def _is_bfloat16(array: np.ndarray) -> bool:
+    return array.dtype.kind == "V" and array.dtype.name == "bfloat16"
+
+
 def _is_key(leaf: Any) -> bool:
-    return str(getattr(leaf, "dtype", "")).startswith("key<")
+    # The name of a type takes numpy longer than all else here.
+    return not isinstance(leaf, np.ndarray) and str(getattr(leaf, "dtype", "")).startswith("key<")
 
 
 def _is_array(leaf: Any) -> bool:
@@ -575,7 +591,7 @@ def _is_array(leaf: Any) -> bool:
 def copied(leaf: Any) -> Array:
     """An array in main memory that no donation reaches; bfloat16 by its words."""
     array = np.array(leaf)
-    if array.dtype.name == "bfloat16":
+    if _is_bfloat16(array):
         return "BF16", array.view("<i2")
     words(array)
     return array
