@@ -6,7 +6,15 @@ import { basename, dirname } from 'node:path';
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import type { LossReason } from '../../model/log.ts';
 import type { LogFormat } from './format.ts';
-import { documentLedger, lineCounter, membersEnd, membersOf, wholeDocument } from './json-document.ts';
+import {
+  type DocumentLedger,
+  documentLedger,
+  lineCounter,
+  type Member,
+  membersEnd,
+  membersOf,
+  wholeDocument,
+} from './json-document.ts';
 import { objectScanner, skipBlanks } from './json-line.ts';
 import { numberOfText } from './number-text.ts';
 import { rowTable } from './row-table.ts';
@@ -36,6 +44,94 @@ function earlierStates(paths: readonly string[]): Map<string, string> {
   return earlier;
 }
 
+type Setting = string | number | boolean | null;
+
+/** A number, true or false as a setting; undefined for anything else. */
+function settingOf(bytes: Buffer, { start, end }: Member): Setting | undefined {
+  const text = bytes.toString('utf8', start, Math.min(end, start + 200)).trim();
+  return text === 'true' || text === 'false' ? text === 'true' : numberOfText(text);
+}
+
+/** Reads one document: its rows go to the table, its settings to the hyperparameters, all bytes to the ledger. */
+class StateReader {
+  readonly hyperparameters = new Map<string, Setting>();
+  /** Where the document is cut or breaks; -1: nowhere. */
+  private open = -1;
+  private bad = 0;
+  private firstBad = -1;
+  private readonly lineOf: (position: number) => number;
+
+  constructor(
+    private readonly bytes: Buffer,
+    private readonly scan: ReturnType<typeof objectScanner>,
+    private readonly ledger: DocumentLedger,
+  ) {
+    this.lineOf = lineCounter(bytes);
+  }
+
+  read(): void {
+    const { bytes, ledger } = this;
+    const stop = bytes.length;
+    const top = membersEnd();
+    for (const member of membersOf(bytes, skipBlanks(bytes, 0, stop), stop, top)) {
+      if (member.key === 'log_history' && bytes[member.start] === OPEN_LIST) this.history(member);
+      else if (member.whole) this.setting(member);
+      else {
+        this.open = member.start;
+        break;
+      }
+    }
+    if (top.at < 0 && this.open < 0) this.open = top.stopped;
+    if (this.open >= 0) ledger.lose(top.cut ? 'torn-record' : 'damaged', this.open, stop);
+    else {
+      const after = skipBlanks(bytes, top.at, stop);
+      if (after < stop) this.lose('no-record', after, stop);
+    }
+  }
+
+  /** What is wrong with the document, as one error; undefined where it is whole. */
+  damage(path: string): ErrorRecord | undefined {
+    const { open, bad, firstBad, bytes } = this;
+    if (open < 0 && bad === 0) return undefined;
+    const offset = bad > 0 ? firstBad : open;
+    const reason = open >= 0 ? `it has ${bytes.length} bytes and no end` : `${bad} records are not objects`;
+    return diagError('log-document-damaged', { offset, reason }, { path, byteOffset: offset }).toRecord();
+  }
+
+  private lose(reason: LossReason, start: number, end: number, records?: number): void {
+    if (this.bad++ === 0) this.firstBad = start;
+    this.ledger.lose(reason, start, end, records);
+  }
+
+  private history(member: Member): void {
+    const { bytes, ledger, scan } = this;
+    const list = membersEnd();
+    for (const row of membersOf(bytes, member.start, member.end, list)) {
+      if (!row.whole) {
+        this.open = row.start;
+        return;
+      }
+      if (bytes[row.start] === OPEN && scan.row(bytes, row.start, row.end, this.lineOf(row.start)))
+        ledger.record(row.start, row.end);
+      else this.lose('damaged', row.start, row.end, 1);
+    }
+    if (list.at >= 0 || this.open >= 0) return;
+    if (member.whole) this.lose('damaged', list.stopped, member.end);
+    else this.open = list.stopped;
+  }
+
+  private setting(member: Member): void {
+    if (this.ledger.isHoled(member.start, member.end)) {
+      this.lose('hole', member.start, member.end);
+      return;
+    }
+    this.ledger.passOver(member.start, member.end);
+    if (PROGRESS.test(member.key)) return;
+    const value = settingOf(this.bytes, member);
+    if (value !== undefined) this.hyperparameters.set(member.key, value);
+  }
+}
+
 export const hfTrainerState: LogFormat = {
   id: 'hf-trainer-state',
   title: 'Hugging Face trainer_state.json',
@@ -47,82 +143,17 @@ export const hfTrainerState: LogFormat = {
   superseded: earlierStates,
   async read(chunks, path, { encoding }) {
     const bytes = await wholeDocument(chunks, path);
-    const stop = bytes.length;
     const table = rowTable();
     const scan = objectScanner(table);
-    const lineOf = lineCounter(bytes);
     const ledger = documentLedger(bytes, encoding);
-    const hyperparameters = new Map<string, string | number | boolean | null>();
-    const errors: ErrorRecord[] = [];
-    const top = membersEnd();
-    const list = membersEnd();
-    let bad = 0;
-    let firstBad = -1;
-    const lose = (reason: LossReason, start: number, end: number, records?: number): void => {
-      if (bad++ === 0) firstBad = start;
-      ledger.lose(reason, start, end, records);
-    };
-    /** Where the document is cut or breaks. */
-    let open = -1;
-    for (const member of membersOf(bytes, skipBlanks(bytes, 0, stop), stop, top)) {
-      if (member.key === 'log_history' && bytes[member.start] === OPEN_LIST) {
-        for (const row of membersOf(bytes, member.start, member.end, list)) {
-          if (!row.whole) {
-            open = row.start;
-            break;
-          }
-          if (bytes[row.start] === OPEN && scan.row(bytes, row.start, row.end, lineOf(row.start)))
-            ledger.record(row.start, row.end);
-          else lose('damaged', row.start, row.end, 1);
-        }
-        if (list.at < 0 && open < 0) {
-          if (member.whole) lose('damaged', list.stopped, member.end);
-          else open = list.stopped;
-        }
-        continue;
-      }
-      if (!member.whole) {
-        open = member.start;
-        break;
-      }
-      if (ledger.isHoled(member.start, member.end)) {
-        lose('hole', member.start, member.end);
-        continue;
-      }
-      ledger.passOver(member.start, member.end);
-      if (PROGRESS.test(member.key)) continue;
-      const text = bytes.toString('utf8', member.start, Math.min(member.end, member.start + 200)).trim();
-      if (text === 'true' || text === 'false') hyperparameters.set(member.key, text === 'true');
-      else {
-        const value = numberOfText(text);
-        if (value !== undefined) hyperparameters.set(member.key, value);
-      }
-    }
-    if (top.at < 0 && open < 0) open = top.stopped;
-    if (open >= 0) ledger.lose(top.cut ? 'torn-record' : 'damaged', open, stop);
-    else {
-      const after = skipBlanks(bytes, top.at, stop);
-      if (after < stop) lose('no-record', after, stop);
-    }
-    if (open >= 0 || bad > 0) {
-      const offset = bad > 0 ? firstBad : open;
-      errors.push(
-        diagError(
-          'log-document-damaged',
-          {
-            offset,
-            reason: open >= 0 ? `it has ${stop} bytes and no end` : `${bad} records are no objects`,
-          },
-          { path, byteOffset: offset },
-        ).toRecord(),
-      );
-    }
-    errors.push(...scan.errors(path));
+    const reader = new StateReader(bytes, scan, ledger);
+    reader.read();
+    const damage = reader.damage(path);
     return {
       kept: table.rows(),
       account: ledger.account(),
-      errors,
-      runs: [{ ...table.finish(), hyperparameters }],
+      errors: [...(damage === undefined ? [] : [damage]), ...scan.errors(path)],
+      runs: [{ ...table.finish(), hyperparameters: reader.hyperparameters }],
     };
   },
 };

@@ -54,6 +54,18 @@ export interface MembersEnd {
 }
 export const membersEnd = (): MembersEnd => ({ at: 0, stopped: 0, cut: false });
 
+/** The key of a member that starts at `at`, and where its value does; what is wrong where there is none. */
+function keyAt(bytes: Buffer, at: number, stop: number): { key: string; at: number } | 'cut' | 'malformed' {
+  if (bytes[at] !== 0x22) return 'malformed';
+  const keyEnd = stringEnd(bytes, at + 1, stop);
+  if (keyEnd < 0) return 'cut';
+  const colon = skipBlanks(bytes, keyEnd + 1, stop);
+  if (colon >= stop) return 'cut';
+  if (bytes[colon] !== 0x3a) return 'malformed';
+  const value = skipBlanks(bytes, colon + 1, stop);
+  return value >= stop ? 'cut' : { key: textOfString(bytes, at + 1, keyEnd), at: value };
+}
+
 /**
  * The members of the object, or the elements of the list, that starts at `start`. Ends early where the document is cut
  * or malformed; `end` receives where.
@@ -76,23 +88,14 @@ export function* membersOf(
   }
   while (at < stop) {
     end.stopped = at;
-    let key = '';
-    if (isObject) {
-      if (bytes[at] !== 0x22) return;
-      const keyEnd = stringEnd(bytes, at + 1, stop);
-      if (keyEnd < 0) break;
-      key = textOfString(bytes, at + 1, keyEnd);
-      at = skipBlanks(bytes, keyEnd + 1, stop);
-      if (at >= stop) break;
-      if (bytes[at] !== 0x3a) return;
-      at = skipBlanks(bytes, at + 1, stop);
-      if (at >= stop) break;
-    }
-    const found = skipValue(bytes, at, stop);
+    const named = isObject ? keyAt(bytes, at, stop) : { key: '', at };
+    if (named === 'malformed') return;
+    if (named === 'cut') break;
+    const found = skipValue(bytes, named.at, stop);
     const valueEnd = found < 0 ? stop : found;
     // An empty value between two commas is malformed, not cut.
-    end.cut = found < 0 && ![0x2c, 0x5d, 0x7d].includes(bytes[at]!);
-    if (valueEnd > at) yield { key, start: at, end: valueEnd, whole: found >= 0 };
+    end.cut = found < 0 && ![0x2c, 0x5d, 0x7d].includes(bytes[named.at]!);
+    if (valueEnd > named.at) yield { key: named.key, start: named.at, end: valueEnd, whole: found >= 0 };
     if (found < 0) return;
     at = skipBlanks(bytes, found, stop);
     end.stopped = at;

@@ -48,6 +48,69 @@ const usualStep = (value: Float64Array, at: readonly number[]): number =>
 export const meanBetween = (count: number, mean: number, nextCount: number, nextMean: number): number =>
   (nextCount * nextMean - count * mean) / (nextCount - count);
 
+/** Where epochs begin, and how many batches usually are from one value to the next; NaN where none follows another. */
+function epochsOf(
+  batch: Float64Array,
+  epoch: Float64Array,
+): { readonly starts: number[]; readonly batches: number } {
+  const starts: number[] = [];
+  const distances: number[] = [];
+  for (let k = 0; k < batch.length; k++) {
+    const follows = k > 0 && epoch[k] === epoch[k - 1] && batch[k]! > batch[k - 1]!;
+    if (follows) distances.push(batch[k]! - batch[k - 1]!);
+    else starts.push(k);
+  }
+  return { starts, batches: distances.length === 0 ? Number.NaN : medianOf(Float64Array.from(distances)) };
+}
+
+/** Undoes the means from one value to before another, all of one epoch. @returns the last mean */
+function undoEpoch(
+  { value: undone, hidden, batches }: Undone,
+  counts: Float64Array,
+  from: number,
+  to: number,
+  isPositive: boolean,
+): number {
+  let [count, mean] = [0, 0];
+  for (let k = from; k < to; k++) {
+    const [next, here] = [counts[k]!, undone[k]!];
+    // A mean that is not finite stays so to the end of its epoch.
+    if (Number.isFinite(here) && next > count) undone[k] = meanBetween(count, mean, next, here);
+    if (next - count < batches / 2 || (isPositive && undone[k]! <= 0)) hidden[k] = 1;
+    [count, mean] = [next, here];
+  }
+  return mean;
+}
+
+/** Points early and late in an epoch that follow one that is not hidden. */
+function thirdsOf(hidden: Uint8Array, from: number, to: number): { early: number[]; late: number[] } {
+  const early: number[] = [];
+  const late: number[] = [];
+  for (let k = from + 2; k < to; k++) {
+    const place = (k - from) / (to - from);
+    if (hidden[k] === 1 || hidden[k - 1] === 1) continue;
+    if (place < 1 / 3) early.push(k);
+    else if (place >= 2 / 3) late.push(k);
+  }
+  return { early, late };
+}
+
+/** Whether values move as means since their epoch began, and hardly more early than late once that is undone. */
+function areMeans(value: Float64Array, undone: Float64Array, epochs: readonly ReturnType<typeof thirdsOf>[]) {
+  const early = epochs.flatMap((one) => one.early);
+  const late = epochs.flatMap((one) => one.late);
+  if (epochs.length < LEAST_EPOCHS || early.length < LEAST_MOVES || late.length < LEAST_MOVES) return false;
+  if (!(usualStep(value, early) > MOVES * usualStep(value, late))) return false;
+  const [first, last] = [usualStep(undone, early), usualStep(undone, late)];
+  if (!(first < EVEN * last && last < EVEN * first)) return false;
+  // Each epoch by itself: if a run diverges, the epochs before and after move on different scales.
+  const both = epochs.filter((one) => one.early.length > 0 && one.late.length > 0);
+  const ratio = (of: Float64Array): number =>
+    medianOf(Float64Array.from(both, (one) => usualStep(of, one.early) / usualStep(of, one.late)));
+  const even = ratio(undone);
+  return ratio(value) > MOVES && even < EVEN && even * EVEN > 1;
+}
+
 /**
  * The losses of the batches themselves, from means since each epoch began.
  *
@@ -62,57 +125,24 @@ export function undoRunningMeans(
   epoch: Float64Array,
 ): Undone | null {
   const base = batch.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY) === 0 ? 1 : 0;
-  const starts: number[] = [];
-  for (let k = 0; k < value.length; k++)
-    if (k === 0 || epoch[k] !== epoch[k - 1] || batch[k]! <= batch[k - 1]!) starts.push(k);
-  const distances: number[] = [];
-  for (let k = 1; k < value.length; k++)
-    if (epoch[k] === epoch[k - 1] && batch[k]! > batch[k - 1]!) distances.push(batch[k]! - batch[k - 1]!);
-  if (distances.length === 0) return null;
-  const batches = medianOf(Float64Array.from(distances));
-  const undone = value.slice();
-  const hidden = new Uint8Array(value.length);
-  const early: number[] = [];
-  const late: number[] = [];
-  /** Of each epoch that shows it, the ratio of its early to its late moves, as printed and undone. */
-  const moves: number[] = [];
-  const evens: number[] = [];
-  let shown = 0;
+  const counts = batch.map((one) => one + base);
+  const { starts, batches } = epochsOf(batch, epoch);
+  if (Number.isNaN(batches)) return null;
+  const undone: Undone = { value: value.slice(), hidden: new Uint8Array(value.length), batches };
   const isPositive = value.every((one) => !(one <= 0));
+  const shown: ReturnType<typeof thirdsOf>[] = [];
   for (const [i, start] of starts.entries()) {
     const end = starts[i + 1] ?? value.length;
-    let [count, mean] = [0, 0];
-    for (let k = start; k < end; k++) {
-      const [next, here] = [batch[k]! + base, value[k]!];
-      // A mean that is not finite stays so to the end of its epoch.
-      if (Number.isFinite(here) && next > count) undone[k] = meanBetween(count, mean, next, here);
-      if (next - count < batches / 2 || (isPositive && undone[k]! <= 0)) hidden[k] = 1;
-      [count, mean] = [next, here];
-    }
+    const mean = undoEpoch(undone, counts, start, end, isPositive);
     // The first epoch learns most, so its loss falls as such a mean does.
-    const points = end - start;
-    if (i === 0 || points < LEAST_POINTS || !Number.isFinite(mean)) continue;
-    shown++;
-    const [earlyBefore, lateBefore] = [early.length, late.length];
-    for (let k = start + 2; k < end; k++) {
-      const place = (k - start) / points;
-      if (hidden[k] === 1 || hidden[k - 1] === 1) continue;
-      if (place < 1 / 3) early.push(k);
-      else if (place >= 2 / 3) late.push(k);
-    }
-    const [first, last] = [early.slice(earlyBefore), late.slice(lateBefore)];
-    if (first.length === 0 || last.length === 0) continue;
-    moves.push(usualStep(value, first) / usualStep(value, last));
-    evens.push(usualStep(undone, first) / usualStep(undone, last));
+    if (i > 0 && end - start >= LEAST_POINTS && Number.isFinite(mean))
+      shown.push(thirdsOf(undone.hidden, start, end));
   }
-  if (shown < LEAST_EPOCHS || early.length < LEAST_MOVES || late.length < LEAST_MOVES) return null;
-  if (!(usualStep(value, early) > MOVES * usualStep(value, late))) return null;
-  const [first, last] = [usualStep(undone, early), usualStep(undone, late)];
-  if (!(first < EVEN * last && last < EVEN * first)) return null;
-  // Each epoch by itself: if a run diverges, the epochs before and after move on different scales.
-  const even = medianOf(Float64Array.from(evens));
-  if (!(medianOf(Float64Array.from(moves)) > MOVES && even < EVEN && even * EVEN > 1)) return null;
+  if (!areMeans(value, undone.value, shown)) return null;
+  const late = usualStep(
+    undone.value,
+    shown.flatMap((one) => one.late),
+  );
   const most = batch.reduce((a, b) => Math.max(a, b), 0);
-  if ((resolutionOf(value) * most) / batches > MOST_ROUNDING * last) return null;
-  return { value: undone, hidden, batches };
+  return (resolutionOf(value) * most) / batches > MOST_ROUNDING * late ? null : undone;
 }
