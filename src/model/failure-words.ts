@@ -43,12 +43,13 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
     headline: (where, factor) => `LOSS ${times(factor)}larger since ${where}`,
     leads: 'always',
   },
-  'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}` },
+  'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}`, leads: 'goes on' },
   'saw-tooth': { headline: (where) => `SAW-TOOTH since ${where}`, leads: 'always' },
   'jump-at-resume': { headline: (where) => `HIGHER since the resume at ${where}` },
   'gradient-norm-times-k': {
     headline: (where, factor) =>
-      `GRADIENT NORM ${times(factor)}${factor !== null && factor < 1 ? 'smaller' : 'larger'} since ${where}, the loss is healthy`,
+      `GRADIENT NORM ${times(factor)}${factor !== null && factor < 1 ? 'smaller' : 'larger'} since ${where}, the loss hardly moves`,
+    leads: 'goes on',
     finding: 'gradient-norm-spike',
   },
   'scaler-skips-every-step': {

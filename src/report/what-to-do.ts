@@ -118,10 +118,14 @@ const nothingNow = ({ statement }: Remedy, inFuture: string): string =>
   sentences(statement) + (statement.includes('does not happen again') ? '' : inFuture);
 
 /** The state to keep while a look decides what went wrong; empty where what to do names one. */
-const keepWords = ({ cause, rewind, stepUnit }: RunReport): string =>
-  cause?.trigger !== 'none-found' || rewind === null
-    ? ''
-    : `Keep ${rewind.rewindToCheckpoint === null ? `a checkpoint at or before ${at(rewind.rewindToStep, stepUnit)}` : inertName(rewind.rewindToCheckpoint)}. `;
+const keepWords = (run: RunReport): string => {
+  const { cause, rewind, stepUnit } = run;
+  if (cause?.trigger !== 'none-found' || rewind === null) return '';
+  // The way back is that of the incident, which is over.
+  if (cause.step !== null && failureLeads(cause.failure, isOver(run)))
+    return `Keep a checkpoint from before ${at(cause.step, stepUnit)}. `;
+  return `Keep ${rewind.rewindToCheckpoint === null ? `a checkpoint at or before ${at(rewind.rewindToStep, stepUnit)}` : inertName(rewind.rewindToCheckpoint)}. `;
+};
 
 /** What to do about a run that came back: what keeps it from coming again, and what brings its loss down where it stays higher. */
 function fixAfterReturn(

@@ -35,6 +35,23 @@ describe('the report of a run', () => {
     expect(remedies!.map(({ action }) => action)).toEqual(['rewind']);
   });
 
+  it('is led by what began after the run came back and goes on, and not by what is as before', () => {
+    // A rise of four points that is over, and what the loss is from point 1500 on.
+    const since = (level: number): Float64Array =>
+      values.map(
+        (_, i) => (i >= 1500 ? level : 1) * (0.5 + 0.01 * Math.sin(i)) * (i >= 600 && i < 604 ? 9 : 1),
+      );
+    const told = (level: number) => diagnoseRun(makeRun([{ name: 'loss', values: since(level) }]));
+    const fell = told(1e-4);
+    expect(fell.verdict).toMatchObject({ class: 'micro-divergence', recoveredStep: 604 });
+    expect(fell.cause).toMatchObject({ failure: 'loss-falls-abruptly', step: 1500 });
+    expect(fell.remedies!.map(({ action }) => action)).toEqual(['fix-data']);
+    const well = told(1);
+    expect(well.verdict).toEqual({ ...fell.verdict, provenBy: well.verdict.provenBy });
+    expect(well.cause?.failure).not.toBe('loss-falls-abruptly');
+    expect(well.remedies!.map(({ action }) => action)).toEqual(['none-needed']);
+  });
+
   it('has numbers where a setting reads as one, as a saved report has them', () => {
     const set = {
       ...run,

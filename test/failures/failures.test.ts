@@ -140,6 +140,10 @@ const CASES: Readonly<
         loss: calm,
         scale: exact(400, (i) => (i < 300 ? 65536 : 1e-6)),
       }),
+      'norms that are infinite to the end': runOf({
+        loss: noisy(400, () => 0.5),
+        norms: exact(400, (i) => (i < 300 ? 0.4 : Number.POSITIVE_INFINITY)),
+      }),
       'a scale that falls to the end': runOf({
         loss: calm,
         scale: exact(400, (i) => (i < 300 ? 65536 : 65536 / 2 ** (i - 299))),
@@ -149,6 +153,14 @@ const CASES: Readonly<
       'a scaler that finds its scale at the start': runOf({
         loss: calm,
         scale: exact(400, (i) => Math.max(1024, 65536 / 2 ** i)),
+      }),
+      'a norm that overflows alone, while the loss falls': runOf({
+        loss: exact(400, (i) => 2 * Math.exp(-i / 100)),
+        norms: exact(400, (i) => (i < 300 ? 0.4 : Number.POSITIVE_INFINITY)),
+      }),
+      'norms that are infinite now and then': runOf({
+        loss: noisy(400, () => 0.5),
+        norms: exact(400, (i) => (i % 3 === 0 ? Number.POSITIVE_INFINITY : 0.4)),
       }),
       'a scale that grows': runOf({ loss: calm, scale: exact(400, (i) => 1024 * 2 ** Math.floor(i / 100)) }),
       'a skip now and then': runOf({

@@ -5,6 +5,7 @@
 
 import { causeFromLog, NO_CAUSE, REPLAY, type Why } from '../../experiment/cause/from-log.ts';
 import type { JudgedRun } from '../../judge/incidents/verdict.ts';
+import { failureLeads } from '../../model/failure-words.ts';
 import type { RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
 import type { Capture } from '../../read/captures/read.ts';
@@ -34,15 +35,27 @@ export const fromLogAlone = (run: Run, judged: JudgedRun, beside = false): WhatI
 });
 
 const ofLogAlone = (run: Run, judged: JudgedRun, would?: string): Why =>
+  failureAfter(run, judged) ??
   causeFromLog(run, judged.verdict.onsetStep, cameBack(judged.verdict), would, judged);
+
+/** What began after the run came back and goes on to the end of the log: it says more than the rise that is over. Null without it. */
+function failureAfter(run: Run, judged: JudgedRun): Why | null {
+  const { recoveredStep } = judged.verdict;
+  if (recoveredStep === null || !cameBack(judged.verdict)) return null;
+  const found = causeFromLog(run, null, false, undefined, judged);
+  const { failure, step } = found.cause;
+  return failureLeads(failure, true) && step !== null && step > recoveredStep ? found : null;
+}
 
 /** @param judged what the judge says of the run */
 export async function whatIf(evidence: RunEvidence, judged: JudgedRun, limits: Limits): Promise<WhatIf> {
   const { run, captures } = evidence;
-  const { onsetStep } = judged.verdict;
-  const best = bestCapture(run, captures, onsetStep);
-  const ofLog = ofLogAlone(run, judged);
-  // Without an incident there is nothing that a rule could have prevented.
+  const { verdict } = judged;
+  const later = failureAfter(run, judged);
+  const onsetStep = later === null ? verdict.onsetStep : null;
+  const best = bestCapture(run, captures, later?.cause.step ?? verdict.onsetStep);
+  const ofLog = later ?? ofLogAlone(run, judged);
+  // Without an incident that is not over there is nothing that a rule could have prevented.
   if (best === undefined && onsetStep === null) return { ...NO_WHAT_IF, ...ofLog };
   const recovered = cameBack(judged.verdict);
   if (best !== undefined) {
