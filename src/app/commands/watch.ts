@@ -121,7 +121,7 @@ export default command({
   },
 
   async run({ args, flags }, io) {
-    const collectGarbage = io.saveMemory?.();
+    io.saveMemory?.();
     const { path } = args;
     const options = {
       ...readOptionsOf(flags, io, await readingByConfig(flags)),
@@ -174,7 +174,6 @@ export default command({
       delivery,
       sinks,
       stop: stop.signal,
-      ...(collectGarbage && { collectGarbage }),
       io,
     });
     try {

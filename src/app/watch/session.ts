@@ -61,8 +61,6 @@ export interface SessionOptions {
   readonly delivery: Delivery;
   readonly sinks: readonly MetricsSink[];
   readonly stop: AbortSignal;
-  /** Gives memory back that the look needed. */
-  readonly collectGarbage?: () => void;
   readonly io: CommandIo;
 }
 
@@ -108,7 +106,6 @@ export class WatchSession {
         };
       if (idleExit !== undefined && now - this.changed >= idleExit * 1000)
         return { code: EXIT.done, idle: true };
-      this.options.collectGarbage?.();
       const pause = pauseAfter(now - started, io.processorTime() - worked, interval * 1000);
       await (screen === undefined ? io.sleep(pause, stop) : screen.during(pause, stop));
     }
