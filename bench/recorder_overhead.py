@@ -1,12 +1,16 @@
 """What a recorder costs a training step while the loss is quiet, and what it holds.
 
     python3 bench/recorder_overhead.py [--framework torch|keras|jax|hf|lightning|accelerate|keras-fit]
-        [--parameters 1e7] [--batch 256] [--batches]
+        [--parameters 1e7] [--batch 256] [--batches] [--ledger yes|no]
 
 A net of equal dense layers under Adam, on one thread where the framework can. Steps with and without the recorder alternate in
 blocks in one process; printed are the medians and quartiles of the CPU time of a step in a block (all threads of the process, so
 that other load counts little), the median of the pairs' ratios, the longest that one `record` took, and what was held. With
 --flush a capture is asked for at the end: printed is how long the loop waited for it in all, and what it takes of disk.
+
+Printed for PyTorch too is the CPU time that passes inside of the recorder's own calls (`record`, hooks of the model and the
+optimizer): what other load does to the training is not in it, nor what the recorder does to the training's caches. Blocks of
+a multiple of 20 steps have their share of snapshots. --ledger yes or no; without it the size of the model decides.
 
 In a trainer the callback is attached for the whole training, and its recorder is taken out in every other block; Keras's `fit`
 compiles what it wraps, so there fits with and without the callback alternate, of which the last steps are measured.
@@ -29,6 +33,7 @@ parser.add_argument(
 parser.add_argument("--parameters", type=float, default=1e7)
 parser.add_argument("--batch", type=int, default=256)
 parser.add_argument("--batches", action="store_true", help="record batches too")
+parser.add_argument("--ledger", choices=["yes", "no"], help="of PyTorch's recorder")
 parser.add_argument("--blocks", type=int, default=8)
 parser.add_argument("--length", type=int, default=20, help="steps in a block")
 # Until the ring is full every copy goes to memory that the process has not touched yet.
@@ -48,6 +53,27 @@ def batch():
     return random.normal(size=(options.batch, WIDTH)).astype(np.float32)
 
 
+class OwnTime:
+    """Milliseconds that pass inside of calls, those of each step together."""
+
+    def __init__(self):
+        self.now, self.steps = 0.0, []
+
+    def of(self, call):
+        def timed(*arguments, **named):
+            begun = time.thread_time_ns()
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.now += (time.thread_time_ns() - begun) / 1e6
+
+        return timed
+
+    def step(self):
+        self.steps.append(self.now)
+        self.now = 0.0
+
+
 def torch_model():
     import torch
 
@@ -61,20 +87,34 @@ def torch_loop():
 
     from clippy_diag.torch import Recorder
 
-    model = torch_model()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
-    recorder = Recorder(model, optimizer, folder, **budgets)
+    kept = {"yes": True, "no": False, None: None}[options.ledger]
+    loops = {}
+    for recorded in (False, True):
+        model = torch_model()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+        loops[recorded] = model, optimizer
+    recorder = Recorder(model, optimizer, folder, ledger=kept, **budgets)
+    record = own_time.of(recorder.record)
+    for hooks in (
+        model._forward_pre_hooks,
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+    ):
+        hooks.update({key: own_time.of(hook) for key, hook in hooks.items()})
 
     def step(number, recorded):
+        model, optimizer = loops[recorded]
         x = torch.from_numpy(batch())
         optimizer.zero_grad()
         loss = (model(x) ** 2).mean()
         loss.backward()
         start = time.perf_counter()
         if recorded:
-            recorder.record(number, loss, batch={"x": x} if options.batches else None)
+            record(number, loss, batch={"x": x} if options.batches else None)
         spent = time.perf_counter() - start
         optimizer.step()
+        if recorded:
+            own_time.step()
         return spent
 
     return recorder, recorder._own, step
@@ -323,10 +363,11 @@ def keras_fit():
 
 
 def quartiles(values):
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{1000 * middle:.1f} ms ({1000 * low:.1f} to {1000 * high:.1f})"
+    low, middle, high = (f"{1000 * value:.3g}" for value in statistics.quantiles(values, n=4))
+    return f"{middle} ms ({low} to {high})"
 
 
+own_time = OwnTime()
 times, longest, number = {False: [], True: []}, 0.0, options.warm_up
 trainers = {"hf": hf_trainer, "lightning": lightning_trainer, "accelerate": accelerate_loop, "keras-fit": keras_fit}
 if options.framework in trainers:
@@ -348,6 +389,14 @@ print(f"{options.framework}, {LAYERS * WIDTH * WIDTH:,} parameters, Adam, batch 
 print(f"without {quartiles(times[False])}")
 print(f"with    {quartiles(times[True])}")
 print(f"{100 * (statistics.median(b / a for a, b in zip(times[False], times[True])) - 1):+.1f} % (median of pairs)")
+print(f"added   {quartiles([b - a for a, b in zip(times[False], times[True])])}, {len(times[True])} pairs")
+if own_time.steps:
+    spent = [value / 1000 for value in own_time.steps[options.warm_up :]]
+    mean, step_time = statistics.mean(spent), statistics.median(times[False])
+    print(
+        f"its own calls: a mean of {1000 * mean:.3g} ms a step = {100 * mean / step_time:.1f} %, median {quartiles(spent)},"
+        f" {len(spent)} steps"
+    )
 if longest:
     print(f"longest record {1000 * longest:.0f} ms")
 print(f"held {own.most_held / 1e6:.0f} MB")
