@@ -226,7 +226,7 @@ ${comparison(movielens, onMovieLens.columns).join('\n')}
 - The rows of \`none\` are lost by the choice of 1×, as in the paper, whose models diverge without
   clipping. The lower rates, in the tables that follow, are the control.
 - A rule that stabilises nets of 10⁴ weights for ${stream.study.steps} steps need not stabilise nets of 10⁸ for
-  weeks: an outcome that holds here and was lost there is no contradiction. The reverse would be one.
+  weeks: an outcome that holds here and was lost there is no contradiction, and the reverse is.
 - The paper's GC is lost on Large+DCN at 2×, and ours is not: 4 × 128 units for a minute are
   not 4 × 4096 for weeks. This does not show whether size or time is the reason.
 - AGC at 2× is not worse here: its AUC still rises with the rate in the tables below. Its thresholds

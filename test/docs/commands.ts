@@ -33,6 +33,8 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   'npm ci && npm test': 'runs the tests, this one among them',
   'docker build -f ci/Dockerfile -t clippy-diag .': 'needs a daemon, and an image of Node from a registry',
   'docker run --rm -v "$PWD:/work:ro" clippy-diag gate runs/': 'needs the image',
+  'python3 bench/study/prepare_movielens.py ml-100k FOLDER/movielens.csv':
+    'needs MovieLens 100K, which may not be redistributed',
   'python3 bench/study/prepare_census.py census-income.test.gz FOLDER/census.csv':
     'needs the census data, which are not shipped',
   'npx tsx bench/study/paper.ts FOLDER': 'trains for hours on the census data, which are not shipped',
