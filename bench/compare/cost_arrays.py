@@ -2,6 +2,7 @@
 
     KERAS_BACKEND=tensorflow PYTHONPATH=python/src python bench/compare/cost_arrays.py keras
     PYTHONPATH=python/src python bench/compare/cost_arrays.py optax
+    DONATE=1 PYTHONPATH=python/src python bench/compare/cost_arrays.py optax      # parameters and state are donated to each step
 
 A process without a recorder, one with a recorder, and one with recorder and ledger take blocks of steps in turn, one at a time: a
 machine that is slower for a minute is so for all three. A step is the processor time of all threads of its process. The ledger's own
@@ -10,6 +11,7 @@ block without one of its own round. The first rounds fill the ring and are left 
 one in 256 has later, and are printed apart.
 """
 
+import functools
 import os
 import statistics
 import subprocess
@@ -120,7 +122,7 @@ def optax_loop(kind, folder, spent):
             x = jax.nn.relu(x) if k < 2 else x
         return jnp.mean((x - y) ** 2)
 
-    @jax.jit
+    @functools.partial(jax.jit, donate_argnums=(0, 1) if os.environ.get("DONATE") else ())
     def step(params, state, x, y):
         loss, grads = jax.value_and_grad(loss_of)(params, x, y)
         given = {} if kind == "without" else {"value": loss, "batch": {"x": x, "y": y}}
@@ -133,7 +135,7 @@ def optax_loop(kind, folder, spent):
         begun = turn()
         for x, y in batches:
             params, state = step(params, state, x, y)
-        jax.block_until_ready(params)
+        jax.block_until_ready((params, state))
         jax.effects_barrier()
         done(begun)
     if kind != "without":
