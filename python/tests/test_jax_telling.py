@@ -195,3 +195,28 @@ def test_a_training_on_one_core_and_one_on_two_devices_come_to_their_end(tmp_pat
         timeout=1800,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_version_of_jax_that_does_not_take_the_call_is_heard_as_before(tmp_path, monkeypatch):
+    from clippy_diag.jax import telling
+
+    def refused(*_arguments, **_options):
+        raise TypeError("emit_python_callback() got an unexpected keyword argument")
+
+    monkeypatch.setattr(telling.mlir, "emit_python_callback", refused)
+    telling.works.cache_clear()
+    try:
+        tx = flight(optax.adam(0.1), tmp_path / "capture")
+        heard, record = [], tx.recorder.record
+        tx.recorder.record = lambda step, *rest: (heard.append(step), record(step, *rest))
+        params = start()
+        (params, _), losses = jax.jit(lambda carry, x: jax.lax.scan(step_of(tx), carry, x))(
+            (params, tx.init(params)), batches()
+        )
+        tx.close()
+        assert not telling.works() and tx.stopped is None and tx.problems == []
+        assert len(losses) == STEPS and heard == list(range(STEPS))
+    finally:
+        monkeypatch.undo()
+        telling.works.cache_clear()
+    assert telling.works()

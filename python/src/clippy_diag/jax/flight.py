@@ -36,9 +36,9 @@ from .options import Rate, as_words, read_chain
 from .recorder import Recorder, Seen
 
 try:
-    from .telling import tell
+    from .telling import tell, works
 except ImportError:  # a version of JAX that has these parts in another place
-    tell = None  # type: ignore[assignment]
+    tell = works = None  # type: ignore[assignment]
 
 #: Squares that are summed at a time.
 ROW = 1024
@@ -219,7 +219,7 @@ def _told(hear: Callable[..., None], kind: Any, seen: tuple[Any, ...], more: Seq
     much more as its kind says.
     """
     count = seen[0]
-    if tell is None or jax.device_count() > 1 or jax.default_backend() not in ("cpu", "gpu"):
+    if tell is None or jax.device_count() > 1 or jax.default_backend() not in ("cpu", "gpu") or not works():
         # JAX brings the shards together.
         jax.lax.switch(kind, [functools.partial(jax.debug.callback, hear, *seen, *given) for given in more])
         return count + 1
