@@ -6,9 +6,9 @@
 
 A process without a recorder, one with a recorder, and one with recorder and ledger take blocks of steps in turn, one at a time: a
 machine that is slower for a minute is so for all three. A step is the processor time of all threads of its process. The ledger's own
-calls are timed where they stand, in their thread. Printed are medians and, in brackets, the middle half, and what a kind adds to the
+calls are timed where they stand, in their thread, and added up over a block: it may take several steps at once. Printed are medians and, in brackets, the middle half, and what a kind adds to the
 block without one of its own round. The first rounds fill the ring and are left out; the first four steps of a ledger have tensors, as
-one in 256 has later, and are printed apart.
+one in 256 has later, so the first block is printed apart.
 """
 
 import functools
@@ -51,15 +51,21 @@ def clocked(owner, names, spent):
         setattr(owner, name, timed)
 
 
+#: Called when a turn begins.
+begun = []
+
+
 def turn():
     """Waits until it is this process's turn."""
     sys.stdin.readline()
+    for call in begun:
+        call()
     return time.process_time_ns()
 
 
-def done(begun):
+def done(since):
     """The turn is over: tells the processor time of one of its steps."""
-    print("block", (time.process_time_ns() - begun) / 1e6 / BLOCK, flush=True)
+    print("block", (time.process_time_ns() - since) / 1e6 / BLOCK, flush=True)
 
 
 def keras_loop(kind, folder, spent):
@@ -69,7 +75,7 @@ def keras_loop(kind, folder, spent):
     from clippy_diag.keras import ClippyCallback, ledger
 
     if kind == "ledger":
-        clocked(ledger.FitLedger, ("before", "after"), spent)
+        clocked(ledger.FitLedger, ("before", "after", "late"), spent)
         clocked(ledger.JaxFitLedger, ("hear",), spent)
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(WIDTH, "relu"), keras.layers.Dense(WIDTH, "relu"), keras.layers.Dense(10)]
@@ -81,14 +87,14 @@ def keras_loop(kind, folder, spent):
 
     class Clock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.begun = turn()
+            self.since = turn()
 
         def on_epoch_end(self, epoch, logs=None):
             if keras.backend.backend() == "jax":
                 import jax
 
                 jax.effects_barrier()
-            done(self.begun)
+            done(self.since)
 
     callbacks = [Clock()] if kind == "without" else [callback, Clock()]
     # An epoch is a block.
@@ -132,12 +138,12 @@ def optax_loop(kind, folder, spent):
     state = tx.init(params)
     batches = [(random.normal(size=(ROWS, INPUTS)).astype("f4"), random.normal(size=(ROWS, 10)).astype("f4")) for _ in range(BLOCK)]
     for _ in range(WARM_UP + ROUNDS):
-        begun = turn()
+        since = turn()
         for x, y in batches:
             params, state = step(params, state, x, y)
         jax.block_until_ready((params, state))
         jax.effects_barrier()
-        done(begun)
+        done(since)
     if kind != "without":
         tx.close()
 
@@ -151,14 +157,12 @@ def middle(values, unit="ms"):
 def work(name, kind):
     """The process of one kind."""
     warnings.simplefilter("ignore")
-    spent = []
+    spent, blocks = [], []
+    begun.append(lambda: blocks.append(len(spent)))
     {"keras": keras_loop, "optax": optax_loop}[name](kind, tempfile.mkdtemp(prefix="ledger-cost-"), spent)
     if spent:
-        # `before` and `after` of a fit are calls of their own.
-        calls = round(len(spent) / (BLOCK * (WARM_UP + ROUNDS)))
-        steps = [sum(spent[k : k + calls]) for k in range(0, len(spent) - calls + 1, calls)]
-        tensors = ", ".join(f"{one:.1f} ms" for one in steps[:4])
-        print("ledger in a step", middle(steps[BLOCK * WARM_UP :]), "; steps with tensors", tensors, flush=True)
+        steps = [sum(spent[a:b]) / BLOCK for a, b in zip(blocks, [*blocks[1:], len(spent)])]
+        print("ledger in a step", middle(steps[WARM_UP:]), f"; the first, mean of {BLOCK}: {steps[0]:.1f} ms", flush=True)
 
 
 def next_line(process, start):
