@@ -20,7 +20,7 @@ pytest.importorskip(BACKEND, reason=f"no {BACKEND} in this environment")
 from test_keras import build, data, gradients_of, two_devices  # noqa: E402
 
 from clippy_diag.keras import ClippyCallback, Recorder  # noqa: E402
-from clippy_diag.keras.callback import _TensorFlowEars  # noqa: E402
+from clippy_diag.keras.ears import TensorFlowEars  # noqa: E402
 from clippy_diag.keras.ledger import KerasLedger  # noqa: E402
 from clippy_diag.sketch import checksum, sketch  # noqa: E402
 
@@ -116,10 +116,10 @@ def test_two_fits_of_the_same_are_equal_to_the_bit_and_a_changed_row_is_seen(tmp
 
 @pytest.mark.skipif(BACKEND == "jax", reason="the compiled step hands everything over there")
 def test_weights_and_gradients_are_fetched_no_more_often_than_they_are_needed(tmp_path, monkeypatch):
-    read, heard = KerasLedger._weights, _TensorFlowEars.gradients
+    read, heard = KerasLedger._weights, TensorFlowEars.gradients
     weights, gradients = [], []
     monkeypatch.setattr(KerasLedger, "_weights", lambda self: weights.append(1) or read(self))
-    monkeypatch.setattr(_TensorFlowEars, "gradients", lambda self: gradients.append(heard(self)) or gradients[-1])
+    monkeypatch.setattr(TensorFlowEars, "gradients", lambda self: gradients.append(heard(self)) or gradients[-1])
     fit(tmp_path, ledger_every=8)
     # Before each of 24 steps, and after those with tensors.
     assert [step for _, step, _ in records_of(tmp_path)] == [0, 1, 2, 3, 8, 16]

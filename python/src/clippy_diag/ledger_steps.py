@@ -78,9 +78,13 @@ class LedgerSteps:
 
         seen  whether they can be seen now: a step without them has no tensors
         """
-        wanted = seen and (self.own.due(step) or self._taken is not None)
+        wanted = seen and self.looks_before(step)
         self._now, self._seen = self._moment("") if wanted else {}, seen
         self.finish(self._now)
+
+    def looks_before(self, step: int) -> bool:
+        """Whether `before` of this step summarises weights and state: it is one with tensors, or comes after one."""
+        return self.own.due(step) or self._taken is not None
 
     def take(
         self, step: int, loss: float, gradients: Callable[[], Summary], entry: Mapping[str, Any], ids: Any
@@ -189,13 +193,19 @@ class ArrayLedger:
         rng: Mapping[str, np.ndarray] | None = None,
         batch_id: Any = None,
         skipped: bool = False,
+        norms: tuple[float, float] | None = None,
     ) -> None:
         """The loss and the gradients of the step, before clipping and without a loss scale.
 
         batch, rng  tensors of the batch, and of the random state from before the forward pass, by name
         skipped     the optimizer does not take this step
+        norms       of gradients and weights, where they are known
         """
-        guarded(self.own, self._take, step, loss, gradients, batch, rng, batch_id, skipped)
+        guarded(self.own, self._take, step, loss, gradients, batch, rng, batch_id, skipped, norms)
+
+    def looks_before(self, step: int) -> bool:
+        """Whether `before` of this step summarises weights and state."""
+        return self._steps.looks_before(step)
 
     @property
     def looks_after(self) -> bool:
@@ -245,14 +255,15 @@ class ArrayLedger:
         )
 
     def _take(
-        self, step: int, loss: float, gradients: Tensors, batch: Any, rng: Any, batch_id: Any, skipped: bool
+        self, step: int, loss: float, gradients: Tensors, batch: Any, rng: Any, batch_id: Any, skipped: bool, norms: Any
     ) -> None:
+        gradient_norm, weight_norm = norms or (norm_of(gradients.values()), self._weight_norm)
         entry = {
             "batch": hash_of(batch) if batch else None,
             "rng": hash_of(rng) if rng else None,
             "options": self._changed,
-            "gradientNorm": number_of(norm_of(gradients.values())),
-            "weightNorm": number_of(self._weight_norm),
+            "gradientNorm": number_of(gradient_norm),
+            "weightNorm": number_of(weight_norm),
             "skipped": True if skipped else None,
         }
         own = {name: gradients.get(name) for name in self._shapes}

@@ -325,6 +325,11 @@ class Recording:
         """Whether the next step needs a snapshot."""
         return self._open is None and (self._since % self.every == 0 or not self._ring)
 
+    def may_wait(self, waiting: int) -> bool:
+        """Whether the step that comes, before which so many wait to be handed over, needs nothing from before it."""
+        calm = self._open is None and self._wanted is None and bool(self._ring)
+        return calm and self.gradients == "every-step" and (self._since + waiting) % self.every != 0
+
     @property
     def capturing(self) -> bool:
         """Whether a capture is being written."""
@@ -497,9 +502,10 @@ class Recording:
         if changed is not None and len(self.captures) < self.max_captures - 1:
             self.alarm(changed)
 
-    def gradients_seen(self, tensors: Mapping[str, Array]) -> None:
-        """`look_at_gradients` of the tensors of a step, of which those are gradients that are called `grad/<name>`."""
-        norm = gradient_norm(tensors)
+    def gradients_seen(self, tensors: Mapping[str, Array], norm: float | None = None) -> None:
+        """`look_at_gradients` of the tensors of a step, of which those are gradients that are called `grad/<name>`; `norm` where it
+        is known."""
+        norm = gradient_norm(tensors) if norm is None else norm
         self.look_at_gradients([] if math.isfinite(norm) else not_finite(tensors, ("grad/",)), norm)
 
     def _reason(self) -> str | None:

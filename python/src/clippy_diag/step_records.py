@@ -108,6 +108,10 @@ class StepRecords:
         """Whether the step before has checksums after it, so that the next has some before it."""
         return self._pair
 
+    def checksums_ahead(self, parameters: int, steps: int) -> bool:
+        """Whether the step after so many more would have checksums, outside of an open capture."""
+        return parameters <= SMALL or (self._taken + steps + 1) % EVERY == 1
+
     def before(self, moment: Callable[[], Moment], due: bool) -> dict[str, Any]:
         """Checksums before a step, where they are due or the step before has some after it."""
         pair, self._pair = self._pair, due

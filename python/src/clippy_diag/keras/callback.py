@@ -12,8 +12,10 @@ callback's own, which are read after the batch. On the backend of JAX the compil
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,12 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._wrapped = Wrapped()
         self._wanted: str | None = None
         self._training = False
+        #: Steps that were taken and not looked at yet, each with its batch; whether the step that is taken will wait so.
+        self._waiting: list[tuple[Any, Any]] = []
+        self._waits = False
+        self._may = 0
+        reference = weakref.ref(self)
+        self._at_exit = lambda: _flush_at_exit(reference)
         #: Steps of one execution, as the model was compiled.
         self._in_one = 1
 
@@ -208,7 +216,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._attach_in_jax(model, steps, files)
             return
         optimizer = names.inner(model.optimizer)
-        self._ears = ears = TensorFlowEars(model) if keras.backend.backend() == "tensorflow" else TorchEars()
+        tensorflow = keras.backend.backend() == "tensorflow"
+        self._ears = ears = TensorFlowEars(model, norms=files is not None) if tensorflow else TorchEars()
         self._wrapped.put(model, "train_step", ears.train_step(model.train_step))
         self._wrapped.put(model, "compute_loss", ears.compute_loss(model.compute_loss))
         self._wrapped.put(optimizer, "_backend_apply_gradients", ears.apply(optimizer._backend_apply_gradients))
@@ -217,8 +226,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if self._with_guard:
             self._set_guard(model, optimizer, ears)
         model.train_function = None
+        self._wrapped.put(model, "make_train_function", ears.make_train_function(model.make_train_function))
         if self._batches or self.ledger is not None:
             self._wrapped.put(model, "make_train_function", self._hear_batches(model, model.make_train_function))
+        self._wrapped.put(
+            model, "make_train_function", self._flushing(model, model.make_train_function, ears.ends_of_data)
+        )
+        atexit.register(self._at_exit)
         self._in_one = getattr(model, "steps_per_execution", 1)
         if self._in_one > 1:
             model.test_function = None
@@ -257,6 +271,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._random: Tensors = {}
         self._seen = 0
         self._rate = 0.0
+        self._traces = -1
         if self._tried_on is not None:
             self._try_rates(self._tried_on)
         self._load_guard()
@@ -313,6 +328,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         steps, ears = self._steps, self._ears
         if ears is not None:
             ears.forget()
+            self._waits = self._may_wait(ears)
+            if self._waits:
+                return
+        self.flush()
         if steps is not None and ears is not None and steps.own.stopped is None:
             with steps.own.guarded():
                 self._begin(steps, ears)
@@ -322,6 +341,11 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _after_step(self) -> None:
         steps, ears, batch = self._steps, self._ears, self._batch[-1] if self._batch else None
         advice = self._advice
+        if self._waits and isinstance(ears, TensorFlowEars) and ears.returned:
+            self._waiting.append((ears.taken(), batch))
+            self._batch = []
+            return
+        self.flush()
         if steps is not None and ears is not None:
             steps.own.attempt(self._step, ears.loss, self._end, steps, ears)
         if isinstance(self.ledger, FitLedger):
@@ -329,6 +353,71 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             guarded(self.ledger.keras.own.own, self.ledger.after, batch, left_out)
         if steps is not None and steps.own.stopped is not None:
             self._batch = []
+
+    # ---- steps that wait: to look at one by one costs several times as much as to look at many in a row
+
+    def _may_wait(self, ears: Any) -> bool:
+        """Whether nothing has to be read before or after the step that comes, so that it may wait."""
+        steps, waiting = self._steps, len(self._waiting)
+        if steps is None or not (ears.can_wait and ears.returned) or not steps.own.may_wait(waiting):
+            return False
+        if not waiting:
+            self._may = self._how_many_may_wait(steps, ears)
+        return waiting < self._may
+
+    def _how_many_may_wait(self, steps: Steps, ears: Any) -> int:
+        """How many steps may wait from the one on that comes."""
+        ledger = self.ledger
+        if self._step is None or self._micro or steps.squares_parts != ears.parts or not steps.formula:
+            return 0
+        many = steps.own.every
+        if isinstance(ledger, FitLedger) and ledger.keras.own.own.stopped is None:
+            many = ledger.may_wait(many)
+        return steps.records.may_wait(many)
+
+    def flush(self) -> None:
+        """Looks at the steps that wait. Never raises."""
+        waiting, self._waiting = self._waiting, []
+        steps, ears = self._steps, self._ears
+        if not waiting or steps is None or not isinstance(ears, TensorFlowEars):
+            return
+        kept, self._batch = self._batch, []
+        for taken, batch in waiting:
+            ears.listen_to(taken)
+            self._batch = [] if batch is None else [batch]
+            steps.own.attempt(self._step, ears.loss, self._late, steps, ears)
+            if isinstance(self.ledger, FitLedger):
+                guarded(self.ledger.keras.own.own, self.ledger.late, batch)
+        ears.forget()
+        self._batch = kept
+
+    def _late(self, steps: Steps, ears: Any) -> None:
+        """A step that waited, as `_begin` and `_end` take one."""
+        with names.given(ears.values("before")):
+            steps.records.look_at_modes(again=False)
+        self._random, self._kept, self._before = {}, None, {}
+        self._moment = steps.records.begin(False)
+        self._rate = ears.rate()
+        with names.given(ears.values("after")):
+            self._end(steps, ears)
+
+    def _flushing(
+        self, model: Any, make: Callable[..., Any], ends: tuple[type[BaseException], ...]
+    ) -> Callable[..., Any]:
+        """Looks at the steps that wait where a batch or a step raises: then no more of them come."""
+
+        def flushing(inside: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            def train_function(iterator: Any) -> Any:
+                try:
+                    return inside(iterator)
+                except BaseException as error:
+                    if not isinstance(error, (StopIteration, *ends)):
+                        self.flush()
+                    raise
+
+            return train_function
+
+        return _around_train_functions(model, make, flushing)
 
     def on_test_end(self, logs: Any = None) -> None:
         """An evaluation of its own is no training."""
@@ -355,6 +444,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._seen = ears.seen()
         if not steps.own.planned or not self._micro:
             steps.look({})
+        self._look_at_variables(steps, ears)
         if not self._micro:
             self._random = names.random_state()
             self._kept = steps.snapshot()
@@ -372,6 +462,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._outputs.newest()
             return
         own = steps.own
+        self._look_at_variables(steps, ears)
         self._micro.append(ears.loss())
         self._tasks = self._outputs.newest() if len(self._micro) == 1 else {}
         seen = ears.seen()
@@ -392,6 +483,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._step += 1
         self._seen, self._micro, self._batch = seen, [], []
 
+    def _look_at_variables(self, steps: Steps, ears: Any) -> None:
+        """A graph trains what there was when it was traced, so that the names hold until it is traced again."""
+        if ears.returned and ears.traces != self._traces:
+            self._traces, steps.fixed, steps.records.keeps_views = ears.traces, None, ears.can_wait
+            steps.fixed = steps.named()
+            steps.records.look_at_modes()
+
     def _take(self, steps: Steps, ears: Any, loss: float, advice: Advice | None) -> None:
         assert self._step is not None
         own = steps.own
@@ -409,17 +507,19 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             paths = dict(zip((id(v) for v in named.values()), named))
             for variable, gradient in found:
                 if id(variable) in paths:
-                    tensors[f"grad/{paths[id(variable)]}"] = names.plain(own.copied(gradient))
-            own.gradients_seen(tensors)
+                    own_array = gradient if ears.returned else own.copied(gradient)
+                    tensors[f"grad/{paths[id(variable)]}"] = names.plain(own_array)
+            own.gradients_seen(tensors, ears.norm() if ears.returned else None)
             if self._before:
                 tensors.update(self._before)
                 if not steps.formula:
                     tensors.update(steps.parameters("param-after"))
         batch = self._batch[0] if len(self._batch) == 1 else list(self._batch)
         leaves, tree = steps.flat(batch if self._batch and self._batches else None)
-        steps.look(leaves)
-        if self._moment:
-            self._moment["after"] = steps.records.moment()
+        if leaves or steps.fixed is None:
+            steps.look(leaves)
+        if steps.records.is_due and self._moment:
+            self._moment["after"] = steps.records.after_step()
         steps.add(
             self._random,
             self._step,
@@ -515,6 +615,8 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         return _around_train_functions(model, make, stepping)
 
     def _put_back(self) -> None:
+        self.flush()
+        atexit.unregister(self._at_exit)
         if self._wrapped.restore():
             self.model.train_function = None
             if self._in_one > 1:
@@ -536,6 +638,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.own.close()
+
+
+def _flush_at_exit(reference: weakref.ref[ClippyCallback]) -> None:
+    """After an error of a callback Keras ends no fit."""
+    callback = reference()
+    if callback is not None:
+        callback.flush()
 
 
 def _around_train_functions(

@@ -13,6 +13,7 @@ import numpy as np
 from ..ledger import Ledger, guarded
 from ..ledger_steps import DEFAULT_FROM, ArrayLedger, States, ledger_of
 from . import words as names
+from .ears import seeds_of
 from .jax_ears import Heard
 
 Arrays = dict[str, np.ndarray]
@@ -35,12 +36,18 @@ class KerasLedger:
     def __init__(self, ledger: Ledger, model: Any, optimizer: Any, hears_updates: bool = False) -> None:
         self.own = ArrayLedger(ledger, self._described, hears_updates)
         self._model, self._optimizer = model, optimizer
+        #: Which variables are frozen, where that stays; None: it is asked for each time.
+        self.fixed: list[str] | int | None = None
         #: Options by Keras's names, asked for now: while a fit runs on the backend of JAX variables have no values.
         self._keys = [key for key in names.inner(optimizer).get_config() if key not in ("name", "learning_rate")]
 
     def before(self, step: int) -> None:
         """What there is before step `step`."""
         self.own.before(step, self._weights(), self._state, self.options())
+
+    def before_late(self, step: int, rate: float, like: Arrays) -> None:
+        """The same where the step was taken already. `like`: arrays of the weights' names, shapes and types."""
+        self.own.before(step, None, dict, self.options(rate), like, 0.0)
 
     def take(self, step: int, loss: float, gradients: Mapping[str, Any], **more: Any) -> None:
         """Loss and gradients of the step, as of `ArrayLedger.take`."""
@@ -69,13 +76,20 @@ class KerasLedger:
             if value is None or isinstance(value, (bool, int, float, str)):
                 found[f"0.{key}"] = value
         found["0.learning_rate"] = names.rate_of(optimizer) if rate is None else rate
+        found["frozen"] = self._frozen() if self.fixed is None else self.fixed
+        return found
+
+    def _frozen(self) -> list[str] | int:
         trained = {id(variable) for variable in self._model.trainable_variables}
         weights = self._model.weights
         frozen = [
             n for n, v in zip(names.names_of(weights), weights) if id(v) not in trained and "float" in str(v.dtype)
         ]
-        found["frozen"] = frozen if len(frozen) <= 3 else len(frozen)
-        return found
+        return frozen if len(frozen) <= 3 else len(frozen)
+
+    def fix(self) -> None:
+        """Which variables are frozen stays as it is, until the next call."""
+        self.fixed = self._frozen()
 
     def _weights(self) -> Arrays:
         variables = list(self._model.trainable_variables)
@@ -98,9 +112,8 @@ class KerasLedger:
 
 
 def _seeds_of(model: Any, read: Callable[[Any], np.ndarray]) -> Arrays:
-    found = [v for v in names.others_of(model) if "seed" in str(getattr(v, "path", v.name))]
     # By their place: names hold a number that counts the layers of a process.
-    return {f"seed/{k}": read(v) for k, v in enumerate(found)}
+    return {f"seed/{k}": read(v) for k, v in enumerate(seeds_of(model))}
 
 
 def states_of(optimizer: Any, trained: Sequence[Any], values: Sequence[np.ndarray]) -> States:
@@ -132,6 +145,11 @@ class FitLedger:
         self._losses: list[float] = []
         self._batches: list[Any] = []
         self._random: Arrays = {}
+        #: Names of the trained variables by id, seeds, and arrays like the weights, as they were at this count of traces.
+        self._paths: dict[int, str] = {}
+        self._seeds: list[Any] = []
+        self._like: Arrays = {}
+        self._traces = -1
 
     def before(self) -> None:
         """Before a batch; gradients of a step may accumulate over several."""
@@ -145,6 +163,13 @@ class FitLedger:
             self._random = self.keras.random_state()
             self.keras.before(self._step)
 
+    def may_wait(self, many: int) -> int:
+        """How many steps from the one on that comes have no tensors, of so many."""
+        if self._step is None or not self._like:
+            return 0
+        first, looks = self._step, self.keras.own.looks_before
+        return next((k for k in range(many) if looks(first + k)), many)
+
     def after(self, batch: Any, skipped: bool) -> None:
         """After a batch. `skipped`: a guard let the optimizer take no step."""
         if self._step is None:
@@ -155,10 +180,29 @@ class FitLedger:
         skipped = skipped or (seen == self._seen and ears.skipped(self._model.optimizer))
         if seen == self._seen and not skipped:
             return  # gradients accumulate
-        variables = list(self._model.trainable_variables)
-        paths = {id(v): name for name, v in zip(names.names_of(variables), variables)}
+        self._look_at_variables()
         heard = [] if seen == self._seen else ears.gradients()
-        gradients = {paths[id(v)]: gradient for v, gradient in heard if id(v) in paths}
+        self._take({self._paths[id(v)]: gradient for v, gradient in heard if id(v) in self._paths}, skipped)
+        if not skipped:
+            self.keras.after()
+        self._step, self._seen, self._losses, self._batches = self._step + 1, seen, [], []
+
+    def late(self, batch: Any) -> None:
+        """A step that was taken already, and has no tensors."""
+        assert self._step is not None
+        ears = self._ears
+        self._look_at_variables()
+        self.keras.before_late(self._step, ears.rate(), self._like)
+        given = ears.values("before")
+        self._random = {f"seed/{k}": np.asarray(given[id(v)]) for k, v in enumerate(self._seeds)}
+        self._losses, self._batches = [ears.loss()], [] if batch is None else [batch]
+        self._take({self._paths[id(v)]: gradient for v, gradient in ears.gradients() if id(v) in self._paths}, False)
+        self.keras.after()
+        self._step, self._seen, self._losses, self._batches = self._step + 1, ears.seen(), [], []
+
+    def _take(self, gradients: Arrays, skipped: bool) -> None:
+        assert self._step is not None
+        weights = self._ears.weight_norm()
         self.keras.take(
             self._step,
             float(np.mean(self._losses)),
@@ -166,10 +210,24 @@ class FitLedger:
             batch=batch_arrays(self._batches),
             rng=self._random,
             skipped=skipped,
+            norms=None if weights is None else (self._ears.norm(), weights),
         )
-        if not skipped:
-            self.keras.after()
-        self._step, self._seen, self._losses, self._batches = self._step + 1, seen, [], []
+
+    def _look_at_variables(self) -> None:
+        """Names of the trained variables: those of a graph stay until it is traced again."""
+        ears = self._ears
+        if self._paths and ears.returned and ears.traces == self._traces:
+            return
+        self._traces = ears.traces
+        variables = list(self._model.trainable_variables)
+        paths = names.names_of(variables)
+        self._paths = {id(v): name for name, v in zip(paths, variables)}
+        self._seeds = seeds_of(self._model)
+        if ears.returned:
+            self.keras.fix()
+            self._like = {name: names.view_of(v) for name, v in zip(paths, variables)}
+            # One number each, so that no memory of the weights is held.
+            self._like = {n: np.broadcast_to(np.zeros((), one.dtype), one.shape) for n, one in self._like.items()}
 
     def close(self) -> None:
         """Writes what waits."""

@@ -50,17 +50,21 @@ class Steps:
         self._batches = Batches(self.own.note)
         self._batch_size = 0
         self._buffers: list[Source] | None = None
+        #: The trainable variables by name, while they stay as they are; None: they are asked for each time.
+        self.fixed: dict[str, Any] | None = None
         self.records = StepRecords(self, self.own.folder / STATUS, expected)
         self.own.also_said = self.records.status
 
     @property
     def formula(self) -> bool:
         """Whether the CLI can compute the steps."""
-        constrained = any(getattr(v, "constraint", None) is not None for v in self.model.trainable_variables)
+        constrained = any(getattr(v, "constraint", None) is not None for v in self.named().values())
         return names.has_formula(self.optimizer) and not self.squares_parts and not constrained
 
     def named(self) -> dict[str, Any]:
         """The trainable variables by name, in order."""
+        if self.fixed is not None:
+            return self.fixed
         variables = list(self.model.trainable_variables)
         return dict(zip(names.names_of(variables), variables))
 

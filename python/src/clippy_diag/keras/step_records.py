@@ -8,6 +8,7 @@ layer the mode is not known.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import step_records
-from ..captures import Array
+from ..captures import Array, words
 from ..step_records import Moment, moment_of_arrays
 from . import words as names
 
@@ -29,18 +30,46 @@ class StepRecords(step_records.StepRecords):
         self._steps = steps
         self._acting: dict[str, Any] = {}
         self._moved_last: dict[str, int] = {}
-        self._due = False
+        self._due = self._blind = False
+        #: Whether memory of which somebody holds a view is not written to, so that the same memory has the same values: TensorFlow
+        #: then gives a variable other memory.
+        self.keeps_views = False
+        self._seen: tuple[dict[str, Array], Moment] | None = None
+        self._direct: set[str] = set()
 
-    def look_at_modes(self) -> None:
-        """Remembers what forward passes move, as it is before the one of the step that comes."""
-        self._acting = _acting(self._steps.model)
+    def look_at_modes(self, again: bool = True) -> None:
+        """Remembers what forward passes move, as it is before the one of the step that comes; `again`: the layers may have changed."""
+        if again:
+            self._acting = acting_layers(self._steps.model)
+            self._blind = not self._acting and _unheard(self._steps.model)
+            self._direct = _direct(self._steps.model) if self._acting else set()
         self._moved_last = {path: _crc(layer) for path, layer in self._acting.items()}
 
     def begin(self, open_capture: bool) -> dict[str, Any]:
         """Members of the entry of the step that comes, from before it."""
-        parameters = sum(int(np.prod(shape)) for shape in self._steps.trained.values())
+        parameters = sum(math.prod(shape) for shape in self._steps.trained.values())
         self._due = self.checksums_due(parameters, open_capture)
-        return self.before(self.moment, self._due)
+        try:
+            return self.before(self.moment, self._due)
+        finally:
+            self._seen = None  # a view that is held would have the step copy the variable
+
+    def after_step(self) -> Moment:
+        """Checksums right after a step; those before the next one are compared with them."""
+        self._seen = None
+        return self.moment()
+
+    def may_wait(self, many: int) -> int:
+        """How many steps from the one on that comes need no checksums, of so many."""
+        parameters = sum(math.prod(shape) for shape in self._steps.trained.values())
+        if self._pair:
+            return 0
+        return next((k for k in range(many) if self.checksums_ahead(parameters, k)), many)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the step has checksums of its own, and not only those that the step before is compared with."""
+        return self._due
 
     def members(
         self, step: int, rate: float, batch: Mapping[str, Array], random: Mapping[str, Array] | None
@@ -54,7 +83,14 @@ class StepRecords(step_records.StepRecords):
     def moment(self) -> Moment:
         """Checksums of the trainable variables and of the optimizer's."""
         sources, _ = self._steps.sources()
-        return moment_of_arrays({one.name: one.fetch(None) for one in sources if not one.name.startswith("buffer/")})
+        arrays = {one.name: one.fetch(names.NO_COPY) for one in sources if not one.name.startswith("buffer/")}
+        seen, self._seen = self._seen, None
+        if seen is not None and _same_memory(seen[0], arrays):
+            return seen[1]
+        moment = moment_of_arrays(arrays)
+        if self.keeps_views:
+            self._seen = arrays, moment
+        return moment
 
     def in_manifest(self) -> dict[str, Any]:
         """Members of capture.json."""
@@ -65,22 +101,22 @@ class StepRecords(step_records.StepRecords):
                 {"name": name, "group": 0 if id(v) in held else None, "trains": bool(v.trainable)}
                 for name, v in zip(names.names_of(variables), variables)
             ),
-            {path: type(layer).__name__ for path, layer in _acting(self._steps.model).items()},
+            {path: type(layer).__name__ for path, layer in acting_layers(self._steps.model).items()},
         )
 
     def _modes(self) -> dict[str, bool] | None:
         if not self._acting:
-            return None if _unheard(self._steps.model) else {"": True}
+            return None if self._blind else {"": True}
         now = {path: _crc(layer) for path, layer in self._acting.items()}
         before, self._moved_last = self._moved_last, now
         moved = {path: now[path] != before.get(path) for path in now}
         # A part that is a model of its own may be meant to stay as it is, as in transfer learning.
-        own = [path for path in moved if path in _direct(self._steps.model)]
+        own = [path for path in moved if path in self._direct]
         trains = any(moved.values()) or not own
         return {"": trains, **{path: one for path, one in moved.items() if one != trains}}
 
 
-def _acting(model: Any) -> dict[str, Any]:
+def acting_layers(model: Any) -> dict[str, Any]:
     """Layers that act differently in training, by path: those that move something of their own then."""
     found = {}
     for layer in model._flatten_layers(include_self=False):
@@ -129,9 +165,26 @@ def _path(layer: Any) -> str:
     return str(layer.path or layer.name)
 
 
+def moved_by(layer: Any) -> list[Any]:
+    """The variables that a forward pass of the layer moves in training."""
+    generator = getattr(layer, "seed_generator", None)
+    return [*layer.non_trainable_variables, *([] if generator is None else [generator.state])]
+
+
 def _crc(layer: Any) -> int:
     crc = 0
-    generator = getattr(layer, "seed_generator", None)
-    for variable in [*layer.non_trainable_variables, *([] if generator is None else [generator.state])]:
+    for variable in moved_by(layer):
         crc = zlib.crc32(np.ascontiguousarray(names.view_of(variable)).reshape(-1).view(np.uint8).data, crc)
     return crc
+
+
+def _same_memory(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    """Whether arrays of the same names lie in the same memory; numbers that Keras computes, such as counts, are the same then."""
+    return list(one) == list(other) and all(
+        _memory(one[name]) == _memory(other[name]) for name in one if not name.startswith("state/step/")
+    )
+
+
+def _memory(array: Array) -> tuple[int, str, tuple[int, ...]]:
+    values = words(array)[1]
+    return values.__array_interface__["data"][0], values.dtype.str, values.shape
