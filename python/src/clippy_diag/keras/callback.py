@@ -35,11 +35,12 @@ from ..rules import Clipping, clipping_words
 from ..wrapped import Wrapped
 from ..writing import Snapshot
 from . import words as names
-from .ears import TensorFlowEars, TorchEars
+from .ears import ReturningEars, TensorFlowEars, TorchEars
 from .gradients import compiled_loss
 from .guard import Guard
 from .jax_ears import JaxEars
 from .jax_fit import JaxFit
+from .jax_returning import JaxReturningEars, returns
 from .ledger import FitLedger, JaxFitLedger, chosen
 from .preflight import preflight
 from .recorder import Steps, Tensors
@@ -242,6 +243,13 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _attach_in_jax(self, model: Any, steps: Steps, files: Ledger | None) -> None:
         if self._with_guard:
             steps.own.note("the guard checks nothing: on the backend of jax no step waits for it")
+        if returns(model):
+            self._ears = JaxReturningEars(model, files is not None, self._wrapped, self._jax_step)
+            self.ledger = None if files is None else FitLedger(files, model, self._ears)
+            self._wrapped.put(model, "make_train_function", self._flushing(model, model.make_train_function, ()))
+            atexit.register(self._at_exit)
+            model.train_function = None
+            return
         self._jax_ears = ears = JaxEars(model, self._wrapped, self._batches or files is not None)
         outputs = _OutputLosses(model)
         ears.listeners.append(JaxFit(steps, model, steps.own.every, self._batches, outputs.newest))
@@ -249,6 +257,24 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.ledger = JaxFitLedger(files, model)
             ears.listeners.append(self.ledger)
         model.train_function = None
+
+    def _jax_step(self, data: Any, before: Any, take: Callable[[], Any]) -> Any:
+        """A step of the training function on the backend of JAX. `before` makes a context in which variables have their values from
+        before the step, `take` takes it and gives its result and such a context of after it."""
+        if self._batches or self.ledger is not None:
+            self._batch.append(data)
+        if not self._will_wait():
+            self._within(before, self._look_before)
+        result, after = take()
+        if not self._kept_waiting():
+            self._within(after, self._look_after)
+        return result
+
+    def _within(self, values: Any, look: Callable[[], None]) -> None:
+        steps = self._steps
+        if steps is not None:
+            with steps.own.guarded(), values():
+                look()
 
     def _refuse(self, why: str) -> None:
         """Records nothing of this fit, and says why; the fit goes on."""
@@ -316,21 +342,28 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """What a snapshot needs, from before the step."""
-        if self._in_one == 1:
+        if self._in_one == 1 and not isinstance(self._ears, JaxReturningEars):
             self._before_step()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Loss and gradients of the step that was taken."""
-        if self._in_one == 1:
+        if self._in_one == 1 and not isinstance(self._ears, JaxReturningEars):
             self._after_step()
 
     def _before_step(self) -> None:
-        steps, ears = self._steps, self._ears
+        if not self._will_wait():
+            self._look_before()
+
+    def _will_wait(self) -> bool:
+        """Whether the step that begins waits to be looked at."""
+        ears = self._ears
         if ears is not None:
             ears.forget()
-            self._waits = self._may_wait(ears)
-            if self._waits:
-                return
+        self._waits = ears is not None and self._may_wait(ears)
+        return self._waits
+
+    def _look_before(self) -> None:
+        steps, ears = self._steps, self._ears
         self.flush()
         if steps is not None and ears is not None and steps.own.stopped is None:
             with steps.own.guarded():
@@ -339,12 +372,21 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             guarded(self.ledger.keras.own.own, self.ledger.before)
 
     def _after_step(self) -> None:
+        if not self._kept_waiting():
+            self._look_after()
+
+    def _kept_waiting(self) -> bool:
+        """Keeps the step that was taken, where it waits."""
+        ears = self._ears
+        if not self._waits or not isinstance(ears, ReturningEars) or not ears.returned:
+            return False
+        self._waiting.append((ears.taken(), self._batch[-1] if self._batch else None))
+        self._batch = []
+        return True
+
+    def _look_after(self) -> None:
         steps, ears, batch = self._steps, self._ears, self._batch[-1] if self._batch else None
         advice = self._advice
-        if self._waits and isinstance(ears, TensorFlowEars) and ears.returned:
-            self._waiting.append((ears.taken(), batch))
-            self._batch = []
-            return
         self.flush()
         if steps is not None and ears is not None:
             steps.own.attempt(self._step, ears.loss, self._end, steps, ears)
@@ -379,7 +421,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Looks at the steps that wait. Never raises."""
         waiting, self._waiting = self._waiting, []
         steps, ears = self._steps, self._ears
-        if not waiting or steps is None or not isinstance(ears, TensorFlowEars):
+        if not waiting or steps is None or not isinstance(ears, ReturningEars):
             return
         kept, self._batch = self._batch, []
         for taken, batch in waiting:
@@ -393,12 +435,12 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _late(self, steps: Steps, ears: Any) -> None:
         """A step that waited, as `_begin` and `_end` take one."""
-        with names.given(ears.values("before")):
-            steps.records.look_at_modes(again=False)
+        with ears.given("before"):
+            steps.records.look_at_values()
         self._random, self._kept, self._before = {}, None, {}
         self._moment = steps.records.begin(False)
         self._rate = ears.rate()
-        with names.given(ears.values("after")):
+        with ears.given("after"):
             self._end(steps, ears)
 
     def _flushing(
@@ -406,10 +448,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> Callable[..., Any]:
         """Looks at the steps that wait where a batch or a step raises: then no more of them come."""
 
-        def flushing(inside: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            def train_function(iterator: Any) -> Any:
+        def flushing(inside: Callable[..., Any]) -> Callable[..., Any]:
+            def train_function(*arguments: Any) -> Any:
                 try:
-                    return inside(iterator)
+                    return inside(*arguments)
                 except BaseException as error:
                     if not isinstance(error, (StopIteration, *ends)):
                         self.flush()
@@ -429,16 +471,16 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._training = False
         self._put_back()
 
-    # ---- a batch
+    # ---- a batch. On the backend of JAX `self.model` would make Keras go on from the variables, so it is `self._model`
 
     def _begin(self, steps: Steps, ears: Any) -> None:
-        if not self.model.built or not self.model.trainable_variables:
+        if not self._model.built or not self._model.trainable_variables:
             return  # the first batch builds a model that does not know its inputs
-        optimizer = self.model.optimizer
+        optimizer = self._model.optimizer
         if not optimizer.built:
             with ears.scope(), keras.name_scope(optimizer.name, caller=optimizer):
-                optimizer.build(self.model.trainable_variables)
-        ears.prepare(self.model.trainable_variables)
+                optimizer.build(self._model.trainable_variables)
+        ears.prepare(self._model.trainable_variables)
         if self._step is None:
             self._step = int(names.array_of(steps.optimizer.iterations))
             self._seen = ears.seen()
@@ -454,7 +496,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._moment = steps.records.begin(steps.own.is_open)
             steps.records.look_at_modes()
         self._rate = names.rate_of(steps.optimizer)
-        ears.scale_before = ears.scale(self.model.optimizer)
+        ears.scale_before = ears.scale(self._model.optimizer)
 
     def _end(self, steps: Steps, ears: Any) -> None:
         if self._step is None:
@@ -469,10 +511,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         loss = float(np.mean(self._micro))
         advice, self._advice = self._advice, None
         if seen == self._seen and (advice is None or advice.action != "skip"):
-            if not ears.skipped(self.model.optimizer):
+            if not ears.skipped(self._model.optimizer):
                 return  # gradients accumulate
             own.begin(self._step, loss)
-            own.skip(Skip(self._step, loss, ears.scale(self.model.optimizer), []))
+            own.skip(Skip(self._step, loss, ears.scale(self._model.optimizer), []))
             self._step += 1
         else:
             own.begin(self._step, loss)
@@ -488,7 +530,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if ears.returned and ears.traces != self._traces:
             self._traces, steps.fixed, steps.records.keeps_views = ears.traces, None, ears.can_wait
             steps.fixed = steps.named()
-            steps.records.look_at_modes()
+            steps.records.look_at_layers()
 
     def _take(self, steps: Steps, ears: Any, loss: float, advice: Advice | None) -> None:
         assert self._step is not None
@@ -621,13 +663,14 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.train_function = None
             if self._in_one > 1:
                 self.model.test_function, self.model.steps_per_execution = None, self._in_one
-        self._ears = None
+        own_ears, self._ears = self._ears, None
         ears, self._jax_ears = self._jax_ears, None
         if ears is not None:
             with contextlib.suppress(Exception):
                 ears.wait()
-            if ears.traced is False:
-                self._note("the model's train_step does not call optimizer.stateless_apply, so no step was heard")
+        heard = ears or own_ears
+        if heard is not None and heard.traced is False:
+            self._note("the model's train_step does not call optimizer.stateless_apply, so no step was heard")
         ledger, self.ledger = self.ledger, None
         if ledger is not None:
             ledger.close()
@@ -648,7 +691,7 @@ def _flush_at_exit(reference: weakref.ref[ClippyCallback]) -> None:
 
 
 def _around_train_functions(
-    model: Any, make: Callable[..., Any], around: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]
+    model: Any, make: Callable[..., Any], around: Callable[[Callable[..., Any]], Callable[..., Any]]
 ) -> Callable[..., Any]:
     """A `make_train_function` that puts `around` on each training function that `make` gives the model anew."""
 

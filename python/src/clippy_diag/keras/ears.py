@@ -14,7 +14,7 @@ from . import words as names
 from .step_records import acting_layers, moved_by
 
 #: The member of a step's logs under which a graph returns what was heard.
-_HEARD = "clippy-diag"
+HEARD = "clippy-diag"
 
 
 class TorchEars:
@@ -39,6 +39,8 @@ class TorchEars:
         self._norm: float | None = None
         #: Whether steps that were returned can wait to be looked at. Those that lie on a GPU would take its memory.
         self.can_wait = False
+        #: Whether a step that was traced could be heard; None where none was traced, or that is not known.
+        self.traced: bool | None = None
         #: Counts the times that the step was traced: variables stay as they are until then.
         self.traces = 0
 
@@ -157,28 +159,17 @@ class TorchEars:
         return self.scale(optimizer) < self.scale_before
 
 
-class TensorFlowEars(TorchEars):
-    """The same in a graph. The training function returns what is heard together with its logs, so that nothing is copied and no variable
-    is read. What lies in a graph within that of the step, such as the branch of a loss scale, and what replicas hear goes to
-    variables, summed over replicas.
+class ReturningEars(TorchEars):
+    """The same in a graph. The training function returns what is heard together with its logs, so that nothing is copied and no
+    variable is read.
 
     norms  whether the norm of the weights is returned too
     """
 
-    def __init__(self, model: Any, norms: bool = False) -> None:
+    def __init__(self, model: Any, norms: bool) -> None:
         super().__init__()
-        import tensorflow
-
-        self._tf = tensorflow
-        self.ends_of_data = (tensorflow.errors.OutOfRangeError,)
         self._model, self._norms = model, norms
-        self._strategy = model.distribute_strategy
-        self._slots: dict[int, Any] = {}
-        self._loss_slot = self._variable((), "float32")
-        self._count_slot = self._variable((), "int64", per_replica=False)
-        self._in_slots = 0
-        #: While a step is traced: its graph, and what it will return.
-        self._graph: Any = None
+        #: While a step is traced: what it will return.
         self._part: dict[str, Any] | None = None
         #: What the last step returned, None where it returned nothing.
         self._heard_of: Any = None
@@ -187,6 +178,100 @@ class TensorFlowEars(TorchEars):
         self._of_key: dict[str, Any] = {}
         #: Gradients that were looked at since the batch began, for the recording and the ledger.
         self._fetched: list[tuple[Any, np.ndarray]] | None = None
+
+    # ---- the training function
+
+    def _taking(self, logs: Any) -> Any:
+        """What Keras gets of what a step returned."""
+        self._heard_of = None
+        if isinstance(logs, dict) and HEARD in logs:
+            logs = dict(logs)
+            self._heard_of = logs.pop(HEARD)
+            self._count += "gradients" in self._heard_of
+        self.returned = self._heard_of is not None and {"gradients", "loss"} <= self._heard_of.keys()
+        return logs
+
+    def _watched(self) -> list[Any]:
+        """Variables that a forward pass moves, that say in which mode a layer was called, and seeds."""
+        return [v for layer in acting_layers(self._model).values() for v in moved_by(layer)] + seeds_of(self._model)
+
+    def _key(self, variable: Any) -> str:
+        if id(variable) not in self._known:
+            key = f"{len(self._known):06d}"
+            self._known[id(variable)], self._of_key[key] = (key, variable), variable
+        return self._known[id(variable)][0]
+
+    # ---- after a step
+
+    def taken(self) -> Any:
+        """What was heard of the last step, for `listen_to`."""
+        return self._heard_of, self._count
+
+    def listen_to(self, taken: Any) -> None:
+        """Has the last step be the one of which this was taken."""
+        self.forget()
+        (self._heard_of, self._count), self.returned = taken, True
+
+    def values(self, moment: str) -> dict[int, Any]:
+        """Values of the variables that a forward pass may move, `before` and `after` the last step, by the id of the variable."""
+        return {id(self._of_key[key]): value for key, value in self._heard_of[moment].items()}
+
+    def given(self, moment: str) -> contextlib.AbstractContextManager[None]:
+        """Inside, these variables have these values."""
+        return names.given(self.values(moment))
+
+    def rate(self) -> float:
+        """The learning rate that the last step was taken with."""
+        return float(np.asarray(self._heard_of["rate"]))
+
+    def weight_norm(self) -> float | None:
+        """Norm of the weights before the last step; None where it was not heard."""
+        if not self.returned or "weights" not in self._heard_of:
+            return None
+        return math.sqrt(float(np.asarray(self._heard_of["weights"])))
+
+    def norm(self) -> float:
+        """Norm of the gradients of the last step."""
+        if self._norm is None and self.returned:
+            self._norm = math.sqrt(float(np.asarray(self._heard_of["squares"])))
+            if not math.isfinite(self._norm):  # float32 overflows where the norm does not
+                self._norm = None
+        return super().norm()
+
+    def loss(self) -> float:
+        """Loss of the last batch."""
+        return float(np.asarray(self._heard_of["loss"]))
+
+    def gradients(self) -> list[tuple[Any, np.ndarray]]:
+        """Gradients of the last step, with their variables. They may be kept."""
+        if self._fetched is None:
+            found = self._heard_of["gradients"].items()
+            self._fetched = [(self._of_key[key], np.asarray(gradient)) for key, gradient in found]
+        return self._fetched
+
+    def forget(self) -> None:
+        """A view that is held keeps the memory from being written in place."""
+        super().forget()
+        self._fetched = None
+
+
+class TensorFlowEars(ReturningEars):
+    """The same on TensorFlow. What lies in a graph within that of the step, such as the branch of a loss scale, and what replicas
+    hear goes to variables, summed over replicas."""
+
+    def __init__(self, model: Any, norms: bool = False) -> None:
+        super().__init__(model, norms)
+        import tensorflow
+
+        self._tf = tensorflow
+        self.ends_of_data = (tensorflow.errors.OutOfRangeError,)
+        self._strategy = model.distribute_strategy
+        self._slots: dict[int, Any] = {}
+        self._loss_slot = self._variable((), "float32")
+        self._count_slot = self._variable((), "int64", per_replica=False)
+        self._in_slots = 0
+        #: The graph of the step that is traced.
+        self._graph: Any = None
         # A training function of the user's own may look at what the step returns.
         maker = getattr(type(model).make_train_function, "__module__", "")
         self._returns = (
@@ -240,7 +325,7 @@ class TensorFlowEars(TorchEars):
                 model.train_step = step
             inside = model.train_function
             if inside is not before or before is None:
-                model.train_function = self._taking(inside)
+                model.train_function = lambda iterator: self._taking(inside(iterator))
             return result
 
         return make_train_function
@@ -262,24 +347,11 @@ class TensorFlowEars(TorchEars):
             if isinstance(result, dict):
                 with contextlib.suppress(Exception):
                     after = self._watched() + loss_means(self._model)
-                    return {**result, _HEARD: {**part, "after": self._values_of(after)}}
+                    return {**result, HEARD: {**part, "after": self._values_of(after)}}
             self._to_slots(part)
             return result
 
         return train_step
-
-    def _taking(self, inside: Callable[..., Any]) -> Callable[..., Any]:
-        def train_function(iterator: Any) -> Any:
-            self._heard_of = None
-            logs = inside(iterator)
-            if isinstance(logs, dict) and _HEARD in logs:
-                logs = dict(logs)
-                self._heard_of = logs.pop(_HEARD)
-                self._count += "gradients" in self._heard_of
-            self.returned = self._heard_of is not None and {"gradients", "loss"} <= self._heard_of.keys()
-            return logs
-
-        return train_function
 
     def _before(self) -> dict[str, Any]:
         """What there is before the step, as parts of its graph."""
@@ -296,18 +368,8 @@ class TensorFlowEars(TorchEars):
         halves = [tf.cast(tf.nn.l2_loss(tf.cast(one, "float32")), "float64") for one in tensors]
         return 2 * tf.add_n(halves) if halves else tf.zeros((), "float64")
 
-    def _watched(self) -> list[Any]:
-        """Variables that a forward pass moves, that say in which mode a layer was called, and seeds."""
-        return [v for layer in acting_layers(self._model).values() for v in moved_by(layer)] + seeds_of(self._model)
-
     def _values_of(self, variables: list[Any]) -> dict[str, Any]:
         return {self._key(v): self._tf.convert_to_tensor(v.value) for v in variables}
-
-    def _key(self, variable: Any) -> str:
-        if id(variable) not in self._known:
-            key = f"{len(self._known):06d}"
-            self._known[id(variable)], self._of_key[key] = (key, variable), variable
-        return self._known[id(variable)][0]
 
     def _here(self) -> bool:
         """Whether the step that is being traced can return what is computed now."""
@@ -355,41 +417,10 @@ class TensorFlowEars(TorchEars):
 
     # ---- after a step
 
-    def taken(self) -> Any:
-        """What was heard of the last step, for `listen_to`."""
-        return self._heard_of, self._count
-
-    def listen_to(self, taken: Any) -> None:
-        """Has the last step be the one of which this was taken."""
-        self.forget()
-        (self._heard_of, self._count), self.returned = taken, True
-
-    def values(self, moment: str) -> dict[int, Any]:
-        """Values of the variables that a forward pass may move, `before` and `after` the last step, by the id of the variable."""
-        return {id(self._of_key[key]): value for key, value in self._heard_of[moment].items()}
-
-    def rate(self) -> float:
-        """The learning rate that the last step was taken with."""
-        return float(np.asarray(self._heard_of["rate"]))
-
-    def weight_norm(self) -> float | None:
-        """Norm of the weights before the last step; None where it was not heard."""
-        if not self.returned or "weights" not in self._heard_of:
-            return None
-        return math.sqrt(float(np.asarray(self._heard_of["weights"])))
-
-    def norm(self) -> float:
-        """Norm of the gradients of the last step."""
-        if self._norm is None and self.returned:
-            self._norm = math.sqrt(float(np.asarray(self._heard_of["squares"])))
-            if not math.isfinite(self._norm):  # float32 overflows where the norm does not
-                self._norm = None
-        return super().norm()
-
     def loss(self) -> float:
         """Loss of the last batch, over all replicas."""
         if self._heard_of is not None and "loss" in self._heard_of:
-            return float(np.asarray(self._heard_of["loss"]))
+            return super().loss()
         return float(names.array_of(self._loss_slot))
 
     def seen(self) -> int:
@@ -400,18 +431,9 @@ class TensorFlowEars(TorchEars):
 
     def gradients(self) -> list[tuple[Any, np.ndarray]]:
         """Gradients of the last step, with their variables, summed over replicas. Those that were returned may be kept."""
-        if self._fetched is None:
-            if self.returned:
-                found = self._heard_of["gradients"].items()
-                self._fetched = [(self._of_key[key], np.asarray(gradient)) for key, gradient in found]
-            else:
-                self._fetched = [(variable, names.view_of(slot)) for variable, slot in self._slots.values()]
-        return self._fetched
-
-    def forget(self) -> None:
-        """A view that is held keeps the slot from being written in place."""
-        super().forget()
-        self._fetched = None
+        if self._fetched is None and not self.returned:
+            self._fetched = [(variable, names.view_of(slot)) for variable, slot in self._slots.values()]
+        return super().gradients()
 
 
 def seeds_of(model: Any) -> list[Any]:

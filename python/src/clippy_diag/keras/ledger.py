@@ -225,9 +225,8 @@ class FitLedger:
         self._seeds = seeds_of(self._model)
         if ears.returned:
             self.keras.fix()
-            self._like = {name: names.view_of(v) for name, v in zip(paths, variables)}
-            # One number each, so that no memory of the weights is held.
-            self._like = {n: np.broadcast_to(np.zeros((), one.dtype), one.shape) for n, one in self._like.items()}
+            # One number each: variables on the backend of JAX have no values now.
+            self._like = {n: np.broadcast_to(np.float32(0), tuple(v.shape)) for n, v in zip(paths, variables)}
 
     def close(self) -> None:
         """Writes what waits."""

@@ -37,12 +37,19 @@ class StepRecords(step_records.StepRecords):
         self._seen: tuple[dict[str, Array], Moment] | None = None
         self._direct: set[str] = set()
 
-    def look_at_modes(self, again: bool = True) -> None:
-        """Remembers what forward passes move, as it is before the one of the step that comes; `again`: the layers may have changed."""
-        if again:
-            self._acting = acting_layers(self._steps.model)
-            self._blind = not self._acting and _unheard(self._steps.model)
-            self._direct = _direct(self._steps.model) if self._acting else set()
+    def look_at_modes(self) -> None:
+        """Remembers what forward passes move, as it is before the one of the step that comes."""
+        self.look_at_layers()
+        self.look_at_values()
+
+    def look_at_layers(self) -> None:
+        """Which layers act differently in training."""
+        self._acting = acting_layers(self._steps.model)
+        self._blind = not self._acting and _unheard(self._steps.model)
+        self._direct = _direct(self._steps.model) if self._acting else set()
+
+    def look_at_values(self) -> None:
+        """The same as `look_at_modes` where the layers are those of the step before."""
         self._moved_last = {path: _crc(layer) for path, layer in self._acting.items()}
 
     def begin(self, open_capture: bool) -> dict[str, Any]:
