@@ -266,7 +266,9 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if not self._will_wait():
             self._within(before, self._look_before)
         result, after = take()
-        if not self._kept_waiting():
+        if self._ears is None or not self._ears.returned:
+            self._batch = []  # a step that could not be heard, which `_put_back` says
+        elif not self._kept_waiting():
             self._within(after, self._look_after)
         return result
 
@@ -410,7 +412,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def _how_many_may_wait(self, steps: Steps, ears: Any) -> int:
         """How many steps may wait from the one on that comes."""
         ledger = self.ledger
-        if self._step is None or self._micro or steps.squares_parts != ears.parts or not steps.formula:
+        if self._step is None or self._micro or not steps.formula:
             return 0
         many = steps.own.every
         if isinstance(ledger, FitLedger) and ledger.keras.own.own.stopped is None:
