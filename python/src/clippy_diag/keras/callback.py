@@ -267,7 +267,7 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._within(before, self._look_before)
         result, after = take()
         if self._ears is None or not self._ears.returned:
-            self._batch = []  # a step that could not be heard, which `_put_back` says
+            self._batch.clear()  # a step that could not be heard, which `_put_back` says
         elif not self._kept_waiting():
             self._within(after, self._look_after)
         return result
