@@ -37,7 +37,7 @@ describe('the report of a run', () => {
 
   it('is led by what began after the run came back and goes on, and not by what is as before', () => {
     // A rise of four points that is over, and what the loss is from point 1500 on.
-    const since = (level: number): Float64Array =>
+    const since = (level: number): number[] =>
       values.map(
         (_, i) => (i >= 1500 ? level : 1) * (0.5 + 0.01 * Math.sin(i)) * (i >= 600 && i < 604 ? 9 : 1),
       );

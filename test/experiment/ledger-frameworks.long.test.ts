@@ -73,7 +73,7 @@ const FRAMEWORKS: readonly Framework[] = [
     needs: ['keras', 'jax', 'pytest'],
     backend: 'jax',
     program: KERAS,
-    saysSteps: false,
+    saysSteps: true,
     ids: null,
   },
   {

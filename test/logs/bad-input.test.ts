@@ -438,7 +438,7 @@ describe('other texts', () => {
     );
     expect(log.lost).toBe(0);
     expect(log.runs[0]!.notes).toContainEqual(
-      expect.stringMatching(/^1 line of more than 64 KiB was taken .* \(first in line 2\)$/),
+      expect.stringMatching(/^1 line of more than 64 KiB was read as other text \(first in line 2\)$/),
     );
   });
   it('a printed log with a hole in its head, at its start or at its end keeps its lines', async () => {

@@ -75,7 +75,7 @@ it('one whose learning rate rises 10,000-fold is lost where its reward is', asyn
   expect(findings.map(({ id }) => id)).toContain('learning-rate-anomaly');
   expect(findings.find(({ id }) => id === 'reward-collapse')).toMatchObject({
     severity: 'error',
-    steps: [10752, 20480],
+    steps: [11264, 20480],
   });
 });
 

@@ -534,17 +534,23 @@ class Follower:
             return rung.noise + prior
         return NUMBERS["priorNoise"] if rung.width == 1 and self.by_ratio else _INF
 
-    def _reference_of(self, k: int) -> _Rung:
-        """The next wider rung, whose best level chance makes less low; its own where that is young. One low point is no level:
-        points are compared with the best median of three from the first ones on, unless the very first is the lowest."""
+    def _mature_of(self, k: int) -> _Rung:
+        """The best level of the next wider rung, which chance makes less low; of a rung's own where that is young."""
         rungs = self._ladder.rungs
         own = rungs[k]
         if k + 1 == len(rungs):
             return own
         wider = rungs[k + 1]
-        if own.width == 1:
-            return wider if wider.blocks >= 1 and own.best_at != self._first_at else own
         return wider if wider.blocks >= NUMBERS["oldBlocks"] and wider.noise < _INF else own
+
+    def _reference_of(self, k: int) -> _Rung:
+        """The reference of a rung. One low point is no level: points are compared with the best median of three from the first
+        ones on, unless the very first is the lowest."""
+        rungs = self._ladder.rungs
+        own = rungs[k]
+        if own.width == 1 and rungs[1].blocks >= 1 and own.best_at != self._first_at:
+            return rungs[1]
+        return self._mature_of(k)
 
     def _find(self) -> tuple[_Reference, float, int] | None:
         """The narrowest rung that is too high, with its reference."""
@@ -554,30 +560,35 @@ class Follower:
             level = own.level
             if level != level:
                 continue
-            reference = self._reference_of(k)
-            best = reference.best
-            excess = level - best
-            has_tail = own.width <= tail_width
-            if not excess > 0:
-                if has_tail:
-                    own.excess(excess)
-                continue
-            noise = self._noise_of(own)
-            jumps = has_tail and min(own.jump, excess) > errors * own.apart
-            if not jumps and not excess > errors * noise:  # a gap makes it no less
-                if has_tail:
-                    own.excess(excess)
-                continue
-            gap = self._gap_of(reference)
-            if (
-                (jumps or excess > errors * noise + gap)
-                and (not has_tail or excess > own.tail())
-                and self._is_worth(self.height(excess - gap, best + gap, noise))
-            ):
-                return _Reference(best, gap, noise, own.width), excess, reference.best_at - reference.width
-            if has_tail:
-                own.excess(excess)
+            found = self._excess_of(k, errors)
+            if found is not None:
+                return found
+            if own.width <= tail_width:
+                own.excess(level - self._mature_of(k).best)
         return None
+
+    def _excess_of(self, k: int, errors: float) -> tuple[_Reference, float, int] | None:
+        """The excess of a rung above its reference, where that is too high."""
+        own = self._ladder.rungs[k]
+        reference = self._reference_of(k)
+        best = reference.best
+        excess = own.level - best
+        if not excess > 0:
+            return None
+        has_tail = own.width <= NUMBERS["tailWidth"]
+        noise = self._noise_of(own)
+        jumps = has_tail and min(own.jump, excess) > errors * own.apart
+        if not jumps and not excess > errors * noise:  # a gap makes it no less
+            return None
+        gap = self._gap_of(reference)
+        if not jumps and not excess > errors * noise + gap:
+            return None
+        # Both count from one level.
+        if has_tail and not own.level - self._mature_of(k).best > own.tail():
+            return None
+        if not self._is_worth(self.height(excess - gap, best + gap, noise)):
+            return None
+        return _Reference(best, gap, noise, own.width), excess, reference.best_at - reference.width
 
     def _gap_of(self, reference: _Rung) -> float:
         """Of the best of so many independent levels, what it is too low by: no more than the best wider level is above it."""

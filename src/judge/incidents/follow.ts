@@ -53,6 +53,9 @@ interface Reference {
   readonly width: number;
 }
 
+/** A rung that is too high: how much, and where the best level is. */
+type FoundExcess = Reference & { readonly excess: number; readonly bestAt: number };
+
 /** An excess that is more than the run's own noise. Indices count from the first point. */
 export interface Excess extends Reference {
   readonly onset: number;
@@ -250,16 +253,23 @@ export class Follower {
     return this.ring[i % KEPT]!;
   }
 
+  /** The best level of the next wider rung, which chance makes less low; of a rung's own where that is young. */
+  private matureOf(k: number): Rung {
+    const own = this.ladder.rungs[k]!;
+    const wider = this.ladder.rungs[k + 1];
+    const isOld =
+      wider !== undefined && wider.blocks >= NUMBERS.oldBlocks && wider.noise < Number.POSITIVE_INFINITY;
+    return isOld ? wider : own;
+  }
+
   /**
-   * Reference of a rung: the best level of the next wider one, which chance makes less low; its own where that is young. One low point
-   * is no level: points are compared with the best median of three from the first ones on, unless the very first is the lowest.
+   * Reference of a rung. One low point is no level: points are compared with the best median of three from the first ones on, unless
+   * the very first is the lowest.
    */
   private referenceOf(k: number): Rung {
     const own = this.ladder.rungs[k]!;
     const wider = this.ladder.rungs[k + 1];
-    if (wider === undefined) return own;
-    if (own.width === 1) return wider.blocks >= 1 && own.bestAt !== this.firstAt ? wider : own;
-    return wider.blocks >= NUMBERS.oldBlocks && wider.noise < Number.POSITIVE_INFINITY ? wider : own;
+    return own.width === 1 && wider!.blocks >= 1 && own.bestAt !== this.firstAt ? wider! : this.matureOf(k);
   }
 
   /** Of the best of so many independent levels, what it is expected to be too low by. */
@@ -294,35 +304,39 @@ export class Follower {
   }
 
   /** The narrowest rung that is too high, with its reference. */
-  private findExcess(): (Reference & { readonly excess: number; readonly bestAt: number }) | null {
+  private findExcess(): FoundExcess | null {
     const { rungs } = this.ladder;
-    const { errors } = this;
     for (let k = 0; k < rungs.length; k++) {
       const own = rungs[k]!;
       if (Number.isNaN(own.level)) continue;
-      const reference = this.referenceOf(k);
-      const { best } = reference;
-      const excess = own.level - best;
-      const hasTail = own.width <= NUMBERS.tailWidth;
-      if (!(excess > 0)) {
-        if (hasTail) own.excess(excess);
-        continue;
-      }
-      const noise = this.noiseOf(own);
-      const isJump = hasTail && Math.min(own.jump, excess) > errors * own.apart;
-      // Most points are no more than that without a gap, which takes longer to know.
-      if (!isJump && excess <= errors * noise) {
-        if (hasTail) own.excess(excess);
-        continue;
-      }
-      const gap = this.gapOf(reference);
-      const isHigh = (isJump || excess > errors * noise + gap) && (!hasTail || excess > own.tail());
-      if (isHigh && this.isWorth(this.heightOf(excess - gap, best + gap, noise)))
-        return { width: own.width, best, excess, noise, gap, bestAt: reference.bestAt - reference.width };
-      if (isHigh && k === 0 && own.level > best + gap)
-        this.spikes.push({ index: this.count - 1, errors: (excess - gap) / noise, best: best + gap });
-      if (hasTail) own.excess(excess);
+      const found = this.excessOf(k);
+      if (found !== null) return found;
+      if (own.width <= NUMBERS.tailWidth) own.excess(own.level - this.matureOf(k).best);
     }
+    return null;
+  }
+
+  /** The excess of a rung above its reference, where that is too high. */
+  private excessOf(k: number): FoundExcess | null {
+    const own = this.ladder.rungs[k]!;
+    const reference = this.referenceOf(k);
+    const { best } = reference;
+    const excess = own.level - best;
+    if (!(excess > 0)) return null;
+    const { errors } = this;
+    const hasTail = own.width <= NUMBERS.tailWidth;
+    const noise = this.noiseOf(own);
+    const isJump = hasTail && Math.min(own.jump, excess) > errors * own.apart;
+    // Most points are no more than that without a gap, which takes longer to know.
+    if (!isJump && excess <= errors * noise) return null;
+    const gap = this.gapOf(reference);
+    if (!isJump && excess <= errors * noise + gap) return null;
+    // Both count from one level.
+    if (hasTail && own.level - this.matureOf(k).best <= own.tail()) return null;
+    if (this.isWorth(this.heightOf(excess - gap, best + gap, noise)))
+      return { width: own.width, best, excess, noise, gap, bestAt: reference.bestAt - reference.width };
+    if (k === 0 && own.level > best + gap)
+      this.spikes.push({ index: this.count - 1, errors: (excess - gap) / noise, best: best + gap });
     return null;
   }
 
