@@ -1,5 +1,7 @@
 """The recorder in the graph: jitted steps with donated buffers, under the transformations that optax has."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -143,3 +145,33 @@ def test_what_is_not_known_to_the_formulas_has_none(make, optimizer, rate):
     chain = read_chain(make())
     assert {key: chain.optimizer.get(key) for key in optimizer} == optimizer
     assert chain.learning_rate == rate
+
+
+def test_capture_writes_the_steps_up_to_a_state_without_a_next_one(tmp_path):
+    from clippy_diag.jax import capture
+
+    tx = flight(optax.adam(0.1), tmp_path / "capture", snapshot_every_steps=5)
+    params = {"w": jnp.ones(4)}
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params, state, x):
+        loss, grads = jax.value_and_grad(lambda params: jnp.sum((x * params["w"] - 1) ** 2))(params)
+        updates, state = tx.update(grads, state, params, value=loss, batch={"x": x})
+        return optax.apply_updates(params, updates), state
+
+    for k in range(13):
+        params, state = step(params, state, jnp.full(4, 1 + 0.1 * k))
+    with pytest.raises(ValueError, match="needs the state"):
+        capture(optax.adam(0.1).init(params))
+    (written,) = [one for one in capture({"optimizer": state}, "before the end") if one.startswith(str(tmp_path))]
+    with open(f"{written}/capture.json") as file:
+        manifest = json.load(file)
+    assert manifest["flushed"] == {"step": 12, "reason": "before the end"}
+    assert manifest["steps"][-1]["step"] == 12 and len(manifest["steps"]) >= 8
+    # The recording goes on, and writes a further one.
+    for k in range(13, 20):
+        params, state = step(params, state, jnp.full(4, 1 + 0.1 * k))
+    assert len([one for one in capture(state) if one.startswith(str(tmp_path))]) == 2
+    tx.close()
+    assert tx.stopped is None and tx.problems == []

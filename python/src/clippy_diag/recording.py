@@ -731,6 +731,21 @@ class Recording:
         if self._writer.refused is not None:
             self._problem(f"no thread can be started ({self._writer.refused}): the loop waits while steps are written")
 
+    def write_held(self, reason: str) -> bool:
+        """Writes a capture of the steps that are held, without a next one; returns whether a capture has them now.
+
+        A capture that is being written has the newest step already, and goes on.
+        """
+        if self._open is None:
+            if self._closed or self.stopped is not None or not self._ring:
+                return False
+            self._start(self._ring[-1].step, reason, list(self._ring))
+            if self._open is not None:
+                self._open.left = -1
+                self._count_end()
+        self._writer.wait(threading.TIMEOUT_MAX)
+        return True
+
     def _append(self, taken: Step) -> None:
         opened = self._open
         assert opened is not None

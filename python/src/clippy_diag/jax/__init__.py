@@ -2,7 +2,7 @@
 
 from ..loops import ClosedLoopMismatch
 from .closed_loop import closed_loop
-from .flight import flight
+from .flight import capture, flight
 from .guard import guard, guard_report
 from .preflight import preflight
 from .recorder import Recorder
@@ -13,6 +13,7 @@ __all__ = [
     "ClippyRecorder",
     "ClosedLoopMismatch",
     "Recorder",
+    "capture",
     "closed_loop",
     "flight",
     "guard",

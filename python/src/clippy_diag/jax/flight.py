@@ -20,6 +20,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,33 @@ class FlightState(NamedTuple):
 
     count: Any
     inner: Any
+
+
+#: Recorders of the flights of this process.
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def capture(opt_state: Any, reason: str = "requested") -> list[str]:
+    """Writes a capture of the steps up to this state, without a next step; returns the folders of all captures so far.
+
+    opt_state  what `tx.update` of a `flight` returned last, alone or inside of a larger state; it is waited for
+    reason     why, as the capture says it
+
+    Every flight of the process writes one. A capture that is being written goes on. `tx.capture()` waits for the next step.
+
+    Raises ValueError where `opt_state` has no state of a flight.
+    """
+    leaves = jax.tree_util.tree_leaves(opt_state, is_leaf=lambda leaf: isinstance(leaf, FlightState))
+    if not any(isinstance(leaf, FlightState) for leaf in leaves):
+        raise ValueError("clippy-diag: capture needs the state that tx.update of clippy_diag.jax.flight returned")
+    jax.block_until_ready(opt_state)  # type: ignore[no-untyped-call]
+    _wait()
+    written: list[str] = []
+    for recorder in list(_recorders):
+        with recorder.guarded():
+            recorder._own.write_held(reason)
+        written += recorder.captures
+    return written
 
 
 class Flight(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
@@ -209,6 +237,7 @@ def flight(
 
     made = Flight(init, update)
     made.recorder = recorder
+    _recorders.add(recorder)
     # Runs before the recorder's own end.
     atexit.register(made.close)
     return made
