@@ -35,7 +35,9 @@ export const fromLogAlone = (run: Run, judged: JudgedRun, beside = false): WhatI
 });
 
 const ofLogAlone = (run: Run, judged: JudgedRun, would?: string): Why =>
-  failureAfter(run, judged) ??
+  failureAfter(run, judged) ?? ofIncident(run, judged, would);
+
+const ofIncident = (run: Run, judged: JudgedRun, would?: string): Why =>
   causeFromLog(run, judged.verdict.onsetStep, cameBack(judged.verdict), would, judged);
 
 /** What began after the run came back and goes on to the end of the log: it says more than the rise that is over. Null without it. */
@@ -54,7 +56,7 @@ export async function whatIf(evidence: RunEvidence, judged: JudgedRun, limits: L
   const later = failureAfter(run, judged);
   const onsetStep = later === null ? verdict.onsetStep : null;
   const best = bestCapture(run, captures, later?.cause.step ?? verdict.onsetStep);
-  const ofLog = later ?? ofLogAlone(run, judged);
+  const ofLog = later ?? ofIncident(run, judged);
   // Without an incident that is not over there is nothing that a rule could have prevented.
   if (best === undefined && onsetStep === null) return { ...NO_WHAT_IF, ...ofLog };
   const recovered = cameBack(judged.verdict);
