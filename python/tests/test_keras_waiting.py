@@ -1,6 +1,7 @@
 """Steps of a compiled fit that wait before they are looked at: what is recorded is the same as of those that do not."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -122,7 +123,8 @@ x, y = data(60)
 callback = ClippyCallback({str(tmp_path / "capture")!r}, snapshot_every_steps=20)
 model.fit(x, y, batch_size=SIZE, verbose=0, shuffle=False, callbacks=[callback, Raises(45)])
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 1 and "of the user" in done.stderr
     status = json.loads((tmp_path / "capture" / "status.json").read_text())
     assert status["lastStep"] == 45 and status["steps"] == 46
