@@ -95,6 +95,11 @@ export interface TrainingArm {
   readonly decay?: { readonly from: number; readonly factor: number };
   /** The optimizer's state before step `from` is put back before step `at`. */
   readonly restore?: { readonly from: number; readonly at: number };
+  /** From step `from` on the options of the groups are those of before it, and their rates what `rates` makes of the recorded ones. */
+  readonly settings?: {
+    readonly from: number;
+    rates(recorded: readonly number[]): readonly number[];
+  };
 }
 
 export interface ClosedLoopOptions extends TrainingOptions {
@@ -171,6 +176,7 @@ export async function trainRuns(
     options: { capture, model, ...options },
     steps,
     initial,
+    frozen: await frozenTensors(capture, initial, count),
     stepperOf,
     setup,
     finished: [...(options.resume?.finished ?? [])],
@@ -298,11 +304,28 @@ function incidentBeyond(capture: Capture, count: number): Judgement | null {
   };
 }
 
+/** The tensors that were frozen at a step: the record has a gradient of others there, and none of these. */
+async function frozenTensors(
+  capture: Capture,
+  tensors: readonly TensorState[],
+  count: number,
+): Promise<(ReadonlySet<number> | null)[]> {
+  const found: (ReadonlySet<number> | null)[] = [];
+  for (let i = 0; i < count; i++) {
+    const trained = (await capture.trained?.(i)) ?? null;
+    const none = tensors.flatMap(({ name }, t) => (trained?.has(name) === false ? [t] : []));
+    found.push(none.length > 0 && none.length < tensors.length ? new Set(none) : null);
+  }
+  return found;
+}
+
 /** What all runs share. */
 interface Loop {
   readonly options: TrainingOptions;
   readonly steps: Capture['steps'];
   readonly initial: readonly TensorState[];
+  /** Of each step the tensors that took no part in it; none where all did. */
+  readonly frozen: readonly (ReadonlySet<number> | null)[];
   stepperOf(rule: RuleChoice, learningRateMultiplier: number): Stepper;
   readonly setup: Prepared['setup'];
   readonly finished: ClosedLoopTrace[];
@@ -375,9 +398,11 @@ function beginRun({ options, initial, stepperOf }: Loop, run: number, wanted: Tr
 /** What was written into the optimizer before a step, and what the arm of a run changes there. */
 function changeBefore({ setup }: Loop, going: Going, wanted: TrainingRun, i: number, resumed: boolean): void {
   const { arm } = wanted;
-  if (resumed || arm?.decay?.from === i || setup.written.has(i)) {
-    const factor = arm?.decay !== undefined && i >= arm.decay.from ? arm.decay.factor : 1;
-    going.stepper.use(optimizersAt(setup, i).map((choice) => timesDecay(choice, factor)));
+  const { decay, settings } = arm ?? {};
+  if (resumed || decay?.from === i || settings?.from === i || setup.written.has(i)) {
+    const factor = decay !== undefined && i >= decay.from ? decay.factor : 1;
+    const at = settings !== undefined && i >= settings.from ? settings.from - 1 : i;
+    going.stepper.use(optimizersAt(setup, at).map((choice) => timesDecay(choice, factor)));
   }
   if (arm?.restore?.from === i) going.kept = copyTensors(going.tensors);
   if (arm?.restore?.at === i && going.kept !== null) putStateBack(going.tensors, going.kept);
@@ -390,7 +415,7 @@ function changeBefore({ setup }: Loop, going: Going, wanted: TrainingRun, i: num
  * @returns whether it was taken
  */
 async function trainStep(
-  { options, steps }: Loop,
+  { options, steps, frozen }: Loop,
   { stepper, trace, tensors, gradients }: Going,
   { order, arm }: TrainingRun,
   i: number,
@@ -415,12 +440,23 @@ async function trainStep(
     gradient,
     gradients.map(({ values }) => values),
   );
-  const times = arm?.rate?.(i) ?? 1;
-  const rates = times === 1 ? step.learningRates : step.learningRates.map((rate) => rate * times);
-  const record = stepper.step(tensors, gradients, rates, false, undefined, loss);
+  const out = frozen[i] ?? null;
+  const taken =
+    out === null
+      ? gradients
+      : gradients.map((one, t) => (out.has(t) ? ({ ...one, absent: true } as const) : one));
+  const record = stepper.step(tensors, taken, ratesOf(step.learningRates, arm, i), false, undefined, loss);
   appendStep(trace, record, loss, taskLosses, tensors);
   if (!record.finite || !Number.isFinite(loss)) trace.ended = { reason: 'non-finite', step: step.step };
   return true;
+}
+
+/** The learning rate of each group at a step, as an arm has it. */
+function ratesOf(recorded: readonly number[], arm: TrainingArm | undefined, i: number): readonly number[] {
+  const { settings } = arm ?? {};
+  const own = settings !== undefined && i >= settings.from ? settings.rates(recorded) : recorded;
+  const times = arm?.rate?.(i) ?? 1;
+  return times === 1 ? own : own.map((rate) => rate * times);
 }
 
 function appendStep(

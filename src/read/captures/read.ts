@@ -79,6 +79,8 @@ export interface Capture {
     used?: CapturedStep,
     only?: ReadonlySet<string>,
   ): Promise<CapturedStep>;
+  /** Names of the parameters that have a gradient in a step; null where none was recorded there. Left out, all have one. */
+  trained?(index: number): Promise<ReadonlySet<string> | null>;
   /** Types in which the parameters are stored before the first step, by name: those of the training. */
   readonly dtypes: ReadonlyMap<string, TensorInfo['dtype']>;
   /** Names of the buffers that are stored with the initial state, such as running statistics. */
@@ -217,8 +219,25 @@ export async function openCapture(path: string): Promise<Capture> {
       const step = steps[index]!;
       return withFile(step.file, (opened) => readStep(manifest, step, opened, precision, used, only));
     },
+    trained: (index) => trainedAt(manifest, steps[index]!, withFile),
     batch: (index) => withFile(steps[index]!.file, readBatch),
   };
+}
+
+/** The parameters that have a gradient in a step. */
+async function trainedAt(
+  { parameters }: CaptureManifest,
+  { hasGradients, file }: ManifestStep,
+  withFile: <T>(name: string, work: (opened: Checkpoint) => Promise<T>) => Promise<T>,
+): Promise<ReadonlySet<string> | null> {
+  if (!hasGradients) return null;
+  return withFile(file, async (opened) => {
+    const names = byName(opened);
+    const found = parameters.filter(
+      ({ name }) => names.has(`grad/${name}`) || names.has(`grad/${name}/indices`),
+    );
+    return new Set(found.map(({ name }) => name));
+  });
 }
 
 /** What is stored with the initial state, by its names. */
