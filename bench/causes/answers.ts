@@ -33,6 +33,7 @@ export interface Answer {
     readonly holds: boolean | null;
     readonly statement: string;
     readonly skip: readonly number[] | null;
+    readonly rows: readonly { readonly step: number; readonly rows: readonly number[] }[] | null;
   }[];
   readonly verdicts: readonly {
     readonly mode: string;

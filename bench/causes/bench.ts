@@ -50,7 +50,17 @@ function answerOf({ verdict, cause, remedies = [], replay }: RunReport): Answer 
     statement: cause!.statement,
     changedAt: cause!.evidence[0]?.at.step ?? null,
     remedies: remedies.map(
-      ({ action, rule, learningRate, learningRateFactor, from, tried, holds, statement }) => ({
+      ({
+        action,
+        rule,
+        learningRate,
+        learningRateFactor,
+        from,
+        tried,
+        holds,
+        statement,
+        skipRows = null,
+      }) => ({
         action,
         rule,
         learningRate,
@@ -59,6 +69,7 @@ function answerOf({ verdict, cause, remedies = [], replay }: RunReport): Answer 
         tried,
         holds,
         statement,
+        rows: skipRows,
         skip:
           action === 'skip-batches'
             ? (replay.find(({ arm }) => arm?.kind === 'skip-batches')?.arm?.steps ?? null)

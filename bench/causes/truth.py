@@ -6,8 +6,10 @@ What a remedy says is done from the capture's first state on, as its text says i
 in arms.json: it depends on the run alone.
 """
 
+import dataclasses
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,16 @@ import numpy as np
 import torch
 
 from families import run_of
-from training import Run, Trace, end_of, fresh, level_before, outcome_after_shift, outcome_of, raised_for_good, rate_of, train
+from rows import without
+from training import Batch, Run, Trace, end_of, fresh, level_before, outcome_after_shift, outcome_of, raised_for_good, rate_of, train
 
+#: A rate that is not that of all parameters.
+OF_GROUP = re.compile("parameter group|these parameters|what is trained from")
+#: What sets back what code wrote, by family.
+SETS_BACK = {
+    "decay-written": ("lower-weight-decay", "fix-code"), "momentum-written": ("fix-code",), "gradients-times": ("fix-code",),
+    "weights-times": ("fix-code", "reload-weights"), "group-rate": ("lower-learning-rate",), "unfrozen": ("lower-learning-rate",),
+}  # fmt: skip
 RULES = ("global-norm:1", "layer-norm:0.1", "agc:0.01", "clippy:paper", "clippy:tfrs")
 
 
@@ -45,6 +55,16 @@ class Arms:
 
     def train(self, **change: Any) -> Trace:
         return train(self.run, self.state, self.first, self.last, **change)[0]
+
+    def train_without(self, rows: dict[int, list[int]]) -> Trace:
+        run = self.run
+
+        def spoil(step: int) -> Batch:
+            batch = run.spoil(step) if step in run.bad else run.stream.batch(step)
+            return without(batch, rows.get(step, []), run.stream.rows)
+
+        left_out = dataclasses.replace(run, spoil=spoil, bad=run.bad | set(rows))
+        return train(left_out, self.state, self.first, self.last)[0]
 
     def fixed(self) -> Trace:
         # The state that a resume lost is that of before the resume.
@@ -82,7 +102,7 @@ class Arms:
 
 def remedy(arms: Arms, answer: dict[str, Any], one: dict[str, Any]) -> str | None:
     """How a run ends with a remedy; None where nobody can do what it says."""
-    run, action = arms.run, one["action"]
+    run, action, statement = arms.run, one["action"], one["statement"]
     if action in ("none-needed", "rewind"):
         return arms.end("as it is", arms.train)["outcome"]
     if action == "clip":
@@ -91,6 +111,13 @@ def remedy(arms: Arms, answer: dict[str, Any], one: dict[str, Any]) -> str | Non
     if action == "skip-batches" and one["skip"]:
         skip = frozenset(one["skip"])
         return arms.end(f"skip {sorted(skip)}", lambda: arms.train(skip=skip))["outcome"]
+    if action == "skip-rows" and one.get("rows"):
+        rows = {part["step"]: part["rows"] for part in one["rows"]}
+        return arms.end(f"rows {sorted(rows.items())}", lambda: arms.train_without(rows))["outcome"]
+    if action in ("fix-code", "reload-weights", "lower-weight-decay") or (action == "lower-learning-rate" and OF_GROUP.search(statement)):
+        # What was written is set back: the code that wrote it is mended.
+        right = action in SETS_BACK[run.family] if run.family in SETS_BACK else False
+        return arms.end("fixed" if right else "as it is", arms.fixed if right else arms.train)["outcome"]
     if action == "lower-learning-rate":
         rate, factor = one["learningRate"], one["learningRateFactor"]
         if rate is None and factor is None and answer["changedAt"] is not None:

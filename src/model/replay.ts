@@ -32,7 +32,7 @@ export interface SkippedRows {
 
 /** The one thing that a closed loop changes besides the rule. */
 export interface ReplayArm {
-  /** `skip-batches`, `skip-rows`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names. */
+  /** `skip-batches`, `skip-rows`, `earlier-batches`, `learning-rate`, `weight-decay`, `settings`, `restore-optimizer-state`, or what else the recorder names. */
   readonly kind: string;
   /** Steps whose batches are left out, in whole or in part, or have earlier ones in their place. */
   readonly steps?: readonly number[];
@@ -43,7 +43,7 @@ export interface ReplayArm {
   /** What multiplies the learning rate or the weight decay, or the rate that was put in its place. */
   readonly factor?: number;
   readonly learningRate?: number;
-  /** Step at which the optimizer's old state is put back. */
+  /** Step at which the optimizer's old state is put back, or from which on settings are those of before. */
   readonly at?: number;
 }
 

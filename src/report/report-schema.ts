@@ -354,7 +354,7 @@ export const replayEntry = objectOf<ReplayEntry>(
     'The one thing that this closed loop changes besides the rule.',
   )({
     kind: text(
-      '`skip-batches`, `skip-rows`, `earlier-batches`, `learning-rate`, `weight-decay`, `restore-optimizer-state`, or what else the recorder names.',
+      '`skip-batches`, `skip-rows`, `earlier-batches`, `learning-rate`, `weight-decay`, `settings`, `restore-optimizer-state`, or what else the recorder names.',
     ),
     steps: listOf(
       finite('A step.'),

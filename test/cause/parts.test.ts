@@ -1496,7 +1496,10 @@ it('a batch whose loss is no number is the largest change', () => {
 
 it('a remedy says in how many other orders it held, or that none was tried', () => {
   const told = (tried: number, held: number) => endText('holds', 1, null, { tried, held });
-  expect(told(3, 2)).toMatch(/^it holds \(also in 2 of 3 other orders of the batches\)/);
+  expect(told(3, 3)).toMatch(/^it holds \(also in 3 of 3 other orders of the batches\)/);
+  expect(told(3, 0)).toMatch(
+    /^it holds in the order that was recorded, and in 0 of 3 other orders of the batches: /,
+  );
   expect(told(0, 0)).toMatch(/^it holds \(not tried in other orders of the batches\)/);
 });
 

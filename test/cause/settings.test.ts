@@ -9,7 +9,7 @@ import { NO_CAUSE, suggestionFor } from '../../src/experiment/cause/from-log.ts'
 import type { Observed } from '../../src/experiment/cause/observe.ts';
 import { recordedSettings } from '../../src/experiment/cause/recorded-settings.ts';
 import type { Audit, AuditLink } from '../../src/model/audit.ts';
-import type { Cause } from '../../src/model/cause.ts';
+import type { Cause, Remedy } from '../../src/model/cause.ts';
 import type { Capture } from '../../src/read/captures/read.ts';
 
 const COUNT = 60;
@@ -113,6 +113,9 @@ describe('a layer that is trained from a step on', () => {
   it('counts as the rate of its group', () => {
     const found = recordedSettings({ steps: stepsOf({}, null, rates) }, tensors(CHANGED));
     expect(found).toMatchObject([{ trigger: 'learning-rate', from: CHANGED, size: 300 }]);
+    // Set back, it has the rate of the others, and no other group another one.
+    expect(found[0]!.setBack!.rates([0.02, 6])).toEqual([0.02, 0.02]);
+    expect(found[0]!.setBack!.rates([0.01, 0.01])).toEqual([0.01, 0.01]);
     const { statement, trigger } = causeOf(found);
     expect(trigger).toBe('learning-rate');
     expect(statement).toMatch(/^"encoder" is trained from step 130 on, .* is 6, against 0.02 of those/);
@@ -126,6 +129,8 @@ describe('a layer that is trained from a step on', () => {
       { name: 'v', group: 1, from: 0 },
     ]);
     expect(only).toMatchObject([{ trigger: 'learning-rate', from: CHANGED, size: 50 }]);
+    // Set back, it follows the first group as before.
+    expect(only[0]!.setBack!.rates([0.05, 5])).toEqual([0.05, 0.05]);
     const both = (i: number): number => (i < CHANGED ? 0.1 : 5);
     expect(recordedSettings({ steps: stepsOf({}, null, (i) => [both(i), both(i)]) }, whole)).toEqual([]);
   });
@@ -154,6 +159,34 @@ describe('the audit beside a guess', () => {
   it('weights written right before a jump are the code, and not the batch', () => {
     const { cause, remedies } = asked(batch, link({ cause: 'weights-replaced', step: 130 }));
     expect([cause.trigger, cause.confidence, remedies[0]!.action]).toEqual(['code', 'shown', 'fix-code']);
+  });
+  it('weights written right before a loss that is no number are the code, and not the precision', () => {
+    const lost = guess({ trigger: 'precision', mechanism: 'overflow', confidence: 'likely', evidence: [] });
+    const told = (step: number) => asked(lost, link({ cause: 'weights-replaced', step })).cause;
+    expect(told(130)).toMatchObject({ trigger: 'code', mechanism: 'unknown', confidence: 'shown' });
+    expect(told(100).trigger).toBe('precision');
+  });
+  it('what was tried, holds and takes the fault back is read first, and float32 without the fault is no remedy', () => {
+    const state = guess({ trigger: 'none-found', confidence: null });
+    const tried = (action: Remedy['action']): Remedy => ({
+      ...suggestionFor(state, 'step'),
+      ...{ action, tried: 'closed-loop', holds: true },
+    });
+    const remedies = [tried('raise-precision'), tried('restore-optimizer-state'), tried('clip')];
+    const told = (cause: AuditLink['cause']) =>
+      withAudit({ cause: state, remedies }, link({ cause, step: 130 }), false).remedies.map(
+        ({ action, tried: how }) => [action, how],
+      );
+    expect(told('state-stale')).toEqual([
+      ['restore-optimizer-state', 'closed-loop'],
+      ['restore-optimizer-state', null],
+      ['clip', 'closed-loop'],
+    ]);
+    expect(told('weights-replaced')).toEqual([
+      ['fix-code', null],
+      ['restore-optimizer-state', 'closed-loop'],
+      ['clip', 'closed-loop'],
+    ]);
   });
   it('a fault from long before leaves the batch, and so does one that experiments compared', () => {
     expect(asked(batch, link({ cause: 'no-zero-grad', step: 100 })).cause.trigger).toBe('data');

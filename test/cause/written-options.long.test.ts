@@ -25,9 +25,14 @@ describe('a weight decay that was written', () => {
 });
 
 describe('a momentum that was written', () => {
-  it('and destroys the run: the code that wrote it, not the precision', async () => {
+  it('and destroys the run: the code that wrote it, shown, and with the momentum of before the run holds', async () => {
     const run = await analyzed(made({ momentum: 0.9 }, { momentum: 1.35 }));
-    expect(run.cause).toMatchObject({ trigger: 'code' });
+    expect(run.cause).toMatchObject({ trigger: 'code', confidence: 'shown' });
+    expect(run.remedies![0]).toMatchObject({ action: 'fix-code', tried: 'closed-loop', holds: true });
+    expect(run.remedies![0]!.statement).toMatch(
+      /^keep momentum of parameter group 0 at 0\.9 from step 30 on: /,
+    );
+    expect(run.replay.map(({ arm }) => arm)).toContainEqual({ kind: 'settings', at: AT });
     expect(run.cause!.statement).toMatch(
       /momentum of parameter group 0 is 1\.35 from step 30 on, and was 0\.9/,
     );

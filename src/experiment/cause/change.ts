@@ -13,8 +13,16 @@ export interface Change {
   readonly evidence: CauseEvidence;
   /** Of unlike batches: the losses of all of them are below what is usual. */
   readonly low?: true;
-  /** The record states it, and the experiments do not take it back. */
+  /** The record states it: a setting that was written. */
   readonly written?: true;
+  /** What sets it back, of a setting that is no weight decay: its group's rate at a step, from the recorded rates of all groups. */
+  readonly setBack?: {
+    /** As a remedy says it: "momentum of parameter group 0 at 0.9". */
+    readonly words: string;
+    /** The rate itself, where it is one; null of an option. */
+    readonly rate: number | null;
+    rates(recorded: readonly number[]): readonly number[];
+  };
   /** It came step by step, as in a warm-up: no cause unless an arm shows it. */
   readonly gradual?: true;
   /** It lies before the first recorded step: no arm takes it back. */

@@ -109,7 +109,7 @@ function weigh(input: DecideInput): Weighed {
   const shown = bySize.filter(
     (change) =>
       held.has(change.trigger) &&
-      isTakenBack(change) &&
+      isTakenBack(change, input) &&
       (change.recorded !== true || without(change)?.shows === true),
   );
   const mechanism = mechanismOf(input, held);
@@ -206,8 +206,12 @@ function fromOpen({ input: { arms, cameBack }, bySize, made }: Weighed): Cause |
   const open = bySize
     .filter(isSudden)
     .find(
-      ({ trigger, recorded }) =>
-        recorded === true || !arms.some(({ undoes, outcome }) => undoes === trigger && outcome !== null),
+      ({ trigger, recorded, written }) =>
+        recorded === true ||
+        !arms.some(
+          ({ undoes, outcome }) =>
+            undoes === trigger && (written === true ? isHarmed(outcome) : outcome !== null),
+        ),
     );
   if (open !== undefined) return made(open.trigger, 'likely', open.evidence.statement);
   const earlier = bySize.find(({ beforeRecord }) => beforeRecord === true);
@@ -458,9 +462,18 @@ function growthAfter(loss: readonly number[], at: number): number {
   return k - at;
 }
 
-/** Whether an arm takes the change back: not one from before the record; of what was written into the optimizer a decay alone. */
-const isTakenBack = ({ beforeRecord, written, decayFactor }: Change): boolean =>
-  beforeRecord !== true && (written !== true || decayFactor !== undefined);
+/** Whether an arm takes the change back: not one from before the record; of a setting that was written its own, where the run stays well. */
+function isTakenBack(
+  { beforeRecord, written, decayFactor, from }: Change,
+  { arms, observed: { steps } }: DecideInput,
+): boolean {
+  if (beforeRecord === true) return false;
+  const own = ({ arm, shows }: DecideInput['arms'][number]): boolean =>
+    arm.kind === 'settings' && arm.at === steps[from] && shows;
+  return written !== true || decayFactor !== undefined || arms.some(own);
+}
+
+const isHarmed = (outcome: ArmEnd['outcome']): boolean => outcome === 'lost' || outcome === 'hurt';
 
 /** Whether batches explain a high loss: those whose own is low do not. */
 const explainsHigh = ({ trigger, low }: Change): boolean => trigger === 'data' && low !== true;

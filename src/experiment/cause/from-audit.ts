@@ -1,6 +1,6 @@
 /** The cause that an audit shows, in place of a guess: a fault of a step says more than weights that do not follow. */
 import { type Audit, type AuditCause, type AuditLink, brokenLinks } from '../../model/audit.ts';
-import type { Cause, RemedyAction, Trigger } from '../../model/cause.ts';
+import { type Cause, type Remedy, type RemedyAction, type Trigger, takesBack } from '../../model/cause.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { untried } from './remedies.ts';
 
@@ -34,6 +34,10 @@ const isMismatch = ({ trigger, confidence, statement, evidence }: Cause): boolea
   confidence !== 'shown' &&
   evidence.some((one) => one.id === 'optimizer-state' && one.statement === statement);
 
+/** That a run trained again is well, and the recorded one ends in no number: what the difference is, no experiment says. */
+const isDifference = ({ trigger, confidence }: Cause): boolean =>
+  trigger === 'precision' && confidence === 'likely';
+
 /** What the record proves where the weights do not follow and nothing known explains it. */
 function unexplained(why: Why, audit: Audit, onset: number): Why {
   const link = brokenLinks(audit).find(({ cause, step }) => cause === 'unknown' && (step ?? onset) <= onset);
@@ -57,6 +61,8 @@ function asCause(found: AuditLink, why: Why, statement: string): Why {
       ...replaced,
       trigger,
       alsoTriggers: [],
+      mechanism:
+        replaced.mechanism === 'overflow' && trigger !== 'precision' ? 'unknown' : replaced.mechanism,
       step: found.step,
       // A rerun of the step, which would tell a fault of the machine from one of the code, was not made.
       confidence: isHardware(found) ? 'likely' : found.confidence,
@@ -64,8 +70,20 @@ function asCause(found: AuditLink, why: Why, statement: string): Why {
       factor: found.factor,
       evidence: [],
     },
-    remedies: [untried(action, found.fix!), ...why.remedies.filter(({ tried }) => tried !== null)],
+    remedies: withFix(untried(action, found.fix!), trigger, why.remedies),
   };
+}
+
+/**
+ * What mends a broken link, before what was tried: but after a try that holds and takes the same back. A training in float32 that
+ * does not have the fault in it says nothing of precision.
+ */
+function withFix(fix: Remedy, trigger: Trigger, remedies: readonly Remedy[]): Remedy[] {
+  const tried = remedies.filter(
+    (one) => one.tried !== null && (one.action !== 'raise-precision' || trigger === 'precision'),
+  );
+  const leads = (one: Remedy): boolean => one.holds === true && takesBack(one, trigger);
+  return [...tried.filter(leads), fix, ...tried.filter((one) => !leads(one))];
 }
 
 /** Said with a broken link of a run whose loss shows nothing. */
@@ -105,7 +123,7 @@ function besideSteps(why: Why, audit: Audit, peakStep: number | null): Why {
 
 /**
  * The cause with what the audit shows: where a link of the chain is broken up to the onset, and the cause was a guess that the
- * optimizer's state was lost, a batch that no experiment compared with others, or nothing; without an incident, the link that is broken.
+ * optimizer's state was lost, a batch that no experiment compared with others, a precision that nothing shows, or nothing; without an incident, the link that is broken.
  *
  * @param isWell whether the verdict is that the loss is well
  * @param peakStep of the incident; null without one
@@ -122,7 +140,7 @@ export function withAudit(
   const onset = cause.onsetStep;
   if (onset === null) return withoutIncident(why, audit, isWell);
   const isNamed = cause.failure !== undefined;
-  const byRecord = !isNamed && isBatchByRecord(cause);
+  const byRecord = !isNamed && (isBatchByRecord(cause) || isDifference(cause));
   if (!byRecord && !isNamed && !['optimizer-state', 'none-found'].includes(cause.trigger)) return why;
   const found = brokenLinks(audit).find(
     (link) =>

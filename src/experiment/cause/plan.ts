@@ -26,6 +26,8 @@ export interface PlannedArm {
   readonly learningRateFactor: number | null;
   /** Times the weight decay of every group. */
   readonly weightDecayFactor?: number;
+  /** Of settings as they were before. */
+  readonly setBack?: NonNullable<Change['setBack']>;
 }
 
 /** Rows that stand out in unlike batches, as the experiments name them. */
@@ -39,6 +41,30 @@ function rowsLeftOut(
       const ids = rows.map((row) => rowIds?.[index]?.[row]);
       return { step: steps[index]!, rows, ids: ids.every((id) => id !== undefined) ? ids : null };
     });
+}
+
+/** Settings as they were before they were written: of the options, and of the rates, the largest change. */
+function settingsArms(steps: readonly number[], changes: readonly Change[]): PlannedArm[] {
+  const largest = (trigger: Trigger): Change | undefined =>
+    changes
+      .filter((change) => change.setBack !== undefined && change.trigger === trigger && change.from > 0)
+      .sort((a, b) => b.size - a.size)[0];
+  return [largest('code'), largest('learning-rate')].flatMap((change): PlannedArm[] => {
+    if (change === undefined) return [];
+    const { from, trigger } = change;
+    const setBack = change.setBack!;
+    return [
+      {
+        arm: { kind: 'settings', at: steps[from]! },
+        training: { settings: { from, rates: setBack.rates } },
+        undoes: trigger,
+        interference: 0,
+        skipSteps: null,
+        learningRateFactor: null,
+        setBack,
+      },
+    ];
+  });
 }
 
 /** Rates that are tried against sharpness, times the recorded ones. */
@@ -124,6 +150,7 @@ export function planArms(
       learningRateFactor: null,
       weightDecayFactor: decay.decayFactor!,
     });
+  planned.push(...settingsArms(steps, changes));
   // Without a level before, any step up to the onset may have done the harm.
   const from = references.level === null ? 0 : until;
   const first = Math.min(from, ...changes.map((change) => change.from));

@@ -36,6 +36,15 @@ function settingOf({ at: from, group, name, was, is }: OptionChange, { step }: S
     from,
     size: times === null ? Number.POSITIVE_INFINITY : Math.max(times, 1 / times),
     written: true,
+    ...(isDecay
+      ? {}
+      : {
+          setBack: {
+            words: `${words} of parameter group ${group} at ${textOf(was)}`,
+            rate: null,
+            rates: (recorded) => recorded,
+          },
+        }),
     // From no decay at all back to none.
     ...(isDecay && (was === 0 || (times !== null && times > 1))
       ? { decayFactor: times === null ? 0 : 1 / times }
@@ -65,11 +74,17 @@ function raisedGroups(steps: Steps): Change[] {
     const shares = steps.map(({ learningRates }) => learningRates[group]! / learningRates[0]!);
     if (raised === null || !(shares[raised.from]! > 1.01 * shares[raised.from - 1]!)) continue;
     const { step } = steps[raised.from]!;
+    const share = shares[raised.from - 1]!;
     found.push({
       trigger: 'learning-rate',
       from: raised.from,
       size: raised.times,
       written: true,
+      setBack: {
+        words: `the learning rate of parameter group ${group} at ${formatNumber(raised.before)}`,
+        rate: raised.before,
+        rates: (recorded) => recorded.with(group, Math.min(recorded[group]!, share * recorded[0]!)),
+      },
       evidence: {
         id: 'learning-rate',
         statement: `the learning rate of parameter group ${group} is ${formatNumber(rates[raised.from]!)} at step ${step} and was ${formatNumber(raised.before)} before`,
@@ -98,11 +113,23 @@ function unfrozen(steps: Steps, trained: TrainedFrom): Change[] {
       ? `, against ${formatNumber(before)} of those that were trained before`
       : '';
     const rate = Math.max(...rates);
+    const groups = new Set(own.map(({ group }) => group));
+    const apart = Number.isFinite(before) && rate > before && !others.some(({ group }) => groups.has(group));
     return {
       trigger: 'learning-rate',
       from,
       size: Number.isFinite(before) ? Math.max(1, rate / before) : 1,
       written: true,
+      ...(apart
+        ? {
+            setBack: {
+              words: `the learning rate of what is trained from step ${step} on at ${formatNumber(before)}, as that of the others,`,
+              rate: before,
+              rates: (recorded: readonly number[]) =>
+                recorded.map((one, group) => (groups.has(group) ? Math.min(one, before) : one)),
+            },
+          }
+        : {}),
       evidence: {
         id: 'learning-rate',
         statement: `${names} trained from step ${step} on, and had no gradient before; the learning rate there is ${formatNumber(rate)}${beside}`,

@@ -125,6 +125,7 @@ export function remedyOf(
       weightDecayFactor,
       paste: pasteDecay(loop, weightDecayFactor),
     });
+  if (planned.setBack !== undefined) return settingsAsBefore(planned.setBack, arm.at!, ends, shared);
   const rate = arm.learningRate ?? null;
   return untried(
     'lower-learning-rate',
@@ -137,6 +138,18 @@ export function remedyOf(
     },
   );
 }
+
+/** Settings that were written, as they were before: an option is for the code that wrote it, a rate is given. */
+const settingsAsBefore = (
+  { words, rate }: NonNullable<PlannedArm['setBack']>,
+  step: number,
+  ends: string,
+  shared: Partial<Remedy>,
+): Remedy =>
+  untried(rate === null ? 'fix-code' : 'lower-learning-rate', `keep ${words} from step ${step} on: ${ends}`, {
+    ...shared,
+    learningRate: rate,
+  });
 
 /** How a try ended, in words. */
 export function endText(
@@ -155,7 +168,10 @@ export function endText(
       ? ' (not tried in other orders of the batches)'
       : ` (also in ${held} of ${tried} other orders of the batches)`;
   if (outcome === null) return `${unknownEnd(references, slower, afterShift)}; ${at}`;
-  if (outcome === 'holds') return `it holds${more}: ${at}`;
+  if (outcome === 'holds')
+    return held < tried
+      ? `it holds in the order that was recorded, and in ${held} of ${tried} other orders of the batches: ${at}`
+      : `it holds${more}: ${at}`;
   if (outcome === 'frozen') return `it does not learn any more: its updates are too small; ${at}`;
   return outcome === 'hurt' ? `it is hurt: ${at}` : `it does not hold: ${at}`;
 }

@@ -133,6 +133,7 @@ export function armLabel({ kind, steps, rows, factor, learningRate, at }: Replay
   if (kind === 'earlier-batches' && steps !== undefined) return `earlier batches in place of ${steps.length}`;
   if (kind === 'restore-optimizer-state') return `old optimizer state from step ${at}`;
   if (kind === 'weight-decay' && factor !== undefined) return `weight decay times ${factor}`;
+  if (kind === 'settings' && at !== undefined) return `settings of before step ${at}`;
   if (kind !== 'learning-rate') return kind;
   return factor === undefined
     ? `learning rate ${formatNumber(learningRate ?? Number.NaN)}`
