@@ -47,6 +47,8 @@ export interface Made {
   };
   /** Options that are written into the optimizer before a step, and recorded. */
   readonly written?: { readonly at: number; readonly options: Options };
+  /** From a step on the gradients are multiplied between the loss and the recorder. */
+  readonly multiplied?: { readonly at: number; readonly times: number };
   /** Whether the capture goes without the model, so that nothing can be trained again. */
   readonly withoutModel?: boolean;
   /** Steps that were taken and logged before the capture, under clipping that it does not have. */
@@ -181,6 +183,9 @@ export async function analyzed(made: Made) {
       if (step === made.weights?.at)
         for (const { w } of tensors) for (const i of w.keys()) w[i]! *= made.weights.times;
       const { loss, gradients } = await gradientAt(index, capture);
+      if (made.multiplied !== undefined && step >= made.multiplied.at)
+        for (const { values } of gradients)
+          for (const i of values.keys()) values[i]! *= made.multiplied.times;
       if (step === overflowAt) gradients[0]!.values[0] = Number.POSITIVE_INFINITY;
       const rates = [learningRate! * rate(step)];
       log.push({ step: first + step, loss, lr: rates[0]! });

@@ -4,7 +4,7 @@
  */
 import type { Batch } from '../../differentiate/autodiff/objective.ts';
 import type { MatchedObjective } from '../../differentiate/autodiff/open-objective.ts';
-import { endLevel } from '../../judge/incidents/losses.ts';
+import { endBeside, endLevel, judgeLosses } from '../../judge/incidents/losses.ts';
 import { isUnlike } from '../../judge/incidents/unlike.ts';
 import type { Cause, Remedy, Trigger } from '../../model/cause.ts';
 import { DiagError, reasonOf } from '../../model/errors.ts';
@@ -20,6 +20,7 @@ import { beganAnew } from '../replay/began-anew.ts';
 import {
   type ClosedLoopResult,
   type ClosedLoopTrace,
+  type MultipliedGradients,
   replayClosedLoop,
   type Training,
   type TrainingOptions,
@@ -38,6 +39,7 @@ import type { Change } from './change.ts';
 import { changesBy } from './changes.ts';
 import { decideCause } from './decide.ts';
 import { openFirstSteps } from './first-steps.ts';
+import { multipliedChange, multipliedGradients } from './multiplied.ts';
 import { type Observed, observe } from './observe.ts';
 import { type PlannedArm, planArms } from './plan.ts';
 import { leastFirst, rankRemedies } from './remedies.ts';
@@ -58,6 +60,8 @@ export interface ExperimentOptions {
   batch(index: number): Promise<Batch>;
   /** Called between steps; what it throws ends the experiment in work. */
   progress(what: string, done: number, total: number): void;
+  /** What an experiment found of the recorded gradients, for the others. */
+  readonly multiplied?: MultipliedGradients;
 }
 
 export interface Experiments {
@@ -79,6 +83,19 @@ const PERTURBATIONS = 3;
 
 /** @throws what the capture, the model and its batches throw; what `progress` throws is in `notRun` */
 export async function runExperiments(options: ExperimentOptions): Promise<Experiments> {
+  const { unseenAt, ...found } = await experimentsOf(options);
+  if (unseenAt === null) return found;
+  // What the training lacks may be in the recorded gradients: with it the others can be made.
+  const multiplied = await multipliedGradients(options, unseenAt);
+  if (multiplied === null) return found;
+  const { unseenAt: _, ...again } = await experimentsOf({ ...options, multiplied });
+  return again;
+}
+
+/** All of them once; with the position of the last step that the training takes as recorded, where the incident is not in it. */
+async function experimentsOf(
+  options: ExperimentOptions,
+): Promise<Experiments & { readonly unseenAt: number | null }> {
   const { prepared } = options;
   const notRun: { id: string; reason: string }[] = [];
   const within: Within = async (id, work) => {
@@ -97,7 +114,7 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
   const ends = endsOf(options, looked, trained);
   const { cause, unrecorded, shorter } = await causeBy(options, looked, trained, ends, within);
   const { tried, without, arms } = ends;
-  const back = without.outcome === 'holds';
+  const back = cameBack(options, trained, without);
   // A run that is back needs nothing, whatever else would hold too.
   const held =
     back || unrecorded !== null
@@ -127,7 +144,18 @@ export async function runExperiments(options: ExperimentOptions): Promise<Experi
     closedLoop,
     notes: armed === null || armed.check.follows ? [] : [armed.check.why],
     notRun,
+    unseenAt: unrecorded?.at ?? null,
   };
+}
+
+/** Whether the run came back: trained again it ends well, and the recorded losses do not say that chance alone decided so. */
+function cameBack({ capture }: ExperimentOptions, { armed }: Trained, without: ArmEnd): boolean {
+  if (without.outcome !== 'holds') return false;
+  if (armed === null || capture.steps.some(({ loss }) => loss === null)) return true;
+  const history = lossesBefore(capture);
+  const recorded = capture.steps.map(({ loss }) => loss!);
+  const { band } = judgeLosses(armed.baseline.loss, history);
+  return endBeside(recorded, judgeLosses(recorded, history), band) !== 'out';
 }
 
 /** Runs a part by its name; null where the time that is left ended before it. */
@@ -151,19 +179,24 @@ async function lookedAt(options: ExperimentOptions, within: Within): Promise<Loo
     lookAtReferences({ capture, prepared, model, onset, batch, progress }),
   );
   const until = references?.harmful ?? onset;
-  const changes = changesBy(until, observed, references, capture.manifest.skipped, onset);
+  const { multiplied } = options;
+  const changes = [
+    ...changesBy(until, observed, references, capture.manifest.skipped, onset),
+    ...(multiplied === undefined ? [] : [multipliedChange(multiplied, capture)]),
+  ];
   const bad = await within('bad rows', () => badRowsOf(options, references, changes));
   const planned = references === null ? [] : planArms(observed, references, changes, until, bad);
   return { observed, references, until, changes, planned };
 }
 
 const trainingOf = (
-  { capture, model, batch, onset, progress }: ExperimentOptions,
+  { capture, model, batch, onset, progress, multiplied }: ExperimentOptions,
   { references }: Looked,
   what: string,
   baseline?: ClosedLoopTrace,
 ): TrainingOptions => ({
   ...{ capture, model, batch, onset },
+  ...(multiplied === undefined ? {} : { multiplied }),
   ...(references === null ? {} : { reference: references.batches }),
   ...(baseline === undefined ? {} : { resume: { finished: [baseline], partial: null } }),
   progress: (done, total) => progress(what, done, total),
@@ -265,7 +298,7 @@ async function causeBy(
     ...{ onset, observed, references, hasModel: true, shorter },
     changes: follows || references === null ? changes : changes.filter(({ trigger }) => trigger !== 'data'),
     arms: follows ? arms : [],
-    cameBack: without.outcome === 'holds',
+    cameBack: cameBack(options, trained, without),
     afterShift: without.afterShift === true ? without.outcome : null,
     ruleHolds: ruled.some(({ shows }) => shows),
     slower: tried.some(({ slower }) => slower === true),

@@ -71,6 +71,14 @@ export interface TrainingOptions {
   readonly reference?: readonly Batch[];
   /** Position of the incident's first loss, where a log knows it; default by the capture's own losses. */
   readonly onset?: number;
+  /** Gradients of the recorded run that were not those of its loss: every training has them, but one that sets them back. */
+  readonly multiplied?: MultipliedGradients;
+}
+
+/** From a step on something multiplied the gradients between the loss and the step. */
+export interface MultipliedGradients {
+  readonly from: number;
+  readonly factor: number;
 }
 
 /** One way to train on from the capture's initial state. */
@@ -440,6 +448,9 @@ async function trainStep(
     gradient,
     gradients.map(({ values }) => values),
   );
+  const { multiplied } = options;
+  if (multiplied !== undefined && i >= multiplied.from && arm?.settings?.from !== multiplied.from)
+    for (const { values } of gradients) for (const k of values.keys()) values[k]! *= multiplied.factor;
   const out = frozen[i] ?? null;
   const taken =
     out === null
