@@ -27,6 +27,7 @@ from ..messages import tell
 from ..rules import Rules
 from . import words as names
 from .gradients import Differentiated
+from .graph_steps import GraphSteps
 from .guard import Guard
 
 
@@ -128,6 +129,7 @@ class _KerasTrainer:
         others = names.others_of(model)
         self.others = names.matched(buffers, others) or dict(zip(names.names_of(others), others))
         self.optimizer: Any = None
+        self._steps = GraphSteps(None)
         #: Functions as graphs, by name; whether what they call can be traced; the step that they are called for.
         self._graphs: dict[str, Any] = {}
         # A graph keeps more digits between narrow operations than eager steps do, and what was recorded ran eagerly.
@@ -146,7 +148,7 @@ class _KerasTrainer:
         for name, variable in self.others.items():
             if f"buffer/{name}" in self.initial:
                 variable.assign(self.initial[f"buffer/{name}"])
-        self.optimizer = self._made()
+        self.restore_optimizer()
         self._guard = self._advice = None
 
     def watch(self) -> bool:
@@ -164,6 +166,7 @@ class _KerasTrainer:
     def restore_optimizer(self) -> None:
         """A new optimizer with the state from before the first recorded step."""
         self.optimizer = self._made()
+        self._steps = GraphSteps(self.optimizer, self._traces)
 
     def _made(self) -> Any:
         rerun = self.capture.manifest.get("rerun", {})
@@ -342,7 +345,7 @@ class _KerasTrainer:
             if spec["name"] in arrays
         ]
         if pairs:
-            self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+            self._steps.apply([g for g, _ in pairs], [v for _, v in pairs])
         after = {spec["name"]: names.array_of(variable) for spec, variable in self.parameters}
         stepped = dict(after)
         decay = getattr(self.optimizer, "weight_decay", None) or 0

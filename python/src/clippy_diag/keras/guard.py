@@ -31,6 +31,7 @@ from ..guarding import ABSOLUTE, LARGEST_SURPRISE, RELATIVE, STEPS, Advice, Ahea
 from . import words as names
 from .curvature import divisor, divisor_of
 from .gradients import loss_scale
+from .graph_steps import GraphSteps
 
 
 class Guard(BaseGuard):
@@ -63,6 +64,7 @@ class Guard(BaseGuard):
             self._say(f"steps are not tried on the backend of {keras.backend.backend()}: signs alone decide")
             self.loss_fn = None
         self._rate = _LoweredRate(names.inner(optimizer))
+        self._steps = GraphSteps(optimizer, all(variable.dtype == "float32" for variable in model.trainable_variables))
 
     # ---- what a loop calls
 
@@ -180,7 +182,7 @@ class Guard(BaseGuard):
                 inner.learning_rate = names.rate_of(inner) * rate
             for k in range(STEPS):
                 taken = gradients if k == 0 else self._gradients(batch, trained, seeds)
-                self.optimizer.apply([g if g is None else _scaled(g, scale) for g in taken], trained)
+                self._steps.apply([g if g is None else _scaled(g, scale) for g in taken], trained)
                 if k in (0, STEPS - 1):
                     look()
                     if not math.isfinite(own[-1]):
