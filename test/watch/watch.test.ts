@@ -821,6 +821,42 @@ describe('the command', () => {
       expect(stalls(told)).toEqual([[8_200_000, expect.stringContaining('no new record for 2 h')]]);
     });
 
+    const stop = (end: (code: ExitCode) => void): void => end(EXIT.interrupted);
+    const start = 1_700_000_000_000;
+    const writtenAt = (file: string, at: number): void => utimesSync(file, new Date(at), new Date(at));
+
+    test('is looked for when it is due, not at the end of a pause', async () => {
+      const path = fresh();
+      writeFileSync(path, records(0, 30));
+      writtenAt(path, start);
+      const grow = (): void => {
+        appendFileSync(path, records(30, 31));
+        writtenAt(path, start + 6000);
+      };
+      const { pauses, told } = await watchThrough([path, '--stall', '10s'], [grow, nothing, nothing, stop], {
+        work: 1000,
+        start,
+      });
+      expect(pauses.slice(0, 3)).toEqual([6000, 6000, 4010]);
+      expect(stalls(told)).toEqual([[start + 16_010, expect.stringContaining('no new record for 10 s')]]);
+    });
+
+    test('of a log that was moved away counts from the last byte of its part', async () => {
+      const folder = join(root, `moved-${files++}`);
+      mkdirSync(folder);
+      const path = join(folder, 'log.jsonl');
+      writeFileSync(path, records(0, 30));
+      writtenAt(path, start);
+      const grow = (): void => {
+        appendFileSync(path, records(30, 31));
+        renameSync(path, `${path}.1`);
+        writtenAt(`${path}.1`, start + 1000);
+      };
+      const moments = [grow, nothing, nothing, nothing, nothing, stop];
+      const { told } = await watchThrough([folder, '--stall', '9s'], moments, { start });
+      expect(stalls(told)).toEqual([[start + 10_000, expect.stringContaining('no new record for 9 s')]]);
+    });
+
     test('stands on the screen', async () => {
       const { io, screen } = terminal();
       const path = fresh();

@@ -19,7 +19,7 @@ import type { MetricsSink } from '../notify/metrics-sink.ts';
 import { writeState } from './alert-file.ts';
 import type { Place } from './place.ts';
 import { watchLine } from './screen.ts';
-import { growingOf, stallsOf, timesOfWriting } from './stalls.ts';
+import { growingOf, stallsOf, timesOfWriting, untilStall } from './stalls.ts';
 import type { WatchingScreen } from './watching-screen.ts';
 
 /** Reading may take this share of a processor: a log that takes four seconds to read is looked at every forty. */
@@ -32,16 +32,20 @@ const SHORT_LOOK = 6000;
 /** An event may come right after a look began: it waits for the rest of this look, the pause and the whole next look. */
 const SOON = 6000;
 
+/** A timer may fire a moment early, and a run that is silent for a moment less does not stall yet. */
+const MOMENT = 10;
+
 /**
  * Milliseconds to wait after a look. An event right after its start is reported at the end of the next one.
  *
  * @param took milliseconds that the look took by the clock. On a busy machine most of them are waiting, which costs nobody anything
  * @param worked milliseconds of processor time that it took
  * @param interval the least, in milliseconds
+ * @param stall milliseconds until the next run stalls
  */
-function pauseAfter(took: number, worked: number, interval: number): number {
+function pauseAfter(took: number, worked: number, interval: number, stall: number): number {
   const calm = worked / READING_SHARE;
-  const soon = worked <= SHORT_LOOK ? Math.max(worked, SOON - 2 * took) : calm;
+  const soon = worked <= SHORT_LOOK ? Math.max(worked, Math.min(SOON - 2 * took, stall + MOMENT)) : calm;
   return Math.max(interval, Math.min(calm, soon));
 }
 
@@ -93,7 +97,7 @@ export class WatchSession {
 
   /** Looks until it is stopped or something ends it. @throws what makes the log unreadable */
   async run(): Promise<SessionEnd> {
-    const { stop, io, screen, interval, exitOn, idleExit } = this.options;
+    const { stop, io, screen, interval, exitOn, idleExit, stall } = this.options;
     while (!stop.aborted && io.unwrittenCode() === EXIT.done) {
       const [started, worked] = [io.now(), io.processorTime()];
       const now = await this.look(started);
@@ -106,7 +110,9 @@ export class WatchSession {
         };
       if (idleExit !== undefined && now - this.changed >= idleExit * 1000)
         return { code: EXIT.done, idle: true };
-      const pause = pauseAfter(now - started, io.processorTime() - worked, interval * 1000);
+      const left =
+        stall === undefined ? Number.POSITIVE_INFINITY : untilStall(this.paces, stall, this.began, now);
+      const pause = pauseAfter(now - started, io.processorTime() - worked, interval * 1000, left);
       await (screen === undefined ? io.sleep(pause, stop) : screen.during(pause, stop));
     }
     return { code: EXIT.done, idle: false };

@@ -1,11 +1,14 @@
 /** Which watched runs stopped, and which go on. */
 
+import { readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { durationText } from '../../model/duration.ts';
 import type { JobEnd } from '../../model/job.ts';
 import type { Report, RunReport } from '../../model/report.ts';
 import { stampOf } from '../../read/bytes/source.ts';
 import type { Stall } from '../engine/watch-alerts.ts';
 import type { PaceState } from '../engine/watch-pace.ts';
+import { isPartName } from '../engine/watch-rotations.ts';
 
 /** A process that has ended writes no more: that is an event of its own, or none. */
 const ENDED: ReadonlySet<JobEnd> = new Set(['completed', 'crashed', 'killed']);
@@ -50,13 +53,38 @@ export function growingOf({ news }: PaceState, stalls: readonly Stall[]): Readon
   return new Set([...news].filter(([id, { grew }]) => grew && !stopped.has(id)).map(([id]) => id));
 }
 
+/**
+ * Milliseconds until a run stalls that writes nothing more; Infinity where none can. A look then reports it as soon as it is one.
+ *
+ * @param stall seconds
+ * @param began milliseconds: when the watch began
+ * @param now milliseconds
+ */
+export function untilStall({ pace, news }: PaceState, stall: number, began: number, now: number): number {
+  const last = [...news.values()].flatMap(({ at, grew }) => (grew ? [at] : []));
+  const left = [...last, pace?.at ?? began].map((at) => at + 1000 * stall - now);
+  return Math.min(...left.filter((ms) => ms > 0));
+}
+
 /** When the files of each run were last written to, in milliseconds. */
 export async function timesOfWriting({ runs }: Report): Promise<Map<string, number>> {
   const times = new Map<string, number>();
   for (const { id, paths } of runs) {
-    const stamps = await Promise.all(paths.map((path) => stampOf(path)));
-    const modified = stamps.flatMap((stamp) => (stamp === undefined ? [] : [stamp.modified]));
+    const written = await Promise.all(paths.map(timeOfWriting));
+    const modified = written.filter((time) => time !== undefined);
     if (modified.length > 0) times.set(id, Math.max(...modified));
   }
   return times;
+}
+
+/** Of a log that was moved away it is the time of its newest part. */
+async function timeOfWriting(path: string): Promise<number | undefined> {
+  const stamp = await stampOf(path);
+  if (stamp !== undefined) return stamp.modified;
+  const folder = dirname(path);
+  const names = await readdir(folder).catch(() => []);
+  const parts = names.map((name) => join(folder, name)).filter((part) => isPartName(part, path));
+  const stamps = await Promise.all(parts.map((part) => stampOf(part)));
+  const modified = stamps.flatMap((one) => (one === undefined ? [] : [one.modified]));
+  return modified.length === 0 ? undefined : Math.max(...modified);
 }
