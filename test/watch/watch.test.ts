@@ -841,6 +841,20 @@ describe('the command', () => {
       expect(stalls(told)).toEqual([[start + 16_010, expect.stringContaining('no new record for 10 s')]]);
     });
 
+    test('is over at the first look of another watcher, if the run wrote while nobody watched', async () => {
+      const path = fresh();
+      const file = state();
+      const command = [path, '--stall', '5s', '--state', file];
+      writeFileSync(path, records(0, 30));
+      await watchThrough(command, [nothing, nothing, nothing, stop]);
+      // It is at rest still: nothing is known to have changed.
+      const still = await watchThrough(command, [stop], { start });
+      expect(still.told.filter(([, text]) => /stalled|over/.test(text))).toEqual([]);
+      appendFileSync(path, records(30, 31));
+      const { told } = await watchThrough(command, [stop], { start });
+      expect(told.map(([, text]) => text)).toContain(`over: ${path}: records come again\n`);
+    });
+
     test('of a log that was moved away counts from the last byte of its part', async () => {
       const folder = join(root, `moved-${files++}`);
       mkdirSync(folder);

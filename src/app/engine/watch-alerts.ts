@@ -229,11 +229,14 @@ export function updateAlerts(
     return next;
   });
   const seenAgain = new Set(before.values());
+  const lastSteps = new Map(runs.map(({ id, attemptList }) => [id, attemptList.at(-1)?.lastStep]));
+  /** Also of a run that wrote while nobody watched. */
+  const isPast = ({ class: name, run, from }: Alert): boolean => name === STALL && lastSteps.get(run)! > from;
   const absent = state.alerts
     .filter((alert) => alert.raised && !seenAgain.has(alert))
     .map((alert) => {
-      const goesOn = growing.has(alert.run);
-      // After a restart of the watcher it is unknown whether a run that stalled writes again.
+      const goesOn = growing.has(alert.run) || isPast(alert);
+      // After a restart of the watcher a run that stalled may be at rest still.
       if (alert.class === STALL && !alert.over && !goesOn) return alert;
       // Counted from a look that did not see it: while nobody looks, nothing is absent.
       const next = { ...alert, absentSince: alert.absentSince ?? now };
