@@ -1,11 +1,13 @@
 /** Looks at a growing log, or a folder of them, again and again: what it holds so far, over rotations and truncations. */
 import { DiagError } from '../../model/errors.ts';
-import type { Report } from '../../model/report.ts';
+import type { Report, RunReport } from '../../model/report.ts';
+import type { Run } from '../../model/run.ts';
 import { kindOfPath } from '../../read/bytes/source.ts';
 import { type Follower, followFile, type Generation } from '../../read/bytes/tail.ts';
 import { GrowingLog } from '../../read/logs/growing-log.ts';
 import { formatById, type RawLog, readRawStream } from '../../read/logs/read-log.ts';
 import { type AnalyzeOptions, analyze, reportOnLogs } from './analyze.ts';
+import { RunReports } from './run-reports.ts';
 import { watchFolder } from './watch-folder.ts';
 import { joinedLog, type Watcher, whileItGoesOn } from './watcher.ts';
 
@@ -47,6 +49,7 @@ const isDocument = (raw: RawLog | undefined): boolean =>
 export function watchLog(path: string, options: AnalyzeOptions): Watcher {
   const follower: Follower = followFile(path);
   const parsed = new Map<Generation, { size: number; raw: RawLog; growing?: GrowingLog | undefined }>();
+  const reports = new RunReports(whileItGoesOn(options));
   let problem: unknown;
 
   /** @param goesOn whether the last line may be waited for */
@@ -78,16 +81,23 @@ export function watchLog(path: string, options: AnalyzeOptions): Watcher {
     return isDocument(last) ? [last!] : raws;
   }
 
-  async function reportOf(raws: readonly RawLog[], judging: AnalyzeOptions): Promise<Report> {
+  async function reportOf(
+    raws: readonly RawLog[],
+    judging: AnalyzeOptions,
+    diagnose?: (run: Run) => RunReport,
+  ): Promise<Report> {
     const logs = [await joinedLog(path, path, raws, options)];
-    return reportOnLogs({ logs, skipped: [], errors: [] }, judging);
+    return reportOnLogs({ logs, skipped: [], errors: [] }, judging, diagnose);
   }
 
   return {
     look: async () => {
       if (!(await follower.poll())) return undefined;
       const raws = await parse(true);
-      return raws.length === 0 ? undefined : reportOf(raws, whileItGoesOn(options));
+      if (raws.length === 0) return undefined;
+      const report = await reportOf(raws, whileItGoesOn(options), reports.of);
+      reports.endLook();
+      return report;
     },
     finish: async () => {
       await follower.poll();
