@@ -83,9 +83,16 @@ interface Run {
   wrote: number;
   dead: boolean;
   parts: number;
+  /** Milliseconds: when it was rotated. */
+  readonly rotated: number[];
+  /** Seconds after its last record at which a run that stalls is rotated. */
+  readonly rotatesIn: number;
+  /** Seconds since it stalled. */
+  silent: number;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'clippy-diag-soak-'));
+const memoryFile = join(folder, 'memory.jsonl');
 const length = MINUTES * 60_000;
 /** The watcher is started anew here; nothing happens shortly before, so that it is seen by the old or the new one. */
 const RESTART = 0.6 * length;
@@ -94,7 +101,8 @@ const runs: Run[] = Array.from({ length: RUNS }, (_, i) => {
   const fate = FATES[i % FATES.length]!;
   const name = `run-${String(i).padStart(3, '0')}-${fate}`;
   mkdirSync(join(folder, 'runs', name), { recursive: true });
-  const at = length * (i % 2 === 0 ? 0.25 + 0.25 * random() : 0.7 + 0.15 * random());
+  const early = Math.min(length * (0.25 + 0.25 * random()), RESTART - (STALL + 4 * SOON) * 1000);
+  const at = i % 2 === 0 ? early : length * (0.7 + 0.15 * random());
   const kind = fate === 'die' ? 'printed' : KINDS[i % KINDS.length]!;
   // Nobody rotates a table, which would begin without its header, or an event file.
   const rotation =
@@ -115,6 +123,9 @@ const runs: Run[] = Array.from({ length: RUNS }, (_, i) => {
     wrote: 0,
     dead: false,
     parts: 0,
+    rotated: [],
+    rotatesIn: 1 + Math.floor(4 * random()),
+    silent: 0,
   };
 });
 
@@ -182,6 +193,8 @@ function second(run: Run, since: number, now: number): void {
     due(run, 'crash begin', now);
   } else if (run.fate === 'stall' || run.fate === 'resume') {
     due(run, 'stall begin', run.wrote + STALL * 1000);
+    // The time of the file is then not that of its last record.
+    if (++run.silent === run.rotatesIn) rotate(run);
     const isBack = run.fate === 'resume' && since >= run.at + (STALL + 2 * SOON) * 1000;
     if (!isBack || calm.length === 0) return;
     write(run, calm, now);
@@ -205,6 +218,7 @@ function rotate(run: Run): void {
   if (run.rotation === 'none' || run.dead || !existsSync(run.path)) return;
   for (let part = run.parts; part >= 1; part--) renameSync(`${run.path}.${part}`, `${run.path}.${part + 1}`);
   run.parts++;
+  run.rotated.push(Date.now());
   if (run.rotation === 'move') renameSync(run.path, `${run.path}.1`);
   else {
     copyFileSync(run.path, `${run.path}.1`);
@@ -240,6 +254,9 @@ await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 
 function startWatcher(): ChildProcess {
   const args = [
+    '--expose-gc',
+    '--import',
+    './bench/watch/memory.js',
     'bin/run.js',
     'watch',
     join(folder, 'runs'),
@@ -255,6 +272,8 @@ function startWatcher(): ChildProcess {
     env: {
       ...process.env,
       CLIPPY_DIAG_WEBHOOK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+      CLIPPY_DIAG_SOAK_MEMORY: memoryFile,
+      CLIPPY_DIAG_SOAK_EVERY: String(length / 24),
     },
   });
 }
@@ -306,6 +325,12 @@ function startAgain(): void {
   starts++;
 }
 
+/** Seconds from each event to its message, of those that were reported. */
+const delaysSoFar = (): number[] =>
+  [...events.values()].flatMap(({ due: at, told }) =>
+    at === null ? [] : told.slice(0, 1).map((one) => (one - at) / 1000),
+  );
+
 function sample(since: number): void {
   const { memory } = usageOf(watcher);
   const [load = Number.NaN] = loadavg();
@@ -313,7 +338,8 @@ function sample(since: number): void {
   if (samples.length % 6 === 1)
     console.log(
       `minute ${(since / 60_000).toFixed(0)}: ${memory.toFixed(0)} MB, load ${load.toFixed(1)}, ` +
-        `${[...events.values()].filter(({ told }) => told.length > 0).length} of ${events.size} events reported`,
+        `${[...events.values()].filter(({ told }) => told.length > 0).length} of ${events.size} events reported, ` +
+        `the latest after ${Math.max(0, ...delaysSoFar()).toFixed(1)} s`,
     );
 }
 
@@ -352,6 +378,17 @@ async function soak(): Promise<void> {
   }
 }
 
+/** What the watchers held, as `memory.js` wrote it. */
+let held: {
+  at: number;
+  rss: number;
+  heapUsed: number;
+  heapTotal: number;
+  arrayBuffers: number;
+  external: number;
+  collections: number;
+}[] = [];
+
 try {
   await soak();
   // What happened last is reported within ten seconds.
@@ -359,6 +396,11 @@ try {
   seconds += usageOf(watcher).seconds;
 } finally {
   await endWatcher(watcher);
+  if (existsSync(memoryFile))
+    held = readFileSync(memoryFile, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
   server.close();
   rmSync(folder, { recursive: true, force: true });
 }
@@ -368,9 +410,7 @@ const misses = [...events.values()].flatMap(({ run, what, due: at, told }) => {
   if (told.length !== 1) return [`${run}: ${what} was reported ${told.length} times`];
   return [];
 });
-const delays = [...events.values()]
-  .flatMap(({ due: at, told }) => (at === null ? [] : told.slice(0, 1).map((one) => (one - at) / 1000)))
-  .sort((a, b) => a - b);
+const delays = delaysSoFar().sort((a, b) => a - b);
 const late = [...events.values()].flatMap(({ run, what, due: at, told: [first] }) =>
   at === null || first === undefined || first - at <= SOON * 1000
     ? []
@@ -403,6 +443,26 @@ console.log(
   `${starts} starts, ${seconds.toFixed(0)} s of processor time; load of the machine ${loads[0]?.toFixed(1)} to ${loads.at(-1)?.toFixed(1)}, ` +
     `median ${loads[loads.length >> 1]?.toFixed(1)}; the writer was at most ${(slowest / 1000).toFixed(1)} s late`,
 );
+console.log('minute  MB in all  in use after a collection: objects  numbers  collections so far');
+for (const { at, rss, heapUsed, arrayBuffers, collections } of held)
+  console.log(
+    [(at - began) / 60_000, ...[rss, heapUsed, arrayBuffers].map((bytes) => bytes / 2 ** 20)]
+      .map((number) => number.toFixed(1).padStart(8))
+      .join('') + String(collections).padStart(8),
+  );
+console.log('the slowest:');
+for (const { run, what, due: at, told } of [...events.values()]
+  .filter((one): one is Event & { due: number } => one.due !== null && one.told.length > 0)
+  .sort((a, b) => b.told[0]! - b.due - (a.told[0]! - a.due))
+  .slice(0, 8)) {
+  const { rotated, rotation } = runs.find(({ name }) => name === run)!;
+  const near = rotated
+    .filter((one) => Math.abs(one - at) < 30_000)
+    .map((one) => ((one - at) / 1000).toFixed(1));
+  console.log(
+    `- ${run}: ${what} at ${((at - began) / 1000).toFixed(1)} s, after ${((told[0]! - at) / 1000).toFixed(1)} s; ${rotation} at ${near.join(', ') || '-'} s from it`,
+  );
+}
 for (const line of [...misses, ...late, ...unplanned, ...failures]) console.log(`- ${line}`);
 const isFlat = memoryAt(own, 1) <= 1.25 * memoryAt(own, 0) + 50;
 if (!isFlat) console.log('- memory grew');
