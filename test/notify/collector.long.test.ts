@@ -102,3 +102,45 @@ describe.skipIf(missing.length > 0)(
     }, 120_000);
   },
 );
+
+const exporterProgram = programOf('prometheus-node-exporter') ?? programOf('node_exporter');
+
+it.skipIf(exporterProgram === undefined)(
+  `the node exporter serves the textfile as it is replaced${exporterProgram === undefined ? ' (not installed)' : ''}`,
+  async () => {
+    const folder = newFolder();
+    const runs = join(folder, 'runs');
+    const textfiles = join(folder, 'textfiles');
+    for (const one of [runs, textfiles]) mkdirSync(one);
+    const port = await freePort();
+    const page = `http://127.0.0.1:${port}/metrics`;
+    const stop = await startServer(
+      exporterProgram!,
+      [
+        '--collector.disable-defaults',
+        '--collector.textfile',
+        `--collector.textfile.directory=${textfiles}`,
+        `--web.listen-address=127.0.0.1:${port}`,
+      ],
+      { cwd: folder, ready: answers(page) },
+    );
+    try {
+      const served = async (): Promise<string[]> => {
+        await cli(
+          ['watch', runs, '--no-config', '--idle-exit', '2', '--metrics', join(textfiles, 'runs.prom')],
+          { cwd: folder },
+        );
+        const text = await (await fetch(page)).text();
+        expect(text).toContain('node_textfile_scrape_error 0');
+        return text.split('\n').filter((line) => line.startsWith('clippy_diag_run_verdict{'));
+      };
+      writeFileSync(join(runs, 'log.jsonl'), records());
+      expect(await served()).toEqual([expect.stringMatching(/class="healthy".* 0$/)]);
+      writeFileSync(join(runs, 'log.jsonl'), records(400));
+      expect(await served()).toEqual([expect.stringMatching(/class="full-divergence".* 5$/)]);
+    } finally {
+      await stop();
+    }
+  },
+  120_000,
+);
