@@ -129,6 +129,11 @@ export const ERROR_TEXTS = define({
     message: '{url} cannot be reached: {reason}',
     hint: 'check the network and the name of the host; the request was repeated',
   },
+  'source-proxy': {
+    exitCode: EXIT.input,
+    message: '{url} was not read: the proxy of {variable} {problem}',
+    hint: 'set {variable} to http://USER:PASSWORD@HOST:PORT, or name the host in NO_PROXY to go past it',
+  },
   'source-refused': {
     exitCode: EXIT.input,
     message: '{url} is not followed: {reason}',

@@ -92,10 +92,14 @@ const CASES: Record<string, Case> = {
 const table = Object.entries(CASES);
 
 /** Lists and reads to the end; the error that ends it. */
-async function failureOf({ path, env }: Case): Promise<DiagError | undefined> {
-  const options = { env: { HOME: newFolder(), ...env(server.url) }, backoff: 1, retries: 2, idle: 500 };
+async function failureOf(
+  { path, env }: Case,
+  url = server.url,
+  more: Record<string, string> = {},
+): Promise<DiagError | undefined> {
+  const options = { env: { HOME: newFolder(), ...env(url), ...more }, backoff: 1, retries: 2, idle: 500 };
   try {
-    const source = sourceOf(path(server.url), options);
+    const source = sourceOf(path(url), options);
     for (const entry of (await source.list()).entries) for await (const _ of source.open(entry, 0, null));
   } catch (error) {
     if (error instanceof DiagError) return error;
@@ -148,6 +152,16 @@ describe.each(table)('%s', (_, one) => {
     expect([error.code, textOf(error)]).toEqual(['source-denied', expect.stringMatching(one.hint)]);
     expect(textOf(error)).not.toContain('s3cret');
     expect(server.requests.length).toBe(1);
+  });
+
+  it('asks by the proxy of the environment, and says what to set where that refuses', async () => {
+    always((response) => response.writeHead(407).end());
+    const HTTP_PROXY = server.url.replace('//', '//user:s3cret@');
+    const error = (await failureOf(one, 'http://runs.example', { HTTP_PROXY }))!;
+    expect([error.code, textOf(error)]).toEqual(['source-proxy', expect.stringMatching(/HTTP_PROXY.*407/)]);
+    expect(textOf(error)).not.toContain('s3cret');
+    expect(server.requests).toHaveLength(1);
+    expect(server.requests[0]!.url).toMatch(/^http:\/\/runs\.example\//);
   });
 
   it('says what is missing', async () => {

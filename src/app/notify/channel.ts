@@ -14,14 +14,18 @@ export interface Channel {
 /** A message is sent by one request. One without an answer for so long, in milliseconds, has failed. */
 const PATIENCE = 10_000;
 
+export type Env = Readonly<Record<string, string | undefined>>;
+
 /**
  * Sends a JSON document by one request. It is not repeated here, and no redirect is followed: the address is a secret.
  *
+ * @param env names the proxy
  * @returns undefined where the server accepts it
  */
 export async function postJson(
   url: string,
   document: unknown,
+  env: Env,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<string | undefined> {
   let address: URL;
@@ -48,7 +52,7 @@ export async function postJson(
         body: JSON.stringify(document),
         headers: { 'content-type': 'application/json', ...login, ...headers },
       },
-      { env: {}, idle: PATIENCE, signal: AbortSignal.timeout(2 * PATIENCE) },
+      { env, idle: PATIENCE, signal: AbortSignal.timeout(2 * PATIENCE) },
     );
     if (answer.status >= 200 && answer.status < 300) {
       await textOf(answer, 'the answer').catch(() => {});

@@ -79,4 +79,4 @@ export function otlpRequest(
 
 /** @returns undefined where the collector took them, else why not */
 export const sendOtlp = (request: unknown, env: Env): Promise<string | undefined> =>
-  postJson(otlpAddress(env), request, otlpHeaders(env));
+  postJson(otlpAddress(env), request, env, otlpHeaders(env));

@@ -51,6 +51,8 @@ export function channelOf(
   if (!secret) throw diagError('notify-unset', { channel: word, variable });
   const { CLIPPY_DIAG_PAGERDUTY_URL: service } = io.env;
   const { templates = {} } = config;
-  if (word === 'pagerduty') return pagerduty(secret, service || undefined, templates.pagerduty);
-  return word === 'slack' ? slack(secret, templates.slack) : webhook(secret, templates.webhook);
+  if (word === 'pagerduty') return pagerduty(secret, io.env, service || undefined, templates.pagerduty);
+  return word === 'slack'
+    ? slack(secret, io.env, templates.slack)
+    : webhook(secret, io.env, templates.webhook);
 }

@@ -1,5 +1,5 @@
 /** Slack, by an incoming webhook: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
-import { type Channel, postJson } from './channel.ts';
+import { type Channel, type Env, postJson } from './channel.ts';
 import { bodyOf, headlineOf } from './message.ts';
 import { filled } from './template.ts';
 
@@ -8,12 +8,12 @@ const escaped = (text: string): string =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 
 /** @param template the text in the user's own words */
-export const slack = (address: string, template?: string): Channel => ({
+export const slack = (address: string, env: Env, template?: string): Channel => ({
   name: 'slack',
   send: (message) => {
-    if (template !== undefined) return postJson(address, { text: filled(template, message, escaped) });
+    if (template !== undefined) return postJson(address, { text: filled(template, message, escaped) }, env);
     const body = bodyOf(message).trimEnd().replaceAll('```', "'''");
     const text = `${escaped(headlineOf(message)).replaceAll('```', "'''")}\n\`\`\`${escaped(body)}\`\`\``;
-    return postJson(address, { text });
+    return postJson(address, { text }, env);
   },
 });

@@ -1,5 +1,5 @@
 /** A server of the user's own. The document is described in docs/watch.md. */
-import { type Channel, postJson } from './channel.ts';
+import { type Channel, type Env, postJson } from './channel.ts';
 import { bodyOf, headlineOf, type Message } from './message.ts';
 import { filled } from './template.ts';
 
@@ -20,8 +20,8 @@ export function webhookDocument(message: Message): unknown {
 }
 
 /** @param template the document in the form of another server */
-export const webhook = (address: string, template?: unknown): Channel => ({
+export const webhook = (address: string, env: Env, template?: unknown): Channel => ({
   name: 'webhook',
   send: (message) =>
-    postJson(address, template === undefined ? webhookDocument(message) : filled(template, message)),
+    postJson(address, template === undefined ? webhookDocument(message) : filled(template, message), env),
 });

@@ -3,12 +3,28 @@
  * decompress a body whose byte ranges are counted.
  */
 import { lookup as lookupHost } from 'node:dns';
-import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import {
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction, type Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
-import { diagError } from '../../model/errors.ts';
+import { connect as tlsConnect } from 'node:tls';
+import { DiagError, diagError } from '../../model/errors.ts';
 import { isPublicAddress } from './addresses.ts';
+import {
+  asksForLogin,
+  hostOf,
+  type ProxyServer,
+  portOf,
+  proxyOf,
+  requestOf,
+  tunnel,
+  unansweredBy,
+} from './proxy.ts';
 import type { SourceOptions } from './source.ts';
 
 export interface HttpAnswer {
@@ -59,40 +75,92 @@ const publicLookup: LookupFunction = (host, options, done) => {
 };
 const OWN_NETWORK = 'it is an address of the machine’s own network';
 
-function once(
+/** The first address of a host, checked. */
+const publicAddress = (host: string): Promise<string> =>
+  new Promise((resolve, reject) =>
+    publicLookup(host, {}, (error, address) => (error === null ? resolve(String(address)) : reject(error))),
+  );
+
+/** Which function sends a request, and with what: to the host itself, or by a proxy. */
+interface Route {
+  readonly send: typeof httpRequest;
+  readonly options: RequestOptions;
+  /** The proxy that answers in the place of the host; undefined where it only connects. */
+  readonly proxy?: ProxyServer;
+}
+
+async function routeOf(url: URL, options: SourceOptions): Promise<Route> {
+  const { publicOnly = false, env } = options;
+  const isTls = url.protocol === 'https:';
+  const send = isTls ? httpsRequest : httpRequest;
+  const proxy = proxyOf(url, shownUrl(url), env);
+  const about = { hostname: hostOf(url), port: portOf(url), path: `${url.pathname}${url.search}` };
+  // A connection of its own: an idle one that the server closed would cost a repetition.
+  if (proxy === undefined)
+    return { send, options: { ...about, agent: false, ...(publicOnly ? { lookup: publicLookup } : {}) } };
+  if (!isTls && !publicOnly) {
+    const path = `${url.origin}${url.pathname}${url.search}`;
+    const headers = { host: url.host, ...proxy.login };
+    return { send: requestOf(proxy), options: { ...proxy.at, path, headers, agent: false }, proxy };
+  }
+  const { hostname: host, port } = about;
+  // The proxy would look the name up anew: it gets the address that was checked.
+  const to = publicOnly && isIP(host) === 0 ? await publicAddress(host) : host;
+  const passing = (reason: string): Error => new Interrupted(reason);
+  const place = `${isIP(to) === 6 ? `[${to}]` : to}:${port}`;
+  const socket = await tunnel(proxy, place, shownUrl(url), options, passing);
+  const name = isIP(host) === 0 ? { servername: host } : { host };
+  const createConnection = (): Socket =>
+    isTls ? tlsConnect({ socket, ALPNProtocols: ['http/1.1'], ...name }) : socket;
+  return { send, options: { ...about, createConnection } };
+}
+
+async function once(
   { url, body }: Pick<HttpRequest, 'url' | 'body'>,
   headers: Readonly<Record<string, string>>,
-  { idle = 30_000, publicOnly = false, signal }: SourceOptions,
+  options: SourceOptions,
 ): Promise<HttpAnswer> {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  if (publicOnly && isIP(host) !== 0 && !isPublicAddress(host))
-    throw diagError('source-refused', { url: shownUrl(url), reason: OWN_NETWORK });
+  const { idle = 30_000, publicOnly = false, signal } = options;
+  const shown = shownUrl(url);
+  const ownNetwork = (): Error => diagError('source-refused', { url: shown, reason: OWN_NETWORK });
+  const host = hostOf(url);
+  if (publicOnly && isIP(host) !== 0 && !isPublicAddress(host)) throw ownNetwork();
+  const failed = (error: NodeJS.ErrnoException, proxy?: ProxyServer): Error => {
+    if (error.message === OWN_NETWORK) return ownNetwork();
+    if (signal?.aborted === true || error instanceof DiagError) return error;
+    if (error instanceof Interrupted) return error;
+    return new Interrupted(proxy === undefined ? (error.code ?? error.message) : unansweredBy(proxy, error));
+  };
+  const route = await routeOf(url, { ...options, idle }).catch((error: NodeJS.ErrnoException) => {
+    throw failed(error);
+  });
+  const { proxy } = route;
   return new Promise((resolve, reject) => {
-    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
-    const sent = send(
-      url,
+    const sent = route.send(
       {
+        ...route.options,
         method: body === undefined ? 'GET' : 'POST',
         headers: {
+          host: url.host,
           'accept-encoding': 'identity',
           'user-agent': 'clippy-diag',
           ...(body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }),
           ...headers,
+          ...(route.options.headers as Record<string, string> | undefined),
         },
         timeout: idle,
-        // A connection of its own: an idle one that the server closed would cost a repetition.
-        agent: false,
-        ...(publicOnly ? { lookup: publicLookup } : {}),
         ...(signal === undefined ? {} : { signal }),
       },
-      (answer) => resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer }),
+      (answer) => {
+        const { statusCode: status = 0, headers: answered } = answer;
+        if (proxy === undefined || status !== 407)
+          return resolve({ status, headers: answered, body: answer });
+        answer.destroy();
+        return reject(asksForLogin(proxy, shown));
+      },
     );
     sent.on('timeout', () => sent.destroy(new Interrupted(`no byte for ${idle / 1000} s`)));
-    sent.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.message === OWN_NETWORK)
-        reject(diagError('source-refused', { url: shownUrl(url), reason: OWN_NETWORK }));
-      else reject(signal?.aborted === true ? error : new Interrupted(error.code ?? error.message));
-    });
+    sent.on('error', (error: NodeJS.ErrnoException) => reject(failed(error, proxy)));
     sent.end(body);
   });
 }
