@@ -1,11 +1,10 @@
 /** Which watched runs stopped, and which go on. */
 
-import { readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { durationText } from '../../model/duration.ts';
 import type { JobEnd } from '../../model/job.ts';
 import type { Report, RunReport } from '../../model/report.ts';
-import { stampOf } from '../../read/bytes/source.ts';
+import { namesIn, stampOf } from '../../read/bytes/source.ts';
 import type { Stall } from '../engine/watch-alerts.ts';
 import type { PaceState } from '../engine/watch-pace.ts';
 import { isPartName } from '../engine/watch-rotations.ts';
@@ -82,8 +81,8 @@ async function timeOfWriting(path: string): Promise<number | undefined> {
   const stamp = await stampOf(path);
   if (stamp !== undefined) return stamp.modified;
   const folder = dirname(path);
-  const names = await readdir(folder).catch(() => []);
-  const parts = names.map((name) => join(folder, name)).filter((part) => isPartName(part, path));
+  const names = (await namesIn(folder)) ?? [];
+  const parts = [...names].map((name) => join(folder, name)).filter((part) => isPartName(part, path));
   const stamps = await Promise.all(parts.map((part) => stampOf(part)));
   const modified = stamps.flatMap((one) => (one === undefined ? [] : [one.modified]));
   return modified.length === 0 ? undefined : Math.max(...modified);
