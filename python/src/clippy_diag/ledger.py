@@ -220,6 +220,8 @@ class Ledger:
         self.stopped: str | None = None
         self.session = int.from_bytes(os.urandom(4), "little")
         self._head = b""
+        #: Steps after which a step's line is written at the latest: a killed process may lose so many.
+        self.late_by = 1
         self._lines: int | None = None
         self._written = 0
         self._older = 0
@@ -238,7 +240,8 @@ class Ledger:
         group, and what else of the settings is known."""
         self.every = self.every_for(int(described["parameters"]))
         self.session = int.from_bytes(os.urandom(4), "little")
-        document = {"ledger": VERSION, "session": f"{self.session:08x}", "every": self.every, **described}
+        own = {"session": f"{self.session:08x}", "every": self.every, "lateBy": self.late_by}
+        document = {"ledger": VERSION, **own, **described}
         self._head = (json.dumps(document, separators=(",", ":")) + "\n").encode()
         self._steps_taken = 0
         self._open()

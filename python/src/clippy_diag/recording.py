@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple, TypedDict
@@ -89,6 +89,8 @@ class Status(TypedDict):
     #: Why nothing is recorded any more, or None.
     stopped: str | None
     lastStep: int | None
+    #: Steps that an incident is said late at most; so many of the newest may be missing here.
+    lateBy: int
     #: Steps that were recorded.
     steps: int
     plan: str
@@ -192,6 +194,9 @@ class Recording:
         #: Whether requests and alarms wait until all ranks know of them (`unshared`, `agree`).
         self.shared = False
         self._unshared: tuple[str | None, str | None] = (None, None)
+        #: Hands over the steps that wait to be: at the end, or as somebody asks; and how many steps an incident is said late at most.
+        self.catch_up: Callable[[bool], None] = _nothing
+        self.late_by = 0
         #: Members of status.json in addition to the recording's own.
         self.also_said: Callable[[], Mapping[str, Any]] = dict
         self.every, self.after, self.max_captures = every, after, max_captures
@@ -334,6 +339,25 @@ class Recording:
     def capturing(self) -> bool:
         """Whether a capture is being written."""
         return self._open is not None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a capture was asked for that is not written yet."""
+        return self._wanted is not None
+
+    @property
+    def is_own_process(self) -> bool:
+        """Whether this is the process that it began in, and no copy of it."""
+        return os.getpid() == self._pid
+
+    @contextlib.contextmanager
+    def without_requests(self) -> Iterator[None]:
+        """Within it, steps from before a request are handed over: its capture opens at the next one."""
+        wanted, self._wanted = self._wanted, None
+        try:
+            yield
+        finally:
+            self._wanted = wanted or self._wanted
 
     def parameters_due(self) -> bool:
         """Whether the next step of an open capture should come with its parameters, as a check of the replay."""
@@ -967,6 +991,7 @@ class Recording:
             "state": "stopped" if self.stopped else "capturing" if self._open else state,
             "stopped": self.stopped,
             "lastStep": self._last,
+            "lateBy": self.late_by,
             "steps": self._taken,
             "plan": self._plan_text,
             "gradients": self.gradients,
@@ -982,7 +1007,7 @@ class Recording:
     def _write_status(self, state: State) -> None:
         if self._another_writes or (self.part and self.stopped is None):
             return
-        if os.getpid() != self._pid:
+        if not self.is_own_process:
             return
         self._said = time.monotonic()
         document = self.status(state)
@@ -1012,8 +1037,10 @@ class Recording:
 
     def close(self) -> None:
         """Ends the recording: waits until everything is written, and says what it could not do. Never raises."""
-        if self._closed or os.getpid() != self._pid:
+        if self._closed or not self.is_own_process:
             return
+        with self.guarded():
+            self.catch_up(True)
         self._closed = True
         atexit.unregister(self._at_exit)
         with self.guarded():
@@ -1148,6 +1175,7 @@ class Controls:
 
     def stop(self, why: str) -> None:
         """Records no more, and says why; the training goes on."""
+        self._own.catch_up(False)
         self._own.stop(why)
 
     def guarded(self) -> contextlib.AbstractContextManager[None]:
@@ -1166,16 +1194,19 @@ class Controls:
     @property
     def captures(self) -> list[str]:
         """Folders of the captures that were written, in order; on another rank than the first of several, none."""
+        self._own.catch_up(False)
         return [] if self._own.part else list(self._own.captures)
 
     @property
     def problems(self) -> list[str]:
         """What could not be done, each once."""
+        self._own.catch_up(False)
         return list(self._own.problems)
 
     @property
     def status(self) -> Status:
         """What status.json says."""
+        self._own.catch_up(False)
         return self._own.status("recording")
 
 
@@ -1186,6 +1217,10 @@ def _losses_in(path: Path) -> list[tuple[int, float]]:
     except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return []
     return losses[-HISTORY:] if all(a[0] < b[0] for a, b in zip(losses, losses[1:])) else []
+
+
+def _nothing(ending: bool) -> None:
+    """No steps wait."""
 
 
 def _close_at_exit(reference: weakref.ref[Recording]) -> None:

@@ -59,7 +59,7 @@ class StepRecords:
         self,
         step: int,
         rates: Iterable[float],
-        batch: Mapping[str, Array],
+        batch: Mapping[str, Array] | str | None,
         random: Mapping[str, Array] | None,
         *,
         options: Sequence[Mapping[str, Any]],
@@ -69,6 +69,7 @@ class StepRecords:
         """Members of a step's entry in capture.json: `options` and `modes` whole (`changed_only` thins them), the rest unchanged.
 
         rates    learning rate of each group
+        batch    its tensors, or their hash where it is known
         options  of each group, with its number under `group`
         modes    whether a module acts as in training, by path, the model's own under ""; None where that is not known
         outside  gradient norms of parameters that no group holds, by name
@@ -77,7 +78,7 @@ class StepRecords:
         self.run.setdefault("first", self._rates)
         members: dict[str, Any] = {"options": options, **({} if modes is None else {"modes": modes})}
         if batch:
-            hash_ = hash_of(batch)
+            hash_ = batch if isinstance(batch, str) else hash_of(batch)
             members["batchHash"] = hash_
             if hash_ in self._batches:
                 members["repeats"] = self._batches[hash_]

@@ -177,7 +177,7 @@ function readLine(line: string, read: Lines): void {
 }
 
 function sessionOf(entry: Record<string, unknown>): LedgerSession {
-  const { ledger: _, session, every, tensors, ...settings } = entry;
+  const { ledger: _, session, every, lateBy: _late, tensors, ...settings } = entry;
   return {
     id: textOf(session),
     every: typeof every === 'number' && every >= 1 ? every : 1,

@@ -213,6 +213,10 @@ class ClippyCallback(keras.callbacks.Callback):  # type: ignore[misc]
             steps.own.request(self._wanted)
             self._wanted = None
         files = chosen(*self._ledger_choice, self._path, model)
+        steps.own.late_by = steps.own.every
+        if files is not None:
+            # One more waits to hear what its optimizer does.
+            files.late_by = steps.own.every + 1
         if keras.backend.backend() == "jax":
             self._attach_in_jax(model, steps, files)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from ..ledger import Ledger, Summary, guarded, settings_now
 from ..ledger_steps import DEFAULT_FROM, LedgerSteps, Summaries, changed, ledger_of, norm_of, number_of
 from ..sketch import Place, checksum_on_device, sketch_on_device
 from . import words as names
+from .blocks import Block
 from .ledger_ranks import RanksLedger, Shards
 from .ranks import News, Ranks
 
@@ -87,6 +89,9 @@ class TorchLedger:
         self._versions: list[tuple[int, int]] = []
         self._known: set[int] = set()
         self._sample: _Sample | None = None
+        self._weights_norm = _NormOfWeights()
+        #: What is known of the newest step, where its line comes later.
+        self._late: LateLine | None = None
         #: Whether it is heard when an optimizer has stepped: torch 1 has no such hook.
         hooked = all(hasattr(optimizer, "register_step_post_hook") for optimizer in self._optimizers)
         self._steps = LedgerSteps(ledger, lambda known: self._of(self._weights(), known), self._state, hooked)
@@ -157,10 +162,12 @@ class TorchLedger:
     def about(self) -> None:
         """An optimizer is about to step, on the gradients as they are now."""
         with torch.no_grad():
-            guarded(self.own, self._about)
+            guarded(self.own, self._about if self._late is None else self._about_late)
 
     def after(self) -> None:
         """An optimizer has stepped."""
+        if self._late is not None:
+            return
         with torch.no_grad():
             guarded(self.own, self._steps.after)
 
@@ -169,6 +176,80 @@ class TorchLedger:
         with torch.no_grad():
             self._steps.close()
 
+    # ---- a step whose line comes later: `keep` replaces `look`, and `late` both `look` and `take`
+
+    def may_wait(self, step: int) -> bool:
+        """Whether the line of step `step` may come later: it has no tensors, nor has the one before it."""
+        return self.own.stopped is not None or (self._until_look > 0 and not self._steps.looks_before(step))
+
+    def has_so_many(self, gradients: int) -> bool:
+        """Whether so many of the model's parameters have a gradient."""
+        return self.own.stopped is not None or gradients == sum(p.grad is not None for p in self._tensors.values())
+
+    def keep(self, block: Block, random_state: Any) -> LateLine | None:
+        """What the line of this step needs from now, on which all gradients are in `block`; None without a ledger."""
+        guarded(self.own, self._keep, block, random_state)
+        return self._late
+
+    def hash_of(self, batch: Any) -> str | None:
+        """The hash of a batch, see `batch_hash_of`."""
+        found: list[str | None] = []
+        guarded(self.own, lambda: found.append(batch_hash_of(batch)))
+        return found[0] if found else None
+
+    def late(self, line: LateLine, step: int, loss: float, size: float, batch_hash: str | None, batch_id: Any) -> None:
+        """The step that `line` is of; `size` is the norm of its gradient."""
+        if line is self._late:
+            self._late = None
+        guarded(self.own, self._take_late, line, step, loss, size, batch_hash, batch_id)
+
+    def looked_at(self) -> None:
+        """No step's line is still to come."""
+        self._late = None
+        guarded(self.own, self._look_for_tensors)
+
+    def _keep(self, block: Block, random_state: Any) -> None:
+        self._late = None
+        gradients = [p.grad for p in self._tensors.values()]
+        self._late = LateLine(
+            self._weights_norm.of(list(self._tensors.values())),
+            _versions(gradients),
+            self._changed_options(),
+            random_state or {"rng/cpu": torch.get_rng_state()},
+            block,
+        )
+
+    def _about_late(self) -> None:
+        line = self._late
+        assert line is not None
+        line.is_taken, line.factor, line.clipped = True, 1.0, None
+        gradients = [p.grad for p in self._tensors.values()]
+        if _versions(gradients) == line.versions:
+            return
+        before = [line.block.views.get(f"grad/{name}") for name in self._tensors]
+        sample = _Sample.of(before, [version for _, version in line.versions])
+        factor = None if sample is None else sample.factor(gradients)
+        if factor is None:
+            line.clipped = float(norm(gradients))
+        else:
+            line.factor = factor
+
+    def _take_late(
+        self, line: LateLine, step: int, loss: float, size: float, batch_hash: str | None, batch_id: Any
+    ) -> None:
+        self._gradient_norm, self._weight_norm, self._unmeasured = size, line.weight_norm, None
+        self._versions, self._scaled, self._sample = line.versions, 1.0, None
+        self._steps.before(step)
+        entry = self._entry(batch_hash, line.random_state, line.options)
+        self._steps.take(step, loss, _no_tensors, entry, batch_id)
+        if line.is_taken:
+            self._steps.clipped(line.factor * size if line.clipped is None else line.clipped)
+            self._steps.after()
+
+    def _look_for_tensors(self) -> None:
+        if self._model() is not None:
+            self._until_look = LOOK_EVERY if self._has_all() else 0
+
     # ---- a step
 
     def _look(self, step: Any, scaler: Any) -> None:
@@ -176,10 +257,9 @@ class TorchLedger:
         if self._session_due():
             self._begin()
         gradients = [self._held(p.grad, p) for p in self._tensors.values()]
-        weights = [self._held(p, p) for p in self._tensors.values()]
         self._unmeasured, self._scaled = gradients, self._scale(scaler)
         self._versions = _versions(gradients)
-        self._weight_norm = float(norm(weights))
+        self._weight_norm = self._weights_norm.of([self._held(p, p) for p in self._tensors.values()])
         self._steps.before(int(step))
         self._sample = None if self.own.due(int(step)) else _Sample.of(gradients)
 
@@ -196,16 +276,20 @@ class TorchLedger:
             (self._gradient_norm, self._weight_norm), batch_hash = self.own.joined_norms, self.own.joined_batch
         elif batch_hash is None:
             batch_hash = batch_hash_of(batch)
-        entry = {
-            "batch": batch_hash,
-            "rng": _random_hash(random_state or {"rng/cpu": torch.get_rng_state().numpy()}),
-            "options": self._changed_options(),
-            "gradientNorm": number_of(self._gradient_norm),
-            "weightNorm": number_of(self._weight_norm),
-        }
+        random_state = random_state or {"rng/cpu": torch.get_rng_state()}
+        entry = self._entry(batch_hash, random_state, self._changed_options())
         gradients, scale = {name: p.grad for name, p in self._tensors.items()}, self._scale(scaler)
         value = float(torch.as_tensor(loss).detach())
         self._steps.take(int(step), value, lambda: self._of(gradients, None, 1 / scale), entry, batch_id)
+
+    def _entry(self, batch_hash: str | None, random_state: Any, options: dict[str, Any] | None) -> dict[str, Any]:
+        return {
+            "batch": batch_hash,
+            "rng": _random_hash(random_state),
+            "options": options,
+            "gradientNorm": number_of(self._gradient_norm),
+            "weightNorm": number_of(self._weight_norm),
+        }
 
     def _about(self) -> None:
         gradients = [self._held(p.grad, p) for p in self._tensors.values()]
@@ -225,16 +309,19 @@ class TorchLedger:
     # ---- a session
 
     def _session_due(self) -> bool:
+        if self._tensors:
+            self._until_look -= 1
+            if self._until_look > 0:
+                return False
+        self._until_look = LOOK_EVERY
+        return not self._has_all()
+
+    def _has_all(self) -> bool:
+        """Whether the model has the parameters that it had when the session began."""
         model = self._model()
         if model is None:
             raise RuntimeError("the model is gone")
-        if not self._tensors:
-            return True
-        self._until_look -= 1
-        if self._until_look > 0:
-            return False
-        self._until_look = LOOK_EVERY
-        return list(self._tensors) != [names.plain_name(name) for name, _ in model.named_parameters()]
+        return list(self._tensors) == [names.plain_name(name) for name, _ in model.named_parameters()]
 
     def _begin(self) -> None:
         model = self._model()
@@ -344,6 +431,49 @@ class TorchLedger:
         return Summary(found.sketches * factor, found.checksums) if factor != 1 else found
 
 
+class LateLine:
+    """What is known of a step at its own time, whose line comes later."""
+
+    __slots__ = ("block", "clipped", "factor", "is_taken", "options", "random_state", "versions", "weight_norm")
+
+    def __init__(
+        self,
+        weight_norm: float,
+        versions: list[tuple[int, int]],
+        options: dict[str, Any] | None,
+        random_state: Any,
+        block: Block,
+    ) -> None:
+        self.weight_norm, self.versions, self.options = weight_norm, versions, options
+        self.random_state, self.block = random_state, block
+        #: Whether its optimizer is about to step, on gradients that were multiplied by a factor, or whose norm is known.
+        self.is_taken, self.factor = False, 1.0
+        self.clipped: float | None = None
+
+
+class _NormOfWeights:
+    """Norm of tensors that stay where they are, by one call: in a step that has emptied the caches each further one takes as long
+    as its work. The norm of each is of float32, and its last digit may depend on the number of threads."""
+
+    def __init__(self) -> None:
+        self._at: list[int] = []
+        self._plain: list[torch.Tensor] | None = None
+
+    def of(self, tensors: Sequence[torch.Tensor | None]) -> float:
+        """The norm of what they hold now."""
+        at = [0 if t is None or t.layout is not torch.strided else t.data_ptr() for t in tensors]
+        if at != self._at:
+            self._at, self._plain = at, None
+            there = [t.detach() for t in tensors if t is not None and t.is_cpu and t.dtype is torch.float32]
+            if len(there) == len(tensors) and all(at):
+                self._plain = there
+        if self._plain is None:
+            return float(norm(tensors))
+        total = math.hypot(*(float(one) for one in torch._foreach_norm(self._plain)))
+        # Squares of float32 overflow where the norm does not.
+        return total if math.isfinite(total) else float(norm(tensors))
+
+
 class _Sample:
     """Some entries of each gradient as they are after backward(). A clipping by the norm of all gradients multiplies every
     entry by one factor, so the norm that it leaves is known without a look at all entries."""
@@ -352,15 +482,19 @@ class _Sample:
         self._entries, self._counts, self._versions = entries, counts, versions
 
     @classmethod
-    def of(cls, gradients: Sequence[torch.Tensor | None]) -> _Sample | None:
-        """A sample of gradients; None where they are not many numbers of float32 in main memory."""
+    def of(cls, gradients: Sequence[torch.Tensor | None], versions: list[int] | None = None) -> _Sample | None:
+        """A sample of gradients; None where they are not many numbers of float32 in main memory.
+
+        versions  of the gradients, where these are copies of them
+        """
         there = [g for g in gradients if g is not None and g.numel()]
         entries = sum(g.numel() for g in there)
         plain = all(g.is_cpu and g.dtype is torch.float32 and g.is_contiguous() for g in there)
         if not plain or entries < SAMPLED_FROM or entries < SAMPLED_EACH * len(there):
             return None
         parts = _some(there)
-        return cls(torch.cat(parts).double(), [len(part) for part in parts], [g._version for g in there])
+        versions = [g._version for g in there] if versions is None else versions
+        return cls(torch.cat(parts).double(), [len(part) for part in parts], versions)
 
     def factor(self, gradients: Sequence[torch.Tensor | None]) -> float | None:
         """What all gradients were multiplied by; None where a sample cannot tell: entries that were changed otherwise, or
@@ -376,6 +510,10 @@ class _Sample:
         told = all(bool(part.any()) for part in before.split(self._counts))
         same = bool(((now - factor * before).abs() <= _ROUNDING * factor * before.abs()).all())
         return factor if told and same else None
+
+
+def _no_tensors() -> Any:
+    raise AssertionError("a step whose line comes late has no tensors")
 
 
 def _some(gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -411,6 +549,8 @@ def _same(group: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether the options of a group are those from before."""
     if len(group) != len(before):
         return False
+    if group.keys() == before.keys() and all(map(operator.is_, group.values(), before.values())):
+        return True
     for key, value in group.items():
         old = before.get(key, group)
         if old is not value and key not in _NO_OPTIONS and not bool(old == value):
@@ -445,11 +585,11 @@ def _norm_by_torch(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tens
     return torch.linalg.vector_norm(torch.stack([one.to(first, kind) for one in each]))
 
 
-def _random_hash(state: Mapping[str, Any]) -> str:
+def _random_hash(state: Mapping[str, torch.Tensor]) -> str:
     """64 bits of a random state, two checksums of the same bytes: states are long, and this is done at every step."""
     crc, adler = 0, 1
     for name in sorted(state):
-        data = state[name]
+        data = state[name].numpy()
         crc, adler = zlib.crc32(data, crc), zlib.adler32(data, adler)
     return f"{crc:08x}{adler:08x}"
 

@@ -13,6 +13,7 @@ for step, batch in enumerate(batches):
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import platform
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..captures import Array, Source, model_files, number, size_of
+from ..captures import Array, Source, model_files, number
 from ..guarding import advice_entry, alarm_text
 from ..joining import Joining, part_folder
 from ..messages import describe
@@ -44,6 +45,7 @@ from .planned import planned
 from .ranks import Kind, News, Ranks, alarm_number, emptied, kind_of, names_checksum
 from .step_records import StepRecords
 from .tracker import Tracker
+from .waiting import MOST, Waiting
 
 Group = tuple[int, int]
 #: Steps in a row that were taken by nobody that is known, from which on nothing is recorded: weights are loaded once.
@@ -136,16 +138,20 @@ class Recorder(Controls):
         self._said_pieces = 0
         #: The alarm of this rank in the step that comes, for people.
         self._alarm_text: str | None = None
+        #: Quiet steps that are looked at later.
+        self._late = Waiting(self)
+        self._own.catch_up, self._own.late_by = self._late.look, MOST
         self._records = StepRecords(self.model, self.optimizers, self._own.folder / STATUS, expected_changes)
         self._own.also_said = self._records.status
         #: What trains, as of the last step, and what it follows from; and the parameters among it that are known already.
         self._owned_key: list[Any] = []
         self._owned_last: list[_Owned] = []
         self._held: list[tuple[str, torch.nn.Parameter, Any]] = []
+        self._asked_for: list[tuple[str, torch.nn.Parameter, int]] = []
         self._entries = 0
         self._all_formula = self._on_cpu = False
         self._planned_for: list[_Owned] | None = None
-        self._gradient_blocks = Blocks()
+        self._gradient_blocks, self._batch_blocks = Blocks(), Blocks()
         self._name_parameters()
         theirs = names.parameters_of(self.optimizers)
         if theirs and not any(id(p) in self._names for p in theirs):
@@ -191,11 +197,14 @@ class Recorder(Controls):
             if hasattr(optimizer, "register_step_post_hook"):
                 optimizer.register_step_post_hook(_after_step(weakref.ref(self), k))
         self.ledger = self._ledger_of(ledger, ledger_every, path_of(path, old))
+        if self.ledger is not None and self.ranks is None:
+            # One more waits to hear what its optimizer does.
+            self.ledger.own.late_by = MOST + 1
         #: The hash of this step's batch, once it is known.
         self._batch_hash: str | None = None
         #: The last recorded step, and the optimizers whose step on it is still to come.
         self._unstepped: tuple[Step, set[int]] | None = None
-        self.random_state: dict[str, Array] | None = None
+        self.random_state: dict[str, torch.Tensor] | None = None
         self._marked = False
         self.other_random: dict[str, Any] | None = None
 
@@ -278,6 +287,9 @@ class Recorder(Controls):
                   of them steps on a loss of its own, the step's loss is the sum of the newest ones, which are its tasks
         """
         random_state = self.random_state if self._marked else None
+        if self._late.takes(step, loss, tasks, batch, scaler, batch_id, only):
+            return
+        self._late.look()
         self._batch_hash = None
         if self.ledger is not None:
             self.ledger.look(step, scaler)
@@ -292,9 +304,16 @@ class Recorder(Controls):
             self._planned.after_record(int(step), value, arrays, self.ranks, parameters)
         if self.ledger is not None:
             self.ledger.take(step, value, batch, batch_id, scaler, random_state, self._batch_hash)
+        self._late.quiet([value])
+
+    def __del__(self) -> None:
+        """A loop that ends without `close` loses no step."""
+        with contextlib.suppress(Exception):
+            self._late.look()
 
     def close(self) -> None:
         """Ends the recording, waits until all is written, says what could not be done. Called at exit too."""
+        self._late.look()
         if self.ledger is not None:
             self.ledger.close()
         super().close()
@@ -430,20 +449,18 @@ class Recorder(Controls):
             return
         leaves, tree = self._batch_of(batch)
         joined = self._joined(owned, leaves)
-        block = self._block(owned, among, scale)
+        block = self._block(among, scale)
         if not scaled and self.ranks is None:
             own.look_at_gradients(*self._seen_gradients(owned, among, block))
         kept = self._kept(owned, leaves)
         with_gradients = own.gradients_due()
-        batch_arrays = {f"batch/{name}": _batch_array(leaf) for name, leaf in leaves.items()}
-        random = self._random_of(leaves)
+        batch_arrays, free_batch = self._batch_arrays(leaves)
+        random = {name: state.numpy() for name, state in self._random_of(leaves).items()}
         tensors: dict[str, Array] = {**batch_arrays, **random}
         waits = (
             self._gradients(tensors, owned, among, scale, block) if with_gradients and self._holds_tensors else set()
         )
-        rates: dict[Hashable, float] = {
-            (k, g): _rate(group) for k, o in enumerate(self.optimizers) for g, group in enumerate(o.param_groups)
-        }
+        rates = self._rates()
         records = self._records.entry(step, list(rates.values()), batch_arrays, scale)
         self._batch_hash = records.get("batchHash")
         all_there = not with_gradients or (block is not None and len(block.arrays) == len(owned))
@@ -470,14 +487,33 @@ class Recorder(Controls):
             with_gradients,
             bool(waits) or (with_gradients and (several or self._hears_steps)),
         )
-        if block is not None:
-            taken.released = lambda: self._gradient_blocks.release(block)
+        taken.released = lambda: self._release(block, free_batch)
         self._unstepped = (taken, set(among)) if self._hears_steps else None
         self._to_sum = taken if self._sums_after and with_gradients else None
         self._waiting = (taken, waits) if waits else None
         self._shared = (taken, among) if several and with_gradients else None
         self._say_pieces()
         own.add(taken)
+
+    def _rates(self) -> dict[Hashable, float]:
+        """Learning rates of all groups."""
+        return {(k, g): _rate(group) for k, o in enumerate(self.optimizers) for g, group in enumerate(o.param_groups)}
+
+    def _batch_arrays(self, leaves: Mapping[str, Any]) -> tuple[dict[str, Array], Block | None]:
+        """Copies of a batch's tensors as a capture has them, and the block that they are in where they are in one."""
+        named = [(f"batch/{name}", leaf) for name, leaf in leaves.items()]
+        plain = all(type(t) is torch.Tensor and t.is_cpu and t.layout is torch.strided for _, t in named)
+        if not named or not plain or any(t.requires_grad for _, t in named):
+            return {name: _batch_array(leaf) for name, leaf in named}, None
+        block = self._batch_blocks.filled(named)
+        return dict(block.arrays), block
+
+    def _release(self, gradients: Block | None, batch: Block | None) -> None:
+        """Nobody needs the blocks of a step any more."""
+        if gradients is not None:
+            self._gradient_blocks.release(gradients)
+        if batch is not None:
+            self._batch_blocks.release(batch)
 
     def _stepping(self, only: Any) -> tuple[list[Any], set[int]]:
         """The optimizers that take this step, and their positions."""
@@ -546,18 +582,27 @@ class Recorder(Controls):
                 own.restart()
         return own.keep(sources, meta)
 
-    def _block(self, owned: list[_Owned], among: set[int], scale: float) -> Block | None:
+    def _block(self, among: set[int], scale: float) -> Block | None:
         """A copy of all gradients of those that step, as far as they are kept anyway and a plain copy is one."""
         own, ranks = self._own, self.ranks
         if scale != 1 or (own.gradients != "every-step" and not own.is_open):
             return None
         if ranks is not None and (ranks.sharded or not self._holds_tensors):
             return None
-        named = [(o.name, o.parameter.grad) for o in owned if o.group[0] in among and o.parameter.grad is not None]
-        for _, gradient in named:
+        named = self._named_gradients(among)
+        return self._gradient_blocks.filled(named) if named else None
+
+    def _named_gradients(self, among: set[int]) -> list[tuple[str, torch.Tensor]] | None:
+        """All gradients of those that step; None where a plain copy is not what a capture has of one."""
+        named = []
+        for name, parameter, k in self._asked_for:
+            gradient = parameter.grad
+            if gradient is None or k not in among:
+                continue
             if gradient.layout is not torch.strided or gradient.dtype not in names.DTYPES or _is_sharded(gradient):
                 return None
-        return self._gradient_blocks.filled(named) if named else None
+            named.append((name, gradient))
+        return named
 
     def _gradients(
         self, tensors: dict[str, Array], owned: list[_Owned], among: set[int], scale: float, block: Block | None
@@ -587,7 +632,7 @@ class Recorder(Controls):
         named = ((f"param/{o.name}", o.parameter) for o in owned)
         return {name: self._copy(self._part_of(name, parameter, parameter)) for name, parameter in named}
 
-    def _random_of(self, leaves: Mapping[str, Any]) -> dict[str, Array]:
+    def _random_of(self, leaves: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """The random state of a step whose batch is kept. From here on it is that before the next step."""
         found = self.random_state if leaves else None
         # Where no forward pass of the model is seen, the state after this step is that before the next.
@@ -645,6 +690,10 @@ class Recorder(Controls):
                         f"{OTHERS_IN_A_ROW} steps in a row were taken by an optimizer that the recorder was not given: make a"
                         " new Recorder with it"
                     )
+        self._note_moved(among)
+
+    def _note_moved(self, among: set[int]) -> None:
+        """A parameter of this step, by which the next one sees who moves it."""
         self._moved = None
         for k, optimizer in enumerate(self.optimizers):
             for group in optimizer.param_groups if k in among else ():
@@ -653,6 +702,16 @@ class Recorder(Controls):
                         count = _Count.of(optimizer, parameter)
                         self._moved = None if count is None else (parameter, k, parameter._version, count)
                         return
+
+    def _note_moved_again(self) -> None:
+        """`_note_moved` of the only optimizer, whose parameter of the step before will do."""
+        if self._moved is not None:
+            parameter, k, _, count = self._moved
+            value, state = count.value, self.optimizers[k].state.get(parameter)
+            if parameter.grad is not None and state and state.get("step") is value and torch.is_tensor(value):
+                self._moved = parameter, k, parameter._version, _Count(value, value._version)
+                return
+        self._note_moved({0})
 
     def _seen_gradients(
         self, owned: list[_Owned], among: set[int], block: Block | None = None
@@ -770,11 +829,13 @@ class Recorder(Controls):
         gradients = sum(names.bytes_of(p) for p, _ in held) + sparse
         beside = 2 * sum(names.bytes_of(p) for p, formula in held if not formula)
         batch = sum(names.bytes_of(leaf) if isinstance(leaf, torch.Tensor) else leaf.nbytes for leaf in leaves.values())
-        state = size_of(self._random_now().values()) if leaves else 0
+        state = sum(names.bytes_of(one) for one in self._random_now().values()) if leaves else 0
         return Sizes(gradients, beside, batch + state, sum(source.nbytes for source in snapshot))
 
     def _note_after(self, k: int) -> None:
         """The optimizer with this index has taken its step."""
+        if self._late.stepped():
+            return
         self._note_used(k)
         self._sum_after()
         if self._own.stopped is not None:
@@ -796,6 +857,10 @@ class Recorder(Controls):
             # Another optimizer may step on the same loss yet; its step, `begin` or the end settles it then.
             if self._shared is None and (self._unstepped is None or not self._unstepped[1]):
                 self._own.settle()
+
+    def _unstepped_left(self) -> bool:
+        """Whether an optimizer's step on the last recorded loss is still to come."""
+        return self._unstepped is not None and bool(self._unstepped[1])
 
     def _note_used(self, k: int) -> None:
         """Rates and options as the step used them: a loop may set them between `record` and the step."""
@@ -844,6 +909,7 @@ class Recorder(Controls):
         if key != self._owned_key or not self._owned_last:
             self._owned_last, self._owned_key = self._owned_anew(), key
             self._held = [(o.name, o.parameter, self.optimizers[o.group[0]]) for o in self._owned_last]
+            self._asked_for = [(f"grad/{o.name}", o.parameter, o.group[0]) for o in self._owned_last]
             self._entries = sum(o.parameter.numel() for o in self._owned_last)
             self._all_formula = all(o.formula for o in self._owned_last)
             self._on_cpu = all(o.parameter.is_cpu for o in self._owned_last)
@@ -1021,21 +1087,22 @@ class Recorder(Controls):
         """Keeps the random state from before the first forward pass of a step; reading it draws nothing."""
         if self._marked or self._own.stopped is not None:
             return
+        self._late.before_forward()
         self._marked = True
         self.random_state = self._random_now()
 
     def mark_autocast(self) -> None:
         """Notes the autocast of a forward pass, which a closed loop runs under too."""
-        if self.autocast is None and self._own.stopped is None:
+        if self.autocast is None and self._own.stopped is None and not self._late.kept:
             if self._first is None:
                 self._first = next(self.model.parameters(), None)
             self.autocast = None if self._first is None else names.autocast_now(self._first.device.type)
 
-    def _random_now(self) -> dict[str, Array]:
-        state: dict[str, Array] = {"rng/cpu": torch.get_rng_state().numpy()}
+    def _random_now(self) -> dict[str, torch.Tensor]:
+        state = {"rng/cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized() and torch.cuda.is_available():
             for device in {p.device.index for p in self.model.parameters() if p.is_cuda}:
-                state[f"rng/cuda/{device}"] = torch.cuda.get_rng_state(device).numpy()
+                state[f"rng/cuda/{device}"] = torch.cuda.get_rng_state(device)
         if self._own.snapshot_due():
             kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
             version, internal, gauss_next = random.getstate()

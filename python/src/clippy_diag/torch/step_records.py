@@ -53,6 +53,7 @@ class StepRecords:
         self.status = self._own.status
         self.compares_next = self._own.compares_next
         self.checksums_due = self._own.checksums_due
+        self.checksums_ahead = self._own.checksums_ahead
 
     def entry(
         self,
@@ -62,19 +63,23 @@ class StepRecords:
         scale: float,
     ) -> dict[str, Any]:
         """Members of a step's entry in capture.json."""
-        return self._own.entry(
-            step,
-            rates,
-            batch,
-            None,
-            options=self._options(),
-            modes=self._modes(),
-            outside=self._norms_outside(scale),
-        )
+        return self.entry_of(step, rates, batch, self.options(), self.modes(), self.norms_outside(scale))
+
+    def entry_of(
+        self,
+        step: int,
+        rates: Iterable[float],
+        batch: Mapping[str, Array] | str | None,
+        options: list[dict[str, Any]],
+        modes: Mapping[str, bool],
+        outside: Mapping[str, float],
+    ) -> dict[str, Any]:
+        """The same, where `options`, `modes` and `norms_outside` were asked before."""
+        return self._own.entry(step, rates, batch, None, options=options, modes=modes, outside=outside)
 
     def used(self, taken: Step, rates: list[float] | None) -> None:
         """What a step used, seen right after it."""
-        self._own.used(taken, rates, self._options())
+        self._own.used(taken, rates, self.options())
 
     def before(self, owned: Owned, due: bool) -> dict[str, Any]:
         """Checksums before a step, where they are due or the step before has some after it."""
@@ -114,7 +119,7 @@ class StepRecords:
 
     # ---- parts of an entry
 
-    def _options(self) -> list[dict[str, Any]]:
+    def options(self) -> list[dict[str, Any]]:
         """Options of all groups but their rates; put into words only where one changed."""
         groups = [(optimizer, group) for optimizer in self._optimizers for group in optimizer.param_groups]
         if len(groups) == len(self._same) and all(old.is_still(own) for (_, own), old in zip(groups, self._same)):
@@ -134,7 +139,7 @@ class StepRecords:
             ]
         return self._words
 
-    def _modes(self) -> dict[str, bool]:
+    def modes(self) -> dict[str, bool]:
         model = self._model()
         if model is None:
             return {}
@@ -148,7 +153,7 @@ class StepRecords:
         self._last_modes = modes if modes != self._last_modes else self._last_modes
         return self._last_modes
 
-    def _norms_outside(self, scale: float) -> dict[str, float]:
+    def norms_outside(self, scale: float) -> dict[str, float]:
         """Gradient norms of parameters that no group holds."""
         count = sum(len(group["params"]) for optimizer in self._optimizers for group in optimizer.param_groups)
         model = self._model()
