@@ -4,7 +4,7 @@
  *     CLIPPY_DIAG_PYTHON=$(.ci/venv torch) npx tsx bench/causes/bench.ts [--turns 8] [--from 0] [--half tune] [--folder FOLDER]
  *
  * make.py records the runs, `analyze` looks at each with the log alone, with a capture, and with batches and a model in it, and
- * truth.py trains in float64 what the answers name. `--from` leaves out the turns before it: those that were looked at already. `--later` takes the families that came later, `--wider` the nets and causes of wider.py. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
+ * truth.py trains in float64 what the answers name. `--from` leaves out the turns before it: those that were looked at already. `--later` takes the families that came later, `--wider` the nets and causes of wider.py, `--shift` data that change. What is there already stays; `--again` asks `analyze` anew. Unless --half is tune it writes results.json, and results.md, which docs/cause.md holds.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -28,6 +28,7 @@ const { values } = parseArgs({
     misses: { type: 'string' },
     later: { type: 'boolean', default: false },
     wider: { type: 'boolean', default: false },
+    shift: { type: 'boolean', default: false },
   },
 });
 const { folder } = values;
@@ -108,8 +109,14 @@ async function ask(name: string): Promise<void> {
   writeFileSync(path('answers.json'), JSON.stringify(answers));
 }
 
-/** Runs of a turn, one of each entry of `TURN` in families.py, of `LATER` or of `CAUSES`, and the index of the first. */
-const [TURN, FIRST] = values.later ? [10, 100_000] : values.wider ? [16, 300_000] : [28, 0];
+/** Runs of a turn, one of each entry of `TURN` in families.py, of `LATER`, `SHIFT` or `CAUSES`, and the index of the first. */
+const [TURN, FIRST] = values.later
+  ? [10, 100_000]
+  : values.wider
+    ? [16, 300_000]
+    : values.shift
+      ? [10, 400_000]
+      : [28, 0];
 const turns = Array.from({ length: Number(values.turns) }, (_, turn) => turn).filter(
   (turn) =>
     turn >= Number(values.from) &&
@@ -138,7 +145,7 @@ const tables = tablesOf(results);
 console.log(tables);
 if (values.misses !== undefined)
   for (const line of misses.filter((one) => one.startsWith(values.misses!))) console.log(line);
-if (values.half !== 'tune' && !values.later && !values.wider) {
+if (values.half !== 'tune' && FIRST === 0) {
   const counted = { asked: turns.length * TURN, made: made.length, results };
   writeFileSync(join(here, 'results.json'), `${JSON.stringify(counted, null, 2)}\n`);
   writeFileSync(join(here, 'results.md'), tables);

@@ -26,6 +26,10 @@ ROWS = ("data-rows",) * 10
 FIRST_ROWS = 200_000
 #: Nets and causes of wider.py: `--wider` of bench.ts.
 FIRST_WIDER = 300_000
+#: Data that change, permanently or for four to fourteen steps: `--shift` of bench.ts.
+SHIFTS = ("labels", "feature", "scale", "mean", "stream")
+SHIFT = tuple(f"{how}-{kind}" for kind in SHIFTS for how in ("lasting", "passing"))
+FIRST_SHIFT = 400_000
 RATES = {
     "sgd": (0.03, 0.1), "momentum": (0.005, 0.02), "nesterov": (0.005, 0.02), "adam": (0.003, 0.01),
     "adam-95": (0.003, 0.01), "adagrad": (0.05, 0.2), "rmsprop": (0.001, 0.004),
@@ -102,6 +106,8 @@ def draw(seed: int, family: str, rng: np.random.Generator, spec: dict[str, Any])
         run.lasting = changed
         run.spoil = lambda step: changed(step, stream.rows)
         run.rate *= log_uniform(1, 6)
+    elif family in SHIFT:
+        draw_shift(run, rng, start)
     elif family == "data-rows":
         draw_rows(run, rng, start)
     elif group == "data" or family == "odd-batch":
@@ -226,12 +232,42 @@ def draw_rows(run: Run, rng: np.random.Generator, start: int) -> None:
     run.rate *= float(np.exp(rng.uniform(0, np.log(6))))
 
 
+def draw_shift(run: Run, rng: np.random.Generator, start: int) -> None:
+    """Labels, one feature, the scale or the mean of all, or the whole stream become others, permanently or for a while."""
+    stream = run.stream
+    how, kind = run.family.split("-")
+    size, shift = float(np.exp(rng.uniform(np.log(2), np.log(30)))), float(rng.uniform(1, 4))
+    column, length = int(rng.integers(stream.dense)), int(rng.integers(4, 15))
+    run.cause = "data"
+    run.bad = frozenset(range(start, run.steps if how == "lasting" else start + length))
+    run.strength = {"times": size, "shift": shift, "steps": len(run.bad)}
+
+    def changed(key: int, rows: int) -> Batch:
+        if kind == "stream":
+            return stream.batch(key, teacher=1, shift=shift, rows=rows)
+        batch = stream.batch(key, rows=rows, shift=shift if kind == "mean" else 0.0)
+        if kind == "scale":
+            batch["dense"] = batch["dense"] * size
+        elif kind == "feature":
+            batch["dense"][:, column] = batch["dense"][:, column] * size
+        elif kind == "labels":
+            batch["label"] = {name: 1 - y if stream.is_click(name) else y * -size for name, y in batch["label"].items()}
+        return batch
+
+    if how == "lasting":
+        run.lasting = changed
+    run.spoil = lambda step: changed(step, stream.rows)
+    run.rate *= float(np.exp(rng.uniform(0, np.log(6))))
+
+
 #: What the judge of a run finds is not known here; these families are to end above the level, the others are to come back.
 HARMED = frozenset((*TURN, *ROWS, *CAUSES)) - {"healthy", "odd-batch", "lr-blip"}
 
 
 def goes_as_wanted(run: Run) -> bool:
     """Whether the cause harms the run, or not, as its family wants it, and the run without it is well."""
+    if run.frozen and not run.spec["shared"]["units"]:
+        return False  # Nothing is left to train.
     trace, _ = train(run, fresh(run), 0, run.steps - 1)
     if run.family.startswith("healthy"):
         return bool(np.isfinite(trace.reference).all())
@@ -259,7 +295,7 @@ def goes_as_wanted(run: Run) -> bool:
     without, _ = train(run, fresh(run), 0, last, fixed=True)
     if outcome_of(without, level, usual, begin, run.bad) != "holds":
         return False
-    if run.lasting is not None:
+    if run.lasting is not None or run.family in SHIFT:
         # Whether it is harmed is for the truth to say: it is to be seen in the losses.
         return max(trace.loss[begin : begin + 6]) > 2 * max(trace.loss[begin - 20 : begin])
     trace.reference, trace.update = trace.reference[: last + 1], trace.update[: last + 1]
@@ -272,6 +308,8 @@ def goes_as_wanted(run: Run) -> bool:
 
 
 def family_of(index: int) -> str:
+    if index >= FIRST_SHIFT:
+        return SHIFT[(index - FIRST_SHIFT) % len(SHIFT)]
     if index >= FIRST_WIDER:
         return CAUSES[(index - FIRST_WIDER) % len(CAUSES)]
     if index >= FIRST_ROWS:
@@ -283,7 +321,8 @@ def run_of(index: int, number: int) -> Run:
     """A draw of the run of an index."""
     seed = 20_000 + index
     rng = np.random.default_rng([seed, 3, number])
-    return draw(seed, family_of(index), rng, spec_of(rng) if index < FIRST_WIDER else net_of(net_name(index), rng))
+    is_wider = FIRST_WIDER <= index < FIRST_SHIFT
+    return draw(seed, family_of(index), rng, net_of(net_name(index), rng) if is_wider else spec_of(rng))
 
 
 def net_name(index: int) -> str:
@@ -294,7 +333,7 @@ def net_name(index: int) -> str:
 
 def first_draw(index: int) -> int | None:
     """The first draw that goes as its family wants it; None where none does."""
-    draws = DRAWS if family_of(index) in EASY.union(LATER, CAUSES) else 3 * DRAWS
+    draws = DRAWS if family_of(index) in EASY.union(LATER, CAUSES, SHIFT) else 3 * DRAWS
     return next((number for number in range(draws) if goes_as_wanted(run_of(index, number))), None)
 
 

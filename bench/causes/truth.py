@@ -39,7 +39,9 @@ class Arms:
         self.done: dict[str, Any] = json.loads(self.file.read_text()) if self.file.exists() else {}
         steps = json.loads((folder / "capture" / "capture.json").read_text())["steps"]
         self.first, self.last = steps[0]["step"], steps[-1]["step"]
-        self.recorded, self.state = train(run, fresh(run), 0, self.last, dtype=torch.float32, keep=self.first)
+        # As a recorder does, it goes on through losses that are no number.
+        to_the_end = {"dtype": torch.float32, "keep": self.first, "record": lambda *_: None}
+        self.recorded, self.state = train(run, fresh(run), 0, self.last, **to_the_end)
         self.lowest: Trace | None = None
         self._harm()
 

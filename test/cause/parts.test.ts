@@ -1590,6 +1590,12 @@ describe('a run that came back by itself', () => {
       confidence: 'shown',
     });
   });
+  it('has none where another step has as high a loss and the weights never felt it', () => {
+    const observed = { ...calm, loss: steps.map((i) => (i === 20 || i === 35 ? 2 : 1 + 0.01 * (i % 3))) };
+    const found = told({ observed, arms: [{ ...halfRate, shows: true }] });
+    expect(found).toMatchObject({ trigger: 'none-found', confidence: null });
+    expect(found.statement).toMatch(/, so no step was too long: the losses of single batches vary as much$/);
+  });
   it.each([
     [
       1,

@@ -8,6 +8,7 @@ import { withAudit } from '../../src/experiment/cause/from-audit.ts';
 import { NO_CAUSE, suggestionFor } from '../../src/experiment/cause/from-log.ts';
 import type { Observed } from '../../src/experiment/cause/observe.ts';
 import { recordedSettings } from '../../src/experiment/cause/recorded-settings.ts';
+import type { References } from '../../src/experiment/replay/reference.ts';
 import type { Audit, AuditLink } from '../../src/model/audit.ts';
 import type { Cause, Remedy } from '../../src/model/cause.ts';
 import type { Capture } from '../../src/read/captures/read.ts';
@@ -100,6 +101,30 @@ describe('an option that was written while the run went on', () => {
   it('is not blamed where it was written long before the incident', () => {
     const [early] = settings({ momentum: 0.9 }, { momentum: 0.5 });
     expect(causeOf([{ ...early!, from: 2 }]).trigger).toBe('optimizer-state');
+    // Where an arm can be judged it is a candidate that nothing but the arm makes a cause.
+    const observed = {
+      settings: [{ ...early!, from: 2 }],
+      steps: [],
+      learningRate: [],
+      gradientNorm: [],
+      loss: [],
+    };
+    const found = (level: number | null) =>
+      changesBy(
+        CHANGED,
+        {
+          ...observed,
+          batchIds: [],
+          updateNorm: [],
+          decays: [],
+          mismatches: [],
+          empty: null,
+        } as unknown as Observed,
+        { level, unlike: new Set(), later: [], loss: [], before: [] } as unknown as References,
+        [],
+      ).filter(({ trigger }) => trigger === 'code');
+    expect(found(1)).toMatchObject([{ from: 2, gradual: true }]);
+    expect(found(null)).toEqual([]);
   });
 });
 
@@ -165,6 +190,17 @@ describe('the audit beside a guess', () => {
     const told = (step: number) => asked(lost, link({ cause: 'weights-replaced', step })).cause;
     expect(told(130)).toMatchObject({ trigger: 'code', mechanism: 'unknown', confidence: 'shown' });
     expect(told(100).trigger).toBe('precision');
+  });
+  it('weights that were likely replaced while the state went on are told before a state that is a guess', () => {
+    const lost = guess({ trigger: 'optimizer-state', confidence: 'likely' });
+    const likely = { confidence: 'likely', step: 120 } as const;
+    const told = (given: Partial<AuditLink>, cause = lost) =>
+      asked(cause, link({ ...likely, ...given })).cause;
+    expect(told({ cause: 'weights-replaced' })).toMatchObject({ trigger: 'code', confidence: 'likely' });
+    expect(told({ cause: 'decay-factor' }).trigger).toBe('optimizer-state');
+    expect(told({ cause: 'weights-replaced' }, { ...lost, confidence: 'shown' }).trigger).toBe(
+      'optimizer-state',
+    );
   });
   it('what was tried, holds and takes the fault back is read first, and float32 without the fault is no remedy', () => {
     const state = guess({ trigger: 'none-found', confidence: null });

@@ -58,7 +58,7 @@ export function changesBy(
   onset = until,
 ): Change[] {
   const rates = ratesBy(observed, references, until, onset);
-  const changes = [...rates, ...writtenBy(observed, until)];
+  const changes = [...rates, ...writtenBy(observed, until, references)];
   const add = (change: Change | null) => change !== null && changes.push(change);
   add(strongDecay(observed, until, rates.length > 0));
   // The loss on reference batches may have wavered a step before: what broke the run is not later than the onset.
@@ -166,9 +166,23 @@ function emptyState({ empty }: Observed, until: number): Change | null {
   return { ...lostState(statement, empty.before), beforeRecord: true };
 }
 
-/** Settings that the record states to have changed at or shortly before a position. */
-const writtenBy = ({ settings = [] }: Observed, until: number): Change[] =>
-  settings.filter(({ from }) => from <= until && from > until - SLOW_WINDOW);
+/**
+ * Settings that the record states to have changed up to a position. One that changed long before stays in force, so an arm is asked: where
+ * ends can be judged it is a candidate, and a cause only if the arm shows it.
+ */
+function writtenBy(
+  { settings = [] }: Observed,
+  until: number,
+  references: References | null,
+): readonly Change[] {
+  const judged = references !== null && references.level !== null;
+  return settings.flatMap((change): Change[] => {
+    const { from, setBack } = change;
+    if (from > until) return [];
+    if (from > until - SLOW_WINDOW) return [change];
+    return judged && setBack !== undefined ? [{ ...change, gradual: true }] : [];
+  });
+}
 
 /** A snapshot that the recorded steps do not lead to; not from a state that the capture lacks, which says nothing of the run. */
 function mismatchOf({ mismatches: [mismatch], empty }: Observed): Change[] {

@@ -199,6 +199,25 @@ function fromUnjudged({ input, bySize, made }: Weighed): Cause | null {
   return shorter === null ? fromSteps(input, made) : fromShorterSteps(shorter, observed.steps, made);
 }
 
+/** Steps after the onset at which weights that a step threw out show it. */
+const SHOWS = 5;
+
+/**
+ * Whether the weights were never thrown out, not for a step, and the loss was no higher than at other steps: on batches from before it is as
+ * usual right after the onset, and at the end.
+ */
+function areCalm({ references, onset, observed: { loss } }: DecideInput): boolean {
+  if (references === null || !isUnharmed(references)) return false;
+  const usual = usualRange(references.loss.slice(Math.max(0, onset - USUAL), onset + 1));
+  const right = references.loss.slice(onset, onset + SHOWS);
+  const others = [...loss.slice(0, onset), ...loss.slice(onset + SHOWS)];
+  return (
+    usual !== null &&
+    right.every((one) => Number.isFinite(one) && !isRaised(one, usual)) &&
+    Math.max(...loss.slice(onset, onset + SHOWS)) <= Math.max(...others)
+  );
+}
+
 const isSudden = ({ gradual }: Change): boolean => gradual !== true;
 
 /** What no arm took back, or none could judge, is not ruled out by the others; nor is what lies before the capture. */
@@ -229,6 +248,12 @@ function fromAll({ input, until, bySize, denied, held, made }: Weighed): Cause {
   const { observed, references, changes, cameBack, afterShift = null, openFirst = null } = input;
   const sudden = bySize.filter(isSudden);
   const asBefore = `${denied === undefined ? '' : `${denied.evidence.statement}; without that batch the run is harmed all the same; else `}${unchangedWords(observed, until)}`;
+  if (sudden.length === 0 && areCalm(input))
+    return made(
+      'none-found',
+      null,
+      `${asBefore}; on batches from before the loss stays as it was at every state, so no step was too long: the losses of single batches vary as much`,
+    );
   if (sudden.length === 0 && held.has('sharpness'))
     return made(
       'sharpness',

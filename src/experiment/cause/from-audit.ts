@@ -38,6 +38,13 @@ const isMismatch = ({ trigger, confidence, statement, evidence }: Cause): boolea
 const isDifference = ({ trigger, confidence }: Cause): boolean =>
   trigger === 'precision' && confidence === 'likely';
 
+/** Weights that were likely replaced while the state went on where a guess says that the state was lost. */
+const isOtherGuess = (link: AuditLink, { trigger, confidence }: Cause): boolean =>
+  link.cause === 'weights-replaced' &&
+  link.confidence === 'likely' &&
+  trigger === 'optimizer-state' &&
+  confidence === 'likely';
+
 /** What the record proves where the weights do not follow and nothing known explains it. */
 function unexplained(why: Why, audit: Audit, onset: number): Why {
   const link = brokenLinks(audit).find(({ cause, step }) => cause === 'unknown' && (step ?? onset) <= onset);
@@ -145,7 +152,7 @@ export function withAudit(
   const found = brokenLinks(audit).find(
     (link) =>
       link.cause !== 'unknown' &&
-      link.confidence === 'shown' &&
+      (link.confidence === 'shown' || isOtherGuess(link, cause)) &&
       (link.step ?? onset) <= onset &&
       (!byRecord || (link.step !== null && link.step > onset - NEAR)),
   );
