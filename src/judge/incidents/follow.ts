@@ -283,12 +283,15 @@ export class Follower {
     return Math.max(0, Math.min(most, noise * Math.sqrt(2 * Math.log(Math.max(1, since)))));
   }
 
-  private noiseOf({ noise, width }: Rung): number {
-    const { byRatio } = this.unit;
-    const range = byRatio ? 1 : this.most - this.least;
-    const prior = range * (NUMBERS.priorNoise * (4 / Math.max(4, this.count)) ** 2);
+  private noiseOf({ noise, width }: Rung, prior = this.prior): number {
     if (Number.isFinite(noise)) return noise + prior;
-    return width === 1 && byRatio ? NUMBERS.priorNoise : Number.POSITIVE_INFINITY;
+    return width === 1 && this.unit.byRatio ? NUMBERS.priorNoise : Number.POSITIVE_INFINITY;
+  }
+
+  /** What is added to the noise that was measured. */
+  private get prior(): number {
+    const range = this.unit.byRatio ? 1 : this.most - this.least;
+    return range * (NUMBERS.priorNoise * (4 / Math.max(4, this.count)) ** 2);
   }
 
   /** Level errors that an excess has to exceed: more where few points tell of the noise. */
@@ -306,10 +309,11 @@ export class Follower {
   /** The narrowest rung that is too high, with its reference. */
   private findExcess(): FoundExcess | null {
     const { rungs } = this.ladder;
+    const { errors, prior } = this;
     for (let k = 0; k < rungs.length; k++) {
       const own = rungs[k]!;
       if (Number.isNaN(own.level)) continue;
-      const found = this.excessOf(k);
+      const found = this.excessOf(k, errors, prior);
       if (found !== null) return found;
       if (own.width <= NUMBERS.tailWidth) own.excess(own.level - this.matureOf(k).best);
     }
@@ -317,15 +321,14 @@ export class Follower {
   }
 
   /** The excess of a rung above its reference, where that is too high. */
-  private excessOf(k: number): FoundExcess | null {
+  private excessOf(k: number, errors: number, prior: number): FoundExcess | null {
     const own = this.ladder.rungs[k]!;
     const reference = this.referenceOf(k);
     const { best } = reference;
     const excess = own.level - best;
     if (!(excess > 0)) return null;
-    const { errors } = this;
     const hasTail = own.width <= NUMBERS.tailWidth;
-    const noise = this.noiseOf(own);
+    const noise = this.noiseOf(own, prior);
     const isJump = hasTail && Math.min(own.jump, excess) > errors * own.apart;
     // Most points are no more than that without a gap, which takes longer to know.
     if (!isJump && excess <= errors * noise) return null;

@@ -4,6 +4,8 @@ import { NUMBERS } from './numbers.ts';
 
 /** Windows of more values keep so many on either side of their median in order, and count the others. */
 const ORDERED = 16;
+/** Windows of at most so many values are in order as a whole. */
+const WHOLE = 4 * ORDERED;
 
 /** Median of the last points of a series. */
 export class RunningMedian {
@@ -27,33 +29,48 @@ export class RunningMedian {
   /** @param value finite */
   push(value: number): void {
     const { ring, core, width, low, high } = this;
+    if (width === 1) {
+      core[0] = value;
+      this.held = 1;
+      return;
+    }
     const isFull = this.held === width;
     const old = isFull ? ring[this.next]! : Number.NaN;
     ring[this.next] = value;
     this.next = this.next + 1 === width ? 0 : this.next + 1;
     if (!isFull) this.held++;
+    if (width <= WHOLE) {
+      this.putInto(isFull ? this.placeOf(old) : this.size++, value);
+      return;
+    }
     if (old < low) this.below--;
     if (value < low) this.below++;
     // The new point takes the place of the oldest, and those between the two move by one.
-    let place = old >= low && old <= high ? this.placeOf(old) : this.size++;
-    const last = this.size - 1;
-    if (value >= low && value <= high) {
-      while (place > 0 && core[place - 1]! >= value) {
-        core[place] = core[place - 1]!;
-        place--;
-      }
-      while (place < last && core[place + 1]! < value) {
-        core[place] = core[place + 1]!;
-        place++;
-      }
-      core[place] = value;
-    } else {
-      for (; place < last; place++) core[place] = core[place + 1]!;
-      this.size--;
+    const place = old >= low && old <= high ? this.placeOf(old) : this.size++;
+    if (value >= low && value <= high) this.putInto(place, value);
+    else {
+      const last = --this.size;
+      for (let k = place; k < last; k++) core[k] = core[k + 1]!;
     }
-    if (this.held < width || width <= 4 * ORDERED) return;
+    if (this.held < width) return;
     const rank = (width - 1) >> 1;
     if (!isFull || rank < this.below || width >> 1 >= this.below + this.size) this.order();
+  }
+
+  /** Puts a value into the core in the place of another. */
+  private putInto(from: number, value: number): void {
+    const { core } = this;
+    const last = this.size - 1;
+    let place = from;
+    while (place > 0 && core[place - 1]! >= value) {
+      core[place] = core[place - 1]!;
+      place--;
+    }
+    while (place < last && core[place + 1]! < value) {
+      core[place] = core[place + 1]!;
+      place++;
+    }
+    core[place] = value;
   }
 
   /** Forgets all points. */
@@ -107,6 +124,7 @@ class Tail {
   /** The largest ones, falling; those that have not come back; the largest of the current stretch. */
   private readonly top: number[] = [];
   private readonly pending: number[] = [];
+  private highestPending = 0;
   private stretch = 0;
   private left: number;
 
@@ -116,24 +134,27 @@ class Tail {
   }
 
   restart(): void {
-    this.pending.length = 0;
-    this.stretch = 0;
+    // Shortening an array calls the runtime, even an empty one.
+    if (this.pending.length > 0) this.pending.length = 0;
+    this.highestPending = this.stretch = 0;
     this.left = this.width;
   }
 
   add(value: number): void {
-    let highest = this.stretch;
-    for (const one of this.pending) if (one > highest) highest = one;
-    if (value <= highest / 2) {
-      if (this.stretch > 0) this.pending.push(this.stretch);
+    const { stretch, highestPending } = this;
+    if (value <= (stretch > highestPending ? stretch : highestPending) / 2) {
       for (const one of this.pending) this.remember(one);
+      if (stretch > 0) this.remember(stretch);
       this.restart();
     }
     if (value > this.stretch) this.stretch = value;
     this.left--;
     if (this.left > 0) return;
     this.left = this.width;
-    if (this.stretch > 0 && this.pending.length < TOP) this.pending.push(this.stretch);
+    if (this.stretch > 0 && this.pending.length < TOP) {
+      this.pending.push(this.stretch);
+      if (this.stretch > this.highestPending) this.highestPending = this.stretch;
+    }
     this.stretch = 0;
   }
 
@@ -196,7 +217,8 @@ export class Rung {
   private points = 0;
   private untilSample = 1;
   private samples = 0;
-  private measured = 0;
+  /** Samples of which the noise is measured next. */
+  private due = 0;
   private sinceSample = 0;
 
   /** @param width points of a level */
@@ -264,15 +286,22 @@ export class Rung {
 
   /** Measures the noise where there are enough new levels to; whether it did. */
   measure(): boolean {
-    const { samples, measured, kept } = this;
-    const { anew, remembered, anewShare } = NUMBERS;
-    const most = Math.min(remembered, Math.max(remembered / 4, samples * anewShare));
-    if (samples < measured * anew && samples - measured < most) return false;
-    this.measured = samples;
+    const { samples, kept } = this;
+    if (samples < this.due) return false;
+    this.due = nextMeasure(samples);
     ({ near: this.near, calm: this.calm } = nearNoise(kept, samples, Math.ceil(this.perBlock)));
     if (this.width === 1)
       this.memory = Math.min(memoryOf(kept, samples, 0), memoryOf(kept, samples, NUMBERS.trendApart));
     return true;
+  }
+}
+
+/** Samples at which the noise is measured again. */
+function nextMeasure(measured: number): number {
+  const { anew, remembered, anewShare } = NUMBERS;
+  for (let samples = measured; ; samples++) {
+    const most = Math.min(remembered, Math.max(remembered / 4, samples * anewShare));
+    if (samples >= measured * anew || samples - measured >= most) return samples;
   }
 }
 
@@ -306,19 +335,23 @@ function inOrder(ring: Float64Array, samples: number): number {
 function memoryOf(kept: Float64Array, samples: number, apart: number): number {
   const held = inOrder(kept, samples);
   const count = Math.max(0, held - 2 * apart - 1);
-  const own = (i: number): number =>
-    ordered[i]! - (apart === 0 ? 0 : (ordered[i - apart]! + ordered[i + apart]!) / 2);
-  for (let k = 0; k < count; k++) {
-    steps[k] = own(apart + k + 1) - own(apart + k);
-    scratch[k] = Math.abs(steps[k]!);
+  let before = Number.NaN;
+  for (let k = 0, i = apart; k <= count; k++, i++) {
+    const own = ordered[i]! - (apart === 0 ? 0 : (ordered[i - apart]! + ordered[i + apart]!) / 2);
+    if (k > 0) {
+      steps[k - 1] = own - before;
+      scratch[k - 1] = Math.abs(own - before);
+    }
+    before = own;
   }
   const most = NUMBERS.usualSteps * MAD_TO_SIGMA * medianInPlace(scratch, count);
   let [both, one, pairs] = [0, 0, 0];
   for (let k = 1; k < count; k++) {
-    const [before, step] = [steps[k - 1]!, steps[k]!];
-    if (Math.abs(before) > most || Math.abs(step) > most) continue;
-    one += (before * before + step * step) / 2;
-    both += before * step;
+    const last = steps[k - 1]!;
+    const step = steps[k]!;
+    if (Math.abs(last) > most || Math.abs(step) > most) continue;
+    one += (last * last + step * step) / 2;
+    both += last * step;
     pairs++;
   }
   const { memoryPrior, mostMemory } = NUMBERS;
