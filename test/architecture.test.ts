@@ -18,7 +18,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   kernels: ['threads', 'model'],
   job: ['model'],
   sources: ['bytes', 'model'],
-  seen: ['model'],
+  seen: ['bytes', 'model'],
   logs: ['bytes', 'job', 'seen', 'model'],
   checkpoints: ['bytes', 'optimizers', 'model'],
   captures: ['bytes', 'checkpoints', 'tensor', 'model'],

@@ -1,16 +1,14 @@
 /**
  * Numbers in text, read from bytes. Exact: what comes out is what `Number` gives for the same text.
  */
+import { scanDecimal, scanned } from '../bytes/decimal.ts';
 
 /** Where {@link scanNumber} leaves the value. */
-export const scanned = new Float64Array(1);
+export { scanned };
 
-/** Powers of ten that a double holds exactly; dividing or multiplying by one of them rounds once (Clinger 1990). */
-const POWERS = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
 const MINUS = 0x2d;
 const PLUS = 0x2b;
 const DOT = 0x2e;
-const COMMA = 0x2c;
 const HASH = 0x23;
 /** Between the digits and the exponent of a Float32 that Julia prints: `2.3f0`. It prints digits on both sides of the point. */
 const FLOAT32_MARK = 0x66;
@@ -21,143 +19,24 @@ const FLOAT32_MARK = 0x66;
  * after it, or -1 where no number starts. `1e400` is Infinity, `-0` is -0, `2.3f0` is Julia's 2.3.
  */
 export function scanNumber(bytes: Buffer, pos: number, end: number, decimalMark: number = DOT): number {
-  let at = pos;
-  let byte = at < end ? bytes[at]! : 0;
-  const negative = byte === MINUS;
-  if (negative || byte === PLUS) at++;
-  const from = at;
-  // Most numbers have up to nine digits: an integer of 32 bits, which takes half of the time.
-  let short = 0;
-  /** The position after the decimal mark; -1 where there is none. */
-  let point = -1;
-  let limit = Math.min(end, from + 9);
-  for (; at < limit; at++) {
-    byte = bytes[at]! - 48;
-    if (byte < 0 || byte > 9) break;
-    short = (short * 10 + byte) | 0;
-  }
-  if (at < end && bytes[at] === decimalMark) {
-    point = ++at;
-    limit = Math.min(end, from + 10);
-    for (; at < limit; at++) {
-      byte = bytes[at]! - 48;
-      if (byte < 0 || byte > 9) break;
-      short = (short * 10 + byte) | 0;
-    }
-  }
-  byte = at < end ? bytes[at]! : 0;
-  const goesOn =
-    (byte >= 48 && byte <= 57) || (byte | 0x20) === 0x65 || byte === FLOAT32_MARK || byte === HASH;
-  if (!goesOn && at > from + (point < 0 ? 0 : 1)) {
-    const value = point < 0 || point === at ? short : short / POWERS[at - point]!;
-    scanned[0] = negative ? -value : value;
-    return at;
-  }
-  // The first fifteen significant digits, which a double holds exactly, and the digits after them in `low`.
-  let mantissa = short;
-  let digits = 0;
-  while (short >= POWERS[digits]!) digits++;
-  let low = 0;
-  if (point < 0) {
-    for (; at < end; at++) {
-      byte = bytes[at]! - 48;
-      if (byte < 0 || byte > 9) break;
-      if (digits < 15) mantissa = mantissa * 10 + byte;
-      else low = low * 10 + byte;
-      if (digits > 0 || byte !== 0) digits++;
-    }
-    if (at < end && bytes[at] === decimalMark) point = ++at;
-  }
-  let fraction = 0;
-  if (point >= 0) {
-    for (; at < end; at++) {
-      byte = bytes[at]! - 48;
-      if (byte < 0 || byte > 9) break;
-      if (digits < 15) mantissa = mantissa * 10 + byte;
-      else low = low * 10 + byte;
-      if (digits > 0 || byte !== 0) digits++;
-    }
-    fraction = at - point;
-  }
-  const seen = at - from - (point < 0 ? 0 : 1);
-  if (seen === 0) return scanWord(bytes, from, end, negative);
-  if (bytes[at] === HASH && at < end) {
-    const word = scanCutWord(bytes, pos, at, end);
-    if (word >= 0) return word;
-  }
-  let exponent = -fraction;
-  const mark = at < end ? bytes[at]! : 0;
-  const isFloat32 = mark === FLOAT32_MARK && decimalMark === DOT && fraction > 0 && fraction < seen;
-  if (isFloat32 || (mark | 0x20) === 0x65) {
-    let after = at + 1;
-    const minus = bytes[after] === MINUS;
-    if (minus || bytes[after] === PLUS) after++;
-    const start = after;
-    let power = 0;
-    for (; after < end; after++) {
-      byte = bytes[after]! - 48;
-      if (byte < 0 || byte > 9) break;
-      if (power < 1e6) power = power * 10 + byte;
-    }
-    // "5e" is the number 5 followed by text.
-    if (after > start) {
-      exponent += minus ? -power : power;
-      at = after;
-    }
-  }
-  let value = Number.NaN;
-  if (digits <= 15) {
-    if (exponent >= -22 && exponent <= 22)
-      value = exponent < 0 ? mantissa / POWERS[-exponent]! : mantissa * POWERS[exponent]!;
-  } else if (digits <= 19 && exponent >= -22 && exponent < 0)
-    value = longQuotient(mantissa, low, digits - 15, POWERS[-exponent]!);
-  if (Number.isNaN(value)) {
-    const text = bytes.toString('latin1', pos, at).replace('f', 'e');
-    scanned[0] = Number(decimalMark === COMMA ? text.replace(',', '.') : text);
-  } else scanned[0] = negative ? -value : value;
-  return at;
+  const at = scanDecimal(bytes, pos, end, decimalMark);
+  if (at < 0) return scanWord(bytes, pos, end);
+  if (at >= end || (bytes[at] !== HASH && bytes[at] !== FLOAT32_MARK)) return at;
+  const value = scanned[0]!;
+  const odd =
+    bytes[at] === HASH ? scanCutWord(bytes, pos, at, end) : scanFloat32(bytes, pos, end, decimalMark);
+  if (odd < 0) scanned[0] = value;
+  return odd < 0 ? at : odd;
 }
 
-/** Dekker's splitter for doubles, 2^27 + 1. */
-const SPLITTER = 134217729;
-
-/**
- * (high · 10^k + low) / power, rounded once, for sixteen to nineteen digits and a power of at most 10^22.
- *
- * The sum is kept as two doubles without error (Dekker 1971). The remainder of the first quotient is exact except for
- * two roundings, so the error of the correction is at most 5 · 2^-106 of the quotient. The result is rounded
- * correctly unless the decimal is that near to the middle of two doubles. In the middle itself (at most four
- * decimals) all terms are small integers and exact. The only other decimals so near are M · 5^22 ± 1 with M of 54
- * bits; a test tries them all.
- */
-function longQuotient(high: number, low: number, k: number, power: number): number {
-  const shift = POWERS[k]!;
-  const product = high * shift;
-  let split = SPLITTER * high;
-  const highTop = split - (split - high);
-  const highRest = high - highTop;
-  split = SPLITTER * shift;
-  const shiftTop = split - (split - shift);
-  const shiftRest = shift - shiftTop;
-  const productRest =
-    highRest * shiftRest - (product - highTop * shiftTop - highRest * shiftTop - highTop * shiftRest);
-  const rest = productRest + low;
-  const sum = product + rest;
-  const sumRest = rest - (sum - product);
-
-  const quotient = sum / power;
-  const back = quotient * power;
-  split = SPLITTER * quotient;
-  const quotientTop = split - (split - quotient);
-  const quotientRest = quotient - quotientTop;
-  split = SPLITTER * power;
-  const powerTop = split - (split - power);
-  const powerRest = power - powerTop;
-  const backRest =
-    quotientRest * powerRest -
-    (back - quotientTop * powerTop - quotientRest * powerTop - quotientTop * powerRest);
-  const correction = (sum - back - backRest + sumRest) / power;
-  return quotient + correction;
+/** Scans a Float32 of Julia as {@link scanNumber} scans a number; -1 for anything else. */
+function scanFloat32(bytes: Buffer, pos: number, end: number, decimalMark: number): number {
+  if (decimalMark !== DOT) return -1;
+  const text = bytes.toString('latin1', pos, Math.min(end, pos + LONGEST_NUMBER));
+  const found = FLOAT32_START.exec(text)?.[0];
+  if (found === undefined) return -1;
+  scanned[0] = Number(found.replace('f', 'e'));
+  return pos + found.length;
 }
 
 /** Words for values that are not finite, longest first: Python, NumPy, C, Java, MSVC, Julia. */
@@ -186,7 +65,10 @@ function afterPadding(bytes: Buffer, pos: number, end: number): number {
   return isWord ? pos : at;
 }
 
-function scanWord(bytes: Buffer, pos: number, end: number, negative: boolean): number {
+function scanWord(bytes: Buffer, start: number, end: number): number {
+  const sign = start < end ? bytes[start]! : 0;
+  const negative = sign === MINUS;
+  const pos = negative || sign === PLUS ? start + 1 : start;
   const letter = pos < end ? bytes[pos]! | 0x20 : 0;
   if (letter !== 0x69 && letter !== 0x6e) return -1;
   const text = bytes.toString('latin1', pos, Math.min(end, pos + 9)).toLowerCase();
@@ -230,6 +112,7 @@ function isPlain(text: string): boolean {
 }
 const DECIMAL = /^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$/;
 const FLOAT32 = /^[-+]?\d+\.\d+f[-+]?\d+$/;
+const FLOAT32_START = /^[-+]?\d+\.\d+f[-+]?\d+/;
 /**
  * Infinity and NaN as runtimes print them, in any case: C and C++ (`inf`, `-nan`, `nan(ind)`, `nan(0x8000)`), Microsoft's
  * before 2015, whose formats cut its words (`1.#INF`, `1.#INF00e+000`, `1.#J`; `1.#QNAN`, `-1.#IND`, `1.#R`, `1.#QO`),

@@ -5,6 +5,8 @@
  */
 import { ColumnBuilder } from '../../model/column.ts';
 import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../model/loss-records.ts';
+import { scanDecimal, scanned } from '../bytes/decimal.ts';
+import { lineFeedFrom } from '../bytes/line-feed.ts';
 import { LineClock } from './line-clock.ts';
 import { ENDS, kindOfName, lossWordBefore, type NameKind, WORD_ENDS } from './loss-words.ts';
 
@@ -80,48 +82,18 @@ const isNumberText = (cell: string): boolean =>
   /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)$/i.test(bare(cell));
 
 const SPACE = 32;
+const PLUS = 43;
 const ENDS_NUMBER = new Uint8Array(256);
 for (const byte of Buffer.from(' \t\r\n,;|)]}"\'')) ENDS_NUMBER[byte] = 1;
-const POWERS = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
 
-/** Where the last number that {@link plainNumber} took ends. */
-let numberEnd = 0;
-
-/** A decimal number at a place in bytes, exact, with an exponent or without; undefined for any other spelling. */
-function plainNumber(bytes: Buffer, from: number, to: number): number | undefined {
-  let at = from;
-  const negative = bytes[at] === 45;
-  if (negative) at++;
-  let [digits, whole, decimals] = [0, 0, -1];
-  for (; at < to; at++) {
-    const digit = bytes[at]! - 48;
-    if (digit >= 0 && digit <= 9) {
-      whole = whole * 10 + digit;
-      digits++;
-      if (decimals >= 0) decimals++;
-    } else if (bytes[at] === 46 && decimals < 0) decimals = 0;
-    else break;
-  }
-  if (digits === 0) return undefined;
-  const isShort = digits <= 15 && ((bytes[at] ?? 0) | 32) !== 101;
-  if (!isShort) at = afterExponent(bytes, at, to);
-  if (at < to && ENDS_NUMBER[bytes[at]!] === 0) return undefined;
+/** The end of a decimal number at a place in bytes, which {@link scanned} gets; -1 for any other spelling. */
+function endOfNumber(bytes: Buffer, from: number, to: number): number {
+  const at = bytes[from] === PLUS ? -1 : scanDecimal(bytes, from, to);
+  if (at < 0 || at >= to) return at;
+  if (ENDS_NUMBER[bytes[at]!] === 0) return -1;
   // `54,321` is one number.
-  if (bytes[at] === 44 && at + 1 < to && bytes[at + 1]! >= 48 && bytes[at + 1]! <= 57) return undefined;
-  numberEnd = at;
-  if (!isShort) return Number(text(bytes, from, at));
-  const value = decimals > 0 ? whole / POWERS[decimals]! : whole;
-  return negative ? -value : value;
-}
-
-/** Where an exponent that begins at a place ends: the place itself where there is none. */
-function afterExponent(bytes: Buffer, from: number, to: number): number {
-  if (from >= to || (bytes[from]! | 32) !== 101) return from;
-  let at = from + 1;
-  if (bytes[at] === 45 || bytes[at] === 43) at++;
-  const digits = at;
-  while (at < to && bytes[at]! >= 48 && bytes[at]! <= 57) at++;
-  return at > digits ? at : from;
+  const goesOn = bytes[at] === 44 && at + 1 < to && bytes[at + 1]! >= 48 && bytes[at + 1]! <= 57;
+  return goesOn ? -1 : at;
 }
 
 /** What stood between the start of a name and its number in an earlier line: most lines repeat it at the same place. */
@@ -139,21 +111,16 @@ const LONGEST_TOLD = 2000;
 /** Templates that are kept: lines of a log differ in how many digits come before the loss. */
 const MOST_TEMPLATES = 4;
 
-/** The end of the line where it says the same as a template before a number, which {@link sameValue} gets; 0 where it does not. */
+/** The end of the line where it says the same as a template before a number, which {@link scanned} gets; 0 where it does not. */
 function endOfSame(bytes: Buffer, start: number, { bytes: same, offset }: Template): number {
   const at = start + offset;
   const end = at + same.length;
   if (end >= bytes.length) return 0;
   for (let k = 0; k < same.length; k++) if (bytes[at + k] !== same[k]) return 0;
   for (let k = start; k < at; k++) if (bytes[k] === 10) return 0;
-  const value = plainNumber(bytes, end, bytes.length);
-  if (value === undefined) return 0;
-  sameValue[0] = value;
-  const feed = bytes.indexOf(10, numberEnd);
-  return feed < 0 ? 0 : feed + 1;
+  const after = endOfNumber(bytes, end, bytes.length);
+  return after < 0 ? 0 : lineFeedFrom(bytes, after) + 1;
 }
-/** An array: a variable of a module would make a new object of each number. */
-const sameValue = new Float64Array(1);
 
 /** Reads a text in pieces; what it saw is there at the end. */
 export class LossReader {
@@ -198,8 +165,8 @@ export class LossReader {
   /** @param isWhole whether the chunk ends with a line: a carriage return at its end is a line end of its own */
   push(chunk: Uint8Array, isWhole = false): void {
     const piece = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    let from = this.takeBegun(piece);
     const bytes = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece]);
-    let from = 0;
     if (this.skipping) {
       const feed = bytes.indexOf(10);
       if (feed < 0) return;
@@ -213,6 +180,16 @@ export class LossReader {
       this.skipping = true;
       this.rest = Buffer.alloc(0);
     } else this.rest = Buffer.from(left);
+  }
+
+  /** Takes the line that an earlier piece began, if it ends in this one. @returns where the next one begins */
+  private takeBegun(piece: Buffer): number {
+    const feed = this.rest.length === 0 ? -1 : lineFeedFrom(piece, 0);
+    if (feed < 0) return 0;
+    const line = Buffer.concat([this.rest, piece.subarray(0, feed + 1)]);
+    this.rest = Buffer.alloc(0);
+    this.scan(line, 0, false);
+    return feed + 1;
   }
 
   /** @param path of the file, for the records */
@@ -280,7 +257,7 @@ export class LossReader {
       if (template.isTold) this.lines++;
       this.drawn = 0;
       this.setLine(bytes, start, next);
-      this.record(template.state, sameValue[0]!, false);
+      this.record(template.state, scanned[0]!, false);
       this.lineNumber++;
       return next;
     }
@@ -444,8 +421,9 @@ function cellOfRow(bytes: Buffer, from: number, to: number, table: Table): numbe
     if (at < to && byte !== separator) continue;
     if (cell === table.column) {
       while (bytes[start] === SPACE) start++;
-      value = plainNumber(bytes, start, at);
-      if (value === undefined || (numberEnd !== at && bytes[numberEnd] !== 13)) return undefined;
+      const after = endOfNumber(bytes, start, at);
+      if (after < 0 || (after !== at && bytes[after] !== 13)) return undefined;
+      value = scanned[0]!;
     }
     cell++;
     start = at + 1;
