@@ -24,7 +24,7 @@ import { tableReader } from './printed-tables.ts';
 import { type RowTable, rowTable } from './row-table.ts';
 import { asSaid, asText, withoutDrawing } from './text/as-said.ts';
 import type { TextLog } from './text/table.ts';
-import type { Template } from './text/templates.ts';
+import { fateOfLast, type LastLine } from './torn-line.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
 /** Messages of the recorder and the guard on stderr: they may name a loss, but the trainer did not print them. */
@@ -50,8 +50,11 @@ const isPartOfBar = (bytes: Buffer, start: number, end: number): boolean =>
   KERAS_PART.test(bytes.toString('latin1', start, Math.min(end, start + LONGEST_BAR)));
 const LONGEST_BAR = 80;
 
+const LONGEST_NUMBER = 40;
 /** The end of a line that may be cut, without a last number that may be incomplete: `0.41` cut to `0.` is not 0. */
 function endOfWhole(bytes: Buffer, start: number, end: number): number {
+  // `mse is 0.0069.`: a second point ends the sentence, and the number before it is whole.
+  if (/\d\.\d+\.$/.test(bytes.toString('latin1', Math.max(start, end - LONGEST_NUMBER), end))) return end;
   let to = end;
   const ends = (what: RegExp): boolean => to > start && what.test(String.fromCharCode(bytes[to - 1]!));
   while (ends(/[-+.eE]/)) to--;
@@ -238,7 +241,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
   const { fatesOf, likeliestOf, logIn } = await import('./text/table.ts');
   const templates = new Templates();
   const lastLine = nothingWaits();
-  let torn: { template: Template | undefined; cut: boolean } | undefined;
+  let torn: LastLine | undefined;
   let printed: TextLog | undefined;
 
   const scanner = lineScanner(
@@ -283,7 +286,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
         if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
           templates.remember(bytes, start, end);
         if (terminated) return taken?.waits ?? 'passed-over';
-        torn = { template: taken, cut: to < end };
+        torn = { template: taken, cut: to < end, raw: bytes.toString('utf8', start, end) };
         return lastLine;
       },
       blank() {
@@ -299,8 +302,7 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
         if (printed !== undefined && pointsOf(printed) < MANY_MORE * known) printed = undefined;
         yield* fatesOf(all, printed);
         yield [templates.dropped, 'passed-over'];
-        const whole = torn?.template !== undefined && printed?.used.has(torn.template) === true && !torn.cut;
-        yield [lastLine, whole ? 'record' : 'torn-record'];
+        if (torn !== undefined) yield [lastLine, fateOfLast(torn, printed?.used)];
       },
     },
     { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
