@@ -231,6 +231,34 @@ describe('a printed log', () => {
   });
 });
 
+describe('names that differ in case alone', () => {
+  const lines = (first: (k: number) => number): string[] =>
+    upTo(8).flatMap((epoch) => [
+      `loss: ${lossAt(12 * epoch)}`,
+      `Train Epoch:${epoch} Percent:[0/6751 (0%)] Loss:${first(12 * epoch)}`,
+      ...upTo(11).map((k) => `loss: ${lossAt(12 * epoch + k)}`),
+    ]);
+  it('one that repeats some numbers of the other is a part of it', async () => {
+    const run = await runOf(lines(lossAt));
+    expect(told(run, 'loss')).toMatchObject({ values: upTo(96).map((k) => lossAt(11 + k)), role: 'loss' });
+  });
+  it('one with numbers of its own, at epochs, is the loss', async () => {
+    const run = await runOf(lines((k) => 3 + lossAt(k)));
+    expect(told(run, 'Loss')).toMatchObject({ steps: upTo(8), role: 'loss' });
+  });
+});
+
+it('a curve that W&B draws of a loss at the end is no record that is lost', async () => {
+  const printed = upTo(12).map((k) => `wandb: train_loss ${lossAt(k)}`);
+  for (const [last, refused] of [
+    ['wandb:    train_loss █▇▅▃▂▁▁', 0],
+    ['wandb: train_loss overflow', 1],
+  ] as const) {
+    const run = await runOf([...printed, last]);
+    expect(run.series.find(({ name }) => /loss/.test(name))).toMatchObject({ refused });
+  }
+});
+
 describe('ranks that print side by side', () => {
   const lines = (lost: readonly number[]): string[] =>
     upTo(12).flatMap((k) =>

@@ -297,12 +297,29 @@ function acceptedGroups(all: readonly Described[], around: Around) {
 }
 
 const weightOf = ({ rows, announced }: Placed): number => (announced ? rows * ANNOUNCED_WEIGHT : rows);
+/** Of two names that differ in case alone one is a part of the other where that has so many times its rows. */
+const MANY_TIMES = 8;
+/** Whether rows repeat some of the numbers of others: `Loss:` of the first batch of each epoch, and `loss:` of every batch. */
+function isPartOf(few: PlacedGroup, many: PlacedGroup): boolean {
+  const [name, whole] = [few.group.name, many.group.name];
+  if (name === whole || name.toLowerCase() !== whole.toLowerCase()) return false;
+  if (few.placed.order.length * MANY_TIMES > many.placed.order.length) return false;
+  const told = new Set(cellsNamed(many.group));
+  return cellsNamed(few.group).every((one) => told.has(one));
+}
+/** The numbers of a group under its name. */
+const cellsNamed = ({ name, members }: Group): number[] =>
+  members.flatMap(({ slots, rows }) => {
+    const slot = slots.find((one) => one.use === 'value' && one.name === name);
+    return slot === undefined ? [] : [...rows.cells(slot.column)];
+  });
 /**
  * The clock of the log comes first: training before evaluation, then what has the most rows. Lines between those that say where
  * they are may be of training and of its evaluations.
  */
 const byWeight = (a: PlacedGroup, b: PlacedGroup): number =>
   Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
+  Number(isPartOf(a, b)) - Number(isPartOf(b, a)) ||
   byCounter(a.placed, b.placed) ||
   weightOf(b.placed) - weightOf(a.placed) ||
   (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0);

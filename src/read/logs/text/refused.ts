@@ -12,6 +12,9 @@ import { SLOT } from './tokens.ts';
 /** Characters of a cell; more are a sentence. */
 const LONGEST_CELL = 40;
 
+/** A curve that is drawn in a line, `▁▂▅█`: a summary of a log, and no record of it. */
+const DRAWN_CURVE = /^[\u2581-\u2588\s]+$/;
+
 /** The text around the loss of a table: from the slot before it, and up to the slot behind it. */
 interface Place {
   readonly base: Template;
@@ -125,6 +128,7 @@ export function brokenLines(
       const text = cellOf(place, other.template);
       // `0.4 *`, `0.4 (best)`: a number with a remark.
       if (text === undefined || numberOfText(text.split(/[\s,;]/, 1)[0]!) !== undefined) continue;
+      if (DRAWN_CURVE.test(text)) continue;
       const broken = { name: place.name, missing: text === '' || isMissingText(text), text };
       found.set(other, { ...other, slots: slotsOf(whole, place.at, other), broken });
       break;
