@@ -39,6 +39,8 @@ describe('the second reader sees a record in', () => {
     ['| total_loss | -1.5e-3 |', -0.0015],
     ['loss is inf', Number.POSITIVE_INFINITY],
     ['average loss: 1,234.5', 1234.5],
+    ['cost: 0.25, 3 sec', 0.25],
+    ['cost 0.25 sec/batch 0.1', 0.25],
   ])('%s', (line, value) => {
     expect(linesOf(`nothing here\n${line}\n`)).toEqual([2]);
     expect(valuesOf(line)).toEqual([value]);
@@ -48,6 +50,7 @@ describe('the second reader sees a record in', () => {
     'loss_scale: 65536',
     'the loss does not fall',
     'Time cost=132.10s',
+    'avg_batch_cost: 0.00191 sec, avg_samples: 1024.0',
     'criterion: BCEWithLogitsLoss(reduction=mean)',
     'print(f"loss {loss:.4f}")',
     'a lossless codec: 3',
@@ -233,6 +236,18 @@ test('no log of the fixtures has a record that was neither judged nor explained'
       }
     }
   expect(counted).toBeGreaterThan(150);
+});
+
+test('means of epochs that are read under a name of their own are no records of other ranks', async () => {
+  const path = join(newFolder(), 'train.log');
+  const lossAt = (k: number): string => (0.2 + 1 / (k + 1)).toFixed(4);
+  const lines = Array.from({ length: 12 }, (_, epoch) => [
+    ...[0, 500, 1000].map((batch, k) => `epoch: ${epoch}, batch_id: ${batch}, loss:${lossAt(3 * epoch + k)}`),
+    `epoch: ${epoch} done, loss:${lossAt(3 * epoch + 1.5)}, epoch time: 1105.5 s`,
+  ]);
+  writeFileSync(path, `${lines.flat().join('\n')}\n`);
+  const [verdict] = await verdictsOf(path);
+  expect(verdict!.provenBy!.judged.statement).toBe('36 of 36 loss records judged');
 });
 
 test('the shipped incident: all of its records are judged', async () => {

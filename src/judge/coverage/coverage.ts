@@ -247,17 +247,20 @@ function explainRhythm(
   for (const [gap, list] of gaps) {
     if (list.length > LONE && list.length > 1.5 * usual + 1) continue;
     for (const k of list) {
-      const read = isColumn && others.hasNear(line[k]!, value[k]!);
-      if (read) states[k] = STATE.column;
+      if (isColumn && others.hasNear(line[k]!, value[k]!)) states[k] = STATE.column;
       else if (agrees(value[k]!, gap, points))
         states[k] = isCopy(value[k]!, gap, points)
           ? STATE.copy
           : list.length <= usual
-            ? STATE.rank
+            ? betweenOf(line[k]!, value[k]!, others)
             : STATE.mean;
     }
   }
 }
+
+/** What a record between the judged ones is: a column where it was read under a name of its own (the mean of an epoch). */
+const betweenOf = (line: number, value: number, others: PlacedPoints): number =>
+  others.isAt(line, value) ? STATE.column : STATE.rank;
 
 /** Whether a value lies where the judged points around it lie. */
 function agrees(value: number, gap: number, points: PlacedPoints): boolean {

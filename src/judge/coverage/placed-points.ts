@@ -11,6 +11,8 @@ export interface PlacedPoints {
   indexOfLine(line: number): number;
   /** The first point at or after a line; the number of points where no point follows. */
   firstFrom(line: number): number;
+  /** Whether a point of this value was read from the line. */
+  isAt(line: number, value: number): boolean;
   /** Whether a point of this value is within a table's height of the line. */
   hasNear(line: number, value: number): boolean;
 }
@@ -53,6 +55,10 @@ export function placeOfPoints(series: readonly TimeSeries[], file: number): Plac
     indexOfLine(at) {
       const found = firstFrom(at);
       return line[found] === at ? found : -1;
+    },
+    isAt(at, wanted) {
+      for (let k = firstFrom(at); line[k] === at; k++) if (value[k] === wanted) return true;
+      return false;
     },
     hasNear(at, wanted) {
       for (let k = firstFrom(at - NEAR_LINES); k < line.length && line[k]! <= at + NEAR_LINES; k++)

@@ -50,6 +50,13 @@ const VALUE =
   /^[\s"'`:=|()[\]{}<>,~#*]{1,16}(?:(?:tensor|array|float|np|numpy|jnp|float16|float32|float64|bfloat16|is|was|of|avg|mean|value|now|total|cur|current|per|token|Array|DeviceArray|v|n)[\s"'`:=|()[\].]{1,4}){0,4}([+-]?(?:\d[\d,_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b|[+-]?1\.#\w+)(?![\w])/i;
 /** Words that say that there is no value. */
 const NO_VALUE = /^[\s"'`:=|]{1,8}(?:none|null|n\/a|na\b|-+(?:\s|$|[,|"]))/i;
+const UNIT_OF_TIME = /^\s(?:ms|s|secs?|seconds|min|minutes|hours)(?:[\s,;.)\]]|$)/;
+/** The number after a name; there is no such where a cost is counted in seconds: `avg_batch_cost: 0.56 sec`. */
+function valueIn(after: string, name: string): RegExpExecArray | null {
+  const found = VALUE.exec(after);
+  const isDuration = found !== null && /cost$/i.test(name) && UNIT_OF_TIME.test(after.slice(found[0].length));
+  return isDuration ? null : found;
+}
 const ASSIGNED = /^["'`]?\s{0,4}[:=]/;
 
 function numberOf(found: string): number {
@@ -300,7 +307,7 @@ export class LossReader {
       if (state.kind === 'none') continue;
       named = true;
       const after = text(bytes, b, Math.min(to, b + 80));
-      const found = VALUE.exec(after);
+      const found = valueIn(after, text(bytes, a, b));
       const refused = found === null;
       if (refused && (state.numbers < KNOWN_AFTER || !ASSIGNED.test(after) || NO_VALUE.test(after))) continue;
       if (found !== null) state.numbers++;
