@@ -5,7 +5,7 @@ import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from '
 import { createRequire } from 'node:module';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, transformSync } from 'esbuild';
 import { lazyNode, lazyWidths } from './lazy.js';
 import { serverWithoutAjv } from './mcp.js';
 import { noticeOf } from './notice.js';
@@ -40,6 +40,21 @@ const rawText = {
   },
 };
 
+/** Packages whose own names say nothing in a reported stack, and take room. */
+const SHORTENED = ['re2js', 'hyparquet', 'hyparquet-compressors', 'yaml'];
+
+/** Short names within the modules of some packages; what they export keeps its name. */
+const shortNames = {
+  name: 'short-names',
+  setup(build) {
+    const filter = new RegExp(String.raw`[\\/]node_modules[\\/](${SHORTENED.join('|')})[\\/].*\.m?js$`);
+    build.onLoad({ filter }, ({ path }) => ({
+      contents: transformSync(readFileSync(path, 'utf8'), { minify: true, legalComments: 'none' }).code,
+      loader: 'js',
+    }));
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
 rmSync('oclif.manifest.json', { force: true });
 const { exports, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -64,7 +79,7 @@ const modules = {
   // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
-  plugins: [rawText, serverWithoutAjv, lazyNode, lazyWidths, oclifParser],
+  plugins: [rawText, shortNames, serverWithoutAjv, lazyNode, lazyWidths, oclifParser],
   // Maps point at sources, which no package has: they stay in the checkout, and no file that is packed names them.
   sourcemap: process.argv.includes('--fast') ? 'linked' : 'external',
   sourcesContent: false,
