@@ -332,6 +332,12 @@ const CASES: Readonly<
         noisy(400, () => 0.41, 7),
       ),
       'a beginning anew': resumed(calm, 1, noisy(400, learning, 7)),
+      'a beginning anew that breaks at once': resumed(
+        calm,
+        1,
+        noisy(300, (i) => (i < 5 ? learning(i) : 900), 7),
+      ),
+      'a beginning anew without a number': resumed(calm, 1, Array(20).fill(Number.NaN)),
       'a jump long after a resume': resumed(
         calm,
         301,

@@ -27,7 +27,8 @@ export const jumpAtResume: KnownFailure = {
     summary:
       'The loss leaves its range within ten logged points of a resume, or is higher at steps that were trained twice.',
     evidence: `An attempt that is not the first begins at most ten logged points before the onset, or the text says there that training is resumed from a checkpoint. Or ${TWICE} steps or more were trained twice, and their second level is ${HIGHER} times the first one or more.`,
-    notThis: 'A resume after which the loss goes on where it was.',
+    notThis:
+      'A resume after which the loss goes on where it was, or an attempt that begins at the first step again: that is another training.',
     whatToDo:
       'The first loss after the resume says what is wrong. Where it is as before and the next ones rise, the weights are right and the steps are not: the optimizer state or the learning rate was not loaded. Where it is high at once, other weights were loaded, or the data or the mode of the model is another. Print the rate, the number of optimizer steps and the index of the batch before and after the resume to confirm it.',
   },
@@ -45,16 +46,20 @@ export const jumpAtResume: KnownFailure = {
   },
 };
 
-/** The last resume up to a step, in the attempt of the incident; `told` where the text alone says so. */
+/**
+ * The last resume up to a step, in the attempt of the incident; `told` where the text alone says so. Null of an attempt that begins anew,
+ * which is another training.
+ */
 function resumeBefore(
-  { run, attempt }: LogEvidence,
+  { run, attempt, judged }: LogEvidence,
   onsetStep: number,
 ): { step: number; told: boolean } | null {
   const start = run.attempts[attempt];
   if (start === undefined) return null;
   const told = run.job?.resumes.findLast(({ step }) => step > start.firstStep && step <= onsetStep);
   if (told !== undefined) return { step: told.step, told: true };
-  return start.index === 0 ? null : { step: start.firstStep, told: false };
+  const beginsAnew = judged?.decides?.histories[attempt]?.length === 0;
+  return start.index === 0 || beginsAnew ? null : { step: start.firstStep, told: false };
 }
 
 /** Whether the first loss from a step on is in the range of those before it, in one attempt. */
