@@ -5,7 +5,7 @@ import { decidingSeries } from '../model/deciding-series.ts';
 import { failureLeads } from '../model/failure-words.ts';
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import type { RunReport } from '../model/report.ts';
+import { isBack, type RunReport } from '../model/report.ts';
 import { at, brief, capital, sentences } from './page-words.ts';
 import { isSlower, triedSteps, triedWords } from './tried.ts';
 import { endOf, higherAtEnd, isOver, leading, WORSE } from './where-it-ends.ts';
@@ -100,6 +100,14 @@ function staysHigher(run: RunReport): string | null {
     : `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(leading(run)!.before!)} was usual before: it is not well.`;
 }
 
+/** That nothing is to be done now, and why: it came back, or stays a little higher. */
+function nothingNowOf(run: RunReport): string {
+  const { before = null, after = null } = leading(run) ?? {};
+  if (isBack(run.verdict) || typeof before !== 'number' || typeof after !== 'number')
+    return 'Nothing now: the run came back.';
+  return `Put back what changed if it was not meant: the loss is ${brief(after)} since then, and was ${brief(before)}.`;
+}
+
 /** What to do about a failure that the log alone shows, where nothing was tried; null for any other. */
 function orderOfLog({ cause, audit, remedies = [] }: RunReport): string | null {
   const [first] = remedies;
@@ -138,7 +146,7 @@ function fixAfterReturn(
   // A fault of the code is there at the next step, too.
   if (first?.action === 'fix-code' && run.cause?.trigger === 'code')
     return { text: sentences(inertName(first.statement)) };
-  if (held === undefined) return { text: `${stays ?? 'Nothing now: the run came back.'}${inFuture}` };
+  if (held === undefined) return { text: `${stays ?? nothingNowOf(run)}${inFuture}` };
   const after = triedWords(run, held);
   const { text, short: _, ...code } = orderOf(run, held);
   // Its loss on batches as before is high also where it follows the new data as it should.
@@ -157,7 +165,7 @@ function fixAfterReturn(
     };
   const words =
     held.action === 'restore-optimizer-state' ? AVERT['optimizer-state'] : inertName(remedyWords(held, run));
-  return { text: `Nothing now: the run came back. So that it does not happen again: ${words}.`, after };
+  return { text: `${nothingNowOf(run)} So that it does not happen again: ${words}.`, after };
 }
 
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */

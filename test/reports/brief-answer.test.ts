@@ -463,6 +463,17 @@ test.each([
   expect(told.text).toMatch(fix);
 });
 
+test('a run that did not come back is not told that it did', () => {
+  const values = Array.from({ length: 200 }, (_, i) => (i < 100 ? 1 : i < 103 ? 5 : i === 195 ? 1 : 1.3));
+  const run = makeRunReport(makeRun('run.csv', [makeSeries('loss', 'loss', values)]));
+  const risen = rise(101, { recoveredStep: null, peakStep: 101, peak: 5, before: 1, after: 1.3 });
+  const one = { ...cameBack(run, risen), remedies: [] };
+  const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!;
+  expect(told.text).toMatch(
+    /^Put back what changed if it was not meant: the loss is 1\.3 since then, and was 1\./,
+  );
+});
+
 /** What the page says to do about a run that rises to 4 at step 50, with this change. */
 const fixOfRisen = (change: Partial<RunReport>, recoveredStep: number | null = null): string =>
   answerOfRisen(change, recoveredStep).parts.find(({ label }) => label === 'Fix')!.text;
