@@ -87,6 +87,14 @@ describe('what a short record shows of a fault', () => {
     },
   );
 
+  it.each([23, 29, 31])(
+    'gradients alike from step to step, as of sorted rows, hold none before (seed %d)',
+    async (seed) => {
+      for (const alike of [0.8, 0.85, 0.9])
+        expect(brokenLinks(await audited({ optimizer: 'adamw', seed, steps: 60, alike }))).toEqual([]);
+    },
+  );
+
   it('a clip that leaves a seventh leaves too little of a gradient to say whether the next one holds it', async () => {
     const audit = await audited({ optimizer: 'adamw', seed: 7, clip: 1, fault: { noZeroGrad: true } });
     expect(brokenLinks(audit)).toEqual([]);

@@ -18,6 +18,8 @@ export interface Plan {
   readonly steps?: number;
   /** Every how many steps the weights are recorded. */
   readonly every?: number;
+  /** Share of a gradient that the next one has too, as where rows are sorted; absent: none. */
+  readonly alike?: number;
   readonly fault?: Fault;
 }
 
@@ -174,6 +176,7 @@ export async function record(folder: string, plan: Plan): Promise<void> {
     [tensors[0]!.v, tensors[1]!.v] = [tensors[1]!.v, tensors[0]!.v];
   }
   const left = sizes.map((n) => new Float32Array(n));
+  const before = sizes.map((n) => new Float64Array(n));
   let taken = FIRST;
   for (let k = 0; k < steps; k++) {
     const at = FIRST + k;
@@ -187,9 +190,12 @@ export async function record(folder: string, plan: Plan): Promise<void> {
       w[fault.entry.place] = f(w[fault.entry.place]! * fault.entry.times);
     }
     // Two norms, so that a limit between them acts at every other step.
-    const size = k % 3 === 0 ? 0.2 : 1;
+    const size = k % 3 === 0 && plan.alike === undefined ? 0.2 : 1;
     const gradients = sizes.map((n, j) =>
-      draw(n, size).map((x, i) => {
+      draw(n, size).map((drawn, i) => {
+        const alike = plan.alike ?? 0;
+        const x = alike * before[j]![i]! + Math.sqrt(1 - alike * alike) * drawn;
+        before[j]![i] = x;
         const fresh = plan.unitsOff && (i + 3 * k) % 7 === 0 ? 0 : f(x + size * mean[j]![i]!);
         return f(fresh + (fault.noZeroGrad ? left[j]![i]! : 0));
       }),

@@ -55,6 +55,8 @@ interface Persistence {
 
 /** Coefficient on the gradient before: 1 within this, and in odd and in even steps alone, which are half as many, within twice that. */
 const NEAR_ONE = 0.3;
+/** What was added in full has 1 or, by what fresh gradients have in common, more; batches in an order (sorted rows) have less. */
+const ADDED = 0.95;
 /** Differences of fresh gradients are unrelated; those of a smooth healthy run go the same way, of a noisy one the opposite. */
 const SMOOTH = 0.6;
 const OPPOSITE = -0.1;
@@ -96,9 +98,10 @@ const sinceOf = ({ samples, steps }: Survey, from: number): Pick<Survey, 'sample
 });
 
 function holdsBefore(one: Persistence): boolean {
-  const { lag1, lag2, kept, factor } = one;
+  const { coefficients, lag1, lag2, kept, factor } = one;
   if (!isLikeBefore(one)) return false;
-  const fresh = lag1 > OPPOSITE && lag1 < SMOOTH && lag2 - lag1 < NOISE && factor > LEAST_LEFT;
+  const added = (coefficients[0] + coefficients[1]) / 2 >= ADDED;
+  const fresh = added && lag1 > OPPOSITE && lag1 < SMOOTH && lag2 - lag1 < NOISE && factor > LEAST_LEFT;
   return fresh || kept >= KEPT;
 }
 
