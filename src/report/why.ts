@@ -50,7 +50,9 @@ export function remedyName(
       ? `learning rate × ${formatNumber(learningRateFactor ?? Number.NaN, 'brief')}`
       : `learning rate ${formatNumber(learningRate)}`;
   if (action === 'lower-weight-decay' && weightDecayFactor !== undefined)
-    return `weight decay × ${formatNumber(weightDecayFactor, 'brief')}`;
+    return weightDecayFactor === 0
+      ? 'weight decay 0'
+      : `weight decay × ${formatNumber(weightDecayFactor, 'brief')}`;
   return NAMES[action] ?? action;
 }
 
@@ -65,9 +67,11 @@ const ORDERS: Partial<Record<Remedy['action'], string>> = {
 
 /** A remedy in a sentence. */
 export const remedyWords = (remedy: Remedy, run: Pick<RunReport, 'replay'>): string => {
-  // A schedule sets the rate anew at each step.
+  // A schedule sets the rate anew at each step, and what raised the decay from 0 does so again.
   const kept = remedy.action === 'lower-learning-rate' && remedy.learningRate !== null;
-  return `${ORDERS[remedy.action] ?? ''}${remedyName(remedy, run)}${kept ? ' whatever the schedule says' : ''}`;
+  const none = remedy.action === 'lower-weight-decay' && remedy.weightDecayFactor === 0;
+  const whatever = kept ? ' whatever the schedule says' : none ? ' at every step, whatever sets it' : '';
+  return `${ORDERS[remedy.action] ?? ''}${remedyName(remedy, run)}${whatever}`;
 };
 
 /**

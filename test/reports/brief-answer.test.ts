@@ -12,6 +12,7 @@ import { html } from '../../src/report/html.ts';
 import { markdown } from '../../src/report/markdown.ts';
 import { leadingEvents } from '../../src/report/run-events.ts';
 import { figuresOf, figureText, TRIED_FIGURES, triedSentence } from '../../src/report/tried.ts';
+import { remedyWords } from '../../src/report/why.ts';
 import { healthyRun, makeReport, makeRun, makeRunReport, makeSeries } from '../support/make-report.ts';
 
 const brokenTensor = (severity: Finding['severity']): Finding => ({
@@ -461,6 +462,14 @@ test.each([
   const one = cameBack(run, rise(101, { recoveredStep: 104, peakStep: 101, peak: 5, before: 1, after: end }));
   const told = answerOf(one, makeReport([one])).parts.find(({ label }) => label === 'Fix')!;
   expect(told.text).toMatch(fix);
+});
+
+test.each([
+  [0, 'train on with weight decay 0 at every step, whatever sets it'],
+  [0.1, 'train on with weight decay × 0.1'],
+])('a weight decay times %f', (weightDecayFactor, words) => {
+  const remedy = untried('lower-weight-decay', 'less weight decay', { weightDecayFactor });
+  expect(remedyWords(remedy, makeRunReport(healthyRun()))).toBe(words);
 });
 
 test('a run that did not come back is not told that it did', () => {
