@@ -177,7 +177,7 @@ export const ERROR_TEXTS = define({
   'format-unknown': {
     exitCode: EXIT.input,
     message: 'the format of {path} is unknown; tried {tried}',
-    hint: "for text with a loss: `clippy-diag teach {path}` shows its numbers and learns which one is the loss, or --pattern '(?<step>\\d+) (?<loss>\\S+)' says so; else force a format with --format, or see docs/formats.md",
+    hint: "for text with a loss: `clippy-diag teach {path}` shows its numbers and learns which one is the loss, or --pattern '(?<step>\\d+) (?<loss>\\S+)' says so; else force one with --format; docs/formats.md lists all",
   },
   'log-no-record': {
     exitCode: EXIT.input,

@@ -24,7 +24,7 @@ function nameless(text: string, path: string): unknown {
       ? names.reduce(
           (said, name) => said.replaceAll(name, 'the log'),
           // Standard input is no checkpoint, which needs to be read at any place.
-          value.replace(/; tried TensorBoard .*/, ''),
+          value.replace(/; tried the \d+ formats .*/, ''),
         )
       : value;
   });

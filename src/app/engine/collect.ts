@@ -218,7 +218,7 @@ async function readNamed(file: InputFile, options: Reading, found: Inputs): Prom
     // Readers of logs name the formats of logs; a named file was tried as a checkpoint too.
     if (!(error instanceof DiagError) || error.code !== 'format-unknown') throw error;
     const { CHECKPOINT_FORMATS } = await checkpointReaders();
-    const tried = [...Object.values(LOG_FORMATS), ...CHECKPOINT_FORMATS].map((format) => format.tried);
+    const tried = `the ${Object.keys(LOG_FORMATS).length} formats of logs and the ${CHECKPOINT_FORMATS.length} of checkpoints`;
     throw diagError('format-unknown', { path, tried }, error.where);
   }
 }

@@ -35,7 +35,6 @@ const CHUNKED = '__msgpack_chunked_array__';
 export const flaxMsgpack: CheckpointFormat = {
   id: 'flax-msgpack',
   title: 'Flax checkpoint (MessagePack)',
-  tried: 'Flax MessagePack',
   sniff: isFlax,
   open: openFlax,
 };

@@ -7,8 +7,6 @@ export interface CheckpointFormat {
   /** kebab-case: file name, `--format` value, row in docs/checkpoints.md. */
   readonly id: string;
   readonly title: string;
-  /** What was looked for when a file is in no known format. */
-  readonly tried: string;
   /**
    * Whether a file is of this format, from its first bytes (at most 4 KiB) and, where these do not tell, from a few
    * more slices. Content decides, never the extension.

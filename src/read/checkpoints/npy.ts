@@ -50,7 +50,6 @@ export const NUMPY_TYPES: ReadonlyMap<string, Dtype> = new Map<string, Dtype>([
 export const npy: CheckpointFormat = {
   id: 'npy',
   title: 'NumPy array (.npy)',
-  tried: 'npy (\\x93NUMPY)',
   sniff: (head) => Buffer.compare(head.subarray(0, MAGIC.length), MAGIC) === 0,
   open: async (source) => {
     const { path, byteLength } = source;

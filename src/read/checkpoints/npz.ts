@@ -13,7 +13,6 @@ import type { Storage } from './pytorch/strided.ts';
 export const npz: CheckpointFormat = {
   id: 'npz',
   title: 'NumPy archive (.npz)',
-  tried: 'npz (.npy files in an archive)',
   sniff: async (head, source) => (await zipNames(head, source)).some((name) => name.endsWith('.npy')),
   open: async (source) => {
     const tensors: LazyTensor[] = [];

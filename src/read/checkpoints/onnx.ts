@@ -39,7 +39,6 @@ const FORMAT = 'ONNX';
 export const onnx: CheckpointFormat = {
   id: 'onnx',
   title: 'ONNX (initialisers)',
-  tried: 'ONNX',
   sniff: (head) => {
     const [version, next] = protobufHead(head);
     const known = [2, 3, 4, 5, 6, 7, 8, 14];

@@ -111,7 +111,11 @@ export async function openCheckpointSource(source: ByteSource): Promise<Checkpoi
     const format = await sniffCheckpoint(source);
     if (format !== undefined) return await format.open(source);
     await explainFile(source);
-    throw diagError('format-unknown', { path, tried: CHECKPOINT_FORMATS.map((f) => f.tried) }, { path });
+    throw diagError(
+      'format-unknown',
+      { path, tried: `the ${CHECKPOINT_FORMATS.length} formats of checkpoints` },
+      { path },
+    );
   } catch (error) {
     await source.close();
     throw error;

@@ -22,7 +22,6 @@ const FORMAT = 'checkpoint index';
 export const safetensorsIndex: CheckpointFormat = {
   id: 'safetensors-index',
   title: 'sharded safetensors or PyTorch (index.json)',
-  tried: 'index.json with a weight_map',
   sniff: async (head, source) => {
     if (!/^\s*\{/.test(Buffer.from(head).toString('latin1', 0, 64))) return false;
     // The map usually comes second, after a short "metadata".
@@ -95,7 +94,11 @@ async function openShard(source: ByteSource): Promise<Checkpoint> {
     const head = await source.slice(0, Math.min(4096, byteLength));
     const shards = [safetensors, pytorchZip, pytorchLegacy];
     for (const format of shards) if (await format.sniff(head, source)) return await format.open(source);
-    throw diagError('format-unknown', { path, tried: shards.map((format) => format.tried) }, { path });
+    throw diagError(
+      'format-unknown',
+      { path, tried: 'safetensors and PyTorch, which shards are of' },
+      { path },
+    );
   } catch (error) {
     await source.close();
     throw error;

@@ -32,7 +32,6 @@ const FORMAT = 'safetensors';
 export const safetensors: CheckpointFormat = {
   id: 'safetensors',
   title: 'safetensors',
-  tried: 'safetensors (a length and a JSON header)',
   // A length below 2^40 and then "{": no text and no other binary format here starts so.
   sniff: (head) => head.length >= 9 && head[8] === 0x7b && head[5] === 0 && head[6] === 0 && head[7] === 0,
   open: openSafetensors,

@@ -104,7 +104,6 @@ const isHeader = (cells: readonly string[], separator: string): boolean =>
 export const csv: LogFormat = {
   id: 'csv',
   title: 'CSV',
-  tried: 'CSV (a header of names, then rows of numbers)',
   text: true,
   mayBeData: true,
   mayBeText: true,

@@ -96,8 +96,6 @@ export interface LogFormat {
   /** kebab-case: file name, `--format` value, docs page. */
   readonly id: string;
   readonly title: string;
-  /** What was looked for when a file is in no known format ("JSON objects, one a line"). */
-  readonly tried: string;
   /** Text is handed over as UTF-8 without a byte order mark, whatever it was. */
   readonly text: boolean;
   /**

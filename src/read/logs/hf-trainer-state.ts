@@ -135,7 +135,6 @@ class StateReader {
 export const hfTrainerState: LogFormat = {
   id: 'hf-trainer-state',
   title: 'Hugging Face trainer_state.json',
-  tried: 'Hugging Face trainer_state.json ("log_history")',
   text: true,
   names: /^trainer_state\.json$/,
   sniff: (head) => /^\s*\{/.test(head.toString('latin1', 0, 64)) && head.includes('"log_history"'),

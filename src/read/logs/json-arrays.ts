@@ -107,7 +107,6 @@ function runsOfParts(series: readonly LoggedSeries[], parts: readonly Part[]): N
 export const json: LogFormat = {
   id: 'json',
   title: 'JSON document',
-  tried: 'a JSON document of lists of numbers or of records',
   text: true,
   document: true,
   vague: true,

@@ -44,7 +44,6 @@ export function isRecordLines(text: string): boolean {
 export const jsonl: LogFormat = {
   id: 'jsonl',
   title: 'JSON lines',
-  tried: 'JSON objects, one a line',
   text: true,
   names: /\.(jsonl|ndjson)$/i,
   // The arguments of the run.

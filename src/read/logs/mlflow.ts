@@ -64,7 +64,6 @@ async function parametersOf(folder: string): Promise<Sidecars> {
 export const mlflow: LogFormat = {
   id: 'mlflow',
   title: 'MLflow metric file',
-  tried: 'MLflow metrics (timestamp, value and step in a line)',
   text: true,
   sniff(head) {
     const text = head.toString('latin1');

@@ -80,7 +80,6 @@ function accountOf(chunks: readonly Chunk[], isRead: (chunk: Chunk) => boolean, 
 export const parquet: LogFormat = {
   id: 'parquet',
   title: 'Parquet',
-  tried: 'Parquet (the magic bytes PAR1)',
   text: false,
   mayBeData: true,
   sniff: (head) => head.toString('latin1', 0, 4) === 'PAR1',

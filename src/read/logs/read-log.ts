@@ -232,7 +232,11 @@ export async function readRawStream(
   if (options.format === undefined) refuse(head, shown);
   const format = chosenFormat(options, told, head, shown);
   const unknown = (): Error =>
-    diagError('format-unknown', { path: shown, tried: FORMATS.map((one) => one.tried) }, { path: shown });
+    diagError(
+      'format-unknown',
+      { path: shown, tried: `the ${FORMATS.length} formats of logs` },
+      { path: shown },
+    );
   if (format === undefined) {
     for await (const _ of all) break;
     throw unknown();

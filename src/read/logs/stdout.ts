@@ -348,7 +348,6 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
 export const stdout: LogFormat = {
   id: 'stdout',
   title: 'Printed training log',
-  tried: 'printed lines (a loss and a step in lines that repeat)',
   text: true,
   vague: true,
   anyText: { names: /(\.(log|txt|out|err|stdout|stderr)(\.gz)?|^slurm-[^.]*|^nohup[^.]*)$/i },

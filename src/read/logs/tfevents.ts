@@ -101,7 +101,6 @@ function eventRuns(paths: readonly string[], root: string): RunFiles[] {
 export const tfevents: LogFormat = {
   id: 'tfevents',
   title: 'TensorBoard event file',
-  tried: 'TensorBoard events (a TFRecord with a valid length checksum)',
   text: false,
   // TensorFlow's profiler leaves an empty file of its own.
   names: /^(?!.*\.profile-empty$).*tfevents/,

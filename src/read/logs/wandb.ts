@@ -133,7 +133,6 @@ function readConfig(config: ProtobufField, path: string, into: Map<string, Scala
 export const wandb: LogFormat = {
   id: 'wandb',
   title: 'W&B transaction log',
-  tried: 'W&B transaction log (.wandb)',
   text: false,
   names: /\.wandb$/,
   joined: (paths) =>

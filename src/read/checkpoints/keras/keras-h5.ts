@@ -29,7 +29,6 @@ import { type KerasTensor, kerasRoles, slotsByOrder, turnsOf } from './keras-rol
 export const kerasH5: CheckpointFormat = {
   id: 'keras-h5',
   title: 'HDF5 of Keras (.h5, .hdf5, .weights.h5)',
-  tried: 'HDF5',
   sniff: (head) => HDF5_SIGNATURE.every((byte, i) => head[i] === byte),
   open: (source) => openKerasWeights(source, { path: source.path, format: 'keras-h5', metadata: new Map() }),
 };

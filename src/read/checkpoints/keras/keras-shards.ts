@@ -24,7 +24,6 @@ const SHARD = '.weights.h5"';
 export const kerasShards: CheckpointFormat = {
   id: 'keras-shards',
   title: 'Keras 3 weights in shards (.weights.json)',
-  tried: 'a map of weights to .weights.h5',
   sniff: (head) => {
     const start = Buffer.from(head).toString('latin1');
     return /^\s*\{/.test(start) && start.includes('"weight_map"') && start.includes(SHARD);

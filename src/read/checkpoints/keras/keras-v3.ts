@@ -25,7 +25,6 @@ const PARTS: ReadonlySet<string> = new Set([WEIGHTS, 'metadata.json', 'config.js
 export const kerasV3: CheckpointFormat = {
   id: 'keras-v3',
   title: 'Keras 3 archive (.keras)',
-  tried: 'a Keras archive (zip with model.weights.h5)',
   sniff: async (head, source) => (await zipNames(head, source)).includes(WEIGHTS),
   open: openKeras,
 };

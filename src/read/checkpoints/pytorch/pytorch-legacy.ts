@@ -44,7 +44,6 @@ export function looksLikeTorchLegacy(head: Uint8Array): boolean {
 export const pytorchLegacy: CheckpointFormat = {
   id: 'pytorch-legacy',
   title: 'PyTorch (legacy container)',
-  tried: 'PyTorch legacy (a pickle of its magic number)',
   sniff: looksLikeTorchLegacy,
   open: async (source) => torchCheckpoint(source, pytorchLegacy.id, [await readTorchLegacy(source, '')]),
 };

@@ -40,7 +40,6 @@ const ABOUT = /^(data\.pkl|byteorder|version|\.format_version|\.storage_alignmen
 export const pytorchZip: CheckpointFormat = {
   id: 'pytorch-zip',
   title: 'PyTorch (zip container)',
-  tried: 'PyTorch zip (data.pkl in an archive)',
   sniff: async (head, source) => (await zipNames(head, source)).some((name) => PICKLE.test(name)),
   open: async (source) => torchCheckpoint(source, pytorchZip.id, [await readTorchZip(source, '')]),
 };

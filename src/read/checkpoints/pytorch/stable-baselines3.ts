@@ -15,7 +15,6 @@ const MEMBER = /^[^/]+\.pth$/;
 export const stableBaselines3: CheckpointFormat = {
   id: 'stable-baselines3',
   title: 'stable-baselines3',
-  tried: 'stable-baselines3 (.pth files in an archive)',
   sniff: async (head, source) => (await zipNames(head, source)).some((name) => MEMBER.test(name)),
   open: async (source) => {
     const found = [];

@@ -48,7 +48,6 @@ const FORMAT = 'TensorFlow checkpoint';
 export const tfCheckpoint: CheckpointFormat = {
   id: 'tf-checkpoint',
   title: 'TensorFlow checkpoint (.index and .data, or the text file "checkpoint")',
-  tried: 'a TensorFlow checkpoint (.index)',
   sniff: async (head, source) => isNewestText(head) || (await isTable(source)),
   open: async (source) =>
     isNewestText(await source.slice(0, Math.min(64, source.byteLength)))
@@ -120,7 +119,6 @@ async function openOwned(
 export const tfSavedModel: CheckpointFormat = {
   id: 'tf-savedmodel',
   title: 'TensorFlow SavedModel (saved_model.pb and variables/)',
-  tried: 'a TensorFlow SavedModel (saved_model.pb)',
   sniff: isSavedModel,
   part: (name, kind, beside) =>
     kind === 'folder' && name === 'variables' && beside.has('saved_model.pb')

@@ -33,7 +33,6 @@ const MAX_DEPTH = 200;
 export const tfjs: CheckpointFormat = {
   id: 'tfjs',
   title: 'TensorFlow.js model (model.json)',
-  tried: 'a TensorFlow.js model (model.json)',
   sniff: (head) => {
     const text = Buffer.from(head.buffer, head.byteOffset, head.length).toString('latin1');
     return /^(?:\xef\xbb\xbf)?\s*\{/.test(text) && /"(?:weightsManifest|modelTopology)"\s*:/.test(text);

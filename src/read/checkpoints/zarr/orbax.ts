@@ -33,7 +33,6 @@ const PARTS =
 export const orbax: CheckpointFormat = {
   id: 'orbax',
   title: 'Orbax checkpoint (a folder with _METADATA)',
-  tried: 'an Orbax checkpoint (_METADATA with "tree_metadata")',
   sniff: (head) =>
     /^\s*\{[\s\S]{0,400}"tree_metadata"\s*:/.test(Buffer.from(head).toString('latin1', 0, 500)),
   open: openOrbax,

@@ -23,7 +23,6 @@ const OTHER_METADATA: ReadonlySet<string> = new Set(['.zattrs', '.zmetadata']);
 export const zarr: CheckpointFormat = {
   id: 'zarr',
   title: 'zarr hierarchy (a folder with .zgroup, .zarray or zarr.json)',
-  tried: 'zarr ("zarr_format" in .zgroup, .zarray or zarr.json)',
   sniff: (head, source) =>
     ROOTS.has(basename(source.path)) &&
     /^\s*\{/.test(latin1(head)) &&
