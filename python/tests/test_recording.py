@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from clippy_diag import recording, step_records
 from clippy_diag.captures import Source, read_tensors, write_fetched
 from clippy_diag.recording import Recording, Sizes, Skip, Step, bytes_of
 
@@ -362,3 +363,13 @@ def test_what_no_job_before_it_left_is_no_past(tmp_path, left):
     assert os.listdir(tmp_path / "capture") == ["status.json"]
     steps = [step for step, _ in json.loads((tmp_path / "capture" / "status.json").read_text())["losses"]]
     assert steps == list(range(500, 560))
+
+
+def test_a_past_that_memory_is_short_for_is_none(tmp_path, monkeypatch):
+    def short(path):
+        raise MemoryError
+
+    for module in (recording, step_records):
+        monkeypatch.setattr(module, "text_of", short)
+    assert recording._losses_in(tmp_path) == []
+    assert step_records._read(tmp_path) == {}

@@ -1214,7 +1214,7 @@ def _losses_in(path: Path) -> list[tuple[int, float]]:
     """Steps, which grow, and losses of a status.json; none where it cannot be read, or holds something else."""
     try:
         losses = [(int(step), number_back(loss)) for step, loss in json.loads(text_of(path))["losses"]]
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError):
         return []
     return losses[-HISTORY:] if all(a[0] < b[0] for a, b in zip(losses, losses[1:])) else []
 
