@@ -100,8 +100,8 @@ function staysHigher(run: RunReport): string | null {
     : `The run came back from this rise, but its loss is ${brief(lowest)} and more at the end, where ${brief(leading(run)!.before!)} was usual before: it is not well.`;
 }
 
-/** That nothing is to be done now, and why: it came back, or stays a little higher. */
-function nothingNowOf(run: RunReport): string {
+/** What to do now about a rise that is over: nothing where the run came back, else to put back what changed. */
+function afterRise(run: RunReport): string {
   const { before = null, after = null } = leading(run) ?? {};
   if (isBack(run.verdict) || typeof before !== 'number' || typeof after !== 'number')
     return 'Nothing now: the run came back.';
@@ -146,7 +146,7 @@ function fixAfterReturn(
   // A fault of the code is there at the next step, too.
   if (first?.action === 'fix-code' && run.cause?.trigger === 'code')
     return { text: sentences(inertName(first.statement)) };
-  if (held === undefined) return { text: `${stays ?? nothingNowOf(run)}${inFuture}` };
+  if (held === undefined) return { text: `${stays ?? afterRise(run)}${inFuture}` };
   const after = triedWords(run, held);
   const { text, short: _, ...code } = orderOf(run, held);
   // Its loss on batches as before is high also where it follows the new data as it should.
@@ -165,7 +165,7 @@ function fixAfterReturn(
     };
   const words =
     held.action === 'restore-optimizer-state' ? AVERT['optimizer-state'] : inertName(remedyWords(held, run));
-  return { text: `${nothingNowOf(run)} So that it does not happen again: ${words}.`, after };
+  return { text: `${afterRise(run)} So that it does not happen again: ${words}.`, after };
 }
 
 /** What to do: the first remedy that holds, or what may be tried, or the way back. */

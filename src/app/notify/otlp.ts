@@ -4,10 +4,8 @@
  */
 import { inertName } from '../../model/inert-text.ts';
 import { withoutEndSlashes } from '../../model/url.ts';
-import { postJson } from './channel.ts';
+import { type Env, postJson } from './channel.ts';
 import type { MetricFamily } from './metrics.ts';
-
-type Env = Readonly<Record<string, string | undefined>>;
 
 const DEFAULT_ENDPOINT = 'http://localhost:4318';
 
