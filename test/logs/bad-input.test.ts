@@ -317,7 +317,16 @@ describe('JSON lines', () => {
       ),
     );
     expect(log.runs[0]!.attempts).toHaveLength(1);
-    expect(log.runs[0]!.stepUnit).toBe('row');
+    // Where the text reader joins a batch with its epoch, a table does too.
+    expect(log.runs[0]!.stepUnit).toBe('step');
+    expect(Array.from(seriesOf(log, 'loss').step)).toEqual(Array.from({ length: 30 }, (_, k) => k));
+  });
+  it('batches of an epoch that has no number are counted as rows', async () => {
+    const rows = Array.from(
+      { length: 30 },
+      (_, k) => `{"epoch":${Math.floor(k / 10) + 0.5},"step":${k % 10},"loss":1}`,
+    );
+    expect((await read(jsonLines(rows))).runs[0]!.stepUnit).toBe('row');
   });
   it('an evaluation that counts its own batches is no restart', async () => {
     const rows = Array.from({ length: 60 }, (_, k) =>

@@ -5,6 +5,7 @@
 import { arrayOf, type Column, ColumnBuilder, readerOf } from '../../model/column.ts';
 import type { RefusedCell, StepUnit } from '../../model/run.ts';
 import { axisUseOf, isCounter, isMeasured, isTimeName, mayBeTime, stepRank } from './axis-words.ts';
+import { joinEpochs } from './epochs-joined.ts';
 import type { LoggedSeries } from './format.ts';
 
 interface TableColumn {
@@ -346,9 +347,12 @@ export function rowTable(indexColumn?: string): RowTable {
           epochColumn !== undefined &&
           countsWithinEpoch(step, axis(epochColumn).values)
         ) {
-          stepUnit = 'row';
-          step = rows();
-          notes.push(`${column.name} starts again in every epoch; rows are counted instead`);
+          const joined = joinedWith(step, axis(epochColumn).values, column.name);
+          if (joined === undefined) stepUnit = 'row';
+          step = joined?.step ?? rows();
+          notes.push(
+            ...(joined?.notes ?? [`${column.name} starts again in every epoch; rows are counted instead`]),
+          );
         }
       }
       const [time] = [isTimeName, mayBeTime].flatMap((test) => columnsNamed(columns, count, test));
@@ -598,6 +602,14 @@ function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?
     found = true;
   }
   return found ? { gaps } : {};
+}
+
+/** Batches with their epochs as steps; undefined where they are not whole numbers of both. */
+function joinedWith(batch: Column, epoch: Column, name: string): ReturnType<typeof joinEpochs> {
+  const isCount = (column: Column): boolean => column.every((one) => Number.isInteger(one) && one >= 0);
+  if (!isCount(batch) || !isCount(epoch)) return undefined;
+  const none = new Float64Array(batch.length).fill(Number.NaN);
+  return joinEpochs(arrayOf(batch), none, arrayOf(epoch), name);
 }
 
 /** Whether the step mostly falls back where the epoch goes up: a batch number, not a global step. */
