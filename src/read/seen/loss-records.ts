@@ -58,6 +58,12 @@ function valueIn(after: string, name: string): RegExpExecArray | null {
   return isDuration ? null : found;
 }
 const ASSIGNED = /^["'`]?\s{0,4}[:=]/;
+/** A line of source code, as a traceback quotes it: `loss = self.criterion(output, target)`. A printed tensor is no call. */
+const CALLED = /^\s{0,4}=\s{0,4}(?!(?:tensor|array|float\d*|np|jnp|numpy)\b)[a-z_][\w.]{0,80}\(/;
+
+/** Whether what is not a number stands where one was to come. */
+const isValue = (after: string): boolean =>
+  ASSIGNED.test(after) && !NO_VALUE.test(after) && !CALLED.test(after);
 
 function numberOf(found: string): number {
   if (/nan|1\.#/i.test(found)) return Number.NaN;
@@ -309,7 +315,7 @@ export class LossReader {
       const after = text(bytes, b, Math.min(to, b + 80));
       const found = valueIn(after, text(bytes, a, b));
       const refused = found === null;
-      if (refused && (state.numbers < KNOWN_AFTER || !ASSIGNED.test(after) || NO_VALUE.test(after))) continue;
+      if (refused && (state.numbers < KNOWN_AFTER || !isValue(after))) continue;
       if (found !== null) state.numbers++;
       const value = found === null ? Number.NaN : numberOf(found[1]!);
       if (best === undefined || state.kind === 'loss') best = { state, value, refused };

@@ -312,11 +312,14 @@ function axisOfOne(rows: Rows, lines: Lines, loss: SlotOf): Axis {
     return { step: own, unit: 'epoch', name: 'epoch', notes: [] };
   const counter = counterSlot(rows, loss);
   if (counter !== undefined) return { ...byCounter(rows, cellsIn(rows, counter), counter, epoch), counter };
+  const told = announcedSteps(lines.all, rows);
+  // `2%|▏ | 20/1200` before `{'loss': 2.3, 'epoch': 0.0}`: a bar may lag, and then its steps are uneven.
+  if (isWhole(own) && told !== undefined && isCounter(told))
+    return { step: told, unit: 'step', name: 'step', notes: [], announced: true };
   if (isWhole(own)) {
     const note = 'several lines tell the same epoch; rows are counted instead';
     return { ...rowAxis(rows.count, [note]), epochs: own };
   }
-  const told = announcedSteps(lines.all, rows);
   if (told !== undefined && !isOfText(told, epoch)) {
     const none = new Float64Array(rows.count).fill(Number.NaN);
     const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');

@@ -307,6 +307,19 @@ function isPartOf(few: PlacedGroup, many: PlacedGroup): boolean {
   const told = new Set(cellsNamed(many.group));
   return cellsNamed(few.group).every((one) => told.has(one));
 }
+/**
+ * Whether a bar shows a loss no more often than lines tell the training loss of each epoch: it is that of the last batch, or
+ * their mean as well (`100%|███| 5469/5469 [Loss=0.0054]`, then `Train Loss: 0.0107`).
+ */
+const isLastOf = (bar: PlacedGroup, told: PlacedGroup): boolean =>
+  bar.group.members.every((one) => one.bar) &&
+  !told.group.members.some((one) => one.bar) &&
+  told.group.members.every(({ slots }) =>
+    slots.some((slot) => slot.name === told.group.name && isTrainingLoss(slot)),
+  ) &&
+  told.placed.stepUnit !== 'row' &&
+  told.placed.rows >= ENOUGH_ROWS &&
+  bar.placed.rows <= told.placed.rows;
 /** The numbers of a group under its name. */
 const cellsNamed = ({ name, members }: Group): number[] =>
   members.flatMap(({ slots, rows }) => {
@@ -320,6 +333,7 @@ const cellsNamed = ({ name, members }: Group): number[] =>
 const byWeight = (a: PlacedGroup, b: PlacedGroup): number =>
   Number(b.group.of === 'train') - Number(a.group.of === 'train') ||
   Number(isPartOf(a, b)) - Number(isPartOf(b, a)) ||
+  Number(isLastOf(a, b)) - Number(isLastOf(b, a)) ||
   byCounter(a.placed, b.placed) ||
   weightOf(b.placed) - weightOf(a.placed) ||
   (a.group.name === b.group.name ? b.placed.series.length - a.placed.series.length : 0);
@@ -375,7 +389,9 @@ export function byWords(tables: readonly Described[], whole: Around): WordsLog |
     const placed = placeOf(group, around, clock);
     if (placed === undefined) continue;
     const label = axisClass(group.members[0]!) === 'epoch' ? 'epoch' : 'printed';
-    for (const one of place(group, placed, clock).series) names.add(one, label);
+    const isLast = isLastOf({ group: whole, placed }, first);
+    for (const one of place(group, placed, clock).series)
+      names.add(isLast && one.name === group.name ? { ...one, quantity: `batch ${one.name}` } : one, label);
   }
   const stopped = all.filter((one) => !used.has(one) && tellsLossLost(one, clock));
   if (stopped.length > 0 && names.series.some(({ name }) => name === main.name)) {

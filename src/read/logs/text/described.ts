@@ -1,4 +1,5 @@
 /** A table of lines of one shape with the names of its numbers. */
+import { axisUseOf } from '../axis-words.ts';
 import type { Kind, KindRows } from './cells.ts';
 import { type Named, nameSlots, spareWords } from './names.ts';
 import type { Template } from './templates.ts';
@@ -30,16 +31,38 @@ const rowsOfTemplate = ({ order, line, values, missing }: Template): KindRows =>
   },
 });
 
+/** Rows that show whether a total goes up. */
+const LEAST_TOTALS = 3;
+
+/** Whether a total is that of so far: it goes up from line to line, as one of the whole run does not. */
+function goesUp({ count, cells }: KindRows, column: number): boolean {
+  if (count < LEAST_TOTALS || column < 0) return false;
+  const totals = cells(column);
+  let ahead = 0;
+  for (let k = 1; k < count; k++) if (totals.at(k)! > totals.at(k - 1)!) ahead++;
+  return ahead * 2 > count && totals.every(Number.isInteger);
+}
+
+/** Steps so far count where no other number of the line does: `(epoch 10, total_steps 2560)`. */
+function withTotals(slots: readonly Named[], rows: KindRows): readonly Named[] {
+  const total = slots.find(
+    ({ use, name, column }) => use === 'value' && axisUseOf(name) === 'step' && goesUp(rows, column),
+  );
+  if (total === undefined || slots.some(({ use }) => use === 'step' || use === 'count')) return slots;
+  return slots.map((slot) => (slot === total ? { ...slot, use: 'step' } : slot));
+}
+
 /** What draws how far a bar is: `10%|█  |`. */
 const BAR = /\d%\s?[|\u2500-\u25bf]/;
 
 /** A template with what its numbers are. */
 export function describe(template: Template): Described {
-  const slots = nameSlots(template);
+  const rows = rowsOfTemplate(template);
+  const slots = withTotals(nameSlots(template), rows);
   return {
     template,
     slots,
-    rows: rowsOfTemplate(template),
+    rows,
     text: template.sample.toString('latin1', 0, 400),
     spare: spareWords(template, slots),
     bar: BAR.test(template.sample.toString('utf8', 0, 400)),

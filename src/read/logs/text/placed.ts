@@ -403,8 +403,8 @@ export function placeGroup(
   const axis = isClock && !isParallel ? withPlaces(own) : own;
   const merged = mergeRows(axis, rows.line, rank, {
     bars: members.every(({ bar }) => bar),
-    // An evaluation that is printed twice at the end alone, of another part of the data.
-    isApart: !isClock && !isParallel && repeats(axis.step) * 2 < rows.count,
+    // An evaluation that is printed twice at the end alone, of another part of the data; a step that another attempt announces.
+    isApart: (!isClock || axis.announced === true) && !isParallel && repeats(axis.step) * 2 < rows.count,
   });
   const { series, notes } = seriesOf(rows, axis, merged, { isParallel, isClock });
   return {
