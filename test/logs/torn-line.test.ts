@@ -18,7 +18,41 @@ const bars = Array.from(
     `epoch${k}: 100%|██████████| 36/36 [11:16<00:00, 18.80s/it]\nEpoch ${k}/99, Train Loss: ${9 - k}.5, AUC: 0.8`,
 ).join('\n');
 
+const level = (k: number): number => 2 / Math.sqrt(k + 2.1);
+const fixed = Array.from({ length: 12 }, (_, k) => `step ${k} | loss ${level(k).toFixed(4)}`);
+const whole = Array.from({ length: 12 }, (_, k) => `step ${k} | loss ${level(k)}`);
+const withRate = fixed.map((line) => `${line} | lr 0.001`);
+
 describe('a last line without an end', () => {
+  it.each([
+    [fixed, 'step 12 | loss 0.5', 'two decimals fewer than usual'],
+    [fixed, 'step 12 | loss 0', 'no decimals'],
+    [whole, 'step 12 | loss 0.5323971', 'half of the decimals'],
+    [withRate, 'step 12 | loss 0.532', 'a whole number where others go on'],
+    [withRate, 'step 12 | loss 0.5', 'and a cut one'],
+  ])('%#: that ends in a part of a number, or where others go on, is torn', async (lines, last) => {
+    const { unread, values } = await read([...lines, last]);
+    expect(unread).toBe(Buffer.byteLength(last));
+    expect(values('loss')).toHaveLength(12);
+  });
+  it.each([
+    [fixed, 'step 12 | loss 0.5323'],
+    [fixed, 'step 12 | loss 0.532'],
+    [whole, `step 12 | loss ${String(level(12)).slice(0, -1)}`],
+    [withRate, 'step 12 | loss 0.532 | lr 0.001'],
+    [fixed.slice(0, 9), 'step 12 | loss 0.5'],
+    [fixed.map((line, k) => (k % 4 === 0 ? `step ${k} | loss ${k / 2}` : line)), 'step 12 | loss 0.5'],
+  ])('%#: that may be whole is kept', async (lines, last) => {
+    const { unread, values } = await read([...lines, last]);
+    expect(unread).toBe(0);
+    expect(values('loss')).toHaveLength(lines.length + 1);
+  });
+  it('of a CSV whose number lacks most of its decimals is torn', async () => {
+    const rows = Array.from({ length: 12 }, (_, k) => `${k},${level(k)}`);
+    expect((await read(['step,loss', ...rows, '12,0.53'])).unread).toBe(7);
+    expect((await read(['step,loss', ...rows, `12,${String(level(12)).slice(0, -1)}`])).unread).toBe(0);
+  });
+
   it.each([
     [steps, 'step 10 | lo'],
     [steps, 'step 10 | loss 0.'],

@@ -12,6 +12,7 @@ import { decodeName } from '../bytes/encoding.ts';
 import { type LineFate, lineScanner } from '../bytes/lines.ts';
 import { isAxisName } from './axis-words.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
+import { isCutShort } from './cut-number.ts';
 import { type LogTable, logTable, namedByFile, runsOf } from './exported.ts';
 import { type LogFormat, type LoggedRun, type LogReading, type LogReadOptions, wholeBy } from './format.ts';
 import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
@@ -363,7 +364,8 @@ function readOn(path: string, { encoding }: LogReadOptions): LogReading {
     const column = table.columns[index]!;
     const before = column.count < 2 ? Number.NaN : Math.abs(column.value.finish().at(-2)!);
     const lostExponent = before > 0 && before < 1e-4 && !/e/i.test(cell);
-    return !/\d$/.test(cell) || lostExponent;
+    const earlier = column.value.finish();
+    return !/\d$/.test(cell) || lostExponent || isCutShort(cell, earlier.subarray(0, earlier.length - 1));
   }
 
   return {

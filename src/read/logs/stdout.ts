@@ -24,7 +24,7 @@ import { tableReader } from './printed-tables.ts';
 import { type RowTable, rowTable } from './row-table.ts';
 import { asSaid, asText, withoutDrawing } from './text/as-said.ts';
 import type { TextLog } from './text/table.ts';
-import { fateOfLast, type LastLine } from './torn-line.ts';
+import { fateOfLast, isPart, type LastLine } from './torn-line.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
 /** Messages of the recorder and the guard on stderr: they may name a loss, but the trainer did not print them. */
@@ -296,6 +296,10 @@ const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
       *settle() {
         results.end();
         yield* results.fates();
+        if (torn?.template !== undefined && isPart(torn, templates.all())) {
+          templates.takeBack(torn.template);
+          torn = { ...torn, template: undefined };
+        }
         const all = templates.all();
         printed = pattern === undefined ? logIn(all, templates.lines, options, path) : undefined;
         const known = lossPoints(results.trials.values(), dialects.values());

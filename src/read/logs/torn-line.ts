@@ -1,4 +1,5 @@
 /** Whether a last line without an end is a record that was cut, or other text that was never one. */
+import { isCutShort } from './cut-number.ts';
 import { afterBar } from './line-prefix.ts';
 import { asText } from './text/as-said.ts';
 import type { Template } from './text/templates.ts';
@@ -31,6 +32,30 @@ export interface LastLine {
   readonly template: Template | undefined;
   /** Whether it has such a number. */
   readonly cut: boolean;
+}
+
+/** The number that a text ends with. */
+const LAST_NUMBER = /(?:^|[^\w.])([-+]?\d+(?:\.\d*)?)$/;
+const LONGEST_NUMBER = 40;
+
+/**
+ * Whether a last line without an end is a part of one, though its numbers were read: its last number has too few decimals, or it
+ * has a shape of its own, with which the lines of another table begin.
+ */
+export function isPart({ raw, template }: LastLine, tables: Iterable<Template>): boolean {
+  if (template === undefined) return false;
+  if (template.order.length === 1) {
+    const begun = wordsIn(raw.slice(0, COMPARED));
+    for (const { order, shown } of tables) {
+      const words = order.length > 1 ? wordsIn(shown) : '';
+      if (words.length > begun.length && words.startsWith(begun)) return true;
+    }
+    return false;
+  }
+  const number = LAST_NUMBER.exec(raw.trimEnd().slice(-LONGEST_NUMBER))?.[1];
+  const values = template.values.findLast((one) => one !== undefined)?.finish();
+  if (number === undefined || values?.at(-1) !== Number(number)) return false;
+  return isCutShort(number, values.subarray(0, values.length - 1));
 }
 
 /** @param used the tables of the log; undefined where the lines of known layouts are the log */

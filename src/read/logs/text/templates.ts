@@ -107,6 +107,15 @@ export class Templates {
     return template;
   }
 
+  /** Takes back the line that was taken last, of a table: it turned out to be a part of one. */
+  takeBack(template: Template): void {
+    const { order, line, values, missing } = template;
+    for (const column of [order, line, ...values]) column?.pop();
+    for (const rows of missing.values()) if (rows.at(-1) === order.length) rows.pop();
+    if (order.length > 0) return;
+    for (const [key, one] of this.byKey) if (one === template) this.byKey.delete(key);
+  }
+
   /** Takes a line that differs from one before it in its numbers alone; undefined where none was {@link remember}ed. */
   again(bytes: Buffer, start: number, to: number, line: number): Template | undefined {
     let known = this.known.find(bytes, start, to);
