@@ -49,6 +49,16 @@ function changed(
   ].join('\n');
 }
 
+it('a reward that never moves does not show that a run is well, and one that moves leads', async () => {
+  const rows = (cells: (k: number) => string): string =>
+    Array.from({ length: 60 }, (_, k) => `${k},${cells(k)}`).join('\n');
+  const { verdict } = await judged(`step,episode_reward_mean\n${rows(() => '0.0')}`);
+  expect(verdict).toMatchObject({ class: 'inconclusive', series: null });
+  expect(verdict.why).toContain('is 0 at every point');
+  const both = await judged(`step,episode_reward_mean,reward/player_0\n${rows((k) => `0.0,${(k * 7) % 5}`)}`);
+  expect(both.verdict).toMatchObject({ class: 'healthy', series: 'reward/player_0' });
+});
+
 it('a PPO that learns has nothing but notes: its first row comes before the first update', async () => {
   const { run, verdict, findings } = await judged(fixture('ppo-healthy'));
   expect(verdict).toMatchObject({ class: 'healthy', series: 'train/loss' });

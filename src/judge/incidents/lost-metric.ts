@@ -80,14 +80,24 @@ function wentOnToGrow(series: TimeSeries, attempt: number, onsetStep: number, fa
   return before.length > 0 && since.length > 0 && medianOf(since) > largest(before);
 }
 
+const moves = ({ value }: TimeSeries): boolean =>
+  value.length < 2 || value.some((one) => one !== value.at(0));
+
 /** The verdict of a log without a loss, by the longest of its rewards: each of them came back. */
 function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSettings): RunVerdict {
-  const [longest] = [...rewardsOf(run)].sort((a, b) => b.value.length - a.value.length);
+  const rewards = [...rewardsOf(run)].sort((a, b) => b.value.length - a.value.length);
+  // Players that train against each other share a reward of 0: each one's own says more.
+  const longest = rewards.find(moves) ?? rewards[0];
   if (longest === undefined) return noLoss;
   const last = arrayOf(attemptOf(longest, longest.attemptOffsets.length - 1).value);
   const finite = last.filter(Number.isFinite).length;
   const told = `No loss is logged. "${longest.name}"`;
   if (!Number.isFinite(last.at(-1)!)) return { ...noLoss, why: `${told} ends in NaN or infinity.` };
+  if (!moves(longest))
+    return {
+      ...noLoss,
+      why: `${told} is ${formatNumber(last[0]!)} at every point: it does not show how the run goes.`,
+    };
   return finite < minimumPoints
     ? { ...noLoss, why: `${told} has ${counted(finite, 'point')}, too few to judge.` }
     : {
