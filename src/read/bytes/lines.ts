@@ -16,7 +16,7 @@ export const MAX_LINE_BYTES = 16 << 20;
  * format), the reason of its loss, or `held`: the line is part of a record that continues, and shares the fate of its end.
  */
 export type LineFate = SettledFate | 'held' | Waiting;
-type SettledFate = 'record' | 'overhead' | 'passed-over' | LossReason;
+export type SettledFate = 'record' | 'overhead' | 'passed-over' | LossReason;
 
 /** Lines of which it is known at the end only what they are; the sink makes one for each kind, empty. */
 export interface Waiting {

@@ -9,13 +9,27 @@ import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import { counted } from '../../model/format-number.ts';
 import type { StepUnit } from '../../model/run.ts';
 import { isBinary } from '../bytes/encoding.ts';
-import { type LineFate, lineScanner, nothingWaits } from '../bytes/lines.ts';
+import {
+  type LineFate,
+  type LineSink,
+  lineScanner,
+  nothingWaits,
+  type SettledFate,
+  type Waiting,
+} from '../bytes/lines.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { withoutClosing } from './cell-after.ts';
-import { type LogContent, type LogFormat, type LoggedRun, type LoggedSeries, wholeBy } from './format.ts';
+import {
+  type LogContent,
+  type LogFormat,
+  type LoggedRun,
+  type LoggedSeries,
+  type LogReadOptions,
+  wholeBy,
+} from './format.ts';
 import type { Scalar } from './hyperparameters.ts';
 import { DRAWING, KERAS_BAR, KERAS_PART, kerasBars } from './keras-bars.ts';
-import { linePattern } from './line-pattern.ts';
+import { type LinePattern, linePattern } from './line-pattern.ts';
 import { TwoHandlers } from './line-prefix.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
@@ -24,6 +38,7 @@ import { tableReader } from './printed-tables.ts';
 import { type RowTable, rowTable } from './row-table.ts';
 import { asSaid, asText, withoutDrawing } from './text/as-said.ts';
 import type { TextLog } from './text/table.ts';
+import type { Template, Templates } from './text/templates.ts';
 import { fateOfLast, isPart, type LastLine } from './torn-line.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
@@ -151,201 +166,276 @@ const brokenErrors = (broken: Tally, path: string): ErrorRecord[] =>
         ).toRecord(),
       ];
 
-const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
-  const dialects = new Map<string, Dialect>();
-  const tables = tableReader();
-  const results = trialResults();
-  const overflows = tally();
-  const broken = tally();
-  const other = new OtherLines(options.pattern !== undefined);
-  const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
-  /** From MLPerf's logger: settings, and lines where training begins again. */
-  const hyperparameters = new Map<string, Scalar>();
-  const restarts: number[] = [];
-  /** The last step or epoch in the lines of MLPerf's logger. */
-  let lastEventAt = 0;
+/** The tables of known layouts. */
+class Dialects {
+  readonly all = new Map<string, Dialect>();
 
-  const tableOf = (id: string, axis: 'step' | 'epoch' = 'step'): RowTable => {
-    let found = dialects.get(id);
+  tableOf(id: string, axis: 'step' | 'epoch' = 'step'): RowTable {
+    let found = this.all.get(id);
     if (found === undefined) {
       found = { table: rowTable(), axis };
-      dialects.set(id, found);
+      this.all.set(id, found);
     }
     return found.table;
-  };
-  const keras = kerasBars(() => tableOf('keras', 'epoch'));
-  const takeEvent = ({ starts, at, values }: MllogEvent, lineNumber: number): LineFate => {
+  }
+}
+
+/** Lines of MLPerf's logger: settings, steps, evaluations, and where training begins again. */
+class MllogLines {
+  readonly hyperparameters = new Map<string, Scalar>();
+  readonly restarts: number[] = [];
+  /** The last step or epoch that a line named. */
+  private lastAt = 0;
+  constructor(private readonly dialects: Dialects) {}
+
+  take({ starts, at, values }: MllogEvent, lineNumber: number): LineFate {
+    const { all } = this.dialects;
     if (starts) {
-      if (dialects.size > 0) restarts.push(lineNumber);
+      if (all.size > 0) this.restarts.push(lineNumber);
       return 'overhead';
     }
-    const begun = dialects.has('mllog step') ? 'step' : dialects.has('mllog epoch') ? 'epoch' : undefined;
+    const begun = all.has('mllog step') ? 'step' : all.has('mllog epoch') ? 'epoch' : undefined;
     const measures = begun !== undefined && [...values.keys()].some(isMeasure);
-    if (at === undefined && !measures) {
-      for (const [name, value] of values)
-        if (value !== null && !hyperparameters.has(name)) hyperparameters.set(name, value);
-      return values.size > 0 ? 'record' : 'passed-over';
-    }
+    if (at === undefined && !measures) return this.setting(values);
     // An evaluation names its epoch: in a log by steps it is placed at the last step.
-    const stepped = at?.axis === 'step' || begun === 'step';
-    const table = tableOf(stepped ? 'mllog step' : 'mllog epoch', stepped ? 'step' : 'epoch');
-    if (at !== undefined && (!stepped || at.axis === 'step')) lastEventAt = at.value;
+    const axis = at?.axis === 'step' || begun === 'step' ? 'step' : 'epoch';
+    if (at !== undefined && (axis === 'epoch' || at.axis === 'step')) this.lastAt = at.value;
+    const table = this.dialects.tableOf(`mllog ${axis}`, axis);
     let told = false;
-    for (const [name, cell] of values) {
-      const value = typeof cell === 'string' ? numberOfText(cell) : cell;
-      if (typeof value === 'boolean' || (value === undefined && !isLossName(name))) continue;
-      told = true;
-      if (typeof value === 'number') table.set(table.column(name), value);
-      else if (value === null || isMissingText(String(cell))) table.miss(table.column(name));
-      else table.refuse(table.column(name), String(cell), lineNumber);
-    }
+    for (const [name, cell] of values) if (setEvent(table, name, cell, lineNumber)) told = true;
     if (!told) {
       table.dropRow();
       return 'passed-over';
     }
-    table.set(table.column(stepped ? 'step' : 'epoch'), lastEventAt);
+    table.set(table.column(axis), this.lastAt);
     table.endRow(lineNumber);
     return 'record';
-  };
-  const read = (text: string, lineNumber: number): LineFate | undefined => {
-    if (pattern !== undefined) {
-      const groups = pattern.take(text);
-      const table = tableOf('pattern');
-      if (groups === undefined) {
-        const left = pattern.left(text);
-        if (left === undefined) return undefined;
-        table.refuse(table.column(left.name), left.text, lineNumber);
-        table.endRow(lineNumber);
-        return 'record';
-      }
-      for (const [name, cell] of groups) {
-        const column = table.column(name);
-        const value = numberOfText(cell) ?? numberOfText(withoutClosing(cell));
-        if (value !== undefined) table.set(column, value);
-        else if (isMissingText(cell)) table.miss(column);
-        else table.refuse(column, cell, lineNumber);
-      }
-      table.endRow(lineNumber);
-      return 'record';
+  }
+
+  private setting(values: MllogEvent['values']): LineFate {
+    for (const [name, value] of values)
+      if (value !== null && !this.hyperparameters.has(name)) this.hyperparameters.set(name, value);
+    return values.size > 0 ? 'record' : 'passed-over';
+  }
+}
+
+/** Sets the cell of a value that an event names; false where it is a truth or a text of something else than a loss. */
+function setEvent(table: RowTable, name: string, cell: Scalar, lineNumber: number): boolean {
+  const value = typeof cell === 'string' ? numberOfText(cell) : cell;
+  if (typeof value === 'boolean' || (value === undefined && !isLossName(name))) return false;
+  if (typeof value === 'number') table.set(table.column(name), value);
+  else if (value === null || isMissingText(String(cell))) table.miss(table.column(name));
+  else table.refuse(table.column(name), String(cell), lineNumber);
+  return true;
+}
+
+/** Adds what a user's pattern takes of a line; undefined where it is other text. */
+function takeByPattern(
+  pattern: LinePattern,
+  table: RowTable,
+  text: string,
+  lineNumber: number,
+): LineFate | undefined {
+  const groups = pattern.take(text);
+  if (groups === undefined) {
+    const left = pattern.left(text);
+    if (left === undefined) return undefined;
+    table.refuse(table.column(left.name), left.text, lineNumber);
+  }
+  for (const [name, cell] of groups ?? []) {
+    const column = table.column(name);
+    const value = numberOfText(cell) ?? numberOfText(withoutClosing(cell));
+    if (value !== undefined) table.set(column, value);
+    else if (isMissingText(cell)) table.miss(column);
+    else table.refuse(column, cell, lineNumber);
+  }
+  table.endRow(lineNumber);
+  return 'record';
+}
+
+/** What is loaded only where text is read: as much code as all other log formats together. */
+interface TextReader {
+  readonly templates: Templates;
+  readonly table: typeof import('./text/table.ts');
+}
+
+/** The lines of a text, one after the other: by a user's pattern, by known layouts, or as they repeat. */
+class PrintedLines implements LineSink {
+  readonly dialects = new Dialects();
+  readonly results = trialResults();
+  readonly overflows = tally();
+  readonly broken = tally();
+  readonly other: OtherLines;
+  readonly events = new MllogLines(this.dialects);
+  readonly keras = kerasBars(() => this.dialects.tableOf('keras', 'epoch'));
+  /** What the lines that repeat were read as; undefined before the end, and where they are other text. */
+  printed: TextLog | undefined;
+  private readonly tables = tableReader();
+  private readonly lastLine = nothingWaits();
+  private torn: LastLine | undefined;
+
+  constructor(
+    private readonly text: TextReader,
+    private readonly pattern: LinePattern | undefined,
+    private readonly options: LogReadOptions,
+    private readonly path: string,
+  ) {
+    this.other = new OtherLines(pattern !== undefined);
+  }
+
+  /** Whether a line means what its words say, whatever came before it. */
+  private isPlain(bytes: Buffer, start: number, end: number): boolean {
+    const { keras } = this;
+    return (
+      this.pattern === undefined &&
+      (!keras.hasBegun() || (!keras.waits() && isPartOfBar(bytes, start, end))) &&
+      !this.tables.isOpen() &&
+      !this.results.isOpen()
+    );
+  }
+
+  line(bytes: Buffer, start: number, end: number, lineNumber: number, terminated: boolean): LineFate {
+    if (this.other.takes(bytes, start, end, lineNumber)) return 'passed-over';
+    const isPlain = terminated && this.isPlain(bytes, start, end);
+    const known = isPlain ? this.text.templates.again(bytes, start, end, lineNumber) : undefined;
+    if (known !== undefined) return known.waits;
+    const to = terminated ? end : endOfWhole(bytes, start, end);
+    const raw = bytes.toString('utf8', start, to);
+    if (this.pattern !== undefined) {
+      const table = this.dialects.tableOf('pattern');
+      const fate = takeByPattern(this.pattern, table, withoutDrawing(raw), lineNumber) ?? 'passed-over';
+      return terminated || (fate === 'record' && to === end) ? fate : 'torn-record';
     }
+    if (raw.includes(OWN_WORDS)) return 'passed-over';
+    const text = asText(raw);
+    const fate = this.byLayout(text, lineNumber, terminated);
+    if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
+    const table = this.tables.take(text);
+    if (table === 'held') return 'held';
+    if (table === 'drawn') return 'passed-over';
+    const said = table ?? asSaid(text);
+    const taken = this.repeated(bytes, start, to, lineNumber, said, raw);
+    // What it is depends on its words alone, unless a table or another line has decided it.
+    if (isPlain && said === raw && !OVERFLOW.test(text) && !this.tables.isOpen())
+      this.text.templates.remember(bytes, start, end);
+    if (terminated) return taken?.waits ?? 'passed-over';
+    this.torn = { template: taken, cut: to < end, raw: bytes.toString('utf8', start, end) };
+    return this.lastLine;
+  }
+
+  /** Takes a line of a known layout. @returns undefined where it is of none */
+  private byLayout(text: string, lineNumber: number, terminated: boolean): LineFate | undefined {
+    const { results } = this;
+    // The last line of a result may be cut within a number; the result may be whole without it.
+    if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
+    const result = results.take(text, lineNumber);
+    if (result !== undefined) return terminated ? result : 'torn-record';
     const event = text.includes(MLLOG_MARK) ? mllogEvent(text) : undefined;
-    if (event === 'damaged') return event;
-    if (event !== undefined) return takeEvent(event, lineNumber);
-    if (keras.take(text, lineNumber)) return 'record';
-    if (OVERFLOW.test(text)) countAt(overflows, lineNumber);
+    if (event === 'damaged') {
+      if (!terminated) return 'torn-record';
+      countAt(this.broken, lineNumber);
+      return event;
+    }
+    if (event !== undefined) return this.events.take(event, lineNumber);
+    if (this.keras.take(text, lineNumber)) return 'record';
+    if (OVERFLOW.test(text)) countAt(this.overflows, lineNumber);
     return undefined;
-  };
+  }
 
-  // As much code as all other log formats together: loaded only where text is read.
-  const { Templates } = await import('./text/templates.ts');
-  const { fatesOf, likeliestOf, logIn } = await import('./text/table.ts');
-  const templates = new Templates();
-  const lastLine = nothingWaits();
-  let torn: LastLine | undefined;
-  let printed: TextLog | undefined;
+  /** @param said what the line says; its own text, or that of the table whose row it is */
+  private repeated(
+    bytes: Buffer,
+    start: number,
+    to: number,
+    lineNumber: number,
+    said: string,
+    raw: string,
+  ): Template | undefined {
+    const { templates } = this.text;
+    return said === raw
+      ? templates.add(bytes, start, to, lineNumber)
+      : templates.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
+  }
 
-  const scanner = lineScanner(
-    path,
-    {
-      line(bytes, start, end, lineNumber, terminated) {
-        if (other.takes(bytes, start, end, lineNumber)) return 'passed-over';
-        const plainText =
-          pattern === undefined &&
-          (!keras.hasBegun() || (!keras.waits() && isPartOfBar(bytes, start, end))) &&
-          !tables.isOpen() &&
-          !results.isOpen() &&
-          terminated;
-        const known = plainText ? templates.again(bytes, start, end, lineNumber) : undefined;
-        if (known !== undefined) return known.waits;
-        const to = terminated ? end : endOfWhole(bytes, start, end);
-        const raw = bytes.toString('utf8', start, to);
-        if (pattern === undefined && raw.includes(OWN_WORDS)) return 'passed-over';
-        const text = pattern === undefined ? asText(raw) : withoutDrawing(raw);
-        if (pattern === undefined) {
-          // The last line of a result may be cut within a number; the result may be whole without it.
-          if (!terminated && results.isOpen() && text.startsWith(' ')) return 'torn-record';
-          const result = results.take(text, lineNumber);
-          if (result !== undefined) return terminated ? result : 'torn-record';
-        }
-        const fate = read(text, lineNumber);
-        if (fate === 'damaged') {
-          if (!terminated) return 'torn-record';
-          countAt(broken, lineNumber);
-        }
-        if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
-        if (pattern !== undefined) return terminated ? 'passed-over' : 'torn-record';
-        const table = tables.take(text);
-        if (table === 'held') return 'held';
-        if (table === 'drawn') return 'passed-over';
-        const said = table ?? asSaid(text);
-        const taken =
-          said === raw
-            ? templates.add(bytes, start, to, lineNumber)
-            : templates.add(Buffer.from(said), 0, Buffer.byteLength(said), lineNumber, raw);
-        // What it is depends on its words alone, unless a table or another line has decided it.
-        if (plainText && said === raw && !OVERFLOW.test(text) && !tables.isOpen())
-          templates.remember(bytes, start, end);
-        if (terminated) return taken?.waits ?? 'passed-over';
-        torn = { template: taken, cut: to < end, raw: bytes.toString('utf8', start, end) };
-        return lastLine;
-      },
-      blank() {
-        results.end();
-        return 'overhead';
-      },
-      *settle() {
-        results.end();
-        yield* results.fates();
-        if (torn?.template !== undefined && isPart(torn, templates.all())) {
-          templates.takeBack(torn.template);
-          torn = { ...torn, template: undefined };
-        }
-        const all = templates.all();
-        printed = pattern === undefined ? logIn(all, templates.lines, options, path) : undefined;
-        const known = lossPoints(results.trials.values(), dialects.values());
-        if (printed !== undefined && pointsOf(printed) < MANY_MORE * known) printed = undefined;
-        yield* fatesOf(all, printed);
-        yield [templates.dropped, 'passed-over'];
-        if (torn !== undefined) yield [lastLine, fateOfLast(torn, printed?.used)];
-      },
-    },
-    { carriageReturns: true, ...(options.encoding === undefined ? {} : { encoding: options.encoding }) },
-  );
-  const content = (): LogContent => {
-    const { account, errors } = scanner.end();
+  blank(): LineFate {
+    this.results.end();
+    return 'overhead';
+  }
+
+  *settle(): Generator<readonly [Waiting, SettledFate]> {
+    const { results, dialects, lastLine } = this;
+    const { templates, table } = this.text;
+    results.end();
+    yield* results.fates();
+    this.withoutPart();
+    const all = templates.all();
+    const printed =
+      this.pattern === undefined ? table.logIn(all, templates.lines, this.options, this.path) : undefined;
+    const known = lossPoints(results.trials.values(), dialects.all.values());
+    this.printed = printed !== undefined && pointsOf(printed) < MANY_MORE * known ? undefined : printed;
+    yield* table.fatesOf(all, this.printed);
+    yield [templates.dropped, 'passed-over'];
+    if (this.torn !== undefined) yield [lastLine, fateOfLast(this.torn, this.printed?.used)];
+  }
+
+  /** Takes back a last line that is a part of a record. */
+  private withoutPart(): void {
+    const { templates } = this.text;
+    if (this.torn?.template === undefined || !isPart(this.torn, templates.all())) return;
+    templates.takeBack(this.torn.template);
+    this.torn = { ...this.torn, template: undefined };
+  }
+
+  /** The log, after the end of the lines. */
+  content(): Pick<LogContent, 'kept' | 'likeliest' | 'readBy' | 'runs'> {
+    const { keras, dialects, results, printed, events } = this;
     const bars = keras.whole();
-    const all = new Map(dialects);
+    const all = new Map(dialects.all);
     if (bars !== undefined) all.set('keras', { table: bars, axis: 'epoch' });
-    const { series, notes, stepUnit, ...told } = toldBy(all.values(), printed, pattern !== undefined);
+    const { series, notes, stepUnit, ...told } = toldBy(all.values(), printed, this.pattern !== undefined);
     let { kept } = told;
     const runs = [...results.trials].flatMap(([name, table]): LoggedRun[] => {
       kept += table.rows();
       return table.rows() === 0 ? [] : [{ ...(results.trials.size > 1 ? { name } : {}), ...table.finish() }];
     });
-    for (const note of notesOf(other.long, overflows)) notes.add(note);
-    const likeliest = kept === 0 ? likeliestOf(templates.all()) : undefined;
+    for (const note of notesOf(this.other.long, this.overflows)) notes.add(note);
+    const { templates, table } = this.text;
+    const likeliest = kept === 0 ? table.likeliestOf(templates.all()) : undefined;
     const main = {
       stepUnit,
       series,
-      restarts: [...restarts],
-      hyperparameters: new Map(hyperparameters),
+      restarts: [...events.restarts],
+      hyperparameters: new Map(events.hyperparameters),
       notes: [...notes],
     };
     return {
       likeliest: likeliest === undefined ? [] : [likeliest],
       kept,
-      account,
-      errors: [...errors, ...brokenErrors(broken, path)],
       ...(printed === undefined ? {} : { readBy: { how: printed.by, statement: printed.statement } }),
       // Next to the results of trials, other text without series is not a run.
       runs: runs.length > 0 && main.series.length === 0 ? runs : [main, ...runs],
     };
-  };
+  }
+}
+
+const readOn: NonNullable<LogFormat['readOn']> = async (path, options) => {
+  const pattern = options.pattern === undefined ? undefined : await linePattern(options.pattern);
+  const { Templates } = await import('./text/templates.ts');
+  const text = { templates: new Templates(), table: await import('./text/table.ts') };
+  const lines = new PrintedLines(text, pattern, options, path);
+  const scanner = lineScanner(path, lines, {
+    carriageReturns: true,
+    ...(options.encoding === undefined ? {} : { encoding: options.encoding }),
+  });
   return {
     push: (chunk, isWhole) => scanner.push(chunk, isWhole),
     // A line without an end waits for its rest: a program that writes blocks cuts lines anywhere.
-    mayGoOn: () => results.isOpen(),
-    content,
+    mayGoOn: () => lines.results.isOpen(),
+    content() {
+      const { account, errors } = scanner.end();
+      const found = lines.content();
+      return { ...found, account, errors: [...errors, ...brokenErrors(lines.broken, path)] };
+    },
   };
 };
 
