@@ -7,7 +7,7 @@
 import { axisName, isAxisName, isTimeName } from './axis-words.ts';
 import type { LoggedSeries } from './format.ts';
 import { namesLossValue, splitsAmong } from './metric-roles.ts';
-import { type RowTable, rowTable } from './row-table.ts';
+import { Rows, type RowTable } from './row-table.ts';
 
 const NAMES = ['key', 'metric', 'metric_name', 'metricname', 'tag', 'name'];
 const VALUES = ['value', 'metric_value', 'metricvalue'];
@@ -25,97 +25,107 @@ export interface LogTable extends RowTable {
   runs(): NamedRuns;
 }
 
-/**
- * A {@link rowTable} whose rows may name their metric. `{"metric": "loss", "value": 0.4, "step": 7}` sets the
- * column `loss`, or `<run> - loss` if the row has a `run_id`. `{"run": "a", "loss": 0.4}` sets `a - loss`.
- */
-export function logTable(indexColumn?: string): LogTable {
-  const table = rowTable(indexColumn);
-  let nameColumn = -1;
-  let valueColumn = -1;
-  let runColumn = -1;
-  let name: string | undefined;
-  let run: string | undefined;
-  let valueText = '';
+/** A table whose rows may name their metric. */
+class NamedRows extends Rows implements LogTable {
+  private nameColumn = -1;
+  private valueColumn = -1;
+  private runColumn = -1;
+  private name: string | undefined;
+  private run: string | undefined;
+  private valueText = '';
   /** What the refused cells of the row say. */
-  const refusedText = new Map<number, string>();
-  const spread = new Map<string, { run: string; name: string }>();
+  private readonly refusedText = new Map<number, string>();
+  private readonly spread = new Map<string, { run: string; name: string }>();
+
+  override column(called: string): number {
+    const index = super.column(called);
+    const key = axisName(called);
+    if (this.nameColumn < 0 && NAMES.includes(key)) this.nameColumn = index;
+    else if (this.valueColumn < 0 && VALUES.includes(key)) this.valueColumn = index;
+    else if (this.runColumn < 0 && RUNS.includes(key)) this.runColumn = index;
+    return index;
+  }
+
+  override refuse(column: number, text: string, line?: number): boolean {
+    if (column === this.nameColumn) this.name = text.trim();
+    else if (column === this.runColumn) this.run = text.trim();
+    else if (column === this.valueColumn) this.valueText = text;
+    else if (this.runColumn >= 0) this.refusedText.set(column, text);
+    return super.refuse(column, text, line);
+  }
+
+  override endRow(line: number): void {
+    const { run } = this;
+    if (this.nameColumn >= 0 && this.valueColumn >= 0) {
+      this.relabel(line);
+      this.name = undefined;
+    } else if (run !== undefined && run !== '' && run.length <= LONGEST_NAME) this.relabelRow(line);
+    this.run = undefined;
+    if (this.refusedText.size > 0) this.refusedText.clear();
+    super.endRow(line);
+  }
+
+  override dropRow(): void {
+    this.name = undefined;
+    this.run = undefined;
+    this.refusedText.clear();
+    super.dropRow();
+  }
+
+  runs(): NamedRuns {
+    return new Set([...this.spread.values()].map((one) => one.run)).size > 1 ? this.spread : new Map();
+  }
 
   /** The column of a name in the run of the row that is being filled; undefined where there are too many. */
-  const columnOf = (name: string): number | undefined => {
+  private columnOf(name: string): number | undefined {
+    const { run, spread } = this;
     const called = run === undefined ? name : `${run} - ${name}`;
     if (!spread.has(called)) {
       if (spread.size >= MOST_NAMES) return undefined;
       spread.set(called, { run: run ?? '', name });
     }
-    return table.column(called);
-  };
-  const move = (value: number | 'missing' | 'refused', column: number, text: string, line: number): void => {
-    if (typeof value === 'number') table.set(column, value);
-    else if (value === 'missing') table.miss(column);
-    else table.refuse(column, text, line);
-  };
+    return super.column(called);
+  }
+
+  private move(value: number | 'missing' | 'refused', column: number, text: string, line: number): void {
+    if (typeof value === 'number') this.set(column, value);
+    else if (value === 'missing') this.miss(column);
+    else super.refuse(column, text, line);
+  }
 
   /** Moves the value of the row that is being filled to the column that the row names. */
-  const relabel = (line: number): void => {
-    const value = table.cell(valueColumn);
+  private relabel(line: number): void {
+    const { name } = this;
+    const value = this.cell(this.valueColumn);
     if (value === undefined || name === undefined || name === '' || name.length > LONGEST_NAME) return;
-    const column = columnOf(name);
+    const column = this.columnOf(name);
     if (column === undefined) return;
-    table.unset(valueColumn);
-    table.unset(nameColumn);
-    move(value, column, valueText, line);
-  };
+    this.unset(this.valueColumn);
+    this.unset(this.nameColumn);
+    this.move(value, column, this.valueText, line);
+  }
 
   /** Moves all values of the row but its axis to the columns of the run that it names. */
-  const relabelRow = (line: number): void => {
-    const count = table.columns.length;
+  private relabelRow(line: number): void {
+    const count = this.columns.length;
     for (let from = 0; from < count; from++) {
-      const called = table.columns[from]!.name;
-      const value = from === runColumn ? undefined : table.cell(from);
-      if (value === undefined || spread.has(called) || isAxisName(called) || isTimeName(called)) continue;
-      const column = columnOf(called);
+      const called = this.columns[from]!.name;
+      const value = from === this.runColumn ? undefined : this.cell(from);
+      if (value === undefined || this.spread.has(called) || isAxisName(called) || isTimeName(called))
+        continue;
+      const column = this.columnOf(called);
       if (column === undefined) return;
-      table.unset(from);
-      move(value, column, refusedText.get(from) ?? '', line);
+      this.unset(from);
+      this.move(value, column, this.refusedText.get(from) ?? '', line);
     }
-  };
-
-  return {
-    ...table,
-    column(called) {
-      const index = table.column(called);
-      const key = axisName(called);
-      if (nameColumn < 0 && NAMES.includes(key)) nameColumn = index;
-      else if (valueColumn < 0 && VALUES.includes(key)) valueColumn = index;
-      else if (runColumn < 0 && RUNS.includes(key)) runColumn = index;
-      return index;
-    },
-    refuse(column, text, line) {
-      if (column === nameColumn) name = text.trim();
-      else if (column === runColumn) run = text.trim();
-      else if (column === valueColumn) valueText = text;
-      else if (runColumn >= 0) refusedText.set(column, text);
-      return table.refuse(column, text, line);
-    },
-    endRow(line) {
-      if (nameColumn >= 0 && valueColumn >= 0) {
-        relabel(line);
-        name = undefined;
-      } else if (run !== undefined && run !== '' && run.length <= LONGEST_NAME) relabelRow(line);
-      run = undefined;
-      if (refusedText.size > 0) refusedText.clear();
-      table.endRow(line);
-    },
-    dropRow() {
-      name = undefined;
-      run = undefined;
-      refusedText.clear();
-      table.dropRow();
-    },
-    runs: () => (new Set([...spread.values()].map((one) => one.run)).size > 1 ? spread : new Map()),
-  };
+  }
 }
+
+/**
+ * A table whose rows may name their metric. `{"metric": "loss", "value": 0.4, "step": 7}` sets the column `loss`, or
+ * `<run> - loss` if the row has a `run_id`. `{"run": "a", "loss": 0.4}` sets `a - loss`.
+ */
+export const logTable = (indexColumn?: string): LogTable => new NamedRows(indexColumn);
 
 const ENDING = /\.(?:gz|zst|csv|tsv|txt|json)$/i;
 

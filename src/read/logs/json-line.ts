@@ -15,7 +15,8 @@ import {
   scanNumber,
   scanned,
 } from './number-text.ts';
-import { AMBIGUOUS_CELL, type RowTable } from './row-table.ts';
+import type { RowTable } from './row-table.ts';
+import { AMBIGUOUS_CELL } from './table-column.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
