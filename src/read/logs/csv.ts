@@ -9,12 +9,19 @@
 
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import { decodeName } from '../bytes/encoding.ts';
-import { type LineFate, lineScanner } from '../bytes/lines.ts';
+import { type LineFate, type LineSink, lineScanner } from '../bytes/lines.ts';
 import { isAxisName } from './axis-words.ts';
 import { countAt, placesOf, type Tally, tally } from './bad-lines.ts';
 import { isCutShort } from './cut-number.ts';
 import { type LogTable, logTable, namedByFile, runsOf } from './exported.ts';
-import { type LogFormat, type LoggedRun, type LogReading, type LogReadOptions, wholeBy } from './format.ts';
+import {
+  type LogContent,
+  type LogFormat,
+  type LoggedRun,
+  type LogReading,
+  type LogReadOptions,
+  wholeBy,
+} from './format.ts';
 import { isMissingText, numberOfText, scanNumber, scanned } from './number-text.ts';
 
 const QUOTE = 0x22;
@@ -33,39 +40,38 @@ interface CutRow {
   open: string | undefined;
 }
 
+/** The text in quotes from a place on, and where it ends: below 0 where it goes on in the next line. */
+function inQuotes(line: string, at: number): { readonly text: string; readonly end: number } {
+  let text = '';
+  for (let from = at; ; from++) {
+    const quote = line.indexOf('"', from);
+    if (quote < 0) return { text: text + line.slice(from), end: -1 };
+    text += line.slice(from, quote);
+    from = quote + 1;
+    if (line[from] !== '"') return { text, end: from };
+    text += '"';
+  }
+}
+
 /** Cuts a line, quotes resolved. Each character is looked at once, however many lines a row has. */
 function cutLine(line: string, separator: string, row: CutRow = { cells: [], open: undefined }): CutRow {
   let at = 0;
   for (;;) {
-    const goesOn = row.open !== undefined;
-    if (goesOn || line[at] === '"') {
-      let cell = goesOn ? `${row.open}\n` : '';
-      let from = goesOn ? at : at + 1;
-      row.open = undefined;
-      for (;;) {
-        const quote = line.indexOf('"', from);
-        if (quote < 0) {
-          row.open = cell + line.slice(from);
-          return row;
-        }
-        cell += line.slice(from, quote);
-        from = quote + 1;
-        if (line[from] !== '"') break;
-        cell += '"';
-        from++;
-      }
-      const next = line.indexOf(separator, from);
-      const after = line.slice(from, next < 0 ? line.length : next);
-      // Text after the closing quote: no writer quotes so, and `"0.4"5` is not 0.45.
-      row.cells.push(after.trim() === '' ? cell : `"${cell}"${after}`);
-      if (next < 0) return row;
-      at = next + 1;
-    } else {
-      const next = line.indexOf(separator, at);
-      row.cells.push(line.slice(at, next < 0 ? line.length : next).trim());
-      if (next < 0) return row;
-      at = next + 1;
+    const begun = row.open;
+    let quoted: string | undefined;
+    if (begun !== undefined || line[at] === '"') {
+      const { text, end } = inQuotes(line, begun === undefined ? at + 1 : at);
+      quoted = begun === undefined ? text : `${begun}\n${text}`;
+      row.open = end < 0 ? quoted : undefined;
+      if (end < 0) return row;
+      at = end;
     }
+    const next = line.indexOf(separator, at);
+    const rest = line.slice(at, next < 0 ? line.length : next);
+    // Text after the closing quote: no writer quotes so, and `"0.4"5` is not 0.45.
+    row.cells.push(quoted === undefined ? rest.trim() : rest.trim() === '' ? quoted : `"${quoted}"${rest}`);
+    if (next < 0) return row;
+    at = next + 1;
   }
 }
 
@@ -152,255 +158,323 @@ export const csv: LogFormat = {
 
 /** Reads what is pushed; a last line without an end, and one in an open quote, may be a part of a row. */
 function readOn(path: string, { encoding }: LogReadOptions): LogReading {
-  const badHeader: ErrorRecord[] = [];
-  const badRows = tally();
-  const openQuotes = tally();
-  let linesInQuotes = 0;
-  const restarts: number[] = [];
-  const notes: string[] = [];
-  let table = logTable();
-  let separator = '';
-  let separatorByte = 0;
-  let decimalMark = DOT;
-  let header: string[] | undefined;
-  let headerText = '';
-  /** Column of the table for each cell; -1 for those that are ambiguous. */
-  let columns = new Int32Array(0);
-  /** The cells of the row that is being read, until it is added as a whole; `missing` is 1 where one is empty. */
-  let values = new Float64Array(0);
-  let missing = new Uint8Array(0);
-  /** Whether its cells go into the table one by one: from the first on that is text, or where columns are ambiguous. */
-  let byCell = false;
-  let isAmbiguous = false;
-  /** A row whose quoted cell goes on in the next line. */
-  let open: (CutRow & { line: number; lines: number; length: number; holdsRows: boolean }) | undefined;
-
-  const begin = (text: string): void => {
-    separator ||= separatorOf(text) ?? ',';
-    const excel = /^sep=(.)$/.exec(text.trim());
-    if (excel) return;
-    const cells = splitCells(text, separator) ?? [text];
-    separatorByte = separator.charCodeAt(0);
-    decimalMark = hasDecimalComma(separator) ? -1 : DOT;
-    const named = isHeader(cells, separator);
-    header = cells.map((cell, k) => (named && cell !== '' ? cell : `(unnamed ${k})`));
-    headerText = named ? text : '';
-    table = logTable(named && cells[0] === '' ? header[0] : undefined);
-    const counts = new Map<string, number>();
-    for (const name of header) counts.set(name, (counts.get(name) ?? 0) + 1);
-    for (const [column, count] of counts)
-      if (count > 1)
-        badHeader.push(diagError('log-duplicate-column', { column, count }, { path, line: 1 }).toRecord());
-    columns = Int32Array.from(header, (name) => (counts.get(name) === 1 ? table.column(name) : -1));
-    isAmbiguous = columns.includes(-1);
-    values = new Float64Array(columns.length);
-    missing = new Uint8Array(columns.length);
-    if (!named) notes.push('the file has no header; its columns are numbered');
-  };
-
-  const setText = (cell: number, text: string, lineNumber: number): void => {
-    if (isMissingText(text)) {
-      table.miss(columns[cell]!);
-      return;
-    }
-    const value = numberOfText(text, decimalMark !== DOT);
-    if (value === undefined) table.refuse(columns[cell]!, text, lineNumber);
-    else table.set(columns[cell]!, value);
-  };
-
-  /** A row as text: quoted cells, and whatever the fast way does not take. False if its cells do not fit. */
-  const slowRow = (cells: readonly string[], lineNumber: number): boolean => {
-    if (cells.length !== columns.length) return false;
-    cells.forEach((cell, k) => {
-      if (columns[k]! >= 0) setText(k, cell.trim(), lineNumber);
-    });
-    return true;
-  };
-
-  /** Whether a line that a quoted cell took looks like a row of its own. */
-  const isRow = (line: string): boolean => {
-    let cells = 1;
-    for (let at = line.indexOf(separator); at >= 0; at = line.indexOf(separator, at + 1)) cells++;
-    return cells === columns.length && isNumber(line.split(separator, 1)[0]!, separator);
-  };
-
-  /** From a cell on the row goes into the table cell by cell, those before it first. */
-  const goByCell = (cell: number): void => {
-    byCell = true;
-    for (let k = 0; k < cell; k++)
-      if (missing[k] === 1) table.miss(columns[k]!);
-      else table.set(columns[k]!, values[k]!);
-  };
-  const endRow = (lineNumber: number): void => {
-    if (byCell) table.endRow(lineNumber);
-    else table.addRow(columns, values, lineNumber, missing);
-  };
-
-  /** The row in [start, end); 'slow' where a cell is quoted, false where the number of cells does not fit. */
-  const fastRow = (bytes: Buffer, start: number, end: number, lineNumber: number): boolean | 'slow' => {
-    const between = separatorByte;
-    const count = columns.length;
-    const [numbers, empty] = [values, missing];
-    let at = start;
-    byCell = isAmbiguous;
-    for (let cell = 0; cell < count; cell++) {
-      while (at < end && bytes[at] === BLANK) at++;
-      // A separator at the very end opens one more, empty cell.
-      const byte = at < end ? bytes[at]! : between;
-      if (byte === QUOTE) return 'slow';
-      if (byte === between) {
-        if (!byCell) empty[cell] = 1;
-        else if (columns[cell]! >= 0) table.miss(columns[cell]!);
-      } else {
-        let stop = scanNumber(bytes, at, end, decimalMark === -1 ? markOf(bytes, at, end) : DOT);
-        while (stop > 0 && stop < end && bytes[stop] === BLANK) stop++;
-        if (stop === end || (stop > 0 && bytes[stop] === between)) {
-          if (!byCell) {
-            numbers[cell] = scanned[0]!;
-            empty[cell] = 0;
-          } else if (columns[cell]! >= 0) table.set(columns[cell]!, scanned[0]!);
-          at = stop;
-        } else {
-          let to = at;
-          while (to < end && bytes[to] !== between) to++;
-          if (!byCell) goByCell(cell);
-          if (columns[cell]! >= 0) setText(cell, decodeName(bytes, at, to).trim(), lineNumber);
-          at = to;
-        }
-      }
-      if (at >= end) return cell === count - 1;
-      at++;
-      if (at === end && cell !== count - 2) return false;
-    }
-    return false;
-  };
-  const markOf = (bytes: Buffer, at: number, end: number): number => {
-    for (let k = at; k < end && bytes[k] !== separatorByte; k++) if (bytes[k] === COMMA) return COMMA;
-    return DOT;
-  };
-
-  /** The line goes on with the quoted cell of the row before it, or opens one. */
-  const quoted = (text: string, lineNumber: number, terminated: boolean): LineFate => {
-    const goesOn = open !== undefined;
-    open ??= { cells: [], open: undefined, line: lineNumber, lines: 0, length: 0, holdsRows: false };
-    open.lines++;
-    open.length += text.length;
-    if (goesOn && isRow(text)) open.holdsRows = true;
-    cutLine(text, separator, open);
-    const row = open;
-    if (row.open !== undefined && terminated && row.length < MAX_QUOTED) return 'held';
-    open = undefined;
-    if (row.open !== undefined && row.lines === 1 && !terminated) return 'torn-record';
-    // A cell that took lines which are rows was opened by a stray quote, wherever the next one closed it.
-    if (row.open !== undefined || row.holdsRows) {
-      countAt(openQuotes, row.line);
-      linesInQuotes += row.lines;
-      return 'unclosed-quote';
-    }
-    if (slowRow(row.cells, row.line)) {
-      table.endRow(row.line);
-      return 'record';
-    }
-    return misfit(row.line, terminated);
-  };
-  const misfit = (lineNumber: number, terminated: boolean): LineFate => {
-    table.dropRow();
-    if (!terminated) return 'torn-record';
-    countAt(badRows, lineNumber);
-    return 'wrong-cells';
-  };
-
-  const scanner = lineScanner(
-    path,
-    {
-      blank: () => (open === undefined ? 'overhead' : quoted('', open.line, true)),
-      line(bytes, start, end, lineNumber, terminated) {
-        if (header === undefined) {
-          if (bytes[start] === HASH) return 'overhead';
-          begin(decodeName(bytes, start, end));
-          if (header === undefined || headerText !== '') return 'overhead';
-        }
-        if (open !== undefined) return quoted(decodeName(bytes, start, end), lineNumber, terminated);
-        if (
-          headerText !== '' &&
-          bytes[start]! > 0x39 &&
-          end - start === Buffer.byteLength(headerText) &&
-          decodeName(bytes, start, end) === headerText
-        ) {
-          restarts.push(lineNumber);
-          return 'overhead';
-        }
-        const fits = fastRow(bytes, start, end, lineNumber);
-        if (fits === 'slow') {
-          table.dropRow();
-          return quoted(decodeName(bytes, start, end), lineNumber, terminated);
-        }
-        if (!fits) return misfit(lineNumber, terminated);
-        if (!terminated) {
-          if (!byCell) goByCell(columns.length);
-          if (isCut(bytes, start, end)) return misfit(lineNumber, terminated);
-        }
-        endRow(lineNumber);
-        return 'record';
-      },
-      heldAtEnd() {
-        countAt(openQuotes, open!.line);
-        linesInQuotes += open!.lines;
-        return 'unclosed-quote';
-      },
-    },
-    encoding === undefined ? {} : { encoding },
-  );
-
-  /**
-   * Whether the last cell of a last line without an end was cut where that changes its size: a number that stops at
-   * its mark, or that lost the exponent that the value before it has.
-   */
-  function isCut(bytes: Buffer, start: number, end: number): boolean {
-    const from = bytes.lastIndexOf(separatorByte, end - 1) + 1;
-    const cell = bytes.toString('latin1', Math.max(from, start), end);
-    const index = columns.at(-1)!;
-    if (index < 0 || !/^[-+\d.eE]+$/.test(cell)) return false;
-    const column = table.columns[index]!;
-    const before = column.count < 2 ? Number.NaN : Math.abs(column.value.finish().at(-2)!);
-    const lostExponent = before > 0 && before < 1e-4 && !/e/i.test(cell);
-    const earlier = column.value.finish();
-    return !/\d$/.test(cell) || lostExponent || isCutShort(cell, earlier.subarray(0, earlier.length - 1));
-  }
-
+  const rows = new CsvRows(path);
+  const scanner = lineScanner(path, rows, encoding === undefined ? {} : { encoding });
   return {
     push: (chunk) => scanner.push(chunk),
-    mayGoOn: (rest) => rest.length > 0 || open !== undefined,
+    mayGoOn: (rest) => rest.length > 0 || rows.isOpen(),
     content() {
       const { account, errors } = scanner.end();
-      const { series, stepUnit, notes: axisNotes } = table.finish();
-      const all = [...notes, ...gapNotes(table), ...axisNotes];
-      const runs = runsOf(namedByFile(series, path), table.runs()).map(
-        (run): LoggedRun => ({ ...run, stepUnit, restarts: [...restarts], notes: all }),
-      );
-      const bad = badRowErrors(badRows, columns.length, { openQuotes, linesInQuotes }, path);
-      return { kept: table.rows(), account, errors: [...badHeader, ...errors, ...bad], runs };
+      const found = rows.content();
+      return { ...found, account, errors: [...rows.badHeader, ...errors, ...found.errors] };
     },
   };
 }
 
+/** The names of the columns, and how a line is cut. */
+class Header {
+  readonly separatorByte: number;
+  readonly hasComma: boolean;
+  readonly table: LogTable;
+  /** Column of the table for each cell; -1 for those that are ambiguous. */
+  readonly columns: Int32Array;
+  readonly isAmbiguous: boolean;
+  /** Names that occur more than once, and how often. */
+  readonly twice: readonly (readonly [string, number])[];
+
+  /** @param text as the file has it; empty where the first line is no header */
+  constructor(
+    readonly text: string,
+    readonly separator: string,
+    cells: readonly string[],
+  ) {
+    this.separatorByte = separator.charCodeAt(0);
+    this.hasComma = hasDecimalComma(separator);
+    const names = cells.map((cell, k) => (text !== '' && cell !== '' ? cell : `(unnamed ${k})`));
+    const table = logTable(text !== '' && cells[0] === '' ? names[0] : undefined);
+    const counts = new Map<string, number>();
+    for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+    this.twice = [...counts].filter(([, count]) => count > 1);
+    this.columns = Int32Array.from(names, (name) => (counts.get(name) === 1 ? table.column(name) : -1));
+    this.isAmbiguous = this.columns.includes(-1);
+    this.table = table;
+  }
+
+  /** Whether a line is the header once more. */
+  isAgain(bytes: Buffer, start: number, end: number): boolean {
+    const { text } = this;
+    return (
+      text !== '' &&
+      bytes[start]! > 0x39 &&
+      end - start === Buffer.byteLength(text) &&
+      decodeName(bytes, start, end) === text
+    );
+  }
+}
+
+/** The cells of one row, until it is added as a whole. */
+class RowCells {
+  private readonly values: Float64Array;
+  /** 1 for each cell that is empty. */
+  private readonly empty: Uint8Array;
+  /** Whether its cells go into the table one by one: from the first on that is text, or where columns are ambiguous. */
+  private byCell = false;
+
+  constructor(private readonly header: Header) {
+    this.values = new Float64Array(header.columns.length);
+    this.empty = new Uint8Array(header.columns.length);
+  }
+
+  /** Reads the row in [start, end); 'slow' where a cell is quoted, false where the number of cells does not fit. */
+  read(bytes: Buffer, start: number, end: number, lineNumber: number): boolean | 'slow' {
+    const { columns, isAmbiguous } = this.header;
+    const count = columns.length;
+    let at = start;
+    this.byCell = isAmbiguous;
+    for (let cell = 0; cell < count; cell++) {
+      while (at < end && bytes[at] === BLANK) at++;
+      if (at < end && bytes[at] === QUOTE) return 'slow';
+      at = this.readCell(cell, bytes, at, end, lineNumber);
+      if (at >= end) return cell === count - 1;
+      at++;
+      // A separator at the very end opens one more, empty cell.
+      if (at === end && cell !== count - 2) return false;
+    }
+    return false;
+  }
+
+  /** @returns where the cell ends */
+  private readCell(cell: number, bytes: Buffer, at: number, end: number, lineNumber: number): number {
+    const { separatorByte, hasComma, columns, table } = this.header;
+    if (at >= end || bytes[at] === separatorByte) {
+      if (!this.byCell) this.empty[cell] = 1;
+      else if (columns[cell]! >= 0) table.miss(columns[cell]!);
+      return at;
+    }
+    let stop = scanNumber(bytes, at, end, hasComma ? markOf(bytes, at, end, separatorByte) : DOT);
+    while (stop > 0 && stop < end && bytes[stop] === BLANK) stop++;
+    if (stop === end || (stop > 0 && bytes[stop] === separatorByte)) {
+      if (!this.byCell) {
+        this.values[cell] = scanned[0]!;
+        this.empty[cell] = 0;
+      } else if (columns[cell]! >= 0) table.set(columns[cell]!, scanned[0]!);
+      return stop;
+    }
+    let to = at;
+    while (to < end && bytes[to] !== separatorByte) to++;
+    this.goByCell(cell);
+    if (columns[cell]! >= 0) this.setText(cell, decodeName(bytes, at, to).trim(), lineNumber);
+    return to;
+  }
+
+  /** From a cell on the row goes into the table cell by cell, those before it first. */
+  goByCell(cell = this.values.length): void {
+    if (this.byCell) return;
+    const { columns, table } = this.header;
+    this.byCell = true;
+    for (let k = 0; k < cell; k++)
+      if (this.empty[k] === 1) table.miss(columns[k]!);
+      else table.set(columns[k]!, this.values[k]!);
+  }
+
+  private setText(cell: number, text: string, lineNumber: number): void {
+    const { columns, table, hasComma } = this.header;
+    if (isMissingText(text)) {
+      table.miss(columns[cell]!);
+      return;
+    }
+    const value = numberOfText(text, hasComma);
+    if (value === undefined) table.refuse(columns[cell]!, text, lineNumber);
+    else table.set(columns[cell]!, value);
+  }
+
+  /** Adds a row that is cut into texts. @returns false where the number of cells does not fit */
+  addTexts(cells: readonly string[], lineNumber: number): boolean {
+    const { columns, table } = this.header;
+    if (cells.length !== columns.length) return false;
+    cells.forEach((cell, k) => {
+      if (columns[k]! >= 0) this.setText(k, cell.trim(), lineNumber);
+    });
+    table.endRow(lineNumber);
+    return true;
+  }
+
+  add(lineNumber: number): void {
+    const { columns, table } = this.header;
+    if (this.byCell) table.endRow(lineNumber);
+    else table.addRow(columns, this.values, lineNumber, this.empty);
+  }
+}
+
+/** The decimal mark of a cell that may have a comma. */
+function markOf(bytes: Buffer, at: number, end: number, separatorByte: number): number {
+  for (let k = at; k < end && bytes[k] !== separatorByte; k++) if (bytes[k] === COMMA) return COMMA;
+  return DOT;
+}
+
+/** The lines of a table, one after the other. */
+class CsvRows implements LineSink {
+  readonly badHeader: ErrorRecord[] = [];
+  private readonly badRows = tally();
+  private readonly openQuotes = tally();
+  private linesInQuotes = 0;
+  private readonly restarts: number[] = [];
+  private readonly notes: string[] = [];
+  /** As a line `sep=;` says. */
+  private separator = '';
+  private header: Header | undefined;
+  private cells: RowCells | undefined;
+  /** A row whose quoted cell goes on in the next line. */
+  private open: (CutRow & { line: number; lines: number; length: number; holdsRows: boolean }) | undefined;
+
+  constructor(private readonly path: string) {}
+
+  isOpen(): boolean {
+    return this.open !== undefined;
+  }
+
+  blank(): LineFate {
+    return this.open === undefined ? 'overhead' : this.quoted('', this.open.line, true);
+  }
+
+  line(bytes: Buffer, start: number, end: number, lineNumber: number, terminated: boolean): LineFate {
+    const header = this.header ?? this.begin(bytes, start, end);
+    if (typeof header === 'string') return header;
+    if (this.open !== undefined) return this.quoted(decodeName(bytes, start, end), lineNumber, terminated);
+    if (header.isAgain(bytes, start, end)) {
+      this.restarts.push(lineNumber);
+      return 'overhead';
+    }
+    const cells = this.cells!;
+    const fits = cells.read(bytes, start, end, lineNumber);
+    if (fits === 'slow') {
+      header.table.dropRow();
+      return this.quoted(decodeName(bytes, start, end), lineNumber, terminated);
+    }
+    if (!fits) return this.misfit(lineNumber, terminated);
+    if (!terminated) {
+      cells.goByCell();
+      if (isCut(bytes, start, end, header)) return this.misfit(lineNumber, terminated);
+    }
+    cells.add(lineNumber);
+    return 'record';
+  }
+
+  /** Reads the header. @returns what becomes of its line; the header where the line is the first row */
+  private begin(bytes: Buffer, start: number, end: number): 'overhead' | Header {
+    if (bytes[start] === HASH) return 'overhead';
+    const text = decodeName(bytes, start, end);
+    this.separator ||= separatorOf(text) ?? ',';
+    if (/^sep=(.)$/.test(text.trim())) return 'overhead';
+    const cells = splitCells(text, this.separator) ?? [text];
+    const named = isHeader(cells, this.separator);
+    const header = new Header(named ? text : '', this.separator, cells);
+    this.header = header;
+    this.cells = new RowCells(header);
+    for (const [column, count] of header.twice)
+      this.badHeader.push(
+        diagError('log-duplicate-column', { column, count }, { path: this.path, line: 1 }).toRecord(),
+      );
+    if (!named) this.notes.push('the file has no header; its columns are numbered');
+    return named ? 'overhead' : header;
+  }
+
+  /** Whether a line that a quoted cell took looks like a row of its own. */
+  private isRow(line: string): boolean {
+    const { separator, columns } = this.header!;
+    let cells = 1;
+    for (let at = line.indexOf(separator); at >= 0; at = line.indexOf(separator, at + 1)) cells++;
+    return cells === columns.length && isNumber(line.split(separator, 1)[0]!, separator);
+  }
+
+  /** The line goes on with the quoted cell of the row before it, or opens one. */
+  private quoted(text: string, lineNumber: number, terminated: boolean): LineFate {
+    const goesOn = this.open !== undefined;
+    this.open ??= { cells: [], open: undefined, line: lineNumber, lines: 0, length: 0, holdsRows: false };
+    const row = this.open;
+    row.lines++;
+    row.length += text.length;
+    if (goesOn && this.isRow(text)) row.holdsRows = true;
+    cutLine(text, this.header!.separator, row);
+    if (row.open !== undefined && terminated && row.length < MAX_QUOTED) return 'held';
+    this.open = undefined;
+    if (row.open !== undefined && row.lines === 1 && !terminated) return 'torn-record';
+    // A cell that took lines which are rows was opened by a stray quote, wherever the next one closed it.
+    if (row.open !== undefined || row.holdsRows) return this.stray(row);
+    return this.cells!.addTexts(row.cells, row.line) ? 'record' : this.misfit(row.line, terminated);
+  }
+
+  private stray(row: { readonly line: number; readonly lines: number }): LineFate {
+    countAt(this.openQuotes, row.line);
+    this.linesInQuotes += row.lines;
+    return 'unclosed-quote';
+  }
+
+  private misfit(lineNumber: number, terminated: boolean): LineFate {
+    this.header!.table.dropRow();
+    if (!terminated) return 'torn-record';
+    countAt(this.badRows, lineNumber);
+    return 'wrong-cells';
+  }
+
+  heldAtEnd(): LineFate {
+    return this.stray(this.open!);
+  }
+
+  /** The runs, after the end of the lines. */
+  content(): Pick<LogContent, 'kept' | 'errors' | 'runs'> {
+    const { table, columns } = this.header ?? { table: logTable(), columns: [] };
+    const { series, stepUnit, notes: axisNotes } = table.finish();
+    const notes = [...this.notes, ...gapNotes(table), ...axisNotes];
+    const runs = runsOf(namedByFile(series, this.path), table.runs()).map(
+      (run): LoggedRun => ({ ...run, stepUnit, restarts: [...this.restarts], notes }),
+    );
+    const quotes = { places: this.openQuotes, lines: this.linesInQuotes };
+    const errors = badRowErrors(this.badRows, columns.length, quotes, this.path);
+    return { kept: table.rows(), errors, runs };
+  }
+}
+
+/**
+ * Whether the last cell of a last line without an end was cut where that changes its size: a number that stops at its
+ * mark, that lost the exponent that the value before it has, or most of its decimals.
+ */
+function isCut(
+  bytes: Buffer,
+  start: number,
+  end: number,
+  { separatorByte, columns, table }: Header,
+): boolean {
+  const from = bytes.lastIndexOf(separatorByte, end - 1) + 1;
+  const cell = bytes.toString('latin1', Math.max(from, start), end);
+  const index = columns.at(-1)!;
+  if (index < 0 || !/^[-+\d.eE]+$/.test(cell)) return false;
+  const values = table.columns[index]!.value.finish();
+  const before = values.length < 2 ? Number.NaN : Math.abs(values.at(-2)!);
+  const lostExponent = before > 0 && before < 1e-4 && !/e/i.test(cell);
+  return !/\d$/.test(cell) || lostExponent || isCutShort(cell, values.subarray(0, values.length - 1));
+}
+
 /** A note on empty cells, where some columns have few. */
-function gapNotes({ columns, rows }: LogTable): string[] {
-  const gaps = columns.filter(({ missing }) => missing > 0 && missing * 2 <= rows());
+function gapNotes(table: LogTable): string[] {
+  const rows = table.rows();
+  const gaps = table.columns.filter(({ missing }) => missing > 0 && missing * 2 <= rows);
   if (gaps.length === 0) return [];
-  const named = gaps.slice(0, 3).map(({ name, missing }) => `"${name}" in ${missing} of ${rows()} rows`);
+  const named = gaps.slice(0, 3).map(({ name, missing }) => `"${name}" in ${missing} of ${rows} rows`);
   return [
     `empty cells are missing values, neither 0 nor NaN (pandas writes NaN so): ${named.join(', ')}${gaps.length > 3 ? `, and ${gaps.length - 3} more` : ''}`,
   ];
 }
 
+/** Lines in quotes that stay open. */
+interface OpenQuotes {
+  /** The lines that they begin in. */
+  readonly places: Tally;
+  readonly lines: number;
+}
+
 /** The errors of rows that do not fit, and of quotes that stay open. */
-function badRowErrors(
-  badRows: Tally,
-  cells: number,
-  { openQuotes, linesInQuotes }: { readonly openQuotes: Tally; readonly linesInQuotes: number },
-  path: string,
-): ErrorRecord[] {
+function badRowErrors(badRows: Tally, cells: number, quotes: OpenQuotes, path: string): ErrorRecord[] {
   const errors: ErrorRecord[] = [];
   if (badRows.count > 0)
     errors.push(
@@ -415,12 +489,12 @@ function badRowErrors(
         { path, line: badRows.first[0]! },
       ).toRecord(),
     );
-  if (openQuotes.count > 0)
+  if (quotes.places.count > 0)
     errors.push(
       diagError(
         'log-quote-open',
-        { count: linesInQuotes, lines: placesOf(openQuotes) },
-        { path, line: openQuotes.first[0]! },
+        { count: quotes.lines, lines: placesOf(quotes.places) },
+        { path, line: quotes.places.first[0]! },
       ).toRecord(),
     );
   return errors;
