@@ -449,58 +449,73 @@ export function assignRoles(
   }
 
   const knownTasks = new Set(names.flatMap((_, k) => (isTask(k) ? [tasks[k]!.task] : [])));
-  const withTask = (role: Role, task: string | undefined): NamedRole =>
-    task === undefined ? { role } : { role, task };
   const roles = names.map((name, k): NamedRole => {
     const role = first[k]!;
     if (objective[k]) return { role: 'other', lossLike: 'objective' };
-    if (role === 'loss-like')
-      return isTask(k)
-        ? { role: 'task_loss', task: tasks[k]!.task }
-        : k === best
-          ? { role: 'loss' }
-          : // With `--map loss=…` the user has chosen the loss: no other is marked.
-            { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
+    if (role === 'loss-like' && isTask(k)) return { role: 'task_loss', task: tasks[k]!.task };
     if (k === best) return { role: 'loss' };
+    if (role === 'loss-like')
+      // With `--map loss=…` the user has chosen the loss: no other is marked.
+      return { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
     if (k === evaluated) return { role: 'eval_loss' };
-    // An evaluation on the training data is the loss itself.
-    if (role === 'eval_loss' && tasks[k] === undefined && wordsOf(name).some((word) => TRAINING.test(word)))
-      return { role, lossLike: 'same' };
-    if (
-      role === 'eval_loss' &&
-      tasks[k] !== undefined &&
-      (tasks[k].explicit || knownTasks.has(tasks[k].task))
-    )
-      return { role, task: tasks[k].task };
-    if (role === 'metric') {
-      const explicit = namedTask(name, /[/._-][^/._-]+$/);
-      if (explicit !== undefined) return { role, task: explicit };
-      const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
-      return withTask(
-        role,
-        [...knownTasks].find((task) => bare.startsWith(task) && /^[/._-]/.test(bare.slice(task.length))),
-      );
-    }
-    return { role };
+    return evaluationRole(name, role, tasks[k], knownTasks);
   });
-
-  const notes: string[] = [];
-  // A summary row, a mean per epoch or the perplexity of the same loss is not worth a note.
-  const worth = (k: number): boolean =>
-    roles[k]!.role === 'other' &&
-    (candidates[k] ?? PERPLEXITY_RANK) < PERPLEXITY_RANK &&
-    series[k]!.value.length * 10 > series[best!]!.value.length;
-  const others = best === undefined ? [] : series.filter((_, k) => worth(k)).map(({ name }) => name);
-  if (best !== undefined && others.length > 0)
-    notes.push(
-      `${series[best]!.name} is read as the loss; ${others.join(', ')} could be it too (--map loss=NAME chooses)`,
-    );
-  const objectives = names.flatMap((_, k) => (objective[k] ? [series[k]!.name] : []));
-  if (objectives.length > 0)
-    notes.push(
-      `${objectives.join(', ')}: objectives, whose level says nothing about the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
-    );
+  const notes = [
+    ...(best === undefined ? [] : otherLosses(series, roles, candidates, best)),
+    ...objectiveNote(series.filter((_, k) => objective[k])),
+  ];
   if (!hasTotal && best === undefined && knownTasks.size > 0)
     notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);
   return { roles, notes };
 }
+
+/** The role of what is no loss of training, with the task that it is of. */
+function evaluationRole(
+  name: string,
+  role: Role,
+  found: { readonly task: string; readonly explicit: boolean } | undefined,
+  knownTasks: ReadonlySet<string>,
+): NamedRole {
+  const withTask = (task: string | undefined): NamedRole => (task === undefined ? { role } : { role, task });
+  if (role === 'eval_loss') {
+    // An evaluation on the training data is the loss itself.
+    if (found === undefined && wordsOf(name).some((word) => TRAINING.test(word)))
+      return { role, lossLike: 'same' };
+    return withTask(found?.explicit || knownTasks.has(found?.task ?? '') ? found?.task : undefined);
+  }
+  if (role !== 'metric') return { role };
+  const explicit = namedTask(name, /[/._-][^/._-]+$/);
+  if (explicit !== undefined) return { role, task: explicit };
+  const bare = name.replace(/^(?:train(?:ing)?|val(?:id(?:ation)?)?|eval|test)[/._-]/i, '');
+  return withTask(
+    [...knownTasks].find((task) => bare.startsWith(task) && /^[/._-]/.test(bare.slice(task.length))),
+  );
+}
+
+type Called = { readonly name: string; readonly value: Column };
+
+/** Which others may be the loss. A summary row, a mean per epoch or the perplexity of the same loss is not worth a note. */
+function otherLosses(
+  series: readonly Called[],
+  roles: readonly NamedRole[],
+  candidates: readonly (number | undefined)[],
+  best: number,
+): string[] {
+  const others = series.filter(
+    ({ value }, k) =>
+      roles[k]!.role === 'other' &&
+      (candidates[k] ?? PERPLEXITY_RANK) < PERPLEXITY_RANK &&
+      value.length * 10 > series[best]!.value.length,
+  );
+  if (others.length === 0) return [];
+  return [
+    `${series[best]!.name} is read as the loss; ${others.map(({ name }) => name).join(', ')} could be it too (--map loss=NAME chooses)`,
+  ];
+}
+
+const objectiveNote = (objectives: readonly Called[]): string[] =>
+  objectives.length === 0
+    ? []
+    : [
+        `${objectives.map(({ name }) => name).join(', ')}: objectives, whose level says nothing about the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
+      ];

@@ -11,7 +11,7 @@
  * A run is a varint: its lowest bit 0 for a repeated value (count × 2), 1 for bit-packed values (groups of eight × 2 + 1).
  * Source: Apache Parquet, Encodings.md and Compression.md.
  */
-import type { ColumnMetaData, Compressors } from 'hyparquet';
+import type { ColumnMetaData, Compressors, PageHeader } from 'hyparquet';
 
 /** Writers aim at a page of 1 MiB. */
 const MAX_PAGE_BYTES = 256 << 20;
@@ -40,46 +40,82 @@ export async function checkPages(
 ): Promise<void> {
   const { parquetHeader } = await import('hyparquet/src/column.js');
   const { decompressPage } = await import('hyparquet/src/datapage.js');
-  const { start, end, rows } = chunk;
-  const { codec } = chunk.about;
+  const { about, start, end, rows } = chunk;
   if (!(start >= 0 && end <= file.length)) throw new Error('a column lies beyond the end of the file');
   const view = new DataView(file.buffer, file.byteOffset + start, end - start);
   const reader = { view, offset: 0 };
-  const name = chunk.about.path_in_schema.join('.');
+  const column = {
+    name: about.path_in_schema.join('.'),
+    optional,
+    unpack: (bytes: Uint8Array, size: number): Uint8Array =>
+      decompressPage(bytes, size, about.codec, compressors),
+  };
   for (let seen = 0; seen < rows && reader.offset < view.byteLength - 1; ) {
     const header = parquetHeader(reader);
     const { compressed_page_size: packed, uncompressed_page_size: unpacked } = header;
     if (!(packed >= 0 && packed <= view.byteLength - reader.offset && unpacked >= 0))
-      throw new Error(`a page of "${name}" lies beyond its column`);
-    if (unpacked > MAX_PAGE_BYTES) throw new Error(`a page of "${name}" has ${unpacked} bytes`);
+      throw new Error(`a page of "${column.name}" lies beyond its column`);
+    if (unpacked > MAX_PAGE_BYTES) throw new Error(`a page of "${column.name}" has ${unpacked} bytes`);
     const bytes = new Uint8Array(view.buffer, view.byteOffset + reader.offset, packed);
     reader.offset += packed;
-    const first = header.data_page_header;
-    const second = header.data_page_header_v2;
-    if (header.type === 'DICTIONARY_PAGE') {
-      if (!((header.dictionary_page_header?.num_values ?? 0) * NARROWEST <= unpacked))
-        throw new Error(`the dictionary of "${name}" claims more values than it has bytes`);
-    } else if (header.type === 'DATA_PAGE' && first !== undefined) {
-      const values = countOf(first.num_values, rows - seen, name);
-      const page = decompressPage(bytes, unpacked, codec, compressors);
-      const levels = optional
-        ? new DataView(page.buffer, page.byteOffset, page.byteLength).getUint32(0, true)
-        : 0;
-      const set = optional ? checkRuns(page, 4, 1, values, name) : values;
-      checkValues(page, optional ? 4 + levels : 0, first.encoding, set, name);
-      seen += values;
-    } else if (header.type === 'DATA_PAGE_V2' && second !== undefined) {
-      const values = countOf(second.num_values, rows - seen, name);
-      const levels = second.definition_levels_byte_length + second.repetition_levels_byte_length;
-      if (!(levels >= 0 && levels <= bytes.length)) throw new Error(`a page of "${name}" has no levels`);
-      if (optional) checkRuns(bytes, second.repetition_levels_byte_length, 1, values, name);
-      const data = bytes.subarray(levels);
-      const page =
-        second.is_compressed === false ? data : decompressPage(data, unpacked - levels, codec, compressors);
-      checkValues(page, 0, second.encoding, countOf(values - second.num_nulls, values, name), name);
-      seen += values;
-    } else throw new Error(`a page of "${name}" is of the type ${header.type}`);
+    seen += checkPage(column, header, bytes, rows - seen);
   }
+}
+
+interface CheckedColumn {
+  readonly name: string;
+  readonly optional: boolean;
+  unpack(bytes: Uint8Array, size: number): Uint8Array;
+}
+
+/** @param rows that are left. @returns how many of them the page has */
+function checkPage(column: CheckedColumn, header: PageHeader, bytes: Uint8Array, rows: number): number {
+  const { name } = column;
+  const { data_page_header: first, data_page_header_v2: second, uncompressed_page_size: unpacked } = header;
+  if (header.type === 'DICTIONARY_PAGE') {
+    if (!((header.dictionary_page_header?.num_values ?? 0) * NARROWEST <= unpacked))
+      throw new Error(`the dictionary of "${name}" claims more values than it has bytes`);
+    return 0;
+  }
+  if (header.type === 'DATA_PAGE' && first !== undefined)
+    return checkFirst(column, first, column.unpack(bytes, unpacked), rows);
+  if (header.type === 'DATA_PAGE_V2' && second !== undefined)
+    return checkSecond(column, second, bytes, unpacked, rows);
+  throw new Error(`a page of "${name}" is of the type ${header.type}`);
+}
+
+/** A data page of version 1. */
+function checkFirst(
+  { name, optional }: CheckedColumn,
+  header: NonNullable<PageHeader['data_page_header']>,
+  page: Uint8Array,
+  rows: number,
+): number {
+  const values = countOf(header.num_values, rows, name);
+  const levels = optional
+    ? new DataView(page.buffer, page.byteOffset, page.byteLength).getUint32(0, true)
+    : 0;
+  const set = optional ? checkRuns(page, 4, 1, values, name) : values;
+  checkValues(page, optional ? 4 + levels : 0, header.encoding, set, name);
+  return values;
+}
+
+/** A data page of version 2. */
+function checkSecond(
+  { name, optional, unpack }: CheckedColumn,
+  header: NonNullable<PageHeader['data_page_header_v2']>,
+  bytes: Uint8Array,
+  unpacked: number,
+  rows: number,
+): number {
+  const values = countOf(header.num_values, rows, name);
+  const levels = header.definition_levels_byte_length + header.repetition_levels_byte_length;
+  if (!(levels >= 0 && levels <= bytes.length)) throw new Error(`a page of "${name}" has no levels`);
+  if (optional) checkRuns(bytes, header.repetition_levels_byte_length, 1, values, name);
+  const data = bytes.subarray(levels);
+  const page = header.is_compressed === false ? data : unpack(data, unpacked - levels);
+  checkValues(page, 0, header.encoding, countOf(values - header.num_nulls, values, name), name);
+  return values;
 }
 
 function countOf(values: number, most: number, name: string): number {

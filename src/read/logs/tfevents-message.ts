@@ -247,6 +247,32 @@ function float16(bits: number): number {
   return bits & 0x8000 ? -size : size;
 }
 
+/** Whether every dimension of a shape is 1: { 2 Dim { 1 size } }. */
+function hasOneElement(bytes: Buffer, start: number, end: number): boolean {
+  for (const [key, from, to] of fields(bytes, start, end)) {
+    if (key !== 0x12) continue;
+    for (const [sizeKey, sizeFrom, sizeTo] of fields(bytes, from, to)) {
+      cursor = sizeFrom;
+      if (sizeKey === 0x08 && varint(bytes, sizeTo) !== 1) return false;
+    }
+  }
+  return true;
+}
+
+/** Numbers of the fields that hold integers and numbers of 16 bits, as varints: half_val, int_val, bool_val … */
+const VARINT_FIELDS: ReadonlySet<number> = new Set([7, 10, 11, 13, 16, 17]);
+
+/** The first number of a field for the values of a type; undefined where it holds something else. */
+function fieldValue(bytes: Buffer, key: number, from: number, to: number, dtype: number): number | undefined {
+  const number = key >> 3;
+  if (number === 5 && to - from >= 4) return bytes.readFloatLE(from);
+  if (number === 6 && to - from >= 8) return bytes.readDoubleLE(from);
+  if (!VARINT_FIELDS.has(number) || !DTYPES.has(dtype)) return undefined;
+  cursor = from;
+  const raw = varint(bytes, to);
+  return dtype === DT_HALF ? float16(raw) : dtype === DT_BFLOAT16 ? bfloat16(raw) : raw;
+}
+
 /**
  * The value of a numeric tensor of one element (no shape, or every dimension 1): from tensor_content, or from the
  * field of its type; an absent value is 0 (tensor.proto). Undefined for strings, other shapes and malformed ones.
@@ -260,25 +286,9 @@ function tensorScalar(bytes: Buffer, start: number, end: number): number | undef
       cursor = from;
       dtype = varint(bytes, to);
     } else if (key === 0x12) {
-      for (const [dimKey, dimFrom, dimTo] of fields(bytes, from, to)) {
-        if (dimKey !== 0x12) continue;
-        for (const [sizeKey, sizeFrom, sizeTo] of fields(bytes, dimFrom, dimTo)) {
-          cursor = sizeFrom;
-          if (sizeKey === 0x08 && varint(bytes, sizeTo) !== 1) return undefined;
-        }
-      }
+      if (!hasOneElement(bytes, from, to)) return undefined;
     } else if (key === 0x22) content = [from, to];
-    else if (value === undefined && to > from) {
-      const number = key >> 3;
-      const known = DTYPES.get(dtype);
-      if (number === 5 && to - from >= 4) value = bytes.readFloatLE(from);
-      else if (number === 6 && to - from >= 8) value = bytes.readDoubleLE(from);
-      else if ([7, 10, 11, 13, 16, 17].includes(number) && known !== undefined) {
-        cursor = from;
-        const raw = varint(bytes, to);
-        value = dtype === DT_HALF ? float16(raw) : dtype === DT_BFLOAT16 ? bfloat16(raw) : raw;
-      }
-    }
+    else if (value === undefined && to > from) value = fieldValue(bytes, key, from, to, dtype);
   }
   const known = DTYPES.get(dtype);
   if (known === undefined) return undefined;
