@@ -274,39 +274,68 @@ function textCell(
   return isMissingText(text) ? table.miss(column) : table.refuse(column, text, line);
 }
 
-export function objectScanner(table: RowTable): ObjectScanner {
-  const expected: Expected[] = [];
-  const duplicates = new Map<string, Tally>();
-  let slot = 0;
-  let line = 0;
-  let repeated: number[] = [];
-  const template = rowTemplate();
+/** Where the members of an object are: what goes before their names. */
+interface Level {
+  readonly prefix: string;
+  readonly depth: number;
+}
+const TOP: Level = { prefix: '', depth: 0 };
 
-  const columnOf = (bytes: Buffer, start: number, end: number, prefix: string): number => {
-    if (prefix === '') {
-      const guess = expected[slot];
-      if (guess !== undefined && sameBytes(guess.key, bytes, start, end)) {
-        slot++;
-        return guess.column;
-      }
+/** Reads objects; positions below 0 say that there is none. */
+class Objects implements ObjectScanner {
+  private readonly expected: Expected[] = [];
+  private readonly duplicates = new Map<string, Tally>();
+  private readonly template = rowTemplate();
+  private slot = 0;
+  private line = 0;
+  /** Columns that the row has more than one cell of. */
+  private repeated: number[] = [];
+
+  constructor(private readonly table: RowTable) {}
+
+  row(bytes: Buffer, start: number, end: number, line: number): boolean {
+    const { template, table } = this;
+    if (template.read(bytes, start, end, line, table)) return true;
+    this.line = line;
+    this.slot = 0;
+    if (this.repeated.length > 0) this.repeated = [];
+    template.begin();
+    const stop = this.members(bytes, start + 1, end, TOP);
+    if (stop < 0 || skipBlanks(bytes, stop, end) !== end) {
+      table.dropRow();
+      return false;
     }
-    const column = table.column(prefix + textOfString(bytes, start, end));
-    if (prefix === '' && slot < 1000) {
-      expected[slot] = { key: Buffer.from(bytes.subarray(start, end)), column };
-      slot++;
+    // Allocating a Set for each row costs 10 % of the parse time.
+    if (this.repeated.length === 0) template.learn(bytes, start, end);
+    else this.refuseRepeated();
+    table.endRow(line);
+    return true;
+  }
+
+  private refuseRepeated(): void {
+    const { table, duplicates } = this;
+    for (const column of new Set(this.repeated)) {
+      const { name } = table.columns[column]!;
+      table.unset(column);
+      table.refuse(column, AMBIGUOUS_CELL, this.line);
+      const found = duplicates.get(name) ?? tally();
+      countAt(found, this.line);
+      duplicates.set(name, found);
     }
-    return column;
-  };
+  }
 
-  const setCell = (column: number): void => {
-    if (!table.set(column, scanned[0]!)) repeated.push(column);
-  };
-  const setText = (column: number, bytes: Buffer, start: number, end: number): void => {
-    if (!textCell(table, column, bytes, start, end, line)) repeated.push(column);
-  };
+  errors(path: string): ErrorRecord[] {
+    return [...this.duplicates].map(([key, found]) =>
+      diagError(
+        'log-duplicate-key',
+        { key, count: found.count, lines: placesOf(found) },
+        { path, line: found.first[0]! },
+      ).toRecord(),
+    );
+  }
 
-  /** The members after the opening brace; the position after the closing one, or -1. */
-  const members = (bytes: Buffer, from: number, end: number, prefix: string, depth: number): number => {
+  /** The members after the opening brace; the position after the closing one. */
+  private members(bytes: Buffer, from: number, end: number, level: Level): number {
     let at = skipBlanks(bytes, from, end);
     if (bytes[at] === CLOSE && at < end) return at + 1;
     while (at < end) {
@@ -318,47 +347,7 @@ export function objectScanner(table: RowTable): ObjectScanner {
       if (at >= end || bytes[at] !== COLON) return -1;
       at = skipBlanks(bytes, at + 1, end);
       if (at >= end) return -1;
-      const byte = bytes[at]!;
-      if (byte === OPEN) {
-        if (depth >= MAX_DEPTH) return -1;
-        template.differs();
-        const name = prefix + textOfString(bytes, keyStart, keyEnd);
-        repeated.push(...refuseOther(table, name, '{…}', line));
-        at = members(bytes, at + 1, end, `${name}.`, depth + 1);
-      } else if (byte === QUOTE) {
-        const close = stringEnd(bytes, at + 1, end);
-        if (close < 0) return -1;
-        const start = skipBlanks(bytes, at + 1, close);
-        const stop = scanNumber(bytes, start, close);
-        const column = columnOf(bytes, keyStart, keyEnd, prefix);
-        if (stop > 0 && skipBlanks(bytes, stop, close) === close) {
-          setCell(column);
-          template.number(start, stop, column);
-        } else {
-          setText(column, bytes, at + 1, close);
-          template.differs();
-        }
-        at = close + 1;
-      } else {
-        const stop = scanNumber(bytes, at, end);
-        if (stop > 0 && endsValue(bytes, stop, end)) {
-          const column = columnOf(bytes, keyStart, keyEnd, prefix);
-          setCell(column);
-          template.number(at, stop, column);
-          at = stop;
-        } else {
-          template.differs();
-          const after = skipValue(bytes, at, end);
-          if (after > 0) {
-            const word = byte === OPEN_LIST ? LIST : bytes.toString('latin1', at, after).trim();
-            const name = prefix + textOfString(bytes, keyStart, keyEnd);
-            const twice = wordCell(table, () => columnOf(bytes, keyStart, keyEnd, prefix), name, word, line);
-            if (twice === undefined) return -1;
-            repeated.push(...twice);
-          }
-          at = after;
-        }
-      }
+      at = this.value(bytes, at, end, keyStart, keyEnd, level);
       if (at < 0) return -1;
       at = skipBlanks(bytes, at, end);
       if (at >= end) return -1;
@@ -367,40 +356,78 @@ export function objectScanner(table: RowTable): ObjectScanner {
       at = skipBlanks(bytes, at + 1, end);
     }
     return -1;
-  };
+  }
 
-  return {
-    row(bytes, start, end, lineNumber) {
-      if (template.read(bytes, start, end, lineNumber, table)) return true;
-      line = lineNumber;
-      slot = 0;
-      if (repeated.length > 0) repeated = [];
-      template.begin();
-      const stop = members(bytes, start + 1, end, '', 0);
-      if (stop < 0 || skipBlanks(bytes, stop, end) !== end) {
-        table.dropRow();
-        return false;
+  /** The value at a position, of the key in [keyStart, keyEnd); the position after it. */
+  private value(
+    bytes: Buffer,
+    at: number,
+    end: number,
+    keyStart: number,
+    keyEnd: number,
+    level: Level,
+  ): number {
+    const { template } = this;
+    const byte = bytes[at]!;
+    if (byte === OPEN) {
+      template.differs();
+      return this.nested(bytes, at, end, level.prefix + textOfString(bytes, keyStart, keyEnd), level.depth);
+    }
+    const close = byte === QUOTE ? stringEnd(bytes, at + 1, end) : end;
+    if (close < 0) return -1;
+    const start = byte === QUOTE ? skipBlanks(bytes, at + 1, close) : at;
+    const stop = scanNumber(bytes, start, close);
+    const isNumber =
+      stop > 0 && (byte === QUOTE ? skipBlanks(bytes, stop, close) === close : endsValue(bytes, stop, end));
+    if (isNumber || byte === QUOTE) {
+      const number = scanned[0]!;
+      const column = this.columnOf(bytes, keyStart, keyEnd, level.prefix);
+      const isFirst = isNumber
+        ? this.table.set(column, number)
+        : textCell(this.table, column, bytes, at + 1, close, this.line);
+      if (!isFirst) this.repeated.push(column);
+      if (isNumber) template.number(start, stop, column);
+      else template.differs();
+      return byte === QUOTE ? close + 1 : stop;
+    }
+    template.differs();
+    const after = skipValue(bytes, at, end);
+    if (after < 0) return -1;
+    const word = byte === OPEN_LIST ? LIST : bytes.toString('latin1', at, after).trim();
+    const name = level.prefix + textOfString(bytes, keyStart, keyEnd);
+    const columnOf = (): number => this.columnOf(bytes, keyStart, keyEnd, level.prefix);
+    const twice = wordCell(this.table, columnOf, name, word, this.line);
+    if (twice === undefined) return -1;
+    this.repeated.push(...twice);
+    return after;
+  }
+
+  /** The object at a position, as members with a name before theirs. */
+  private nested(bytes: Buffer, at: number, end: number, name: string, depth: number): number {
+    if (depth >= MAX_DEPTH) return -1;
+    this.repeated.push(...refuseOther(this.table, name, '{…}', this.line));
+    return this.members(bytes, at + 1, end, { prefix: `${name}.`, depth: depth + 1 });
+  }
+
+  private columnOf(bytes: Buffer, start: number, end: number, prefix: string): number {
+    const { expected } = this;
+    if (prefix === '') {
+      const guess = expected[this.slot];
+      if (guess !== undefined && sameBytes(guess.key, bytes, start, end)) {
+        this.slot++;
+        return guess.column;
       }
-      // Allocating a Set for each row costs 10 % of the parse time.
-      if (repeated.length === 0) template.learn(bytes, start, end);
-      for (const column of repeated.length === 0 ? [] : new Set(repeated)) {
-        const name = table.columns[column]!.name;
-        table.unset(column);
-        table.refuse(column, AMBIGUOUS_CELL, lineNumber);
-        const found = duplicates.get(name) ?? tally();
-        countAt(found, line);
-        duplicates.set(name, found);
-      }
-      table.endRow(lineNumber);
-      return true;
-    },
-    errors: (path) =>
-      [...duplicates].map(([key, found]) =>
-        diagError(
-          'log-duplicate-key',
-          { key, count: found.count, lines: placesOf(found) },
-          { path, line: found.first[0]! },
-        ).toRecord(),
-      ),
-  };
+    }
+    const column = this.table.column(prefix + textOfString(bytes, start, end));
+    if (prefix === '' && this.slot < MOST_EXPECTED) {
+      expected[this.slot] = { key: Buffer.from(bytes.subarray(start, end)), column };
+      this.slot++;
+    }
+    return column;
+  }
 }
+
+/** Keys whose order is remembered. */
+const MOST_EXPECTED = 1000;
+
+export const objectScanner = (table: RowTable): ObjectScanner => new Objects(table);
