@@ -219,62 +219,109 @@ function taken<Series extends PlacedSeries>(series: Series, name: string, undone
 const listed = (names: readonly string[]): string =>
   names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;
 
+const longest = <Series extends PlacedSeries>(some: readonly Tag<Series>[]): Series | undefined =>
+  some.reduce<Series | undefined>(
+    (best, { series }) => (best === undefined || series.step.length > best.step.length ? series : best),
+    undefined,
+  );
+const ofTraining = <Series extends PlacedSeries>(some: readonly Tag<Series>[]): Tag<Series>[] =>
+  some.filter(({ before }) => before === '');
+
 /** The series of event files by Keras, on one axis; undefined where another program wrote them. */
 export function kerasEvents<Series extends PlacedSeries>(
   all: readonly Series[],
 ): Conventional<Series> | undefined {
   const tags = all.flatMap((series) => tagOf(series) ?? []);
   const epochs = tags.filter(({ counts }) => counts === 'epoch');
-  const longest = (some: readonly Tag<Series>[]): Series | undefined =>
-    some.reduce<Series | undefined>(
-      (best, { series }) => (best === undefined || series.step.length > best.step.length ? series : best),
-      undefined,
-    );
-  const trained = (some: readonly Tag<Series>[]): Tag<Series>[] => some.filter(({ before }) => before === '');
-  const epoch = longest(trained(epochs));
+  const epoch = longest(ofTraining(epochs));
   // The callback writes only these. What a program adds under its own names is on its own axis.
   if (epoch === undefined || !epochs.some(({ quantity }) => isLossName(quantity))) return undefined;
-  const batchTags = trained(tags).filter(({ counts }) => counts === 'batch');
-  const batch = longest(batchTags);
-  const notes: string[] = [];
-  const quantities = new Map<string, string>();
-  const roles = new Map<string, Role>();
-  for (const { series, before, quantity } of epochs)
-    quantities.set(series.name, before === '' ? quantity : `val_${quantity}`);
-
+  const batch = longest(ofTraining(tags).filter(({ counts }) => counts === 'batch'));
   const batches =
     batch?.byteOffset === undefined || epoch.byteOffset === undefined ? [] : batchesOf(batch, epoch);
   const base = batches.length === 0 ? 1 : firstBatch(batches);
   const again = startedAgain(batches, base);
   const perEpoch = batchesPerEpoch(batches, base, again) ?? fromEvaluations(tags);
-  if (perEpoch === undefined) {
-    for (const { series } of batch === undefined ? [] : epochs)
-      if (isLossName(quantities.get(series.name)!)) roles.set(series.name, 'other');
-    if (batch !== undefined)
-      notes.push(
-        `Keras: ${listed(epochs.map(({ series }) => series.name))} count epochs, and the log does not say how many batches each has: they are shown by epoch and not judged together with ${batch.name}, which may be a mean since its epoch began`,
-      );
-    const others = all.length > tags.length;
-    return {
-      series: all,
-      quantities,
-      roles,
-      stepUnit: batch === undefined && !others ? 'epoch' : 'step',
-      notes,
-    };
+  return perEpoch === undefined
+    ? byEpoch(all, tags, batch)
+    : new OnBatches(tags, epoch, { batches, base, again, perEpoch }).joined(all);
+}
+
+/** What the series of epochs are of, by their names. */
+const quantitiesOf = (tags: readonly Tag<PlacedSeries>[]): Map<string, string> =>
+  new Map(
+    tags
+      .filter(({ counts }) => counts === 'epoch')
+      .map(({ series, before, quantity }) => [series.name, before === '' ? quantity : `val_${quantity}`]),
+  );
+
+/** The series as they are, where nothing says how many batches an epoch has. */
+function byEpoch<Series extends PlacedSeries>(
+  all: readonly Series[],
+  tags: readonly Tag<Series>[],
+  batch: Series | undefined,
+): Conventional<Series> {
+  const epochs = tags.filter(({ counts }) => counts === 'epoch').map(({ series }) => series.name);
+  const quantities = quantitiesOf(tags);
+  const losses = batch === undefined ? [] : epochs.filter((name) => isLossName(quantities.get(name)!));
+  const notes =
+    batch === undefined
+      ? []
+      : [
+          `Keras: ${listed(epochs)} count epochs, and the log does not say how many batches each has: they are shown by epoch and not judged together with ${batch.name}, which may be a mean since its epoch began`,
+        ];
+  return {
+    series: all,
+    quantities,
+    roles: new Map(losses.map((name) => [name, 'other'])),
+    stepUnit: batch === undefined && all.length === tags.length ? 'epoch' : 'step',
+    notes,
+  };
+}
+
+/** How batches are counted. */
+interface Counting {
+  readonly batches: readonly Batch[];
+  /** Number of the first batch. */
+  readonly base: number;
+  /** Files whose batches count from their own first epoch. */
+  readonly again: ReadonlySet<number>;
+  readonly perEpoch: number;
+}
+
+/** Series of epochs and of batches, joined on the axis of batches. */
+class OnBatches<Series extends PlacedSeries> {
+  private readonly quantities: Map<string, string>;
+  private readonly roles = new Map<string, Role>();
+  private readonly added: Series[] = [];
+  /** Means that were undone, and those of which the log does not show that they are means. */
+  private readonly shown: string[] = [];
+  private readonly open: string[] = [];
+  private hidden = 0;
+
+  constructor(
+    private readonly tags: readonly Tag<Series>[],
+    private readonly epoch: Series,
+    private readonly counting: Counting,
+  ) {
+    this.quantities = quantitiesOf(tags);
   }
 
   /** Batches before the first of a file, where its counter began again. */
-  const shift = (file: number): number => {
+  private shift(file: number): number {
+    const { again, batches, perEpoch } = this.counting;
     const first = again.has(file) ? batches.find((one) => one.file === file)! : undefined;
     return first === undefined ? 0 : (first.epoch - first.within) * perEpoch;
-  };
-  const place = ({ file, step, epoch: of }: Batch): { step: number; count: number } => {
-    const at = step + shift(file);
-    return { step: at, count: at - base + 1 - of * perEpoch };
-  };
-  const onBatches = (one: Tag<Series>): Series => {
-    const { series, counts, quantity } = one;
+  }
+
+  private place({ file, step, epoch }: Batch): { step: number; count: number } {
+    const { base, perEpoch } = this.counting;
+    const at = step + this.shift(file);
+    return { step: at, count: at - base + 1 - epoch * perEpoch };
+  }
+
+  private placed({ series, counts, quantity }: Tag<Series>): Series {
+    const { base, perEpoch, again } = this.counting;
     if (counts === 'epoch') {
       // A learning rate applies to the whole epoch: it was set when the epoch began.
       const isRate = roleByName(quantity) === 'learning_rate';
@@ -282,67 +329,76 @@ export function kerasEvents<Series extends PlacedSeries>(
       return { ...series, step };
     }
     if (counts !== 'batch' || again.size === 0) return series;
-    const own = batchesOf(series, epoch);
-    return { ...series, step: Float64Array.from(own, (batch) => place(batch).step) };
-  };
-  const known = new Map(tags.map((one) => [one.series, one]));
-  const added: Series[] = [];
-  const shown: string[] = [];
-  const open: string[] = [];
-  let hidden = 0;
-  for (const { series, quantity } of batchTags) {
-    const mean = trained(epochs).find((one) => one.quantity === quantity)?.series;
+    const own = batchesOf(series, this.epoch);
+    return { ...series, step: Float64Array.from(own, (batch) => this.place(batch).step) };
+  }
+
+  /** Looks at a series of batches beside the one of its epochs. */
+  private look({ series, quantity }: Tag<Series>): void {
+    const { quantities, roles, counting } = this;
+    const mean = ofTraining(this.tags).find((one) => one.counts === 'epoch' && one.quantity === quantity);
     quantities.set(series.name, quantity);
-    if (mean === undefined) continue;
+    if (mean === undefined) return;
     if (!isLossName(quantity)) {
       // The epoch's series has it; within the epoch it is the mean so far.
       roles.set(series.name, 'other');
-      continue;
+      return;
     }
-    roles.set(mean.name, 'other');
-    if (perEpoch === 1) continue;
-    const undone = undo(series, mean, batchesOf(series, epoch), place, perEpoch);
+    roles.set(mean.series.name, 'other');
+    if (counting.perEpoch === 1) return;
+    const place = (batch: Batch) => this.place(batch);
+    const undone = undo(series, mean.series, batchesOf(series, this.epoch), place, counting.perEpoch);
     if (undone === null) {
-      open.push(series.name);
-      continue;
+      this.open.push(series.name);
+      return;
     }
     const name = `${series.name} (${undone.distance === 1 ? 'per step' : `mean of ${undone.distance} steps`})`;
-    added.push(taken(series, name, undone));
+    this.added.push(taken(series, name, undone));
     quantities.set(name, quantity);
     roles.set(series.name, 'other');
-    shown.push(series.name);
-    hidden += undone.hidden;
+    this.shown.push(series.name);
+    this.hidden += undone.hidden;
   }
-  for (const { series, before, quantity } of tags)
-    if (
-      tags.some((one) => one.counts === 'epoch' && one.before === before && one.quantity === quantity) &&
-      known.get(series)!.counts === 'evaluation'
-    )
-      roles.set(series.name, 'other');
 
-  notes.push(
-    `Keras: an epoch has ${counted(perEpoch, 'batch', 'batches')}; epoch_* tags are shown at the last batch of their epoch, learning rates at its first`,
-  );
-  if (again.size > 0)
-    notes.push('Keras counted batches from the start of the job; they are counted on from the epochs before');
-  if (shown.length > 0)
-    notes.push(
-      `${listed(shown)}: the mean since its epoch began, as its last value of each epoch is the epoch's; undone in ${listed(added.map(({ name }) => name))}, which is judged${hidden === 0 ? '' : `, without ${counted(hidden, 'point')} that the rounding of the mean hides`}`,
-    );
-  if (open.length > 0)
-    notes.push(
-      `${listed(open)}: Keras logs the mean since the epoch began; this log does not show whether it is one, so that it is judged as logged: a spike is smaller than it was, and a level may seem to change where an epoch begins`,
-    );
-  const series = all.map((one) => {
-    const tag = known.get(one);
-    return tag === undefined ? one : onBatches(tag);
-  });
-  return {
-    series: [...added, ...series],
-    quantities,
-    roles,
-    stepUnit: 'step',
-    epochs: { batches: perEpoch, first: base },
-    notes,
-  };
+  private notes(): string[] {
+    const { added, shown, open, hidden, counting } = this;
+    const notes = [
+      `Keras: an epoch has ${counted(counting.perEpoch, 'batch', 'batches')}; epoch_* tags are shown at the last batch of their epoch, learning rates at its first`,
+    ];
+    if (counting.again.size > 0)
+      notes.push(
+        'Keras counted batches from the start of the job; they are counted on from the epochs before',
+      );
+    if (shown.length > 0)
+      notes.push(
+        `${listed(shown)}: the mean since its epoch began, as its last value of each epoch is the epoch's; undone in ${listed(added.map(({ name }) => name))}, which is judged${hidden === 0 ? '' : `, without ${counted(hidden, 'point')} that the rounding of the mean hides`}`,
+      );
+    if (open.length > 0)
+      notes.push(
+        `${listed(open)}: Keras logs the mean since the epoch began; this log does not show whether it is one, so that it is judged as logged: a spike is smaller than it was, and a level may seem to change where an epoch begins`,
+      );
+    return notes;
+  }
+
+  joined(all: readonly Series[]): Conventional<Series> {
+    const { tags, quantities, roles, added, counting } = this;
+    for (const one of ofTraining(tags)) if (one.counts === 'batch') this.look(one);
+    const isOfEpochs = ({ before, quantity }: Tag<Series>): boolean =>
+      tags.some((one) => one.counts === 'epoch' && one.before === before && one.quantity === quantity);
+    for (const one of tags)
+      if (one.counts === 'evaluation' && isOfEpochs(one)) roles.set(one.series.name, 'other');
+    const known = new Map(tags.map((one) => [one.series, one]));
+    const series = all.map((one) => {
+      const tag = known.get(one);
+      return tag === undefined ? one : this.placed(tag);
+    });
+    return {
+      series: [...added, ...series],
+      quantities,
+      roles,
+      stepUnit: 'step',
+      epochs: { batches: counting.perEpoch, first: counting.base },
+      notes: this.notes(),
+    };
+  }
 }

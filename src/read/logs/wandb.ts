@@ -26,7 +26,7 @@ import { byteQueue } from '../bytes/byte-queue.ts';
 import { crc32 } from '../bytes/crc32.ts';
 import { openLedger } from '../bytes/ledger.ts';
 import { type ProtobufField, protobufFields, signedVarint, textOf } from '../bytes/protobuf.ts';
-import type { LogFormat, LoggedSeries } from './format.ts';
+import type { LogContent, LogFormat, LoggedSeries } from './format.ts';
 import { flatten, type Scalar } from './hyperparameters.ts';
 import { objectScanner, skipValue } from './json-line.ts';
 import { rowTable } from './row-table.ts';
@@ -144,146 +144,179 @@ export const wandb: LogFormat = {
     })),
   sniff: (head) => head.subarray(0, WANDB_HEADER.length).equals(WANDB_HEADER),
   async read(chunks, path) {
-    const ledger = openLedger();
-    const table = rowTable();
-    const scan = objectScanner(table);
-    const hyperparameters = new Map<string, Scalar>();
-    /** Where the record of each row begins. */
-    const offsets: number[] = [];
-    const bad = { count: 0, first: 0 };
-    const stray = { bytes: 0, first: 0 };
-
-    const spoil = (at: number): void => {
-      if (bad.count++ === 0) bad.first = at;
-    };
-    const lose = (reason: 'hole' | 'no-record', bytes: number, at: number): void => {
-      if (stray.bytes === 0) stray.first = at;
-      stray.bytes += bytes;
-      ledger.lose(reason, bytes, at);
-    };
-
-    const readRecord = (data: Buffer, at: number): void => {
-      let fate: 'record' | 'passed-over' | 'damaged' = 'passed-over';
-      try {
-        for (const field of protobufFields(data, path, 'a record of W&B', at))
-          if (field.number === HISTORY) {
-            const row = rowOf(field, path);
-            const bytes = Buffer.from(row ?? '');
-            fate = scan.row(bytes, 0, bytes.length, offsets.length) ? 'record' : 'damaged';
-            if (fate === 'record') offsets.push(at);
-          } else if (field.number === CONFIG) {
-            readConfig(field, path, hyperparameters);
-            fate = 'record';
-          } else if (field.number === RUN) {
-            for (const one of protobufFields(field.bytes, path, 'a run of W&B', field.offset, 1))
-              if (one.number === RUN_CONFIG) readConfig(one, path, hyperparameters);
-            fate = 'record';
-          }
-      } catch (error) {
-        if (!(error instanceof DiagError)) throw error;
-        fate = 'damaged';
-      }
-      if (fate === 'record') ledger.record(data.length);
-      else if (fate === 'passed-over') ledger.passOver(data.length);
-      else {
-        spoil(at);
-        ledger.lose('damaged', data.length, at, 1);
-      }
-    };
-
-    /** The record whose last piece is still to come. */
-    let open: { pieces: Buffer[]; at: number; bytes: number; count: number } | undefined;
-    const giveUp = (reason: 'damaged' | 'torn-record'): void => {
-      if (open === undefined) return;
-      if (reason === 'damaged') spoil(open.at);
-      ledger.lose(reason, open.bytes + open.count * FRAME_BYTES, open.at, 1);
-      open = undefined;
-    };
-    const takePiece = (type: number, data: Buffer, at: number): void => {
-      const begins = type === WHOLE || type === FIRST;
-      if (begins) giveUp('damaged');
-      else if (open === undefined) {
-        spoil(at);
-        ledger.lose('damaged', data.length + FRAME_BYTES, at, 1);
-        return;
-      }
-      open ??= { pieces: [], at, bytes: 0, count: 0 };
-      open.bytes += data.length;
-      open.count++;
-      if (open.bytes <= MAX_RECORD) open.pieces.push(type === WHOLE ? data : Buffer.from(data));
-      else open.pieces = [];
-      if (type !== WHOLE && type !== LAST) return;
-      ledger.overhead(open.count * FRAME_BYTES);
-      if (open.bytes > MAX_RECORD) ledger.passOver(open.bytes);
-      else readRecord(open.pieces.length === 1 ? open.pieces[0]! : Buffer.concat(open.pieces), open.at);
-      open = undefined;
-    };
-
-    /** @param room bytes up to the end of the block, before which the file may end */
-    const readBlock = (bytes: Buffer, start: number, end: number, offset: number, room: number): void => {
-      const blockEnd = start + room;
-      for (let at = start; at < end; ) {
-        const here = offset + at - start;
-        if (blockEnd - at < FRAME_BYTES) {
-          ledger.overhead(end - at);
-          return;
-        }
-        const length = soundPiece(bytes, at, end);
-        if (length !== undefined) {
-          const dataAt = at + FRAME_BYTES;
-          takePiece(bytes[at + 6]!, bytes.subarray(dataAt, dataAt + length), here);
-          at = dataAt + length;
-          continue;
-        }
-        giveUp('damaged');
-        if (bytes.subarray(at, end).every((byte) => byte === 0)) {
-          lose('hole', end - at, here);
-          return;
-        }
-        const stop = end - at < FRAME_BYTES ? blockEnd : at + FRAME_BYTES + bytes.readUInt16LE(at + 4);
-        if (stop > end && stop <= blockEnd) {
-          ledger.lose('torn-record', end - at, here, 1);
-          return;
-        }
-        // The length has no checksum of its own: it is trusted where it leads to a sound piece, or to the end.
-        const led =
-          blockEnd - stop < FRAME_BYTES || stop === end || soundPiece(bytes, stop, end) !== undefined;
-        if (stop <= end && led) {
-          spoil(here);
-          ledger.lose('bad-checksum', stop - at, here, 1);
-          at = stop;
-        } else {
-          lose('no-record', end - at, here);
-          return;
-        }
-      }
-    };
-
+    const log = new TransactionLog(path);
     const queue = byteQueue(chunks);
     const hasHeader = await queue.need(WANDB_HEADER.length);
-    const head = queue.bytes.subarray(queue.at, queue.at + WANDB_HEADER.length);
-    if (head.equals(WANDB_HEADER)) ledger.overhead(head.length);
-    else if (hasHeader) lose('no-record', head.length, 0);
-    else ledger.lose('torn-record', head.length, 0, 1);
-    queue.skip(head.length);
+    log.header(queue.bytes.subarray(queue.at, queue.at + WANDB_HEADER.length), hasHeader);
+    queue.skip(Math.min(WANDB_HEADER.length, queue.available()));
     for (;;) {
       const room = BLOCK_BYTES - (queue.position % BLOCK_BYTES);
       if (queue.available() < room) await queue.need(room);
       const size = Math.min(room, queue.available());
       if (size === 0) break;
-      readBlock(queue.bytes, queue.at, queue.at + size, queue.position, room);
+      log.block(queue.bytes, queue.at, queue.at + size, queue.position, room);
       queue.skip(size);
     }
-    giveUp('torn-record');
+    return log.content();
+  },
+};
 
+/** The rows and settings in records, which come one after the other. */
+class Records {
+  readonly table = rowTable();
+  readonly scan = objectScanner(this.table);
+  readonly hyperparameters = new Map<string, Scalar>();
+  /** Where the record of each row begins. */
+  readonly offsets: number[] = [];
+  constructor(private readonly path: string) {}
+
+  /** Reads a record. @returns what it is */
+  take(data: Buffer, at: number): 'record' | 'passed-over' | 'damaged' {
+    let fate: 'record' | 'passed-over' | 'damaged' = 'passed-over';
+    try {
+      for (const field of protobufFields(data, this.path, 'a record of W&B', at))
+        fate = this.field(field, at) ?? fate;
+    } catch (error) {
+      if (!(error instanceof DiagError)) throw error;
+      return 'damaged';
+    }
+    return fate;
+  }
+
+  /** @returns undefined for what says nothing of the training */
+  private field(field: ProtobufField, at: number): 'record' | 'damaged' | undefined {
+    const { path, offsets, hyperparameters } = this;
+    if (field.number === HISTORY) {
+      const bytes = Buffer.from(rowOf(field, path) ?? '');
+      if (!this.scan.row(bytes, 0, bytes.length, offsets.length)) return 'damaged';
+      offsets.push(at);
+    } else if (field.number === CONFIG) readConfig(field, path, hyperparameters);
+    else if (field.number === RUN) {
+      for (const one of protobufFields(field.bytes, path, 'a run of W&B', field.offset, 1))
+        if (one.number === RUN_CONFIG) readConfig(one, path, hyperparameters);
+    } else return undefined;
+    return 'record';
+  }
+}
+
+/** The pieces of a log, with an account of each byte. */
+class TransactionLog {
+  private readonly ledger = openLedger();
+  private readonly records: Records;
+  private readonly bad = { count: 0, first: 0 };
+  private readonly stray = { bytes: 0, first: 0 };
+  /** The record whose last piece is still to come. */
+  private open: { pieces: Buffer[]; at: number; bytes: number; count: number } | undefined;
+
+  constructor(private readonly path: string) {
+    this.records = new Records(path);
+  }
+
+  /** @param head the first bytes of the file; fewer than a header has where it ends before */
+  header(head: Buffer, isWhole: boolean): void {
+    if (head.equals(WANDB_HEADER)) this.ledger.overhead(head.length);
+    else if (isWhole) this.lose('no-record', head.length, 0);
+    else this.ledger.lose('torn-record', head.length, 0, 1);
+  }
+
+  private spoil(at: number): void {
+    if (this.bad.count++ === 0) this.bad.first = at;
+  }
+
+  private lose(reason: 'hole' | 'no-record', bytes: number, at: number): void {
+    if (this.stray.bytes === 0) this.stray.first = at;
+    this.stray.bytes += bytes;
+    this.ledger.lose(reason, bytes, at);
+  }
+
+  private readRecord(data: Buffer, at: number): void {
+    const fate = this.records.take(data, at);
+    if (fate === 'record') this.ledger.record(data.length);
+    else if (fate === 'passed-over') this.ledger.passOver(data.length);
+    else {
+      this.spoil(at);
+      this.ledger.lose('damaged', data.length, at, 1);
+    }
+  }
+
+  private giveUp(reason: 'damaged' | 'torn-record'): void {
+    const { open } = this;
+    if (open === undefined) return;
+    if (reason === 'damaged') this.spoil(open.at);
+    this.ledger.lose(reason, open.bytes + open.count * FRAME_BYTES, open.at, 1);
+    this.open = undefined;
+  }
+
+  private takePiece(type: number, data: Buffer, at: number): void {
+    if (type === WHOLE || type === FIRST) this.giveUp('damaged');
+    else if (this.open === undefined) {
+      this.spoil(at);
+      this.ledger.lose('damaged', data.length + FRAME_BYTES, at, 1);
+      return;
+    }
+    this.open ??= { pieces: [], at, bytes: 0, count: 0 };
+    const { open, ledger } = this;
+    open.bytes += data.length;
+    open.count++;
+    if (open.bytes <= MAX_RECORD) open.pieces.push(type === WHOLE ? data : Buffer.from(data));
+    else open.pieces = [];
+    if (type !== WHOLE && type !== LAST) return;
+    ledger.overhead(open.count * FRAME_BYTES);
+    if (open.bytes > MAX_RECORD) ledger.passOver(open.bytes);
+    else this.readRecord(open.pieces.length === 1 ? open.pieces[0]! : Buffer.concat(open.pieces), open.at);
+    this.open = undefined;
+  }
+
+  /** @param room bytes up to the end of the block, before which the file may end */
+  block(bytes: Buffer, start: number, end: number, offset: number, room: number): void {
+    const blockEnd = start + room;
+    for (let at = start; at < end; ) {
+      const here = offset + at - start;
+      if (blockEnd - at < FRAME_BYTES) {
+        this.ledger.overhead(end - at);
+        return;
+      }
+      const length = soundPiece(bytes, at, end);
+      if (length === undefined) {
+        at = this.unsound(bytes, at, end, blockEnd, here);
+        continue;
+      }
+      const dataAt = at + FRAME_BYTES;
+      this.takePiece(bytes[at + 6]!, bytes.subarray(dataAt, dataAt + length), here);
+      at = dataAt + length;
+    }
+  }
+
+  /** Accounts for a piece that is not sound. @returns where the next one begins */
+  private unsound(bytes: Buffer, at: number, end: number, blockEnd: number, here: number): number {
+    this.giveUp('damaged');
+    const stop = end - at < FRAME_BYTES ? blockEnd : at + FRAME_BYTES + bytes.readUInt16LE(at + 4);
+    // The length has no checksum of its own: it is trusted where it leads to a sound piece, or to the end.
+    const led = (): boolean =>
+      blockEnd - stop < FRAME_BYTES || stop === end || soundPiece(bytes, stop, end) !== undefined;
+    if (bytes.subarray(at, end).every((byte) => byte === 0)) this.lose('hole', end - at, here);
+    else if (stop > end && stop <= blockEnd) this.ledger.lose('torn-record', end - at, here, 1);
+    else if (stop <= end && led()) {
+      this.spoil(here);
+      this.ledger.lose('bad-checksum', stop - at, here, 1);
+      return stop;
+    } else this.lose('no-record', end - at, here);
+    return end;
+  }
+
+  content(): LogContent {
+    this.giveUp('torn-record');
+    const { path, bad, stray, records } = this;
     const errors: ErrorRecord[] = [];
-    const { count, first } = bad;
-    if (count > 0)
-      errors.push(diagError('wandb-bad-record', { count }, { path, byteOffset: first }).toRecord());
+    if (bad.count > 0)
+      errors.push(
+        diagError('wandb-bad-record', { count: bad.count }, { path, byteOffset: bad.first }).toRecord(),
+      );
     if (stray.bytes > 0)
       errors.push(
         diagError('wandb-lost-bytes', { bytes: stray.bytes }, { path, byteOffset: stray.first }).toRecord(),
       );
+    const { table, offsets, hyperparameters, scan } = records;
     const { series, ...axis } = table.finish();
     const placed = series.map(
       ({ line, ...one }): LoggedSeries => ({
@@ -293,9 +326,9 @@ export const wandb: LogFormat = {
     );
     return {
       kept: table.rows(),
-      account: ledger.account(),
+      account: this.ledger.account(),
       errors: [...errors, ...scan.errors(path)],
       runs: [{ ...axis, series: placed, hyperparameters }],
     };
-  },
-};
+  }
+}
