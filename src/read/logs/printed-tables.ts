@@ -117,173 +117,238 @@ function stackedNames(above: string, below: string): string[] | undefined {
 /** A heading on its own line before a table says which data its rows are of. */
 const EVALUATION = /^(?:valid(?:ation)?|eval(?:uation)?|test(?:ing)?)$/i;
 
-export function tableReader(): TableReader {
-  let header: string[] | undefined;
-  /** The evaluation that its rows are of, by the heading before it. */
-  let headingOf = '';
-  /** Whether tabs separate the names of the header. */
-  let isTabbed = false;
-  /** Whether the header is indented, as in a frame that pandas prints: its rows begin with their number. */
-  let isFrame = false;
-  let isVowpal = false;
-  let section = '';
-  let box: string[] | undefined;
-  /** The names of a horizontal table: `| Name | lr | loss |` over `| Value | 0.1 | 2.3 |`. */
-  let lying: string[] | undefined;
-  let dict: string[] | undefined;
-  /** The last row that counted: a full bar is drawn once more when it is closed. */
-  let lastFound: string | undefined;
-  /** The last line that was not blank. */
-  let before = '';
-  /** Whether the bar of this epoch has shown a loss that is not finite. */
-  let toldNaN = false;
+/** Lines of a dictionary that Python prints over several lines, after its first. */
+class DictLines {
+  private items: string[] | undefined;
 
-  /** @param ruled whether bars or tabs separate the cells: it is a row then whatever its losses say */
-  const row = (names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined => {
-    // Further cells may be a bar drawn after the row.
-    if (cells.length < names.length) return undefined;
-    const first = names.findIndex((name) => AXIS.test(name));
-    if (first < 0 && cells.length > names.length) return undefined;
-    // Numbers after the last column: words within cells were split, and the columns are shifted.
-    if (cells.slice(names.length).some((cell) => numberOfText(cell) !== undefined)) return undefined;
-    const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
-    if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
-    if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
-      return undefined;
-    return names
-      .map((name, k) => [k === axis && first < 0 ? 'step' : name, cells[k] || 'None'] as const)
-      .filter(([name, cell]) => isLoss(name) || !/[:=]/.test(cell))
-      .map(([name, cell]) => `${name}: ${cell}`)
-      .join(' | ');
-  };
-  /** Whether each loss of a row is a finite number. */
-  const hasFiniteLosses = (names: readonly string[], cells: readonly string[]): boolean =>
-    names.every((name, k) => !isLoss(name) || Number.isFinite(numberOfText(cells[k]!)));
+  isOpen(): boolean {
+    return this.items !== undefined;
+  }
 
-  return {
-    isOpen: () =>
-      header !== undefined || lying !== undefined || box !== undefined || dict !== undefined || isVowpal,
-    take(raw) {
-      if (raw.length > LONGEST) return undefined;
-      const text = raw
-        .replace(/[│┃]/g, '|')
-        .replace(PROGRESS, '')
-        .replace(/^\s{0,8}# {0,4}(?=[A-Za-z])/, '')
-        .replace(SPACY_HEADER, 'epoch  step  ');
-      const trimmed = text.trim();
-      const stacked = stackedNames(before, trimmed);
-      const heading = EVALUATION.test(before) ? `${before.toLowerCase()} ` : '';
-      if (trimmed !== '') before = trimmed;
-      if (dict === undefined) {
-        const [, name, cell] = DICT_FIRST.exec(trimmed) ?? [];
-        if (name !== undefined) {
-          dict = [`${name}: ${cell}`];
-          return 'held';
-        }
-      } else {
-        const nested = DICT_OF_ITEMS.exec(trimmed);
-        const [, name, cell, end] = nested ?? DICT_ITEM.exec(trimmed) ?? [];
-        const items = dict;
-        dict = name === undefined || end !== undefined || items.length >= MOST_ROWS ? undefined : items;
-        if (name !== undefined) {
-          items.push(...(nested === null ? [`${name}: ${cell}`] : namesAndCells(name, cell!)));
-          return end === undefined ? 'held' : items.join(', ');
-        }
-      }
-      if (VOWPAL_HEADER.test(trimmed)) {
-        isVowpal = true;
-        return undefined;
-      }
-      const vowpal = isVowpal ? vowpalRow(trimmed) : undefined;
-      if (vowpal !== undefined) return vowpal;
-      if (RULE.test(trimmed)) {
-        const rows = box;
-        box = trimmed.includes('|') ? box : [];
-        section = '';
-        return rows !== undefined && rows.length > 1 ? rows.join(' | ') : undefined;
-      }
-      if (box !== undefined) {
-        const cells = trimmed.startsWith('|') && trimmed.endsWith('|') ? trimmed.slice(1, -1).split('|') : [];
-        const name = cells[0]?.trim() ?? '';
-        if (cells.length === 2 && /^[A-Za-z]/.test(name) && box.length < MOST_ROWS) {
-          const number = cells[1]!.trim();
-          const told = numberOfText(number) !== undefined || (isLoss(name) && !/\s/.test(number));
-          if (number === '' && !isLoss(name)) section = name.endsWith('/') ? name : '';
-          // A loss without a number is kept: as missing or refused.
-          else if (told) box.push(`${cells[0]!.startsWith('  ') ? section : ''}${name}: ${number || 'None'}`);
-          return 'held';
-        }
-        box = undefined;
-      }
-      const lain = trimmed.startsWith('|') && trimmed.endsWith('|') ? cellsOf(trimmed) : [];
-      if (/^name$/i.test(lain[0] ?? '') && lain.length <= MOST_CELLS && lain.some(isTold)) {
-        lying = lain.slice(1);
-        return 'held';
-      }
-      if (lying !== undefined && /^value$/i.test(lain[0] ?? '') && lain.length === lying.length + 1)
-        return lying.map((name, k) => `${name}: ${lain[k + 1] || 'None'}`).join(' | ');
-      if (header !== undefined) {
-        const bar = BAR.exec(text);
-        const bare = bar === null ? text : text.slice(0, bar.index);
-        const byTabs = isTabbed && bare.includes('\t') ? cellsOf(bare) : [];
-        const told =
-          byTabs.length === header.length
-            ? byTabs
-            : header.some((name) => name.includes(' '))
-              ? cellsOf(bare)
-              : words(bare);
-        const numbered = isFrame && told.length === header.length + 1 && /^\d{1,9}\s/.test(bare);
-        const cells = numbered ? told.slice(1) : told;
-        // `Si_f_rmse psavg_f_rmse`: a name that fills its column is followed by only one blank.
-        const single = header.flatMap((name) => name.split(' '));
-        const names = cells.length > header.length && cells.length === single.length ? single : header;
-        const headed = names.map((name) =>
-          headingOf === '' || AXIS.test(name) ? name : `${headingOf}${name}`,
-        );
-        const found = row(headed, cells, told === byTabs || bare.trimStart().startsWith('|'));
-        if (found !== undefined && bar !== null) {
-          // The running mean of an epoch counts at its end; one that is not finite stays so and counts at once.
-          const counts = Number(bar[1]) >= 100 || (!toldNaN && !hasFiniteLosses(names, cells));
-          if (!counts || found === lastFound) return 'drawn';
-          toldNaN = Number(bar[1]) < 100;
-          lastFound = found;
-        }
-        if (found !== undefined) return found;
-      }
-      if (stacked !== undefined) {
-        header = stacked;
-        headingOf = '';
-        return undefined;
-      }
-      if (
-        text.includes(':') ||
-        text.includes('=') ||
-        !/loss|nll|ppl|perplexity|deviance|gpu_mem|rmse|ndcg/i.test(text)
-      )
-        return undefined;
-      // `Epoch batch      loss`: wide columns, with one blank between counters.
-      const cells = cellsOf(text).flatMap((cell) => {
-        const parts = cell.split(' ');
-        return parts.length > 1 && parts.every((part) => AXIS.test(part) || part === 'batch')
-          ? parts
-          : [cell];
-      });
-      if (
-        cells.length > 1 &&
-        cells.length <= MOST_CELLS &&
-        (AXIS.test(cells[0]!) || (text.includes('  ') && cells.some((cell) => COUNTER.test(cell)))) &&
-        cells.every((cell) => NAME.test(cell)) &&
-        (cells.some(isTold) || isYolo(cells))
-      ) {
-        header = isYolo(cells) ? yoloNames(cells) : cells;
-        headingOf = heading;
-        isFrame = /^\s/.test(text);
-        isTabbed = text.trim().includes('\t');
-      }
-      return undefined;
-    },
-  };
+  take(line: string): string | 'held' | undefined {
+    const { items } = this;
+    if (items === undefined) {
+      const [, name, cell] = DICT_FIRST.exec(line) ?? [];
+      if (name === undefined) return undefined;
+      this.items = [`${name}: ${cell}`];
+      return 'held';
+    }
+    const nested = DICT_OF_ITEMS.exec(line);
+    const [, name, cell, end] = nested ?? DICT_ITEM.exec(line) ?? [];
+    if (name === undefined || end !== undefined || items.length >= MOST_ROWS) this.items = undefined;
+    if (name === undefined) return undefined;
+    items.push(...(nested === null ? [`${name}: ${cell}`] : namesAndCells(name, cell!)));
+    return end === undefined ? 'held' : items.join(', ');
+  }
 }
+
+/** A box of a name and a number a line, between rules. */
+class Box {
+  private rows: string[] | undefined;
+  private section = '';
+
+  isOpen(): boolean {
+    return this.rows !== undefined;
+  }
+
+  /** A rule begins a box and ends the one before it; one with bars parts the rows of a box. */
+  rule(line: string): string | undefined {
+    const { rows } = this;
+    if (!line.includes('|')) this.rows = [];
+    this.section = '';
+    return rows !== undefined && rows.length > 1 ? rows.join(' | ') : undefined;
+  }
+
+  take(line: string): 'held' | undefined {
+    const { rows } = this;
+    if (rows === undefined) return undefined;
+    const cells = isRuled(line) ? line.slice(1, -1).split('|') : [];
+    const name = cells[0]?.trim() ?? '';
+    if (cells.length !== 2 || !/^[A-Za-z]/.test(name) || rows.length >= MOST_ROWS) {
+      this.rows = undefined;
+      return undefined;
+    }
+    const number = cells[1]!.trim();
+    const told = numberOfText(number) !== undefined || (isLoss(name) && !/\s/.test(number));
+    if (number === '' && !isLoss(name)) this.section = name.endsWith('/') ? name : '';
+    // A loss without a number is kept: as missing or refused.
+    else if (told) rows.push(`${cells[0]!.startsWith('  ') ? this.section : ''}${name}: ${number || 'None'}`);
+    return 'held';
+  }
+}
+
+const isRuled = (line: string): boolean => line.startsWith('|') && line.endsWith('|');
+
+/** A horizontal table: `| Name | lr | loss |` over `| Value | 0.1 | 2.3 |`. */
+class Lying {
+  private names: string[] | undefined;
+
+  isOpen(): boolean {
+    return this.names !== undefined;
+  }
+
+  take(line: string): string | 'held' | undefined {
+    const cells = isRuled(line) ? cellsOf(line) : [];
+    const first = cells[0] ?? '';
+    if (/^name$/i.test(first) && cells.length <= MOST_CELLS && cells.some(isTold)) {
+      this.names = cells.slice(1);
+      return 'held';
+    }
+    const { names } = this;
+    if (names === undefined || !/^value$/i.test(first) || cells.length !== names.length + 1) return undefined;
+    return names.map((name, k) => `${name}: ${cells[k + 1] || 'None'}`).join(' | ');
+  }
+}
+
+/**
+ * The names and numbers of a row; undefined where it is none.
+ *
+ * @param ruled whether bars or tabs separate the cells: it is a row then whatever its losses say
+ */
+function rowOf(names: readonly string[], cells: readonly string[], ruled: boolean): string | undefined {
+  // Further cells may be a bar drawn after the row.
+  if (cells.length < names.length) return undefined;
+  const first = names.findIndex((name) => AXIS.test(name));
+  if (first < 0 && cells.length > names.length) return undefined;
+  // Numbers after the last column: words within cells were split, and the columns are shifted.
+  if (cells.slice(names.length).some((cell) => numberOfText(cell) !== undefined)) return undefined;
+  const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
+  if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
+  if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
+    return undefined;
+  return names
+    .map((name, k) => [k === axis && first < 0 ? 'step' : name, cells[k] || 'None'] as const)
+    .filter(([name, cell]) => isLoss(name) || !/[:=]/.test(cell))
+    .map(([name, cell]) => `${name}: ${cell}`)
+    .join(' | ');
+}
+
+/** Whether each loss of a row is a finite number. */
+const hasFiniteLosses = (names: readonly string[], cells: readonly string[]): boolean =>
+  names.every((name, k) => !isLoss(name) || Number.isFinite(numberOfText(cells[k]!)));
+
+/** The cells of a header with a loss; undefined for other text. `Epoch batch      loss` has one blank between counters. */
+function headerOf(text: string): string[] | undefined {
+  if (text.includes(':') || text.includes('=') || !NAMES_LOSS.test(text)) return undefined;
+  const cells = cellsOf(text).flatMap((cell) => {
+    const parts = cell.split(' ');
+    return parts.length > 1 && parts.every((part) => AXIS.test(part) || part === 'batch') ? parts : [cell];
+  });
+  const isHeader =
+    cells.length > 1 &&
+    cells.length <= MOST_CELLS &&
+    (AXIS.test(cells[0]!) || (text.includes('  ') && cells.some((cell) => COUNTER.test(cell)))) &&
+    cells.every((cell) => NAME.test(cell)) &&
+    (cells.some(isTold) || isYolo(cells));
+  return isHeader ? (isYolo(cells) ? yoloNames(cells) : cells) : undefined;
+}
+const NAMES_LOSS = /loss|nll|ppl|perplexity|deviance|gpu_mem|rmse|ndcg/i;
+
+/** A header with rows below it. */
+class Headed {
+  private names: readonly string[] = [];
+  /** The evaluation that its rows are of, by the heading before it. */
+  private heading = '';
+  /** Whether tabs separate the names. */
+  private isTabbed = false;
+  /** Whether the header is indented, as in a frame that pandas prints: its rows begin with their number. */
+  private isFrame = false;
+  /** The last row that counted: a full bar is drawn once more when it is closed. */
+  private last: string | undefined;
+  /** Whether the bar of this epoch has shown a loss that is not finite. */
+  private toldNaN = false;
+
+  isOpen(): boolean {
+    return this.names.length > 0;
+  }
+
+  /** Looks for a header in a line that is no row. @param before the line above it */
+  begin(text: string, before: string): void {
+    const line = text.trim();
+    const stacked = stackedNames(before, line);
+    const names = stacked ?? headerOf(text);
+    if (names === undefined) return;
+    this.names = names;
+    this.heading = stacked === undefined && EVALUATION.test(before) ? `${before.toLowerCase()} ` : '';
+    this.isTabbed = stacked === undefined && line.includes('\t');
+    this.isFrame = stacked === undefined && /^\s/.test(text);
+  }
+
+  take(text: string): string | 'drawn' | undefined {
+    if (!this.isOpen()) return undefined;
+    const bar = BAR.exec(text);
+    const bare = bar === null ? text : text.slice(0, bar.index);
+    const tabbed = this.isTabbed && bare.includes('\t') ? cellsOf(bare) : [];
+    const isByTabs = tabbed.length === this.names.length;
+    const cells = isByTabs ? tabbed : this.cellsIn(bare);
+    const names = this.namesFor(cells);
+    const { heading } = this;
+    const headed = names.map((name) => (heading === '' || AXIS.test(name) ? name : `${heading}${name}`));
+    const found = rowOf(headed, cells, isByTabs || bare.trimStart().startsWith('|'));
+    if (found === undefined || bar === null) return found;
+    // The running mean of an epoch counts at its end; one that is not finite stays so and counts at once.
+    const isFull = Number(bar[1]) >= 100;
+    const counts = isFull || (!this.toldNaN && !hasFiniteLosses(names, cells));
+    if (!counts || found === this.last) return 'drawn';
+    this.toldNaN = !isFull;
+    this.last = found;
+    return found;
+  }
+
+  private cellsIn(bare: string): string[] {
+    const told = this.names.some((name) => name.includes(' ')) ? cellsOf(bare) : words(bare);
+    const isNumbered = this.isFrame && told.length === this.names.length + 1 && /^\d{1,9}\s/.test(bare);
+    return isNumbered ? told.slice(1) : told;
+  }
+
+  /** `Si_f_rmse psavg_f_rmse`: a name that fills its column is followed by only one blank. */
+  private namesFor(cells: readonly string[]): readonly string[] {
+    const { names } = this;
+    const single = names.flatMap((name) => name.split(' '));
+    return cells.length > names.length && cells.length === single.length ? single : names;
+  }
+}
+
+class Tables implements TableReader {
+  private readonly dict = new DictLines();
+  private readonly box = new Box();
+  private readonly lying = new Lying();
+  private readonly headed = new Headed();
+  private isVowpal = false;
+  /** The last line that was not blank. */
+  private before = '';
+
+  isOpen(): boolean {
+    const { headed, lying, box, dict, isVowpal } = this;
+    return headed.isOpen() || lying.isOpen() || box.isOpen() || dict.isOpen() || isVowpal;
+  }
+
+  take(raw: string): string | 'held' | 'drawn' | undefined {
+    if (raw.length > LONGEST) return undefined;
+    const text = raw
+      .replace(/[│┃]/g, '|')
+      .replace(PROGRESS, '')
+      .replace(/^\s{0,8}# {0,4}(?=[A-Za-z])/, '')
+      .replace(SPACY_HEADER, 'epoch  step  ');
+    const line = text.trim();
+    const { before } = this;
+    if (line !== '') this.before = line;
+    const item = this.dict.take(line);
+    if (item !== undefined) return item;
+    if (VOWPAL_HEADER.test(line)) {
+      this.isVowpal = true;
+      return undefined;
+    }
+    const vowpal = this.isVowpal ? vowpalRow(line) : undefined;
+    if (vowpal !== undefined) return vowpal;
+    if (RULE.test(line)) return this.box.rule(line);
+    const found = this.box.take(line) ?? this.lying.take(line) ?? this.headed.take(text);
+    if (found === undefined) this.headed.begin(text, before);
+    return found;
+  }
+}
+
+export const tableReader = (): TableReader => new Tables();
 
 const words = (text: string): string[] =>
   text.includes('|') ? cellsOf(text) : text.trim().split(/\s+/, MOST_CELLS + 20);
