@@ -47,7 +47,7 @@ const leastOf = (cells: Float64Array): number =>
  *
  * @param printed the batch of each row
  * @param of how many batches each row says that there are; NaN where it does not
- * @param epoch of each row; undefined where only the counter tells epochs apart
+ * @param epoch of each row; undefined where only the counter distinguishes epochs
  */
 export function joinEpochs(
   printed: Float64Array,

@@ -333,7 +333,7 @@ class OnBatches<Series extends PlacedSeries> {
     return { ...series, step: Float64Array.from(own, (batch) => this.place(batch).step) };
   }
 
-  /** Looks at a series of batches beside the one of its epochs. */
+  /** Looks at a series of batches, with the one of its epochs. */
   private look({ series, quantity }: Tag<Series>): void {
     const { quantities, roles, counting } = this;
     const mean = ofTraining(this.tags).find((one) => one.counts === 'epoch' && one.quantity === quantity);

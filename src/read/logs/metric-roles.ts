@@ -469,7 +469,7 @@ export function assignRoles(
   return { roles, notes };
 }
 
-/** The role of what is no loss of training, with the task that it is of. */
+/** The role of an evaluation or a metric, with the task that it is of. */
 function evaluationRole(
   name: string,
   role: Role,

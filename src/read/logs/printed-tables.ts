@@ -201,7 +201,7 @@ class Lying {
 }
 
 /**
- * The names and numbers of a row; undefined where it is none.
+ * The names and numbers of a row; undefined where there is no row.
  *
  * @param ruled whether bars or tabs separate the cells: it is a row then whatever its losses say
  */

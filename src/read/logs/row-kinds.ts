@@ -111,7 +111,7 @@ export class RowKinds {
     return (row) => other[of[row]!] === true;
   }
 
-  /** The kinds that have a column, and the columns beside it; undefined where that takes too many looks. */
+  /** The kinds that have a column, and the columns in the same rows; undefined where that takes too many looks. */
   private besides(column: number) {
     const own = new Set<number>();
     const all = new Map<number, number>();

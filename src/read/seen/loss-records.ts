@@ -61,7 +61,7 @@ const ASSIGNED = /^["'`]?\s{0,4}[:=]/;
 /** A line of source code, as a traceback quotes it: `loss = self.criterion(output, target)`. A printed tensor is no call. */
 const CALLED = /^\s{0,4}=\s{0,4}(?!(?:tensor|array|float\d*|np|jnp|numpy)\b)[a-z_][\w.]{0,80}\(/;
 
-/** Whether what is not a number stands where one was to come. */
+/** Whether what is not a number is where one was to come. */
 const isValue = (after: string): boolean =>
   ASSIGNED.test(after) && !NO_VALUE.test(after) && !CALLED.test(after);
 

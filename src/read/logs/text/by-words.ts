@@ -308,7 +308,7 @@ function isPartOf(few: PlacedGroup, many: PlacedGroup): boolean {
   return cellsNamed(few.group).every((one) => told.has(one));
 }
 /**
- * Whether a bar shows a loss no more often than lines tell the training loss of each epoch: it is that of the last batch, or
+ * Whether a bar shows a loss no more often than lines tell the training loss of each epoch: the number is of the last batch, or
  * their mean as well (`100%|███| 5469/5469 [Loss=0.0054]`, then `Train Loss: 0.0107`).
  */
 const isLastOf = (bar: PlacedGroup, told: PlacedGroup): boolean =>
