@@ -1,6 +1,14 @@
 /** Counters of batches that start again in every epoch, as steps that go on through the epochs. */
 import { formatCount } from '../../model/format-number.ts';
-import type { Axis } from './text/axis.ts';
+
+/** Steps that go on through the epochs, one a row. */
+interface JoinedEpochs {
+  readonly step: Float64Array;
+  readonly unit: 'step';
+  readonly name: string;
+  readonly within: { readonly batch: Float64Array; readonly epoch: Float64Array };
+  readonly notes: readonly string[];
+}
 
 /**
  * Lightning draws a bar empty before it names the next epoch, with the values of the end: `Epoch 0: … 12/12`, then
@@ -54,7 +62,7 @@ export function joinEpochs(
   of: Float64Array,
   epoch: Float64Array | undefined,
   name: string,
-): Axis | undefined {
+): JoinedEpochs | undefined {
   const batch = withoutEmptied(printed, of, epoch);
   const wraps = wrapsOf(batch, of, epoch);
   const epochs = epoch ?? wraps;
