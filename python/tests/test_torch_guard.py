@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="no torch in this environment")
 
-from clippy_diag.guarding import Ahead, Checks, Measured  # noqa: E402
+from clippy_diag.guarding import Advice, Ahead, Checks, Measured  # noqa: E402
 from clippy_diag.rules import clipping_words, recorded_rules  # noqa: E402
 from clippy_diag.torch import Guard, Recorder  # noqa: E402
 from clippy_diag.torch.ahead import LookAhead  # noqa: E402
@@ -631,6 +631,25 @@ def test_a_decay_that_grows_is_looked_at_and_so_is_the_step_after_one_that_raise
             resumed.restore(checks.state())
             resumed.references, checks = checks.references, resumed
     assert [step for step in found if step >= 30] == looked
+
+
+def test_what_is_clipped_while_the_rate_is_lowered_is_taken_at_that_rate():
+    net = Net(plain=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.4)
+    guard = Guard(net, optimizer, loss_of)
+    guard.apply(Advice(0, 1.0, "lower-rate", "", learning_rate=0.1))
+    loss_of(net, batch_at(0)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    assert optimizer.param_groups[0]["lr"] == 0.4
+    loss_of(net, batch_at(0)).backward()
+    before = [p.detach().clone() for p in net.parameters()]
+    gradients = [p.grad.clone() for p in net.parameters()]
+    guard.apply(Advice(1, 1.0, "clip", "", scale=0.5, learning_rate=0.1))
+    optimizer.step()
+    assert optimizer.param_groups[0]["lr"] == 0.4
+    for p, old, g in zip(net.parameters(), before, gradients):
+        torch.testing.assert_close(p.detach(), old - 0.1 * 0.5 * g)
 
 
 def with_bad_rows(step):

@@ -92,7 +92,8 @@ class Advice:
     scale    factor on all gradients, 1 for "apply", 0 for "skip"; with `rows` the share of the batch that is kept
     rows     places of the rows that are left out; empty where it is the whole batch that is judged
     tensor   the parameter that is most unusual, or None
-    learning_rate  of the group with the largest, for "lower-rate"; the others keep their proportions
+    learning_rate  of the group with the largest, for "lower-rate", and for "clip" while the rate is lowered; the others keep their
+             proportions
     seconds  what the check took
     ahead    losses of the look-ahead: {"own": [before, after, …], "kept": [[…], …]}, or None where there was none
     """
@@ -523,8 +524,11 @@ class Checks:
             signs = self._watch.signs(seen, logs)
             advice = self._judge(step, seen, signs, look, lowers, look_at_rows)
             usual = advice.action == "apply"
-            if usual and self.lowered < 1 and not self.advice_only:
-                advice = self._at_lowered_rate(advice, seen, look)
+            if self.lowered < 1 and not self.advice_only:
+                if usual:
+                    advice = self._at_lowered_rate(advice, seen, look)
+                elif advice.action == "clip":  # it was tried at the lowered rate
+                    advice = dataclasses.replace(advice, learning_rate=seen.rate)
             if usual or self.advice_only:
                 if self.lowered == 1:
                     self._usual_rate = seen.rate

@@ -90,7 +90,9 @@ class Guard(BaseGuard):
             return list(gradients)
         if advice.action == "lower-rate":
             self._checks.follow(advice, self._rate.now())
+        if advice.learning_rate is not None:
             self._rate.lower(self._checks.lowered)
+        if advice.action == "lower-rate":
             return list(gradients)
         if advice.action == "skip":
             return None

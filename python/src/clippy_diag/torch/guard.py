@@ -108,7 +108,9 @@ class Guard(BaseGuard):
             return
         if advice.action == "lower-rate":
             self._checks.follow(advice, self._rates.largest())
+        if advice.learning_rate is not None:
             self._rates.lower(self._checks.lowered)
+        if advice.action == "lower-rate":
             return
         if advice.rows:
             for parameter, gradient in zip(names.parameters_of(self.optimizers), self._of_others):
