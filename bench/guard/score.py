@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from families import FRESH, REPORTED, TUNED
+from families import FRESH, REPORTED, STEPS, TUNED, UNSEEN
 from run import ACTING, RUNS
 
 HERE = Path(__file__).parent
@@ -106,6 +106,23 @@ def figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def ends(run: dict[str, Any]) -> bool:
+    """Whether the trouble of a run is over before the run is."""
+    return run["start"] + run["strength"].get("steps", STEPS) < STEPS
+
+
+def obeyed_in(runs: list[dict[str, Any]]) -> str:
+    """Of runs that the guard was obeyed in: who goes on learning where the trouble ends, and what it did in well runs."""
+    saved = [run for run in runs if run["lost"] and not run["acted"]["guard"]["lost"]]
+    over = [run for run in saved if ends(run)]
+    well = [run["acted"]["guard"]["taken"] for run in runs if not run["lost"] and not run["harmed"]]
+    changed = [sum(count for action, count in taken.items() if action != "apply") for taken in well]
+    return (
+        f" The trouble of {len(over)} of the saved runs ends before they do; {sum(r['acted']['guard']['goesOn'] for r in over)}"
+        f" of these go on. Obeyed, the guard changed a step in {sum(count > 0 for count in changed)} of {len(well)} well runs."
+    )
+
+
 def told_of(found: dict[str, Any]) -> str:
     """What the advice alone was worth; nothing of runs that the guard was only obeyed in."""
     if not found["rules"]:
@@ -142,6 +159,7 @@ def table(found: dict[str, Any]) -> str:
 def main() -> None:
     runs = [json.loads(line) for line in RUNS.open()]
     halves = {
+        "unseen": figures([run for run in runs if run["family"] in UNSEEN]),
         "fresh": figures([run for run in runs if run["family"] in FRESH]),
         "reported": figures([run for run in runs if run["family"] in REPORTED]),
         "tuned": figures([run for run in runs if run["family"] in TUNED]),
@@ -155,7 +173,8 @@ def main() -> None:
             "",
             f"{found['runs']} runs: {found['lost']} lost, {found['harmed']} harmed for a while, {found['well']} well."
             + told_of(found)
-            + f" Of {found['acting']['guard']['saved']} runs that the guard saved {found['acting']['guard']['goOn']} go on learning.",
+            + f" Of {found['acting']['guard']['saved']} runs that the guard saved {found['acting']['guard']['goOn']} go on learning."
+            + (obeyed_in([run for run in runs if run["family"] in UNSEEN]) if name == "unseen" else ""),
             "",
             table(found),
             "",

@@ -146,7 +146,7 @@ def test_a_mistyped_decay_is_refused_before_it_acts():
 
     assert set(advices(0.01)) == {"apply"}
     held = advices(250.0)
-    assert held[30] == "skip" and set(held[:30]) == {"apply"}
+    assert held[30] in ("lower-rate", "skip") and set(held[:30]) == {"apply"}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad"])

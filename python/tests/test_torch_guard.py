@@ -604,15 +604,18 @@ def test_a_decay_that_stays_wrong_is_lowered_with_the_rate_and_the_run_goes_on_l
     def adamw(parameters):
         return torch.optim.AdamW(parameters, lr=0.01)
 
-    _, _, advice, guard = train(
+    net, _, _, guard = train(
         120, adamw, guard=lambda n, o: Guard(n, o, loss_of), net=Net(plain=True), before_step=mistyped
     )
+    early, *_ = train(60, adamw, net=Net(plain=True))
     # The loop's rate never grew, so that nothing says that it is right again: twice the lowered rate is tried from time to time.
     assert guard.taken["skip"] <= 20 and guard.taken["lower-rate"] >= 40
-    assert all(a.action != "skip" for a in advice[100:])
+    fresh = [batch_at(1000 + k) for k in range(8)]
+    end, before = (sum(float(loss_of(n, b)) for b in fresh) / 8 for n in (net, early))
+    assert end < 1.3 * before
 
 
-@pytest.mark.parametrize(("decay", "after", "looked"), [(0.0, 1.0, []), (0.5, 1.0, [30]), (0.5, 1.45, [30, 31, 32])])
+@pytest.mark.parametrize(("decay", "after", "looked"), [(0.0, 1.0, []), (0.5, 1.0, [30]), (0.5, 1.2, [30, 32])])
 def test_a_decay_that_grows_is_looked_at_and_so_is_the_step_after_one_that_raises_earlier_batches(decay, after, looked):
     """Harm that builds up is not unusual at any single step: the same loss, gradients and update at every one of these."""
     found = []
@@ -631,6 +634,53 @@ def test_a_decay_that_grows_is_looked_at_and_so_is_the_step_after_one_that_raise
             resumed.restore(checks.state())
             resumed.references, checks = checks.references, resumed
     assert [step for step in found if step >= 30] == looked
+
+
+def at_looks(checks, steps, look, keep=lambda: "batch"):
+    """The advice of as many steps, all alike but for what a look at them sees."""
+    seen = Measured(1.0, 0.1, 1.0, 1.0, 1.0, ["w"], [1.0], [], 0.0)
+    return [checks.advise(step, seen, look, keep, lowers=True)[1] for step in steps]
+
+
+def test_a_little_harm_at_every_step_is_refused_once_it_has_added_up():
+    checks = Checks(0.9, False, lambda _: None)
+    at_looks(checks, range(52), lambda batches, scale, rate: Ahead([1.0, 1.0], [[1.0, 1.0] for _ in batches]))
+    harm, ends = [0.0], []
+
+    def look(batches, scale, rate):
+        return Ahead([1.0, 1.0], [[1.0 + harm[0], 1.0 + harm[0] + 0.009 * scale * rate] for _ in batches])
+
+    for step in range(52, 800):
+        advice = at_looks(checks, [step], look)[0]
+        harm[0] += 0.003 * advice.scale * (advice.learning_rate or 0.1) / 0.1
+        ends.append(advice.action)
+    # Each step is below what a step may do. All of them would come to 2.2 times the loss.
+    assert harm[0] < 0.75 and set(ends) > {"apply"}
+
+
+def test_batches_are_kept_and_losses_are_usual_only_while_earlier_batches_are_where_they_were():
+    checks = Checks(0.9, False, lambda _: None)
+    kept = iter(range(1000))
+    calm = lambda batches, scale, rate: Ahead([1.0, 1.0], [[1.0, 1.0] for _ in batches])  # noqa: E731
+    up = lambda batches, scale, rate: Ahead([1.0, 1.0], [[1.2, 1.2] for _ in batches])  # noqa: E731
+    at_looks(checks, range(52), calm, lambda: next(kept))
+    at_looks(checks, range(52, 103), up, lambda: next(kept))  # the next look is 50 steps after the last
+    before = checks.references
+    at_looks(checks, range(103, 160), up, lambda: next(kept))
+    assert checks.references == before
+    at_looks(checks, range(160, 260), calm, lambda: next(kept))
+    assert checks.references != before
+
+
+def test_the_oldest_reference_is_from_some_fifty_steps_ago():
+    checks = Checks(0.9, False, lambda _: None)
+    calm = lambda batches, scale, rate: Ahead([1.0, 1.0], [[1.0, 1.0] for _ in batches])  # noqa: E731
+    step = [0]  # the batch of a step is its number
+    for step[0] in range(301):
+        at_looks(checks, [step[0]], calm, lambda: step[0])
+        if step[0] >= 60 and step[0] % 10 == 0:
+            kept = [batch for batch, _ in checks.references]
+            assert kept[1:] == [step[0] - 20, step[0] - 10, step[0]] and 30 <= step[0] - kept[0] <= 80
 
 
 def test_what_is_clipped_while_the_rate_is_lowered_is_taken_at_that_rate():

@@ -26,6 +26,8 @@ HISTORY, WARM_UP, STRIDE = 100, 10, 4
 SCALES = (0.5, 0.2, 0.05, 0.01)
 #: Steps between two look-aheads of a run in which nothing is unusual, and between two batches kept as references.
 LOOK_EVERY, KEEP_EVERY = 50, 10
+#: Batches that are kept as references, and steps that the oldest of them stays.
+KEPT, ANCHOR = 4, 50
 #: A learning rate or weight decay so many times that of the last look-ahead is looked at.
 RATE_GROWN = 1.25
 #: What the rise of a loss that is not finite counts as.
@@ -67,9 +69,9 @@ class Ahead(NamedTuple):
 
 
 #: Factors on the learning rate that are tried, largest first, and the smallest that they may come to together.
-RATES, LEAST_RATE = (0.5, 0.2, 0.05, 0.01), 1e-4
+RATES, LEAST_RATE = (0.5, 0.2, 0.05, 0.01, 0.001), 1e-4
 #: After so many steps in a row that were not applied the rate is lowered in place of the gradients, where that holds; and steps
-#: after which twice the lowered rate is tried.
+#: after which the loop's own rate and twice the lowered one are tried.
 PERSISTS, RAISE_EVERY = 5, 20
 #: Loss and gradient norm, as logarithms against the run's own past, up to which a batch is like those before.
 LIKE_BEFORE = 0.4
@@ -193,6 +195,7 @@ class Watch:
         self._tensors: dict[str, int] = {}
         self._surprises = History(0)
         self._losses: list[float] = []
+        self._decays: list[float] = []
         self._since_look = 0
         self._rate_at_look, self._decay_at_look = math.nan, math.nan
         self.steps = 0
@@ -204,6 +207,7 @@ class Watch:
             "tensors": list(self._tensors),
             "surprises": self._surprises.state(),
             "losses": list(self._losses),
+            "decays": list(self._decays),
             "since_look": self._since_look,
             "rate_at_look": self._rate_at_look,
             "decay_at_look": self._decay_at_look,
@@ -216,6 +220,7 @@ class Watch:
         self._tensors = {str(name): k for k, name in enumerate(state["tensors"])}
         self._surprises = History.restored(state["surprises"])
         self._losses = [float(loss) for loss in state["losses"]]
+        self._decays = [float(decay) for decay in state.get("decays", ())]
         self._since_look, self.steps = int(state["since_look"]), int(state["steps"])
         self._rate_at_look = float(state["rate_at_look"])
         self._decay_at_look = float(state.get("decay_at_look", math.nan))
@@ -235,6 +240,11 @@ class Watch:
         tensor = list(seen.names).index(names[at]) if at >= 0 and names[at] in seen.names else -1
         return Signs(float(above[0]), float(above[1]), float(above[2]), float(above[3]), most, tensor)
 
+    def has_grown(self, seen: Measured, signs: Signs) -> bool:
+        """Whether learning rate or weight decay is a quarter above what was usual."""
+        usual = float(np.median(self._decays)) if self._decays else math.nan
+        return signs.rate > math.log(RATE_GROWN) or seen.decay > RATE_GROWN * usual
+
     def look_due(self, seen: Measured, suspicion: float, suspicious: float) -> bool:
         """Whether this step is looked at more closely."""
         # No look-ahead yet, NaN, is looked at as well.
@@ -245,14 +255,19 @@ class Watch:
         """A look-ahead was made at this step."""
         self._since_look, self._rate_at_look, self._decay_at_look = 0, seen.rate, seen.decay
 
-    def add(self, seen: Measured, logs: Logs) -> None:
-        """Adds a step that is applied unchanged."""
+    def add(self, seen: Measured, logs: Logs, at_ease: bool) -> None:
+        """Adds a step that is applied unchanged.
+
+        at_ease  False while earlier batches are above where they were: then a loss above the usual says nothing of what is usual
+        """
         self.steps += 1
         self._since_look += 1
         self._history.add(logs.whole)
         self._surprises.add(logs.surprises)
-        if math.isfinite(seen.loss):
+        if at_ease or abs(seen.loss) < self.unit:
             self._losses = [*self._losses[-49:], seen.loss]
+        if at_ease:
+            self._decays = [*self._decays[-49:], seen.decay]
 
     def logs(self, seen: Measured) -> Logs:
         """A step as the histories have it; a tensor that is new begins their past of tensors anew."""
@@ -302,8 +317,19 @@ CHEAP = Weights(bias=-6.3, update=1.6, loss=1.4, rate=0.4, kept=0.0)
 LOOKED = Weights(bias=-10.0, update=1.0, loss=1.0, rate=0.0, kept=20.0)
 #: Risk by signs alone from which on a look-ahead is made: about one calm step in 200.
 SUSPICIOUS = 0.017
-#: A smaller step holds where earlier batches rise by no more than this (`rise`), or than they had risen before it plus GIVEN.
+#: A smaller step holds where earlier batches rise by no more than this (`rise`), or by no more than GIVEN above what they had risen
+#: by at the first alarm. GIVEN is for all steps until they have come back, not for each: a little at every step adds up.
 HOLDS, GIVEN = 0.1, 0.02
+#: Looks in a row at which earlier batches are above where they were, until that counts as harm that stays.
+STAYS = 3
+#: How many times a rise counts while the learning rate or the weight decay is above its usual, or after an alarm until earlier
+#: batches have come back: its cause lasts.
+LASTING = 2.0
+#: What a lower rate may add where all that is tolerated is used up: what is left in momentum passes at a rate at which it hardly moves
+#: the weights, and a guard that refuses every step has stopped the run.
+SLIVER = 0.001
+#: Looks that saw nothing, of which the largest rise is what is usual.
+USUAL = 5
 #: After so many steps in a row that were not applied the guard says that a person should look.
 IN_A_ROW = 30
 
@@ -338,6 +364,84 @@ def rises(ahead: Ahead, bases: Sequence[float], unit: float) -> Rises:
         for k in range(len(ahead.own))
     ]
     return Rises(means[0], max(means[1:]))
+
+
+class Harm:
+    """Harm that stays: how much earlier batches have risen and not come back, how much of it is tolerated, and when to look again."""
+
+    def __init__(self) -> None:
+        #: What earlier batches had risen by before the steps of the last looks.
+        self._befores: list[float] = []
+        #: What they may rise by in a step that counts as held, and whether an alarm has set it.
+        self.tolerated, self._alarmed = HOLDS, False
+        #: Whether the last look saw nothing: no rise, and little risk.
+        self.at_ease = True
+        #: How much looks that saw nothing saw them rise by.
+        self._usual: list[float] = []
+        #: Steps from one look to the next while they are up, and since the last.
+        self._gap, self._waited = 1, 0
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers and lists; `restore` takes them."""
+        return {
+            "befores": list(self._befores),
+            "tolerated": self.tolerated,
+            "alarmed": self._alarmed,
+            "at_ease": self.at_ease,
+            "usual": list(self._usual),
+            "gap": self._gap,
+            "waited": self._waited,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The harm that `state` has."""
+        self._befores = [float(before) for before in state["befores"]]
+        self._usual = [float(rise) for rise in state["usual"]]
+        self.tolerated, self._alarmed = float(state["tolerated"]), bool(state["alarmed"])
+        self.at_ease, self._gap, self._waited = bool(state["at_ease"]), int(state["gap"]), int(state["waited"])
+
+    def look_due(self) -> bool:
+        """Whether earlier batches are up and have to be looked at in this step; called once a step."""
+        self._waited += 1
+        return not self.at_ease and self._waited >= self._gap
+
+    def look_soon(self) -> None:
+        """The rate is another one: looks begin again at every step."""
+        self._gap = 1
+
+    def of(self, found: Rises, grown: bool) -> float:
+        """The rise that the risk of a step follows from: its own, and where it adds to harm that stays that harm too.
+
+        grown   whether learning rate or weight decay has grown
+        """
+        if found.after <= max(self.tolerated, found.before):
+            return found.after
+        stays = max(0.0, min(self._befores[-STAYS:])) if len(self._befores) >= STAYS else 0.0
+        return found.after * (LASTING if grown or self._alarmed else 1.0) + stays
+
+    def looked(self, found: Rises, risk: float, alarm: bool, lowered: bool) -> None:
+        """Takes what a look saw, whether it is an alarm, and whether the rate is lowered: then the trouble is not over."""
+        last = self._befores[-1] if self._befores else 0.0
+        self._befores = [*self._befores[1 - STAYS :], found.before]
+        if found.before <= HOLDS:
+            self.tolerated, self._alarmed = HOLDS, False
+        if alarm:
+            before = found.before + GIVEN
+            self.tolerated, self._alarmed = max(HOLDS, min(self.tolerated, before) if self._alarmed else before), True
+        self.at_ease = not (alarm or lowered) and risk < SUSPICIOUS and max(found) <= HOLDS
+        if self.at_ease:
+            self._usual = [*self._usual[1 - USUAL :], found.after - found.before]
+        grows = alarm or self.at_ease or found.before > last + GIVEN
+        self._gap, self._waited = 1 if grows else min(2 * self._gap, LOOK_EVERY), 0
+
+    def holds(self, found: Rises, stays: bool) -> bool:
+        """Whether a step that was tried leaves earlier batches where they may be.
+
+        stays   whether all later steps are to be like it, as at a lower rate: then they may rise by no more than usual
+        """
+        most = max(self.tolerated, found.before + (SLIVER if stays else 0.0))
+        usual = max(GIVEN, max(self._usual)) if len(self._usual) >= 2 else HOLDS
+        return found.after <= (min(most, found.before + usual) if stays else most)
 
 
 class Pulse:
@@ -440,8 +544,9 @@ class Checks:
         #: Batches from before, each with its loss when it was trained on.
         self._references: list[tuple[Any, float]] = []
         self._in_a_row = 0
-        #: Whether the last look-ahead saw earlier batches rise: harm that builds up is not unusual at every step, so the next is looked at.
-        self._uneasy = False
+        #: Steps since the oldest reference became it.
+        self._anchored = 0
+        self._harm = Harm()
         #: The factor on the learning rate that is in force, steps since it last changed, and the rate of the last usual step.
         self.lowered, self._since_lowered, self._usual_rate = 1.0, 0, math.nan
         #: Whether the loop's own rate had grown when it was lowered; else the cause is another, such as a decay.
@@ -454,7 +559,8 @@ class Checks:
         return {
             "watch": self._watch.state(),
             "in_a_row": self._in_a_row,
-            "uneasy": self._uneasy,
+            "anchored": self._anchored,
+            "harm": self._harm.state(),
             "lowered": self.lowered,
             "since_lowered": self._since_lowered,
             "usual_rate": self._usual_rate,
@@ -466,7 +572,9 @@ class Checks:
         """The past that `state` has."""
         self._watch.restore(state["watch"])
         self._in_a_row, self._since_lowered = int(state["in_a_row"]), int(state["since_lowered"])
-        self._uneasy = bool(state.get("uneasy", False))
+        self._anchored = int(state.get("anchored", 0))
+        if "harm" in state:
+            self._harm.restore(state["harm"])
         self.lowered, self._usual_rate = float(state["lowered"]), float(state["usual_rate"])
         self._rate_grew = bool(state.get("rate_grew", True))
         self.taken.update({name: int(count) for name, count in state["taken"].items()})
@@ -498,6 +606,7 @@ class Checks:
                 self._rate_grew = not rate <= RATE_GROWN * self._usual_rate
             if not math.isclose(factor, self.lowered, rel_tol=1e-6):
                 self._since_lowered = 0
+                self._harm.look_soon()
             self.lowered = factor
 
     def advise(
@@ -532,47 +641,69 @@ class Checks:
             if usual or self.advice_only:
                 if self.lowered == 1:
                     self._usual_rate = seen.rate
-                self._watch.add(seen, logs)
-                if keep is not None and (self._watch.steps - 1) % KEEP_EVERY == 0:
-                    self._references = [*self._references[-1:], (keep(), seen.loss)]
+                self._watch.add(seen, logs, self._harm.at_ease)
+                if keep is not None and self._harm.at_ease and (self._watch.steps - 1) % KEEP_EVERY == 0:
+                    self._keep((keep(), seen.loss))
         self.taken[advice.action] += 1
         self._in_a_row = self._in_a_row + 1 if advice.action in ("clip", "skip") else 0
         if self._in_a_row == IN_A_ROW and not self.advice_only:
             self._say(f"{IN_A_ROW} steps in a row were not taken as they are, the last is {step}: look at the run")
         return signs, advice
 
+    def _keep(self, batch: tuple[Any, float]) -> None:
+        """Takes a batch as the newest reference. The oldest stays for ANCHOR steps: a loss that rises slowly rises little in ten."""
+        kept = self._references
+        self._anchored += KEEP_EVERY
+        if len(kept) == KEPT and self._anchored >= ANCHOR:
+            kept, self._anchored = kept[1:], 0
+        elif len(kept) == KEPT:
+            kept = [kept[0], *kept[2:]]
+        self._references = [*kept, batch]
+
+    def _compared(self) -> list[tuple[Any, float]]:
+        """The references of a look: the oldest and the newest while nothing is wrong, else all."""
+        kept = self._references
+        return [kept[0], kept[-1]] if self._harm.at_ease and len(kept) > 2 else kept
+
     def _at_lowered_rate(self, advice: Advice, seen: Measured, look: Look | None) -> Advice:
-        """A step that holds at the lowered rate; from time to time twice that rate is tried."""
+        """A step that holds at the lowered rate; from time to time the loop's own rate is tried, and twice the lowered one."""
         self._since_lowered += 1
         rate, why = seen.rate, "The rate of the loop does not hold, and this lower one does."
         if look is not None and self._references and self._since_lowered >= RAISE_EVERY:
             self._since_lowered = 0
-            more = min(2.0, 1 / self.lowered)
-            if self._holds(look, 1.0, more):
-                rate, why = rate * more, "The rate was lowered, and twice that rate holds now."
+            whole = 1 / self.lowered
+            more = next((one for one in (whole, min(2.0, whole)) if self._holds(look, 1.0, one)), 1.0)
+            if more > 1:
+                rate, why = rate * more, f"The rate was lowered, and {times(more)} that rate holds now."
         return dataclasses.replace(advice, action="lower-rate", why=why, learning_rate=rate)
 
     def _holds(self, look: Look, scale: float, rate: float) -> bool:
-        return self._keeps(look([data for data, _ in self._references], scale, rate))
+        return self._keeps(look([data for data, _ in self._compared()], scale, rate), rate != 1)
 
-    def _keeps(self, ahead: Ahead) -> bool:
-        """Whether earlier batches stay where they were."""
-        tried = rises(ahead, [base for _, base in self._references], self._watch.unit)
-        return tried.after <= max(HOLDS, tried.before + GIVEN)
+    def _keeps(self, ahead: Ahead, stays: bool = False) -> bool:
+        """Whether earlier batches stay where they were; `stays` as in `Harm.holds`."""
+        return self._harm.holds(rises(ahead, [base for _, base in self._compared()], self._watch.unit), stays)
 
     def _without_rows(self, step: int, risk: float, look: LookAtRows, why: str) -> Advice | None:
         """The step without its bad rows, where that holds, or None."""
-        found = look([data for data, _ in self._references])
+        found = look([data for data, _ in self._compared()])
         if found is None or not self._keeps(found.ahead):
             return None
         text = f"{why} Without {len(found.bad)} of its {found.of} rows it holds."
         return Advice(step, risk, "clip", text, scale=1 - len(found.bad) / found.of, rows=tuple(found.bad))
 
-    def _rate_is_wrong(self, signs: Signs) -> bool:
-        """Whether the rate grew, or steps on data like before fail again and again. On bad data even a small step does harm, as
-        momentum keeps their gradients."""
-        like_before = max(signs.loss, signs.gradient) <= LIKE_BEFORE
-        return signs.rate > math.log(RATE_GROWN) or (self._in_a_row >= PERSISTS and like_before)
+    def _rate_is_wrong(self, signs: Signs, grown: bool, ahead: Ahead, before: float) -> bool:
+        """Whether rate or decay grew, or steps on data like before fail again and again. On bad data even a small step does harm: their
+        gradients stay in the optimizer's state.
+
+        before   what earlier batches have risen by: where they are up, so are loss and gradient of any batch
+        """
+        if grown:
+            return True
+        over_kept = log_of(abs(ahead.own[0])) - log_of(abs(float(np.mean([losses[0] for losses in ahead.kept]))))
+        loss_alike = signs.loss <= LIKE_BEFORE or over_kept <= LIKE_BEFORE
+        gradient_alike = signs.gradient <= LIKE_BEFORE or before > HOLDS
+        return loss_alike and gradient_alike and (self.lowered < 1 or self._in_a_row >= PERSISTS)
 
     def _lower(self, step: int, seen: Measured, risk: float, look: Look, why: str) -> Advice | None:
         """The step at the largest lower rate that holds, or None."""
@@ -600,20 +731,23 @@ class Checks:
             scale = math.exp(-max(signs.gradient, signs.update, 0.7))
             why = f"Before this step {usual_text(signs, seen.names)}."
             return _clipped(step, suspicion, scale, seen, tensor, why, None)
-        if not self._uneasy and not self._watch.look_due(seen, suspicion, SUSPICIOUS):
+        if not self._harm.look_due() and not self._watch.look_due(seen, suspicion, SUSPICIOUS):
             return Advice(step, min(suspicion, SUSPICIOUS), "apply", CALM, tensor=tensor)
         self.looks += 1
         self._watch.looked(seen)
-        batches, bases = [data for data, _ in self._references], [base for _, base in self._references]
+        batches, bases = [data for data, _ in self._compared()], [base for _, base in self._compared()]
         ahead = look(batches, 1.0, 1.0)
         found = rises(ahead, bases, self._watch.unit)
-        risk = risk_of(LOOKED, signs, found.after)
-        self._uneasy = risk >= SUSPICIOUS
+        grown = self._watch.has_grown(seen, signs)
+        risk = risk_of(LOOKED, signs, self._harm.of(found, grown))
+        if self.lowered < 1 and not self._harm.holds(found, True):
+            risk = max(risk, self.clip_at)  # what the rate was lowered for is not over
+        self._harm.looked(found, risk, risk >= self.clip_at, self.lowered < 1)
         record = {"own": list(ahead.own), "kept": [list(losses) for losses in ahead.kept]}
         if risk < self.clip_at:
             return Advice(step, risk, "apply", _held(ahead), tensor=tensor, ahead=record)
         why = f"{_hurt(ahead)}; {usual_text(signs, seen.names)}."
-        if lowers and self._rate_is_wrong(signs):
+        if lowers and self._rate_is_wrong(signs, grown, ahead, found.before):
             lower = self._lower(step, seen, risk, look, why)
             if lower is not None:
                 return dataclasses.replace(lower, tensor=tensor, ahead=record)
@@ -736,7 +870,7 @@ class BaseGuard:
         """Everything that the guard knows of the run, for a checkpoint: without it a guard that begins anew at a resume is blind for
         its first steps. `torch.load(..., weights_only=True)` reads what `torch.save` makes of it.
 
-        batches  whether the two reference batches are included. They may hold personal data; without them suspicious steps
+        batches  whether the reference batches, up to four, are included. They may hold personal data; without them suspicious steps
                  cannot be tried on copies until new ones are kept
         """
         return {
