@@ -53,6 +53,11 @@ it('a total that stays as it is counts nothing', async () => {
   expect(run.stepUnit).toBe('row');
 });
 
+it('a number of steps that goes up and down is the length of something', async () => {
+  const { run } = await read(rows(40, (k) => `num_steps ${50 + [0, 9, 3, 12, 20][k % 5]!} loss: ${1 / (k + 2)}`));
+  expect(run.stepUnit).toBe('row');
+});
+
 it('a bar that goes on evenly says the steps of rows whose own epoch is rounded', async () => {
   const dict = (k: number): string =>
     `{'loss': ${(3 / (k + 2)).toFixed(4)}, 'learning_rate': 0.0001, 'epoch': 0.0${Math.floor(k / 10)}}`;

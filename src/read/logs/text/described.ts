@@ -33,14 +33,20 @@ const rowsOfTemplate = ({ order, line, values, missing }: Template): KindRows =>
 
 /** Rows that show whether a total goes up. */
 const LEAST_TOTALS = 3;
+/** A total falls where training begins anew; how long each episode was goes up and down. */
+const FEW_FALLS = 4;
 
 /** Whether a total is that of so far: it goes up from line to line, as one of the whole run does not. */
 function goesUp({ count, cells }: KindRows, column: number): boolean {
   if (count < LEAST_TOTALS || column < 0) return false;
   const totals = cells(column);
   let ahead = 0;
-  for (let k = 1; k < count; k++) if (totals.at(k)! > totals.at(k - 1)!) ahead++;
-  return ahead * 2 > count && totals.every(Number.isInteger);
+  let falls = 0;
+  for (let k = 1; k < count; k++) {
+    if (totals.at(k)! > totals.at(k - 1)!) ahead++;
+    else if (totals.at(k)! < totals.at(k - 1)!) falls++;
+  }
+  return ahead * 2 > count && falls * FEW_FALLS <= count && totals.every(Number.isInteger);
 }
 
 /** Steps so far count where no other number of the line does: `(epoch 10, total_steps 2560)`. */
