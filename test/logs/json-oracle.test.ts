@@ -95,7 +95,7 @@ it('2,000 random files are read as JSON.parse reads their lines', async () => {
         value.length === 0 ? [] : [[name, [...value].map((one, k) => [line!.at(k)!, one])] as const],
       );
       expect(Object.fromEntries(found)).toEqual(told.numbers);
-      expect(log.account.lost.reduce((sum, { records }) => sum + records, 0)).toBe(told.bad);
+      expect(log.account.lost.reduce((sum, { records }) => sum + (records ?? 0), 0)).toBe(told.bad);
     }),
     { numRuns: 2000, seed: 1132 },
   );

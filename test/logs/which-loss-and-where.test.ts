@@ -54,7 +54,9 @@ it('a total that stays as it is counts nothing', async () => {
 });
 
 it('a number of steps that goes up and down is the length of something', async () => {
-  const { run } = await read(rows(40, (k) => `num_steps ${50 + [0, 9, 3, 12, 20][k % 5]!} loss: ${1 / (k + 2)}`));
+  const { run } = await read(
+    rows(40, (k) => `num_steps ${50 + [0, 9, 3, 12, 20][k % 5]!} loss: ${1 / (k + 2)}`),
+  );
   expect(run.stepUnit).toBe('row');
 });
 
