@@ -19,10 +19,20 @@ export function indexPage(docs: string): string {
     .map((file) => file.replace(/\.md$/, ''))
     .filter((name) => !asked.has(name));
   const sections = Object.entries({ ...questions, ...(rest.length === 0 ? {} : { More: rest }) });
-  const folders = Object.entries(read('reference.json') as Readonly<Record<string, string>>).map(([folder, what]) => `- [${what}](${folder})`);
+  const folders = Object.entries(read('reference.json') as Readonly<Record<string, string>>).map(
+    ([folder, what]) => `- [${what}](${folder})`,
+  );
   return [
     '# Documentation',
-    ...sections.map(([question, names]) => `## ${question}\n\n${names.flatMap(linkOf).map((link) => `- ${link}`).join('\n')}`),
+    ...sections.map(
+      ([question, names]) =>
+        `## ${question}\n\n${names
+          .flatMap(linkOf)
+          .map((link) => `- ${link}`)
+          .join('\n')}`,
+    ),
     `## Reference\n\n${folders.join('\n')}`,
-  ].join('\n\n').concat('\n');
+  ]
+    .join('\n\n')
+    .concat('\n');
 }

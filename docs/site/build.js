@@ -3,7 +3,15 @@
  * server, and a gallery of trainings that went wrong, with the page that `analyze` makes of each.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Marked } from 'marked';
@@ -13,8 +21,16 @@ const site = resolve(root, process.argv[2] ?? 'site');
 
 /** Real trainings among the fixtures (fixtures/README.md says by which script): name, input, and what is to be seen. */
 const GALLERY = [
-  ['incident', 'incident', 'A stream surges; the run never comes back. With gradients: what would have held it'],
-  ['one-task-lost', 'logs/full-divergence-2', 'The same surge, other seed: two tasks come back, one stays out'],
+  [
+    'incident',
+    'incident',
+    'A stream surges; the run never comes back. With gradients: what would have held it',
+  ],
+  [
+    'one-task-lost',
+    'logs/full-divergence-2',
+    'The same surge, other seed: two tasks come back, one stays out',
+  ],
   ['came-back', 'logs/micro-divergence', 'A jump that mends itself within six steps'],
   ['bad-record', 'logs/nan-bad-record', 'A label that is 1/0'],
   ['overflow', 'logs/nan-overflow', 'The exponential of a Poisson loss overflows'],
@@ -39,7 +55,8 @@ const GENERATED = JSON.parse(readFileSync(join(root, 'docs/site/reference.json')
 /** Guides by the question of a reader, in the order in which they help. One that no question names comes at the end. */
 const QUESTIONS = JSON.parse(readFileSync(join(root, 'docs/site/questions.json'), 'utf8'));
 const MORE = 'More';
-const questionOf = (name) => Object.keys(QUESTIONS).find((question) => QUESTIONS[question].includes(name)) ?? MORE;
+const questionOf = (name) =>
+  Object.keys(QUESTIONS).find((question) => QUESTIONS[question].includes(name)) ?? MORE;
 
 /** A page: its Markdown below the project (`source`), its place below site/ (`target`), title, group and text. */
 const pageOf = (source, target, group) => {
@@ -53,9 +70,11 @@ const placeOf = (page) => QUESTIONS[page.group]?.indexOf(nameOf(page)) ?? 0;
 
 const guides = [
   // README.md is this list for who reads the files.
-  ...markdownOf('').filter((name) => name !== 'README.md').map((name) =>
-    pageOf(join('docs', name), name.replace(/md$/, 'html'), questionOf(basename(name, '.md'))),
-  ),
+  ...markdownOf('')
+    .filter((name) => name !== 'README.md')
+    .map((name) =>
+      pageOf(join('docs', name), name.replace(/md$/, 'html'), questionOf(basename(name, '.md'))),
+    ),
   ...['SECURITY', 'CONTRIBUTING'].map((name) => pageOf(`${name}.md`, `${name}.html`, questionOf(name))),
 ].sort((a, b) => placeOf(a) - placeOf(b));
 const pages = [
@@ -159,12 +178,21 @@ function write(target, text) {
 rmSync(site, { recursive: true, force: true });
 for (const page of pages) write(page.target, framed(page.target, page.title, htmlOf(page)));
 for (const [name, file] of assets) copyFileSync(join(root, file), join(site, name));
-for (const name of ['site.css', 'site.js', 'favicon.svg']) copyFileSync(join(root, 'docs/site', name), join(site, name));
+for (const name of ['site.css', 'site.js', 'favicon.svg'])
+  copyFileSync(join(root, 'docs/site', name), join(site, name));
 
 /** The first sentences of a page, without its marks. */
 function aboutOf({ text }) {
-  const paragraph = text.replace(/^```[^]*?^```$/gm, '').split(/\n{2,}/).find((one) => /^[A-Za-z0-9`*[]/.test(one)) ?? '';
-  const plain = paragraph.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replace(/[`*]/g, '').replace(/\s+/g, ' ').trim();
+  const paragraph =
+    text
+      .replace(/^```[\s\S]*?^```$/gm, '')
+      .split(/\n{2,}/)
+      .find((one) => /^[A-Za-z0-9`*[]/.test(one)) ?? '';
+  const plain = paragraph
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/[`*]/g, '')
+    .replace(/\s+/g, ' ')
+    .trim();
   return /^.{0,200}?[.:](?= |$)/.exec(plain)?.[0].replace(/:$/, '.') ?? plain.slice(0, 200);
 }
 
@@ -184,7 +212,12 @@ write(
 const sections = pages.flatMap((page) =>
   page.text.split(/^(?=#+ )/m).map((text) => {
     const title = /^#+ (.*)/.exec(text)?.[1]?.replaceAll('`', '') ?? page.title;
-    return { page: page.title, title, to: `${page.target}#${anchorOf(title)}`, text: text.replace(/^#.*|[|`*#]/gm, ' ').replace(/\s+/g, ' ') };
+    return {
+      page: page.title,
+      title,
+      to: `${page.target}#${anchorOf(title)}`,
+      text: text.replace(/^#.*|[|`*#]/gm, ' ').replace(/\s+/g, ' '),
+    };
   }),
 );
 const words = JSON.parse(readFileSync(join(root, 'docs/site/words.json'), 'utf8'));
