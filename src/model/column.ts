@@ -367,6 +367,12 @@ export function joinedOf(columns: readonly Column[]): Column {
   return made.finish();
 }
 
+/** Whether its values differ; NaN differs from itself. */
+export function varies(column: Column): boolean {
+  const first = column.at(0);
+  return column.some((one) => one !== first);
+}
+
 /** The number at a position of a column, for loops that ask for many; positions are inside. */
 export const readerOf = (column: Column): ((index: number) => number) =>
   column instanceof Float64Array

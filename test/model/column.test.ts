@@ -10,6 +10,7 @@ import {
   joinedOf,
   pickerOf,
   readerOf,
+  varies,
 } from '../../src/model/column.ts';
 import { toJson } from '../../src/model/json.ts';
 
@@ -166,6 +167,11 @@ describe('a column', () => {
     const column = made.finish();
     expect(isArray(column)).toBe(false);
     expect(JSON.parse(toJson(column.subarray(0, 9), 0))).toEqual(Array.from({ length: 9 }, (_, k) => of(k)));
+  });
+
+  it('varies where one of its values is not the first, NaN among them', () => {
+    for (const same of [[], [1], [2, 2, 2]]) expect(varies(columnOf(same))).toBe(false);
+    for (const others of [[1, 2], [1, 1, Number.NaN], [Number.NaN]]) expect(varies(columnOf(others))).toBe(true);
   });
 
   it('unpacks few blocks for a loop over places far apart', () => {

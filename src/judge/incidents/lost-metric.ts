@@ -1,6 +1,6 @@
 /** Metrics that had been learnt and are lost, an AUC or a reward: they make a run lost whose losses do not show it. */
 
-import { arrayOf } from '../../model/column.ts';
+import { arrayOf, varies } from '../../model/column.ts';
 import { counted, formatNumber } from '../../model/format-number.ts';
 import { largest, medianOf } from '../../model/order-statistics.ts';
 import type { Incident, RunVerdict } from '../../model/report.ts';
@@ -80,8 +80,7 @@ function wentOnToGrow(series: TimeSeries, attempt: number, onsetStep: number, fa
   return before.length > 0 && since.length > 0 && medianOf(since) > largest(before);
 }
 
-const moves = ({ value }: TimeSeries): boolean =>
-  value.length < 2 || value.some((one) => one !== value.at(0));
+const moves = ({ value }: TimeSeries): boolean => value.length < 2 || varies(value);
 
 /** The verdict of a log without a loss, by the longest of its rewards: each of them came back. */
 function byRewards(noLoss: RunVerdict, run: Run, { minimumPoints }: VerdictSettings): RunVerdict {

@@ -1,5 +1,6 @@
 /** The verdict of a run: which series is the loss, what its incidents say, and the same for each task. */
 
+import { varies } from '../../model/column.ts';
 import type { RunVerdict, TaskVerdict } from '../../model/report.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
 import {
@@ -89,7 +90,7 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   const chosen = losses[0] === undefined ? null : decidingLoss(run, judge(losses[0]), judge);
   const total = chosen?.judged ?? null;
   // A loss that never moves (one of a class that the data have not) replaces none that does.
-  const moves = taskLosses.filter(({ series: { value } }) => value.some((one) => one !== value.at(0)));
+  const moves = taskLosses.filter(({ series: { value } }) => varies(value));
   const worstTask = worstSeriesOf([...moves, ...taskLosses]);
   const longestEval = evals.sort((a, b) => b.step.length - a.step.length)[0];
   const loss = total ?? worstTask ?? (longestEval === undefined ? null : judge(longestEval));

@@ -1,5 +1,5 @@
 /** The columns of a table of rows as series, on the axis that is found among them. */
-import { arrayOf, type Column, ColumnBuilder, readerOf } from '../../model/column.ts';
+import { arrayOf, type Column, ColumnBuilder, readerOf, varies } from '../../model/column.ts';
 import type { StepUnit } from '../../model/run.ts';
 import { axisUseOf, isCounter, isMeasured, isTimeName, mayBeTime, stepRank } from './axis-words.ts';
 import { joinEpochs } from './epochs-joined.ts';
@@ -14,10 +14,7 @@ export interface RowSeries {
 }
 
 /** Whether a column has more than one distinct value, or fewer than two values. */
-const moves = ({ value, count }: TableColumn): boolean => {
-  const cells = value.finish();
-  return count < 2 || cells.some((cell) => cell !== cells.at(0));
-};
+const moves = ({ value, count }: TableColumn): boolean => count < 2 || varies(value.finish());
 
 /** The column if it has whole numbers that mostly rise; undefined otherwise. */
 function counterOf(column: TableColumn | undefined): TableColumn | undefined {

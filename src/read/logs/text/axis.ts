@@ -2,6 +2,7 @@
  * Where on the axis of training rows lie: by a counter that they print, by a batch counter joined with its epoch, by what
  * lines before or behind them announce, or by their order.
  */
+import { varies } from '../../../model/column.ts';
 import type { StepUnit } from '../../../model/run.ts';
 import { isCounter, isMeasured, stepRank } from '../axis-words.ts';
 import { joinEpochs } from '../epochs-joined.ts';
@@ -44,10 +45,7 @@ const moves = ({ rows }: Kind, { column }: Slot): boolean => {
 };
 
 /** Whether the cells of a counter differ. */
-const hasMoved = ({ rows }: Kind, { column }: Slot): boolean => {
-  const cells = rows.cells(column);
-  return cells.some((cell) => cell !== cells.at(0));
-};
+const hasMoved = ({ rows }: Kind, { column }: Slot): boolean => varies(rows.cells(column));
 
 /** Whether a counter says where training is. `Batch (t): 0.312` is a time, and `batch 16` in every line a size. */
 function counts(kind: Kind, slot: Slot): boolean {

@@ -3,7 +3,7 @@
  * ranking, a reward; with the metrics, rates and norms of other tables.
  */
 
-import type { Column } from '../../../model/column.ts';
+import { type Column, varies } from '../../../model/column.ts';
 import { formatCount } from '../../../model/format-number.ts';
 import type { StepUnit } from '../../../model/run.ts';
 import { wordsOf } from '../../../model/words.ts';
@@ -52,7 +52,7 @@ const LARGE = 100_000;
 const isCount = (values: Column): boolean =>
   values.length > 1 &&
   values.every((one) => Number.isInteger(one) && Math.abs(one) < LARGE) &&
-  values.some((one) => one !== values.at(0));
+  varies(values);
 
 /** What is trained on where it is not a loss: it rises. */
 const OBJECTIVE = /(?:^|[\s/._-])(?:objective|objf|log[\s_-]?likelihood)$/i;

@@ -2,6 +2,7 @@
  * Lines of a log that have no number in the place of its loss: `step 3 loss: overflow`, `loss=, lr=0.1`, `loss: 0.5.5`.
  * Their shape differs from that of the log's lines in this place alone. They are cells of the loss, not other text.
  */
+import { varies } from '../../../model/column.ts';
 import { isMissingText, numberOfText } from '../number-text.ts';
 import type { Broken } from './cells.ts';
 import type { Described } from './described.ts';
@@ -70,7 +71,7 @@ function cellOf(place: Place, other: Template): string | undefined {
 const countersOf = ({ values }: Template, at: number): number[] =>
   [...values.keys()].slice(0, at).filter((k) => {
     const cells = values[k]?.finish();
-    return cells?.every(Number.isInteger) === true && cells.some((one) => one !== cells.at(0));
+    return cells?.every(Number.isInteger) === true && varies(cells);
   });
 
 /** The numbers of some places in each row, as one text. */
