@@ -54,15 +54,16 @@ const leastOf = (cells: Float64Array): number =>
  * Batch counters that start again, joined with the epoch; undefined where they do not start again.
  *
  * @param printed the batch of each row
- * @param of how many batches each row says that there are; NaN where it does not
+ * @param sizes how many batches each row says that there are, NaN where it does not; undefined where none does
  * @param epoch of each row; undefined where only the counter distinguishes epochs
  */
 export function joinEpochs(
   printed: Float64Array,
-  of: Float64Array,
+  sizes: Float64Array | undefined,
   epoch: Float64Array | undefined,
   name: string,
 ): JoinedEpochs | undefined {
+  const of = sizes ?? new Float64Array(printed.length).fill(Number.NaN);
   const batch = withoutEmptied(printed, of, epoch);
   const wraps = wrapsOf(batch, of, epoch);
   const epochs = epoch ?? wraps;

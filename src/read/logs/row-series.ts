@@ -249,8 +249,7 @@ function gapsOf(column: TableColumn, isOther: (row: number) => boolean): { gaps?
 function joinedWith(batch: Column, epoch: Column, name: string): ReturnType<typeof joinEpochs> {
   const isCount = (column: Column): boolean => column.every((one) => Number.isInteger(one) && one >= 0);
   if (!isCount(batch) || !isCount(epoch)) return undefined;
-  const none = new Float64Array(batch.length).fill(Number.NaN);
-  return joinEpochs(arrayOf(batch), none, arrayOf(epoch), name);
+  return joinEpochs(arrayOf(batch), undefined, arrayOf(epoch), name);
 }
 
 /** Whether the step mostly falls back where the epoch goes up: a batch number, not a global step. */

@@ -281,8 +281,7 @@ function byCounter(rows: Rows, step: Float64Array, stepOf: SlotOf, epoch: Float6
   const name = stepOf(rows.members[0]!)?.name || 'step';
   const of = cellsOf(rows, (one) => stepOf(one)?.ofColumn);
   if (countsBehind(step, of)) {
-    const none = new Float64Array(rows.count).fill(Number.NaN);
-    return joinEpochs(of, none, step, name) ?? { step: of, unit: 'step', name, notes: [] };
+    return joinEpochs(of, undefined, step, name) ?? { step: of, unit: 'step', name, notes: [] };
   }
   if (rows.members.every(countsEpochs) && cellsIn(rows, epochSlot).every(Number.isNaN))
     return { step, unit: 'epoch', name: 'epoch', notes: [] };
@@ -319,8 +318,7 @@ function axisOfOne(rows: Rows, lines: Lines, loss: SlotOf): Axis {
     return { ...rowAxis(rows.count, [note]), epochs: own };
   }
   if (told !== undefined && !isOfText(told, epoch)) {
-    const none = new Float64Array(rows.count).fill(Number.NaN);
-    const joined = epoch === undefined ? undefined : joinEpochs(told, none, epoch, 'step');
+    const joined = epoch === undefined ? undefined : joinEpochs(told, undefined, epoch, 'step');
     return { ...(joined ?? { step: told, unit: 'step', name: 'step', notes: [] }), announced: true };
   }
   if (epoch !== undefined && repeats(epoch) === 0)
