@@ -6,7 +6,7 @@
 import { diagError, type ErrorRecord } from '../../model/errors.ts';
 import type { Run, StepUnit } from '../../model/run.ts';
 import { isAxisName } from './axis-words.ts';
-import { logTable, type NamedRuns, namedByFile, runsOf } from './exported.ts';
+import { type LogTable, logTable, type NamedRuns, namedByFile, runsOf } from './exported.ts';
 import type { LogContent, LogFormat, LoggedRun, LoggedSeries } from './format.ts';
 import {
   type DocumentLedger,
@@ -18,7 +18,14 @@ import {
   membersOf,
   wholeDocument,
 } from './json-document.ts';
-import { objectScanner, skipBlanks, skipValue, stringEnd, textOfString } from './json-line.ts';
+import {
+  type ObjectScanner,
+  objectScanner,
+  skipBlanks,
+  skipValue,
+  stringEnd,
+  textOfString,
+} from './json-line.ts';
 import { isRecordLines } from './jsonl.ts';
 import { namesLossValue, splitsAmong } from './metric-roles.ts';
 import { isMissingText, LONGEST_NUMBER, numberOfText, scanNumber, scanned } from './number-text.ts';
@@ -216,22 +223,39 @@ function setCell(table: RowTable, column: number, cell: Cell | undefined): void 
   else if (cell !== undefined) table.refuse(column, cell.refused, cell.line);
 }
 
-/** The records of a list, as rows of a table. */
+/** The records of a list, as rows of a table, which is made for the first: most lists have none. */
 class RecordList {
-  readonly table = logTable();
-  readonly scan = objectScanner(this.table);
+  private made: { readonly table: LogTable; readonly scan: ObjectScanner } | undefined;
   constructor(
     private readonly name: string,
     private readonly bytes: Buffer,
     private readonly lineOf: (position: number) => number,
   ) {}
 
+  private rows(): NonNullable<RecordList['made']> {
+    if (this.made === undefined) {
+      const table = logTable();
+      this.made = { table, scan: objectScanner(table) };
+    }
+    return this.made;
+  }
+
   row({ start, end }: Member): boolean {
-    return this.scan.row(this.bytes, start, end, this.lineOf(start));
+    return this.rows().scan.row(this.bytes, start, end, this.lineOf(start));
+  }
+
+  /** Puts its series among those that were found. @returns errors of its records */
+  addTo(found: Found, path: string): ErrorRecord[] {
+    if (this.made === undefined) return [];
+    const { table, scan } = this.made;
+    for (const [called, run] of table.runs()) found.runOf.set(called, run);
+    found.addRecords(this.name, table.finish(), table.rows());
+    return scan.errors(path);
   }
 
   triple([time, step, value]: Triple, { start }: Member): void {
-    const { table, name } = this;
+    const { name } = this;
+    const { table } = this.rows();
     table.set(table.column('timestamp'), time);
     table.set(table.column('step'), step);
     setCell(table, table.column(name === '' ? 'value' : name), value);
@@ -370,11 +394,7 @@ class DocumentReader {
       cells.push(cell);
     }
     this.close(member, end);
-    if (records.table.rows() > 0) {
-      this.errors.push(...records.scan.errors(this.path));
-      for (const [called, run] of records.table.runs()) this.found.runOf.set(called, run);
-      this.found.addRecords(name, records.table.finish(), records.table.rows());
-    }
+    this.errors.push(...records.addTo(this.found, this.path));
     // A list of words is not a series, unless it has the name of a loss.
     const isSeries =
       cells.some((cell) => typeof cell === 'number') || (bytesOfCells > 0 && namesLossValue(name));
