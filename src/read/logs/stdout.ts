@@ -39,7 +39,7 @@ import { type RowTable, rowTable } from './row-table.ts';
 import { asSaid, asText, withoutDrawing } from './text/as-said.ts';
 import type { TextLog } from './text/table.ts';
 import type { Template, Templates } from './text/templates.ts';
-import { fateOfLast, isPart, type LastLine } from './torn-line.ts';
+import { fateOfLast, isPart, type LastLine, LONGEST_LAST_NUMBER } from './torn-line.ts';
 import { isResultHead, trialResults } from './trial-results.ts';
 
 /** Messages of the recorder and the guard on stderr: they may name a loss, but the trainer did not print them. */
@@ -65,11 +65,11 @@ const isPartOfBar = (bytes: Buffer, start: number, end: number): boolean =>
   KERAS_PART.test(bytes.toString('latin1', start, Math.min(end, start + LONGEST_BAR)));
 const LONGEST_BAR = 80;
 
-const LONGEST_NUMBER = 40;
 /** The end of a line that may be cut, without a last number that may be incomplete: `0.41` cut to `0.` is not 0. */
 function endOfWhole(bytes: Buffer, start: number, end: number): number {
   // `mse is 0.0069.`: a second point ends the sentence, and the number before it is whole.
-  if (/\d\.\d+\.$/.test(bytes.toString('latin1', Math.max(start, end - LONGEST_NUMBER), end))) return end;
+  if (/\d\.\d+\.$/.test(bytes.toString('latin1', Math.max(start, end - LONGEST_LAST_NUMBER), end)))
+    return end;
   let to = end;
   const ends = (what: RegExp): boolean => to > start && what.test(String.fromCharCode(bytes[to - 1]!));
   while (ends(/[-+.eE]/)) to--;

@@ -36,7 +36,8 @@ export interface LastLine {
 
 /** The number that a text ends with. */
 const LAST_NUMBER = /(?:^|[^\w.])([-+]?\d+(?:\.\d*)?)$/;
-const LONGEST_NUMBER = 40;
+/** Characters at the end of a line that are looked at for it. */
+export const LONGEST_LAST_NUMBER = 40;
 
 /**
  * Whether a last line without an end is a part of one, though its numbers were read: its last number has too few decimals, or it
@@ -52,7 +53,7 @@ export function isPart({ raw, template }: LastLine, tables: Iterable<Template>):
     }
     return false;
   }
-  const number = LAST_NUMBER.exec(raw.trimEnd().slice(-LONGEST_NUMBER))?.[1];
+  const number = LAST_NUMBER.exec(raw.trimEnd().slice(-LONGEST_LAST_NUMBER))?.[1];
   const values = template.values.findLast((one) => one !== undefined)?.finish();
   if (number === undefined || values?.at(-1) !== Number(number)) return false;
   return isCutShort(number, values.subarray(0, values.length - 1));

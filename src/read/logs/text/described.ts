@@ -51,10 +51,11 @@ function goesUp({ count, cells }: KindRows, column: number): boolean {
 
 /** Steps so far count where no other number of the line does: `(epoch 10, total_steps 2560)`. */
 function withTotals(slots: readonly Named[], rows: KindRows): readonly Named[] {
+  if (slots.some(({ use }) => use === 'step' || use === 'count')) return slots;
   const total = slots.find(
     ({ use, name, column }) => use === 'value' && axisUseOf(name) === 'step' && goesUp(rows, column),
   );
-  if (total === undefined || slots.some(({ use }) => use === 'step' || use === 'count')) return slots;
+  if (total === undefined) return slots;
   return slots.map((slot) => (slot === total ? { ...slot, use: 'step' } : slot));
 }
 
