@@ -416,7 +416,7 @@ class Harm:
         """
         if found.after <= max(self.tolerated, found.before):
             return found.after
-        stays = max(0.0, min(self._befores[-STAYS:])) if len(self._befores) >= STAYS else 0.0
+        stays = max(0.0, min(self._befores)) if len(self._befores) >= STAYS else 0.0
         return found.after * (LASTING if grown or self._alarmed else 1.0) + stays
 
     def looked(self, found: Rises, risk: float, alarm: bool, lowered: bool) -> None:
