@@ -171,7 +171,8 @@ describe('a column', () => {
 
   it('varies where one of its values is not the first, NaN among them', () => {
     for (const same of [[], [1], [2, 2, 2]]) expect(varies(columnOf(same))).toBe(false);
-    for (const others of [[1, 2], [1, 1, Number.NaN], [Number.NaN]]) expect(varies(columnOf(others))).toBe(true);
+    for (const others of [[1, 2], [1, 1, Number.NaN], [Number.NaN]])
+      expect(varies(columnOf(others))).toBe(true);
   });
 
   it('unpacks few blocks for a loop over places far apart', () => {
