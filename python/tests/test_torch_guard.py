@@ -467,6 +467,47 @@ def test_all_ranks_get_the_same_advice(tmp_path):
     assert not problems and all(math.isfinite(w) for w in weights)
 
 
+def rows_worker(rank, folder, port, sparse):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    model = by_ddp(Net(plain=True, sparse=sparse))
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.05) if sparse else adam(model.parameters())
+    guard = Guard(model, optimizer, loss_of)
+    for step in range(62):
+        # Only rank 1 has bad rows, from step 60 on.
+        batches = [batch_at(2 * step), with_bad_rows(2 * step + 1) if step >= 60 else batch_at(2 * step + 1)]
+        optimizer.zero_grad()
+        loss = model(batches[rank])
+        loss.backward()
+        advice = guard.check(step, batches[rank], loss)
+        guard.apply(advice)
+        if step == 60:
+            said = [advice.action, advice.risk, advice.scale, advice.why, list(advice.rows)]
+            both = {name: torch.cat([part[name] for part in batches]) for name in batches[0]}
+            kept = {name: part[[k for k in range(64) if k not in advice.rows]] for name, part in both.items()}
+            wanted = torch.autograd.grad(loss_of(guard.model, kept), list(guard.model.parameters()))
+            apart = max(float((p.grad - g).to_dense().abs().max()) for p, g in zip(guard.model.parameters(), wanted))
+            kept_sparse = guard.model.table.weight.grad.is_sparse
+        optimizer.step()
+    Path(f"{folder}-{rank}.json").write_text(json.dumps([said, apart, guard.problems, kept_sparse]))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_bad_rows_of_one_rank_are_left_out_on_all_ranks_and_have_their_places_in_all_batches(tmp_path, sparse):
+    port = 30755 + os.getpid() % 1000 + sparse
+    torch.multiprocessing.spawn(rows_worker, (str(tmp_path / "rows"), port, sparse), nprocs=2)
+    first, second = (json.loads((tmp_path / f"rows-{rank}.json").read_text()) for rank in (0, 1))
+    assert first[0] == second[0] and first[2] == second[2] == []
+    action, _, scale, why, rows = first[0]
+    # A row of rank 0 that nothing was done to is above the limit too.
+    assert action == "clip" and {35, 49} <= set(rows) and len(rows) <= 4
+    assert scale == 1 - len(rows) / 64 and f"Without {len(rows)} of its 64 rows it holds." in why
+    assert first[1] < 1e-5 and second[1] < 1e-5 and first[3] == second[3] == sparse
+
+
 def test_shards_are_judged_as_whole_tensors_by_signs_alone(tmp_path):
     fsdp = pytest.importorskip("torch.distributed.fsdp")
     if not hasattr(fsdp, "fully_shard"):

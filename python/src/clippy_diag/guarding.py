@@ -92,7 +92,8 @@ class Advice:
     why      one sentence.
     rule     a clipping rule that does the same to this step, "global-norm:0.31", or None
     scale    factor on all gradients, 1 for "apply", 0 for "skip"; with `rows` the share of the batch that is kept
-    rows     places of the rows that are left out; empty where it is the whole batch that is judged
+    rows     places of the rows that are left out, with several ranks in all their batches, one after the other; empty where it is
+             the whole batch that is judged
     tensor   the parameter that is most unusual, or None
     learning_rate  of the group with the largest, for "lower-rate", and for "clip" while the rate is lowered; the others keep their
              proportions

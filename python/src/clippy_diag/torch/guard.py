@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..rules import Clipping, Rules, clipping_words, recorded_rules
 from . import words as names
 from .ahead import LookAhead, LossFn
 from .measures import measure, over_ranks
-from .rows import gradients_without_bad_rows
+from .rows import ONE_RANK, Ranks, gradients_without_bad_rows
 
 
 class Guard(BaseGuard):
@@ -149,7 +149,7 @@ class Guard(BaseGuard):
                 None if ahead is None else lambda references, scale, rate: ahead.run(batch, references, scale, rate),
                 None if ahead is None else lambda: copy.deepcopy(batch),
                 lowers=ahead is not None,
-                look_at_rows=None if ahead is None or self.parallel else lambda kept: self._rows(ahead, batch, kept),
+                look_at_rows=None if ahead is None else lambda kept: self._rows(ahead, batch, kept),
             )
         finally:
             self._rates.restore()
@@ -161,7 +161,7 @@ class Guard(BaseGuard):
 
     def _rows(self, ahead: LookAhead, batch: Any, references: Sequence[Any]) -> WithoutRows | None:
         """The step without the bad rows of its batch; the gradient of the others is kept for `apply`."""
-        found = gradients_without_bad_rows(ahead, batch, references)
+        found = gradients_without_bad_rows(ahead, batch, references, self._ranks())
         if found is None:
             return None
         self._of_others = found.gradients
@@ -223,6 +223,17 @@ class Guard(BaseGuard):
 
     def _rank(self) -> int:
         return int(torch.distributed.get_rank()) if self.parallel else 0
+
+    def _ranks(self) -> Ranks:
+        if not self.parallel or torch.distributed.get_world_size() == 1:
+            return ONE_RANK
+
+        def over(how: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+            return lambda value: self._reduced(value, how).to(value.device)
+
+        distributed = torch.distributed
+        own, world = distributed.get_rank(), distributed.get_world_size()
+        return Ranks(own, world, over(distributed.ReduceOp.SUM), over(distributed.ReduceOp.MAX))
 
     def _mean_of_ranks(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over ranks, in place; the value itself where there is one process."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,13 +21,25 @@ MOST_ROWS, COMPARED = 512, 64
 SAME_GRADIENT = 0.3
 
 
+class Ranks(NamedTuple):
+    """The processes that train a model together: which this is, of how many, and the sum and the largest of a tensor over all."""
+
+    rank: int
+    world: int
+    total: Callable[[torch.Tensor], torch.Tensor]
+    most: Callable[[torch.Tensor], torch.Tensor]
+
+
+ONE_RANK = Ranks(0, 1, lambda value: value, lambda value: value)
+
+
 class Others(NamedTuple):
     """A batch without its bad rows."""
 
-    #: Places of the bad rows, and how many rows the batch has.
+    #: Places of the bad rows, and how many rows the batch has, with those of all ranks.
     bad: list[int]
     of: int
-    #: The batch of the others, and its gradient by parameter.
+    #: This rank's batch of the others, and their gradient by parameter.
     batch: Any
     gradients: list[torch.Tensor | None]
 
@@ -54,30 +66,83 @@ def taken(batch: Any, rows: torch.Tensor) -> Any:
     return type(batch)(taken(part, rows) for part in batch) if type(batch) in (list, tuple) else batch
 
 
-def gradients_without_bad_rows(ahead: LookAhead, batch: Any, references: Sequence[Any]) -> Others | None:
+def gradients_without_bad_rows(
+    ahead: LookAhead, batch: Any, references: Sequence[Any], ranks: Ranks = ONE_RANK
+) -> Others | None:
     """The batch without the rows whose own gradient is far above that of every row of the reference batches, at the weights as
     they are. None where there are none such, too many of them, or where the gradient that is there is not the mean of the
-    batch's rows (accumulated batches, a loss over pairs of rows). The training is as before."""
+    batch's rows (accumulated batches, a loss over pairs of rows). The training is as before.
+
+    With several ranks all call it, and all get the same places and gradients, or None: rows are counted in the order of the ranks."""
     count = count_of(batch)
-    if not 2 <= count <= MOST_ROWS:
+    counts = ranks.total(_marked(ranks.world, [ranks.rank], count)).long().tolist()
+    if not all(2 <= one <= MOST_ROWS for one in counts):
         return None
     parameters = parameters_of(ahead.optimizers)
     with ahead.copies(parameters), undisturbed(ahead.model):
-        try:
-            usual = [norm for one in references for norm in _norms(ahead, parameters, one, COMPARED)]
-            norms = _norms(ahead, parameters, batch, count)
-        except (RuntimeError, ValueError):
-            return None  # A layer that takes no batch of one row.
-        limit = ABOVE * max(usual, default=math.inf)
-        bad = [k for k, norm in enumerate(norms) if not norm <= limit]
-        if not bad or len(bad) > MOST_SHARE * count:
+        usual, norms = _norms_of_all(ahead, parameters, batch, references)
+        limit = ABOVE * float(ranks.most(torch.tensor([usual], dtype=torch.float64)))
+        own = [k for k, norm in enumerate(norms) if not norm <= limit]
+        places = _marked(sum(counts), [sum(counts[: ranks.rank]) + k for k in own])
+        bad = ranks.total(places).nonzero().flatten().tolist()
+        if not bad or len(bad) > MOST_SHARE * len(places):
             return None
-        out = set(bad)
-        kept = taken(batch, torch.tensor([k for k in range(count) if k not in out]))
-        good = _gradients(ahead, parameters, kept)
-        left_out = _gradients(ahead, parameters, taken(batch, torch.tensor(bad)))
-        is_mean = _is_mean([p.grad for p in parameters], good, left_out, len(bad) / count)
-    return Others(bad, count, kept, good) if is_mean else None
+        kept = [k for k in range(count) if k not in set(own)]
+        parts = _parts(ahead, parameters, batch, [kept, own])
+        if float(ranks.most(torch.tensor([0.0 if parts else 1.0], dtype=torch.float64))):
+            return None
+        good, left_out = (_over_ranks(ranks, parameters, part, len(rows)) for part, rows in zip(parts, (kept, own)))
+        is_mean = _is_mean([p.grad for p in parameters], good, left_out, len(bad) / len(places))
+    return Others(bad, len(places), taken(batch, torch.tensor(kept)), good) if is_mean else None
+
+
+def _marked(length: int, places: list[int], value: float = 1.0) -> torch.Tensor:
+    """Zeros, with a value at some places."""
+    values = torch.zeros(length, dtype=torch.float64)
+    values[torch.tensor(places, dtype=torch.long)] = value
+    return values
+
+
+def _norms_of_all(
+    ahead: LookAhead, parameters: list[torch.nn.Parameter], batch: Any, references: Sequence[Any]
+) -> tuple[float, list[float]]:
+    """The largest gradient norm of a row of the reference batches, and that of each row of the batch; infinite and none where the
+    loss takes no batch of one row. Nothing is raised: other ranks wait."""
+    try:
+        usual = [norm for one in references for norm in _norms(ahead, parameters, one, COMPARED)]
+        return max(usual, default=math.inf), _norms(ahead, parameters, batch, count_of(batch))
+    except Exception:
+        return math.inf, []
+
+
+def _parts(
+    ahead: LookAhead, parameters: list[torch.nn.Parameter], batch: Any, parts: Sequence[list[int]]
+) -> list[list[torch.Tensor | None]]:
+    """The gradients of some rows and of some others, nothing for no rows; an empty list where there are no first ones, or
+    where they cannot be computed. Nothing is raised: other ranks wait."""
+    if not parts[0]:
+        return []
+    try:
+        return [_gradients(ahead, parameters, taken(batch, torch.tensor(rows))) if rows else [] for rows in parts]
+    except Exception:
+        return []
+
+
+def _over_ranks(
+    ranks: Ranks, parameters: list[torch.nn.Parameter], gradients: list[torch.Tensor | None], rows: int
+) -> list[torch.Tensor | None]:
+    """The mean over the rows of all ranks, of gradients that are the mean over this one's; sparse where the gradient that is there
+    is, since some optimizers take no other."""
+    if ranks.world == 1:
+        return gradients
+    share = rows / float(ranks.total(torch.tensor([float(rows)], dtype=torch.float64)))
+    found: list[torch.Tensor | None] = []
+    for k, parameter in enumerate(parameters):
+        own = gradients[k] if gradients else None
+        dense = torch.zeros_like(parameter) if own is None else own.to_dense() if own.is_sparse else own
+        mean, there = ranks.total(dense * share), parameter.grad
+        found.append(None if there is None else mean.to_sparse(there.sparse_dim()) if there.is_sparse else mean)
+    return found
 
 
 def _gradients(ahead: LookAhead, parameters: list[torch.nn.Parameter], batch: Any) -> list[torch.Tensor | None]:
