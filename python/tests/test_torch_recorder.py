@@ -752,3 +752,27 @@ def test_the_rate_and_options_that_a_step_used_are_recorded(tmp_path, read, befo
         rate, decay = used[entry["step"]]
         assert entry["learningRate"] == rate
         assert options[0]["weightDecay"] == pytest.approx(decay)
+
+
+@pytest.mark.parametrize("width", [8, 100])
+def test_memory_of_weights_and_gradients_may_still_be_given_another_size(tmp_path, width):
+    # As sharded training does between steps. `Tensor.numpy` would forbid it. Steps of the larger net wait.
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.Tanh(), torch.nn.Linear(width, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+    recorder = Recorder(model, optimizer, tmp_path / "capture", snapshot_every_steps=5, ledger=True)
+    for step in range(30):
+        optimizer.zero_grad()
+        loss = (model(torch.randn(16, width)) ** 2).mean()
+        loss.backward()
+        recorder.record(step, loss)
+        optimizer.step()
+        for parameter in model.parameters():
+            for tensor in (parameter.data, parameter.grad):
+                memory, numbers = tensor.untyped_storage(), tensor.clone()
+                size = memory.nbytes()
+                memory.resize_(0)
+                memory.resize_(size)
+                tensor.copy_(numbers)
+    recorder.close()
+    assert recorder.problems == [] and recorder._own.stopped is None

@@ -527,13 +527,13 @@ class _Summaries(Summaries):
     def sketch_of(self, name: str, array: Any, place: Place = 0) -> np.ndarray:
         if not array.is_cpu:
             return np.asarray(sketch_on_device(array, name, place).cpu())
-        return super().sketch_of(name, (array.float() if array.dtype == torch.bfloat16 else array).numpy(), place)
+        return super().sketch_of(name, names.view_of(array.float() if array.dtype == torch.bfloat16 else array), place)
 
     def checksum_of(self, array: Any, place: Place = 0) -> int:
         if not array.is_cpu:
             return int(checksum_on_device(array, place)) & _MASK
         words = array.view(torch.int16) if array.dtype == torch.bfloat16 else array
-        return super().checksum_of(words.numpy(), place)
+        return super().checksum_of(names.view_of(words), place)
 
 
 def _hook(reference: weakref.ref[TorchLedger], call: Callable[[TorchLedger], None]) -> Callable[..., None]:
@@ -569,7 +569,7 @@ def norm(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:
     for tensor in there:
         if not tensor.is_cpu or tensor.dtype is not torch.float32 or tensor.layout is not torch.strided:
             return _norm_by_torch(tensors)
-    return norm_of([(tensor.detach() if tensor.requires_grad else tensor).numpy() for tensor in there])
+    return norm_of(map(names.view_of, there))
 
 
 def _norm_by_torch(tensors: Sequence[torch.Tensor | None]) -> float | torch.Tensor:

@@ -73,7 +73,7 @@ class _Again(_TorchTrainer):
         for spec, p in self.parameters:
             if p.grad is not None:
                 dense = p.grad.to_dense() if p.grad.layout != torch.strided else p.grad
-                yield spec["name"], dense.detach().double().cpu().numpy()
+                yield spec["name"], names.view_of(dense.detach().double().cpu())
 
     def _modes_of(self, index: int, evaluation: bool) -> None:
         """The modes that changed up to a step, over those of the first."""

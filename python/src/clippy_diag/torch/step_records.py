@@ -238,5 +238,4 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def _bits(tensor: torch.Tensor) -> np.ndarray:
     tensor = _dense(tensor)
-    bits: np.ndarray = (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return bits
+    return names.view_of(tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor)

@@ -151,6 +151,16 @@ def is_words(dtype: torch.dtype) -> bool:
     return DTYPES[dtype][0] in ("BF16", "F8_E4M3", "F8_E5M2")
 
 
+def view_of(tensor: torch.Tensor) -> np.ndarray:
+    """The numbers of a tensor in main memory themselves. `Tensor.numpy` forbids for good to give its memory another size."""
+    tensor = tensor.detach()
+    try:
+        view: np.ndarray = np.from_dlpack(tensor)
+    except (AttributeError, BufferError, RuntimeError, TypeError):  # an older numpy, which lacks it or some types
+        view = tensor.numpy()
+    return view
+
+
 def array_of(tensor: torch.Tensor, buffer: np.ndarray | None = None, scale: float = 1.0) -> Array:
     """A copy in main memory, divided by `scale`, in `buffer` where one of its type and shape is given.
 
@@ -161,7 +171,7 @@ def array_of(tensor: torch.Tensor, buffer: np.ndarray | None = None, scale: floa
         raise TypeError(f"a capture does not hold tensors of {tensor.dtype}")
     dtype, kind = DTYPES[tensor.dtype]
     if buffer is None and scale == 1 and tensor.is_cpu and not is_words(tensor.dtype) and not tensor.is_neg():
-        copied: np.ndarray = tensor.numpy().copy()
+        copied: np.ndarray = view_of(tensor).copy()
         return copied
     out = buffer if buffer is not None else np.empty(tuple(tensor.shape), kind)
     view = torch.from_numpy(out)
