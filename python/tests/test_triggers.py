@@ -23,7 +23,7 @@ def noisy(seed, noise, jump, steps=500, at=300, start=1.9):
 
 def incidents(losses):
     watch = Watch()
-    return [step for step, loss in enumerate(losses) if watch.add(float(loss)) is not None]
+    return [step for step, loss in enumerate(losses) if watch.add(float(loss)).reason is not None]
 
 
 @pytest.mark.parametrize("noise, jump", [(0.15, 2), (0.30, 5), (0.45, 5), (0.45, 12), (0.45, 30)])

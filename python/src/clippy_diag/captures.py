@@ -407,7 +407,8 @@ def flatten(batch: Any, is_tensor: Callable[[Any], bool]) -> tuple[dict[str, Any
         if isinstance(value, (list, tuple)):
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [walk(part, f"{inside}{k}") for k, part in enumerate(value)]}
-        if isinstance(value, Mapping):
+        # To ask `Mapping` takes ten times as long.
+        if isinstance(value, (dict, Mapping)):
             return {"dict": [[key, walk(part, f"{inside}{key}")] for key, part in value.items()]}
         if value is None or isinstance(value, (bool, int, str)):
             return {"value": value}

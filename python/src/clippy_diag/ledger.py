@@ -78,7 +78,7 @@ def bits_of(value: float) -> str:
 #: Bytes of an array from which on `hash_of` leaves out its CRC-32, which takes longer than the rest.
 SMALL = 4096
 #: Words that it sums at a time.
-_PIECE = 1 << 14
+_PIECE = 1 << 15
 _MASK = 0xFFFFFFFFFFFFFFFF
 _multipliers = np.zeros(0, np.uint64)
 
@@ -117,10 +117,15 @@ def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
         # In pieces that are still in the cache for the second sum.
         for begin in range(0, len(words), _PIECE):
             piece = slice(begin, begin + _PIECE)
-            first += int(np.dot(words[piece], odd[piece]))
-            second += int(np.dot(shifted[piece], odd[piece][: len(shifted) - begin]))
+            first += _dot(words[piece], odd[piece])
+            second += _dot(shifted[piece], odd[piece][: len(shifted) - begin])
         crc = zlib.crc32(data[whole - 4 :].data, zlib.crc32(data[:4].data, crc))
     return f"{crc ^ ((second & _MASK) >> 32):08x}{(first & _MASK) >> 32:08x}"
+
+
+def _dot(words: np.ndarray, odd: np.ndarray) -> int:
+    """The sum of products of whole numbers: `np.dot` has one loop for all strides, which takes twice as long."""
+    return int(np.einsum("i,i", words, odd))
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -123,29 +124,32 @@ class Norms:
         return f"the norm of the gradient is {now:.4g} in the last {NEWEST} steps, and was {level:.4g}"
 
 
+class Verdict(NamedTuple):
+    """What the losses up to one of them tell."""
+
+    #: Why an incident begins at it, or None.
+    reason: str | None
+    #: Whether the reason is that nothing was learnt.
+    nothing_learnt: bool
+    #: Whether the loss has fallen since the start; None as long as that is not known.
+    learnt: bool | None
+
+
 class Watch:
-    """All that losses tell: `add` returns why an incident begins at the newest one, or None."""
+    """All that losses tell: what they do up to the newest is what `add` returns."""
 
     def __init__(self, steps: int | None = None) -> None:
         self._judge = Judge()
         self._early = Early()
         self._learning = Learning(steps)
-        #: Whether the newest reason is that nothing was learnt.
-        self.nothing_learnt = False
 
-    @property
-    def learnt(self) -> bool | None:
-        """Whether the loss has fallen since the start; None as long as that is not known."""
-        return self._learning.learnt
-
-    def add(self, loss: float) -> str | None:
+    def add(self, loss: float) -> Verdict:
         """Takes the newest loss."""
         judged = self._judge.add(loss)
         early = self._early.add(loss)
         nothing = self._learning.add(loss)
         reason = judged or early
-        self.nothing_learnt = reason is None and nothing is not None
-        return reason or nothing
+        return Verdict(reason or nothing, reason is None and nothing is not None, self._learning.learnt)
 
 
 def gradient_norm(tensors: Mapping[str, Array]) -> float:

@@ -16,7 +16,7 @@ import torch
 from ..captures import flatten
 from ..entries import hash_of
 from ..ledger import Ledger, Summary, guarded, settings_now
-from ..ledger_steps import DEFAULT_FROM, LedgerSteps, Summaries, changed, ledger_of, norm_of, number_of
+from ..ledger_steps import DEFAULT_FROM, LedgerSteps, Steady, Summaries, changed, ledger_of, norm_of, number_of
 from ..sketch import Place, checksum_on_device, sketch_on_device
 from . import words as names
 from .blocks import Block
@@ -33,6 +33,8 @@ SAMPLE = 64
 _ROUNDING = 4 * 2.0**-24
 _NO_OPTIONS = ("params", "initial_lr", "param_names")
 _MASK = 0xFFFFFFFFFFFFFFFF
+#: Parameters that ask for a gradient: its name in a capture, the parameter, the position of its optimizer.
+Asked = list[tuple[str, torch.nn.Parameter, int]]
 
 
 def chosen(
@@ -90,6 +92,9 @@ class TorchLedger:
         self._known: set[int] = set()
         self._sample: _Sample | None = None
         self._weights_norm = _NormOfWeights()
+        #: Parameters that were compared with the model's, and whether they are the same in the same order.
+        self._asked: Asked | None = None
+        self._has_just_these = False
         #: What is known of the newest step, where its line comes later.
         self._late: LateLine | None = None
         #: Whether it is heard when an optimizer has stepped: torch 1 has no such hook.
@@ -186,9 +191,22 @@ class TorchLedger:
         """Whether so many of the model's parameters have a gradient."""
         return self.own.stopped is not None or gradients == sum(p.grad is not None for p in self._tensors.values())
 
-    def keep(self, block: Block, random_state: Any) -> LateLine | None:
-        """What the line of this step needs from now, on which all gradients are in `block`; None without a ledger."""
-        guarded(self.own, self._keep, block, random_state)
+    def has_just(self, asked: Asked) -> bool:
+        """Whether these are all parameters of the model, in its order. The list is not changed in place."""
+        if asked is not self._asked:
+            own = list(self._tensors.values())
+            self._has_just_these = len(asked) == len(own) and all(map(operator.is_, own, (p for _, p, _ in asked)))
+            self._asked = asked
+        return self._has_just_these
+
+    def keep(
+        self, block: Block, random_state: Any, gradients: Sequence[torch.Tensor | None] | None = None
+    ) -> LateLine | None:
+        """What the line of this step needs from now, on which all gradients are in `block`; None without a ledger.
+
+        gradients  of all parameters of the model, where they are at hand
+        """
+        guarded(self.own, self._keep, block, random_state, gradients)
         return self._late
 
     def hash_of(self, batch: Any) -> str | None:
@@ -208,9 +226,9 @@ class TorchLedger:
         self._late = None
         guarded(self.own, self._look_for_tensors)
 
-    def _keep(self, block: Block, random_state: Any) -> None:
+    def _keep(self, block: Block, random_state: Any, gradients: Sequence[torch.Tensor | None] | None) -> None:
         self._late = None
-        gradients = [p.grad for p in self._tensors.values()]
+        gradients = [p.grad for p in self._tensors.values()] if gradients is None else gradients
         self._late = LateLine(
             self._weights_norm.of(list(self._tensors.values())),
             _versions(gradients),
@@ -329,6 +347,7 @@ class TorchLedger:
         self._steps.finish(None)
         self._tensors = {names.plain_name(name): p for name, p in model.named_parameters()}
         self._known = set(map(id, self._tensors.values()))
+        self._asked = None
         shapes = {name: list(p.shape) for name, p in self._tensors.items()}
         if self._shards is not None:
             shapes = {name: self._shards.shape(p) for name, p in self._tensors.items()}
@@ -452,26 +471,21 @@ class LateLine:
 
 
 class _NormOfWeights:
-    """Norm of tensors that stay where they are, by one call: in a step that has emptied the caches each further one takes as long
-    as its work. The norm of each is of float32, and its last digit may depend on the number of threads."""
+    """`norm` of tensors that stay where they are: where they do, nothing but their numbers is looked at again."""
 
     def __init__(self) -> None:
         self._at: list[int] = []
-        self._plain: list[torch.Tensor] | None = None
+        self._steady: Steady | None = None
 
     def of(self, tensors: Sequence[torch.Tensor | None]) -> float:
         """The norm of what they hold now."""
         at = [0 if t is None or t.layout is not torch.strided else t.data_ptr() for t in tensors]
         if at != self._at:
-            self._at, self._plain = at, None
-            there = [t.detach() for t in tensors if t is not None and t.is_cpu and t.dtype is torch.float32]
-            if len(there) == len(tensors) and all(at):
-                self._plain = there
-        if self._plain is None:
-            return float(norm(tensors))
-        total = math.hypot(*(float(one) for one in torch._foreach_norm(self._plain)))
-        # Squares of float32 overflow where the norm does not.
-        return total if math.isfinite(total) else float(norm(tensors))
+            self._at, self._steady = at, None
+            there = [t for t in tensors if t is not None and t.is_cpu and t.dtype is torch.float32]
+            if len(there) == len(tensors) and all(at) and all(t.is_contiguous() for t in there):
+                self._steady = Steady(map(names.view_of, there))
+        return float(norm(tensors)) if self._steady is None else self._steady.norm()
 
 
 class _Sample:

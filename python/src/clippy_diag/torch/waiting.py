@@ -20,7 +20,7 @@ from ..recording import Step
 from ..step_records import SMALL
 from ..triggers import not_finite
 from .blocks import Block
-from .ledger import LateLine
+from .ledger import Asked, LateLine
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -133,13 +133,13 @@ class Waiting:
         owned = recorder._owned_now()
         if owned is not recorder._planned_for or not (self.kept or self._may_begin(recorder)):
             return False
-        named = recorder._named_gradients({0})
-        if named is None or not named:
+        asked, ledger = recorder._asked_for, recorder.ledger
+        named = _plain_gradients(asked)
+        if not named:
             return False
-        outside, ledger = recorder._records.norms_outside(1.0), recorder.ledger
-        if outside or any(gradient.dtype is not torch.float32 or gradient.requires_grad for _, gradient in named):
-            return False
-        if ledger is not None and not ledger.has_so_many(len(named)):
+        outside = recorder._records.norms_outside(1.0)
+        whole = ledger is not None and len(named) == len(asked) and ledger.has_just(asked)
+        if outside or not (ledger is None or whole or ledger.has_so_many(len(named))):
             return False
         kept = Kept()
         kept.step, kept.value, kept.stepped, kept.batch_id, kept.outside = step, value, False, batch_id, outside
@@ -159,7 +159,7 @@ class Waiting:
         kept.unreached = [o.name for o in owned if o.parameter.grad is None] if few else []
         kept.line = None
         if ledger is not None:
-            kept.line = ledger.keep(kept.block, random)
+            kept.line = ledger.keep(kept.block, random, [gradient for _, gradient in named] if whole else None)
             kept.batch_hash = None if leaves else ledger.hash_of(batch)
         recorder._note_moved_again()
         recorder._unstepped = recorder._to_sum = None
@@ -215,8 +215,9 @@ class Waiting:
             for one in kept:
                 if one.has_batch:
                     one.batch_hash = hash_of(one.tensors)
-            for one in kept:
-                own.attempt(one.step, one.loss, self._take, recorder, one)
+            with own.judged_ahead([one.value for one in kept]):
+                for one in kept:
+                    own.attempt(one.step, one.loss, self._take, recorder, one)
             for one in kept:
                 if ledger is not None and one.line is not None:
                     ledger.late(one.line, one.step, one.value, one.size, one.batch_hash, one.batch_id)
@@ -251,9 +252,24 @@ class Waiting:
         own.add(taken)
 
 
+def _plain_gradients(asked: Asked) -> list[tuple[str, torch.Tensor]] | None:
+    """Gradients that are there, under their names in a capture; None where one is not of float32 in main memory, or asks for a
+    gradient itself."""
+    found = []
+    for name, parameter, _ in asked:
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        plain = type(gradient) is torch.Tensor and gradient.dtype is torch.float32
+        if not plain or gradient.layout is not torch.strided or gradient.requires_grad:
+            return None
+        found.append((name, gradient))
+    return found
+
+
 def _value(loss: Any) -> float | None:
     """A loss as a number; None where it would be waited for, or is not a number."""
     if type(loss) is torch.Tensor:
-        plain = loss.is_cpu and loss.numel() == 1 and loss.is_floating_point()
-        return float(loss.item()) if plain else None
+        value = loss.item() if loss.is_cpu and loss.numel() == 1 else None
+        return value if isinstance(value, float) else None
     return float(loss) if isinstance(loss, (int, float)) else None

@@ -152,7 +152,7 @@ def is_words(dtype: torch.dtype) -> bool:
 
 
 def view_of(tensor: torch.Tensor) -> np.ndarray:
-    """The numbers of a tensor in main memory themselves. `Tensor.numpy` forbids for good to give its memory another size."""
+    """The numbers of a tensor in main memory themselves. `Tensor.numpy` forbids from then on to give its memory another size."""
     tensor = tensor.detach()
     try:
         view: np.ndarray = np.from_dlpack(tensor)
