@@ -3,6 +3,7 @@
  * numbers themselves.
  */
 import { basename, extname } from 'node:path';
+import { type Column, joinedOf } from '../../../model/column.ts';
 import { counted, formatCount } from '../../../model/format-number.ts';
 import { FIELD_ROLES, type LayoutField, type TextLayout } from '../../../model/layout.ts';
 import type { Role, StepUnit } from '../../../model/run.ts';
@@ -248,8 +249,35 @@ function isPrinted(sample: Buffer): boolean {
 export function logIn(
   templates: readonly Template[],
   lines: number,
-  { layouts = [], roles = new Map() }: Partial<Chosen> = {},
+  chosen: Partial<Chosen> = {},
   path = '',
+): TextLog | undefined {
+  const log = unpackedLogIn(templates, lines, chosen, path);
+  return log && { ...log, series: packedSeries(log.series) };
+}
+
+/** Series in little memory; those that share their steps go on to. */
+function packedSeries(series: readonly LoggedSeries[]): readonly LoggedSeries[] {
+  const made = new Map<Column, Column>();
+  const packed = (column: Column): Column => {
+    const known = made.get(column) ?? joinedOf([column]);
+    made.set(column, known);
+    return known;
+  };
+  return series.map((one) => ({
+    ...one,
+    step: packed(one.step),
+    value: packed(one.value),
+    ...(one.wallTime && { wallTime: packed(one.wallTime) }),
+    ...(one.line && { line: packed(one.line) }),
+  }));
+}
+
+function unpackedLogIn(
+  templates: readonly Template[],
+  lines: number,
+  { layouts = [], roles = new Map() }: Partial<Chosen>,
+  path: string,
 ): TextLog | undefined {
   const printed = templates.filter(({ sample }) => isPrinted(sample)).map(describe);
   const all = withEvaluations(printed);
