@@ -46,6 +46,93 @@ interface Decimals {
 
 type Block = Float64Array | Float32Array | Sequence | Decimals;
 
+/** A block that is not held in memory. */
+export class Away {
+  constructor(
+    readonly room: BlockRoom,
+    readonly place: number,
+    readonly kind: number,
+  ) {}
+}
+
+/** Where blocks lie that are not held in memory, as a file. */
+export interface BlockRoom {
+  /** Takes the bytes of a block; undefined where there is no room for them. */
+  put(bytes: Uint8Array, kind: number): Away | undefined;
+  /** Fills an array with the bytes at a place. */
+  get(place: number, into: Uint8Array): void;
+}
+
+let room: BlockRoom | undefined;
+
+/** Puts the blocks of all columns from now on in a room, or in memory. @returns the room until now */
+export function keepBlocksIn(next: BlockRoom | undefined): BlockRoom | undefined {
+  const before = room;
+  room = next;
+  return before;
+}
+
+/** How the bytes of a block that is away are read. */
+const KINDS = [Float64Array, Float32Array, Uint8Array, Uint16Array, Uint32Array] as const;
+/** Three bytes a code. */
+const TRIPLES = KINDS.length;
+const FIRST_DECIMALS = 2;
+/** Bytes of `least` and `divisor`, before the codes. */
+const HEAD = 16;
+/** Bytes of a block that is away, at most. */
+export const BLOCK_BYTES = HEAD + BLOCK * 8;
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float64Array | Float32Array | Decimals['codes']) =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+const packing = new Uint8Array(BLOCK_BYTES);
+const packingHead = new Float64Array(packing.buffer, 0, 2);
+
+/** A block in the room; the block itself where it is small, or there is no room. */
+function putAway(block: Block): Block | Away {
+  if (room === undefined || 'stride' in block) return block;
+  const isDecimal = 'codes' in block;
+  const numbers = isDecimal ? block.codes : block;
+  const head = isDecimal ? HEAD : 0;
+  if (isDecimal) {
+    packingHead[0] = block.least;
+    packingHead[1] = block.divisor;
+  }
+  packing.set(bytesOf(numbers), head);
+  const kind =
+    isDecimal && numbers.length > BLOCK ? TRIPLES : KINDS.findIndex((one) => numbers instanceof one);
+  return room.put(packing.subarray(0, head + numbers.byteLength), kind) ?? block;
+}
+
+function fetched({ room, place, kind }: Away): Block {
+  const Numbers = KINDS[kind] ?? Uint8Array;
+  const codes = new Numbers(kind === TRIPLES ? 3 * BLOCK : BLOCK);
+  if (kind < FIRST_DECIMALS) {
+    room.get(place, bytesOf(codes));
+    return codes as Float64Array | Float32Array;
+  }
+  const bytes = packing.subarray(0, HEAD + codes.byteLength);
+  room.get(place, bytes);
+  bytesOf(codes).set(bytes.subarray(HEAD));
+  return { least: packingHead[0]!, divisor: packingHead[1]!, codes: codes as Decimals['codes'] };
+}
+
+/** So many blocks that were fetched last are kept, each at a slot by its place: 2 MB at most. */
+const SLOT_BITS = 10;
+const slots: ({ readonly away: Away; readonly block: Block } | undefined)[] = Array.from({
+  length: 1 << SLOT_BITS,
+});
+
+/** A block in memory. */
+function here(block: Block | Away): Block {
+  if (!(block instanceof Away)) return block;
+  const slot = Math.imul(block.place, 0x9e3779b1) >>> (32 - SLOT_BITS);
+  const known = slots[slot];
+  if (known?.away === block) return known.block;
+  const found = fetched(block);
+  slots[slot] = { away: block, block: found };
+  return found;
+}
+
 /** Powers of ten that are exact; a quotient of two exact numbers is rounded once, as a decimal that is read is. */
 const POWERS = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
 
@@ -57,15 +144,15 @@ function sequenceOf(values: Float64Array): Sequence | undefined {
 }
 
 /** The whole numbers of the block that is being packed. */
-const room = new Float64Array(BLOCK);
+const whole = new Float64Array(BLOCK);
 
-/** Fills `room` with the numbers times a power of ten; whether each of them is the quotient of the two. */
+/** Fills `whole` with the numbers times a power of ten; whether each of them is the quotient of the two. */
 function areDecimals(values: Float64Array, divisor: number): boolean {
   for (let k = 0; k < BLOCK; k++) {
     const value = values[k]!;
     const code = Math.round(value * divisor);
     if (code / divisor !== value || (code === 0 && !Object.is(value, 0))) return false;
-    room[k] = code;
+    whole[k] = code;
   }
   return true;
 }
@@ -77,7 +164,7 @@ function decimalsOf(values: Float64Array): Decimals | undefined {
   let least = Number.POSITIVE_INFINITY;
   let most = Number.NEGATIVE_INFINITY;
   for (let k = 0; k < BLOCK; k++) {
-    const code = room[k]!;
+    const code = whole[k]!;
     if (code < least) least = code;
     if (code > most) most = code;
   }
@@ -86,7 +173,7 @@ function decimalsOf(values: Float64Array): Decimals | undefined {
   if (range >= 2 ** 16 && range < 2 ** 24) {
     const codes = new Uint8Array(3 * BLOCK);
     for (let k = 0, at = 0; k < BLOCK; k++, at += 3) {
-      const code = room[k]! - least;
+      const code = whole[k]! - least;
       codes[at] = code;
       codes[at + 1] = code >> 8;
       codes[at + 2] = code >> 16;
@@ -99,7 +186,7 @@ function decimalsOf(values: Float64Array): Decimals | undefined {
       : range < 2 ** 16
         ? new Uint16Array(BLOCK)
         : new Uint32Array(BLOCK);
-  for (let k = 0; k < BLOCK; k++) codes[k] = room[k]! - least;
+  for (let k = 0; k < BLOCK; k++) codes[k] = whole[k]! - least;
   return { least, divisor, codes };
 }
 
@@ -108,8 +195,9 @@ function singlesOf(values: Float64Array): Float32Array | undefined {
   return Float32Array.from(values);
 }
 
+/** A block of numbers: the array itself where they cannot be packed. */
 const packed = (values: Float64Array): Block =>
-  sequenceOf(values) ?? decimalsOf(values) ?? singlesOf(values) ?? values.slice();
+  sequenceOf(values) ?? decimalsOf(values) ?? singlesOf(values) ?? values;
 
 function unpackDecimals({ least, divisor, codes }: Decimals, into: Float64Array): void {
   // One loop for each type of array: one over all of them would look the type up for every number.
@@ -144,7 +232,7 @@ class Blocks {
   private readonly rooms: (Float64Array | undefined)[] = [undefined, undefined];
   private misses = 0;
 
-  constructor(private readonly blocks: readonly Block[]) {}
+  constructor(private readonly blocks: readonly (Block | Away)[]) {}
 
   at(position: number): number {
     const block = position >>> SHIFT;
@@ -161,13 +249,13 @@ class Blocks {
     this.misses = 0;
     const room = this.rooms[side] ?? new Float64Array(BLOCK);
     this.rooms[side] = room;
-    this.kept[side] = unpacked(this.blocks[block]!, room);
+    this.kept[side] = unpacked(here(this.blocks[block]!), room);
     this.index[side] = block;
   }
 
   /** The number at a position, without its block: for a few that lie far apart. */
   pick(position: number): number {
-    const block = this.blocks[position >>> SHIFT]!;
+    const block = here(this.blocks[position >>> SHIFT]!);
     const k = position & MASK;
     if (block instanceof Float64Array || block instanceof Float32Array) return block[k]!;
     if ('stride' in block) return block.first + k * block.stride;
@@ -184,7 +272,7 @@ class Blocks {
     const room = new Float64Array(BLOCK);
     for (let at = from; at < to; ) {
       const index = at >>> SHIFT;
-      const values = unpacked(this.blocks[index]!, room);
+      const values = unpacked(here(this.blocks[index]!), room);
       const begin = at & MASK;
       const end = Math.min(BLOCK, to - index * BLOCK);
       yield begin === 0 && end === values.length ? values : values.subarray(begin, end);
@@ -279,7 +367,7 @@ const inside = (position: number, length: number): number =>
 
 /** A column that grows at its end. One of fewer numbers than a block is a Float64Array in the end. */
 export class ColumnBuilder {
-  private readonly blocks: Block[] = [];
+  private readonly blocks: (Block | Away)[] = [];
   /** The numbers after the last whole block; full only until the next number comes. */
   private tail: Float64Array = NONE;
   private held = 0;
@@ -299,7 +387,8 @@ export class ColumnBuilder {
 
   private makeRoom(): void {
     if (this.held === BLOCK) {
-      this.blocks.push(packed(this.tail));
+      const block = putAway(packed(this.tail));
+      this.blocks.push(block === this.tail ? this.tail.slice() : block);
       this.before += BLOCK;
       this.held = 0;
       if (this.isShared) this.tail = new Float64Array(BLOCK);
@@ -328,8 +417,9 @@ export class ColumnBuilder {
   private fillTail(): void {
     const block = this.held === 0 ? this.blocks.pop() : undefined;
     if (block === undefined) return;
+    // Written to from here on: a block that is away may be in use elsewhere.
     if (block instanceof Float64Array) this.tail = block;
-    else unpacked(block, this.tail);
+    else this.tail.set(unpacked(here(block), this.tail));
     this.before -= BLOCK;
     this.held = BLOCK;
   }

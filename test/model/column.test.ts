@@ -1,18 +1,22 @@
 import fc from 'fast-check';
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
+  Away,
   arrayOf,
   BLOCK,
+  type BlockRoom,
   type Column,
   ColumnBuilder,
   copyOf,
   isArray,
   joinedOf,
+  keepBlocksIn,
   pickerOf,
   readerOf,
   varies,
 } from '../../src/model/column.ts';
 import { toJson } from '../../src/model/json.ts';
+import { BlockFile } from '../../src/read/bytes/block-file.ts';
 
 function columnOf(values: ArrayLike<number>): Column {
   const made = new ColumnBuilder();
@@ -82,7 +86,33 @@ const numbers = fc
     return { values, [fc.toStringMethod]: () => told };
   });
 
-describe('a column', () => {
+/** A room that takes every other block. */
+function halfFull(): BlockRoom {
+  const kept: Uint8Array[] = [];
+  let asked = 0;
+  return {
+    put(bytes, kind) {
+      return asked++ % 2 === 0 ? new Away(this, kept.push(bytes.slice()) - 1, kind) : undefined;
+    },
+    get: (place, into) => into.set(kept[place]!),
+  };
+}
+
+const ROOMS: readonly [string, () => BlockRoom | undefined][] = [
+  ['in memory', () => undefined],
+  ['in a file', () => new BlockFile(expect.unreachable)],
+  ['in a room that is full now and then', halfFull],
+];
+
+afterEach(() => {
+  keepBlocksIn(undefined);
+});
+
+describe.each(ROOMS)('a column %s', (_, newRoom) => {
+  beforeEach(() => {
+    keepBlocksIn(newRoom());
+  });
+
   it('reads back bit for bit what was pushed, however it is looked at', () => {
     fc.assert(
       fc.property(numbers, fc.nat({ max: 3 * BLOCK }), fc.nat({ max: 3 * BLOCK }), ({ values }, a, b) => {
@@ -151,7 +181,9 @@ describe('a column', () => {
       { numRuns: 100 },
     );
   });
+});
 
+describe('a column', () => {
   const COUNT = 64 * BLOCK;
   it.each<[string, number, (k: number) => number]>([
     ['steps', 0, (k) => 10 * k],
@@ -173,6 +205,19 @@ describe('a column', () => {
     for (const same of [[], [1], [2, 2, 2]]) expect(varies(columnOf(same))).toBe(false);
     for (const others of [[1, 2], [1, 1, Number.NaN], [Number.NaN]])
       expect(varies(columnOf(others))).toBe(true);
+  });
+
+  it('holds in memory what is after its last whole block, and steps, where it has a room', () => {
+    const room = new BlockFile(expect.unreachable);
+    const put = vi.spyOn(room, 'put');
+    keepBlocksIn(room);
+    const [losses, steps] = [new ColumnBuilder(), new ColumnBuilder()];
+    for (let k = 0; k < COUNT + 1; k++) {
+      losses.push(Math.sin(k));
+      steps.push(k);
+    }
+    const sizes = put.mock.calls.map(([bytes]) => bytes.length);
+    expect(sizes).toEqual(Array.from({ length: COUNT / BLOCK }, () => 8 * BLOCK));
   });
 
   it('unpacks few blocks for a loop over places far apart', () => {

@@ -1,8 +1,10 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
+import { keepBlocksIn } from '../../model/column.ts';
 import { diagError, EXIT, type ExitCode, worstExitCode } from '../../model/errors.ts';
 import { inertName } from '../../model/inert-text.ts';
 import { isUrl, withoutSecrets } from '../../model/url.ts';
+import { BlockFile } from '../../read/bytes/block-file.ts';
 import { json } from '../../report/json.ts';
 import { type CommandIo, command, makingOf } from '../cli/command.ts';
 import { durationFlag } from '../cli/duration.ts';
@@ -176,6 +178,7 @@ export default command({
       stop: stop.signal,
       io,
     });
+    const before = keepBlocksIn(new BlockFile((why) => void io.remark(inertName(why))));
     try {
       // A folder of many logs takes a while to be read.
       await screen?.saw(undefined, null, []);
@@ -192,6 +195,7 @@ export default command({
         if (flags.json) await io.print(json.render(last.report, terminalOptions(io.stdout, io.env, false)));
       }
     } finally {
+      keepBlocksIn(before);
       forgetSignals();
       await screen?.close();
       await place.close();
