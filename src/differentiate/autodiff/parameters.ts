@@ -142,7 +142,7 @@ export function toModel(
   values: ArrayLike<number>,
   flat: Numbers,
 ): void {
-  if (axes === undefined) for (let i = 0; i < size; i++) flat[offset + i] = values[i]!;
+  if (axes === undefined) flat.set(values, offset);
   else if (shape.length === 2) {
     const [rows, columns] = shape as [number, number];
     for (let i = 0; i < rows; i++)
@@ -161,7 +161,7 @@ export function toSource(
   flat: Numbers,
   values: Numbers,
 ): void {
-  if (axes === undefined) for (let i = 0; i < size; i++) values[i] = flat[offset + i]!;
+  if (axes === undefined) values.set(flat.subarray(offset, offset + size));
   else if (shape.length === 2) {
     const [rows, columns] = shape as [number, number];
     for (let j = 0; j < columns; j++)

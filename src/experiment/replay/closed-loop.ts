@@ -11,6 +11,8 @@ import { formatNumber } from '../../model/format-number.ts';
 import type { BaselineCheck, ReplayEntry } from '../../model/replay.ts';
 import { lossesBefore } from '../../read/captures/as-run.ts';
 import type { Capture } from '../../read/captures/read.ts';
+import { HEAP_START, type Heap, heapsOn } from '../../step/kernels/heap.ts';
+import { newMemory } from '../../step/kernels/wasm-assembler.ts';
 import type { OptimizerChoice } from '../../step/optimizers/registry.ts';
 import { type RuleChoice, ruleMembers } from '../../step/rules/choice.ts';
 import type { RuleState } from '../../step/rules/rule.ts';
@@ -178,14 +180,15 @@ export async function trainRuns(
   const { setup, tensors: initial, notes } = await prepareReplay(capture, 'float32');
   notes.push(...learningRateNote({ steps }));
   const runs: readonly TrainingRun[] = [{ rule: setup.clipping, multiplier: 1 }, ...wanted];
-  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number) =>
-    createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier });
+  const stepperOf = (rule: RuleChoice, learningRateMultiplier: number, heap?: Heap) =>
+    createStepper({ rule, optimizers: setup.optimizers, precision: 'float32', learningRateMultiplier, heap });
   const loop: Loop = {
     options: { capture, model, ...options },
     steps,
     initial,
     frozen: await frozenTensors(capture, initial, count),
     stepperOf,
+    newHeap: heapsFor(initial),
     setup,
     finished: [...(options.resume?.finished ?? [])],
     total: runs.length * count,
@@ -334,7 +337,9 @@ interface Loop {
   readonly initial: readonly TensorState[];
   /** Of each step the tensors that took no part in it; none where all did. */
   readonly frozen: readonly (ReadonlySet<number> | null)[];
-  stepperOf(rule: RuleChoice, learningRateMultiplier: number): Stepper;
+  stepperOf(rule: RuleChoice, learningRateMultiplier: number, heap?: Heap): Stepper;
+  /** Memory that small tensors step in; each run takes it from the one before. */
+  newHeap(): Heap | undefined;
   readonly setup: Prepared['setup'];
   readonly finished: ClosedLoopTrace[];
   /** Steps of all runs. */
@@ -347,6 +352,8 @@ interface Going {
   readonly trace: ClosedLoopTrace;
   readonly tensors: readonly TensorState[];
   readonly gradients: readonly { readonly values: Float32Array }[];
+  /** The gradient as the objective returns it. */
+  readonly flatGradient: Float32Array;
   /** The state that an arm puts back later. */
   kept: readonly TensorState[] | null;
 }
@@ -381,26 +388,42 @@ async function trainRun(loop: Loop, run: number, wanted: TrainingRun): Promise<C
   return trace;
 }
 
-function beginRun({ options, initial, stepperOf }: Loop, run: number, wanted: TrainingRun): Going {
-  const stepper = stepperOf(wanted.rule, wanted.multiplier);
-  const tensors = copyTensors(initial);
-  const gradients = tensors.map(({ w }) => ({ values: new Float32Array(w.length) }));
+function beginRun({ options, initial, stepperOf, newHeap }: Loop, run: number, wanted: TrainingRun): Going {
+  const heap = newHeap();
+  const stepper = stepperOf(wanted.rule, wanted.multiplier, heap);
+  const tensors = copyTensors(initial, heap);
+  const gradients = tensors.map(({ w: { length } }) => ({
+    values: heap?.allocate(length) ?? new Float32Array(length),
+  }));
+  const { size, tasks } = options.model.objective;
+  const going = { stepper, tensors, gradients, flatGradient: new Float32Array(size), kept: null };
   const partial = options.resume?.partial;
-  if (partial?.run !== run)
-    return {
-      stepper,
-      trace: emptyTrace(options.model.objective.tasks.length),
-      tensors,
-      gradients,
-      kept: null,
-    };
+  if (partial?.run !== run) return { ...going, trace: emptyTrace(tasks.length) };
   stepper.ruleStates = partial.ruleStates;
   for (const [t, saved] of partial.tensors.entries()) {
     tensors[t]!.w.set(saved.w);
     for (const [slot, values] of Object.entries(saved.slots)) tensors[t]!.slots[slot]!.set(values);
     tensors[t]!.stepsTaken = saved.stepsTaken;
   }
-  return { stepper, trace: partial.trace, tensors, gradients, kept: null };
+  return { ...going, trace: partial.trace };
+}
+
+/** Entries of all tensors up to which their steps run in one memory: of larger ones a kernel makes the whole step. */
+const MOST_ON_HEAP = 65_536;
+/** Buffers of the largest tensor that a step takes at most. */
+const STEP_BUFFERS = 8;
+
+/** Memory for the parameters, gradients and state of a run, and the buffers of its steps; undefined where there are too many. */
+function heapsFor(tensors: readonly TensorState[]): () => Heap | undefined {
+  const sizes = tensors.map(({ w }) => w.length);
+  const all = sizes.reduce((sum, size) => sum + size, 0);
+  if (all > MOST_ON_HEAP) return () => undefined;
+  const kept = tensors.reduce(
+    (sum, { w, slots }) => sum + (w.length + 3) * (2 + Object.keys(slots).length),
+    0,
+  );
+  const entries = HEAP_START + kept + STEP_BUFFERS * (Math.max(...sizes) + 3);
+  return heapsOn(newMemory(4 * entries), HEAP_START);
 }
 
 /** What was written into the optimizer before a step, and what the arm of a run changes there. */
@@ -424,7 +447,7 @@ function changeBefore({ setup }: Loop, going: Going, wanted: TrainingRun, i: num
  */
 async function trainStep(
   { options, steps, frozen }: Loop,
-  { stepper, trace, tensors, gradients }: Going,
+  { stepper, trace, tensors, gradients, flatGradient }: Going,
   { order, arm }: TrainingRun,
   i: number,
   first: boolean,
@@ -441,7 +464,7 @@ async function trainStep(
     appendSkipped(trace, loss, taskLosses);
     return false;
   }
-  const result = await model.objective.gradient(flat, batches);
+  const result = await model.objective.gradient(flat, batches, undefined, flatGradient);
   if (first && i === 0) checkRepeated(result, await model.objective.gradient(flat, batches), capture.path);
   const { loss, taskLosses, gradient } = result;
   model.unflatten(

@@ -59,14 +59,15 @@ export function createRoom(precision: Precision, heap?: Heap) {
   const mapSlots = (tensor: TensorState, map: (name: string, slot: Values) => Values): Slots =>
     Object.fromEntries(slotNames(tensor).map((name) => [name, map(name, tensor.slots[name]!)]));
 
+  const copied = (name: string, slot: Values): Values => {
+    const copy = get(`slot/${name}`, slot.length);
+    copy.set(slot);
+    return copy;
+  };
+
   /** A tensor as its step sees it. `byRows`: a sparse gradient touches its rows alone. */
   function view(tensor: TensorState, gradient: Gradient, byRows: boolean, dry: boolean): View {
     const { values, rows } = gradient;
-    const copied = (name: string, slot: Values): Values => {
-      const copy = get(`slot/${name}`, slot.length);
-      copy.set(slot);
-      return copy;
-    };
     if (rows === undefined || !byRows) {
       let g = values;
       if (rows !== undefined) {
@@ -85,6 +86,11 @@ export function createRoom(precision: Precision, heap?: Heap) {
         store: nothing,
       };
     }
+    return viewOfRows(tensor, values, rows);
+  }
+
+  /** The rows of a tensor that a sparse gradient touches. */
+  function viewOfRows(tensor: TensorState, values: Values, rows: Int32Array): View {
     const width = elementsOf(tensor.shape.slice(1));
     const w = gather('w', tensor.w, rows, width);
     const slots = mapSlots(tensor, (name, slot) => gather(`slot/${name}`, slot, rows, width));

@@ -77,10 +77,21 @@ export function freshTensor(
   return { ...meta, w, slots, stepsTaken: 0, group };
 }
 
-/** A copy that steps of its own can move. */
-export const copyTensors = (tensors: readonly TensorState[]): TensorState[] =>
-  tensors.map((tensor) => ({
+/**
+ * A copy that steps of its own can move.
+ *
+ * @param heap where it is to lie, of float32 tensors
+ */
+export function copyTensors(tensors: readonly TensorState[], heap?: Heap): TensorState[] {
+  const copied = (values: Values): Values => {
+    if (heap === undefined) return copyOf(values);
+    const copy = heap.allocate(values.length);
+    copy.set(values);
+    return copy;
+  };
+  return tensors.map((tensor) => ({
     ...tensor,
-    w: copyOf(tensor.w),
-    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, copyOf(slot)])),
+    w: copied(tensor.w),
+    slots: Object.fromEntries(Object.entries(tensor.slots).map(([name, slot]) => [name, copied(slot)])),
   }));
+}

@@ -55,6 +55,12 @@ export function inParts<Input>(
 ): Float64Array {
   if (spreader !== null && length > (LEAST_PARTS - 1) * part && arrays.every(isShared))
     return spreader(task, { input, length, part, count });
+  if (length <= part) {
+    // A view of what was found takes as long as the task of a small tensor.
+    const found = new Float64Array(length === 0 ? 0 : count);
+    if (length > 0) task.run(input, 0, length, found);
+    return found;
+  }
   const found = new Float64Array(count * Math.ceil(length / part));
   for (let start = 0, at = 0; start < length; start += part, at += count)
     task.run(input, start, Math.min(start + part, length), found.subarray(at, at + count));
