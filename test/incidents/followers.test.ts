@@ -1,6 +1,6 @@
 /** What is followed on from one judgement to the next says what following from the start says. */
 import { expect, test } from 'vitest';
-import { Followers } from '../../src/judge/incidents/followers.ts';
+import { Followers, judgeBranches } from '../../src/judge/incidents/followers.ts';
 import { judgeLevels } from '../../src/judge/incidents/judge-points.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../src/judge/incidents/settings.ts';
 import { ColumnBuilder } from '../../src/model/column.ts';
@@ -75,4 +75,23 @@ test('no more than four series of a run are kept, the longest', () => {
   const first = followers.taken;
   judge();
   expect(followers.taken - first).toBe(300 + 301 + 302 + 303);
+});
+
+test.each([...Array(20).keys()])('branches of series %i say what each says alone', (seed) => {
+  const stem = seriesOf(seed, 300);
+  // With another unit in some, and shorter than the stem.
+  const branches = [1, 2, 3, 4, 5].map((k) => [...stem, ...seriesOf(100 * seed + k, 40 * k)]);
+  const all = [...branches, stem, stem.slice(0, 200)].map((values) => Float64Array.from(values));
+  const judge = () => all.map((values) => judgeLevels(values, DEFAULT_VERDICT_SETTINGS, seed % 2 === 0));
+  expect(judgeBranches(stem.length, judge)).toEqual(judge());
+});
+
+test('a branch that changed a point of the stem is followed from its start', () => {
+  const stem = seriesOf(1, 300);
+  const changed = stem.map((value, i) => (i === 150 ? value + 30 : value));
+  const judge = () =>
+    [stem, changed].map((start) =>
+      judgeLevels(Float64Array.from([...start, 1, 1]), DEFAULT_VERDICT_SETTINGS, true),
+    );
+  expect(judgeBranches(stem.length, judge)).toEqual(judge());
 });

@@ -4,6 +4,7 @@
  */
 
 import { randomVectors } from '../../differentiate/curvature/random.ts';
+import { judgeBranches } from '../../judge/incidents/followers.ts';
 import {
   earlierOf,
   endBeside,
@@ -58,7 +59,7 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
   const known = Number.isFinite(without.band.high) && count >= LAST_LOSSES;
   const highLevel = largestEndLevel(history);
   let slower = 0;
-  const cells = runs.map(({ rule, multiplier, seed }, r): MatrixCell => {
+  const cellOf = ({ rule, multiplier, seed }: (typeof runs)[number], r: number): MatrixCell => {
     const { loss, ended } = traces[r]!;
     const judged = judgeLosses(loss, history);
     // Without an incident of the baseline there is no level to come back to but the cell's own.
@@ -81,7 +82,8 @@ export async function trainMatrix(options: MatrixOptions): Promise<TrainingMatri
       peak: peakOf(loss, earlierOf(judged.incident, without.incident), band),
       ended: ended!,
     };
-  });
+  };
+  const cells = judgeBranches(history.length, () => runs.map(cellOf));
   const { band } = without;
   if (!known)
     notes.push(

@@ -141,6 +141,22 @@ export class Follower {
     private readonly leastErrors: number = NUMBERS.errors,
   ) {}
 
+  /** One that goes on from here by itself. */
+  copy(): Follower {
+    const { unit, isWhole, limits, leastErrors, open } = this;
+    return Object.assign(new Follower(unit, isWhole, limits, leastErrors), this, {
+      // The last one that is over may be opened again.
+      excesses: this.excesses.map((one) => ({ ...one })),
+      spikes: [...this.spikes],
+      open: open === null ? null : { ...open },
+      ring: this.ring.slice(),
+      first: [...this.first],
+      ladder: this.ladder.copy(),
+      recent: this.recent.copy(),
+      few: this.few.copy(),
+    });
+  }
+
   /** Takes the next value, of any kind. */
   step(value: number): void {
     const i = this.count++;

@@ -61,8 +61,47 @@ function sumWith([low, high]: Checksum, at: (index: number) => number, from: num
   return [a, b];
 }
 
-/** Those of the run that is judged at the moment: a judgement is one synchronous call. */
-let current: Followers | undefined;
+/** Those that are asked at the moment: a judgement is one synchronous call. */
+let current: { of(values: Column, how: Following): Follower } | undefined;
+
+/** Does work that judges, and asks these for followers. */
+function asking<T>(followers: typeof current, judge: () => T): T {
+  const outer = current;
+  current = followers;
+  try {
+    return judge();
+  } finally {
+    current = outer;
+  }
+}
+
+/**
+ * Judges series that begin with the same points, those of a run before its branches: these are followed once, and each branch goes on
+ * from a copy.
+ *
+ * @param points that they have in common
+ */
+export function judgeBranches<T>(points: number, judge: () => T): T {
+  const stems: Kept[] = [];
+  const of = (values: Column, how: Following): Follower => {
+    const at = readerOf(values);
+    if (values.length <= points) return followTo(values.length, newFollower(how), at);
+    const sum = sumWith(EMPTY, at, 0, points);
+    let stem = stems.find((one) => isSameWay(one.how, how) && one.sum[0] === sum[0] && one.sum[1] === sum[1]);
+    if (stem === undefined) {
+      stem = { how, sum, follower: followTo(points, newFollower(how), at) };
+      stems.push(stem);
+    }
+    return followTo(values.length, stem.follower.copy(), at);
+  };
+  return asking({ of }, judge);
+}
+
+/** A follower that has taken the points up to one before `end`. */
+function followTo(end: number, follower: Follower, at: (index: number) => number): Follower {
+  for (let i = follower.count; i < end; i++) follower.step(at(i));
+  return follower;
+}
 
 /** The followers of one run. */
 export class Followers {
@@ -74,12 +113,9 @@ export class Followers {
 
   /** Does work that judges the run, with the followers of the time before; those that it did not ask for are forgotten. */
   during<T>(judge: () => T): T {
-    const outer = current;
-    current = this;
     try {
-      return judge();
+      return asking(this, judge);
     } finally {
-      current = outer;
       const longest = [...this.used].sort((a, b) => b.follower.count - a.follower.count);
       this.known = longest.slice(0, MOST);
       this.used = [];
@@ -100,13 +136,11 @@ export class Followers {
       (one) => one.follower.count <= values.length && isSameWay(one.how, how) && isStart(one),
     );
     const kept = found ?? { how, follower: newFollower(how), sum: EMPTY };
-    const { follower } = kept;
-    const from = follower.count;
+    const from = kept.follower.count;
     kept.sum = sumWith(kept.sum, at, from, values.length);
-    for (let i = from; i < values.length; i++) follower.step(at(i));
     this.taken += values.length - from;
     if (!this.used.includes(kept)) this.used.push(kept);
-    return follower;
+    return followTo(values.length, kept.follower, at);
   }
 }
 
@@ -116,8 +150,5 @@ const newFollower = ({ unit, isWhole, limits, errors }: Following): Follower =>
 /** The follower of a series after its last point: one that is kept, followed on, where the judgement has such. */
 export function followerOf(values: Column, how: Following): Follower {
   if (current !== undefined && values.length >= LEAST) return current.of(values, how);
-  const follower = newFollower(how);
-  const at = readerOf(values);
-  for (let i = 0; i < values.length; i++) follower.step(at(i));
-  return follower;
+  return followTo(values.length, newFollower(how), readerOf(values));
 }

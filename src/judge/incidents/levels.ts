@@ -73,6 +73,12 @@ export class RunningMedian {
     core[place] = value;
   }
 
+  /** One that goes on from here by itself. */
+  copy(): RunningMedian {
+    const { ring, core } = this;
+    return Object.assign(new RunningMedian(this.width), this, { ring: ring.slice(), core: core.slice() });
+  }
+
   /** Forgets all points. */
   clear(): void {
     this.held = this.next = this.size = this.below = 0;
@@ -131,6 +137,11 @@ class Tail {
   /** @param width points of a level, of which one excess is taken */
   constructor(private readonly width: number) {
     this.left = width;
+  }
+
+  copy(): Tail {
+    const { top, pending } = this;
+    return Object.assign(new Tail(this.width), this, { top: [...top], pending: [...pending] });
   }
 
   restart(): void {
@@ -263,6 +274,13 @@ export class Rung {
       this.best = level;
       this.bestAt = i;
     }
+  }
+
+  /** One that goes on from here by itself. */
+  copy(): Rung {
+    const { median, usual, kept, levels } = this;
+    const own = { median: median.copy(), usual: usual.copy(), kept: kept.slice(), levels: levels.slice() };
+    return Object.assign(new Rung(this.width), this, own);
   }
 
   /** Forgets the points of its level, and nothing else: what follows an incident is no neighbour of it. */
@@ -467,7 +485,12 @@ function slowNoise(rungs: readonly Rung[], aloneOf: (each: Rung) => number): num
 
 /** Ladder of levels from single points to wide ones, whose noise is measured together. */
 export class Ladder {
-  readonly rungs = NUMBERS.widths.map((width) => new Rung(width));
+  constructor(readonly rungs: readonly Rung[] = NUMBERS.widths.map((width) => new Rung(width))) {}
+
+  /** One that goes on from here by itself. */
+  copy(): Ladder {
+    return new Ladder(this.rungs.map((each) => each.copy()));
+  }
 
   /** @param i position in the series */
   push(value: number, i: number): void {

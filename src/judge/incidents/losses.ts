@@ -43,10 +43,15 @@ export function judgeLosses(losses: readonly number[], history: readonly number[
     judgeAttempt(values, DEFAULT_VERDICT_SETTINGS, { levelSays: true, isWhole: true });
   const { incidents, band } = judge(all);
   const worst = worstOf(incidents.filter(({ onset }) => onset >= before));
+  let bandBefore = worst === undefined ? band : undefined;
   return {
     incident: worst === undefined ? null : { class: worst.class, onset: worst.onset - before },
     began: incidents.some(({ onset, end }) => onset < before && end > before),
-    band: worst === undefined ? band : judge(all.subarray(0, worst.onset)).band,
+    // Many ask for the incident alone, and this is as much work again.
+    get band() {
+      bandBefore ??= judge(all.subarray(0, worst!.onset)).band;
+      return bandBefore;
+    },
   };
 }
 
