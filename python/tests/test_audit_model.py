@@ -59,6 +59,8 @@ def _train(folder: Path, fault: str = "", *, embeds: bool = False, micro: int = 
         batch = parts if micro > 1 else parts[0]
         if fault != "no-zero-grad":
             optimizer.zero_grad()
+        if fault == "evaluated" or (fault == "stays-evaluated" and step == 7):
+            model.eval()
         if fault == "eval-mode":
             model.train()
             recorder.mark_random_state()
@@ -116,6 +118,25 @@ def test_a_fault_is_named(tmp_path: Path, fault: str, link: str, cause: str, fac
     assert broken[0]["factor"] == (None if factor is None else pytest.approx(factor, rel=1e-3))
     if cause == "gradient-not-of-loss":
         assert broken[0]["tensor"] == "0.weight"
+
+
+@built
+def test_a_mode_that_was_recorded_is_no_other_loss(tmp_path: Path) -> None:
+    model = _train(tmp_path / "capture", "stays-evaluated")
+    links = _links(tmp_path / "capture", model)
+    assert [name for name, link in links.items() if link["outcome"] == "broken"] == ["mode"]
+    assert links["mode"]["step"] == 7
+    # What BatchNorm reads in evaluation mode is known before the first step alone.
+    stored = json.loads((tmp_path / "capture" / "capture.json").read_text("utf8"))["remeasured"]
+    assert max(one["step"] for one in stored) < 7
+
+
+@built
+def test_steps_that_are_all_in_evaluation_mode_are_measured_in_it(tmp_path: Path) -> None:
+    model = _train(tmp_path / "capture", "evaluated")
+    links = _links(tmp_path / "capture", model)
+    assert [name for name, link in links.items() if link["outcome"] == "broken"] == ["mode"]
+    assert links["loss"]["checks"] == 5
 
 
 @built

@@ -52,16 +52,16 @@ class Remeasurer(Protocol):
 
 
 def remeasure(capture: Capture, again: Remeasurer) -> list[dict[str, Any]]:
-    """What was measured at each step whose weights and batch are in the capture; stored in capture.json as `remeasured`.
+    """What was measured at each step whose weights, batch and running statistics are known; stored in capture.json as `remeasured`.
 
-    Raises ValueError where no step has both.
+    Raises ValueError where no step has weights and a batch.
     """
     units = {name: UNITS.get(kind, UNITS["F32"]) for name, kind in capture.kinds().items()}
     unit = UNITS.get(again.computes or "", 0.0)
     found = []
     for index, entry in enumerate(capture.steps):
         weights = _weights(capture, index)
-        if weights is not None and _has_batch(capture, index):
+        if weights is not None and _has_batch(capture, index) and _knows_statistics(capture, index):
             found.append(_Step(capture, again, index, weights, units, unit).found(entry))
     if not found:
         raise ValueError(
@@ -76,6 +76,24 @@ def _weights(capture: Capture, index: int) -> dict[str, np.ndarray] | None:
     found = capture.initial("param/") if index == 0 else capture.tensors(capture.steps[index], "param/")
     weights = {name[len("param/") :]: value for name, value in found.items()}
     return weights if all(spec["name"] in weights for spec in capture.manifest["parameters"]) else None
+
+
+def _knows_statistics(capture: Capture, index: int) -> bool:
+    """Whether a step does not depend on running statistics that a step before it moved.
+
+    A capture holds them before its first step. In evaluation mode a normalisation reads them; in training mode it moves them and reads
+    those of its batch.
+    """
+    kinds = capture.manifest.get("modeModules", {})
+    modes: Mapping[str, bool] = {}
+    moved: set[str] = set()
+    for entry in capture.steps[: index + 1]:
+        modes = entry.get("modes") or modes
+        trains = {name: modes.get(name, modes.get("", True)) for name, kind in kinds.items() if "Norm" in kind}
+        read = {name for name, does in trains.items() if not does}
+        known = not read & moved
+        moved |= trains.keys() - read
+    return known
 
 
 def _has_batch(capture: Capture, index: int) -> bool:

@@ -175,14 +175,19 @@ class _TorchTrainer:
                 if f"buffer/{name}" in self.initial:
                     buffer.copy_(self.initial[f"buffer/{name}"])
         self.model.train(self.train)
-        modes = self.rerun.get("modes", {})
-        if self.train and modes:
-            self.model.train(modes.get("", True))
-            modules = dict(self.model.named_modules())
-            for name, training in modes.items():
-                if name and name in modules:
-                    modules[name].training = training
+        if self.train:
+            self._put_modes(self.rerun.get("modes", {}))
         self._restore_other_random()
+
+    def _put_modes(self, modes: Mapping[str, bool]) -> None:
+        """Modes as recorded: the model's own under "", and those of modules that differ from it. None: as they are."""
+        if not modes:
+            return
+        self.model.train(modes.get("", True))
+        modules = dict(self.model.named_modules())
+        for name, training in modes.items():
+            if name and name in modules:
+                modules[name].training = training
 
     def watch(self) -> bool:
         """A guard that begins here, under the recorded clipping."""

@@ -76,12 +76,9 @@ class _Again(_TorchTrainer):
                 yield spec["name"], names.view_of(dense.detach().double().cpu())
 
     def _modes_of(self, index: int, evaluation: bool) -> None:
-        """The modes that changed up to a step, over those of the first."""
-        modules = dict(self.model.named_modules())
-        for entry in self.capture.steps[: index + 1]:
-            for name, training in (entry.get("modes") or {}).items():
-                if name in modules:
-                    modules[name].training = training
+        """Those of the last entry that has modes: it has all of them."""
+        told = (entry["modes"] for entry in reversed(self.capture.steps[: index + 1]) if entry.get("modes"))
+        self._put_modes(next(told, {}))
         if evaluation:
             self.model.eval()
 
