@@ -250,6 +250,15 @@ describe('the audit beside a guess', () => {
     expect(at(135).statement).toMatch(/, while the loss rises; the steps$/);
     for (const step of [120, 141]) expect(at(step)).toBe(sharp);
   });
+  it('a weight decay that was written is a cause of its own where the loss shows nothing, and another option is the code', () => {
+    const well = guess({ trigger: 'none-found', confidence: null, onsetStep: null });
+    const told = (statement: string) =>
+      asked(well, link({ cause: 'options-changed', confidence: 'likely', step: 130, statement }), true);
+    const decay = told('weight decay of parameter group 0 is 6.6 from step 130 on, and was 0');
+    expect([decay.cause.trigger, decay.remedies[0]!.action]).toEqual(['weight-decay', 'lower-weight-decay']);
+    const momentum = told('momentum of parameter group 0 is 0.99 from step 130 on, and was 0.9');
+    expect([momentum.cause.trigger, momentum.remedies[0]!.action]).toEqual(['code', 'fix-code']);
+  });
   it('weights that nothing known explains are no lost state', () => {
     const { cause, remedies } = asked(causeOf([]), link({ cause: 'unknown', confidence: null, step: 130 }));
     expect(cause).toMatchObject({ trigger: 'none-found', confidence: null });

@@ -1,6 +1,7 @@
 /** The cause that an audit shows, in place of a guess: a fault of a step says more than weights that do not follow. */
 import { type Audit, type AuditCause, type AuditLink, brokenLinks } from '../../model/audit.ts';
 import { type Cause, type Remedy, type RemedyAction, type Trigger, takesBack } from '../../model/cause.ts';
+import { optionWords } from '../replay/written-options.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { untried } from './remedies.ts';
 
@@ -57,12 +58,21 @@ function unexplained(why: Why, audit: Audit, onset: number): Why {
   return { cause, remedies: kept.length > 0 ? kept : [suggestionFor(cause, 'step')] };
 }
 
+/** A weight decay that was written into a group is a cause of its own, whether the loss shows it or not. */
+const isDecay = ({ cause, statement }: AuditLink): boolean =>
+  cause === 'options-changed' && statement.startsWith(`${optionWords('weightDecay')} of `);
+
+const whatChanged = (found: AuditLink): readonly [Trigger, RemedyAction] =>
+  isHardware(found)
+    ? ['hardware', 'reload-weights']
+    : isDecay(found)
+      ? ['weight-decay', 'lower-weight-decay']
+      : (TRIGGERS[found.cause!] ?? ['code', 'fix-code']);
+
 /** A broken link as the cause, and what mends it as the first remedy. */
 function asCause(found: AuditLink, why: Why, statement: string): Why {
   const { failure: _, ...replaced } = why.cause;
-  const [trigger, action]: readonly [Trigger, RemedyAction] = isHardware(found)
-    ? ['hardware', 'reload-weights']
-    : (TRIGGERS[found.cause!] ?? ['code', 'fix-code']);
+  const [trigger, action] = whatChanged(found);
   return {
     cause: {
       ...replaced,

@@ -4,7 +4,13 @@ import { raisedRate } from '../../judge/failures/rates.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { Capture } from '../../read/captures/read.ts';
-import { type OptionChange, optionChanges } from '../replay/written-options.ts';
+import {
+  changeWords,
+  type OptionChange,
+  optionChanges,
+  optionWords,
+  textOf,
+} from '../replay/written-options.ts';
 import type { Change } from './change.ts';
 
 /** One position for each tensor: the first step at which it had a gradient; null where it never had one. */
@@ -27,9 +33,10 @@ export function recordedSettings({ steps }: Pick<Capture, 'steps'>, trained: Tra
 type Steps = Capture['steps'];
 
 /** An option that was written into a group: weight decay is a cause of its own, any other one is code that writes to the optimizer. */
-function settingOf({ at: from, group, name, was, is }: OptionChange, { step }: Steps[number]): Change {
+function settingOf(change: OptionChange, { step }: Steps[number]): Change {
+  const { at: from, group, name, was, is } = change;
   const isDecay = name === 'weightDecay';
-  const words = isDecay ? 'weight decay' : name;
+  const words = optionWords(name);
   const times = typeof was === 'number' && typeof is === 'number' && was !== 0 ? Math.abs(is / was) : null;
   return {
     trigger: isDecay ? 'weight-decay' : 'code',
@@ -51,7 +58,7 @@ function settingOf({ at: from, group, name, was, is }: OptionChange, { step }: S
       : {}),
     evidence: {
       id: isDecay ? 'weight-decay' : 'option',
-      statement: `${words} of parameter group ${group} is ${textOf(is)} from step ${step} on, and was ${textOf(was)}`,
+      statement: changeWords(change, step),
       value: typeof is === 'number' ? is : null,
       unit: words,
       usual: null,
@@ -59,8 +66,6 @@ function settingOf({ at: from, group, name, was, is }: OptionChange, { step }: S
     },
   };
 }
-
-const textOf = (value: unknown): string => (typeof value === 'number' ? formatNumber(value) : String(value));
 
 /** Rates of groups other than the first, whose own is compared with the experiments. */
 function raisedGroups(steps: Steps): Change[] {

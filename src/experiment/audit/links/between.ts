@@ -3,7 +3,7 @@
 import type { AuditLink } from '../../../model/audit.ts';
 import type { Capture } from '../../../read/captures/read.ts';
 import type { Checksums } from '../../../read/captures/training.ts';
-import { type OptionChange, optionChanges } from '../../replay/written-options.ts';
+import { changeWords, type OptionChange, optionChanges } from '../../replay/written-options.ts';
 import { broken, cannotTell, holds, named } from '../link.ts';
 
 /** Something that was written between two steps. */
@@ -81,21 +81,14 @@ export function unexplainedChange(capture: Capture): AuditLink[] {
   );
   const [first] = own;
   if (first === undefined) return [];
-  const { at, group, name, was, is } = first;
+  const { at, group } = first;
   const together = own.filter((one) => one.at === at && one.group === group).length;
-  return [optionEntry(steps[at]!.step, group, name, was, is, together, steps.length)];
+  return [optionEntry(first, steps[at]!.step, together, steps.length)];
 }
 
-function optionEntry(
-  step: number,
-  group: number,
-  name: string,
-  from: unknown,
-  to: unknown,
-  count: number,
-  checks: number,
-): AuditLink {
-  const factor = typeof from === 'number' && typeof to === 'number' && from !== 0 ? to / from : null;
+function optionEntry(change: OptionChange, step: number, count: number, checks: number): AuditLink {
+  const { group, name, was, is } = change;
+  const factor = typeof was === 'number' && typeof is === 'number' && was !== 0 ? is / was : null;
   return broken('between', {
     checks,
     broken: count,
@@ -103,7 +96,7 @@ function optionEntry(
     cause: 'options-changed',
     factor,
     confidence: 'likely',
-    statement: `${name} of parameter group ${group} is ${String(to)} from step ${step} on, and was ${String(from)}`,
+    statement: changeWords(change, step),
     fix: `look for what writes ${name} into optimizer.param_groups[${group}]: a callback, a loaded state_dict, a typing error; if it is meant, declare it: expected_changes=["${name}"] of the recorder or of clippy_diag.audit`,
   });
 }
