@@ -63,7 +63,7 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   },
   'first-steps-too-long': {
     headline: (_, factor) =>
-      `FIRST STEPS TOO LONG: the loss rose ${times(factor).replace(' times ', '-fold')}, then it learnt`,
+      `FIRST UPDATES TOO LARGE: the loss rose ${times(factor).replace(' times ', '-fold')}, then it learnt`,
   },
   'training-slowed': {
     headline: (where, factor) => `${times(factor)}SLOWER since ${where}, the loss is healthy`,

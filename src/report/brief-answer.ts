@@ -153,12 +153,14 @@ function changeOf(run: RunReport): string {
   // If a loss is highest at its end, nothing follows the peak.
   const endsAtPeak = incident.after === incident.peak || incident.peakStep === series?.lastStep.at(-1);
   const then =
-    incident.after == null || endsAtPeak || brief(incident.after) === peak
+    isPattern || incident.after == null || endsAtPeak || brief(incident.after) === peak
       ? ''
       : `, then ${brief(incident.after)}`;
   // A loss that falls too late for a recovery is reported with its end.
   const end =
-    isOver(run) && series !== undefined ? `, ends at ${brief(series.statistics.last)}` : ': no recovery';
+    (isPattern || isOver(run)) && series !== undefined
+      ? `, ends at ${brief(series.statistics.last)}`
+      : ': no recovery';
   return `${name} ${before}${peak}${then}${end}`;
 }
 

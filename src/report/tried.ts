@@ -89,7 +89,7 @@ export function triedSentence({
   const also = (names: readonly string[]): string => (names.length === 0 ? '' : ` Also: ${listed(names)}.`);
   return {
     text: `${kept} remedies kept the run well${over}.${also(others)}`,
-    short: `${kept} remedies held.${also(others.slice(0, 1))}`,
+    short: `${kept} kept the run well.${also(others.slice(0, 1))}`,
   };
 }
 

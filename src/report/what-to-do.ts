@@ -45,8 +45,8 @@ function howTo({ paste, rule, action, statement }: Remedy, { cause }: RunReport)
   if (action === 'fix-data' && batch !== null)
     return ` (find what changed: compare the rows of batches ${formatCount(batch - 1)} and ${formatCount(batch)}, their labels, order and preprocessing)`;
   if (rule !== null) return ` (explain ${rule.split(/[:+]/, 1)[0]})`;
-  const isList = action === 'skip-batches' || action === 'skip-rows';
-  return isList ? ' (their list: --report skip-list:skip.json)' : '';
+  const listed = action === 'skip-batches' ? 'batches' : action === 'skip-rows' ? 'rows' : null;
+  return listed === null ? '' : ` (the list of these ${listed}: --report skip-list:skip.json)`;
 }
 
 /** Why a remedy that holds is the one to use where others that hold end lower, as a clause; empty where none does. */

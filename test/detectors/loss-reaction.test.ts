@@ -44,10 +44,15 @@ test('spikes apart are findings of their own', () => {
 
 test.each([
   ['a rate that stays', from(212, POINTS), [], 'at step 212 and stays high to the end; the loss stayed'],
-  ['one that comes back', from(212, 25), [], 'at step 212 for 25 points; the loss stayed in its usual range'],
+  [
+    'one that comes back',
+    from(212, 25),
+    [],
+    'at step 212 and stays high for 25 points; the loss stayed in its usual range',
+  ],
   ['one under which the loss rises', [212], [215], 'for 1 point; the loss rose at step 215'],
   // Nobody knows what is usual after five points.
-  ['one that rises early', from(5, 10), [], 'at step 5 for 10 points.'],
+  ['one that rises early', from(5, 10), [], 'at step 5 and stays high for 10 points.'],
 ])('a learning rate that jumps is told with its length and the loss: %s', (_, odd, high, told) => {
   const [message] = messagesOf('learning-rate-anomaly', runWith('learning_rate', odd, high));
   expect(message).toContain(told);

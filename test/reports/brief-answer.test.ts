@@ -321,7 +321,7 @@ describe('of what held', () => {
     const lines = briefRun(run, makeReport([run]), { width: 80, colour: false, ascii: false, rows: 24 });
     expect(lines.length).toBeLessThanOrEqual(24);
     expect(lines.find((line) => line.startsWith('  Tried '))).toBe(
-      '  Tried   3 of 3 remedies held. Also: clip the gradient norm at 1 (0.4).',
+      '  Tried   3 of 3 kept the run well. Also: clip the gradient norm at 1 (0.4).',
     );
     // An order to paste several lines is told to its end, whatever the cause has to say.
     const long = { ...run, remedies: [{ ...skip, paste: 'a\nb\nc\nd' }, ...run.remedies.slice(1)] };
@@ -609,7 +609,7 @@ test.each([
   expect(answer.tried[0]!.name).toBe(name);
   expect(answer.parts.find(({ label }) => label === 'Fix')?.text).toBe(
     // Without a line to paste for the trainer the list is what a loader reads.
-    `Go back to step 100, or a checkpoint before it, and ${name} (their list: --report skip-list:skip.json).`,
+    `Go back to step 100, or a checkpoint before it, and ${name} (the list of these batches: --report skip-list:skip.json).`,
   );
 });
 

@@ -128,7 +128,7 @@ function* anomaliesOf(
           const long =
             last === value.length - 1
               ? ' and stays high to the end'
-              : ` for ${countedPlain(last - i + 1, 'point')}`;
+              : ` and stays high for ${countedPlain(last - i + 1, 'point')}`;
           return `rises ${formatNumber(rise, 'brief')}-fold to ${formatNumber(value.at(i)!, 'brief')} at ${run.stepUnit} ${step.at(i)}${long}${lossReaction(run, judged, attempt, step.at(i)!, step.at(i)!)}`;
         },
         measured: rise,

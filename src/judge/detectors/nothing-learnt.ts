@@ -143,7 +143,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
             series: loss,
             from: offset,
             to: offset + value.length - 1,
-            message: `"${loss.name}" does not fall: ${formatNumber(first)} at first, ${formatNumber(end)} at the end. Unless its weights were trained before, nothing is learnt.`,
+            message: `"${loss.name}" does not fall: ${formatNumber(first)} at first, ${formatNumber(end)} at the end. Unless the run began with trained weights, nothing is learnt.`,
             measured: quantity('fall of the loss', fall, 'share of the first level'),
             limit: threshold('fall'),
           });

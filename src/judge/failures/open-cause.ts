@@ -109,7 +109,7 @@ function jumpAt({ run, loss, onset }: LogEvidence): string | null {
   const value = loss.value.at(onset)!;
   if (calm === null || step - before > 1 || !(value >= JUMP * calm.usual[1]) || calm.usual[1] <= 0)
     return null;
-  return `the loss is usual up to ${run.stepUnit} ${before} and ${formatNumber(value)} at ${run.stepUnit} ${step}: that batch is unlike the others, or the step before it was far too long`;
+  return `the loss is usual up to ${run.stepUnit} ${before} and ${formatNumber(value)} at ${run.stepUnit} ${step}: that batch is unlike the others, or the update before it was far too large`;
 }
 
 /** The look that distinguishes a batch from the step before it. */

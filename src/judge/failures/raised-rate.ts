@@ -91,7 +91,7 @@ function raisedInCalm(log: LogEvidence): FoundFailure | null {
     evidence: [rateEvidence(statement, rate, at)],
     remedy: {
       action: 'lower-learning-rate',
-      statement: `if that is not meant, put back the rate of before (${formatNumber(before)}) and look at what set it; the loss that the run reaches at that rate says what the rise cost`,
+      statement: `if that is not meant, put back the rate of before (${formatNumber(before)}) and look at what set it; a run at that rate shows what the rise cost`,
     },
   };
 }

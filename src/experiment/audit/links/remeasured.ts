@@ -180,7 +180,7 @@ function gradientChanged(all: readonly Step[], off: readonly Step[]): AuditLink 
       residual: byFactor,
       confidence: 'shown',
       statement: `the recorded gradient is ${formatNumber(factor)} times that of the loss on the recorded batch, at ${off.length} of ${counted(all.length, 'measured step')}, first at step ${first.step}`,
-      fix: 'divide by the number of micro-batches (or ranks) once; a loss that is multiplied before backward() moves the weights as far',
+      fix: 'divide by the number of micro-batches (or ranks) once; a factor on the loss before backward() is a factor of the gradient too',
     });
   const byBefore = residualOf((one) => one.beforeRatio);
   if (byBefore <= APART)
