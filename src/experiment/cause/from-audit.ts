@@ -1,7 +1,7 @@
 /** The cause that an audit shows, in place of a guess: a fault of a step says more than weights that do not follow. */
 import { type Audit, type AuditCause, type AuditLink, brokenLinks } from '../../model/audit.ts';
 import { type Cause, type Remedy, type RemedyAction, type Trigger, takesBack } from '../../model/cause.ts';
-import { optionWords } from '../replay/written-options.ts';
+import { optionWords } from '../../model/option-change.ts';
 import { suggestionFor, type Why } from './from-log.ts';
 import { untried } from './remedies.ts';
 

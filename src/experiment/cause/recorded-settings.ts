@@ -2,15 +2,10 @@
 
 import { raisedRate } from '../../judge/failures/rates.ts';
 import { formatNumber } from '../../model/format-number.ts';
+import { changeWords, type OptionChange, optionWords, textOf } from '../../model/option-change.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import type { Capture } from '../../read/captures/read.ts';
-import {
-  changeWords,
-  type OptionChange,
-  optionChanges,
-  optionWords,
-  textOf,
-} from '../replay/written-options.ts';
+import { optionChanges } from '../replay/written-options.ts';
 import type { Change } from './change.ts';
 
 /** One position for each tensor: the first step at which it had a gradient; null where it never had one. */

@@ -1,6 +1,6 @@
 /** Options of the optimizer that changed while a training was recorded: a cycled momentum, a decay that code wrote. */
 
-import { formatNumber } from '../../model/format-number.ts';
+import type { OptionChange } from '../../model/option-change.ts';
 import type { Options } from '../../model/options.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import { type OptimizerChoice, optimizerOptions } from '../../step/optimizers/registry.ts';
@@ -47,26 +47,6 @@ export function firstWritten(steps: Capture['steps']): number {
 }
 
 type Recorded = Readonly<Record<string, unknown>>;
-
-/** An option of a group that is another one than at its last record. */
-export interface OptionChange {
-  /** Position of the step. */
-  readonly at: number;
-  readonly group: number;
-  readonly name: string;
-  readonly was: unknown;
-  readonly is: unknown;
-}
-
-/** An option as a reader calls it. */
-export const optionWords = (name: string): string => (name === 'weightDecay' ? 'weight decay' : name);
-
-/** @param step number of the step at the change's position */
-export const changeWords = ({ group, name, was, is }: OptionChange, step: number): string =>
-  `${optionWords(name)} of parameter group ${group} is ${textOf(is)} from step ${step} on, and was ${textOf(was)}`;
-
-export const textOf = (value: unknown): string =>
-  typeof value === 'number' ? formatNumber(value) : String(value);
 
 /** Options that are no settings of the step: rates have a record of their own. */
 const NOT_COMPARED = new Set(['learningRate', 'requiresGrad', 'initialLearningRate']);

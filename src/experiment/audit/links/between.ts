@@ -1,9 +1,10 @@
 /** What changed between the end of one step and the start of the next: options by the record, weights and state by checksums. */
 
 import type { AuditLink } from '../../../model/audit.ts';
+import { changeWords, type OptionChange } from '../../../model/option-change.ts';
 import type { Capture } from '../../../read/captures/read.ts';
 import type { Checksums } from '../../../read/captures/training.ts';
-import { changeWords, type OptionChange, optionChanges } from '../../replay/written-options.ts';
+import { optionChanges } from '../../replay/written-options.ts';
 import { broken, cannotTell, holds, named } from '../link.ts';
 
 /** Something that was written between two steps. */
