@@ -724,6 +724,67 @@ def test_the_oldest_reference_is_from_some_fifty_steps_ago():
             assert kept[1:] == [step[0] - 20, step[0] - 10, step[0]] and 30 <= step[0] - kept[0] <= 80
 
 
+CALM = lambda batches, scale, rate: Ahead([1.0, 1.0], [[1.0, 1.0] for _ in batches])  # noqa: E731
+
+
+def of_losses(checks, losses, look, keep=lambda: "batch"):
+    """The advice of steps that are alike but for their losses."""
+    step = lambda loss: Measured(loss, 0.1, 1.0, 1.0, 1.0, ["w"], [1.0], [], 0.0)  # noqa: E731
+    return [checks.advise(k, step(loss), look, keep, lowers=True)[1] for k, loss in enumerate(losses)]
+
+
+def test_a_batch_whose_loss_is_unlike_those_before_is_no_reference_and_does_not_count_as_usual():
+    checks = Checks(0.9, False, lambda _: None)
+    of_losses(checks, [1.0] * 52, CALM, lambda: "clean")
+    of_losses(checks, [2.0] * 40, CALM, lambda: "unlike")
+    assert {batch for batch, _ in checks.references} == {"clean"} and checks._watch.unit == 1.0
+    # Once half of the past is like that, it is what is usual.
+    of_losses(checks, [2.0] * 80, CALM, lambda: "new")
+    assert "new" in {batch for batch, _ in checks.references}
+
+
+def test_batches_in_a_row_that_are_unlike_those_before_are_looked_at_ever_less_often():
+    checks, looked = Checks(0.9, False, lambda _: None), []
+    of_losses(checks, [1.0] * 52, CALM)
+    for step in range(1, 31):
+        before = checks.looks
+        # The third is another process's: the count is in the state.
+        if step == 3:
+            resumed = Checks(0.9, False, lambda _: None)
+            resumed.restore(checks.state())
+            resumed.references, resumed.looks, checks = checks.references, checks.looks, resumed
+        of_losses(checks, [2.0], CALM)
+        looked += [step] if checks.looks > before else []
+    assert looked == [3, 6, 12, 24]
+
+
+@pytest.mark.parametrize(("loss", "action"), [(1.0, "apply"), (2.0, "skip")])
+def test_a_rise_under_batches_that_stay_unlike_counts_twice(loss, action):
+    checks = Checks(0.9, False, lambda _: None)
+    of_losses(checks, [1.0] * 52, CALM)
+    up = lambda batches, scale, rate: Ahead([1.0, 1.0], [[1.0, 1.35] for _ in batches])  # noqa: E731
+    assert of_losses(checks, [loss] * 3 if loss > 1 else [1.0] * 60, up)[-1].action == action
+
+
+def test_the_level_of_a_reference_is_the_lowest_that_it_had_but_for_the_newest():
+    checks = Checks(0.9, False, lambda _: None)
+    learnt = lambda batches, scale, rate: Ahead([1.0, 1.0], [[0.4, 0.4] for _ in batches])  # noqa: E731
+    of_losses(checks, [1.0] * 62, learnt)
+    bases = [base for _, base in checks.references]
+    assert bases[0] == 0.4 and bases[-1] == 1.0
+
+
+@pytest.mark.parametrize(("loss", "then"), [(1.0, "lower-rate"), (3.0, "skip")])
+def test_a_rate_is_lowered_where_no_part_of_the_gradient_holds_and_the_batch_is_like_those_before(loss, then):
+    checks = Checks(0.9, False, lambda _: None)
+    of_losses(checks, [1.0] * 52, CALM)
+    # What is in momentum harms, whatever the gradient; the loss of the batch says whether it is to blame.
+    state = lambda batches, scale, rate: Ahead([loss, loss], [[1.0, 1.0 + rate] for _ in batches])  # noqa: E731
+    steep = Measured(loss, 0.1, 5.0, 5.0, 1.0, ["w"], [1.0], [], 0.0)
+    actions = [checks.advise(k, steep, state, lambda: "batch", lowers=True)[1].action for k in range(6)]
+    assert actions == ["skip"] * 5 + [then]
+
+
 def test_what_is_clipped_while_the_rate_is_lowered_is_taken_at_that_rate():
     net = Net(plain=True)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.4)

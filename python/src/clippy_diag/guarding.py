@@ -73,8 +73,9 @@ RATES, LEAST_RATE = (0.5, 0.2, 0.05, 0.01, 0.001), 1e-4
 #: After so many steps in a row that were not applied the rate is lowered in place of the gradients, where that holds; and steps
 #: after which the loop's own rate and twice the lowered one are tried.
 PERSISTS, RAISE_EVERY = 5, 20
-#: Loss and gradient norm, as logarithms against the run's own past, up to which a batch is like those before.
-LIKE_BEFORE = 0.4
+#: Loss and gradient norm, as logarithms against the run's own past, up to which a batch is like those before; and batches in a row that
+#: are not, from which on that counts as lasting.
+LIKE_BEFORE, UNLIKE = 0.4, 3
 #: The version of what `state_dict` returns.
 STATE_VERSION = 1
 
@@ -200,6 +201,8 @@ class Watch:
         self._since_look = 0
         self._rate_at_look, self._decay_at_look = math.nan, math.nan
         self.steps = 0
+        #: Batches in a row whose loss is above the usual.
+        self.unlike = 0
 
     def state(self) -> dict[str, Any]:
         """Plain numbers, texts and lists; `restore` takes them."""
@@ -213,6 +216,7 @@ class Watch:
             "rate_at_look": self._rate_at_look,
             "decay_at_look": self._decay_at_look,
             "steps": self.steps,
+            "unlike": self.unlike,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -225,6 +229,7 @@ class Watch:
         self._since_look, self.steps = int(state["since_look"]), int(state["steps"])
         self._rate_at_look = float(state["rate_at_look"])
         self._decay_at_look = float(state.get("decay_at_look", math.nan))
+        self.unlike = int(state.get("unlike", 0))
 
     @property
     def unit(self) -> float:
@@ -241,6 +246,21 @@ class Watch:
         tensor = list(seen.names).index(names[at]) if at >= 0 and names[at] in seen.names else -1
         return Signs(float(above[0]), float(above[1]), float(above[2]), float(above[3]), most, tensor)
 
+    def count_unlike(self, seen: Measured, signs: Signs) -> None:
+        """Takes a step into the count of batches in a row that are unlike those before; called once a step."""
+        above = max(signs.loss, log_of(abs(seen.loss)) - log_of(self.unit)) if self.unit > 0 else signs.loss
+        self.unlike = self.unlike + 1 if above > LIKE_BEFORE else 0
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the batch is unlike those before. Where they have been so for long, and no harm was seen, they are what is usual."""
+        return 0 < self.unlike < LOOK_EVERY
+
+    @property
+    def stays_unlike(self) -> bool:
+        """Whether the last batches in a row are unlike those before."""
+        return self.is_unlike and self.unlike >= UNLIKE
+
     def has_grown(self, seen: Measured, signs: Signs) -> bool:
         """Whether learning rate or weight decay is a quarter above what was usual."""
         usual = float(np.median(self._decays)) if self._decays else math.nan
@@ -250,7 +270,10 @@ class Watch:
         """Whether this step is looked at more closely."""
         # No look-ahead yet, NaN, is looked at as well.
         grown = not (seen.rate <= RATE_GROWN * self._rate_at_look and seen.decay <= RATE_GROWN * self._decay_at_look)
-        return suspicion >= suspicious or self._since_look >= LOOK_EVERY or (grown and self.steps > 0)
+        # Batches that stay unlike are looked at ever less often: at the third, the sixth, the twelfth.
+        stays, odd = divmod(self.unlike, UNLIKE)
+        unlike = self.stays_unlike and not odd and not stays & (stays - 1)
+        return suspicion >= suspicious or self._since_look >= LOOK_EVERY or (grown and self.steps > 0) or unlike
 
     def looked(self, seen: Measured) -> None:
         """A look-ahead was made at this step."""
@@ -259,13 +282,14 @@ class Watch:
     def add(self, seen: Measured, logs: Logs, at_ease: bool) -> None:
         """Adds a step that is applied unchanged.
 
-        at_ease  False while earlier batches are above where they were: then a loss above the usual says nothing of what is usual
+        at_ease  False while earlier batches are above where they were: then a loss above the usual says nothing of what is usual,
+                 nor does that of a batch that is unlike those before
         """
         self.steps += 1
         self._since_look += 1
         self._history.add(logs.whole)
         self._surprises.add(logs.surprises)
-        if at_ease or abs(seen.loss) < self.unit:
+        if (at_ease and not self.is_unlike) or abs(seen.loss) < self.unit:
             self._losses = [*self._losses[-49:], seen.loss]
         if at_ease:
             self._decays = [*self._decays[-49:], seen.decay]
@@ -323,8 +347,8 @@ SUSPICIOUS = 0.017
 HOLDS, GIVEN = 0.1, 0.02
 #: Looks in a row at which earlier batches are above where they were, until that counts as harm that stays.
 STAYS = 3
-#: How many times a rise counts while the learning rate or the weight decay is above its usual, or after an alarm until earlier
-#: batches have come back: its cause lasts.
+#: How many times a rise counts while its cause lasts: the learning rate or the weight decay is above its usual, the last batches in a row
+#: are unlike those before, or there was an alarm and earlier batches have not come back.
 LASTING = 2.0
 #: What a lower rate may add where all that is tolerated is used up: what is left in momentum passes at a rate at which it hardly moves
 #: the weights, and a guard that refuses every step has stopped the run.
@@ -374,7 +398,7 @@ class Harm:
         #: What earlier batches had risen by before the steps of the last looks.
         self._befores: list[float] = []
         #: What they may rise by in a step that counts as held, and whether an alarm has set it.
-        self.tolerated, self._alarmed = HOLDS, False
+        self.tolerated, self.alarmed = HOLDS, False
         #: Whether the last look saw nothing: no rise, and little risk.
         self.at_ease = True
         #: How much looks that saw nothing saw them rise by.
@@ -387,7 +411,7 @@ class Harm:
         return {
             "befores": list(self._befores),
             "tolerated": self.tolerated,
-            "alarmed": self._alarmed,
+            "alarmed": self.alarmed,
             "at_ease": self.at_ease,
             "usual": list(self._usual),
             "gap": self._gap,
@@ -398,7 +422,7 @@ class Harm:
         """The harm that `state` has."""
         self._befores = [float(before) for before in state["befores"]]
         self._usual = [float(rise) for rise in state["usual"]]
-        self.tolerated, self._alarmed = float(state["tolerated"]), bool(state["alarmed"])
+        self.tolerated, self.alarmed = float(state["tolerated"]), bool(state["alarmed"])
         self.at_ease, self._gap, self._waited = bool(state["at_ease"]), int(state["gap"]), int(state["waited"])
 
     def look_due(self) -> bool:
@@ -410,25 +434,25 @@ class Harm:
         """The rate is another one: looks begin again at every step."""
         self._gap = 1
 
-    def of(self, found: Rises, grown: bool) -> float:
+    def of(self, found: Rises, lasts: bool) -> float:
         """The rise that the risk of a step follows from: its own, and where it adds to harm that stays that harm too.
 
-        grown   whether learning rate or weight decay has grown
+        lasts   whether learning rate or weight decay has grown, or the last batches in a row are unlike those before
         """
         if found.after <= max(self.tolerated, found.before):
             return found.after
         stays = max(0.0, min(self._befores)) if len(self._befores) >= STAYS else 0.0
-        return found.after * (LASTING if grown or self._alarmed else 1.0) + stays
+        return found.after * (LASTING if lasts or self.alarmed else 1.0) + stays
 
     def looked(self, found: Rises, risk: float, alarm: bool, lowered: bool) -> None:
         """Takes what a look saw, whether it is an alarm, and whether the rate is lowered: then the trouble is not over."""
         last = self._befores[-1] if self._befores else 0.0
         self._befores = [*self._befores[1 - STAYS :], found.before]
         if found.before <= HOLDS:
-            self.tolerated, self._alarmed = HOLDS, False
+            self.tolerated, self.alarmed = HOLDS, False
         if alarm:
             before = found.before + GIVEN
-            self.tolerated, self._alarmed = max(HOLDS, min(self.tolerated, before) if self._alarmed else before), True
+            self.tolerated, self.alarmed = max(HOLDS, min(self.tolerated, before) if self.alarmed else before), True
         self.at_ease = not (alarm or lowered) and risk < SUSPICIOUS and max(found) <= HOLDS
         if self.at_ease:
             self._usual = [*self._usual[1 - USUAL :], found.after - found.before]
@@ -545,8 +569,8 @@ class Checks:
         #: Batches from before, each with its loss when it was trained on.
         self._references: list[tuple[Any, float]] = []
         self._in_a_row = 0
-        #: Steps since the oldest reference became it.
-        self._anchored = 0
+        #: Steps since the oldest reference became it, and since the newest was kept; the first batch is kept.
+        self._anchored, self._since_kept = 0, KEEP_EVERY - 1
         self._harm = Harm()
         #: The factor on the learning rate that is in force, steps since it last changed, and the rate of the last usual step.
         self.lowered, self._since_lowered, self._usual_rate = 1.0, 0, math.nan
@@ -561,6 +585,7 @@ class Checks:
             "watch": self._watch.state(),
             "in_a_row": self._in_a_row,
             "anchored": self._anchored,
+            "since_kept": self._since_kept,
             "harm": self._harm.state(),
             "lowered": self.lowered,
             "since_lowered": self._since_lowered,
@@ -573,7 +598,7 @@ class Checks:
         """The past that `state` has."""
         self._watch.restore(state["watch"])
         self._in_a_row, self._since_lowered = int(state["in_a_row"]), int(state["since_lowered"])
-        self._anchored = int(state.get("anchored", 0))
+        self._anchored, self._since_kept = int(state.get("anchored", 0)), int(state.get("since_kept", 0))
         if "harm" in state:
             self._harm.restore(state["harm"])
         self.lowered, self._usual_rate = float(state["lowered"]), float(state["usual_rate"])
@@ -632,6 +657,7 @@ class Checks:
         else:
             logs = self._watch.logs(seen)
             signs = self._watch.signs(seen, logs)
+            self._watch.count_unlike(seen, signs)
             advice = self._judge(step, seen, signs, look, lowers, look_at_rows)
             usual = advice.action == "apply"
             if self.lowered < 1 and not self.advice_only:
@@ -643,7 +669,9 @@ class Checks:
                 if self.lowered == 1:
                     self._usual_rate = seen.rate
                 self._watch.add(seen, logs, self._harm.at_ease)
-                if keep is not None and self._harm.at_ease and (self._watch.steps - 1) % KEEP_EVERY == 0:
+                self._since_kept += 1
+                like_before = self._harm.at_ease and not self._watch.is_unlike
+                if keep is not None and like_before and self._since_kept >= KEEP_EVERY:
                     self._keep((keep(), seen.loss))
         self.taken[advice.action] += 1
         self._in_a_row = self._in_a_row + 1 if advice.action in ("clip", "skip") else 0
@@ -654,17 +682,31 @@ class Checks:
     def _keep(self, batch: tuple[Any, float]) -> None:
         """Takes a batch as the newest reference. The oldest stays for ANCHOR steps: a loss that rises slowly rises little in ten."""
         kept = self._references
-        self._anchored += KEEP_EVERY
+        self._anchored, self._since_kept = self._anchored + self._since_kept, 0
         if len(kept) == KEPT and self._anchored >= ANCHOR:
             kept, self._anchored = kept[1:], 0
         elif len(kept) == KEPT:
             kept = [kept[0], *kept[2:]]
         self._references = [*kept, batch]
 
+    def _lowest(self, ahead: Ahead) -> None:
+        """The level of a reference is the lowest that was seen, not what it had when it was trained on; that of the newest is still
+        low from its own step."""
+        seen = dict(zip(self._places(), ahead.kept))
+        newest = len(self._references) - 1
+        self._references = [
+            (data, min(base, seen[k][0]) if k in seen and k != newest and math.isfinite(seen[k][0]) else base)
+            for k, (data, base) in enumerate(self._references)
+        ]
+
     def _compared(self) -> list[tuple[Any, float]]:
-        """The references of a look: the oldest and the newest while nothing is wrong, else all."""
-        kept = self._references
-        return [kept[0], kept[-1]] if self._harm.at_ease and len(kept) > 2 else kept
+        """The references of a look."""
+        return [self._references[k] for k in self._places()]
+
+    def _places(self) -> list[int]:
+        """Places of the references of a look: the oldest and the newest while nothing is wrong, else all."""
+        last = len(self._references) - 1
+        return [0, last] if self._harm.at_ease and last > 1 else list(range(last + 1))
 
     def _at_lowered_rate(self, advice: Advice, seen: Measured, look: Look | None) -> Advice:
         """A step that holds at the lowered rate; from time to time the loop's own rate is tried, and twice the lowered one."""
@@ -699,12 +741,14 @@ class Checks:
 
         before   what earlier batches have risen by: where they are up, so are loss and gradient of any batch
         """
-        if grown:
-            return True
+        gradient_alike = signs.gradient <= LIKE_BEFORE or before > HOLDS
+        return grown or (gradient_alike and self._fails_again(signs, ahead))
+
+    def _fails_again(self, signs: Signs, ahead: Ahead) -> bool:
+        """Whether steps on batches whose loss is as before fail again and again."""
         over_kept = log_of(abs(ahead.own[0])) - log_of(abs(float(np.mean([losses[0] for losses in ahead.kept]))))
         loss_alike = signs.loss <= LIKE_BEFORE or over_kept <= LIKE_BEFORE
-        gradient_alike = signs.gradient <= LIKE_BEFORE or before > HOLDS
-        return loss_alike and gradient_alike and (self.lowered < 1 or self._in_a_row >= PERSISTS)
+        return loss_alike and (self.lowered < 1 or self._in_a_row >= PERSISTS)
 
     def _lower(self, step: int, seen: Measured, risk: float, look: Look, why: str) -> Advice | None:
         """The step at the largest lower rate that holds, or None."""
@@ -740,18 +784,22 @@ class Checks:
         ahead = look(batches, 1.0, 1.0)
         found = rises(ahead, bases, self._watch.unit)
         grown = self._watch.has_grown(seen, signs)
-        risk = risk_of(LOOKED, signs, self._harm.of(found, grown))
-        if self.lowered < 1 and not self._harm.holds(found, True):
+        risk = risk_of(LOOKED, signs, self._harm.of(found, grown or self._watch.stays_unlike))
+        if self.lowered < 1 and self._harm.holds(found, True):
+            risk = risk_of(LOOKED, signs, found.after - found.before)  # what holds at a lower rate is taken
+        elif self.lowered < 1:
             risk = max(risk, self.clip_at)  # what the rate was lowered for is not over
+        if not self._harm.alarmed:
+            self._lowest(ahead)
         self._harm.looked(found, risk, risk >= self.clip_at, self.lowered < 1)
         record = {"own": list(ahead.own), "kept": [list(losses) for losses in ahead.kept]}
         if risk < self.clip_at:
             return Advice(step, risk, "apply", _held(ahead), tensor=tensor, ahead=record)
         why = f"{_hurt(ahead)}; {usual_text(signs, seen.names)}."
-        if lowers and self._rate_is_wrong(signs, grown, ahead, found.before):
-            lower = self._lower(step, seen, risk, look, why)
-            if lower is not None:
-                return dataclasses.replace(lower, tensor=tensor, ahead=record)
+        wrong = lowers and self._rate_is_wrong(signs, grown, ahead, found.before)
+        lower = self._lower(step, seen, risk, look, why) if wrong else None
+        if lower is not None:
+            return dataclasses.replace(lower, tensor=tensor, ahead=record)
         kept = None if look_at_rows is None else self._without_rows(step, risk, look_at_rows, why)
         if kept is not None:
             return dataclasses.replace(kept, tensor=tensor, ahead=record)
@@ -760,6 +808,12 @@ class Checks:
                 return _clipped(
                     step, risk, scale, seen, tensor, f"{why} At {scale:g} of the gradient it holds.", record
                 )
+        # Where no part of the gradient holds it is not the gradient that harms: it is what the optimizer has in its state, and to
+        # leave out steps does not empty that.
+        if lowers and not wrong and self._fails_again(signs, ahead):
+            lower = self._lower(step, seen, risk, look, why)
+            if lower is not None:
+                return dataclasses.replace(lower, tensor=tensor, ahead=record)
         return Advice(step, risk, "skip", f"{why} No smaller step on this batch holds.", None, 0.0, tensor, 0.0, record)
 
 
