@@ -1,7 +1,7 @@
 """Families of runs for the benchmark of the guard: a seed gives a run, its trouble and how strong it is drawn at random.
 
 Nobody chooses runs by how they end: what is lost is found by training them. Families in TUNED gave the guard its numbers. Those in
-REPORTED and FRESH were unseen once and were looked at since; those in UNSEEN (unseen.py) nothing was chosen on.
+REPORTED, FRESH and UNSEEN (unseen.py) were unseen once and were looked at since; on those in LATER (later.py) nothing was chosen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+import later
 import unseen
+from later import LATER
 from unseen import UNSEEN
 
 Batch = dict[str, torch.Tensor]
@@ -144,7 +146,7 @@ class Run:
 
 def run_of(family: str, number: int) -> Run:
     """The run of a number in a family."""
-    seed = 1000 * (TUNED + REPORTED + FRESH + UNSEEN).index(family) + number
+    seed = 1000 * (TUNED + REPORTED + FRESH + UNSEEN + LATER).index(family) + number
     rng = np.random.default_rng([seed, 1])
     attention = "attention" in family
 
@@ -162,15 +164,15 @@ def run_of(family: str, number: int) -> Run:
     rate = log_uniform(*((0.001, 0.004) if attention else RATES[optimizer]))
     if attention:
         make, draw = _text(seed, rng)
-    elif family in UNSEEN:
-        make, draw = unseen.made(seed, rng, family)
+    elif family in UNSEEN + LATER:
+        make, draw = (unseen if family in UNSEEN else later).made(seed, rng, family)
     elif family in FRESH:
         make, draw = _fresh(seed, rng, family)
     else:
         make, draw = _table(seed, rng, family)
     run = Run(family, seed, make, lambda step: draw(step), draw(10**6, rows=48 if attention else 256), optimizer, rate, start)
-    if family in UNSEEN:
-        unseen.trouble(run, draw, rng, log_uniform)
+    if family in UNSEEN + LATER:
+        (unseen if family in UNSEEN else later).trouble(run, draw, rng, log_uniform)
     else:
         trouble(run, draw, rng, log_uniform)
     return run

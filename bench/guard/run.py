@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python" / "src"))
 from clippy_diag.torch import Guard, curvature  # noqa: E402
-from families import FRESH, REPORTED, TUNED, UNSEEN, Before, Run, Trace, harm_of, lost, run_of, train, usual  # noqa: E402
+from families import FRESH, LATER, REPORTED, TUNED, UNSEEN, Before, Run, Trace, harm_of, lost, run_of, train, usual  # noqa: E402
 
 RUNS = Path(__file__).with_name("runs.jsonl")
 #: Steps that curvature is measured at, at most.
@@ -249,7 +249,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     rivals_too = not {"--guard", "--obeyed"} & set(sys.argv)
     given = [word for word in sys.argv[1:] if not word.startswith("--")]
-    first, count, families = int(given[0]), int(given[1]), given[2:] or [*TUNED, *REPORTED, *FRESH, *UNSEEN]
+    first, count, families = int(given[0]), int(given[1]), given[2:] or [*TUNED, *REPORTED, *FRESH, *UNSEEN, *LATER]
     done = {(r["family"], r["number"]) for r in map(json.loads, RUNS.open())} if RUNS.exists() else set()
     for number in range(first, first + count):
         for family in families:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from families import FRESH, REPORTED, STEPS, TUNED, UNSEEN
+from families import FRESH, LATER, REPORTED, STEPS, TUNED, UNSEEN
 from run import ACTING, RUNS
 
 HERE = Path(__file__).parent
@@ -159,6 +159,7 @@ def table(found: dict[str, Any]) -> str:
 def main() -> None:
     runs = [json.loads(line) for line in RUNS.open()]
     halves = {
+        "later": figures([run for run in runs if run["family"] in LATER]),
         "unseen": figures([run for run in runs if run["family"] in UNSEEN]),
         "fresh": figures([run for run in runs if run["family"] in FRESH]),
         "reported": figures([run for run in runs if run["family"] in REPORTED]),
@@ -168,13 +169,14 @@ def main() -> None:
     for name, found in halves.items():
         if not found["runs"]:
             continue
+        kept = {"later": LATER, "unseen": UNSEEN}.get(name, ())
         text += [
             f"## Families {name}",
             "",
             f"{found['runs']} runs: {found['lost']} lost, {found['harmed']} harmed for a while, {found['well']} well."
             + told_of(found)
             + f" Of {found['acting']['guard']['saved']} runs that the guard saved {found['acting']['guard']['goOn']} go on learning."
-            + (obeyed_in([run for run in runs if run["family"] in UNSEEN]) if name == "unseen" else ""),
+            + (obeyed_in([run for run in runs if run["family"] in kept]) if kept else ""),
             "",
             table(found),
             "",

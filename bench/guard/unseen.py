@@ -1,4 +1,5 @@
-"""Families of runs that were written after the guard's last change and before anything of them was trained: nets, troubles, calm twins."""
+"""Families of runs that were written after a change of the guard and before anything of them was trained: nets, troubles, calm twins.
+The next change was chosen on some of them."""
 
 from __future__ import annotations
 
