@@ -202,22 +202,22 @@ def test_a_write_between_two_steps_is_seen_by_their_checksums(tmp_path, way):
         "scatter": lambda v: v.value.scatter_nd_update([[0, 0]], [5.0]),
         "none": lambda v: None,
     }[way]
-    # Steps 0 and 96 have checksums, and the steps after them those from before.
-    callbacks = [Writes(96, write)]
+    # Steps 0 and 256 have checksums, and the steps after them those from before.
+    callbacks = [Writes(256, write)]
     model = build()
-    x, y = data(120)
+    x, y = data(280)
     callback = ClippyCallback(tmp_path / "capture", snapshot_every_steps=20)
 
     class Asks(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            if batch == 100:
+            if batch == 260:
                 callback.capture()
 
     model.fit(x, y, batch_size=SIZE, verbose=0, shuffle=False, callbacks=[Asks(), callback, *callbacks])
     entries = {entry["step"]: entry for entry in sheet(tmp_path / "capture")["steps"]}
-    assert {"before", "after"} <= set(entries[96]) and "after" not in entries[97]
-    assert (entries[96]["after"]["weights"] == entries[97]["before"]["weights"]) == (way == "none")
-    assert entries[96]["before"]["weights"] != entries[96]["after"]["weights"]
+    assert {"before", "after"} <= set(entries[256]) and "after" not in entries[257]
+    assert (entries[256]["after"]["weights"] == entries[257]["before"]["weights"]) == (way == "none")
+    assert entries[256]["before"]["weights"] != entries[256]["after"]["weights"]
 
 
 def test_the_model_is_left_as_it_was(tmp_path):

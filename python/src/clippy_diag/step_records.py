@@ -20,7 +20,7 @@ from .recording import Step
 from .sketch import checksum
 
 #: Parameters up to which checksums are taken at every step, and steps between those of a larger model.
-SMALL, EVERY = 5_000, 96
+SMALL, EVERY = 5_000, 256
 #: Batches of a run that are remembered by their hash, and those that status.json keeps for a resume.
 REMEMBERED, KEPT = 100_000, 64
 _MODULO = 1 << 64

@@ -166,8 +166,11 @@ class TorchLedger:
 
     def about(self) -> None:
         """An optimizer is about to step, on the gradients as they are now."""
+        if self._late is not None:
+            guarded(self.own, self._about_late)
+            return
         with torch.no_grad():
-            guarded(self.own, self._about if self._late is None else self._about_late)
+            guarded(self.own, self._about)
 
     def after(self) -> None:
         """An optimizer has stepped."""
@@ -244,13 +247,14 @@ class TorchLedger:
         gradients = [p.grad for p in self._tensors.values()]
         if _versions(gradients) == line.versions:
             return
-        before = [line.block.views.get(f"grad/{name}") for name in self._tensors]
-        sample = _Sample.of(before, [version for _, version in line.versions])
-        factor = None if sample is None else sample.factor(gradients)
-        if factor is None:
-            line.clipped = float(norm(gradients))
-        else:
-            line.factor = factor
+        with torch.no_grad():
+            before = [line.block.views.get(f"grad/{name}") for name in self._tensors]
+            sample = _Sample.of(before, [version for _, version in line.versions])
+            factor = None if sample is None else sample.factor(gradients)
+            if factor is None:
+                line.clipped = float(norm(gradients))
+            else:
+                line.factor = factor
 
     def _take_late(
         self, line: LateLine, step: int, loss: float, size: float, batch_hash: str | None, batch_id: Any

@@ -834,8 +834,6 @@ class Recorder(Controls):
 
     def _note_after(self, k: int) -> None:
         """The optimizer with this index has taken its step."""
-        if self._late.stepped():
-            return
         self._note_used(k)
         self._sum_after()
         if self._own.stopped is not None:
@@ -1145,8 +1143,10 @@ def _after_step(reference: weakref.ref[Recorder], k: int) -> Callable[..., None]
     def hook(optimizer: Any, *_: Any) -> None:
         recorder = reference()
         if recorder is not None:
-            with recorder._own.guarded(), torch.no_grad():
-                recorder._note_after(k)
+            with recorder._own.guarded():
+                if not recorder._late.stepped():
+                    with torch.no_grad():
+                        recorder._note_after(k)
 
     return hook
 
