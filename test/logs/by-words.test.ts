@@ -98,3 +98,23 @@ it('a heading that names the counter of a line with a loss is no empty cell', as
   const loss = log.runs[0]!.series.find(({ role }) => role === 'loss')!;
   expect({ points: loss.value.length, missing: loss.missing }).toEqual({ points: 12, missing: 0 });
 });
+
+describe('a time of day with AM or PM behind it', () => {
+  it.each(['10:27 PM', '10:27pm', '10:27:05 PM'])(
+    '%s is one time, and PM no name of a number',
+    async (noon) => {
+      const values = Array.from({ length: 24 }, (_, i) => 0.2 + 2 * Math.exp(-i / 5) + (i % 3) / 100);
+      const lines = values.map((value, i) => {
+        const time = i % 12 < 6 ? noon : noon.replace(/p/i, (letter) => (letter === 'P' ? 'A' : 'a'));
+        return `Epoch ${i} @ ${time} : ${value.toFixed(4)} C.E. Loss, ${(70 + i + (i % 4) / 10).toFixed(2)}% Accuracy\n`;
+      });
+      const log = await finishLog(await readRawStream(once(lines.join('')), 'input.log'), {
+        sidecars: false,
+      });
+      const loss = log.runs[0]!.series.find(({ role }) => role === 'loss')!;
+      expect(log.lost).toBe(0);
+      expect(Array.from(loss.step)).toEqual(values.map((_, i) => i));
+      expect(Array.from(loss.value)).toEqual(values.map((value) => Number(value.toFixed(4))));
+    },
+  );
+});

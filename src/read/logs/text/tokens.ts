@@ -446,7 +446,18 @@ export class LineTokens {
     // A date and its time are one.
     if (bytes[at] === 32 && isDigitAt(bytes, at + 1, end) && isDigitAt(bytes, at + 2, end))
       if (bytes[at + 3] === COLON && isDigitAt(bytes, at + 4, end)) return this.clockEnd(at + 1);
-    return at;
+    return this.halfOfDay(at);
+  }
+
+  /** Where `AM` or `PM` behind a time ends; where the time ends if there is none. */
+  private halfOfDay(at: number): number {
+    const { bytes, end } = this;
+    const letter = bytes[at] === 32 ? at + 1 : at;
+    const half = bytes[letter]! | 0x20;
+    const isHalf =
+      letter + 1 < end && (half === 0x61 || half === 0x70) && (bytes[letter + 1]! | 0x20) === 0x6d;
+    const after = letter + 2 < end ? CLASS[bytes[letter + 2]!] : BLANK;
+    return isHalf && after !== LETTER && after !== DIGIT ? letter + 2 : at;
   }
 
   /** The end of `1,234` and `1,234,567.8`, whose commas part thousands; -1 where they part numbers. */
