@@ -55,6 +55,19 @@ const shortNames = {
   },
 };
 
+/** Codecs of a package that Node has itself (src/read/bytes/parquet-codecs.ts): left out, as nothing asks for them. */
+const unaskedCodecs = {
+  name: 'unasked-codecs',
+  setup(build) {
+    const filter = /^\.\/(?:brotli|gzip|compressors)\.js$/;
+    build.onResolve({ filter }, async ({ path, importer, resolveDir, kind, pluginData }) => {
+      if (pluginData === filter || !importer.includes('hyparquet-compressors')) return undefined;
+      const found = await build.resolve(path, { importer, resolveDir, kind, pluginData: filter });
+      return { ...found, sideEffects: false };
+    });
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
 rmSync('oclif.manifest.json', { force: true });
 const { exports, peerDependencies } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -79,7 +92,7 @@ const modules = {
   // oclif's help looks for itself among the installed packages. Peers are what the user has: in the entries that import
   // tfjs, the user's.
   external: ['@oclif/*', ...Object.keys(peerDependencies)],
-  plugins: [rawText, shortNames, serverWithoutAjv, lazyNode, lazyWidths, oclifParser],
+  plugins: [rawText, shortNames, unaskedCodecs, serverWithoutAjv, lazyNode, lazyWidths, oclifParser],
   // Maps point at sources, which no package has: they stay in the checkout, and no file that is packed names them.
   sourcemap: process.argv.includes('--fast') ? 'linked' : 'external',
   sourcesContent: false,

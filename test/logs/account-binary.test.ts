@@ -329,7 +329,7 @@ const EVENTS: WholeLog[] = [
   { name: 'v2', bytes: fixture('tfevents-v2/input.tfevents') },
   { name: 'all kinds', bytes: allKinds },
 ];
-const PARQUET: WholeLog[] = ['snappy', 'zstd'].map((codec) => ({
+const PARQUET: WholeLog[] = ['snappy', 'zstd', 'gzip', 'brotli'].map((codec) => ({
   name: codec,
   bytes: fixture(`parquet-${codec}/input.parquet`),
 }));

@@ -2,6 +2,7 @@
 
 import type { TensorData } from '../../model/checkpoint.ts';
 import { diagError, firstLineOf } from '../../model/errors.ts';
+import { parquetCodecs } from '../../read/bytes/parquet-codecs.ts';
 import { openFile } from '../../read/bytes/source.ts';
 import { openCheckpoint } from '../../read/checkpoints/registry.ts';
 import type { Batch, BatchInput, BatchTensor } from './objective.ts';
@@ -216,7 +217,7 @@ async function readCsv(path: string): Promise<Table> {
 
 async function readParquet(path: string): Promise<Table> {
   const { asyncBufferFromFile, parquetReadObjects } = await import('hyparquet');
-  const { compressors } = await import('hyparquet-compressors');
+  const compressors = await parquetCodecs();
   // Opened first for its errors: the library's own name no place.
   await (await openFile(path)).close();
   const rows = await parquetReadObjects({ file: await asyncBufferFromFile(path), compressors }).catch(

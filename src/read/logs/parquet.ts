@@ -3,6 +3,7 @@ import type { ColumnMetaData, FileMetaData, SchemaElement } from 'hyparquet';
 import { DiagError, diagError } from '../../model/errors.ts';
 import type { Account } from '../../model/log.ts';
 import { openLedger } from '../bytes/ledger.ts';
+import { parquetCodecs } from '../bytes/parquet-codecs.ts';
 import type { LogFormat } from './format.ts';
 import { wholeDocument } from './json-document.ts';
 import { checkPages } from './parquet-pages.ts';
@@ -87,7 +88,7 @@ export const parquet: LogFormat = {
   async read(chunks, path) {
     const bytes = await wholeDocument(chunks, path);
     const { parquetMetadataAsync, parquetRead } = await import('hyparquet');
-    const { compressors } = await import('hyparquet-compressors');
+    const compressors = await parquetCodecs();
     const file = {
       byteLength: bytes.length,
       slice: (start: number, end = bytes.length): ArrayBuffer =>
