@@ -529,6 +529,11 @@ const CASES: Readonly<
       }),
     },
     not: {
+      'an evaluation an epoch, of epochs counted from 0, that rises from its best': runOf({
+        loss: noisy(400, (i) => 1.4 * Math.exp(-i / 130)),
+        evals: noisy(8, (i) => [1.3, 0.93, 0.83, 0.87, 0.96, 1.2, 1.5, 1.6][i]!, 11),
+        epochs: exact(400, (i) => Math.floor(i / 50)),
+      }),
       'an evaluation that falls too': runOf({
         loss: calm,
         evals: noisy(8, (i) => 1.6 * learning(50 * (i + 1)), 11),

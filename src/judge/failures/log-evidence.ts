@@ -140,11 +140,12 @@ export function ratesWithHistory({ run, attempt, rates }: LogEvidence): Points |
   };
 }
 
-/** First step after the first epoch; null where the log does not tell epochs. */
+/** First step after the first epoch, which whole numbers count from 0 or 1; null where the log does not tell epochs. */
 export function epochEnd(run: Run): number | null {
   if (run.epochs !== undefined) return run.epochs.first + run.epochs.batches;
   const epochs = run.series.find(({ name }) => /^(train[/_])?epochs?$/i.test(name));
   if (epochs === undefined) return null;
-  const at = epochs.value.findIndex((value) => value > 1);
+  const first = epochs.value.at(0) === 0 && epochs.value.every(Number.isInteger) ? 0 : 1;
+  const at = epochs.value.findIndex((value) => value > first);
   return at < 0 ? Number.POSITIVE_INFINITY : epochs.step.at(at)!;
 }
