@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from unseen import drawer
 
 Batch = dict[str, torch.Tensor]
 #: A net's troubles, and its calm twin.
@@ -101,16 +102,12 @@ def made(seed: int, rng: np.random.Generator, family: str) -> tuple[Callable[[],
         return {"x": x, "y": (np.abs(x @ table[2, :10]) + 0.3 * own.normal(0, 1, rows) > 2).astype(np.float64)}
 
     draws = {"bag": bag, "experts": experts, "hidden": hidden, "gates": gates}
-    name = next(name for name in draws if name in family)
     nets = {
         "bag": lambda: Bag(width), "experts": lambda: Experts(width), "hidden": lambda: Hidden(2 * width), "gates": lambda: Gates(width),
     }  # fmt: skip
 
-    def draw(key: int, rows: int = usual_rows) -> Batch:
-        values = draws[name](np.random.default_rng([seed, 2, key]), rows)
-        return {k: torch.tensor(v, dtype=torch.float32 if v.dtype == np.float64 else torch.int64) for k, v in values.items()}
-
-    return nets[name], draw
+    name = next(name for name in draws if name in family)
+    return nets[name], drawer(draws[name], seed, usual_rows)
 
 
 def trouble(run: Any, draw: Callable[..., Batch], rng: np.random.Generator, log_uniform: Callable[..., float]) -> None:

@@ -125,17 +125,23 @@ def made(seed: int, rng: np.random.Generator, family: str) -> tuple[Callable[[],
         return {"x": x, "y": np.tanh(x[:, -1] @ table[0, :4]) + 0.1 * own.standard_t(3, rows)}
 
     draws = {"conv": conv, "code": code, "towers": towers, "residual": residual, "heads": residual, "lstm": lstm}
-    name = next(name for name in draws if name in family)
     nets = {
         "conv": lambda: Conv(width), "code": lambda: Code(2 * width), "towers": lambda: Towers(width),
         "residual": lambda: Residual(width, False), "heads": lambda: Residual(width, True), "lstm": lambda: Lstm(width),
     }  # fmt: skip
 
+    name = next(name for name in draws if name in family)
+    return nets[name], drawer(draws[name], seed, usual_rows)
+
+
+def drawer(values_of: Callable[..., dict[str, Any]], seed: int, usual_rows: int) -> Callable[..., Batch]:
+    """Batches of a task by key: numbers as float32, ids as int64."""
+
     def draw(key: int, rows: int = usual_rows) -> Batch:
-        values = draws[name](np.random.default_rng([seed, 2, key]), rows)
+        values = values_of(np.random.default_rng([seed, 2, key]), rows)
         return {k: torch.tensor(v, dtype=torch.float32 if v.dtype == np.float64 else torch.int64) for k, v in values.items()}
 
-    return nets[name], draw
+    return draw
 
 
 def trouble(run: Any, draw: Callable[..., Batch], rng: np.random.Generator, log_uniform: Callable[..., float]) -> None:
