@@ -32,6 +32,7 @@ const ALONE = [
   'test/cli/json-documents.test.ts',
   'test/cli/report.test.ts',
   'test/bytes/atomic-write.test.ts',
+  'test/bytes/block-file.test.ts',
   'test/captures/account-fuzz.test.ts',
   'test/gate/faults.test.ts',
 ];

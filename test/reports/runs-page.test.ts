@@ -33,7 +33,7 @@ it('names a run whose evaluation is not well in every form of the page', async (
   const pages = await pageOf({ a: well, b: overFits, c: well });
   for (const [form, text] of Object.entries(pages)) {
     expect(text, form).toContain('not every run is well');
-    expect(text, form).toMatch(/b\/log[._]jsonl: TRAINING IS HEALTHY, the evaluation is not/);
+    expect(text, form).toMatch(/b\/log[._]jsonl: EVALUATION GETS WORSE since epoch 19/);
   }
 });
 
