@@ -11,11 +11,11 @@ export interface OptionChange {
   readonly is: unknown;
 }
 
-/** An option as a reader calls it. */
-export const optionWords = (name: string): string => (name === 'weightDecay' ? 'weight decay' : name);
+/** An option as a reader calls it, by its name in a capture or in a framework. */
+export const optionWords = (name: string): string => (/^weight_?decay$/i.test(name) ? 'weight decay' : name);
 
 /** @param step number of the step at the change's position */
-export const changeWords = ({ group, name, was, is }: OptionChange, step: number): string =>
+export const changeWords = ({ group, name, was, is }: Omit<OptionChange, 'at'>, step: number): string =>
   `${optionWords(name)} of parameter group ${group} is ${textOf(is)} from step ${step} on, and was ${textOf(was)}`;
 
 /** A value of an option, rounded. */

@@ -119,6 +119,10 @@ describe('the audit of a ledger', () => {
     expect(await causes({ option: { at: [7], name: 'weight_decay' } })).toEqual([
       ['options-changed', 7, null],
     ]);
+    // In the words of a capture's audit.
+    expect(brokenLinks(await auditOf({ option: { at: [7], name: 'weight_decay' } }))[0]!.statement).toBe(
+      'weight decay of parameter group 0 is 7 from step 7 on, and was not there',
+    );
   });
 
   it('exits with 1 where a link is broken, else with 4, since no optimizer can be followed', async () => {

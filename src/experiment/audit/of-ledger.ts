@@ -1,6 +1,7 @@
 /** Audits a ledger: what hashes and checksums of the whole run say of its batches, its weights between steps and its resumes. */
 
 import type { Audit, AuditLink } from '../../model/audit.ts';
+import { changeWords, textOf } from '../../model/option-change.ts';
 import type { Ledger, LedgerRole, LedgerStep, TensorSummary } from '../../read/ledger/read.ts';
 import { sketchLength } from '../../step/tensor/sketch.ts';
 import { asAudit } from './audit.ts';
@@ -139,7 +140,8 @@ function optionLink(steps: readonly LedgerStep[]): AuditLink | null {
   const [first] = changes;
   if (first === undefined || changes.some(({ key, step }) => key === first.key && step !== first.step))
     return null;
-  const was = steps[0]!.session.settings.get(`options.${first.key}`);
+  const was = steps[0]!.session.settings.get(`options.${first.key}`) ?? 'not there';
+  const [, group, name] = /^(\d+)\.(.+)$/.exec(first.key) ?? [];
   return broken('between', {
     id: 'between:options',
     checks: steps.length,
@@ -147,8 +149,11 @@ function optionLink(steps: readonly LedgerStep[]): AuditLink | null {
     step: first.step,
     cause: 'options-changed',
     confidence: 'likely',
-    statement: `option ${first.key} is ${String(first.value)} from step ${first.step} on, and was ${String(was ?? 'not there')}`,
-    fix: `look for what writes ${first.key.replace(/^\d+\./, '')} into the optimizer; declare it if it is meant`,
+    statement:
+      name === undefined
+        ? `option ${first.key} is ${textOf(first.value)} from step ${first.step} on, and was ${textOf(was)}`
+        : changeWords({ group: Number(group), name, was, is: first.value }, first.step),
+    fix: `look for what writes ${name ?? first.key} into the optimizer; declare it if it is meant`,
   });
 }
 
