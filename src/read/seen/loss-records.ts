@@ -24,6 +24,8 @@ interface NameState {
   numbers: number;
 }
 
+const NO_BYTES = Buffer.alloc(0);
+
 const text = (bytes: Buffer, from: number, to: number): string => bytes.toString('latin1', from, to);
 
 /** Whether a carriage return ends a line by itself. */
@@ -149,7 +151,7 @@ export class LossReader {
   private records = 0;
   private times = 0;
   /** The line that is looked at. */
-  private bytes: Buffer = Buffer.alloc(0);
+  private bytes: Buffer = NO_BYTES;
   private from = 0;
   private to = 0;
   private readonly names = new Map<string, NameState>();
@@ -193,6 +195,8 @@ export class LossReader {
       this.skipping = true;
       this.rest = Buffer.alloc(0);
     } else this.rest = Buffer.from(left);
+    // A log that goes on would hold its last piece.
+    this.setLine(NO_BYTES, 0, 0);
   }
 
   /** Takes the line that an earlier piece began, if it ends in this one. @returns where the next one begins */

@@ -84,6 +84,8 @@ const NUMBERED = 4;
 /** `1.2k`, `3M`: how trainers shorten steps, samples and tokens. */
 const SCALES: Readonly<Record<string, number>> = { k: 1e3, K: 1e3, M: 1e6, G: 1e9, B: 1e9 };
 
+const NO_BYTES = Buffer.alloc(0);
+
 /** The tokens of one line at a time. The arrays are written anew by each {@link LineTokens.scan}. */
 export class LineTokens {
   /** Slots of the line. */
@@ -99,7 +101,7 @@ export class LineTokens {
   /** Whether the line has more slots than are kept. */
   over = false;
 
-  private bytes: Buffer = Buffer.alloc(0);
+  private bytes: Buffer = NO_BYTES;
   private start = 0;
   private end = 0;
   private first = BASIS;
@@ -135,6 +137,8 @@ export class LineTokens {
       else if (kind === ESCAPE) at = this.escape(at);
       else at = this.mark(at, kind);
     }
+    // A log that goes on would hold all that was read with this line.
+    this.bytes = NO_BYTES;
     this.key = (this.first >>> 0) * 0x200000 + ((this.second >>> 0) & 0x1fffff);
   }
 
