@@ -1,5 +1,5 @@
 /** A log that is watched for long takes no more and more memory. */
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { appendFileSync, mkdirSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { watchLog } from '../../src/app/engine/watch.ts';
 import { watchFolder } from '../../src/app/engine/watch-folder.ts';
 import { keepBlocksIn } from '../../src/model/column.ts';
+import type { Report } from '../../src/model/report.ts';
 import { BlockFile } from '../../src/read/bytes/block-file.ts';
 import { scratchFolders } from '../support/scratch.ts';
 
@@ -55,15 +56,17 @@ test('one hour of 1,000 records a minute: memory grows by less than 5 MB', async
   await watcher.close();
 });
 
+/** A record of printed text, with a bar that was drawn over. */
+const record = (step: number): string => {
+  const bars = [1, 2, 3].map((k) => `\r${25 * k}%|${'#'.repeat(k)}${' '.repeat(4 - k)}| ${k}/4 [00:0${k}]`);
+  const loss = 0.5 + 2 * Math.exp(-step / 60) + 0.01 * Math.sin(12.9898 * step);
+  return `${bars.join('')}\n[trainer] INFO step ${step} loss ${loss} lr 0.001 grad_norm 1.5 tokens/s 1000\n`;
+};
+
 test('a folder of printed logs with progress bars: few bytes a record, hardly any later on', async () => {
   const folder = scratch();
   const paths = ['a', 'b', 'c'].map((name) => join(folder, name, 'train.log'));
   for (const path of paths) mkdirSync(dirname(path));
-  const record = (step: number): string => {
-    const bars = [1, 2, 3].map((k) => `\r${25 * k}%|${'#'.repeat(k)}${' '.repeat(4 - k)}| ${k}/4 [00:0${k}]`);
-    const loss = 0.5 + 2 * Math.exp(-step / 60) + 0.01 * Math.sin(12.9898 * step);
-    return `${bars.join('')}\n[trainer] INFO step ${step} loss ${loss} lr 0.001 grad_norm 1.5 tokens/s 1000\n`;
-  };
   const watcher = watchFolder(folder, OPTIONS);
   let step = 0;
   const growTo = async (end: number): Promise<number> => {
@@ -83,4 +86,34 @@ test('a folder of printed logs with progress bars: few bytes a record, hardly an
   expect(perRecord(old - grown, 6000)).toBeLessThan(170);
   // Of a block of 256 numbers memory holds where it lies: 2 to 5 bytes a record, up to 21 with what the first test left. In memory it was 117.
   expect(perRecord(oldest - old, 18_000)).toBeLessThan(40);
+});
+
+test('a folder of runs that have ended: no readers of them are kept', async () => {
+  const folder = scratch();
+  const paths = Array.from({ length: 40 }, (_, k) => join(folder, `run-${k}`, 'train.log'));
+  for (const path of paths) mkdirSync(dirname(path));
+  const watcher = watchFolder(folder, OPTIONS);
+  /** @param ago minutes */
+  const grow = (path: string, from: number, ago: number, text?: string): void => {
+    appendFileSync(path, text ?? Array.from({ length: 400 }, (_, k) => record(from + k)).join(''));
+    const time = OPTIONS.now().getTime() / 1000 - 60 * ago;
+    utimesSync(path, time, time);
+  };
+  for (const [look, ago] of [12, 11, 10].entries()) {
+    for (const path of paths) grow(path, 400 * look, ago);
+    await watcher.look();
+  }
+  const going = await used();
+  grow(paths[0]!, 1200, 0);
+  await watcher.look();
+  const ended = await used();
+  // A reader takes 110 kB.
+  expect((going - ended) / 39).toBeGreaterThan(50_000);
+  // One of them goes on after all; its last line has no end.
+  grow(paths[1]!, 1200, 0);
+  grow(paths[1]!, 1600, 0, record(1600).trimEnd());
+  const pointsOf = (report: Report): number[] =>
+    [0, 1, 2].map((k) => report.runs.find(({ id }) => id.startsWith(`run-${k}/`))!.series[0]!.points);
+  expect(pointsOf((await watcher.look())!)).toEqual([1600, 1600, 1200]);
+  expect(pointsOf(await watcher.finish())).toEqual([1600, 1601, 1200]);
 });

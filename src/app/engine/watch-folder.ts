@@ -58,6 +58,8 @@ const isOther = (found: Found): boolean => isLog(found) && !isAppended(found);
 
 /** So often files that were moved while they were read are read again at one look. */
 const READ_AGAIN = 3;
+/** Milliseconds for which a file was not written to while another one was. Our number. */
+const AT_REST = 5 * 60_000;
 /** After so many looks in a row a family is read as it is: a file that is written anew all the time never settles. */
 const LOOKS_TO_WAIT = 4;
 
@@ -94,7 +96,19 @@ class FolderWatch implements Watcher {
     this.before = listing;
     const report = await this.report(whileItGoesOn(this.options), this.reports.of);
     this.reports.endLook();
+    this.forgetReaders(listing);
     return report;
+  }
+
+  /** Of a file that is at rest, as one that was rotated away or whose run has ended, no reader is kept. */
+  private forgetReaders(listing: Listing): void {
+    const times = new Map([...listing].map(([file, { stamp }]) => [file, stamp?.modified]));
+    // The clock of the file system may be another machine's; a single file may have any time.
+    const now = this.options.now().getTime();
+    let newest = Number.NEGATIVE_INFINITY;
+    for (const time of times.values()) if (time !== undefined && time <= now) newest = Math.max(newest, time);
+    for (const [file, { growing }] of this.memory)
+      if (newest - (times.get(file) ?? newest) > AT_REST) growing?.forget();
   }
 
   async finish(): Promise<Report> {

@@ -78,6 +78,11 @@ export class GrowingLog {
     return rest && this.contentOf(this.begun!, rest, file);
   }
 
+  /** Lets go of what was read: if the file grows after all, it is read from its start once. */
+  forget(): void {
+    this.begun = undefined;
+  }
+
   private async contentOf(begun: Begun, rest: Buffer, file: GrowingBytes): Promise<RawLog | undefined> {
     const { reading, second, job, hash, format } = begun;
     if (reading.mayGoOn(rest)) return undefined;
