@@ -180,7 +180,7 @@ it('a rule on the gradient sees what the one before it has left', () => {
           const { gradients } = model('sgd', seed + k, scale * (k === 2 ? 30 : 1), {}, 'float64');
           const left: Gradient[] = [];
           const before = alone.step(one, gradients, [1], true, {
-            moved: (_t, movement) => left.push({ values: movement.slice() as Values }),
+            viewerOf: () => (movement) => left.push({ values: movement.slice() as Values }),
           });
           const products = [...before.factors];
           after.step(one, left, [1]).factors.forEach((factor, t) => {

@@ -129,7 +129,7 @@ describe.each(Object.values(RULES) as ClipRule[])('rule $id', (rule) => {
         const stepper = createStepper({ rule: usable, optimizers: [chosen], precision: 'float32' });
         const moved: Float64Array[] = [];
         const record = stepper.step(tensors, gradients, [1], true, {
-          moved: (_t, movement) => moved.push(Float64Array.from(movement)),
+          viewerOf: () => (movement) => moved.push(Float64Array.from(movement)),
         });
         assert(record.minFactor >= 0, `minFactor ${record.minFactor}`);
         if (!rule.mayAmplify) for (const factor of record.factors) assert(factor <= 1, `factor ${factor}`);
@@ -158,7 +158,7 @@ describe('clippy', () => {
           const stepper = createStepper({ rule: rule!, optimizers: [chosen], precision: 'float32' });
           const before = copyTensors(tensors);
           const record = stepper.step(tensors, gradients, [learningRate], true, {
-            moved: (t, movement) => {
+            viewerOf: (t) => (movement) => {
               const [{ options }] = stepper.rule.parts as [RulePart];
               let closest = 0;
               movement.forEach((move: number, i: number) => {

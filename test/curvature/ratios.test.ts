@@ -76,7 +76,7 @@ it.each(RULES)('a step under %s is −η·f·g/P, whatever the optimizer', (text
           [0.1],
           true,
           {
-            moved: (t, movement) => {
+            viewerOf: (t) => (movement) => {
               moved[t] = Float64Array.from(movement);
             },
           },

@@ -13,6 +13,7 @@ import { chooseOptimizer, OPTIMIZERS } from '../../src/step/optimizers/registry.
 import { NO_CLIPPING, type RuleChoice } from '../../src/step/rules/choice.ts';
 import { parseRule } from '../../src/step/rules/parse.ts';
 import { RULES } from '../../src/step/rules/registry.ts';
+import type { Values } from '../../src/step/tensor/values.ts';
 
 /** Long enough for a kernel, and no whole number of fours. */
 const METAS = [
@@ -98,16 +99,27 @@ describe.each(optimizers)('$name', ({ choice }) => {
   });
   it.each([1e-3, 0.5])('is the same for gradients of size %d, to the bits of what moves', (size) => {
     expect(pairs.length).toBeGreaterThan(8);
-    for (const { rule, steppers } of pairs) {
-      const [mine, inStages] = steppers as [(typeof steppers)[number], (typeof steppers)[number]];
+    for (const { rule } of pairs) {
+      const mine = stepperOf(rule, choice)!;
+      // Without a kernel each stage goes over the whole tensor.
+      const inStages = stepperOf(rule, {
+        ...choice,
+        optimizer: { ...choice.optimizer, kernel: () => undefined },
+      })!;
       const [tensors, twin] = [freshTensors(mine.optimizers[0]!), freshTensors(mine.optimizers[0]!)];
       for (let step = 1; step <= 3; step++) {
         const gradients = gradientsOf(step, size);
-        const record = mine.step(tensors, gradients, [0.05], false, undefined, 1);
-        // Who wants to see the movement gets it from the stages.
-        const staged = inStages.step(twin, gradients, [0.05], false, { moved: () => {} }, 1);
+        const [shown, shownInStages]: Float32Array[][] = [[], []];
+        const into = (all: Float32Array[]) => ({
+          viewerOf: (t: number) =>
+            t === step - 1 ? undefined : (x: Values) => all.push(Float32Array.from(x)),
+        });
+        const record = mine.step(tensors, gradients, [0.05], false, into(shown!), 1);
+        const staged = inStages.step(twin, gradients, [0.05], false, into(shownInStages!), 1);
         expectNear(record, staged);
         expect(bytesOf(tensors).equals(bytesOf(twin)), rule.label).toBe(true);
+        expect(shown).toHaveLength(sizes.length - 1);
+        expect(shown, rule.label).toEqual(shownInStages);
       }
     }
   });
@@ -151,7 +163,7 @@ describe.each(optimizers)('$name', ({ choice }) => {
         gradients,
         [0.05],
         true,
-        { moved: (_, x) => own!.push(Float32Array.from(x)) },
+        { viewerOf: () => (x) => own!.push(Float32Array.from(x)) },
         1,
       );
       const open = mine.begin(tensors, gradients, [0.05], true, undefined, 1);

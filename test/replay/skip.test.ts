@@ -19,7 +19,7 @@ function trained(optimizer: string, rule: string, last: readonly number[], loss:
   for (let k = 0; k < 20; k++) stepper.step(tensors, calm(k), [0.01], false, undefined, 1 + (k % 3));
   const before = copyTensors(tensors);
   const moved: number[][] = [];
-  const watch = { moved: (_t: number, x: ArrayLike<number>) => moved.push([...Array.from(x)]) };
+  const watch = { viewerOf: () => (x: ArrayLike<number>) => void moved.push([...Array.from(x)]) };
   const { updateNorm, minFactor, engaged, finite } = stepper.step(
     tensors,
     [{ values: Float64Array.from(last) }],

@@ -38,8 +38,11 @@ export interface StepObserver {
   scheduled?(tensor: number, what: { readonly reset: boolean; readonly scale: number }): void;
   /** What a part of the rule saw of a tensor, before it scales, and its factor. */
   measured?(part: number, tensor: number, seen: SeenTensor, factor: number): void;
-  /** The movement w before − w after, of the touched rows only if the gradient was applied by rows. */
-  moved?(tensor: number, movement: Values): void;
+  /**
+   * Who is shown how a tensor moves, or nobody: w before − w after, of the touched rows only if the gradient was applied by
+   * rows.
+   */
+  viewerOf?(tensor: number): ((movement: Values) => void) | undefined;
   /** The same with sums over it, of a step without a rule, which steps under rules are compared with. */
   unclipped?(tensor: number, what: Unclipped): void;
   /** Changes of the gradient for {@link Unclipped.changed}, asked for before. */

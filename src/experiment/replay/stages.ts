@@ -203,7 +203,7 @@ export const skippingPart = (bench: Bench, shared: ReadonlyMap<number, Float64Ar
 export function leaveOut(bench: Bench, part: Part, work: Work): void {
   note(bench, part, work, seenAt(work, work.g, {}), 0, 0);
   bench.factors.close(work.t);
-  bench.observer?.moved?.(work.t, bench.room.get('r', work.g.length).fill(0));
+  bench.observer?.viewerOf?.(work.t)?.(bench.room.get('r', work.g.length).fill(0));
 }
 
 /** The parts of a later stage, each on what the one before has left in `r`: their product, and what of it is yet to apply. */

@@ -1,8 +1,8 @@
 /** The ways in which a step of one tensor is made, once its gradient is known: in one pass where that gives the same. */
 
-import { leaves, UNCHANGED } from '../../step/kernels/change.ts';
-import type { DrySums, UnclippedSums } from '../../step/kernels/step-at-once.ts';
-import { atOnce, LEAST_ENTRIES, scaledAtOnce } from '../../step/optimizers/at-once.ts';
+import { type Change, leaves, UNCHANGED } from '../../step/kernels/change.ts';
+import type { DrySums, StepNumbers, UnclippedSums } from '../../step/kernels/step-at-once.ts';
+import { type AtOnce, atOnce, LEAST_ENTRIES, scaledAtOnce } from '../../step/optimizers/at-once.ts';
 import { largestMagnitude, ratioOfRoots, sumOfSquares, type Values } from '../../step/tensor/values.ts';
 import type { Bench, Unclipped, Work } from './bench.ts';
 import { factorsAt, gradientOf, move, type Schedule, type Taken, takeUpdate } from './stages.ts';
@@ -115,11 +115,12 @@ export function inOnePass(one: TensorStep): Moved | null {
   const { group, learningRate, step, slots, decay, beta, t } = work;
   const { optimizer, options } = group.choice;
   const { observer } = bench;
+  const viewer = observer?.viewerOf?.(t);
   const staged =
     bench.heap !== undefined ||
     direction.length + update.length > 0 ||
     (decay === 'direction' && beta !== 0 && !optimizer.hasTrustRatio) ||
-    observer?.moved !== undefined;
+    (viewer !== undefined && (dry || optimizer.hasTrustRatio));
   if (staged || optimizer.kernel === undefined) return null;
   const kept = keptOf(one);
   // A decay that is coupled joins the gradient before.
@@ -135,20 +136,35 @@ export function inOnePass(one: TensorStep): Moved | null {
   const pass = atOnce(group.choice, x, work.w, slots, { learningRate, step }, numbers);
   if (pass === undefined) return null;
   if (observer?.unclipped !== undefined) {
-    const movement = bench.room.get('r', x.length);
-    const bare = numbers.shrink === 0 ? undefined : bench.room.get('bare', x.length);
-    const { changed, ...sums } = pass.keep({ movement, bare }, observer.changes?.(t) ?? []);
-    observer.unclipped(t, { movement, bare, sums, changed, choice: group.choice, learningRate, decay });
+    const found = keep(bench, pass, x.length, numbers, observer.changes?.(t));
+    const { sums } = found;
+    observer.unclipped(t, { ...found, choice: group.choice, learningRate, decay });
     return movedBy(sums.squares, sums.parameters, sums.stored, 0);
   }
   if (dry) {
     const { squares, stored, product } = pass.measure(beside?.movement ?? x);
     return movedBy(squares, beside?.sums.parameters ?? sumsOf(work.w).squares, stored, product);
   }
-  if (kept !== null) pass.finish(kept);
-  const { squares, parameters } = kept?.sums ?? pass.take();
+  const shown = kept ?? (viewer === undefined ? null : keep(bench, pass, x.length, numbers));
+  if (shown !== null) pass.finish(shown);
+  const { squares, parameters } = shown?.sums ?? pass.take();
   if (optimizer.settles?.(options) === true) optimizer.settle!(gradientAt(one), 1, slots, options);
+  viewer?.(shown!.movement);
   return movedBy(squares, parameters, 0, 0);
+}
+
+/** The step in buffers, before it is taken. */
+function keep(
+  { room }: Bench,
+  pass: AtOnce,
+  length: number,
+  { shrink }: StepNumbers,
+  changes: readonly Change[] = [],
+) {
+  const movement = room.get('r', length);
+  const bare = shrink === 0 ? undefined : room.get('bare', length);
+  const { changed, ...sums } = pass.keep({ movement, bare }, changes);
+  return { movement, bare, sums, changed };
 }
 
 /**
@@ -182,9 +198,8 @@ function inTwoPasses(
   let squares: number;
   let parameters: number;
   if (kept === null) {
-    const movement = bench.room.get('r', x.length);
-    const bare = work.beta === 0 ? undefined : bench.room.get('bare', x.length);
-    const { changed, ...ofU } = pass.keep({ movement, bare }, observer?.changes?.(t) ?? []);
+    const numbers = { factor, rate: 1, shrink: work.beta };
+    const { movement, changed, sums: ofU } = keep(bench, pass, x.length, numbers, observer?.changes?.(t));
     parameters = ofU.parameters;
     const c = share * ratioOfRoots(parameters, ofU.stored) * learningRate;
     const sumsOfStep = scaledAtOnce(movement, w, c);
@@ -238,7 +253,7 @@ export function inStages(one: TensorStep): Moved {
   const parameters = observer?.unclipped === undefined ? 0 : sumOfSquares(w);
   const { sum: squares, finite } = move(bench, work, pending, r, dry);
   if (!dry && optimizer.settles?.(options) === true) optimizer.settle!(x, factor, work.slots, options);
-  observer?.moved?.(t, r);
+  observer?.viewerOf?.(t)?.(r);
   const [stored, product] = beside === undefined || !dry ? [0, 0] : heldBeside(r, beside.movement);
   observer?.unclipped?.(t, {
     movement: r,

@@ -7,7 +7,6 @@ import type {
   WalkedTensor,
 } from '../../judge/findings/capture-finding.ts';
 import type { Capture } from '../../read/captures/read.ts';
-import type { Values } from '../../step/tensor/values.ts';
 import { emptyState } from './empty-state.ts';
 import type { FollowedStep, FollowSettings, Prepared } from './follow.ts';
 import type { TensorState } from './tensors.ts';
@@ -51,7 +50,6 @@ export function showSteps(
               },
       };
     });
-  const movement: (Values | null)[] = start.map(() => null);
   const stepOf = (step: FollowedStep, tensors: readonly TensorState[]): WalkedStep => ({
     step: step.step,
     gradients: step.gradients,
@@ -59,20 +57,21 @@ export function showSteps(
   });
   return {
     visit: (_, step, tensors) => {
-      movement.fill(null);
       const shown = seen(tensors);
       for (const watcher of watchers) watcher.before?.(shown, stepOf(step, tensors));
     },
     observer: {
-      moved: (t, moved) => {
-        if (moved.length !== start[t]!.w.length) return;
-        // What is shown is overwritten by the next tensor.
-        movement[t] = moved.slice();
+      viewerOf(t) {
+        const viewers = watchers.flatMap((watcher) => watcher.viewerOf?.(t) ?? []);
+        if (viewers.length === 0) return undefined;
+        return (movement) => {
+          if (movement.length === start[t]!.w.length) for (const view of viewers) view(movement);
+        };
       },
     },
     stepped: (_, step, tensors, { factors }) => {
       const shown = seen(tensors);
-      for (const watcher of watchers) watcher.after?.(shown, stepOf(step, tensors), { factors, movement });
+      for (const watcher of watchers) watcher.after?.(shown, stepOf(step, tensors), { factors });
     },
   };
 }

@@ -42,8 +42,6 @@ export interface WalkedStep {
 export interface WalkedMove {
   /** Factor that the recorded clipping had on each tensor; of one with several the product of the smallest. */
   readonly factors: Float64Array;
-  /** w before − w after of each tensor; null where only touched rows moved. Overwritten by the next step. */
-  readonly movement: readonly (Values | null)[];
 }
 
 /** What is known of the run before its first step. */
@@ -61,6 +59,8 @@ export interface WalkedRun {
 /** Looks at a run step by step. */
 export interface StepWatcher {
   before?(tensors: readonly WalkedTensor[], step: WalkedStep): void;
+  /** Who looks at w before − w after of a whole tensor before it is overwritten, or nobody. Nobody is shown rows alone. */
+  viewerOf?(tensor: number): ((movement: Values) => void) | undefined;
   after?(tensors: readonly WalkedTensor[], step: WalkedStep, move: WalkedMove): void;
   findings(): readonly Finding[];
 }

@@ -3,7 +3,14 @@ import { formatNumber } from '../../model/format-number.ts';
 import { RATIO, SHARE } from '../../model/options.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { usualRange } from '../incidents/unlike.ts';
-import { SETTLED, type StepFinding, type StepWatcher } from './capture-finding.ts';
+import {
+  SETTLED,
+  type StepFinding,
+  type StepWatcher,
+  type WalkedGradient,
+  type WalkedStep,
+  type WalkedTensor,
+} from './capture-finding.ts';
 
 const advice =
   'Raise ε, lower the learning rate of these tensors, or clip the update (rms, clippy): a second moment that has fallen turns a usual gradient into a long step.';
@@ -53,8 +60,46 @@ with them, are no finding: the update stays as it was. Sums (Adagrad) do not fal
     const collapsed: (Uint8Array | undefined)[] = [];
     const history = new Map<number, number[]>();
     const found: Finding[] = [];
+    let shown: readonly WalkedTensor[] = [];
+    let step: WalkedStep | undefined;
+    const look = (t: number, fallen: Uint8Array, moved: WalkedGradient['values']): void => {
+      let [all, theirs, entries] = [0, 0, 0];
+      for (let i = 0; i < moved.length; i++) {
+        const square = moved[i]! * moved[i]!;
+        all += square;
+        if (fallen[i] === 0) continue;
+        theirs += square;
+        entries++;
+      }
+      const at = step!.step;
+      const direction = Math.sqrt(all) / step!.learningRates[t]!;
+      const earlier = history.get(t) ?? [];
+      const usual = usualRange(earlier);
+      const median = medianOf(earlier);
+      const share = theirs / all;
+      if (
+        usual !== null &&
+        direction > usual[1] &&
+        direction >= threshold('raise') * median &&
+        share >= threshold('share')
+      )
+        found.push({
+          id: secondMomentCollapse.id,
+          severity: 'warning',
+          message: `the update of "${shown[t]!.name}" at step ${at} is ${formatNumber(direction / median)} times the usual, and ${formatNumber(100 * share)} % of its square is that of ${entries} of ${moved.length} entries whose second moment had fallen ${formatNumber(threshold('fall'))}-fold or more below what it was`,
+          steps: [at, at],
+          series: null,
+          measured: { name: 'update over its median', value: direction / median, unit: 'ratio' },
+          threshold: { name: 'update over its median', value: threshold('raise'), unit: 'ratio' },
+          locations: [{ path, tensor: shown[t]!.name }],
+          advice,
+        });
+      if (Number.isFinite(direction)) history.set(t, [...earlier, direction]);
+    };
     return {
-      before(tensors) {
+      before(tensors, next) {
+        shown = tensors;
+        step = next;
         for (const [t, { second, stepsTaken }] of tensors.entries()) {
           if (second === null || second.kind === 'sum' || stepsTaken < SETTLED) continue;
           const { values, correction } = second;
@@ -68,43 +113,9 @@ with them, are no finding: the update stays as it was. Sums (Adagrad) do not fal
           }
         }
       },
-      after(tensors, { step, learningRates }, { movement }) {
-        for (const [t, tensor] of tensors.entries()) {
-          const moved = movement[t];
-          const fallen = collapsed[t];
-          if (moved == null || fallen === undefined || moved.length !== fallen.length) continue;
-          let [all, theirs, entries] = [0, 0, 0];
-          for (let i = 0; i < moved.length; i++) {
-            const square = moved[i]! * moved[i]!;
-            all += square;
-            if (fallen[i] === 0) continue;
-            theirs += square;
-            entries++;
-          }
-          const direction = Math.sqrt(all) / learningRates[t]!;
-          const earlier = history.get(t) ?? [];
-          const usual = usualRange(earlier);
-          const median = medianOf(earlier);
-          const share = theirs / all;
-          if (
-            usual !== null &&
-            direction > usual[1] &&
-            direction >= threshold('raise') * median &&
-            share >= threshold('share')
-          )
-            found.push({
-              id: secondMomentCollapse.id,
-              severity: 'warning',
-              message: `the update of "${tensor.name}" at step ${step} is ${formatNumber(direction / median)} times the usual, and ${formatNumber(100 * share)} % of its square is that of ${entries} of ${moved.length} entries whose second moment had fallen ${formatNumber(threshold('fall'))}-fold or more below what it was`,
-              steps: [step, step],
-              series: null,
-              measured: { name: 'update over its median', value: direction / median, unit: 'ratio' },
-              threshold: { name: 'update over its median', value: threshold('raise'), unit: 'ratio' },
-              locations: [{ path, tensor: tensor.name }],
-              advice,
-            });
-          if (Number.isFinite(direction)) history.set(t, [...earlier, direction]);
-        }
+      viewerOf(t) {
+        const fallen = collapsed[t];
+        return fallen && ((moved) => look(t, fallen, moved));
       },
       findings() {
         const [first] = found;
