@@ -4,7 +4,7 @@
 set -eu
 code=0
 rm -f clippy-diag.html
-npx --yes "clippy-diag@${CLIPPY_DIAG_VERSION:-0.2.0}" gate "$@" --report html:clippy-diag.html || code=$?
+npx --yes "clippy-diag@${CLIPPY_DIAG_VERSION:-0.3.0}" gate "$@" --report html:clippy-diag.html || code=$?
 # npx ends with 1 as well where it cannot install: a gate that failed has written its page.
 if [ "$code" = 1 ] && [ ! -e clippy-diag.html ]; then
   echo 'training gate: clippy-diag did not run, nothing was judged'

@@ -14,7 +14,7 @@ from .frameworks import preflight
 if TYPE_CHECKING:
     from .rerunning import rerun
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["AuditFailed", "__version__", "assert_clean", "audit", "preflight", "rerun"]
 
 
