@@ -56,7 +56,8 @@ const VERSION_PLACES: Readonly<Record<string, RegExp>> = {
   'python/src/clippy_diag/__init__.py': /(?<=^__version__ = ")[^"]+/gm,
   'CITATION.cff': /(?<=^version: )\S+/gm,
 };
-const PINNED = /(?<=clippy-diag(?:@(?:\$\{CLIPPY_DIAG_VERSION:-|v)?|\/v)|VERSION(?:=|: )|rev: v)\d+\.\d+\.\d+/g;
+const PINNED =
+  /(?<=clippy-diag(?:@(?:\$\{CLIPPY_DIAG_VERSION:-|v)?|\/v)|VERSION(?:=|: )|rev: v)\d+\.\d+\.\d+/g;
 
 /** An action of somebody else's, with what it is pinned to. */
 const USES = /\buses: ([\w-]+\/[\w/-]+)@(\S+(?: # v\S+)?)/g;
