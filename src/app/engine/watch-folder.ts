@@ -102,13 +102,13 @@ class FolderWatch implements Watcher {
 
   /** Of a file that is at rest, as one that was rotated away or whose run has ended, no reader is kept. */
   private forgetReaders(listing: Listing): void {
-    const times = new Map([...listing].map(([file, { stamp }]) => [file, stamp?.modified]));
     // The clock of the file system may be another machine's; a single file may have any time.
     const now = this.options.now().getTime();
     let newest = Number.NEGATIVE_INFINITY;
-    for (const time of times.values()) if (time !== undefined && time <= now) newest = Math.max(newest, time);
+    for (const { stamp } of listing.values())
+      if (stamp !== undefined && stamp.modified <= now) newest = Math.max(newest, stamp.modified);
     for (const [file, { growing }] of this.memory)
-      if (newest - (times.get(file) ?? newest) > AT_REST) growing?.forget();
+      if (newest - (listing.get(file)?.stamp?.modified ?? newest) > AT_REST) growing?.forget();
   }
 
   async finish(): Promise<Report> {
