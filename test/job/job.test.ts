@@ -46,6 +46,35 @@ it('says the same however the text is cut into chunks', async () => {
   }
 });
 
+describe('an exception that something caught and printed', () => {
+  const traceback = (first: string): string =>
+    `E | 06-21 06:59:42 | jax | plugin configuration error\nTraceback (most recent call last):\n  File "/venv/site-packages/jax/bridge.py", line 508, in ${first}\n    plugin.initialize()\nRuntimeError: Unable to load cuSPARSE. Is it installed?\n`;
+  const cause = `${traceback('_check')}\nThe above exception was the direct cause of the following exception:\n\n`;
+  const lines = (count: number): string =>
+    Array.from(
+      { length: count },
+      (_, k) => `I | 06-21 06:59:${50 + k} | qmc | stage ${'abcdefgh'[k]} is set up\n`,
+    ).join('');
+
+  const losses = Array.from({ length: 20 }, (_, k) => `step ${k} loss ${2 / (1 + k)}\n`).join('');
+
+  it('ended nothing where the logger of its process goes on', async () => {
+    for (const size of [7, 1 << 16])
+      expect(await jobOfText(`${losses}${cause}${traceback('discover')}${lines(6)}`, size)).toBeUndefined();
+  });
+
+  it('ended the process where nothing went on, or where nothing caught it', async () => {
+    const ends = [
+      cause + traceback('discover') + lines(2),
+      traceback('<module>') + lines(6),
+      traceback('main') + lines(6),
+      cause + traceback('<module>') + lines(6),
+      traceback('discover') + lines(6) + traceback('<module>'),
+    ];
+    for (const text of ends) expect((await jobOfText(losses + text))?.ended).toBe('crashed');
+  });
+});
+
 it('a crash that training survived ended nothing, and one after the last record did', async () => {
   const record = (step: number): string => `step ${step} loss ${(2 / (1 + step)).toFixed(4)}\n`;
   const losses = (from: number, to: number): string =>

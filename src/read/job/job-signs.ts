@@ -8,6 +8,7 @@ import {
   INSTALLED,
   JOB_SIGNATURES,
   type JobSignature,
+  OUTERMOST,
   RANK_FORMS,
   RESUMED_FROM,
   TRACEBACK,
@@ -57,6 +58,8 @@ const LONGEST_MESSAGE = 300;
 const MOST_SIGNS = 2000;
 /** Lines that a traceback may have. */
 const LONGEST_TRACEBACK = 400;
+/** So many lines with a time behind a caught exception show that its process went on, and within how many lines they come. */
+const OUTLIVED = { records: 5, lines: 400 } as const;
 /** Lines of a launcher's words on the rank that failed first. */
 const LONGEST_FIRST_FAILURE = 12;
 
@@ -91,12 +94,23 @@ interface OpenTraceback {
   left: number;
   /** The last call so far, and whether it is of the program itself; null before the first. */
   frame: { readonly text: string; readonly isOwn: boolean } | null;
+  /** Whether its first call is not that of a whole program or thread: something caught the exception, and printed it. */
+  isCaught: boolean;
+}
+
+/** Exceptions that something caught and printed, one after the other, whose process may go on. */
+interface Caught {
+  readonly signs: readonly JobSign[];
+  /** Lines with a time behind them. */
+  records: number;
+  left: number;
 }
 
 /** A later call of the program itself, or of anything where none of the program is known, is where it happened. */
 function takeCall(open: OpenTraceback, text: string): void {
   const [, path, line, name] = CALL.exec(text) ?? [];
   if (path === undefined) return;
+  if (open.frame === null) open.isCaught = !open.clock && name !== undefined && !OUTERMOST.test(name);
   const isOwn = !INSTALLED.test(path);
   if (!isOwn && open.frame?.isOwn === true) return;
   open.frame = { text: `${path}:${line}${name === undefined ? '' : ` in ${name.trim()}`}`, isOwn };
@@ -110,12 +124,13 @@ function behind({ prefix, clock }: OpenTraceback, line: string): string | undefi
 
 /** What is known so far. */
 interface Watching {
-  readonly signs: JobSign[];
+  signs: JobSign[];
   readonly resumed: JobSigns['resumed'][number][];
   firstRank: number | null;
   /** Lines that the launcher's words on the first failure still have. */
   inFirstFailure: number;
   open: OpenTraceback[];
+  caught: Caught | null;
   lineNumber: number;
 }
 
@@ -156,10 +171,22 @@ function endsTraceback(watching: Watching, line: string): boolean {
     watching.open = watching.open.filter((other) => other !== one);
     const form = formOf(text) ?? { ended: 'crashed', reason: 'exception' };
     note(watching, text, form, rankOf(text) ?? one.rank, one.frame?.text);
+    const signs = [...(watching.caught?.signs ?? []), ...watching.signs.slice(-1)];
+    watching.caught = one.isCaught ? { signs, records: 0, left: OUTLIVED.lines } : null;
     return true;
   }
   watching.open = watching.open.filter(({ left }) => left > 0);
   return false;
+}
+
+/** Takes back exceptions that were caught where a logger goes on behind them: they ended nothing. */
+function takeBehind(watching: Watching, line: string): void {
+  const { caught } = watching;
+  if (caught === null) return;
+  if (CLOCK.test(line)) caught.records++;
+  const isOutlived = caught.records === OUTLIVED.records;
+  if (isOutlived) watching.signs = watching.signs.filter((sign) => !caught.signs.includes(sign));
+  if (isOutlived || --caught.left === 0) watching.caught = null;
 }
 
 /** What Python prints before the traceback of a group of exceptions. */
@@ -179,6 +206,7 @@ function opensTraceback({ open }: Watching, line: string): boolean {
     rank: rankOf(line),
     left: LONGEST_TRACEBACK,
     frame: null,
+    isCaught: false,
   });
   return true;
 }
@@ -189,6 +217,7 @@ function readLine(watching: Watching, bytes: Buffer): void {
   // A progress bar overwrites its line: a reader saw the last text in it.
   const line = whole.replace(/\r$/, '').slice(whole.lastIndexOf('\r', whole.length - 2) + 1);
   if (opensTraceback(watching, line) || (watching.open.length > 0 && endsTraceback(watching, line))) return;
+  if (watching.open.length === 0) takeBehind(watching, line);
   if (line.includes(FIRST_FAILURE.keyword)) watching.inFirstFailure = LONGEST_FIRST_FAILURE;
   if (watching.inFirstFailure > 0) {
     watching.inFirstFailure--;
@@ -209,7 +238,7 @@ function readResume({ resumed, lineNumber }: Watching, line: string): void {
 
 /** Whole lines. Where a message spans lines each of them is read; else those from the first keyword on. */
 function readLines(watching: Watching, text: Buffer): void {
-  const spans = watching.open.length > 0 || watching.inFirstFailure > 0;
+  const spans = watching.open.length > 0 || watching.caught !== null || watching.inFirstFailure > 0;
   const hit = spans ? 0 : firstKeyword(text);
   const first = hit < 0 ? text.length : text.lastIndexOf(10, hit) + 1;
   watching.lineNumber += countLines(text, first);
@@ -263,6 +292,7 @@ export function watchJob(): JobWatcher {
     firstRank: null,
     inFirstFailure: 0,
     open: [],
+    caught: null,
     lineNumber: 0,
   };
   let rest: Buffer = Buffer.alloc(0);
@@ -281,12 +311,13 @@ export function watchJob(): JobWatcher {
       rest = Buffer.from(bytes.subarray(end + 1));
     },
     end() {
-      const { signs, resumed, open, ...more } = watching;
+      const { signs, resumed, open, caught, ...more } = watching;
       const seen: Watching = {
         ...more,
         signs: [...signs],
         resumed: [...resumed],
         open: open.map((one) => ({ ...one })),
+        caught: caught && { ...caught },
       };
       if (rest.length > 0) readLines(seen, rest);
       return { signs: seen.signs, resumed: seen.resumed, firstRank: seen.firstRank, lines: seen.lineNumber };

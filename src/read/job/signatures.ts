@@ -147,6 +147,8 @@ export const EXCEPTION_CLASS =
 export const TRACEBACK = 'Traceback (most recent call last)';
 /** A call in a traceback: its file, line and function. */
 export const CALL = /^\s{0,20}File "([^"]{1,400})", line (\d{1,7})(?:, in (.{1,80}))?/;
+/** The first call of an exception that nothing caught: that of a program, a thread or a process. What `main` catches ends it, too. */
+export const OUTERMOST = /^(?:<module>|_run_module_as_main|main|_bootstrap\w*|_wrap|_worker_loop)(?!\w)/;
 /** Files of installed packages, of Python and of what has no file. */
 export const INSTALLED = /(?:^|[\\/])(?:site|dist)-packages[\\/]|[\\/]lib[\\/]python\d|^</i;
 
