@@ -38,6 +38,40 @@ describe('printed lines of one epoch', () => {
     expect(lossOf(run)).toEqual({ steps: rows, values: losses });
   });
 
+  it('are epochs where training began again right after its first one', async () => {
+    const run = await read(
+      [1, 2, 3, 4, 1, 1, 2, 3, 4].map((epoch, k) => line(epoch, 2 / epoch + k / 100)),
+      'a.log',
+    );
+    expect(run.stepUnit).toBe('epoch');
+    expect(lossOf(run).steps).toEqual([1, 2, 3, 4, 1, 1, 2, 3, 4]);
+    expect(run.series[0]!.attemptOffsets).toEqual([0, 4, 5]);
+  });
+
+  it('are rows of several attempts where the epochs begin again', async () => {
+    const run = await read(
+      [1, 2, 3, 1, 2, 3].flatMap((epoch, k) => [line(epoch, 2 / epoch), line(epoch, 1.9 / epoch + k / 100)]),
+      'a.log',
+    );
+    expect(run.stepUnit).toBe('row');
+    expect(run.series[0]!.attemptOffsets).toEqual([0, 6]);
+  });
+
+  it('are what came since the line before where they are means since the epoch began', async () => {
+    const noise = (k: number): number => 1 + 0.3 * Math.sin(12.9898 * k * k);
+    const truth = Array.from({ length: 200 }, (_, k) => noise(k) / (1 + k / 20));
+    const means = truth.map((_, k) => {
+      const begin = k - (k % 10);
+      return truth.slice(begin, k + 1).reduce((a, b) => a + b, 0) / (k + 1 - begin);
+    });
+    const run = await read(
+      means.map((mean, k) => line(1 + Math.floor(k / 10), mean)),
+      'a.log',
+    );
+    for (const [k, value] of lossOf(run).values.entries()) expect(value).toBeCloseTo(truth[k]!, 9);
+    expect(run.notes.join()).toContain('each point is the mean of what came since the line before it');
+  });
+
   it('are rows of an epoch that has not ended', async () => {
     const run = await read(
       losses.map((loss) => `BMN training loss(epoch 0): tem_loss: 1.184, total_loss: ${loss}`),

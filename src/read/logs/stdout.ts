@@ -404,7 +404,7 @@ class PrintedLines implements LineSink {
     const main = {
       stepUnit,
       series,
-      restarts: [...events.restarts],
+      restarts: [...events.restarts, ...(printed?.restarts ?? [])],
       hyperparameters: new Map(events.hyperparameters),
       notes: [...notes],
     };

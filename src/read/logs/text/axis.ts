@@ -4,6 +4,7 @@
  */
 import { varies } from '../../../model/column.ts';
 import type { StepUnit } from '../../../model/run.ts';
+import { findRestarts } from '../attempts.ts';
 import { isCounter, isMeasured, stepRank } from '../axis-words.ts';
 import { joinEpochs } from '../epochs-joined.ts';
 import {
@@ -29,6 +30,8 @@ export interface Axis {
   readonly announced?: true;
   /** Where rows are counted though their lines print an epoch: several tell the same one. */
   readonly epochs?: Float64Array;
+  /** Rows at which training begins again though no step of the axis goes back. */
+  readonly restarts?: readonly number[];
   /** Where the rows lie in their epochs. */
   readonly within?: { readonly batch: Float64Array; readonly epoch: Float64Array };
   /** The column that counts though no word says so: it is no series. */
@@ -276,6 +279,47 @@ function isRetold(rows: Rows, epoch: Float64Array): boolean {
   );
 }
 
+/** One in so many rows, at most, may be of a training that began again right after its first epoch. */
+const FEW_AGAIN = 4;
+
+/** Rows that tell the first epoch once more: training began again. Undefined where another epoch comes twice, or many rows do. */
+function begunAgain(epoch: Float64Array): number[] | undefined {
+  const again = placesWhere(epoch.length, (k) => k > 0 && epoch[k] === epoch[k - 1]);
+  const first = epoch.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const isFew = again.length * FEW_AGAIN <= epoch.length;
+  return isFew && again.every((k) => epoch[k] === first) ? [...again] : undefined;
+}
+
+/** The places of rows in their epochs, from 1 on, where every epoch has as many as the others; the last one may have fewer. */
+function evenWithin(epoch: Float64Array): Axis['within'] {
+  const batch = new Float64Array(epoch.length);
+  for (let k = 0; k < epoch.length; k++) batch[k] = epoch[k] === epoch[k - 1] ? batch[k - 1]! + 1 : 1;
+  const ends = placesWhere(epoch.length - 1, (k) => epoch[k + 1] !== epoch[k]);
+  const most = batch[ends[0] ?? 0]!;
+  const isEven = ends.every((k) => batch[k] === most) && batch.at(-1)! <= most;
+  return isEven ? { batch, epoch } : undefined;
+}
+
+/** The axis of rows that tell their epoch and nothing else of where they are. */
+function byEpoch(rows: Rows, epoch: Float64Array): Axis | undefined {
+  const again = begunAgain(epoch);
+  if (again === undefined && !isRetold(rows, epoch)) return undefined;
+  const restarts = again === undefined || again.length === 0 ? {} : { restarts: again };
+  return { step: epoch, unit: 'epoch', name: 'epoch', notes: [], ...restarts };
+}
+
+/** The axis of rows of which several tell the same epoch. */
+function byRowOfEpochs(count: number, epochs: Float64Array): Axis {
+  const within = evenWithin(epochs);
+  const restarts = findRestarts(epochs, [], []).map(({ index }) => index);
+  return {
+    ...rowAxis(count, ['several lines tell the same epoch; rows are counted instead']),
+    epochs,
+    ...(restarts.length === 0 ? {} : { restarts }),
+    ...(within === undefined ? {} : { within }),
+  };
+}
+
 /** The axis by a counter that every row prints. */
 function byCounter(rows: Rows, step: Float64Array, stepOf: SlotOf, epoch: Float64Array | undefined): Axis {
   const name = stepOf(rows.members[0]!)?.name || 'step';
@@ -305,18 +349,15 @@ function axisOfOne(rows: Rows, lines: Lines, loss: SlotOf): Axis {
   )
     return counted;
   // Of loggers with several handlers, and of ranks, each line comes several times.
-  if (isWhole(own) && (repeats(own) === 0 || isRetold(rows, own)))
-    return { step: own, unit: 'epoch', name: 'epoch', notes: [] };
+  const byOwn = isWhole(own) ? byEpoch(rows, own) : undefined;
+  if (byOwn !== undefined) return byOwn;
   const counter = counterSlot(rows, loss);
   if (counter !== undefined) return { ...byCounter(rows, cellsIn(rows, counter), counter, epoch), counter };
   const told = announcedSteps(lines.all, rows);
   // `2%|▏ | 20/1200` before `{'loss': 2.3, 'epoch': 0.0}`: a bar may lag, and then its steps are uneven.
   if (isWhole(own) && told !== undefined && isCounter(told))
     return { step: told, unit: 'step', name: 'step', notes: [], announced: true };
-  if (isWhole(own)) {
-    const note = 'several lines tell the same epoch; rows are counted instead';
-    return { ...rowAxis(rows.count, [note]), epochs: own };
-  }
+  if (isWhole(own)) return byRowOfEpochs(rows.count, own);
   if (told !== undefined && !isOfText(told, epoch)) {
     const joined = epoch === undefined ? undefined : joinEpochs(told, undefined, epoch, 'step');
     return { ...(joined ?? { step: told, unit: 'step', name: 'step', notes: [] }), announced: true };

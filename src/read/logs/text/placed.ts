@@ -40,6 +40,8 @@ export interface Placed {
   /** Each row says its epoch, and several say the same. */
   readonly ofEpochs: boolean;
   readonly notes: string[];
+  /** Lines at which training begins again though no step goes back. */
+  readonly restarts: readonly number[];
   /** The place of each row among all lines, ascending, and its step. */
   readonly order: Float64Array;
   readonly step: Float64Array;
@@ -339,7 +341,8 @@ function meansNote(means: readonly UndoneCells[]): string {
   const names = means.slice(0, 3).map(({ name }) => `"${name}"`);
   const more = means.length > 3 ? ` and ${means.length - 3} more` : '';
   const single = hidden === 0 ? '' : `, without ${counted(hidden, 'point')} of fewer batches`;
-  return `${names.join(', ')}${more} ${means.length === 1 ? 'is the mean' : 'are means'} since the epoch began, which hides a jump and seems to show one where an epoch begins; undone: each point is the mean of the ${formatCount(batches)} batches before it${single}`;
+  const of = batches === 1 ? 'what came since the line' : `the ${formatCount(batches)} batches`;
+  return `${names.join(', ')}${more} ${means.length === 1 ? 'is the mean' : 'are means'} since the epoch began, which hides a jump and seems to show one where an epoch begins; undone: each point is the mean of ${of} before it${single}`;
 }
 
 /** Every value of rows as a series, with what is said of those that are means. */
@@ -403,8 +406,11 @@ export function placeGroup(
   const axis = isClock && !isParallel ? withPlaces(own) : own;
   const merged = mergeRows(axis, rows.line, rank, {
     bars: members.every(({ bar }) => bar),
-    // An evaluation that is printed twice at the end alone, of another part of the data; a step that another attempt announces.
-    isApart: (!isClock || axis.announced === true) && !isParallel && repeats(axis.step) * 2 < rows.count,
+    // An evaluation that is printed twice at the end alone, of another part of the data; a step of another attempt.
+    isApart:
+      (!isClock || axis.announced === true || axis.restarts !== undefined) &&
+      !isParallel &&
+      repeats(axis.step) * 2 < rows.count,
   });
   const { series, notes } = seriesOf(rows, axis, merged, { isParallel, isClock });
   return {
@@ -420,6 +426,7 @@ export function placeGroup(
       ...(rank === undefined ? [] : lostRanks(rows, axis, rank, loss)),
       ...notes,
     ],
+    restarts: (axis.restarts ?? []).map((row) => rows.line[row]!),
     order: rows.order,
     step: axis.step,
   };

@@ -34,6 +34,7 @@ export interface TextLog {
   readonly stepUnit: StepUnit;
   readonly series: readonly LoggedSeries[];
   readonly notes: readonly string[];
+  readonly restarts: Placed['restarts'];
   /** The name of the series that is judged. */
   readonly loss: string;
   /** Records of the loss. */
@@ -149,6 +150,7 @@ function finished(
     by,
     statement,
     stepUnit: placed.stepUnit,
+    restarts: placed.restarts,
     series,
     notes: [statement, ...placed.notes],
     loss: group.name,
