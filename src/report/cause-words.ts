@@ -24,7 +24,7 @@ export const TRIGGERS: Readonly<Record<Cause['trigger'], string>> = {
 /** A cause in one sentence, without its end: what changed, how sure that is, and what shows it. Has untrusted text. */
 export const causeWords = ({ trigger, confidence, statement, failure }: Cause): string =>
   failure !== undefined
-    ? statement.replace('(likely); ', '(likely): ')
+    ? statement
     : `${TRIGGERS[trigger]}${confidence === null ? '' : ` (${CONFIDENCE[confidence]})`}: ${statement}`;
 
 /** Whether there is something to tell: an incident, or a failure beyond the loss. */

@@ -187,7 +187,7 @@ describe('why', () => {
 
   test('a rule that fails by an incident says its cause, and none where none is known', async () => {
     expect(await failed(log(199, 200))).toContain(
-      'Why: the learning rate rose (likely): the learning rate rises 40-fold to 0.04 at step 199',
+      'Why: likely because the learning rate rose; the learning rate rises 40-fold to 0.04 at step 199',
     );
     expect(await failed(log(1000, 200))).not.toContain('Why');
     // Long before is no cause.

@@ -512,7 +512,7 @@ test('a pattern that has the first line is mended though its rises come back', (
     step: 50,
     onsetStep: 50,
     confidence: 'likely',
-    statement: 'the rows are in blocks of one kind (likely)',
+    statement: 'likely because the rows are in blocks of one kind',
     evidence: [],
     failure: 'saw-tooth',
   } satisfies Cause;
@@ -531,7 +531,7 @@ test('a failure that goes on leads a rise that came back, and is not left as it 
     step: 55,
     onsetStep: 50,
     confidence: 'likely',
-    statement: 'gradients overflow in float16 (likely)',
+    statement: 'likely because gradients overflow in float16',
     evidence: [],
     failure: 'scaler-skips-every-step',
   } satisfies Cause;

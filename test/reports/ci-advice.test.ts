@@ -32,7 +32,7 @@ test.each(['junit', 'github', 'gitlab'])(
     const path = logOf(5);
     const { out } = await cli(['analyze', path, '--report', `${format}:-`, '--quiet']);
     const text = unescaped(out);
-    expect(text).toContain('Why: The learning rate rose (likely)');
+    expect(text).toContain('Why: Likely because the learning rate rose.');
     expect(text).toMatch(/Fix: Keep the learning rate as it was before step 150/);
     expect(text).not.toContain('skip the batches around it');
     const gate = unescaped((await cli(['gate', path, '--settle', '0', '--report', `${format}:-`])).out);

@@ -73,7 +73,7 @@ export function causeFromLog(
   const found = failureOf(run, onsetStep, judged);
   if (found === null) return NO_CAUSE;
   const { id, trigger, confidence, step, factor, lead, evidence, remedy } = found;
-  const statement = lead === undefined ? found.statement : `${lead} (likely); ${found.statement}`;
+  const statement = lead === undefined ? found.statement : `likely because ${lead}; ${found.statement}`;
   const cause: Cause = {
     trigger,
     alsoTriggers: [],
