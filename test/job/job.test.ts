@@ -73,6 +73,16 @@ describe('an exception that something caught and printed', () => {
     ];
     for (const text of ends) expect((await jobOfText(losses + text))?.ended).toBe('crashed');
   });
+
+  it('takes no other sign with it where there are more than are kept', () => {
+    const signsOf = (text: string): number => {
+      const watcher = watchJob();
+      watcher.take(Buffer.from(text));
+      return watcher.end().signs.length;
+    };
+    const many = 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB.\n'.repeat(3000);
+    expect(signsOf(many + traceback('discover') + lines(6))).toBe(signsOf(many));
+  });
 });
 
 it('a crash that training survived ended nothing, and one after the last record did', async () => {

@@ -139,15 +139,16 @@ type Form = Pick<JobSignature, 'ended' | 'reason' | 'summary'>;
 const formOf = (text: string): Form | undefined =>
   JOB_SIGNATURES.find(({ keyword, pattern }) => text.includes(keyword) && pattern.test(text));
 
+/** Keeps a sign, and returns it; undefined where there are too many. */
 function note(
   watching: Watching,
   text: string,
   { ended, reason, summary }: Form,
   rank: number | null,
   frame?: string,
-): void {
-  if (watching.signs.length >= MOST_SIGNS) return;
-  watching.signs.push({
+): JobSign | undefined {
+  if (watching.signs.length >= MOST_SIGNS) return undefined;
+  const sign: JobSign = {
     ended,
     reason,
     summary: summary === true,
@@ -156,7 +157,9 @@ function note(
     rank,
     time: CLOCK.exec(text)?.[1] ?? null,
     ...(frame === undefined ? {} : { frame }),
-  });
+  };
+  watching.signs.push(sign);
+  return sign;
 }
 
 const namesException = (text: string): boolean => EXCEPTION_CLASS.test(EXCEPTION_NAME.exec(text)?.[1] ?? '');
@@ -170,8 +173,8 @@ function endsTraceback(watching: Watching, line: string): boolean {
     if (text === undefined || text === '' || /^[\s|+]/.test(text) || !namesException(text)) continue;
     watching.open = watching.open.filter((other) => other !== one);
     const form = formOf(text) ?? { ended: 'crashed', reason: 'exception' };
-    note(watching, text, form, rankOf(text) ?? one.rank, one.frame?.text);
-    const signs = [...(watching.caught?.signs ?? []), ...watching.signs.slice(-1)];
+    const sign = note(watching, text, form, rankOf(text) ?? one.rank, one.frame?.text);
+    const signs = [...(watching.caught?.signs ?? []), ...(sign === undefined ? [] : [sign])];
     watching.caught = one.isCaught ? { signs, records: 0, left: OUTLIVED.lines } : null;
     return true;
   }
