@@ -1,5 +1,6 @@
 /** Counters of batches that start again in every epoch, as steps that go on through the epochs. */
 import { formatCount } from '../../model/format-number.ts';
+import { smallest } from '../../model/order-statistics.ts';
 
 /** Steps that go on through the epochs, one a row. */
 interface JoinedEpochs {
@@ -47,9 +48,6 @@ function wrapsOf(batch: Float64Array, of: Float64Array, epoch: Float64Array | un
   return begins ? wraps : undefined;
 }
 
-const leastOf = (cells: Float64Array): number =>
-  cells.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
-
 /**
  * Batch counters that start again, joined with the epoch; undefined where they do not start again.
  *
@@ -69,13 +67,13 @@ export function joinEpochs(
   const epochs = epoch ?? wraps;
   if (wraps === undefined || !epochs!.every(Number.isInteger)) return undefined;
   const most = batch.reduce((a, b) => Math.max(a, b), 0);
-  const least = leastOf(batch);
+  const least = smallest(batch);
   const told = of.find((one) => one >= most);
   // What counts from 0 to its end and begins again is a run: batches of an epoch are counted from 0 or from 1.
   if (epoch === undefined && least === 0 && most === told) return undefined;
   const size = told ?? most + (least === 0 ? 1 : 0);
   if (!(size > 0)) return undefined;
-  const base = leastOf(epochs!) === 0 ? 0 : 1;
+  const base = smallest(epochs!) === 0 ? 0 : 1;
   return {
     step: batch.map((one, k) => (epochs![k]! - base) * size + one),
     unit: 'step',

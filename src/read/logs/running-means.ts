@@ -3,7 +3,7 @@
  * first one of an epoch averages few batches, and the later ones hardly move. Undone, each point is the mean of the
  * batches since the point before.
  */
-import { medianOf } from '../../model/order-statistics.ts';
+import { medianOf, smallest } from '../../model/order-statistics.ts';
 
 /** Least points of an epoch that shows it, such epochs, and points early and late in them (heuristic). */
 const LEAST_POINTS = 8;
@@ -124,7 +124,7 @@ export function undoRunningMeans(
   batch: Float64Array,
   epoch: Float64Array,
 ): Undone | null {
-  const base = batch.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY) === 0 ? 1 : 0;
+  const base = smallest(batch) === 0 ? 1 : 0;
   const counts = batch.map((one) => one + base);
   const { starts, batches } = epochsOf(batch, epoch);
   if (Number.isNaN(batches)) return null;

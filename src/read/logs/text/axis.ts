@@ -3,6 +3,7 @@
  * lines before or behind them announce, or by their order.
  */
 import { varies } from '../../../model/column.ts';
+import { smallest } from '../../../model/order-statistics.ts';
 import type { StepUnit } from '../../../model/run.ts';
 import { findRestarts } from '../attempts.ts';
 import { isCounter, isMeasured, stepRank } from '../axis-words.ts';
@@ -285,7 +286,7 @@ const FEW_AGAIN = 4;
 /** Rows that tell the first epoch once more: training began again. Undefined where another epoch comes twice, or many rows do. */
 function begunAgain(epoch: Float64Array): number[] | undefined {
   const again = placesWhere(epoch.length, (k) => k > 0 && epoch[k] === epoch[k - 1]);
-  const first = epoch.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const first = smallest(epoch);
   const isFew = again.length * FEW_AGAIN <= epoch.length;
   return isFew && again.every((k) => epoch[k] === first) ? [...again] : undefined;
 }
