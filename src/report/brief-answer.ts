@@ -298,7 +298,7 @@ function placeOf(run: RunReport): string | null {
 
 function whyOf(cause: Cause | undefined): string | null {
   if (cause === undefined || !isTold(cause)) return null;
-  // The statement of a known failure begins with its cause, and says how sure that is.
+  // The statement of a known failure says how sure its cause is, and names it.
   if (cause.failure !== undefined) return sentences(cause.statement);
   if (cause.trigger === 'none-found') return `No cause was found. ${sentences(cause.statement)}`;
   const sure = cause.confidence === null ? '' : ` (${CONFIDENCE[cause.confidence]})`;
