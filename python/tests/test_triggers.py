@@ -103,8 +103,10 @@ class Loop:
             "parameters": [{"name": "w", "shape": [4], "layout": "none", "embedding": False}],
         }
 
-    def step(self, step, loss, size=None):
+    def step(self, step, loss, size=None, waits=False):
         own = self.recording
+        # The weights after a step are known once the next one begins.
+        own.complete({"param-after/w": self.weights.copy()})
         gradients = {"grad/w": np.full(4, step if size is None else size, "<f4")}
         own.begin(step, loss)
         if size is not None:
@@ -112,7 +114,7 @@ class Loop:
         kept = None
         if own.snapshot_due():
             kept = own.keep([Source("param/w", "F32", (4,), lambda buffer: self.weights.copy())], {})
-        own.add(Step(step, loss, {0: 0.1}, gradients, snapshot=kept))
+        own.add(Step(step, loss, {0: 0.1}, gradients, snapshot=kept, waits=waits))
 
 
 def test_weights_that_are_not_finite_are_an_incident_under_a_finite_loss(tmp_path, read):
@@ -203,6 +205,14 @@ def test_a_run_that_learns_nothing_leaves_its_first_steps(tmp_path, read, status
     assert "nothing was learnt in 500 steps" in capture.manifest["flushed"]["reason"]
     assert status(tmp_path / "capture")["incidents"][0]["step"] == 499
     assert loop.recording.captures == [str(tmp_path / "capture")]
+
+
+def test_the_step_at_which_nothing_was_learnt_is_no_neighbour_of_the_first_ones(tmp_path, read):
+    loop = Loop(tmp_path / "capture", every=5, after=9)
+    for step in range(510):
+        loop.step(step, flat(step), waits=True)
+    loop.recording.close()
+    assert list(read(tmp_path / "capture").steps) == list(range(10))
 
 
 def test_first_steps_are_let_go_once_the_loss_has_fallen(tmp_path):

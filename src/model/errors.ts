@@ -565,7 +565,7 @@ export const ERROR_TEXTS = define({
   'capture-step-gap': {
     exitCode: EXIT.input,
     message:
-      'step {step} is missing between steps {before} and {after}: from there on the replay may not follow the run',
+      'step {step} is missing between steps {before} and {after}: the audit ends at step {before}, and from there on the replay may not follow the run',
     hint: 'if no step was taken then (a loss scaler skipped it), list it under "skipped" in capture.json',
   },
   'capture-cut': {

@@ -690,6 +690,9 @@ class Recording:
         for old in self._ring:
             if all(old is not one for one in held):
                 self._drop(old)
+        if all(self._waiting is not one for one in held):
+            # The newest step is no neighbour of the first ones: it is not written with them once it is complete.
+            self._waiting = None
         self._start(step, reason, held)
         if self._open is not None:
             self._open.left = -1
@@ -995,7 +998,7 @@ class Recording:
                 why = "no step that was taken is in memory"
             self._problem(f"an incident at step {step} was not captured ({reason}): {why}")
         else:
-            self._tell(f"step {step}: {reason}; the steps around it go to {capture}")
+            self._tell(f"step {step}: {reason}; the steps that were recorded go to {capture}")
         self._write_status("recording")
 
     def status(self, state: State) -> Status:

@@ -1,6 +1,7 @@
 /** Audits a capture: does every recorded step do what the code that made it declares? Link by link, in the order of the chain. */
 
 import { AUDIT_LINKS, type Audit, type AuditLink } from '../../model/audit.ts';
+import { gapsOf } from '../../read/captures/gaps.ts';
 import type { Capture } from '../../read/captures/read.ts';
 import { declaredCourse } from './chain.ts';
 import { chainLinks, setupOf } from './chain-links.ts';
@@ -15,11 +16,14 @@ import { remeasuredLinks } from './links/remeasured.ts';
 import { surveyOf } from './survey.ts';
 
 /**
- * Audits the recorded steps of a capture of any version.
+ * Audits the recorded steps of a capture of any version, up to the first that is missing between two of them: what an unrecorded
+ * step did cannot be distinguished from a fault.
  *
  * @throws what reading the capture throws
  */
-export async function auditCapture(capture: Capture): Promise<Audit> {
+export async function auditCapture(recorded: Capture): Promise<Audit> {
+  const [gap] = gapsOf({ steps: recorded.steps, skipped: recorded.manifest.skipped });
+  const capture = gap === undefined ? recorded : { ...recorded, steps: recorded.steps.slice(0, gap.at) };
   const survey = await surveyOf(capture);
   const batch = await batchLinks(capture);
   const repeats = batch.some(({ cause }) => cause === 'repeated-batch');

@@ -14,6 +14,7 @@ import { openFile, openSibling, sizeOfPath } from '../bytes/source.ts';
 import { DTYPE_BYTES } from '../checkpoints/dtypes.ts';
 import { safetensors } from '../checkpoints/safetensors.ts';
 import { inOneStream, lossReasonOf } from '../checkpoints/stored-bytes.ts';
+import { gapsOf } from './gaps.ts';
 import { type CaptureManifest, type CaptureParameter, type ManifestStep, readManifest } from './manifest.ts';
 import { tellRecorder } from './status.ts';
 
@@ -199,7 +200,7 @@ export async function openCapture(path: string): Promise<Capture> {
   if (manifest.model !== null) accounts.push(overheadOf(await sizeOf(manifest.model)));
   const stray = strayFiles(manifest, files, folder);
   for (const { path: extra } of stray) accounts.push(lossOf('no-record', await sizeOf(basename(extra!))));
-  errors.push(...stray, ...gaps(manifest, manifestPath));
+  errors.push(...stray, ...gapErrors(manifest, manifestPath));
   if (whole === 0) throw asError(errors[0]!);
   const steps = manifest.steps.slice(0, whole);
 
@@ -314,25 +315,10 @@ function strayFiles(manifest: CaptureManifest, files: readonly string[], folder:
     );
 }
 
-/** Steps that lie between two recorded ones and were neither recorded nor skipped. */
-function gaps(manifest: CaptureManifest, path: string): ErrorRecord[] {
-  const { steps } = manifest;
-  const strides = steps.slice(1).map((step, k) => step.step - steps[k]!.step);
-  const stride = Math.min(...strides);
-  const skipped = new Set(manifest.skipped);
-  return strides.flatMap((_, k) => {
-    for (let step = steps[k]!.step + stride; step < steps[k + 1]!.step; step += stride)
-      if (!skipped.has(step))
-        return [
-          diagError(
-            'capture-step-gap',
-            { step, before: steps[k]!.step, after: steps[k + 1]!.step },
-            { path },
-          ).toRecord(),
-        ];
-    return [];
-  });
-}
+const gapErrors = (manifest: CaptureManifest, path: string): ErrorRecord[] =>
+  gapsOf(manifest).map(({ step, before, after }) =>
+    diagError('capture-step-gap', { step, before, after }, { path }).toRecord(),
+  );
 
 const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((size, k) => size === b[k]);
