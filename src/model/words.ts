@@ -21,8 +21,8 @@ const unglued = (word: string): string[] => {
   return parts.length > 1 && parts[0] !== word ? parts.flatMap((part) => unglued(part)) : parts;
 };
 
-/** What parts two words: any mark but those that belong to one, as in `ndcg@10`, `top5%` and `don't`. */
-const BETWEEN = /[\s/._:|#()[\]{}<>*+=~^&,;!?"`\\-]+/;
+/** What parts two words: any mark but those that belong to one, as in `ndcg@10`, `top5%` and `don't`. In `valid's l2` it is the `'s`. */
+const BETWEEN = /(?:['’]s(?![a-z\d])|[\s/._:|#()[\]{}<>*+=~^&,;!?"`\\-])+/;
 
 /** `train/ctr_loss`, `train.ctr-loss`, `trainCtrLoss` and "train ctr loss" are the same words; so are `loss#2` and `loss²`. */
 export const wordsOf = (name: string): string[] =>

@@ -878,6 +878,10 @@ const CASES: Readonly<
         loss: thrownOut.map((one, i) => (i < 20 ? one : 0.985 * thrownOut[0]!)),
         rates: exact(400, () => 0.3),
       }),
+      'first losses that overflow': runOf({ loss: calm.map((one, i) => (i < 3 ? Infinity : one)) }),
+      'losses that overflow after the first': runOf({
+        loss: calm.map((one, i) => (i > 0 && i < 4 ? Infinity : one)),
+      }),
       'a healthy run': runOf({ loss: calm }),
     },
   },

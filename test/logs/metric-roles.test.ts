@@ -76,6 +76,9 @@ describe('roles', () => {
     ['l0_auROC', 'metric'],
     ['rmse', 'loss'],
     ['val_rmse', 'eval_loss'],
+    ["valid_0's l2", 'eval_loss'],
+    ["valid's binary_logloss", 'eval_loss'],
+    ["training's l2", 'loss'],
     ['error', 'metric'],
     ['train-error', 'loss'],
     ['trainLoss', 'loss'],
@@ -250,6 +253,18 @@ describe('objectives of reinforcement learning', () => {
     expect(given(towers).roles.map(({ role }) => role)).toEqual(['task_loss', 'task_loss']);
     expect(given({ cross_entropy: [-0.1, 1, 2] }).roles).toEqual([{ role: 'loss' }]);
     expect(given({ pg_loss: signed }, [['pg_loss', 'loss']]).roles).toEqual([{ role: 'loss' }]);
+  });
+});
+
+describe('a bound on the evidence', () => {
+  it('is an objective where it begins below zero, and a loss where its negative is printed', () => {
+    const rolesBy = (name: string, value: readonly number[]) =>
+      assignRoles([{ name, value: Float64Array.from(value) }], new Map()).roles;
+    expect(rolesBy('train elbo', [-550, -200, -100])).toEqual([{ role: 'other', lossLike: 'objective' }]);
+    expect(rolesBy('train elbo', [550, 200, 100])).toEqual([{ role: 'loss' }]);
+    // A density may be above one: a loss may fall below zero.
+    expect(rolesBy('elbo', [5, -2, -3])).toEqual([{ role: 'loss' }]);
+    expect(rolesBy('elbo_loss', [-1, -2, -3])).toEqual([{ role: 'loss' }]);
   });
 });
 

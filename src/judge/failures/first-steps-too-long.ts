@@ -67,12 +67,15 @@ function peakOf({ run, judged, loss }: LogEvidence): { readonly at: number; read
   const series = judged?.loss?.series;
   const first = value.at(0);
   if (series === undefined || levelSaysLittle(run, series) || value.length < POINTS) return null;
-  if (first === undefined || !(first > 0)) return null;
+  if (first === undefined || !(first > 0 && Number.isFinite(first))) return null;
+  // A loss that is infinite is an overflow, after which a scaler skips the step: it says nothing of the rate.
   let at = 0;
-  for (let i = 0; i < value.length / 10; i++) if (value.at(i)! > value.at(at)!) at = i;
+  for (let i = 0; i < value.length / 10; i++)
+    if (Number.isFinite(value.at(i)!) && value.at(i)! > value.at(at)!) at = i;
   if (!(value.at(at)! >= HEIGHT * first)) return null;
   const isBroad = [at - 2, at - 1, at].some(
-    (from) => from >= 0 && value.subarray(from, from + 3).every((one) => one >= HIGH * first),
+    (from) =>
+      from >= 0 && value.subarray(from, from + 3).every((one) => Number.isFinite(one) && one >= HIGH * first),
   );
   let back = at;
   while (back < value.length && !(value.at(back)! < first)) back++;

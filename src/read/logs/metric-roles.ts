@@ -271,15 +271,17 @@ const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
   rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
 
 /**
- * Quantities that reinforcement learning maximises or regularises by, logged as losses. The surrogate of a policy is
+ * Quantities that training maximises or regularises by, logged as losses. The surrogate of a policy is
  * near zero by construction, the negative entropy rises as a policy learns, and an actor's loss is the negative of a
- * value that should grow. Their level does not show how well training goes. A policy trained by cross-entropy has an
- * ordinary loss above zero.
+ * value that should grow. So is the evidence lower bound that begins below zero. Their level does not show how well
+ * training goes. A policy trained by cross-entropy has an ordinary loss above zero.
  */
 const OBJECTIVE = /^(?:policy|pi|pg|surrogate|entropy)$/;
 function isObjective(name: string, values: Column): boolean {
   const words = wordsOf(name);
   if (words.includes('actor')) return true;
+  // The bound itself, which training raises. What begins above zero is its negative, under the same name.
+  if (words.includes('elbo') && !words.includes('loss') && values.find(Number.isFinite)! < 0) return true;
   return (
     !/cross[\s_-]?entropy/i.test(name) &&
     words.some((word) => OBJECTIVE.test(word)) &&
