@@ -9,6 +9,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Watcher, watchPath } from '../../src/app/engine/watch.ts';
@@ -28,15 +29,21 @@ import { scratchFolders } from '../support/scratch.ts';
 
 const newFolder = scratchFolders('growing-log');
 const options = { toolVersion: '0.1.0', now: () => new Date('2026-01-02T03:04:05Z') };
-const readOn = GrowingLog.prototype.read;
+const { read, readOn } = GrowingLog.prototype;
 
 afterEach(() => vi.restoreAllMocks());
 
-/** What a watcher looks at while `read` stands in for the reading of what was added. */
-async function looking(read: typeof readOn, work: () => Promise<Report | undefined>) {
-  const spy = vi.spyOn(GrowingLog.prototype, 'read').mockImplementation(read);
+/** What a watcher looks at while others stand in for the readings of what was added. */
+async function looking(
+  standIn: (real: typeof read) => typeof read,
+  work: () => Promise<Report | undefined>,
+): Promise<Report | undefined> {
+  const spies = [
+    vi.spyOn(GrowingLog.prototype, 'read').mockImplementation(standIn(read)),
+    vi.spyOn(GrowingLog.prototype, 'readOn').mockImplementation(standIn(readOn)),
+  ];
   const report = await work();
-  spy.mockRestore();
+  for (const spy of spies) spy.mockRestore();
   return report;
 }
 
@@ -62,15 +69,16 @@ async function both(path: string) {
     async look(): Promise<readonly [Report | undefined, Report | undefined]> {
       now += 10_000;
       const one = await looking(
-        async function (this: GrowingLog, file) {
-          const raw = await readOn.call(this, file);
-          if (raw !== undefined) readOnly++;
-          return raw;
-        },
+        (real) =>
+          async function (this: GrowingLog, file) {
+            const raw = await real.call(this, file);
+            if (raw !== undefined) readOnly++;
+            return raw;
+          },
         () => added.look(),
       );
       const other = await looking(
-        async () => undefined,
+        () => async () => undefined,
         () => whole.look(),
       );
       tell(0, one, now);
@@ -187,6 +195,34 @@ it.each(['file', 'folder'])('a table of a watched %s is read on, but for a row t
   const [end, wholeEnd] = await watch.finish();
   expect(told(end)).toEqual(told(wholeEnd));
   await watch.close();
+});
+
+it('a look at a log of a folder reads what was added and where it goes on from, not what it is', async () => {
+  const folder = newFolder();
+  const path = join(folder, 'log.jsonl');
+  writeFileSync(path, records(0, HEAD));
+  const watcher = watchPath(folder, options);
+  const handle = await open(path);
+  const spy = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'read');
+  await handle.close();
+  const bytesOfLook = async (): Promise<number> => {
+    spy.mockClear();
+    await watcher.look();
+    const reads = await Promise.all(
+      spy.mock.results.map(({ value }) => value as Promise<{ bytesRead: number }>),
+    );
+    return reads.reduce((sum, { bytesRead }) => sum + bytesRead, 0);
+  };
+  // It is met, then a reader is begun.
+  expect(await bytesOfLook()).toBeGreaterThan(64 * 1024);
+  appendFileSync(path, records(HEAD, HEAD + 10));
+  expect(await bytesOfLook()).toBeGreaterThan(64 * 1024);
+  for (let step = HEAD + 10; step < HEAD + 40; step += 10) {
+    const added = records(step, step + 10);
+    appendFileSync(path, added);
+    expect(await bytesOfLook()).toBe(4096 + 4096 + added.length);
+  }
+  await watcher.close();
 });
 
 describe('a last line without an end', () => {

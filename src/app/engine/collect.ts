@@ -9,7 +9,14 @@ import type { LogInput } from '../../model/log.ts';
 import { readChunks } from '../../read/bytes/chunks.ts';
 import { isBinary } from '../../read/bytes/encoding.ts';
 import type { PeekedSource } from '../../read/bytes/peeked-source.ts';
-import { kindOfPath, namesIn, partOfSource, stampOf } from '../../read/bytes/source.ts';
+import {
+  type ByteSource,
+  kindOfPath,
+  namesIn,
+  openFile,
+  partOfSource,
+  stampOf,
+} from '../../read/bytes/source.ts';
 import { RECORDER_STATUS, tellRecorder } from '../../read/captures/status.ts';
 import type { CheckpointFormat } from '../../read/checkpoints/format.ts';
 import type { CheckpointFile } from '../../read/checkpoints/registry.ts';
@@ -421,7 +428,9 @@ async function meetFile(path: string, order: number, walked: Walk): Promise<void
     found.checkpoints.length,
     skipped.length,
   ];
-  const read = await readMet(path, order, growing === undefined ? walked : { ...walked, growing });
+  const read =
+    (await readGrown(path, known, order, walked)) ??
+    (await readMet(path, order, growing === undefined ? walked : { ...walked, growing }));
   // Errors are found again, and of files that wait it is not known yet.
   if (found.errors.length + waiting.length > undecided) return;
   if (read !== undefined)
@@ -448,6 +457,29 @@ async function recall(known: Remembered['found'], order: number, walked: Walk): 
   if (known === undefined) walked.remembered++;
   else if ('reason' in known) walked.skipped.push({ ...known, order });
   else await takePart({ ...known, order }, walked);
+}
+
+/** Reads a log on that only grew: what it is was recognised before. @returns undefined where the file has to be opened as a new one */
+async function readGrown(
+  path: string,
+  known: Remembered | undefined,
+  order: number,
+  walked: Walk,
+): Promise<Part | undefined> {
+  const { growing, found } = known ?? {};
+  if (growing === undefined || found === undefined || !('raw' in found)) return undefined;
+  let raw: RawLog | undefined;
+  try {
+    const source = await openFile(path);
+    raw = await growing.readOn(growingBytes(source)).finally(() => source.close());
+  } catch (error) {
+    // It is reported where the file is opened as a new one.
+    ofInput(error);
+  }
+  if (raw === undefined) return undefined;
+  const part: Part = { ...found, raw, order };
+  await takePart(part, walked);
+  return part;
 }
 
 /** @returns the log that it is */
@@ -591,7 +623,7 @@ async function guarded(
   }
 }
 
-const growingBytes = (source: PeekedSource): GrowingBytes => ({
+const growingBytes = (source: ByteSource): GrowingBytes => ({
   path: source.path,
   byteLength: source.byteLength,
   from: (start, end = source.byteLength) => readChunks(partOfSource(source, start, end, source.path)),

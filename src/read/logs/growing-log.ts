@@ -68,14 +68,24 @@ export class GrowingLog {
    * @throws what `file` throws
    */
   async read(file: GrowingBytes): Promise<RawLog | undefined> {
-    const { begun } = this;
-    if (begun !== undefined && file.byteLength >= begun.bytes && (await hasHead(begun, file))) {
-      const rest = await takeLines(begun, file);
-      if (rest !== undefined) return this.contentOf(begun, rest, file);
-    }
+    const rest = await this.takeAdded(file);
+    if (rest !== undefined) return this.contentOf(this.begun!, rest, file);
     this.begun = file.byteLength < this.least ? undefined : await begin(file, this.options);
-    const rest = this.begun && (await takeLines(this.begun, file));
+    const first = this.begun && (await takeLines(this.begun, file));
+    return first && this.contentOf(this.begun!, first, file);
+  }
+
+  /** As {@link read} of a file that was read on before and only grew; undefined of any other, which is not read. */
+  async readOn(file: GrowingBytes): Promise<RawLog | undefined> {
+    const rest = await this.takeAdded(file);
     return rest && this.contentOf(this.begun!, rest, file);
+  }
+
+  /** Takes what was added; the bytes after its whole lines. Undefined where this is not the file that was read, or none was. */
+  private async takeAdded(file: GrowingBytes): Promise<Buffer | undefined> {
+    const { begun } = this;
+    const isKnown = begun !== undefined && file.byteLength >= begun.bytes && (await hasHead(begun, file));
+    return isKnown ? takeLines(begun, file) : undefined;
   }
 
   /** Lets go of what was read: if the file grows after all, it is read from its start once. */
