@@ -6,6 +6,7 @@ import { dirname, sep } from 'node:path';
 import { upperBound } from '../../model/column.ts';
 import { listed } from '../../model/listed.ts';
 import type { LogInput } from '../../model/log.ts';
+import { digitsOf, isSingle } from '../../model/printed-digits.ts';
 import { isLossLike, type Role, type Run, type TimeSeries } from '../../model/run.ts';
 
 /** How many different losses of so many digits have to agree; fewer may agree by chance. */
@@ -15,21 +16,6 @@ const LEAST_DIGITS = 3;
 const LOOKED_AT = 1000;
 /** Roles in which a cause is searched: a log that alone has one of these is not skipped. */
 const NEEDED: readonly Role[] = ['learning_rate', 'grad_norm', 'update_norm', 'param_norm', 'clip'];
-
-/** Whether a number may be of single precision: event files store every scalar so. */
-const isSingle = (value: number): boolean => Math.fround(value) === value;
-/** So many digits distinguish any two numbers of single precision. */
-const SINGLE_DIGITS = 9;
-
-/** Digits of a number in its shortest form, and how many of them are after the point. */
-function digitsOf(value: number): { readonly digits: number; readonly decimals: number } {
-  const text = Math.abs(value).toExponential();
-  const shortest =
-    isSingle(value) && text.length > SINGLE_DIGITS ? Number(value.toPrecision(SINGLE_DIGITS)) : value;
-  const [mantissa = '', exponent = '0'] = Math.abs(shortest).toExponential().split('e');
-  const digits = mantissa.replace('.', '').length;
-  return { digits, decimals: digits - 1 - Number(exponent) };
-}
 
 /** Whether two numbers are one that was printed with more and with fewer digits. */
 function isPrintedAlike(a: number, b: number): boolean {
