@@ -1,11 +1,14 @@
 /** Two runs compared: logs as a reviewer made them, ledgers of PyTorch with one change each, and the healthy twins. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { comparePaths } from '../../src/app/engine/compare-inputs.ts';
-import { differenceOf } from '../../src/experiment/compare/facts.ts';
+import { differenceOf, type Fact } from '../../src/experiment/compare/facts.ts';
+import { EXACT, gapBetween, loggedUnit } from '../../src/experiment/compare/readings.ts';
 import type { RunComparison } from '../../src/model/comparison.ts';
+import { runOfCapture } from '../../src/read/captures/as-run.ts';
+import { openCapture } from '../../src/read/captures/read.ts';
 import { openLedger } from '../../src/read/ledger/read.ts';
 import { cli } from '../support/cli.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -238,11 +241,11 @@ describe('two ledgers', () => {
 describe('captures and checkpoints', () => {
   const of = (path: string): string => join(projectRoot, 'fixtures', path);
 
-  it('of one run are the same to the bit; of two seeds they differ in what they begin with', async () => {
+  it('of one run are the same to the bit; of two seeds the losses before the recorded steps differ', async () => {
     const same = await compare(of('captures/seed-2'), of('captures/seed-2'));
     expect(same).toMatchObject({ verdict: 'same', differsAt: null });
     const found = await compare(of('incident/capture'), of('captures/seed-2'));
-    expect(found.differsAt).toMatchObject({ link: 'batch' });
+    expect(found.differsAt).toMatchObject({ step: 0, link: 'loss' });
   });
 
   it('two checkpoints name the first tensor and its size, whatever their steps', async () => {
@@ -254,6 +257,125 @@ describe('captures and checkpoints', () => {
       differsAt: { link: 'weights', tensor: expect.any(String) },
     });
     expect(found.statement).toMatch(/^The checkpoints differ, first in the weights of \S+ by/);
+  });
+});
+
+// ---- unlike records of one run
+
+describe('a log, a capture and a ledger of one run', () => {
+  const capturePath = join(projectRoot, 'fixtures/captures/seed-2');
+  const losses = async (): Promise<(readonly [number, number])[]> => {
+    const [series] = runOfCapture(await openCapture(capturePath)).series;
+    return Array.from(series!.step, (step, k) => [step, series!.value.at(k)!] as const);
+  };
+  /** A folder with a log of some losses and, unless it is left out, the capture. */
+  function folder(name: string, lines: readonly string[], withCapture = false): string {
+    const made = join(scratch, name);
+    mkdirSync(made, { recursive: true });
+    writeFileSync(join(made, 'train.log'), `${lines.join('\n')}\n`);
+    if (withCapture) cpSync(capturePath, join(made, 'capture'), { recursive: true });
+    return made;
+  }
+  const printed = (points: readonly (readonly [number, number])[], digits: number): string[] =>
+    points.map(([step, loss]) => `step ${step} loss ${loss.toFixed(digits)}`);
+  const SAME = { verdict: 'same', differsAt: null, partsAt: null };
+
+  it.each([
+    [4, 'a capture'],
+    [6, 'a capture'],
+    [2, 'a log of six digits'],
+  ])('a log of %i digits has no difference from %s', async (digits, other) => {
+    const points = await losses();
+    const coarse = folder(`digits ${digits} ${other}`, printed(points, digits));
+    const fine = other === 'a capture' ? capturePath : folder('six', printed(points, 6));
+    for (const [a, b] of [
+      [coarse, fine],
+      [fine, coarse],
+    ] as const) {
+      const found = await compare(a, b);
+      expect(found).toMatchObject(SAME);
+      expect(found.statement).toMatch(/^The runs are the same in every digit that was logged: \d+ steps/);
+    }
+  });
+
+  it('a difference that the digits show is found at its step, and one that they hide is not claimed', async () => {
+    const points = await losses();
+    const changed = points.map(([step, loss], k) => [step, k < 25 ? loss : loss + 0.004] as const);
+    const found = await compare(folder('changed', printed(changed, 4)), capturePath);
+    expect(found).toMatchObject({ verdict: 'apart', differsAt: { step: points[25]![0], link: 'loss' } });
+    const hidden = points.map(([step, loss], k) => [step, k < 25 ? loss : loss * (1 + 1e-6)] as const);
+    expect((await compare(folder('hidden', printed(hidden, 2)), capturePath)).differsAt).toBeNull();
+    // One unit of the last digit may be a rounded bit: it is reported, and not judged.
+    const unit = points.map(([step, loss], k) => [step, k < 25 ? loss : loss + 0.01] as const);
+    const last = await compare(folder('unit', printed(unit, 2)), folder('two', printed(points, 2)));
+    expect(last).toMatchObject({ verdict: 'cannot-tell', differsAt: { link: 'loss' } });
+    expect(last.statement).not.toMatch(/× what its arithmetic makes/);
+  });
+
+  it('logs of means are compared with each other, wherever one run has a capture beside', async () => {
+    const points = await losses();
+    const means = printed(
+      points.map(([step, loss]) => [step, loss * 1.2] as const),
+      6,
+    );
+    const [a, b] = [folder('means a', means, true), folder('means b', means)];
+    expect(await compare(a, b)).toMatchObject(SAME);
+    expect(await compare(b, a)).toMatchObject(SAME);
+    const changed = means.map((line, k) => (k < 12 ? line : `${line.slice(0, -4)}9999`));
+    const found = await compare(a, folder('means c', changed));
+    expect(found.differsAt).toMatchObject({ step: points[12]![0], link: 'loss' });
+  });
+
+  it('a ledger and a log, or a ledger and a capture, differ in nothing that both have', async () => {
+    const { steps } = await openLedger(ledger('base'));
+    const lines = [...steps.values()].map(({ step, loss }) => `step ${step} loss ${loss.toFixed(4)}`);
+    expect(await compare(ledger('base'), folder('of a ledger', lines))).toMatchObject(SAME);
+    const options = (record: 'ledger' | 'capture', cells: [string, number][]): readonly Fact[] => [
+      { record, kind: 'cells', cells: new Map(cells) },
+    ];
+    const [both, one] = [
+      options('ledger', [
+        ['0.lr', 0.1],
+        ['0.momentum', 0.9],
+      ]),
+      options('capture', [['0.lr', 0.1]]),
+    ];
+    expect(await differenceOf(both, one)).toBeNull();
+    expect(await differenceOf(both, options('ledger', [['0.lr', 0.1]]))).toMatchObject({
+      tensor: '0.momentum',
+    });
+    expect(await differenceOf(both, one, true)).toBeUndefined();
+  });
+});
+
+describe('the unit of logged numbers', () => {
+  const numbers = [0.45213, 1.30021, 12.44207, 0.09914, 3.2];
+  it.each([
+    ['decimals', numbers, 1e-5, 1e-5],
+    ['digits', numbers.map((x) => Number(x.toPrecision(4))), 1e-3, 1e-5],
+    ['single precision', numbers.map(Math.fround), 2 ** -23, 2 ** -28],
+  ])('is that of their %s', (_, values, atOne, small) => {
+    const unit = loggedUnit(Float64Array.from(values));
+    expect(unit(1.3)).toBeCloseTo(atOne, 12);
+    expect(unit(0.05)).toBeCloseTo(small, 12);
+  });
+
+  it('is zero where too few are there, or rates are short because they were chosen', () => {
+    expect(loggedUnit(Float64Array.of(0.5, 0.5, 0.25))).toBe(EXACT);
+    expect(loggedUnit(new Float64Array(0))).toBe(EXACT);
+    expect(loggedUnit(Float64Array.of(1e-4, 2e-4, 3e-4, 1e-3), 3)).toBe(EXACT);
+    expect(loggedUnit(Float64Array.of(1e-4, 2e-4, 3e-4, 1e-3))).not.toBe(EXACT);
+  });
+
+  it('hides what the coarser of two numbers hides, and nothing of two alike', () => {
+    const [fine, coarse] = [
+      { value: 0.45213, unit: 0 },
+      { value: 0.452, unit: 1e-3 },
+    ];
+    expect(gapBetween(fine, coarse).size).toBe(0);
+    expect(gapBetween(coarse, { value: 0.453, unit: 1e-3 })).toMatchObject({ certain: expect.closeTo(0, 6) });
+    expect(gapBetween(coarse, { value: 0.453, unit: 1e-3 }).size).toBeCloseTo(0.0022, 4);
+    expect(gapBetween(fine, { value: Number.NaN, unit: 0 }).certain).toBe(Number.POSITIVE_INFINITY);
   });
 });
 
@@ -300,7 +422,8 @@ describe('clippy-diag compare', () => {
 });
 
 it('hashes of batches say nothing between different numbers of ranks', async () => {
-  const hash = (text: string, ranks: number) => [{ kind: 'hash', hash: text, ranks }] as const;
+  const hash = (text: string, ranks: number) =>
+    [{ record: 'ledger', kind: 'hash', hash: text, ranks }] as const;
   expect(await differenceOf(hash('a', 1), hash('b', 2))).toBeUndefined();
   expect(await differenceOf(hash('a', 2), hash('a', 2))).toBeNull();
   expect(await differenceOf(hash('a', 2), hash('b', 2))).toEqual({ tensor: null, size: null });

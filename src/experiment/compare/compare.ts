@@ -18,7 +18,7 @@ import type { Judged } from './judged.ts';
 import { pictureOf } from './picture.ts';
 import { judgeSeeds, judgeSeveral, SEEDS_MOVE } from './seeds.ts';
 import { settingsThatDiffer } from './settings.ts';
-import type { Side } from './side.ts';
+import { onlyAlike, type Side } from './side.ts';
 import { statementOf } from './statement.ts';
 
 export interface CompareOptions {
@@ -54,7 +54,7 @@ export async function compareSides(
     pair,
     found,
     equalSteps: found.first === null ? steps.length : steps.filter((step) => step < found.first!.step).length,
-    exact: a.exact && b.exact,
+    exact: pair.steps.length === 0 ? a.losses.size + b.losses.size === 0 : pair.exact,
     stepUnit: a.stepUnit,
     repeats: options.repeats?.length ?? 0,
   };
@@ -89,7 +89,7 @@ async function haveOneStart(a: Side, b: Side, steps: readonly number[], pair: Lo
   const [first] = steps;
   if (first === undefined) return false;
   const [x, y] = [await a.facts(first), await b.facts(first)];
-  const weights = await differenceOf(x.get('weights'), y.get('weights'));
+  const weights = await differenceOf(x.get('weights'), y.get('weights'), onlyAlike(a, b, 'weights'));
   if (weights !== undefined) return weights === null || (weights.size ?? 0) <= OTHER_WEIGHTS;
   return pair.steps.length === 0 || startTogether(pair);
 }
@@ -135,7 +135,7 @@ function againstArithmetic(base: Base, a: Side, b: Side): Judged {
   if (base.compared.steps === 0) return { ...whole, partsAt: null, verdict: 'cannot-tell' };
   if (found.consequence === null) return { ...whole, partsAt: null, verdict: 'same' };
   const first = found.consequence;
-  if (differsInKind(found) || (first.size ?? 0) > limit)
+  if (differsInKind(found) || found.certain > limit)
     return { ...whole, partsAt: differsInKind(found) ? found.first : first, verdict: 'apart' };
   const isSame = pair.steps.length > 0 && largest(pair.distance) <= Math.min(limit, SAME_WITHIN);
   return { ...whole, partsAt: null, verdict: isSame ? 'same' : 'cannot-tell' };
@@ -161,7 +161,10 @@ async function againstRepeats(
     forGoodFrom: forGoodFrom(pair, (step) => limit(step) ?? Number.POSITIVE_INFINITY),
   };
   if (found.consequence === null) return { ...whole, partsAt: null, verdict: 'same' };
-  const first = await firstBeyondRepeats(found.consequence, a, repeats, arithmeticOf(a, b, base.equalSteps));
+  const first =
+    found.certain <= arithmeticOf(a, b, base.equalSteps)
+      ? null
+      : await firstBeyondRepeats(found.consequence, a, repeats);
   const parts = differsInKind(found) ? found.first : first;
   if (parts !== null || beyond !== null)
     return { ...whole, partsAt: parts ?? lossAt(pair, beyond!), verdict: 'apart' };
@@ -179,17 +182,16 @@ const lossAt = ({ steps, distance }: LossPair, step: number): RunDifference => (
   size: Math.expm1(distance[steps.indexOf(step)]!),
 });
 
-/** The first difference where it is beyond its arithmetic and no repeat differs as much at that step and link. */
+/** The first difference, where no repeat differs as much at that step and link. */
 async function firstBeyondRepeats(
   first: RunDifference,
   a: Side,
   repeats: readonly Side[],
-  arithmetic: number,
 ): Promise<RunDifference | null> {
-  if ((first.size ?? 0) <= arithmetic) return null;
   const own = (await a.facts(first.step)).get(first.link);
   for (const repeat of repeats) {
-    const between = await differenceOf(own, (await repeat.facts(first.step)).get(first.link));
+    const its = (await repeat.facts(first.step)).get(first.link);
+    const between = await differenceOf(own, its, onlyAlike(a, repeat, first.link));
     if (between !== undefined && between !== null && (between.size ?? 0) * 1.5 >= (first.size ?? 0))
       return null;
   }

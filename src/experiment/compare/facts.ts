@@ -5,6 +5,7 @@ import type { TensorData } from '../../model/checkpoint.ts';
 import type { ComparedLink } from '../../model/comparison.ts';
 import type { TensorSummary } from '../../read/ledger/read.ts';
 import { sketchLength } from '../../step/tensor/sketch.ts';
+import { gapBetween, type Reading } from './readings.ts';
 
 /** A tensor whose values can be read, rows of a table (ascending) where the rest is zero. */
 export interface ReadTensor {
@@ -12,13 +13,20 @@ export interface ReadTensor {
   readonly rows?: ArrayLike<number>;
 }
 
-export type Fact =
+/** Where a fact was recorded; the first have every bit. */
+export const RECORD_KINDS = ['ledger', 'capture', 'log', 'checkpoint'] as const;
+export type RecordKind = (typeof RECORD_KINDS)[number];
+
+export type Fact = { readonly record: RecordKind } & Known;
+
+/** What is known, whatever record has it. */
+export type Known =
   /** Something that is equal or not. */
   /** `ranks`: of how many ranks' batches or random states; hashes of other numbers of ranks say nothing. */
   | { readonly kind: 'hash'; readonly hash: string; readonly ranks: number }
   | { readonly kind: 'cells'; readonly cells: ReadonlyMap<string, Cell> }
   /** Logged numbers by name: a loss, a norm. */
-  | { readonly kind: 'numbers'; readonly numbers: ReadonlyMap<string, number> }
+  | { readonly kind: 'numbers'; readonly numbers: ReadonlyMap<string, Reading> }
   /** Sketches and checksums by tensor, in forward order. */
   | { readonly kind: 'summaries'; readonly summaries: ReadonlyMap<string, TensorSummary> }
   /** Tensors by name, in forward order, read when they are compared. */
@@ -30,22 +38,46 @@ export type StepFacts = ReadonlyMap<ComparedLink, readonly Fact[]>;
 export interface FactDifference {
   readonly tensor: string | null;
   readonly size: number | null;
+  /** What of the size no rounding of the record explains; left out where that is all of it. */
+  readonly certain?: number;
 }
 
-/** Undefined: one of them lacks the link, so that nothing is known; null: no difference. */
+/**
+ * Pairs of facts of one form: those of like records, else the first of each, which is the finest: a side names its
+ * records in the order of {@link RECORD_KINDS}.
+ *
+ * @param alike whether only like records may be compared
+ */
+function* pairsOf(
+  a: readonly Fact[],
+  b: readonly Fact[],
+  kind: Fact['kind'],
+  alike: boolean,
+): Generator<readonly [Fact, Fact]> {
+  const [xs, ys] = [a, b].map((facts) => facts.filter((fact) => fact.kind === kind)) as [Fact[], Fact[]];
+  const all = xs.flatMap((x) => ys.map((y) => [x, y] as const));
+  const like = all.filter(([x, y]) => x.record === y.record);
+  yield* like.length > 0 || alike ? like : all.slice(0, 1);
+}
+
+/**
+ * Undefined: one of them lacks the link, so that nothing is known; null: no difference.
+ *
+ * @param alike whether only like records may be compared, a log with a log
+ */
 export async function differenceOf(
   a: readonly Fact[] | undefined,
   b: readonly Fact[] | undefined,
+  alike = false,
 ): Promise<FactDifference | null | undefined> {
   if (a === undefined || b === undefined) return undefined;
   let known: FactDifference | null | undefined;
   // What names a tensor comes first, whatever the order in which it was given.
-  for (const kind of ['tensors', 'summaries', 'cells', 'hash', 'numbers'] as const) {
-    const [x, y] = [a.find((fact) => fact.kind === kind), b.find((fact) => fact.kind === kind)];
-    if (x === undefined || y === undefined) continue;
-    const found = await between(x, y);
-    if (found !== undefined && (known === undefined || known === null)) known = found;
-  }
+  for (const kind of ['tensors', 'summaries', 'cells', 'hash', 'numbers'] as const)
+    for (const [x, y] of pairsOf(a, b, kind, alike)) {
+      const found = await between(x, y);
+      if (found !== undefined && (known === undefined || known === null)) known = found;
+    }
   return known;
 }
 
@@ -54,7 +86,7 @@ async function between(a: Fact, b: Fact): Promise<FactDifference | null | undefi
     if (a.ranks !== b.ranks && a.hash !== b.hash) return undefined;
     return a.hash === b.hash ? null : { tensor: null, size: null };
   }
-  if (a.kind === 'cells' && b.kind === 'cells') return ofCells(a.cells, b.cells);
+  if (a.kind === 'cells' && b.kind === 'cells') return ofCells(a.cells, b.cells, a.record === b.record);
   if (a.kind === 'numbers' && b.kind === 'numbers') return ofNumbers(a.numbers, b.numbers);
   if (a.kind === 'summaries' && b.kind === 'summaries')
     return firstTensor(sizesOfSummaries(a.summaries, b.summaries));
@@ -63,30 +95,30 @@ async function between(a: Fact, b: Fact): Promise<FactDifference | null | undefi
   return undefined;
 }
 
-function ofCells(a: ReadonlyMap<string, Cell>, b: ReadonlyMap<string, Cell>): FactDifference | null {
-  for (const key of new Set([...a.keys(), ...b.keys()]))
+/** @param alike whether both records have the same keys, so that one that is missing is a difference */
+function ofCells(
+  a: ReadonlyMap<string, Cell>,
+  b: ReadonlyMap<string, Cell>,
+  alike: boolean,
+): FactDifference | null | undefined {
+  const shared = [...a.keys()].filter((key) => b.has(key));
+  if (!alike && shared.length === 0) return undefined;
+  for (const key of alike ? new Set([...a.keys(), ...b.keys()]) : shared)
     if (!Object.is(a.get(key), b.get(key))) return { tensor: key, size: null };
   return null;
 }
 
-/** |a − b| relative to |a|; Infinity where only one is finite, 0 where both are the same or both NaN. */
-export function relativeOf(a: number, b: number): number {
-  if (a === b || (Number.isNaN(a) && Number.isNaN(b))) return 0;
-  const size = Math.abs(a - b) / Math.abs(a);
-  return Number.isNaN(size) ? Number.POSITIVE_INFINITY : size;
-}
-
 function ofNumbers(
-  a: ReadonlyMap<string, number>,
-  b: ReadonlyMap<string, number>,
+  a: ReadonlyMap<string, Reading>,
+  b: ReadonlyMap<string, Reading>,
 ): FactDifference | null | undefined {
   let shared = 0;
-  for (const [name, value] of a) {
+  for (const [name, own] of a) {
     const other = b.get(name);
     if (other === undefined) continue;
     shared++;
-    const size = relativeOf(value, other);
-    if (size > 0) return { tensor: name === '' ? null : name, size };
+    const { size, certain } = gapBetween(own, other);
+    if (size > 0) return { tensor: name === '' ? null : name, size, certain };
   }
   return shared === 0 ? undefined : null;
 }
@@ -108,14 +140,15 @@ export interface TensorSizes {
 
 /** Sizes by tensor of one link of one step; undefined where none has tensors in both. */
 export async function tensorSizes(
-  a: readonly Fact[] | undefined,
-  b: readonly Fact[] | undefined,
+  a: readonly Fact[] = [],
+  b: readonly Fact[] = [],
+  alike = false,
 ): Promise<TensorSizes | undefined> {
-  for (const kind of ['tensors', 'summaries'] as const) {
-    const [x, y] = [a?.find((fact) => fact.kind === kind), b?.find((fact) => fact.kind === kind)];
-    if (x?.kind === 'tensors' && y?.kind === 'tensors') return sizesOfTensors(x.tensors, y.tensors);
-    if (x?.kind === 'summaries' && y?.kind === 'summaries') return sizesOfSummaries(x.summaries, y.summaries);
-  }
+  for (const kind of ['tensors', 'summaries'] as const)
+    for (const [x, y] of pairsOf(a, b, kind, alike)) {
+      if (x.kind === 'tensors' && y.kind === 'tensors') return sizesOfTensors(x.tensors, y.tensors);
+      if (x.kind === 'summaries' && y.kind === 'summaries') return sizesOfSummaries(x.summaries, y.summaries);
+    }
   return undefined;
 }
 

@@ -1,13 +1,15 @@
 /** The first step, link and tensor in which two runs differ. */
 import { COMPARED_LINKS, type ComparedLink, type RunDifference } from '../../model/comparison.ts';
 import { differenceOf } from './facts.ts';
-import type { Side } from './side.ts';
+import { onlyAlike, type Side } from './side.ts';
 
 /** What was found at the steps that both runs have. */
 export interface FirstDifference {
   readonly first: RunDifference | null;
   /** First difference in what a training computes: weights, loss, gradient, clip, state or update. */
   readonly consequence: RunDifference | null;
+  /** What of the size of the consequence no rounding of a record explains. */
+  readonly certain: number;
   /** Links that both have at one step or more, up to where the search ended. */
   readonly links: readonly ComparedLink[];
 }
@@ -34,17 +36,19 @@ export async function firstDifference(a: Side, b: Side, steps: readonly number[]
   for (const [k, step] of steps.entries()) {
     const [x, y] = [await a.facts(step), await b.facts(step)];
     let here: RunDifference | null = null;
+    let certain = 0;
     let update: boolean | undefined;
     for (const link of COMPARED_LINKS) {
-      const found = await differenceOf(x.get(link), y.get(link));
+      const found = await differenceOf(x.get(link), y.get(link), onlyAlike(a, b, link));
       if (found === undefined) continue;
       seen.add(link);
       if (link === 'update') update = found !== null;
-      if (found === null || (here !== null && (GIVEN.includes(link) || !GIVEN.includes(here.link)))) continue;
+      if (found === null || !comesBefore(link, here)) continue;
       const size = GIVEN.includes(link) ? null : found.size;
       const difference = { step, link, tensor: nameOf(found.tensor), size };
       first ??= difference;
       here = difference;
+      certain = found.certain ?? found.size ?? 0;
     }
     if (here !== null && !GIVEN.includes(here.link)) {
       const before = steps[k - 1];
@@ -59,13 +63,18 @@ export async function firstDifference(a: Side, b: Side, steps: readonly number[]
       return {
         first: isFirst ? consequence : first,
         consequence,
+        certain,
         links: COMPARED_LINKS.filter((link) => seen.has(link)),
       };
     }
     updateBefore = update;
   }
-  return { first, consequence: null, links: COMPARED_LINKS.filter((link) => seen.has(link)) };
+  return { first, consequence: null, certain: 0, links: COMPARED_LINKS.filter((link) => seen.has(link)) };
 }
+
+/** Whether a difference in a link is the first of its step, or the first that a given difference leads to. */
+const comesBefore = (link: ComparedLink, here: RunDifference | null): boolean =>
+  here === null || (GIVEN.includes(here.link) && !GIVEN.includes(link));
 
 /** Names of tensors of a ledger carry their shape after a line break. */
 export const nameOf = (name: string | null): string | null => name?.split('\n')[0] ?? null;

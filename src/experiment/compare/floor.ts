@@ -1,38 +1,65 @@
 /** How large a difference may be and mean nothing. */
 import { medianOf } from '../../model/order-statistics.ts';
-import type { Precision, Side } from './side.ts';
+import { EXACT, gapBetween } from './readings.ts';
+import type { Losses, Precision, Side } from './side.ts';
 
 /** Losses of two runs at the steps that both have. */
 export interface LossPair {
   readonly steps: readonly number[];
   readonly a: Float64Array;
   readonly b: Float64Array;
-  /** |ln b/a|; relative to the first run's median where a loss is not positive; Infinity where one is not finite. */
+  /**
+   * |ln b/a|; relative to the first run's median where a loss is not positive; 0 where the coarser record shows no
+   * difference; Infinity where one is not finite.
+   */
   readonly distance: Float64Array;
   /** The same with its sign; 0 where one is not finite. */
   readonly signed: Float64Array;
+  /** Whether both records have every bit. */
+  readonly exact: boolean;
 }
 
-export function lossPair(a: Side, b: Side, until: number): LossPair {
-  const steps = [...a.losses.keys()]
-    .filter((step) => step <= until && b.losses.has(step))
+const NONE: Losses = { values: new Map(), unit: EXACT };
+
+/**
+ * The losses of two runs, from like records of both where they have one with a step in common: of ledgers, else of
+ * logs, else of captures. Else those of unlike records with the most steps in common.
+ */
+function recordsOfLosses(a: Side, b: Side, until: number): readonly [Losses, Losses] {
+  const shared = (one: Losses, other: Losses): number =>
+    [...one.values.keys()].filter((step) => step <= until && other.values.has(step)).length;
+  for (const [record, losses] of a.losses) {
+    const other = b.losses.get(record);
+    if (other !== undefined && shared(losses, other) > 0) return [losses, other];
+  }
+  const all = [...a.losses.values()].flatMap((one) =>
+    [...b.losses.values()].map((other) => [one, other] as const),
+  );
+  const most = all.toSorted((x, y) => shared(...y) - shared(...x))[0];
+  return most ?? [NONE, NONE];
+}
+
+export function lossPair(one: Side, other: Side, until: number): LossPair {
+  const [a, b] = recordsOfLosses(one, other, until);
+  const steps = [...a.values.keys()]
+    .filter((step) => step <= until && b.values.has(step))
     .sort((x, y) => x - y);
-  const x = Float64Array.from(steps, (step) => a.losses.get(step)!);
-  const y = Float64Array.from(steps, (step) => b.losses.get(step)!);
+  const x = Float64Array.from(steps, (step) => a.values.get(step)!);
+  const y = Float64Array.from(steps, (step) => b.values.get(step)!);
   const finite = [...x, ...y].filter(Number.isFinite);
   const positive = finite.every((value) => value > 0);
   const unit = positive ? 1 : medianOf(finite.map(Math.abs)) || 1;
   const to = positive ? Math.log : (value: number): number => value / unit;
+  const sizes = x.map((value, k) => {
+    const after = y[k]!;
+    return gapBetween({ value, unit: a.unit(value) }, { value: after, unit: b.unit(after) }).size;
+  });
   const signed = x.map((value, k) => {
-    const between = to(y[k]!) - to(value);
+    const between = sizes[k] === 0 ? 0 : to(y[k]!) - to(value);
     return Number.isFinite(between) ? between : 0;
   });
-  const distance = x.map((value, k) => {
-    const other = y[k]!;
-    if (value === other || (Number.isNaN(value) && Number.isNaN(other))) return 0;
-    return Number.isFinite(value) && Number.isFinite(other) ? Math.abs(signed[k]!) : Number.POSITIVE_INFINITY;
-  });
-  return { steps, a: x, b: y, distance, signed };
+  const distance = sizes.map((size, k) => (Number.isFinite(size) ? Math.abs(signed[k]!) : size));
+  return { steps, a: x, b: y, distance, signed, exact: a.unit === EXACT && b.unit === EXACT };
 }
 
 /**

@@ -10,7 +10,7 @@ import { largest } from '../../model/order-statistics.ts';
 import { type TensorSizes, tensorSizes } from './facts.ts';
 import { nameOf } from './first-difference.ts';
 import type { LossPair } from './floor.ts';
-import type { Side } from './side.ts';
+import { onlyAlike, type Side } from './side.ts';
 
 /** Buckets of the losses, columns and rows of a heat map: what a page of 1,000 pixels shows. */
 const BUCKETS = 300;
@@ -77,7 +77,8 @@ async function tensorsOf(a: Side, b: Side, steps: readonly number[], marks: Mark
   for (const step of shown) {
     const [x, y] = [await a.facts(step), await b.facts(step)];
     for (const link of COMPARED_LINKS) {
-      const sizes = link === 'batch' ? undefined : await tensorSizes(x.get(link), y.get(link));
+      const sizes =
+        link === 'batch' ? undefined : await tensorSizes(x.get(link), y.get(link), onlyAlike(a, b, link));
       if (sizes === undefined) continue;
       const own = found.get(link) ?? new Map<number, TensorSizes>();
       found.set(link, own.set(step, sizes));

@@ -92,11 +92,13 @@ function ofEqual(judged: Judged): string {
 function ofPaired(judged: Judged, consequence: RunDifference): string {
   const { verdict, floor, found, repeats, stepUnit } = judged;
   const first = found.first ?? consequence;
+  // Of a difference that is within its floor no factor above it is said.
+  const above = floor.kind === 'rounding' && verdict === 'apart' ? (floor.relative ?? 0) : 0;
   const computed =
     first === consequence
       ? ''
-      : `; ${NAMES[consequence.link]} differ${consequence.link === 'weights' ? '' : 's'} from ${stepUnit} ${formatCount(consequence.step)}${size(consequence, floor.kind === 'rounding' ? (floor.relative ?? 0) : 0)}`;
-  const head = `${before(judged, first.step)}, ${place(first)}${size(first, floor.kind === 'rounding' ? (floor.relative ?? 0) : 0)}${computed}`;
+      : `; ${NAMES[consequence.link]} differ${consequence.link === 'weights' ? '' : 's'} from ${stepUnit} ${formatCount(consequence.step)}${size(consequence, above)}`;
+  const head = `${before(judged, first.step)}, ${place(first)}${size(first, above)}${computed}`;
   const tail = ending(judged);
   if (verdict === 'apart') {
     const beyond =
@@ -108,11 +110,14 @@ function ofPaired(judged: Judged, consequence: RunDifference): string {
   if (verdict === 'same')
     return floor.kind === 'measured'
       ? `The runs are the same within what ${repeats} repeats of the first differ: ${head.charAt(0).toLowerCase()}${head.slice(1)}${tail}.`
-      : `The runs are the same but for rounding: ${head.charAt(0).toLowerCase()}${head.slice(1)}, and no loss differs by more than ${largestShare(judged)}${tail}.`;
+      : `The runs are the same but for rounding: ${head.charAt(0).toLowerCase()}${head.slice(1)}, and ${mostOf(judged)}${tail}.`;
   return `Whether the runs are the same is not known: ${head.charAt(0).toLowerCase()}${head.slice(1)}, no more than rounding makes, and what grows from it says nothing${tail}.`;
 }
 
-const largestShare = ({ pair }: Judged): string => share(Math.expm1(largest(pair.distance)));
+function mostOf({ pair }: Judged): string {
+  const most = largest(pair.distance);
+  return most === 0 ? 'no loss differs' : `no loss differs by more than ${share(Math.expm1(most))}`;
+}
 
 function ofSeeds(judged: Judged): string {
   const { verdict, partsAt, forGoodFrom, end, floor, stepUnit, pair } = judged;
