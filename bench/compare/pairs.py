@@ -1,7 +1,8 @@
-"""Trains the 125 pairs of runs that bench/compare/score.ts compares: PYTHONPATH=python/src python bench/compare/pairs.py FOLDER [PAIRS]
+"""Trains the 125 pairs of runs that bench/compare/score.ts compares: PYTHONPATH=python/src python bench/compare/pairs.py FOLDER [PAIRS [DRAW]]
 
 Sixty pairs have one change, drawn by seed, from a step on; sixty are of the same code, computed otherwise (threads, kernels,
 order of sums); five more go on from a checkpoint with everything in it. Each run has a ledger of every step. What was changed is in truth.json; pairs that are there are kept.
+DRAW other than 0 draws networks, data and places of the changes anew, so that what was tuned on one draw can be tried on another.
 """
 
 import copy
@@ -133,7 +134,7 @@ def loss_of(model, x, y, world):
 
 
 def train(folder, seed, change, at, tensor, world=1):
-    """One run; `change` is None for the first of a pair. Returns the first step at which sums in halves were others."""
+    """One run; `change` is None for the first of a pair. Returns the first step at which sums in halves or a clipping norm made a difference."""
     draw = random.Random(seed)
     torch.manual_seed(seed + (1000 if change == "seed" else 0))
     model, inputs, classes = model_of(draw)
@@ -166,8 +167,10 @@ def train(folder, seed, change, at, tensor, world=1):
             dict(model.named_parameters())[tensor].grad.mul_(1.003)
         if recorder is not None:
             recorder.record(step, loss, batch=(x, y))
-        norm = 0.3 if change == "clip" and step >= at else 0.5
-        torch.nn.utils.clip_grad_norm_(model.parameters(), norm)
+        clipped = change == "clip" and step >= at
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.3 if clipped else 0.5)
+        if clipped and differed_at is None and norm > 0.3:
+            differed_at = step
         optimizer.step()
     if recorder is not None:
         recorder.close()
@@ -197,8 +200,8 @@ def truth_of(change, at, tensor):
     return {"change": change, "step": step if link else None, "link": link, "tensor": named, "apart": link is not None and change not in NOT_APART}
 
 
-def pair(root, number):
-    """Trains pair `number`: the first half have a change, the second half are of the same code."""
+def pair(root, number, another):
+    """Trains pair `number` of a draw: the first half have a change, the second half are of the same code."""
     folder = root / f"{number:03d}"
     if (folder / "truth.json").exists():
         return
@@ -208,7 +211,7 @@ def pair(root, number):
     change = CHANGES[number % len(CHANGES)] if changed else IDENTICAL[number % len(IDENTICAL)]
     if number >= PAIRS:
         change = "resume"
-    seed, draw = 100 + number, random.Random(number)
+    seed, draw = 100 + number + 10_000 * another, random.Random(number + 10_000 * another)
     at = 0 if change in ("seed", "init") else draw.randrange(5, STEPS - 10)
     names = [name for name, _ in model_of(random.Random(seed))[0].named_parameters() if name.endswith("weight")]
     linear = [name for name, m in model_of(random.Random(seed))[0].named_modules() if isinstance(m, Halves)]
@@ -222,7 +225,7 @@ def pair(root, number):
         torch.set_num_threads(2 if change == "threads" else 1)
         with torch.backends.mkldnn.flags(enabled=change != "kernels"):
             differed = train(folder / "b", seed, change, at, tensor)
-        at = differed if change == "sums" and differed is not None else at
+        at = differed if change in ("sums", "clip") and differed is not None else at
     (folder / "truth.json").write_text(json.dumps(truth_of(change, at, tensor)) + "\n")
 
 
@@ -231,7 +234,7 @@ def main():
     root = Path(sys.argv[1])
     first, _, last = (sys.argv[2] if len(sys.argv) > 2 else f"0-{PAIRS + RESUMES - 1}").partition("-")
     for number in range(int(first), int(last or first) + 1):
-        pair(root, number)
+        pair(root, number, int(sys.argv[3]) if len(sys.argv) > 3 else 0)
 
 
 if __name__ == "__main__":
