@@ -55,6 +55,56 @@ describe('a run that learnt nothing', () => {
   });
 });
 
+describe('a loss that falls to the level of a guess', () => {
+  const few = (level: (i: number) => number, n = 20): number[] =>
+    Array.from({ length: n }, (_, i) => Number(level(i).toFixed(4)));
+  const falls = (classes: number) => (i: number) => Math.log(classes) * (1 + 1.2 * Math.exp(-1.5 * i));
+  const acc = (level: (i: number) => number, name = 'acc', n = 20): SeriesSpec => ({
+    name,
+    role: 'metric',
+    values: few(level, n),
+  });
+  const classOf = (...specs: SeriesSpec[]) => judgeRun(makeRun(specs)).verdict.class;
+
+  it.each([2, 3, 10, 100, 1000])('learnt nothing of %d classes while every accuracy is at 1/K', (classes) => {
+    const dead = loss(few(falls(classes)));
+    expect(classOf(dead)).toBe('healthy');
+    expect(
+      classOf(
+        dead,
+        acc(() => 1 / classes),
+      ),
+    ).toBe('never-learned');
+    expect(
+      classOf(
+        dead,
+        acc(() => 100 / classes, 'val acc'),
+      ),
+    ).toBe('never-learned');
+  });
+
+  it('learnt nothing where the configuration names the classes', () => {
+    const run = makeRun([loss(series((i) => Math.log(10) * (1 + Math.exp(-i / 9)), 0.002))]);
+    const told = { ...run, hyperparameters: new Map([['num_classes', '10']]) };
+    expect(judgeRun(told as typeof run).verdict.class).toBe('never-learned');
+  });
+
+  it('says nothing of one that is lower, of another accuracy, or of too few points', () => {
+    const dead = loss(few(falls(10)));
+    for (const [other, ...beside] of [
+      [loss(few((i) => falls(10)(i) - 0.02)), acc(() => 0.1)],
+      [dead, acc(() => 0.14)],
+      [dead, acc((i) => (i < 15 ? 0.1 : 0.2))],
+      [dead, acc(() => 0.1), acc((i) => 0.1 + 0.01 * i, 'val_acc')],
+      [dead, acc(() => 0.1, 'top 5 acc')],
+      [loss(few(falls(10), 9)), acc(() => 0.1, 'acc', 9)],
+      // Predicting the frequent class nine times in ten.
+      [loss(few((i) => 0.325 + 0.36 * Math.exp(-i))), acc(() => 0.9)],
+    ] as const)
+      expect(classOf(other, ...beside)).toBe('healthy');
+  });
+});
+
 describe('its healthy twin', () => {
   it.each<[string, SeriesSpec[]]>([
     [

@@ -61,7 +61,7 @@ const LAST = 5;
 const AS_AT_FIRST = 0.98;
 
 /** Whether a run of one attempt ends below the level that it began with, by the noise of both. */
-export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
+export function learntProof(run: Run, { loss, settings, neverLearned }: JudgedRun): Proof {
   if (
     loss === null ||
     loss.series.role !== 'loss' ||
@@ -71,13 +71,10 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
     return NOT_TESTED;
   const values = arrayOf(loss.series.value);
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
-  const learnt = learntOf(
-    values,
-    onset,
-    // More points are asked for before a run that goes on is said to have learnt nothing; that it learnt needs no more.
-    Math.min(settings.learntPoints, DEFAULT_VERDICT_SETTINGS.learntPoints),
-  );
-  const { holds, untrained, end } = learnt;
+  // More points are asked for before a run that goes on is said to have learnt nothing; that it learnt needs no more.
+  const least = Math.min(settings.learntPoints, DEFAULT_VERDICT_SETTINGS.learntPoints);
+  const learnt = neverLearned?.learnt ?? learntOf(values, onset, least);
+  const { holds, untrained, end, isGuess = false } = learnt;
   const levelsOf = (...levels: readonly number[]): string =>
     levels.map((level) => formatNumber(level, 'brief')).join(' → ');
   if (values.length >= LAST && values.subarray(-LAST).every((value) => !Number.isFinite(value)))
@@ -93,7 +90,7 @@ export function learntProof(run: Run, { loss, settings }: JudgedRun): Proof {
   if (holds === null || (!holds && end < AS_AT_FIRST * untrained)) return NOT_TESTED;
   return holds
     ? { holds, statement: `learnt: ${levels}`, levels: [untrained, end] }
-    : { holds, statement: `no lower than at first: ${levels}` };
+    : { holds, statement: `no lower than ${isGuess ? 'a guess' : 'at first'}: ${levels}` };
 }
 
 /** What else was looked at, and whether it contradicts a calm loss. */

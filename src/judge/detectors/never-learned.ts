@@ -12,11 +12,11 @@ export const neverLearnedDetector = {
   thresholds: verdictThresholds('learntPoints'),
   docs: {
     summary: 'The run ends at the level of an untrained model, and something in the log proves it.',
-    details: `The last tenth of the loss is not three standard errors below the level that the run began with, no metric has moved, **and** one of these holds in the last attempt:
+    details: `The last tenth of the loss is not three standard errors below the level of an untrained net, no metric has moved, **and** one of these holds in the last attempt:
 the loss came back from a rise of twice its level or more that lasted, and no lower than it began, without having been flat for long before; the learning rate, the update norm or the gradient norm is exactly 0 at every point, or the
-loss is one number, at four significant digits or more; an AUC is at 0.5 from first to last, or the loss is at ln K where the configuration says that there are K classes; the attempt
-began anew and stays flat far above what the one before had come down to in as many points. A flat loss alone is a note (\`nothing-learnt\`): a net that goes on from good weights has one, too.
-From \`learntPoints\` points on. Never of contrastive losses, of players of a GAN, or where rewards are logged.`,
+loss is one number, at four significant digits or more; an AUC is at 0.5 from first to last; the loss is at ln K over its last third, where every accuracy is at 1/K or the configuration says that there are K classes; the attempt
+began anew and stays flat far above what the one before had come down to in as many points. The untrained level is that of the first points, or ln K: a loss that falls from worse to the level of a guess has learnt nothing. A flat loss alone is a note (\`nothing-learnt\`): a net that goes on from good weights has one, too.
+From \`learntPoints\` points on, or a fifth of them where loss and accuracy both are those of a guess. Never of contrastive losses, of players of a GAN, or where rewards are logged.`,
     advice,
     references: [],
   },

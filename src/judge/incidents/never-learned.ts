@@ -9,22 +9,23 @@ import { formatNumber } from '../../model/format-number.ts';
 import { finiteOf, MAD_TO_SIGMA, medianOf, usualDistance } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { isWholeLoss, type JudgedSeries } from './attempts.ts';
+import { type Chance, chanceOf } from './chance.ts';
 import type { SeriesIncident } from './judge.ts';
+import { BLOCKS, digitsOf, ERRORS, levelError } from './level-error.ts';
 import type { VerdictSettings } from './settings.ts';
-import { aucsOf } from './signs.ts';
 
-/** Our numbers. Standard errors that an end has to be below the untrained level, or a metric has to have moved. */
-const ERRORS = 3;
-/** Points that the untrained level is of at most, blocks that the error of the last tenth is of, and points of an incident that lasts. */
-const [UNTRAINED, BLOCKS, LASTING] = [20, 5, 3];
+/** Our numbers. Points that the untrained level is of at most, and points of an incident that lasts. */
+const [UNTRAINED, LASTING] = [20, 3];
 /** Scales of the noise by which the highest of the first points stands out of it. */
 const OUTLIER = 6;
 /** Times its level that an incident has to reach before it counts as destroyed weights: a bad batch alone is less. */
 const DESTROYED = 2;
 /** Points before a rise that show whether the loss was flat there. */
 const FLAT = 10;
-/** Distance from 0.5 of an AUC at chance, and evaluations that tell. */
-const CHANCE = { auc: 0.02, evaluations: 5, loss: 0.005 };
+/** What a metric of few points has to move by. */
+const MOVED = 0.02;
+/** Share of the points of the test that are enough where two quantities are at chance. */
+const ENOUGH = 0.2;
 /** Significant digits from which a number that repeats is no rounding. */
 const DIGITS = 4;
 
@@ -33,6 +34,8 @@ export interface Learnt {
   /** null where the points are too few for the test. */
   readonly holds: boolean | null;
   readonly untrained: number;
+  /** Whether the untrained level is that of a guess, which the log shows. */
+  readonly isGuess?: boolean;
   readonly end: number;
   /** Lowest level that it had reached, in medians of twenty points; NaN with fewer. */
   readonly best: number;
@@ -62,18 +65,6 @@ function bestLevel(finite: Float64Array): number {
 export const isLostAgain = ({ untrained, end, best, error }: Learnt): boolean =>
   // Twice the errors: the lowest of many levels is low by chance, too.
   best < untrained - 2 * ERRORS * error && end - best > untrained - end;
-
-/** Standard error of the level of values: of medians of blocks, so that correlated noise counts. */
-function levelError(values: Float64Array): number {
-  const width = Math.floor(values.length / BLOCKS);
-  if (width < 1) return Number.NaN;
-  const levels = Array.from({ length: BLOCKS }, (_, k) =>
-    medianOf(values.subarray(k * width, (k + 1) * width)),
-  );
-  const mean = levels.reduce((sum, level) => sum + level, 0) / BLOCKS;
-  const squares = levels.reduce((sum, level) => sum + (level - mean) ** 2, 0);
-  return Math.sqrt(squares / (BLOCKS - 1) / BLOCKS);
-}
 
 /**
  * Whether the last tenth of losses is at least three standard errors below the untrained level.
@@ -130,15 +121,28 @@ export function neverLearned(
   const attempt = run.attempts.length - 1;
   const values = arrayOf(attemptOf(series, attempt).value);
   const incidents = judged.attempts[attempt]?.incidents ?? [];
-  const learnt = learntOf(values, incidents[0]?.onset ?? values.length, least);
-  if (learnt.holds !== false || learnt.end === 0 || metricMoves(run, attempt)) return null;
+  const tested = learntOf(values, incidents[0]?.onset ?? values.length, least);
+  if (tested.end === 0 || metricMoves(run, attempt)) return null;
   const isFirst = begunAnew(run, attempt);
+  const chance = isFirst && values.length >= ENOUGH * least ? chanceOf(run, attempt, values) : null;
+  const learnt = comparedWith(tested, chance);
+  if (learnt.holds !== false) return null;
   const found =
     (isFirst ? afterIncident(incidents, values, learnt, least) : null) ??
     (isFirst ? withoutUpdates(run, series, attempt, values, least) : null) ??
-    (isFirst ? atChance(run, attempt, learnt, values) : null) ??
+    (chance === null ? null : { from: 0, why: chance.why }) ??
     flatRestart(judged, attempt, values, least);
   return found === null ? null : { ...found, learnt };
+}
+
+/**
+ * What was learnt where the log shows the level of a guess: a net that says the same of every row has learnt nothing, though it fell from worse to there. Of few
+ * points two quantities have to say so.
+ */
+function comparedWith(tested: Learnt, chance: Chance | null): Learnt {
+  if (chance === null || Number.isNaN(chance.level) || (tested.holds === null && !chance.isTwice))
+    return tested;
+  return { ...tested, holds: false, untrained: chance.level, isGuess: true };
 }
 
 type Evidence = Pick<NeverLearned, 'from' | 'why'>;
@@ -182,12 +186,6 @@ const isNorm = ({ role, name }: TimeSeries): boolean =>
   role === 'learning_rate' ||
   /^(lr|learning_rate)$/i.test(name);
 
-/** Significant digits of a number as it is written. */
-const digitsOf = (value: number): number =>
-  String(value)
-    .split('e', 1)[0]!
-    .replace(/^[-0.]+|\./g, '').length;
-
 /** A rate or a norm that is 0 at every update, or a loss that never moves, at a precision that rounds nothing away. */
 function withoutUpdates(
   run: Run,
@@ -210,59 +208,6 @@ function withoutUpdates(
     from: 0,
     why: `"${series.name}" is ${formatNumber(values[0]!)} at every point, so no weight changes`,
   };
-}
-
-/** A chance level that the log or its configuration shows, and the run at it from first to last. */
-function atChance(run: Run, attempt: number, { end }: Learnt, values: Float64Array): Evidence | null {
-  for (const auc of aucsOf(run)) {
-    const { value } = attemptOf(auc, attempt);
-    if (value.length >= CHANCE.evaluations && value.every((one) => Math.abs(one - 0.5) <= CHANCE.auc))
-      return {
-        from: 0,
-        why: `"${auc.name}" is at chance from its first point to its last (${formatNumber(value.at(-1)!)})`,
-      };
-  }
-  const guessed = exactChance(run, attempt);
-  if (guessed !== null) return guessed;
-  for (const [name, value] of run.hyperparameters) {
-    const classes = Number(value);
-    if (!/(^|[^a-z])(num|n)_?(classes|labels)$/i.test(name) || !(classes >= 2)) continue;
-    const chance = Math.log(classes);
-    if (
-      Math.abs(end - chance) <=
-      Math.max(CHANCE.loss * chance, ERRORS * levelError(values.subarray(-values.length / 10)))
-    )
-      return {
-        from: 0,
-        why: `the loss is at ${formatNumber(end)} to the end, which is chance for ${name} = ${classes} (ln ${classes} = ${formatNumber(chance)})`,
-      };
-  }
-  return null;
-}
-
-/** Classes that a first loss may be chance for: of more, ln K is near any number. Significant digits that show it is. */
-const EXACT = { classes: 100, digits: 6 };
-
-/**
- * A loss of the run whose first point is ln K to six digits, which a net says that gives every class the same, and whose last points
- * are there still. A net that was trained does not begin with that number.
- */
-function exactChance(run: Run, attempt: number): Evidence | null {
-  for (const series of run.series) {
-    if (series.role !== 'loss' && series.role !== 'task_loss') continue;
-    const values = arrayOf(attemptOf(series, attempt).value);
-    const classes = Math.round(Math.exp(values[0] ?? 0));
-    if (!(classes >= 2 && classes <= EXACT.classes) || digitsOf(values[0]!) < EXACT.digits) continue;
-    const chance = Math.log(classes);
-    if (Number(chance.toPrecision(EXACT.digits)) !== Number(values[0]!.toPrecision(EXACT.digits))) continue;
-    const end = medianOf(finiteOf(values.subarray(-Math.ceil(values.length / 10))));
-    if (Math.abs(end - chance) <= CHANCE.loss * chance)
-      return {
-        from: 0,
-        why: `"${series.name}" begins at exactly ln ${classes} = ${formatNumber(chance)}, which is chance for ${classes} classes, and is at ${formatNumber(end)} to the end`,
-      };
-  }
-  return null;
 }
 
 /** A beginning anew that stays flat, far above what the attempt before came to in as many points. */
@@ -298,7 +243,7 @@ function metricMoves(run: Run, attempt: number): boolean {
       return false;
     const values = finiteOf(arrayOf(attemptOf(series, attempt).value));
     if (values.length < 2 * BLOCKS)
-      return values.length >= 2 && Math.abs(values.at(-1)! - values[0]!) > CHANCE.auc;
+      return values.length >= 2 && Math.abs(values.at(-1)! - values[0]!) > MOVED;
     const quarter = Math.max(BLOCKS, values.length >> 2);
     const [first, last] = [values.subarray(0, quarter), values.subarray(-quarter)];
     const error = Math.hypot(levelError(first), levelError(last));
