@@ -161,3 +161,58 @@ describe('a saved report that contradicts itself', () => {
     expect(code).toBe(4);
   });
 });
+
+describe('a loss scaler', () => {
+  type Row = (step: number) => Readonly<Record<string, number | string | undefined>>;
+  /** The codes and the failed rules of a run of 300 steps whose loss falls to step 100, or to the end. */
+  const codeOf = async (row: Row, until = 100): Promise<readonly [number | null, string]> => {
+    const loss = (step: number): number => 2.3 - 0.004 * Math.min(step, until) + 0.01 * Math.sin(7.3 * step);
+    const rows = Array.from({ length: 300 }, (_, step) =>
+      JSON.stringify({ step, loss: loss(step), ...row(step) }),
+    );
+    const { code, out } = await gate({ 'run.jsonl': rows.join('\n') });
+    return [code, [...out.matchAll(/FAIL\s+(\S+)/g)].map(([, id]) => id).join(' ')];
+  };
+
+  test.each<[string, Row, number?]>([
+    ['falls to the end', (step) => ({ loss_scale: 65536 / 2 ** Math.max(0, step - 100) })],
+    ['was lost', (step) => ({ loss_scale: step < 100 ? 65536 : 2 ** -20 })],
+    ['is not logged, and every norm is infinite', (step) => ({ grad_norm: step < 100 ? 1 : 'Infinity' })],
+  ])('that %s fails', async (_name, row) => {
+    expect(await codeOf(row)).toEqual([1, 'loss-scale-falls']);
+  });
+
+  test.each<[string, Row, number?]>([
+    ['fell while it looked for its scale', (step) => ({ loss_scale: 65536 / 2 ** Math.min(step, 4) }), 300],
+    [
+      'skips steps whose loss is infinite',
+      (step) => {
+        const skips = step > 0 && step < 4;
+        return { loss_scale: 65536 / 2 ** Math.min(step, 3), ...(skips ? { loss: 'Infinity' } : {}) };
+      },
+      300,
+    ],
+    [
+      'is not logged, and a norm overflows now and then',
+      (step) => ({ grad_norm: step % 9 === 0 ? 'Infinity' : 1 }),
+      300,
+    ],
+    [
+      'is not logged, and the norm alone overflows while the loss falls',
+      (step) => ({ grad_norm: step < 100 ? 1 : 'Infinity' }),
+      300,
+    ],
+  ])('that %s passes', async (_name, row, until) => {
+    expect(await codeOf(row, until)).toEqual([0, '']);
+  });
+
+  test('that was lost in an attempt that another one follows passes', async () => {
+    const began = (step: number): number => (step < 150 ? step : step - 150);
+    const row: Row = (step) => ({
+      step: began(step),
+      loss: 2.3 - 0.004 * Math.min(began(step), step < 150 ? 50 : 150),
+      loss_scale: step < 150 ? 65536 / 2 ** Math.max(0, step - 50) : 65536,
+    });
+    expect(await codeOf(row)).toEqual([0, '']);
+  });
+});

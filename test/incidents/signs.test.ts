@@ -1,6 +1,7 @@
 /** Signs that a run is lost, or that its end is unknown, each at the edge where it begins. */
 import { describe, expect, it } from 'vitest';
 import { fallOf } from '../../src/judge/incidents/rewards.ts';
+import { scalerSkips } from '../../src/judge/incidents/scaler.ts';
 import { DEFAULT_VERDICT_SETTINGS, type VerdictSettings } from '../../src/judge/incidents/settings.ts';
 import {
   aucsOf,
@@ -10,7 +11,6 @@ import {
   goesOnAs,
   reaches,
   sameLoss,
-  scalerSkips,
 } from '../../src/judge/incidents/signs.ts';
 import { makeRun, type SeriesSpec } from '../detectors/runs.ts';
 import { random } from '../support/random.ts';

@@ -29,7 +29,9 @@ export function judgeFindings(
     return inconclusive(expected, null, `the detector failed: ${crashed.error.message}`);
   const inWindow = (steps: Finding['steps']): boolean =>
     steps === null || touches(steps[0], steps[1], rule.from, rule.to);
-  const findings = report.findings.filter(({ id, steps }) => kinds.includes(id) && inWindow(steps));
+  const findings = report.findings.filter(
+    (finding) => kinds.includes(finding.id) && !isExplained(finding) && inWindow(finding.steps),
+  );
   const incidents = report.verdict.incidents.filter(
     (incident) =>
       incident.class === rule.id && inWindow([incident.onsetStep, incident.recoveredStep ?? Infinity]),
@@ -61,6 +63,12 @@ export function judgeFindings(
     locations: findings.flatMap(({ locations }) => locations),
   };
 }
+
+/** Whether what a finding names is as it should be, so that it is a note where others of its kind are not: a step that a loss scaler skipped. */
+const isExplained = ({ id, severity }: Finding): boolean =>
+  severity === 'note' &&
+  Object.hasOwn(FINDINGS, id) &&
+  FINDINGS[id as keyof typeof FINDINGS].severity !== 'note';
 
 /** Why few findings are no proof that there are no more; null where all there is was looked at. */
 function notProven(

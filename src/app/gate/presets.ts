@@ -21,6 +21,7 @@ const recommended: Preset = {
     'job-crashed': { severity: 'error', missing: 'skip' },
     'missing-loss': { severity: 'error', missing: 'skip' },
     'dead-run': { severity: 'error', missing: 'skip' },
+    'loss-scale-falls': { severity: 'error', missing: 'skip' },
     drift: 'warning',
     'micro-divergence': 'warning',
     'loss-column-stops': { severity: 'warning', missing: 'skip' },

@@ -1,6 +1,6 @@
 import type { Finding } from '../../model/finding.ts';
 import { countedPlain } from '../../model/format-number.ts';
-import { scalerSkips } from '../incidents/signs.ts';
+import { scalerSkips } from '../incidents/scaler.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity, seriesOf } from './detector.ts';
 import { nonFinitePoints } from './non-finite-loss.ts';
 

@@ -5,7 +5,7 @@ import { incidentTitle } from '../../model/incident-words.ts';
 import { countNonFiniteIn } from '../../model/order-statistics.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
 import { incidentsOf } from '../incidents/attempts.ts';
-import { scalerSkips } from '../incidents/signs.ts';
+import { scalerSkips } from '../incidents/scaler.ts';
 import { type Detector, findingAt, notApplicable, outcomeOf, quantity } from './detector.ts';
 
 const ofLoss =

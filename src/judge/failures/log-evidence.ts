@@ -3,7 +3,7 @@ import type { CauseEvidence } from '../../model/cause.ts';
 import { arrayOf, type Column, joinedOf } from '../../model/column.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
-import { lossScaleOf } from '../incidents/signs.ts';
+import { lossScaleOf } from '../incidents/scaler.ts';
 import { isRaised, USUAL, usualRange } from '../incidents/unlike.ts';
 import type { JudgedRun } from '../incidents/verdict.ts';
 

@@ -12,9 +12,10 @@ import { type AttemptJudgement, badness, type SeriesIncident, worstOf } from './
 import { type Asked, judgeAttempt } from './judge-attempt.ts';
 import { COMPARED } from './numbers.ts';
 import { rewardsOf } from './rewards.ts';
+import { scalerSkips } from './scaler.ts';
 import { type PlannedRise, type Points, plannedRise } from './schedule-restart.ts';
 import type { VerdictSettings } from './settings.ts';
-import { columnStop, deadStretch, goesOnAs, scalerSkips } from './signs.ts';
+import { columnStop, deadStretch, goesOnAs } from './signs.ts';
 
 /** A series with the judgement of each of its attempts. */
 export interface JudgedSeries {
