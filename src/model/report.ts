@@ -133,6 +133,8 @@ export interface RunReport {
   readonly id: string;
   readonly paths: readonly string[];
   readonly stepUnit: StepUnit;
+  /** The step at which training was to end, where the log prints it and ends before. */
+  readonly planned?: number;
   readonly attempts: number;
   readonly attemptList: readonly Attempt[];
   readonly verdict: RunVerdict;

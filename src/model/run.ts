@@ -102,6 +102,8 @@ export interface Run {
   /** Where steps are batches and the log says how many of them an epoch has; `first` is the number of the very first. */
   readonly epochs?: { readonly batches: number; readonly first: number };
   readonly series: readonly TimeSeries[];
+  /** The step at which training is to end, where the log prints it: 600 of `step 180/600`. */
+  readonly planned?: number;
   readonly attempts: readonly Attempt[];
   /** From sidecars (hparams.json, config.yaml, args.json…) and from the log itself. Keys are untrusted text. */
   readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;

@@ -180,7 +180,7 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
     ...(first === undefined || last === undefined || Number.isNaN(first + last)
       ? []
       : [
-          `${stepUnit}s ${formatCount(first)} to ${formatCount(last)}`,
+          `${stepUnit}s ${formatCount(first)} to ${formatCount(last)}${run.planned === undefined ? '' : ` of ${formatCount(run.planned)}`}`,
           // A log may go on without the series that was judged.
           ...(ends !== undefined && ends > last ? [`the log goes on to ${formatCount(ends)}`] : []),
         ]),

@@ -740,6 +740,9 @@ const run = objectOf<RunReport>(
   id: text('The path of its log relative to what was named; `#n` where a file holds several.'),
   paths: texts('The files that it was read from.'),
   stepUnit,
+  planned: finite(
+    'The step at which training was to end, where the log prints it and ends before: it goes on, or was stopped.',
+  ).optional(),
   attempts: count('How many attempts it has: a restart or a resumption is one more.'),
   attemptList: listOf(attempt, 'The attempts.'),
   verdict,

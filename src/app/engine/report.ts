@@ -6,6 +6,7 @@ import type { Audit } from '../../model/audit.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
 import { type Finding, SEVERITIES } from '../../model/finding.ts';
 import { numberFromJson } from '../../model/json.ts';
+import { usualDistance } from '../../model/order-statistics.ts';
 import {
   type Report,
   type ReportInput,
@@ -61,6 +62,7 @@ export function runReport(
     id: run.id,
     paths: run.paths,
     stepUnit: run.stepUnit,
+    ...plannedOf(run),
     attempts: run.attempts.length,
     attemptList: run.attempts,
     verdict: judged.verdict,
@@ -88,6 +90,14 @@ export function runReport(
     curvature: whatIf.curvature,
     ...(audit === null ? {} : { audit }),
   };
+}
+
+/** Where training was to end, if the log ends more than one of its records before. */
+function plannedOf({ planned, series }: Run): Pick<RunReport, 'planned'> {
+  const axis = series.find(({ role }) => role === 'loss' || role === 'task_loss') ?? series[0];
+  if (planned === undefined || axis === undefined || axis.step.length === 0) return {};
+  const next = axis.step.at(-1)! + Math.max(1, usualDistance(axis.step) || 1);
+  return next < planned ? { planned } : {};
 }
 
 /** A verdict whose onset is the first harmful step, where that lies before it: what came between is nothing to go back to. */

@@ -223,6 +223,7 @@ export function finishRun(
     format,
     stepUnit: convention?.stepUnit ?? parts[0]?.run.stepUnit ?? 'row',
     ...epochsOf(convention?.epochs, batches),
+    ...plannedOf(parts, found.length),
     series,
     attempts: attemptsOf(series, restarts),
     hyperparameters: new Map([
@@ -246,6 +247,12 @@ export function finishRun(
       ]),
     ],
   };
+}
+
+/** Where the training is to end. A counter that begins again counts to the end of an epoch, or of an attempt. */
+function plannedOf(parts: readonly { readonly run: LoggedRun }[], restarts: number): Pick<Run, 'planned'> {
+  const planned = parts.at(-1)?.run.planned;
+  return planned === undefined || restarts > 0 ? {} : { planned };
 }
 
 /** How many batches an epoch has, where the log says it or its steps show it. */

@@ -29,6 +29,8 @@ export interface LoggedRun {
   /** Distinguishes the runs of one file; undefined where there is one. */
   readonly name?: string;
   readonly stepUnit: StepUnit;
+  /** See {@link Run.planned}. */
+  readonly planned?: number;
   readonly series: readonly LoggedSeries[];
   /** Lines or byte offsets at which the log itself says that training starts again, ascending. */
   readonly restarts?: readonly number[];

@@ -403,6 +403,7 @@ class PrintedLines implements LineSink {
     const likeliest = kept === 0 ? table.likeliestOf(templates.all()) : undefined;
     const main = {
       stepUnit,
+      ...(printed?.planned === undefined ? {} : { planned: printed.planned }),
       series,
       restarts: [...events.restarts, ...(printed?.restarts ?? [])],
       hyperparameters: new Map(events.hyperparameters),

@@ -37,6 +37,8 @@ export interface Axis {
   readonly within?: { readonly batch: Float64Array; readonly epoch: Float64Array };
   /** The column that counts though no word says so: it is no series. */
   readonly counter?: SlotOf;
+  /** The step at which training is to end, as the last row prints it. */
+  readonly planned?: number;
 }
 
 /** A counter that never moves in so many lines is a size, where the lines have another. */
@@ -324,16 +326,26 @@ function byRowOfEpochs(count: number, epochs: Float64Array): Axis {
 /** The axis by a counter that every row prints. */
 function byCounter(rows: Rows, step: Float64Array, stepOf: SlotOf, epoch: Float64Array | undefined): Axis {
   const name = stepOf(rows.members[0]!)?.name || 'step';
-  const of = cellsOf(rows, (one) => stepOf(one)?.ofColumn);
+  const of = totalsIn(rows, stepOf);
   if (countsBehind(step, of)) {
     return joinEpochs(of, undefined, step, name) ?? { step: of, unit: 'step', name, notes: [] };
   }
   if (rows.members.every(countsEpochs) && cellsIn(rows, epochSlot).every(Number.isNaN))
-    return { step, unit: 'epoch', name: 'epoch', notes: [] };
+    return { step, unit: 'epoch', name: 'epoch', notes: [], ...plannedBy(of) };
   const joined = joinEpochs(step, of, epoch, name);
-  if (joined !== undefined) return joined;
+  const planned =
+    joined === undefined && epoch === undefined ? plannedBy(of) : plannedBy(of, totalsIn(rows, epochSlot));
+  if (joined !== undefined) return { ...joined, ...planned };
   const within = epoch === undefined ? undefined : placesWithin(step, epoch);
-  return { step, unit: 'step', name, ...(within === undefined ? {} : { within }), notes: [] };
+  return { step, unit: 'step', name, ...(within === undefined ? {} : { within }), notes: [], ...planned };
+}
+
+const totalsIn = (rows: Rows, slot: SlotOf): Float64Array => cellsOf(rows, (one) => slot(one)?.ofColumn);
+
+/** Where training is to end: `180/600`, or so many batches in each of so many epochs. */
+function plannedBy(total: Float64Array, epochs?: Float64Array): Pick<Axis, 'planned'> {
+  const planned = total.at(-1)! * (epochs?.at(-1) ?? 1);
+  return planned > 0 ? { planned } : {};
 }
 
 /** The axis of rows that one process printed. */
@@ -351,7 +363,7 @@ function axisOfOne(rows: Rows, lines: Lines, loss: SlotOf): Axis {
     return counted;
   // Of loggers with several handlers, and of ranks, each line comes several times.
   const byOwn = isWhole(own) ? byEpoch(rows, own) : undefined;
-  if (byOwn !== undefined) return byOwn;
+  if (byOwn !== undefined) return { ...byOwn, ...plannedBy(totalsIn(rows, epochSlot)) };
   const counter = counterSlot(rows, loss);
   if (counter !== undefined) return { ...byCounter(rows, cellsIn(rows, counter), counter, epoch), counter };
   const told = announcedSteps(lines.all, rows);

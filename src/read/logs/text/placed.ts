@@ -33,6 +33,7 @@ export interface Placed {
   /** Points of the rows. */
   readonly rows: number;
   readonly stepUnit: StepUnit;
+  readonly planned?: number;
   /** As it is printed; empty where rows are counted. */
   readonly axisName: string;
   /** Lines before them tell where they are. */
@@ -417,6 +418,7 @@ export function placeGroup(
     series,
     rows: merged.kept.length,
     stepUnit: axis.unit,
+    ...(axis.planned === undefined ? {} : { planned: axis.planned }),
     axisName: axis.name,
     announced: axis.announced === true,
     ofEpochs: axis.unit === 'row' && axis.epochs !== undefined && axis.epochs.at(-1)! > axis.epochs[0]!,

@@ -32,6 +32,8 @@ export interface TextLog {
   /** One sentence: how it was read, and what to do where that is wrong. */
   readonly statement: string;
   readonly stepUnit: StepUnit;
+  /** The step at which training is to end, where its lines print it. */
+  readonly planned?: number;
   readonly series: readonly LoggedSeries[];
   readonly notes: readonly string[];
   readonly restarts: Placed['restarts'];
@@ -150,6 +152,7 @@ function finished(
     by,
     statement,
     stepUnit: placed.stepUnit,
+    ...(placed.planned === undefined ? {} : { planned: placed.planned }),
     restarts: placed.restarts,
     series,
     notes: [statement, ...placed.notes],
