@@ -394,10 +394,24 @@ function inWords(finding: Finding, unit: StepUnit): string {
 }
 
 /** Inputs that were lost in part, left unread or refused. */
-export function troubleOf({ inputs, warnings }: Report): string | null {
-  const all = [...damageLines(inputs), ...warnings.map(({ message }) => inertName(message))];
+export function troubleOf({ inputs, warnings, skipped }: Report): string | null {
+  const all = [
+    ...damageLines(inputs),
+    ...warnings.map(({ message }) => inertName(message)),
+    ...unreadLogs(skipped.filter(({ saysLog }) => saysLog !== undefined)),
+  ];
   if (all.length === 0) return null;
   return `${all[0]!.replace(/\.$/, '')}.${all.length > 1 ? ` ${plural(all.length - 1, 'more warning')}: --verbose.` : ''}`;
+}
+
+/** Files of a walked folder that seem to be logs, and could not be read. */
+function unreadLogs(unread: Report['skipped']): string[] {
+  const [first] = unread;
+  if (first === undefined) return [];
+  const name = `${inertName(pathParts(first.path).at(-1)!)}: ${inertName(first.reason)}`;
+  return unread.length === 1
+    ? [`One file that seems to be a log was not read (${name})`]
+    : [`${formatCount(unread.length)} files that seem to be logs were not read (the first, ${name})`];
 }
 
 /** Steps by which a log that averages losses, or counts from another number, shows an incident later or earlier than its capture. */

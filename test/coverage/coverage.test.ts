@@ -13,6 +13,7 @@ import type { RunVerdict } from '../../src/model/report.ts';
 import type { Run, TimeSeries } from '../../src/model/run.ts';
 import { readLogFile } from '../../src/read/logs/read-log.ts';
 import { LossReader } from '../../src/read/seen/loss-records.ts';
+import { normals } from '../detectors/runs.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -248,6 +249,26 @@ test('means of epochs that are read under a name of their own are no records of 
   writeFileSync(path, `${lines.flat().join('\n')}\n`);
   const [verdict] = await verdictsOf(path);
   expect(verdict!.provenBy!.judged.statement).toBe('36 of 36 loss records judged');
+});
+
+test('what eight ranks print in changing order lies about their means as far as single losses do', async () => {
+  const path = join(newFolder(), 'train.log');
+  const normal = normals(5);
+  const lines = Array.from({ length: 1200 }, (_, k) => {
+    const [step, rank] = [Math.floor(k / 8), ((k % 8) + 3 * (k >> 3)) % 8];
+    const loss = (0.4 + 2.2 * Math.exp(-step / 40)) * (1 + 0.3 * normal());
+    return `[rank${rank}] step ${step} loss ${loss.toFixed(4)}`;
+  });
+  writeFileSync(path, `${lines.join('\n')}\n`);
+  const [verdict] = await verdictsOf(path);
+  expect(verdict!.coverage).toMatchObject({ seen: 1200, judged: 150, unexplained: 0 });
+  expect(verdict!.class).toBe('healthy');
+  // A loss that no rank had before or after is none of theirs.
+  writeFileSync(
+    path,
+    `${lines.map((line, k) => (k === 803 ? '[rank5] step 100 loss 40.1' : line)).join('\n')}\n`,
+  );
+  expect((await verdictsOf(path))[0]!.class).not.toBe('healthy');
 });
 
 test('the shipped incident: all of its records are judged', async () => {

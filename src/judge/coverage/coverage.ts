@@ -243,12 +243,14 @@ function explainRhythm(
     else list.push(k);
   }
   const usual = usualCount(gaps, points.line.length - 1);
+  // Points that are means of ranks lie closer together than what the ranks print.
+  const among = areMeans(records, points, states) ? usual + 1 : 1;
   const isColumn = !judgedNames.has(own);
   for (const [gap, list] of gaps) {
     if (list.length > LONE && list.length > 1.5 * usual + 1) continue;
     for (const k of list) {
       if (isColumn && others.hasNear(line[k]!, value[k]!)) states[k] = STATE.column;
-      else if (agrees(value[k]!, gap, points))
+      else if (agrees(value[k]!, gap, points, among))
         states[k] = isCopy(value[k]!, gap, points)
           ? STATE.copy
           : list.length <= usual
@@ -262,8 +264,20 @@ function explainRhythm(
 const betweenOf = (line: number, value: number, others: PlacedPoints): number =>
   others.isAt(line, value) ? STATE.column : STATE.rank;
 
-/** Whether a value lies where the judged points around it lie. */
-function agrees(value: number, gap: number, points: PlacedPoints): boolean {
+/** Whether most of the judged points are none of the values that their lines print. */
+function areMeans({ line, value }: Records, points: PlacedPoints, states: Uint8Array): boolean {
+  let [judged, printed] = [0, 0];
+  for (let k = 0; k < line.length; k++) {
+    if (states[k] !== STATE.judged) continue;
+    judged++;
+    const at = points.indexOfLine(line[k]!);
+    if (at >= 0 && isClose(points.value[at]!, value[k]!)) printed++;
+  }
+  return 2 * printed < judged;
+}
+
+/** Whether a value lies where the judged points around it lie; each of them may be a mean of so many values. */
+function agrees(value: number, gap: number, points: PlacedPoints, among = 1): boolean {
   if (!Number.isFinite(value))
     return [gap - 2, gap - 1, gap, gap + 1].some(
       (at) => at in points.value && !Number.isFinite(points.value[at]!),
@@ -275,7 +289,7 @@ function agrees(value: number, gap: number, points: PlacedPoints): boolean {
     if (one < low) low = one;
     if (one > high) high = one;
   }
-  const margin = 0.5 * (high - low) + 0.25 * Math.max(Math.abs(low), Math.abs(high));
+  const margin = Math.sqrt(among) * (0.5 * (high - low) + 0.25 * Math.max(Math.abs(low), Math.abs(high)));
   return value >= low - margin && value <= high + margin;
 }
 
