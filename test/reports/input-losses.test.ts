@@ -40,24 +40,19 @@ describe('what was lost of an input', () => {
     expect(text).toContain('80 bytes of an unfinished last record not read');
     expect(rendered(format, input(whole))).not.toMatch(/lost at byte|unfinished/);
   });
-  it.each(['text', 'html', 'brief'] as const)(
-    'counts the logs of a folder that were not read in %s',
-    (format) => {
-      const [name, reason] = ['b.log', 'in no known format'];
-      const page = (skipped: Report['skipped']): string => {
-        const report = makeReport([makeRunReport(healthyRun())], { inputs: [input(whole)], skipped });
-        return (
-          format === 'brief' ? briefText(briefOf(report)) : REPORT_FORMATS[format].render(report, PLAIN)
-        ).replace(/\s+/g, ' ');
-      };
-      const one = { path: `runs/${name}`, reason, saysLog: 'name' as const };
-      expect(page([one])).toContain(
-        'One file that seems to be a log was not read (b.log: in no known format)',
-      );
-      expect(page([one, one])).toContain('2 files that seem to be logs were not read (the first, b.log: ');
-      expect(page([{ path: 'runs/README.md', reason }])).not.toContain('seem');
-    },
-  );
+  it.each(['html', 'brief'] as const)('counts the logs of a folder that were not read in %s', (format) => {
+    const [name, reason] = ['b.log', 'in no known format'];
+    const page = (skipped: Report['skipped']): string => {
+      const report = makeReport([makeRunReport(healthyRun())], { inputs: [input(whole)], skipped });
+      return (
+        format === 'brief' ? briefText(briefOf(report)) : REPORT_FORMATS[format].render(report, PLAIN)
+      ).replace(/\s+/g, ' ');
+    };
+    const one = { path: `runs/${name}`, reason, saysLog: 'name' as const };
+    expect(page([one])).toContain('One file that seems to be a log was not read (b.log: in no known format)');
+    expect(page([one, one])).toContain('2 files that seem to be logs were not read (the first, b.log: ');
+    expect(page([{ path: 'runs/README.md', reason }])).not.toContain('seem');
+  });
   it('is a place in SARIF and in annotations', () => {
     const { runs } = JSON.parse(rendered('sarif', input(torn, { unreadBytes: 80 }))) as {
       runs: { results: { ruleId: string; locations: { physicalLocation: { region?: object } }[] }[] }[];

@@ -264,7 +264,7 @@ function explainRhythm(
 const betweenOf = (line: number, value: number, others: PlacedPoints): number =>
   others.isAt(line, value) ? STATE.column : STATE.rank;
 
-/** Whether most of the judged points are none of the values that their lines print. */
+/** Whether most of the judged points have another value than their lines print. */
 function areMeans({ line, value }: Records, points: PlacedPoints, states: Uint8Array): boolean {
   let [judged, printed] = [0, 0];
   for (let k = 0; k < line.length; k++) {
