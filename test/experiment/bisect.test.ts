@@ -202,6 +202,21 @@ describe('does not find what is not there', () => {
   });
 });
 
+it('the command keeps the order of its words, also of those that bisect has itself or that come twice', async () => {
+  const words = ['--steps', '{steps}', '--a', '1', '--b', '1', '{config}'];
+  const { code, bisect } = await bisected(
+    ['--bad', at('b'), '--steps', '7'],
+    [
+      'node',
+      '-e',
+      `if (process.argv.slice(1, 7).join() !== '--steps,7,--a,1,--b,1') process.exit(3)`,
+      '--',
+      ...words,
+    ],
+  );
+  expect([code, bisect.statement]).toEqual([4, expect.stringMatching(/no loss/)]);
+});
+
 it('goes on where an earlier process ended, and refuses the folder to another question', async () => {
   const folder = at('resumed');
   const line = (command: string): string[] => [

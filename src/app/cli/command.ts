@@ -85,8 +85,16 @@ export const makingOf = (io: Io): { toolVersion: string; now: () => Date } => ({
   now: () => new Date(io.now()),
 });
 
-/** Parses the words after a command as oclif does. @throws what oclif throws, which `tellError` makes a usage error of */
+/**
+ * Parses the words after a command as oclif does, but for the order of its arguments: oclif sorts them by where each word
+ * comes first, so a word that is there twice (`--steps` of a command after `--`) is moved.
+ *
+ * @throws what oclif throws, which `tellError` makes a usage error of
+ */
 export async function parse(command: Command, argv: readonly string[]): Promise<Parsed<never, never>> {
   const { args, flags, strict } = command;
-  return (await parseWords([...argv], { args, flags, strict })) as unknown as Parsed<never, never>;
+  const parsed = await parseWords([...argv], { args, flags, strict });
+  const given = parsed.raw.filter(({ type }) => type === 'arg').map(({ input }) => input);
+  const inOrder = { ...parsed, argv: given.length > 0 ? given : parsed.argv };
+  return inOrder as unknown as Parsed<never, never>;
 }
