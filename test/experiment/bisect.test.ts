@@ -202,6 +202,32 @@ describe('does not find what is not there', () => {
   });
 });
 
+describe('a difference that rounding may explain', () => {
+  it('counts where the good side repeats itself', async () => {
+    const slower = at('slower.json');
+    writeFileSync(slower, config({ lr: 0.0501 }, { name: 'c' }));
+    const found = await bisected(
+      ['--bad', slower],
+      ['node', at('repository/train.mjs'), '{config}', at('good.csv')],
+    );
+    expect(found.code).toBe(0);
+    expect(found.bisect.changes).toMatchObject([{ name: 'train.lr', good: 0.05, bad: 0.0501 }]);
+  });
+
+  it('does not where the command never repeats itself', async () => {
+    const noisy = `const { appendFileSync, statSync } = require('node:fs');
+      appendFileSync(${JSON.stringify(at('calls'))}, 'x');
+      const noise = 1 + 1e-3 * statSync(${JSON.stringify(at('calls'))}).size;
+      for (let step = 0; step < 30; step++) console.log(JSON.stringify({ step, loss: noise / (step + 1) }));`;
+    const { code, bisect } = await bisected(['--bad', at('b')], ['node', '-e', noisy, '{config}']);
+    expect([code, bisect.statement]).toEqual([
+      4,
+      expect.stringMatching(/does not differ from the good side/),
+    ]);
+    expect(readFileSync(at('calls'), 'utf8')).toHaveLength(3);
+  });
+});
+
 it('the command keeps the order of its words, also of those that bisect has itself or that come twice', async () => {
   const words = ['--steps', '{steps}', '--a', '1', '--b', '1', '{config}'];
   const { code, bisect } = await bisected(

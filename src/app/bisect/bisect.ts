@@ -172,12 +172,22 @@ class Search {
     if (crashes)
       return `The command fails on the good side too (exit code ${good.exitCode}; see ${good.folder}).`;
     const found = await compared(good.log, bad.log, this.#options.steps);
-    const differs = bad.exitCode !== 0 || found?.verdict === 'apart';
+    const differs =
+      bad.exitCode !== 0 ||
+      found?.verdict === 'apart' ||
+      (found?.verdict === 'cannot-tell' && (await this.#repeatsItself(none)));
     this.#record(none, good, 'good');
     this.#record(this.#smallest, bad, differs ? 'bad' : 'good');
     if (differs) return null;
     if (found === undefined) return `The trials print no loss that can be compared (see ${good.folder}).`;
     return `With all ${counted(this.#differing, 'change')} the command does not differ from the good side within ${this.#options.steps} steps: ${found.statement}`;
+  }
+
+  /** Whether the good side runs the same once more: then not rounding, but the changes make what differs. */
+  async #repeatsItself(none: Chosen): Promise<boolean> {
+    const again = await this.#trial(none, 'again');
+    const found = await compared(this.#good!.log, again.log, this.#options.steps);
+    return again.exitCode === 0 && found?.differsAt === null;
   }
 
   async #test(chosen: Chosen): Promise<BisectTrial['outcome']> {
@@ -243,9 +253,9 @@ class Search {
   }
 
   /** Runs the command with these changes, or takes what an earlier process ran. @throws NoMoreRuns */
-  async #trial(chosen: Chosen): Promise<Done> {
+  async #trial(chosen: Chosen, suffix = ''): Promise<Done> {
     const { dimensions, command, folder, steps, seconds, io, maxRuns, isEnding } = this.#options;
-    const key = keyOf(chosen);
+    const key = `${keyOf(chosen)}${suffix}`;
     const own = join(folder, key);
     const result = join(own, 'result.json');
     const before = await readFile(result, 'utf8').catch(() => null);
