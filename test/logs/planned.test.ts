@@ -29,6 +29,8 @@ describe('the range of steps', () => {
     ['the last epoch of those counted from 0', lines(50, (i) => `Epoch ${i}/50 - loss: ${loss(i)}`)],
     ['the last epoch of batches', batches(3, '/3')],
     ['an epoch of which the number is not known', batches(3, '')],
+    ['a log that begins in the last epoch', batches(3, '/3').split('\n').slice(8).join('\n')],
+    ['a log that begins in a later epoch', batches(9, '/9').split('\n').slice(8).join('\n')],
     ['steps that begin again', lines(40, (i) => `[${(i % 10) + 1}/12] loss: ${loss(i)}`)],
   ])('says nothing of %s', async (_, log) => {
     const found = await page(log);

@@ -333,8 +333,10 @@ function byCounter(rows: Rows, step: Float64Array, stepOf: SlotOf, epoch: Float6
   if (rows.members.every(countsEpochs) && cellsIn(rows, epochSlot).every(Number.isNaN))
     return { step, unit: 'epoch', name: 'epoch', notes: [], ...plannedBy(of) };
   const joined = joinEpochs(step, of, epoch, name);
-  const planned =
-    joined === undefined && epoch === undefined ? plannedBy(of) : plannedBy(of, totalsIn(rows, epochSlot));
+  // Of a log that begins in a later epoch nothing shows how many steps came before it.
+  const isFromStart = epoch === undefined || smallest(epoch) <= 1;
+  const isAlone = joined === undefined && epoch === undefined;
+  const planned = isFromStart ? plannedBy(of, isAlone ? undefined : totalsIn(rows, epochSlot)) : {};
   if (joined !== undefined) return { ...joined, ...planned };
   const within = epoch === undefined ? undefined : placesWithin(step, epoch);
   return { step, unit: 'step', name, ...(within === undefined ? {} : { within }), notes: [], ...planned };
