@@ -156,6 +156,12 @@ function fixAfterReturn(
       ...code,
       after,
     };
+  if (run.cause?.mechanism === 'poisoned-accumulators')
+    return {
+      text: `The loss came back, but the optimizer takes far shorter steps since. ${capital(text)}`,
+      ...code,
+      after,
+    };
   const endsHigher = (held.finalLossWithout ?? Number.NaN) > WORSE * (held.finalLoss ?? Number.NaN);
   if (endsHigher && (stays !== null || !goesOnAfterTried(run)))
     return {

@@ -192,6 +192,21 @@ it('Adam, whose second moment follows slowly, lags where Adagrad would jump', as
   expect(await found('accumulator-jump', { optimizer: { name: 'adam' } })).toEqual([]);
 });
 
+it('a mean that took a huge gradient warns where it forgets it in more steps than the capture goes on', async () => {
+  const told = async (steps: number) => {
+    const made: Made = { optimizer: RMSPROP, size: surge(200), steps };
+    const found_ = (await found('accumulator-jump', made)).find(({ message }) => message.includes('jumps'));
+    return [found_!.severity, Number(/forgets it in (\d+) steps/.exec(found_!.message)?.[1] ?? 0)] as const;
+  };
+  const [severity, steps] = await told(60);
+  expect(severity).toBe('warning');
+  // Four squares of 200² weigh 1 − 0.9⁴, so that the root was 117 times as large; 16 steps later it is 50 times, and twice after 61 more.
+  expect(steps).toBeGreaterThan(55);
+  expect(steps).toBeLessThan(67);
+  // Here it has forgotten half, and takes 27 steps more where 51 were recorded.
+  expect((await told(95))[0]).toBe('note');
+});
+
 it('the effective rate that is left is that of the sums: 40 squares of 1, then 4 of 200', async () => {
   const [finding] = await found('accumulator-jump', { optimizer: ADAGRAD, size: surge(200), steps: 44 });
   const percent = Number(/effective rate is ([\d.]+) % of/.exec(finding!.message)![1]);

@@ -1,5 +1,6 @@
 /** The main job: all inputs under the paths, every analysis they allow, one report. */
 import { withAudit } from '../../experiment/cause/from-audit.ts';
+import { withLostRate } from '../../experiment/cause/lost-rate.ts';
 import { readThresholds } from '../../judge/findings/thresholds.ts';
 import type { RunComparison } from '../../model/comparison.ts';
 import { diagError } from '../../model/errors.ts';
@@ -129,6 +130,7 @@ async function reportOf(evidence: RunEvidence, options: JudgeOptions, limits: Li
   const { audit } = look;
   const { class: found, onsetStep, incidents } = judgement.judged.verdict;
   const peakStep = incidents.find((one) => one.onsetStep === onsetStep)?.peakStep ?? null;
-  const why = withAudit(asked, audit, found === 'healthy', peakStep);
+  const audited = withAudit(asked, audit, found === 'healthy', peakStep);
+  const why = withLostRate(audited, judgement.findings);
   return runReport(evidence, judgement, { ...asked, ...why }, audit);
 }

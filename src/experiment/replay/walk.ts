@@ -11,6 +11,9 @@ import { emptyState } from './empty-state.ts';
 import type { FollowedStep, FollowSettings, Prepared } from './follow.ts';
 import type { TensorState } from './tensors.ts';
 
+/** Share of a mean of squares that a step keeps. */
+const keptShare = ({ beta2, rho }: Readonly<Record<string, unknown>>): number => Number(beta2 ?? rho ?? 1);
+
 /** What is known before the first step. */
 export function walkedRun(capture: Pick<Capture, 'path' | 'steps'>, prepared: Prepared): WalkedRun {
   const empty = emptyState(capture, prepared);
@@ -46,7 +49,7 @@ export function showSteps(
                 initial,
                 correction:
                   (stepsTaken > 0 ? optimizer.secondMomentCorrection?.(options, stepsTaken) : 1) ?? 1,
-                kind: slot === 'accumulator' ? 'sum' : 'mean',
+                keeps: slot === 'accumulator' ? 1 : keptShare(options),
               },
       };
     });

@@ -25,6 +25,8 @@ interface Jump {
   names: ReadonlySet<string>;
   /** Mean logarithm of the growth of the roots up to it, over all entries with a past. */
   readonly before: number;
+  /** Steps that were walked up to it. */
+  readonly walked: number;
 }
 
 export const accumulatorJump = {
@@ -53,7 +55,8 @@ export const accumulatorJump = {
       value: 0.5,
       unit: 'share of the effective rate',
       range: SHARE,
-      origin: 'half of the rate is lost permanently: a warning; less, or a temporary loss, is a note',
+      origin:
+        'half of the rate is lost for longer than the capture goes on: a warning; less, or a shorter loss, is a note',
     },
     {
       name: 'lag',
@@ -69,8 +72,9 @@ export const accumulatorJump = {
       'In one step the accumulator of many entries grows so much that they learn far slower, or Adam’s second moment is far below the squares that it meets.',
     details: `The recorded run is walked step by step. An entry jumps if the root of its second moment (G of Adagrad, v̂ of Adam and RMSProp) grows by \`growth\`
 in one step; a step is found if at least a \`share\` of the entries with a past jump, after twenty steps of the optimizer. The message has the share and how much of the
-effective rate η/√G is left, as the geometric mean over all entries with a past, right after and at the end of the capture. Adagrad's sums never fall: where more than
-\`lost\` of the rate is gone at the end, it is a warning. A mean forgets, and what came back is a note. The twin: a mean that follows slowly lags, and steps are too
+effective rate η/√G is left, as the geometric mean over all entries with a past, at the end of the capture. Where more than \`lost\` of the rate is gone there, it is a
+warning: Adagrad's sums never fall, and a mean takes the steps that the message says to forget. If it forgets in fewer steps than the capture has after the jump, it is a note,
+and so is what came back. The twin: a mean that follows slowly lags, and steps are too
 long instead of too short. It is found where the root mean square of gradient/√v̂ over all entries with a past, v̂ after the step, is \`lag\` or more. The gradient is the one that was clipped as recorded.`,
     advice,
     references: [
@@ -84,25 +88,28 @@ long instead of too short. It is found where the root mean square of gradient/�
     const lags: Lag[] = [];
     /** Mean logarithm of the growth of the roots since the walk began. */
     let level = 0;
-    let forgets = false;
+    let walked = 0;
+    let keeps = 0;
     let seen = false;
     return {
       before: (tensors) => roots.keep(tensors),
       after(tensors, step, { factors }) {
         const grown = roots.growth(tensors, step, factors, threshold('growth'));
-        if (grown.kinds.has('mean')) forgets = true;
+        walked++;
         if (grown.count === 0) return;
         seen = true;
+        keeps = Math.max(keeps, grown.keeps);
         const before = level;
         level += grown.logGrowth / grown.count;
         const share = grown.jumped / grown.count;
-        if (share >= threshold('share')) addJump(jumps, step.step, share, grown.names, before);
+        if (share >= threshold('share'))
+          addJump(jumps, { first: step.step, last: step.step, share, names: grown.names, before, walked });
         const mean = Math.sqrt(grown.squares / grown.count);
-        if (!grown.kinds.has('sum') && mean >= threshold('lag')) lags.push({ step: step.step, mean });
+        if (grown.keeps < 1 && mean >= threshold('lag')) lags.push({ step: step.step, mean });
       },
       findings() {
         if (!seen) return [];
-        const told = jumps.map((jump) => jumpFinding(jump, level, forgets, path, threshold));
+        const told = jumps.map((jump) => jumpFinding(jump, { level, walked, keeps }, path, threshold));
         return lags.length === 0 ? told : [...told, lagFinding(lags, path, threshold('lag'))];
       },
     };
@@ -127,8 +134,8 @@ interface Growth {
   readonly squares: number;
   /** Tensors with entries that jumped. */
   readonly names: ReadonlySet<string>;
-  /** What the tensors' second moments are. */
-  readonly kinds: ReadonlySet<'sum' | 'mean'>;
+  /** The largest share of its second moments that a tensor keeps. */
+  readonly keeps: number;
 }
 
 /** The roots of all second moments before a step. */
@@ -159,12 +166,12 @@ class Roots {
   ): Growth {
     let [count, jumped, logGrowth, squares] = [0, 0, 0, 0];
     const names = new Set<string>();
-    const kinds = new Set<'sum' | 'mean'>();
+    let keeps = 0;
     for (const [t, { name, second }] of tensors.entries()) {
       const old = this.#kept[t];
       const gradient = gradients[t]!;
       if (old == null || gradient.absent) continue;
-      kinds.add(second!.kind);
+      keeps = Math.max(keeps, second!.keeps);
       const of = rootGrowth(old, second!, jump);
       if (of.jumped > 0) names.add(name);
       count += of.count;
@@ -172,7 +179,7 @@ class Roots {
       logGrowth += of.logGrowth;
       squares += squaredRatios(old, second!, gradient, factors[t]!);
     }
-    return { count, jumped, logGrowth, squares, names, kinds };
+    return { count, jumped, logGrowth, squares, names, keeps };
   }
 }
 
@@ -218,40 +225,53 @@ function squaredRatios(
   return squares;
 }
 
-/** Adds a step at which entries jump to its jump, or begins a new one. */
-function addJump(
-  jumps: Jump[],
-  step: number,
-  share: number,
-  names: ReadonlySet<string>,
-  before: number,
-): void {
+/** Adds a step at which entries jump to the jump before it, where that is near. */
+function addJump(jumps: Jump[], jump: Jump): void {
   const last = jumps.at(-1);
-  if (last === undefined || step - last.last > NEAR) {
-    jumps.push({ first: step, last: step, share, names, before });
+  if (last === undefined || jump.first - last.last > NEAR) {
+    jumps.push(jump);
     return;
   }
-  last.last = step;
-  last.share = Math.max(last.share, share);
-  last.names = new Set([...last.names, ...names]);
+  last.last = jump.last;
+  last.share = Math.max(last.share, jump.share);
+  last.names = new Set([...last.names, ...jump.names]);
 }
 
-/** @param level mean logarithm of the growth of the roots over the whole walk */
+/** The whole walk: its mean logarithm of the growth of the roots, its steps, and the share of a second moment that a step keeps. */
+interface Walked {
+  readonly level: number;
+  readonly walked: number;
+  readonly keeps: number;
+}
+
+/**
+ * Steps in which a mean of squares forgets what it took, so that more than a share of the effective rate is back: of
+ * `left * keeps ** (-steps / 2) = share`. Infinite for a sum.
+ */
+const stepsToForget = (left: number, share: number, keeps: number): number =>
+  Math.ceil((2 * Math.log(share / left)) / Math.log(1 / keeps));
+
 function jumpFinding(
-  { first, last, share, names, before }: Jump,
-  level: number,
-  forgets: boolean,
+  { first, last, share, names, before, walked }: Jump,
+  whole: Walked,
   path: string,
   threshold: (name: string) => number,
 ): Finding {
-  const left = Math.exp(before - level);
-  const gone = left <= 1 - threshold('lost');
-  const steps = first === last ? `step ${first}` : `steps ${first} to ${last}`;
+  const left = Math.exp(before - whole.level);
+  const least = 1 - threshold('lost');
+  const isLow = left < least;
+  const steps = isLow ? stepsToForget(left, least, whole.keeps) : 0;
+  const ahead = !isLow
+    ? ''
+    : whole.keeps < 1
+      ? `; the mean forgets it in ${formatNumber(steps, 'rough')} steps`
+      : ', and a sum never comes back';
+  const at = first === last ? `step ${first}` : `steps ${first} to ${last}`;
   const unit = 'share of the entries';
   return {
     id: accumulatorJump.id,
-    severity: gone ? 'warning' : 'note',
-    message: `the second moment of ${formatNumber(100 * share)} % of the entries, in ${tensorsNamed([...names])}, jumps at ${steps}: at the end of the capture the effective rate is ${formatNumber(100 * left)} % of that before${gone ? (forgets ? '; it comes back as the mean forgets, if the run goes on' : ', and a sum never comes back') : ''}`,
+    severity: isLow && steps > whole.walked - walked ? 'warning' : 'note',
+    message: `the second moment of ${formatNumber(100 * share)} % of the entries, in ${tensorsNamed([...names])}, jumps at ${at}: at the end of the capture the effective rate is ${formatNumber(100 * left)} % of that before${ahead}`,
     steps: [first, last],
     series: null,
     measured: { name: 'entries that jump', value: share, unit },

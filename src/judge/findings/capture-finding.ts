@@ -18,8 +18,8 @@ export interface WalkedTensor {
     readonly initial: number;
     /** Bias correction: what multiplies them; 1 where there is none. */
     readonly correction: number;
-    /** `sum` never falls (Adagrad), `mean` forgets (Adam, RMSProp). */
-    readonly kind: 'sum' | 'mean';
+    /** Share of them that a step keeps: β₂ of Adam, ρ of RMSProp, whose means forget; 1 of a sum that never falls (Adagrad). */
+    readonly keeps: number;
   } | null;
 }
 

@@ -101,7 +101,7 @@ with them, are no finding: the update stays as it was. Sums (Adagrad) do not fal
         shown = tensors;
         step = next;
         for (const [t, { second, stepsTaken }] of tensors.entries()) {
-          if (second === null || second.kind === 'sum' || stepsTaken < SETTLED) continue;
+          if (second === null || second.keeps === 1 || stepsTaken < SETTLED) continue;
           const { values, correction } = second;
           largest[t] ??= new Float64Array(values.length);
           collapsed[t] ??= new Uint8Array(values.length);
