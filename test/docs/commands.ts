@@ -41,6 +41,7 @@ export const NOT_RUN: Readonly<Record<string, string>> = {
   'clippy-diag bisect --good runs/a --commits v1..main --repository . -- python3 {commit}/train.py --steps {steps}':
     'needs a repository; test/experiment/bisect.test.ts makes one',
   'PYTHONPATH=python/src python3 bench/compare/pairs.py FOLDER': 'trains 240 networks for minutes',
+  'PYTHONPATH=python/src python3 bench/compare/pairs.py OTHER 0-124 19': 'trains 250 networks for minutes',
   'npx tsx bench/compare/score.ts FOLDER': 'needs the pairs that pairs.py trains',
   'node bench/incidents/clippy-bench.js make cases': 'makes 129 trainings for 12 minutes',
   "node bench/incidents/clippy-bench.js score --cases cases --evidence log --tool 'node bench/incidents/adapters/clippy-diag.js {case}'":
