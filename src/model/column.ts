@@ -224,33 +224,55 @@ function unpacked(block: Block, into: Float64Array): Float64Array {
 /** So many numbers cost as much one by one as their block does: it is unpacked after as many that were not in one that is. */
 const MISSES = 64;
 
+const NONE = new Float64Array(0);
+
+/** A block of a column that is unpacked, for as long as its column is among those that were asked last. */
+class Window {
+  index = -1;
+  values: Float64Array = NONE;
+  room: Float64Array | undefined;
+}
+
+/** So many windows have room for a block, those that asked for it last: 1 MB at most, however many columns there are. */
+const ROOMS = 512;
+const furnished: Window[] = [];
+let oldest = 0;
+
+/** Gives a window the room of the one that has had it longest. */
+function furnish(window: Window): Float64Array {
+  const before = furnished[oldest];
+  const room = before?.room ?? new Float64Array(BLOCK);
+  if (before !== undefined) {
+    before.index = -1;
+    before.values = NONE;
+    before.room = undefined;
+  }
+  furnished[oldest] = window;
+  oldest = (oldest + 1) % ROOMS;
+  window.room = room;
+  return room;
+}
+
 /** Numbers in blocks, which a column and its views share, with the last two blocks that were asked for often. */
 class Blocks {
   /** A window that moves on over the seam of two blocks needs both: those of even and odd index are kept apart. */
-  private readonly index = [-1, -1];
-  private readonly kept: Float64Array[] = [NONE, NONE];
-  private readonly rooms: (Float64Array | undefined)[] = [undefined, undefined];
+  private readonly even = new Window();
+  private readonly odd = new Window();
   private misses = 0;
 
   constructor(private readonly blocks: readonly (Block | Away)[]) {}
 
   at(position: number): number {
     const block = position >>> SHIFT;
-    const side = block & 1;
-    if (block !== this.index[side]) {
+    const window = (block & 1) === 0 ? this.even : this.odd;
+    if (block !== window.index) {
       // A loop over two places far apart would unpack a block for every number.
       if (++this.misses < MISSES) return this.pick(position);
-      this.load(block, side);
+      this.misses = 0;
+      window.values = unpacked(here(this.blocks[block]!), window.room ?? furnish(window));
+      window.index = block;
     }
-    return this.kept[side]![position & MASK]!;
-  }
-
-  private load(block: number, side: number): void {
-    this.misses = 0;
-    const room = this.rooms[side] ?? new Float64Array(BLOCK);
-    this.rooms[side] = room;
-    this.kept[side] = unpacked(here(this.blocks[block]!), room);
-    this.index[side] = block;
+    return window.values[position & MASK]!;
   }
 
   /** The number at a position, without its block: for a few that lie far apart. */
@@ -359,8 +381,6 @@ class PackedColumn implements Column {
   }
 }
 
-const NONE = new Float64Array(0);
-
 /** A position as `subarray` takes it: below 0 from the end, within the length. */
 const inside = (position: number, length: number): number =>
   position < 0 ? Math.max(0, position + length) : Math.min(position, length);
@@ -373,8 +393,6 @@ export class ColumnBuilder {
   private held = 0;
   /** How many numbers the whole blocks have. */
   private before = 0;
-  /** Whether a finished column reads the numbers of `tail`. */
-  private isShared = false;
 
   get length(): number {
     return this.before + this.held;
@@ -391,14 +409,11 @@ export class ColumnBuilder {
       this.blocks.push(block === this.tail ? this.tail.slice() : block);
       this.before += BLOCK;
       this.held = 0;
-      if (this.isShared) this.tail = new Float64Array(BLOCK);
-      this.isShared = false;
       return;
     }
     const wider = new Float64Array(Math.min(BLOCK, Math.max(FEW, 2 * this.held)));
     wider.set(this.tail);
     this.tail = wider;
-    this.isShared = false;
   }
 
   /** The last number; undefined where there is none. */
@@ -426,8 +441,8 @@ export class ColumnBuilder {
 
   /** The numbers so far; they stay as they are when more are pushed, until one of them is taken back. */
   finish(): Column {
-    this.isShared = true;
-    const rest = this.tail.subarray(0, this.held);
+    // A part of the tail would keep all of it.
+    const rest = this.tail.slice(0, this.held);
     return this.blocks.length === 0
       ? rest
       : new PackedColumn(new Blocks([...this.blocks, rest]), 0, this.length);
