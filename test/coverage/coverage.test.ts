@@ -271,6 +271,41 @@ test('what eight ranks print in changing order lies about their means as far as 
   expect((await verdictsOf(path))[0]!.class).not.toBe('healthy');
 });
 
+describe('the batches of an evaluation, with the parts of their loss', () => {
+  const pass = (epoch: number, lossOf: (batch: number) => string): string[] =>
+    [0, 10, 20, 30].flatMap((batch) => [
+      `Test: [${batch}/40]\tTime 0.6 (0.6)\tLoss ${lossOf(batch)} (5.1)`,
+      `center_loss  0.3${epoch} (0.311)`,
+    ]);
+  const log = (
+    passes: readonly number[],
+    lossOf = (batch: number): string => (7.5 - batch / 100).toFixed(4),
+  ) =>
+    Array.from({ length: 8 }, (_, epoch) => [
+      ...Array.from({ length: 10 }, (_, k) => {
+        const loss = (0.4 + 2 * Math.exp(-(10 * epoch + k) / 15)).toFixed(4);
+        return `Epoch: [${epoch}][${10 * k}/100]\tTime 0.6 (0.6)\tLoss ${loss} (1.0)`;
+      }),
+      ...(passes.includes(epoch) ? pass(epoch, lossOf) : []),
+    ]).flat();
+  const judged = async (lines: readonly string[]): Promise<RunVerdict> => {
+    const path = join(newFolder(), 'train.log');
+    writeFileSync(path, `${lines.join('\n')}\n`);
+    return (await verdictsOf(path))[0]!;
+  };
+  const all = [0, 1, 2, 3, 4, 5, 6, 7];
+
+  test('are evaluations, though they lie far from the training', async () => {
+    const { coverage, class: found } = await judged(log(all));
+    expect(coverage).toMatchObject({ judged: 80, unexplained: 0 });
+    expect(found).toBe('healthy');
+  });
+  test('are not where they are not finite', async () => {
+    const { coverage } = await judged(log(all, (batch) => (batch === 20 ? 'nan' : '7.4')));
+    expect(coverage!.unexplained).toBeGreaterThan(0);
+  });
+});
+
 test('the shipped incident: all of its records are judged', async () => {
   const path = join(projectRoot, 'fixtures/incident/log.jsonl');
   const [verdict] = await verdictsOf(path);

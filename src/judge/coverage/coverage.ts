@@ -19,6 +19,8 @@ const LONE_SHARE = 0.01;
 const NEAR_LINES = 200;
 /** Judged points on each side of a record that it has to agree with. */
 const WINDOW = 16;
+/** Evaluations of which each prints as many records as the others. */
+const EVALUATIONS = 3;
 /** Records between two judged points that are no rhythm: the mean of an epoch, a summary. */
 const LONE = 2;
 
@@ -186,7 +188,28 @@ function statesOf(
   for (let k = 0; k < line.length; k++) if (states[k] === STATE.judged) judgedNames.add(name[k]!);
   for (const own of new Set(name)) explainRhythm(own, records, points, others, states, judgedNames);
   explainRedrawn(records, points, states);
+  explainEvaluations(records, points, states);
   return states;
+}
+
+/**
+ * What is still open between two judged points, from an evaluation on, is of that evaluation where it comes again: its batches, and
+ * the parts of their loss. Of one evaluation alone it may be training that was not read.
+ */
+function explainEvaluations({ line, value }: Records, points: PlacedPoints, states: Uint8Array): void {
+  const passes = new Map<number, number[]>();
+  for (let k = 0; k < line.length; k++) {
+    const gap = points.firstFrom(line[k]! + 1);
+    const pass = passes.get(gap);
+    if (pass !== undefined) {
+      if (states[k] === STATE.open && Number.isFinite(value[k]!)) pass.push(k);
+    } else if (states[k] === STATE.evaluation) passes.set(gap, []);
+  }
+  const counts = [...passes.values()].map(({ length }) => length).sort((a, b) => a - b);
+  const usual = counts[counts.length >> 1] ?? 0;
+  const alike = [...passes.values()].filter(({ length }) => length > 0 && length <= 1.5 * usual + 1);
+  if (alike.length < EVALUATIONS) return;
+  for (const pass of alike) for (const k of pass) states[k] = STATE.evaluation;
 }
 
 /** A name that the whole log prints once, before any judged point, is a setting: `"monitor": "{'logloss': -1}"`. */
