@@ -108,15 +108,21 @@ export async function gatherEvidence(
     if (near.length === 0) logged.push(runOfLedger(ledger));
     if (near.length < 2) besideOf(near[0] ?? logged.at(-1)!).ledger = ledger;
   });
+  const withoutLog: Capture[] = [];
   await each(found.captures, String, async (path) => {
     const { openCapture } = await import('../../read/captures/read.ts');
-    const { runOfCapture } = await import('../../read/captures/as-run.ts');
     const capture = await openCapture(path);
     const { errors, lost, account } = capture;
     inputs.push({ path, format: 'capture', sha256: null, errors, lost, account });
-    const run = loggedRun(closestRuns(ofPlace(logged, path), path), capture) ?? runOfCapture(capture);
-    besideOf(run).captures.push(capture);
+    const run = loggedRun(closestRuns(ofPlace(logged, path), path), capture);
+    if (run !== undefined) besideOf(run).captures.push(capture);
+    else withoutLog.push(capture);
   });
+  if (withoutLog.length > 0) {
+    const { runOfCaptures } = await import('../../read/captures/as-run.ts');
+    for (const captures of ofOneRun(withoutLog, apart))
+      besideOf(runOfCaptures(captures)).captures.push(...captures);
+  }
   const pathOf = ({ path }: CheckpointFile): string => path;
   await each(found.checkpoints, pathOf, async (file) => {
     const { path } = file;
@@ -150,6 +156,18 @@ export async function gatherEvidence(
     },
   );
   return { runs, inputs, warnings };
+}
+
+/** Captures of one place that one recorder wrote, in the order of their first steps; each by itself where it names no run. */
+function ofOneRun(captures: readonly Capture[], apart: readonly string[]): Capture[][] {
+  const groups = new Map<string, Capture[]>();
+  for (const capture of captures) {
+    const { path, manifest } = capture;
+    const { run } = manifest.training;
+    const key = run === null ? path : JSON.stringify([placeOf(apart, path), run.id]);
+    groups.set(key, [...(groups.get(key) ?? []), capture]);
+  }
+  return [...groups.values()].map((one) => one.sort((a, b) => a.steps[0]!.step - b.steps[0]!.step));
 }
 
 /** What is in the folder of a run's log. */

@@ -86,3 +86,40 @@ export function runOfCapture(capture: Pick<Capture, 'path' | 'manifest' | 'steps
     notes: ['no log is in the folder of this capture; its own losses are judged'],
   };
 }
+
+/**
+ * The run of captures that one recorder wrote, without a log: a step that several of them hold is that of the last.
+ *
+ * @param captures one at least, in the order of their first steps
+ */
+export function runOfCaptures(captures: readonly Pick<Capture, 'path' | 'manifest' | 'steps'>[]): Run {
+  const runs = captures.map(runOfCapture);
+  const [first] = runs;
+  if (first === undefined) throw new RangeError('a run is made of one capture at least');
+  if (runs.length === 1) return first;
+  const parts = runs.flatMap(({ series }) => series);
+  const names = [...new Set(parts.map(({ name }) => name))];
+  const ends = runs.flatMap(({ attempts }) => attempts);
+  return {
+    ...first,
+    paths: captures.map(({ path }) => path),
+    series: names.map((name) => joined(parts.filter((one) => one.name === name))),
+    attempts: [
+      {
+        ...first.attempts[0]!,
+        firstStep: Math.min(...ends.map(({ firstStep }) => firstStep)),
+        lastStep: Math.max(...ends.map(({ lastStep }) => lastStep)),
+      },
+    ],
+    notes: ['no log is in the folder of these captures of one run; their own losses are judged'],
+  };
+}
+
+/** Points of one series in several captures, each step once. */
+function joined(parts: readonly TimeSeries[]): TimeSeries {
+  const points = new Map<number, number>();
+  for (const { step, value } of parts)
+    for (let i = 0; i < step.length; i++) points.set(step.at(i)!, value.at(i)!);
+  const steps = Float64Array.from(points.keys()).sort();
+  return { ...parts[0]!, step: steps, value: steps.map((step) => points.get(step)!) };
+}
