@@ -43,7 +43,7 @@ export const openCause: KnownFailure = {
     ].filter((one) => one !== null);
     const raised = raisedNorm(log);
     const seen =
-      raised?.statement ?? (usual.length === 0 ? null : `${usual.join(' and ')} up to ${unit} ${onsetStep}`);
+      raised?.statement ?? (usual.length === 0 ? null : `${usual.join(' and ')} before ${unit} ${onsetStep}`);
     const slow = judged?.verdict.class === 'drift';
     const jump = jumpAt(log);
     const statement = [
