@@ -326,6 +326,37 @@ describe('a log, a capture and a ledger of one run', () => {
     expect(found.differsAt).toMatchObject({ step: points[12]![0], link: 'loss' });
   });
 
+  it.each([
+    ['the step of the line', 0],
+    ['the step before', 1],
+  ])('a log of means over intervals that end with %s is that of single steps', async (name, late) => {
+    const points = await losses();
+    const of = (from: number, wrong: (loss: number) => number = (loss) => loss): string[] => {
+      const means: [number, number][] = [];
+      for (let k = late; k + 5 <= points.length - 1; k += 5) {
+        const own = points.slice(k, k + 5).map(([, loss], i) => (k + i < from ? loss : wrong(loss)));
+        means.push([points[k + 4]![0] + late, own.reduce((sum, loss) => sum + loss, 0) / 5]);
+      }
+      return printed(means, 6);
+    };
+    const whole = folder(`means of five ${name}`, of(0));
+    expect(await compare(whole, capturePath)).toMatchObject(SAME);
+    expect(await compare(capturePath, whole)).toMatchObject(SAME);
+    const half = Math.floor(points.length / 2);
+    const changed = folder(
+      `means that part ${name}`,
+      of(half, (loss) => 1.3 * loss),
+    );
+    const found = await compare(changed, capturePath);
+    expect(found).toMatchObject({ verdict: 'apart', differsAt: { link: 'loss' } });
+    const at = found.differsAt!.step - points[half]![0];
+    expect(at).toBeGreaterThanOrEqual(0);
+    expect(at).toBeLessThan(6);
+    // A log of every fifth step has no means.
+    const every = points.filter((_, k) => k % 5 === 0);
+    expect(await compare(folder(`every fifth ${name}`, printed(every, 6)), capturePath)).toMatchObject(SAME);
+  });
+
   it('a ledger and a log, or a ledger and a capture, differ in nothing that both have', async () => {
     const { steps } = await openLedger(ledger('base'));
     const lines = [...steps.values()].map(({ step, loss }) => `step ${step} loss ${loss.toFixed(4)}`);

@@ -15,6 +15,7 @@ import {
   startTogether,
 } from './floor.ts';
 import type { Judged } from './judged.ts';
+import { asMeans } from './means.ts';
 import { pictureOf } from './picture.ts';
 import { judgeSeeds, judgeSeveral, SEEDS_MOVE } from './seeds.ts';
 import { settingsThatDiffer } from './settings.ts';
@@ -40,7 +41,7 @@ export async function compareSides(
   bs: readonly Side[],
   options: CompareOptions = {},
 ): Promise<RunComparison> {
-  const [a, b] = [as[0]!, bs[0]!];
+  const [a, b] = asMeans(as[0]!, bs[0]!);
   const until = options.until ?? Number.POSITIVE_INFINITY;
   const pair = lossPair(a, b, until);
   const steps = commonSteps(a, b, until);
