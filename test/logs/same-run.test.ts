@@ -172,3 +172,36 @@ describe('two logs stay', () => {
     expect(told.filter(({ by }) => by !== undefined)).toEqual([]);
   });
 });
+
+describe('how the process ended is told by the printed log alone', () => {
+  const crash =
+    'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\nRuntimeError: CUDA out of memory\n';
+  const jobOf = async (own: string, text: string) => {
+    const root = scratch();
+    mkdirSync(root, { recursive: true });
+    writeFileSync(join(root, 'log.csv'), own);
+    writeFileSync(join(root, 'stdout.log'), text);
+    const { logs } = await collectInputs([root]);
+    expect(logs).toHaveLength(1);
+    return logs[0]!.runs[0]!.job;
+  };
+  const lines = losses().map((loss, k) => `step ${k} loss ${loss.toFixed(4)}\n`);
+  const text = lines.join('');
+
+  it('and stays with the run', async () => {
+    const counted = await jobOf(csv(losses()), text + crash);
+    expect(counted).toMatchObject({ ended: 'crashed', at: { step: COUNT - 1 } });
+    expect(counted!.at!.path).toMatch(/stdout\.log$/);
+    expect(await jobOf(csv(losses(), 'loss', 1), text + crash)).toMatchObject({ ended: 'crashed' });
+    // The Trainer prints no step.
+    expect(await jobOf(csv(losses(), 'loss', 5, 5), printed(losses()) + crash)).toMatchObject({
+      ended: 'crashed',
+    });
+  });
+
+  it('not where the run went on, nor where nothing went wrong', async () => {
+    const until = lines.slice(0, COUNT / 2).join('');
+    expect((await jobOf(csv(losses()), until + crash))?.ended).not.toBe('crashed');
+    expect((await jobOf(csv(losses()), text))?.ended).not.toBe('crashed');
+  });
+});

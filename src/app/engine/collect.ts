@@ -40,7 +40,7 @@ import { toldTwice } from '../../read/logs/same-run.ts';
 import { readSidecars } from '../../read/logs/sidecars.ts';
 import { isLastValues, isPrintedBeside } from '../../read/logs/wandb-folder.ts';
 import type { Container } from './containers.ts';
-import { isCrashFile, logBeside, withCrash } from './crash-files.ts';
+import { isCrashFile, logBeside, withCrash, withEndOf } from './crash-files.ts';
 import { distinctIds } from './distinct-ids.ts';
 import { type InputFile, inputOf, openInput } from './input-file.ts';
 import { ownReport } from './own-report.ts';
@@ -347,7 +347,7 @@ function adoptCrashes({ crashes, logs, skipped }: Walk): void {
   }
 }
 
-/** Skips logs whose values are all in another one. */
+/** Skips logs whose values are all in another one; how the process ended may be in the skipped one alone. */
 function passOverRetold({ logs, skipped }: Walk): void {
   const all = logs.map(({ log }) => log);
   skipped.forEach((one, k) => {
@@ -363,13 +363,22 @@ function passOverRetold({ logs, skipped }: Walk): void {
     const reason = retold(one.log, all);
     if (reason !== undefined) passOver(one, { reason });
   }
+  const duplicates = new Map<string, { readonly log: LogInput; readonly keeps: string }>();
   for (const one of [...logs]) {
     // After a duplicate is removed, the log that is kept is compared with the others again.
     const same = toldTwice(
       one.log,
       logs.map(({ log }) => log),
     );
-    if (same !== undefined) passOver(one, { reason: same.reason, sameRun: same.by.path });
+    if (same === undefined) continue;
+    passOver(one, { reason: same.reason, sameRun: same.by.path });
+    duplicates.set(one.log.path, { log: one.log, keeps: same.by.path });
+  }
+  for (const { log, keeps } of duplicates.values()) {
+    let path = keeps;
+    for (let next = duplicates.get(path); next !== undefined; next = duplicates.get(path)) path = next.keeps;
+    const at = logs.findIndex((one) => one.log.path === path);
+    if (at >= 0) logs[at] = { ...logs[at]!, log: withEndOf(logs[at]!.log, log) };
   }
 }
 

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import type { Job } from '../../model/job.ts';
 import type { LogInput } from '../../model/log.ts';
+import { usualDistance } from '../../model/order-statistics.ts';
 import type { Run } from '../../model/run.ts';
 import { isPrintedBeside } from '../../read/logs/wandb-folder.ts';
 
@@ -26,6 +27,19 @@ export function withCrash(log: LogInput, crash: LogInput): LogInput {
   const step = run.attempts.at(-1)?.lastStep ?? null;
   const at: Job['at'] = { line: null, time: null, ...job.at, step, path: crash.path };
   return { ...log, runs: [{ ...run, job: { ...job, ...pick(run.job), at } }] };
+}
+
+/** A log whose run ended as a second log of the same run says, if that one reaches its end: what went on did not end there. */
+export function withEndOf(log: LogInput, same: LogInput): LogInput {
+  const [own, its] = [log, same].map(({ runs }) => runs[0]!.series.find(({ role }) => role === 'loss'));
+  const [unit, itsUnit] = [log, same].map(({ runs }) => runs[0]!.stepUnit);
+  if (own === undefined || its === undefined) return log;
+  // One of them may count from 0, or log every second step; rows are counted one by one.
+  const missing =
+    unit === itsUnit
+      ? (own.step.at(-1)! - its.step.at(-1)!) / Math.max(1, usualDistance(own.step) || 1)
+      : own.value.length - its.value.length;
+  return missing <= 1 ? withCrash(log, same) : log;
 }
 
 const pick = (own: Job | undefined): Partial<Pick<Job, 'gaps' | 'resumes'>> =>
