@@ -404,6 +404,12 @@ export function troubleOf({ inputs, warnings, skipped }: Report): string | null 
   return `${all[0]!.replace(/\.$/, '')}.${all.length > 1 ? ` ${plural(all.length - 1, 'more warning')}: --verbose.` : ''}`;
 }
 
+/** Whether something was lost of what a run was read from; of several runs, what belongs to none of them is the report's. */
+function isTroubled({ paths }: RunReport, report: Report): boolean {
+  if (report.runs.length < 2) return troubleOf(report) !== null;
+  return damageLines(report.inputs.filter(({ path }) => paths.includes(path))).length > 0;
+}
+
 /** Files of a walked folder that seem to be logs, and could not be read. */
 function unreadLogs(unread: Report['skipped']): string[] {
   const [first] = unread;
@@ -521,7 +527,8 @@ function evaluationApart(run: RunReport): string | null {
 export function answerOf(run: RunReport, report: Report): Answer {
   const job = jobAnswer(run);
   const also = besideOf(run, job);
-  const trouble = otherIncident(run) ?? troubleOf(report);
+  const other = otherIncident(run);
+  const trouble = other ?? troubleOf(report);
   const where = whereOf(run);
   const ofRun = fixOf(run);
   const code = codeOf(run, job !== null, ofRun?.text);
@@ -530,7 +537,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const why = isOfCode ? null : whyOf(run.cause);
   const fix = isOfCode ? null : ofRun;
   const healthy = run.verdict.class === 'healthy';
-  const { mood, title } = firstLineOf(run, job, also !== null, trouble !== null);
+  const { mood, title } = firstLineOf(run, job, also !== null, other !== null || isTroubled(run, report));
   const isWell = mood === 'good' || learntNothing(run);
   const apart = mood === 'good' ? evaluationApart(run) : null;
   const noted = apart !== null ? { text: apart } : isWell && job === null ? alsoOf(run, true) : null;

@@ -1,5 +1,5 @@
 /** The answer in a kilobyte: what it holds, that it fits, and that it says what the page says. */
-import { copyFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { BRIEF_BYTES, type Brief } from '../../src/model/brief.ts';
@@ -42,6 +42,18 @@ describe('over the fixtures of every log format', () => {
     expect(out.startsWith(answerOf(run, report).title)).toBe(true);
     expect(out).toMatch(/^Proofs: judged (yes|NO|unknown) \(/m);
   });
+});
+
+it('a log of a folder that was not read makes none of several runs doubtful, and the only one', async () => {
+  const folder = newFolder();
+  const source = join(projectRoot, 'fixtures/logs/healthy/input.jsonl');
+  const other = readFileSync(source, 'utf8').replaceAll(/"loss":(\d+)/g, '"loss":1$1');
+  copyFileSync(source, join(folder, 'a.jsonl'));
+  writeFileSync(join(folder, 'odd.log'), 'nothing of a training\n');
+  expect((await jsonBrief('analyze', folder)).runs).toMatchObject({ total: 1, bad: 0, doubtful: 1 });
+  writeFileSync(join(folder, 'b.jsonl'), other);
+  expect((await jsonBrief('analyze', folder)).runs).toMatchObject({ total: 2, bad: 0, doubtful: 0 });
+  expect((await cli(['analyze', folder, '--brief'])).out).toMatch(/^Beware: .*odd\.log/m);
 });
 
 describe('one run', () => {
