@@ -2,9 +2,10 @@
 import { arrayOf, varies } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { finiteOf, medianOf } from '../../model/order-statistics.ts';
+import { digitsOf } from '../../model/printed-digits.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { wordsOf } from '../../model/words.ts';
-import { BLOCKS, digitsOf, ERRORS, levelError } from './level-error.ts';
+import { BLOCKS, ERRORS, levelError } from './level-error.ts';
 import { aucsOf } from './signs.ts';
 
 /** Our numbers. Distance of an AUC from 0.5, evaluations that tell, and shares of ln K by which a loss may miss it, and at most. */
@@ -47,7 +48,7 @@ function isAt(values: Float64Array, level: number): boolean {
   return [endOf(values), values.subarray(-Math.max(BLOCKS, Math.floor(values.length / 10)))].every((part) => {
     const error = Math.min(CHANCE.most * level, ERRORS * levelError(part));
     const above = medianOf(part) - level;
-    const decimals = Math.max(...part.map((one) => String(one).split('.')[1]?.length ?? 0));
+    const decimals = Math.max(...[...finiteOf(part)].map((one) => digitsOf(one).decimals));
     const printed = Math.min(CHANCE.loss * level, 0.5 * 10 ** -decimals);
     return above <= Math.max(CHANCE.loss * level, error) && -above <= Math.max(printed, error);
   });
@@ -76,7 +77,7 @@ function exactChance(run: Run, attempt: number): Chance | null {
     if (series.role !== 'loss' && series.role !== 'task_loss') continue;
     const values = arrayOf(attemptOf(series, attempt).value);
     const classes = Math.round(Math.exp(values[0] ?? 0));
-    if (!(classes >= 2 && classes <= EXACT.classes) || digitsOf(values[0]!) < EXACT.digits) continue;
+    if (!(classes >= 2 && classes <= EXACT.classes) || digitsOf(values[0]!).digits < EXACT.digits) continue;
     const level = Math.log(classes);
     if (Number(level.toPrecision(EXACT.digits)) !== Number(values[0]!.toPrecision(EXACT.digits))) continue;
     const end = medianOf(finiteOf(values.subarray(-Math.ceil(values.length / 10))));

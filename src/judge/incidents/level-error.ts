@@ -15,9 +15,3 @@ export function levelError(values: Float64Array): number {
   const squares = levels.reduce((sum, level) => sum + (level - mean) ** 2, 0);
   return Math.sqrt(squares / (BLOCKS - 1) / BLOCKS);
 }
-
-/** Significant digits of a number as it is written. */
-export const digitsOf = (value: number): number =>
-  String(value)
-    .split('e', 1)[0]!
-    .replace(/^[-0.]+|\./g, '').length;

@@ -7,11 +7,12 @@
 import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { finiteOf, MAD_TO_SIGMA, medianOf, usualDistance } from '../../model/order-statistics.ts';
+import { digitsOf } from '../../model/printed-digits.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { isWholeLoss, type JudgedSeries } from './attempts.ts';
 import { type Chance, chanceOf } from './chance.ts';
 import type { SeriesIncident } from './judge.ts';
-import { BLOCKS, digitsOf, ERRORS, levelError } from './level-error.ts';
+import { BLOCKS, ERRORS, levelError } from './level-error.ts';
 import type { VerdictSettings } from './settings.ts';
 
 /** Our numbers. Points that the untrained level is of at most, and points of an incident that lasts. */
@@ -194,7 +195,7 @@ function withoutUpdates(
   values: Float64Array,
   least: number,
 ): Evidence | null {
-  const precise = values.some((value) => digitsOf(value) >= DIGITS);
+  const precise = values.some((value) => digitsOf(value).digits >= DIGITS);
   if (!precise) return null;
   const still = run.series.find((one) => {
     if (!isNorm(one)) return false;

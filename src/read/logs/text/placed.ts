@@ -1,5 +1,6 @@
 /** Rows that tell one loss as series: where each lies on the axis, which of them are one point, and what their cells hold. */
 import { counted, formatCount } from '../../../model/format-number.ts';
+import { digitsOf } from '../../../model/printed-digits.ts';
 import type { StepUnit } from '../../../model/run.ts';
 import type { LoggedSeries } from '../format.ts';
 import { isLossName, roleByName } from '../metric-roles.ts';
@@ -207,11 +208,10 @@ function mergeRows(
 
 /** So many digits show that one number is another one rounded. */
 const LEAST_DIGITS = 2;
-const digitsOf = (number: number): number => number.toExponential().replace(/e.*|\D/g, '').length;
 /** Whether two numbers are one, which a line says with fewer digits than another. */
 function isSame(a: number, b: number): boolean {
   if (!Number.isFinite(a) || !Number.isFinite(b) || a === b) return false;
-  const [digits, others] = [digitsOf(a), digitsOf(b)];
+  const [digits, others] = [digitsOf(a).digits, digitsOf(b).digits];
   const [short, exact] = digits < others ? [a, b] : [b, a];
   const least = Math.min(digits, others);
   return least >= LEAST_DIGITS && Number(exact.toPrecision(least)) === short;
