@@ -319,6 +319,9 @@ export function usualDistance(step: Column): number {
   return k === step.length ? distance : medianOf(step.subarray(1).map((one, i) => one - at(i)));
 }
 
+/** The usual distance of the steps of a log, one at least: from its last record to the next one. */
+export const distanceToNext = (step: Column): number => Math.max(1, usualDistance(step) || 1);
+
 /** How many values are not finite, by kind. */
 export interface NonFiniteCounts {
   readonly nan: number;

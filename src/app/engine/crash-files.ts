@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import type { Job } from '../../model/job.ts';
 import type { LogInput } from '../../model/log.ts';
-import { usualDistance } from '../../model/order-statistics.ts';
+import { distanceToNext } from '../../model/order-statistics.ts';
 import type { Run } from '../../model/run.ts';
 import { isPrintedBeside } from '../../read/logs/wandb-folder.ts';
 
@@ -37,7 +37,7 @@ export function withEndOf(log: LogInput, same: LogInput): LogInput {
   // One of them may count from 0, or log every second step; rows are counted one by one.
   const missing =
     unit === itsUnit
-      ? (own.step.at(-1)! - its.step.at(-1)!) / Math.max(1, usualDistance(own.step) || 1)
+      ? (own.step.at(-1)! - its.step.at(-1)!) / distanceToNext(own.step)
       : own.value.length - its.value.length;
   return missing <= 1 ? withCrash(log, same) : log;
 }

@@ -6,7 +6,7 @@ import type { Audit } from '../../model/audit.ts';
 import type { ErrorRecord } from '../../model/errors.ts';
 import { type Finding, SEVERITIES } from '../../model/finding.ts';
 import { numberFromJson } from '../../model/json.ts';
-import { usualDistance } from '../../model/order-statistics.ts';
+import { distanceToNext } from '../../model/order-statistics.ts';
 import {
   type Report,
   type ReportInput,
@@ -96,7 +96,7 @@ export function runReport(
 function plannedOf({ planned, series }: Run): Pick<RunReport, 'planned'> {
   const axis = series.find(({ role }) => role === 'loss' || role === 'task_loss') ?? series[0];
   if (planned === undefined || axis === undefined || axis.step.length === 0) return {};
-  const next = axis.step.at(-1)! + Math.max(1, usualDistance(axis.step) || 1);
+  const next = axis.step.at(-1)! + distanceToNext(axis.step);
   return next < planned ? { planned } : {};
 }
 
