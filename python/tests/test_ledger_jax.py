@@ -41,7 +41,7 @@ def flown(folder, steps=30, change=lambda step, batch: batch, after=lambda step:
     return params
 
 
-def looped(folder, steps=30, change=lambda step, batch: batch, rate=0.01, **options):
+def looped(folder, steps=30, change=lambda step, batch: batch, after=lambda step: None, rate=0.01, **options):
     """Parameters after a loop that calls `record`."""
     tx = optax.inject_hyperparams(optax.adamw)(rate)
     recorder = Recorder(folder / "capture", {"name": "adamw"}, **{"ledger": True, **options})
@@ -55,6 +55,7 @@ def looped(folder, steps=30, change=lambda step, batch: batch, rate=0.01, **opti
         recorder.record(step, loss, grads, params, state, batch=batch, batch_id=f"shard-{step}")
         updates, state = tx.update(grads, state, params)
         params = optax.apply_updates(params, updates)
+        after(step)
     recorder.close()
     return params
 
@@ -172,20 +173,21 @@ def test_a_model_of_100_000_parameters_has_a_ledger_unasked(tmp_path, kind, rows
         assert not there or [line["step"] for line in lines_of(folder)[1:]] == [0, 1]
 
 
-def test_a_killed_training_leaves_whole_lines_and_records(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_training_leaves_whole_lines_and_records(tmp_path, kind):
     program = textwrap.dedent(f"""
         import os, signal, sys
         sys.path[:0] = {[p for p in sys.path if p]!r}
         from pathlib import Path
         import jax
-        from test_ledger_jax import flown
+        from test_ledger_jax import KINDS
 
         def kill(step):
             if step == 25:
                 jax.effects_barrier()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        flown(Path({str(tmp_path)!r}), after=kill)
+        KINDS[{kind!r}](Path({str(tmp_path)!r}), after=kill)
     """)
     done = subprocess.run([sys.executable, "-c", program], cwd=os.path.dirname(__file__), capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
