@@ -3,7 +3,6 @@ needs it."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,21 +16,18 @@ from . import words as names
 
 #: Bytes at whose multiples tensors begin, as those of torch do: sums of equal tensors are then equal to the bit.
 _ALIGNED = 64
-#: Bytes that are asked for at a time, unless one block is larger. Numpy has the system put arrays from 4 MB on into large pages, of which
-#: a processor remembers where they are: the ring is written and read faster.
-_AT_ONCE = 32_000_000
 
 
 class Block:
-    """Tensors of one step; `arrays` has them under their names in a capture. Its kind: names, shapes, types.
+    """Tensors of one step; `arrays` has them under their names in a capture. Its kind: names, shapes, types."""
 
-    memory  bytes for all of them, each from a multiple of _ALIGNED on
-    """
-
-    def __init__(self, named: Sequence[tuple[str, torch.Tensor]], kind: Any, memory: torch.Tensor) -> None:
+    def __init__(self, named: Sequence[tuple[str, torch.Tensor]], kind: Any) -> None:
         self.kind = kind
         sizes = [names.bytes_of(tensor) for _, tensor in named]
-        begins = [0, *itertools.accumulate(map(_aligned, sizes))]
+        begins = [0]
+        for size in sizes:
+            begins.append(begins[-1] + -(-size // _ALIGNED) * _ALIGNED)
+        memory = torch.empty(begins[-1], dtype=torch.uint8)
         flat: list[np.ndarray] = []
         self.arrays: dict[str, Array] = {}
         #: The same as tensors.
@@ -65,39 +61,18 @@ class Blocks:
     def __init__(self) -> None:
         self._kind: Any = None
         self._free: list[Block] = []
-        #: Memory for blocks that are not made yet, and how many have memory.
-        self._memory: list[torch.Tensor] = []
-        self._made = 0
 
     def filled(self, named: Sequence[tuple[str, torch.Tensor]]) -> Block:
         """A block that holds a copy of these tensors."""
-        kind = [(name, tensor.shape, tensor.dtype) for name, tensor in named]
+        tensors = [tensor for _, tensor in named]
+        kind = [name for name, _ in named], [t.shape for t in tensors], [t.dtype for t in tensors]
         if kind != self._kind:
-            self._kind, self._free, self._memory, self._made = kind, [], [], 0
-        block = self._free.pop() if self._free else self._new(named)
-        block.fill([tensor for _, tensor in named])
+            self._kind, self._free = kind, []
+        block = self._free.pop() if self._free else Block(named, self._kind)
+        block.fill(tensors)
         return block
 
     def release(self, block: Block) -> None:
         """Nobody needs what it holds any more."""
         if block.kind is self._kind:
             self._free.append(block)
-
-    def _new(self, named: Sequence[tuple[str, torch.Tensor]]) -> Block:
-        if not self._memory:
-            # As many as there are: batches of which each has another shape have one each.
-            size = max(_ALIGNED, sum(_aligned(names.bytes_of(tensor)) for _, tensor in named))
-            count = max(1, min(self._made, _AT_ONCE // size))
-            self._memory, self._made = _memory(size, count), self._made + count
-        return Block(named, self._kind, self._memory.pop())
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
-
-
-def _memory(size: int, count: int) -> list[torch.Tensor]:
-    """Pieces of one size of one array."""
-    whole = np.empty(size * count + _ALIGNED, np.uint8)
-    begin = -whole.ctypes.data % _ALIGNED
-    return list(torch.from_numpy(whole[begin : begin + size * count]).split(size))
