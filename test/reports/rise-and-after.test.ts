@@ -42,7 +42,7 @@ it.each([
     what: 'stays so for long, learns on and ends as low as before',
     above: (i: number) => 0.3 * Math.exp(-((i / 250) ** 4)),
     title: /^RECOVERED from a rise at step 301$/,
-    change: /, back at step 45\d, ends at (0|1)\.\d+$/,
+    change: /, back at step 52\d, ends at (0|1)\.\d+$/,
     fix: /^Nothing: the run came back/,
     advice: /^The run came back, /,
   },

@@ -278,7 +278,8 @@ def _come_back(one: Excess, values: Sequence[float], follower: Follower) -> Exce
         return one
     width = max(one.width, _LEVELS_OF_RISE)
     levels = _levels(values[one.end :], follower, width)
-    back = next((one.end + k * width for k, level in enumerate(levels) if level <= one.edge), None)
+    highest = one.highest_back()
+    back = next((one.end + k * width for k, level in enumerate(levels) if level <= highest), None)
     return one if back is None else dataclasses.replace(one, recovered=back, settled=False, end=back)
 
 

@@ -47,6 +47,7 @@ NUMBERS: dict[str, float] = {
     "worthAtStart": 4,
     "startPoints": 8,
     "oldBlocks": 10,
+    "backShare": 0.5,
     "lostHalf": 0.5,
     "lostMost": 0.7,
     "learntErrors": 8,
@@ -378,7 +379,7 @@ class Excess:
     gap: float
     noise: float
     width: int
-    #: Upper edge of what is back.
+    #: Upper edge of what is usual.
     edge: float
     peak: int
     peak_value: float
@@ -404,6 +405,11 @@ class Excess:
     def is_open(self) -> bool:
         """Whether it goes on."""
         return self.recovered is None and not self.settled
+
+    def highest_back(self) -> float:
+        """The highest level that counts as back: at most half of the way up, but for three errors, and the usual edge."""
+        base = self.best + self.gap
+        return min(self.edge, base + max(3 * self.noise, NUMBERS["backShare"] * (self.highest - base)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -678,15 +684,15 @@ class Follower:
             one.early = max(one.early, level)
         if i < one.trigger:
             return
-        if level <= one.edge:
+        if level <= one.highest_back():
             self._recover(one, i)
         elif i >= one.next_look and not one.lost:
             self._look(one, i)
 
     def _recover(self, one: Excess, i: int) -> None:
         """The level is back: the ladder goes on from the first loss that is."""
-        first = i
-        while first > one.peak + 1 and i - first < one.width and self._at(first - 1) <= one.edge:
+        first, highest = i, one.highest_back()
+        while first > one.peak + 1 and i - first < one.width and self._at(first - 1) <= highest:
             first -= 1
         one.recovered = first
         self._close(one, i + 1)

@@ -61,7 +61,7 @@ export interface Excess extends Reference {
   readonly onset: number;
   /** The point that proved it. */
   readonly trigger: number;
-  /** Upper edge of what is back, on the scale. */
+  /** Upper edge of what is usual, on the scale. */
   readonly edge: number;
   /** The worst point: the first non-finite one, else the largest. */
   peak: number;
@@ -109,6 +109,13 @@ export const decisionAfter = (onset: number, { decisionPoints }: Limits): number
 /** Where the last level of an excess begins: an eighth of it, so that its error is small. */
 export const lastFrom = ({ onset, width }: Excess, next: number): number =>
   Math.max(onset, next - Math.max(5, width, Math.min(27, (next - onset) >> 3)));
+
+/**
+ * The highest level that counts as back: no higher than the edge of what is usual, and no higher than half of the way up, but for
+ * three errors. A rise that ends just below a quarter more than the best, where it began to count, has not come back.
+ */
+export const highestBack = ({ edge, best, gap, noise, highest }: Excess): number =>
+  Math.min(edge, gap + best + Math.max(3 * noise, NUMBERS.backShare * (highest - best - gap)));
 
 export class Follower {
   /** Excesses that are over, in the order of their ends. */
@@ -386,7 +393,7 @@ export class Follower {
     this.begin(i, onset, { width: 1, best, gap: 0, noise });
   }
 
-  /** Upper edge of what is back: three errors, and neither a quarter more than the best nor a quarter of what was learnt. */
+  /** Upper edge of what is usual: three errors, and neither a quarter more than the best nor a quarter of what was learnt. */
   private edgeOf({ best, gap, noise }: Reference): number {
     const { unit, untrained } = this;
     const learnt = unit.from(untrained) - unit.from(best);
@@ -462,14 +469,15 @@ export class Follower {
     if (level > one.highest) one.highest = level;
     if (i - one.onset < 3 * one.width && level > one.early) one.early = level;
     if (i < one.trigger) return;
-    if (level <= one.edge) this.recover(one, i);
+    if (level <= highestBack(one)) this.recover(one, i);
     else if (i >= one.nextLook && !one.lost) this.look(one, i);
   }
 
   /** The level is back: the ladder goes on from the first point that is. */
   private recover(one: Excess, i: number): void {
+    const highest = highestBack(one);
     let back = i;
-    while (back > one.peak + 1 && i - back < one.width && this.at(back - 1) <= one.edge) back--;
+    while (back > one.peak + 1 && i - back < one.width && this.at(back - 1) <= highest) back--;
     one.recovered = back;
     this.close(one, i + 1);
     this.ladder.restart();

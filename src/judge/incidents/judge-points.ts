@@ -7,6 +7,7 @@ import {
   type Excess,
   type Follower,
   type Height,
+  highestBack,
   type Limits,
   lastFrom,
   type Unit,
@@ -210,7 +211,8 @@ function chained(all: readonly Excess[], values: Column, follower: Follower): re
 function comeBack(one: Excess, values: Column, unit: Unit): Excess {
   if (!one.settled) return one;
   const width = Math.max(one.width, LEVELS_OF_RISE);
-  const back = levelsOf(values.subarray(one.end), unit, width).findIndex((level) => level <= one.edge);
+  const highest = highestBack(one);
+  const back = levelsOf(values.subarray(one.end), unit, width).findIndex((level) => level <= highest);
   if (back < 0) return one;
   const recovered = one.end + back * width;
   return { ...one, recovered, settled: false, end: recovered };

@@ -71,6 +71,8 @@ export const NUMBERS = {
   learntErrors: 8,
   /** Of losses of both signs that learnt little: errors of a point that count as what was learnt. A policy's loss wanders by less. */
   signErrors: 16,
+  /** Share of its height that a rise may keep where it counts as back. */
+  backShare: 0.5,
   /** Fewer points have no usual level. */
   fewest: 5,
   /** A rise that comes this often, each at least so alike and below that many times the level, is usual. */
