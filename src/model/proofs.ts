@@ -5,7 +5,7 @@ export interface Proof {
   readonly holds: boolean | null;
   /** One sentence: `600 of 600 loss records judged`. */
   readonly statement: string;
-  /** Of what was learnt, levels of the loss: that of the untrained model and the last one. */
+  /** Levels of the loss where they are shown to differ: that of the untrained model and the last one. */
   readonly levels?: readonly [number, number];
 }
 

@@ -452,6 +452,12 @@ const learntNothing = ({ verdict, findings }: RunReport): boolean =>
   verdict.class === 'healthy' &&
   (verdict.provenBy?.learnt.holds === false || findings.some(({ id }) => id === 'nothing-learnt'));
 
+/** A loss that rises is not steady. */
+const titleOfNoFall = ({ verdict }: RunReport): string => {
+  const [first, last] = verdict.provenBy?.learnt.levels ?? [0, 0];
+  return last > first ? 'THE LOSS ENDS HIGHER THAN IT BEGAN' : 'STEADY, but the loss does not fall';
+};
+
 /** The test that distinguishes what keeps a loss from falling. */
 const ONE_BATCH =
   'Train on one batch alone for 200 steps: a loss that comes down to 0 there means that the net can learn, so look at labels and inputs. One that stays means that no gradient gets through: rate 0, dead units, frozen parameters.';
@@ -481,8 +487,7 @@ function firstLineOf(
   if (isDeadFromTheStart(run)) return { mood: 'bad', title: LEARNT_NOTHING };
   if (!healthy) return { mood: CLASS_MOODS[run.verdict.class], title: titleOf(run) };
   if (hasErrors) return { mood: 'bad', title: titleOfErrors(run) };
-  if (!hasWarning && learntNothing(run))
-    return { mood: 'doubtful', title: 'STEADY, but the loss does not fall' };
+  if (!hasWarning && learntNothing(run)) return { mood: 'doubtful', title: titleOfNoFall(run) };
   return {
     mood: hasWarning || hasTrouble ? 'doubtful' : CLASS_MOODS.healthy,
     title: hasWarning ? 'HEALTHY, with a warning' : titleOf(run),

@@ -17,7 +17,7 @@ export const learntLevels = ({ provenBy }: RunReport['verdict']): readonly [numb
 
 /**
  * The proofs of a run, the most important first: `600 of 600 loss records judged`, `learnt`, `not seen: capture`. The levels
- * of what was learnt are in the first line of the page. A proof that cannot tell is left out.
+ * of what was learnt are in the first line of the page. Of the proofs that cannot tell, that of what was learnt is said.
  *
  * @returns null of a report that says nothing of them
  */
@@ -30,7 +30,9 @@ export function proofsOf({
   if (detectorsRun === undefined) return null;
   const { judged, learnt, whole } = verdict.provenBy ?? {};
   const proven = [judged, learnt, whole].flatMap((proof) => {
-    if (proof === undefined || proof.holds === null) return [];
+    if (proof === undefined) return [];
+    // A tick over a run that is not shown to have learnt says so.
+    if (proof.holds === null) return proof === learnt ? ['learning not shown'] : [];
     return [proof === learnt && learntLevels(verdict) !== null ? 'learnt' : inertName(proof.statement)];
   });
   const passed = detectorsRun.filter((kind) => findings.every(({ id }) => id !== kind)).length;

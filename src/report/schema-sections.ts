@@ -59,7 +59,7 @@ const proof = objectOf<Proof>(
   holds: orNull(flag('Whether it holds; null where the data cannot tell.')),
   statement: text('It in one sentence.'),
   levels: range(
-    'Of what was learnt, levels of the loss: that of the untrained model and the last one.',
+    'Levels of the loss where they are shown to differ: that of the untrained model and the last one.',
   ).optional(),
 });
 

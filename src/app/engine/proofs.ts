@@ -3,12 +3,15 @@
 import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
 import { columnLeftOut } from '../../judge/incidents/columns-left-out.ts';
-import { isLostAgain, learntOf } from '../../judge/incidents/never-learned.ts';
+import { learntOfFew } from '../../judge/incidents/learnt-of-few.ts';
+import { ERRORS } from '../../judge/incidents/level-error.ts';
+import { begunAnew, isLostAgain, learntOf } from '../../judge/incidents/never-learned.ts';
 import { DEFAULT_VERDICT_SETTINGS } from '../../judge/incidents/settings.ts';
 import { type JudgedRun, levelSaysLittle } from '../../judge/incidents/verdict.ts';
 import { arrayOf } from '../../model/column.ts';
 import type { Finding } from '../../model/finding.ts';
 import { counted, formatNumber } from '../../model/format-number.ts';
+import { finiteOf } from '../../model/order-statistics.ts';
 import type { Proof } from '../../model/proofs.ts';
 import type { RunVerdict } from '../../model/report.ts';
 import type { Run, TimeSeries } from '../../model/run.ts';
@@ -73,8 +76,11 @@ export function learntProof(run: Run, { loss, settings, neverLearned }: JudgedRu
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
   // More points are asked for before a run that goes on is said to have learnt nothing; that it learnt needs no more.
   const least = Math.min(settings.learntPoints, DEFAULT_VERDICT_SETTINGS.learntPoints);
-  const learnt = neverLearned?.learnt ?? learntOf(values, onset, least);
-  const { holds, untrained, end, isGuess = false } = learnt;
+  const many = neverLearned?.learnt ?? learntOf(values, onset, least);
+  // A window of a few points into a training need not show it.
+  const isShort = many.holds === null && begunAnew(run, 0, values.length);
+  const learnt = isShort ? learntOfFew(values, onset, settings.minimumPoints) : many;
+  const { holds, untrained, end, error, isGuess = false } = learnt;
   const levelsOf = (...levels: readonly number[]): string =>
     levels.map((level) => formatNumber(level, 'brief')).join(' → ');
   if (values.length >= LAST && values.subarray(-LAST).every((value) => !Number.isFinite(value)))
@@ -85,12 +91,22 @@ export function learntProof(run: Run, { loss, settings, neverLearned }: JudgedRu
   // An end just below the first loss is no proof where the run had been far lower.
   if (onset < values.length && isLostAgain(learnt))
     return { holds: false, statement: `what it learnt is lost: ${levelsOf(untrained, learnt.best, end)}` };
-  const levels = levelsOf(untrained, end);
-  // Lower, but by no more than its noise: neither is shown.
-  if (holds === null || (!holds && end < AS_AT_FIRST * untrained)) return NOT_TESTED;
-  return holds
-    ? { holds, statement: `learnt: ${levels}`, levels: [untrained, end] }
-    : { holds, statement: `no lower than ${isGuess ? 'a guess' : 'at first'}: ${levels}` };
+  if (holds === null) return NOT_TESTED;
+  const isHigher = end > untrained + ERRORS * error;
+  const levels = isShort ? endsOf(values, [untrained, end]) : ([untrained, end] as const);
+  const fromTo = levelsOf(...levels);
+  if (holds) return { holds, statement: `learnt: ${fromTo}`, levels };
+  if (isHigher) return { holds, statement: `ends higher than at first: ${fromTo}`, levels };
+  return end < AS_AT_FIRST * untrained
+    ? { holds: null, statement: `falls by no more than its noise: ${fromTo}` }
+    : { holds, statement: `no lower than ${isGuess ? 'a guess' : 'at first'}: ${fromTo}` };
+}
+
+/** First and last loss of a short run, whose levels are of much of it; the levels where one of the two points is a lucky one. */
+function endsOf(values: Float64Array, levels: readonly [number, number]): readonly [number, number] {
+  const finite = finiteOf(values);
+  const [first, last] = [finite[0]!, finite.at(-1)!];
+  return Math.sign(last - first) === Math.sign(levels[1] - levels[0]) ? [first, last] : levels;
 }
 
 /** What else was looked at, and whether it contradicts a calm loss. */

@@ -1,5 +1,6 @@
 /** Levels: medians of the last points, at several widths at once, with their noise and the best of each. */
 import { MAD_TO_SIGMA, medianInPlace, selectNth } from '../../model/order-statistics.ts';
+import { MEDIAN_ERROR } from './level-error.ts';
 import { NUMBERS } from './numbers.ts';
 
 /** Windows of more values keep so many on either side of their median in order, and count the others. */
@@ -458,8 +459,6 @@ const MEAN_TO_SIGMA = 1.2533;
 /** The same of both signs for a twentieth. */
 const HIGHEST = 1.96;
 
-/** A median of so many points has a larger error than their mean. */
-const MEDIAN_ERROR = 1.2533;
 /**
  * Variance of the noise that is slower than one level; it is in all of them, since an excess lies long after the best.
  *

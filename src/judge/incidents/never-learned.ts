@@ -68,6 +68,28 @@ export const isLostAgain = ({ untrained, end, best, error }: Learnt): boolean =>
   best < untrained - 2 * ERRORS * error && end - best > untrained - end;
 
 /**
+ * The level of a net that has learnt nothing, and the points that it is of: the median of the first losses. First steps that throw
+ * the loss up are not that level. What is learnt within a few points is learnt: the first of them stands out of the noise.
+ *
+ * @param first the first finite losses
+ * @param noise scale of the noise of one loss
+ */
+export function untrainedOf(
+  first: Float64Array,
+  noise: number,
+): { readonly untrained: number; readonly points: number } {
+  const [level, highest] = [medianOf(first), Math.max(...first.subarray(0, LASTING))];
+  const isThrown = first[0]! > 0 && highest > DESTROYED * first[0]!;
+  const untrained = isThrown
+    ? Math.min(level, first[0]!)
+    : highest > level + OUTLIER * noise
+      ? highest
+      : level;
+  // One point has the error of one point.
+  return { untrained, points: untrained === level ? first.length : 1 };
+}
+
+/**
  * Whether the last tenth of losses is at least three standard errors below the untrained level.
  *
  * The untrained level is that of the first points, or the highest of the first three where it stands out of the noise; where
@@ -85,17 +107,7 @@ export function learntOf(values: Float64Array, onset: number, least: number): Le
   if (finite.length < least || first.length === 0)
     return { holds: null, untrained: Number.NaN, end, best: bestLevel(finite), error: Number.NaN };
   const noise = MAD_TO_SIGMA * medianOf(last.map((value) => Math.abs(value - end)));
-  const [level, highest] = [medianOf(first), Math.max(...first.subarray(0, LASTING))];
-  // First steps that throw the loss up are not the untrained level. What is learnt within a few points is learnt: the first of
-  // them stands out of the noise.
-  const isThrown = first[0]! > 0 && highest > DESTROYED * first[0]!;
-  const untrained = isThrown
-    ? Math.min(level, first[0]!)
-    : highest > level + OUTLIER * noise
-      ? highest
-      : level;
-  // One point has the error of one point.
-  const points = isThrown && untrained === first[0] ? 1 : first.length;
+  const { untrained, points } = untrainedOf(first, noise);
   const error = Math.hypot(levelError(last), noise / Math.sqrt(points));
   return { holds: end < untrained - ERRORS * error, untrained, end, best: bestLevel(finite), error };
 }
@@ -124,7 +136,7 @@ export function neverLearned(
   const incidents = judged.attempts[attempt]?.incidents ?? [];
   const tested = learntOf(values, incidents[0]?.onset ?? values.length, least);
   if (tested.end === 0 || metricMoves(run, attempt)) return null;
-  const isFirst = begunAnew(run, attempt);
+  const isFirst = begunAnew(run, attempt, values.length);
   const chance = isFirst && values.length >= ENOUGH * least ? chanceOf(run, attempt, values) : null;
   const learnt = comparedWith(tested, chance);
   if (learnt.holds !== false) return null;
@@ -148,12 +160,20 @@ function comparedWith(tested: Learnt, chance: Chance | null): Learnt {
 
 type Evidence = Pick<NeverLearned, 'from' | 'why'>;
 
-/** Whether an attempt begins where the run began: what goes on from a checkpoint has an untrained level that nobody logged. */
-function begunAnew({ attempts }: Run, attempt: number): boolean {
+/** Parts of a training of which the first is its beginning. */
+const BEGINNING = 20;
+
+/**
+ * Whether an attempt begins where the run began: what goes on from a checkpoint has an untrained level that nobody logged.
+ *
+ * @param points of the loss: of few ones the first is a whole distance into the training
+ */
+export function begunAnew({ attempts }: Run, attempt: number, points: number): boolean {
   const [first, own] = [attempts[0]!, attempts[attempt]!];
+  const parts = Math.min(BEGINNING, points - 1);
   // A first step far into a training is that of a run that goes on.
   return attempt === 0
-    ? own.firstStep <= Math.max(1, (own.lastStep - own.firstStep) / 20)
+    ? own.firstStep <= Math.max(1, (own.lastStep - own.firstStep) / parts)
     : own.firstStep <= first.firstStep;
 }
 
