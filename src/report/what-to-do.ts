@@ -5,7 +5,7 @@ import { decidingSeries } from '../model/deciding-series.ts';
 import { failureLeads } from '../model/failure-words.ts';
 import { formatCount } from '../model/format-number.ts';
 import { inertName } from '../model/inert-text.ts';
-import { isBack, type RunReport } from '../model/report.ts';
+import { isBack, type RewindAdvice, type RunReport } from '../model/report.ts';
 import { at, brief, capital, sentences } from './page-words.ts';
 import { isSlower, triedSteps, triedWords } from './tried.ts';
 import { endOf, higherAtEnd, isOver, leading, WORSE } from './where-it-ends.ts';
@@ -132,8 +132,20 @@ const keepWords = (run: RunReport): string => {
   // The way back is that of the incident, which is over.
   if (cause.step !== null && failureLeads(cause.failure, isOver(run)))
     return `Keep a checkpoint from before ${at(cause.step, stepUnit)}. `;
-  return `Keep ${rewind.rewindToCheckpoint === null ? `a checkpoint at or before ${at(rewind.rewindToStep, stepUnit)}` : inertName(rewind.rewindToCheckpoint)}. `;
+  return `Keep ${weightsBefore(run, rewind)}. `;
 };
+
+/** Weights from before an incident: the checkpoint, where one is known; none is older than those that the run began with. */
+function weightsBefore(
+  { attemptList, stepUnit }: RunReport,
+  { rewindToCheckpoint, rewindToStep }: RewindAdvice,
+): string {
+  if (rewindToCheckpoint !== null) return inertName(rewindToCheckpoint);
+  const first = attemptList[0]?.firstStep ?? Number.NEGATIVE_INFINITY;
+  return rewindToStep <= first
+    ? 'the weights that the run began with'
+    : `a checkpoint at or before ${at(rewindToStep, stepUnit)}`;
+}
 
 /** What to do about a run that came back: what keeps it from coming again, and what brings its loss down where it stays higher. */
 function fixAfterReturn(
@@ -213,26 +225,23 @@ export function fixOf(
 }
 
 /** The look that distinguishes data from weights; null without an incident that batches are counted by. */
-function lookAtWeights({ verdict, stepUnit, rewind }: RunReport): string | null {
+function lookAtWeights(run: RunReport): string | null {
+  const { verdict, stepUnit } = run;
   if (verdict.onsetStep === null || stepUnit !== 'step') return null;
-  return `evaluate weights from after step ${formatCount(verdict.onsetStep)} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${wayBack(rewind)}`;
+  return `evaluate weights from after step ${formatCount(verdict.onsetStep)} on batches from before it: a usual loss means that the data changed, a high one that the weights are harmed${wayBack(run)}`;
 }
 
-const wayBack = (rewind: RunReport['rewind']): string =>
-  rewind === null
-    ? ''
-    : rewind.rewindToCheckpoint === null
-      ? `; a checkpoint at or before step ${formatCount(rewind.rewindToStep)} is from before it`
-      : // A path keeps its first letter.
-        `; the checkpoint ${rewind.rewindToCheckpoint} is from before it`;
+/** Weights to compare with; empty where nothing was well before. */
+const wayBack = (run: RunReport): string =>
+  run.rewind === null ? '' : `; from before it: ${weightsBefore(run, run.rewind)}`;
 
 /** What decides about a cause that nothing was tried against; null where something was tried, or the cause is another. */
 function lookAt(run: RunReport): string | null {
-  const { cause, verdict, stepUnit, rewind, remedies = [] } = run;
+  const { cause, verdict, stepUnit, remedies = [] } = run;
   const wasTried = remedies.some(({ tried }) => tried !== null);
   if (cause === undefined || verdict.onsetStep === null || stepUnit !== 'step' || wasTried) return null;
   if (cause.trigger === 'data')
-    return `compare the rows and the labels of the batches from step ${formatCount(verdict.onsetStep)} on with those before, and go on when they are as before${wayBack(rewind)}`;
+    return `compare the rows and the labels of the batches from step ${formatCount(verdict.onsetStep)} on with those before, and go on when they are as before${wayBack(run)}`;
   return cause.trigger === 'none-found' ? lookAtWeights(run) : null;
 }
 

@@ -806,7 +806,7 @@ describe('a cause against which nothing was tried', () => {
   test('a checkpoint to go back to keeps the first letter of its path', () => {
     const rewind = { rewindToStep: 100, rewindToCheckpoint: 'runs/step-100.pt' } as never;
     const [fix] = partOf(answerWith({ cause: causeOf('data'), rewind }), 'Fix');
-    expect(fix).toContain('The checkpoint runs/step-100.pt is from before it.');
+    expect(fix).toContain('From before it: runs/step-100.pt.');
   });
 
   test('not found: the look that distinguishes data from weights', () => {

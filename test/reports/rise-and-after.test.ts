@@ -64,6 +64,18 @@ it.each([
   else expect(found!.advice).toMatch(advice);
 });
 
+it('a loss that rises from its first step on has no checkpoint from before, only the weights that it began with', async () => {
+  const path = join(folder(), 'log.csv');
+  const rows = Array.from(
+    { length: 100 },
+    (_, i) => `${i},${(1 + 0.005 * i) * (1 + 0.02 * Math.sin(7 * i))}`,
+  );
+  writeFileSync(path, `step,loss\n${rows.join('\n')}\n`);
+  const report = await analyze([path], { toolVersion: '0', now: () => new Date(0) });
+  const fix = answerOf(report.runs[0]!, report).parts.find(({ label }) => label === 'Fix')!.text;
+  expect(fix).toMatch(/^Keep the weights that the run began with\. /);
+});
+
 it.each([
   [
     'every hundred steps',
