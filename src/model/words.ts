@@ -39,6 +39,13 @@ export const wordsOf = (name: string): string[] =>
  */
 export const REGULARIZER = /^(?:kl|kld|kldiv|penalty|gp|regulari[sz](?:ation|er)|r1|weightdecay)$/;
 
+/** Words for the exponential of a loss. */
+export const PERPLEXITY = /^(?:ppl|perplexity)$/;
+
+/** Whether the levels of two losses may be compared by their names: a perplexity is on another scale than its loss. */
+export const areOnOneScale = (a: string, b: string): boolean =>
+  wordsOf(a).some((word) => PERPLEXITY.test(word)) === wordsOf(b).some((word) => PERPLEXITY.test(word));
+
 /** Words for the players of a GAN. */
 export const GENERATOR = /^(?:g|gen|generator|adv|adversarial)$/;
 export const DISCRIMINATOR = /^(?:d|dis|disc|discriminator|discrim)$/;

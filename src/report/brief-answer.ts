@@ -16,6 +16,7 @@ import { listed } from '../model/listed.ts';
 import { pathParts } from '../model/path-parts.ts';
 import { type Incident, isBack, type Report, type RunReport } from '../model/report.ts';
 import type { StepUnit } from '../model/run.ts';
+import { areOnOneScale } from '../model/words.ts';
 import type { Answer } from './answer.ts';
 import { CONFIDENCE, isTold, TRIGGERS } from './cause-words.ts';
 import { CLASS_MOODS } from './class-paint.ts';
@@ -221,20 +222,29 @@ function codeOf(
 
 /** Number of rises from which their regular distance is reported. */
 const EVENLY = 4;
+/** Share of the reported rise that another one has to reach to be counted with it: noise is no such rise. */
+const LIKE = 0.1;
 
 /**
  * How often a loss rose, and how regularly: a rise every hundred steps is seldom caused by the step length. And that another
  * rise than the reported one did not come back.
  */
 function howOften({ verdict, stepUnit }: RunReport): string | null {
-  const rises = verdict.incidents
-    .filter((one) => one.class === 'micro-divergence' && one.series === verdict.series)
+  const all = verdict.incidents.filter(
+    (one) => one.class === 'micro-divergence' && one.series === verdict.series,
+  );
+  const height = ({ peak, before }: Incident) => peak - (before ?? 0);
+  const least =
+    LIKE * Math.max(0, ...all.filter(({ onsetStep }) => onsetStep === verdict.onsetStep).map(height));
+  // A rise without a number is no smaller one.
+  const rises = all
+    .filter((one) => one.recoveredStep === null || !(height(one) < least))
     .sort((a, b) => a.onsetStep - b.onsetStep);
   if (verdict.class !== 'micro-divergence' || rises.length < 2) return null;
   const steps = rises.map(({ onsetStep }) => onsetStep);
   const gaps = steps.slice(1).map((step, i) => step - steps[i]!);
-  const [least, most] = [Math.min(...gaps), Math.max(...gaps)];
-  const even = steps.length >= EVENLY && least > 0 && most <= 1.02 * least;
+  const [nearest, farthest] = [Math.min(...gaps), Math.max(...gaps)];
+  const even = steps.length >= EVENLY && nearest > 0 && farthest <= 1.02 * nearest;
   const stayed = rises.filter(
     ({ recoveredStep, onsetStep }) => recoveredStep === null && onsetStep !== verdict.onsetStep,
   );
@@ -242,7 +252,7 @@ function howOften({ verdict, stepUnit }: RunReport): string | null {
     stayed.length === 0
       ? ''
       : ` The loss settled higher at ${at(stayed[0]!.onsetStep, stepUnit)}${stayed[0]!.after == null ? '' : `, at ${brief(stayed[0]!.after)}`}${stayed.length > 1 ? ', and later again' : ''}.`;
-  return `${plural(steps.length, stayed.length === 0 ? 'such rise' : 'rise')}, ${stepUnit}s ${formatCount(steps[0]!)} to ${formatCount(steps.at(-1)!)}${even ? `, one every ${formatCount(least)}` : ''}.${settled}`;
+  return `${plural(steps.length, stayed.length === 0 ? 'such rise' : 'rise')}, ${stepUnit}s ${formatCount(steps[0]!)} to ${formatCount(steps.at(-1)!)}${even ? `, one every ${formatCount(nearest)}` : ''}.${settled}`;
 }
 
 /** Which task was first, which metric is lost, or at least the line of the log; and how often. */
@@ -521,11 +531,15 @@ function evaluationApart(run: RunReport): string | null {
   if (trained === undefined || trained.role !== 'loss') return null;
   const last = run.verdict.provenBy?.learnt.levels?.[1] ?? trained.statistics.last;
   const evaluated = run.series.find(
-    ({ role, statistics }) => role === 'eval_loss' && last > 0 && statistics.last >= APART * last,
+    ({ name, role, statistics }) =>
+      role === 'eval_loss' &&
+      areOnOneScale(name, trained.name) &&
+      last > 0 &&
+      statistics.last >= APART * last,
   );
   if (evaluated === undefined) return null;
   const times = brief(evaluated.statistics.last / last);
-  return `\`${inertName(evaluated.name)}\` ends at ${brief(evaluated.statistics.last)}, ${times} times the training loss: over-fitting, unless training rows evaluated the same way are as high.`;
+  return `\`${inertName(evaluated.name)}\` ends at ${brief(evaluated.statistics.last)}, ${times} times the training loss: over-fitting, or computed otherwise (evaluate training rows the same way).`;
 }
 
 /** What the page says of a run. Pure. */

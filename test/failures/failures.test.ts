@@ -534,6 +534,10 @@ const CASES: Readonly<
         evals: noisy(8, (i) => [1.3, 0.93, 0.83, 0.87, 0.96, 1.2, 1.5, 1.6][i]!, 11),
         epochs: exact(400, (i) => Math.floor(i / 50)),
       }),
+      'sums of batches of other sizes, which fall alike': runOf({
+        loss: noisy(400, (i) => 2600 + 2000 * Math.exp(-i / 60)),
+        evals: noisy(8, (i) => 15 * (2600 + 2000 * Math.exp(-(50 * (i + 1)) / 60)), 11),
+      }),
       'an evaluation that falls too': runOf({
         loss: calm,
         evals: noisy(8, (i) => 1.6 * learning(50 * (i + 1)), 11),
@@ -703,6 +707,10 @@ const CASES: Readonly<
   'rate-is-zero': {
     shows: {
       'a rate of 0 from a fifth on': runOf({ loss: calm, rates: exact(400, (i) => (i < 80 ? 0.004 : 0)) }),
+      'a schedule for epochs that is stepped each batch': runOf({
+        loss: calm,
+        rates: exact(400, (i) => 0.001 * 0.1 ** Math.floor(i / 3)),
+      }),
       'a linear schedule that ends halfway': runOf({
         loss: calm,
         rates: exact(400, (i) => Math.max(0, 0.00037 * (1 - i / 200))),
@@ -725,6 +733,10 @@ const CASES: Readonly<
         rates: exact(400, (i) => (i > 100 && i < 200 ? 0 : 0.004)),
       }),
       'a falling rate': runOf({ loss: calm, rates: exact(400, (i) => 0.01 * 0.97 ** i) }),
+      'three steps down to a thousandth': runOf({
+        loss: calm,
+        rates: exact(400, (i) => 0.01 * 0.1 ** Math.floor(i / 100)),
+      }),
     },
   },
   'schedule-began-anew': {

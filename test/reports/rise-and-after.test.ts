@@ -98,6 +98,12 @@ it.each([
   },
 );
 
+it('a lone point of noise is no rise such as one a hundred times as high', async () => {
+  const { run, part } = await told((i) => (i === 150 ? 1.5 : i === 400 ? 200 : 0));
+  expect(run.verdict.incidents.map(({ onsetStep }) => onsetStep).sort()).toEqual([150, 400]);
+  expect(part('Where')).toMatch(/^Line 402 of \S+log\.csv\.$/);
+});
+
 it('a higher rise before the one that did not come back hides it not', async () => {
   const { answer, part } = await told((i) => (i >= 200 && i < 205 ? 2 : i >= 450 ? 0.4 : 0));
   expect(answer.title).toBe('WENT UP from step 450');

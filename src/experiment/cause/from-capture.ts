@@ -230,7 +230,7 @@ function suggestionOf(
   return trigger === 'weight-decay'
     ? untried(
         'lower-weight-decay',
-        `go back to a checkpoint before step ${step} and set the weight decay back; not tried`,
+        `go back to a checkpoint before step ${step} and set the weight decay back${own.decayFactor === 0 ? ' at every step, whatever sets it' : ''}; not tried`,
         {
           ...(own.decayFactor === undefined
             ? {}

@@ -2,6 +2,7 @@ import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { medianOf } from '../../model/order-statistics.ts';
 import { attemptOf } from '../../model/run.ts';
+import { areOnOneScale } from '../../model/words.ts';
 import type { FoundFailure, KnownFailure } from './failure.ts';
 import { epochEnd, type LogEvidence, levelBefore, type Points } from './log-evidence.ts';
 import { overFitting } from './over-fitting.ts';
@@ -12,6 +13,8 @@ const [EVALUATIONS, FIRST_EPOCH] = [5, 2];
 const [ABOVE, LEAST] = [1.4, 1.15];
 /** Share of its first distance to the training loss that the evaluation may come down by. */
 const CLOSED = 0.25;
+/** Share of the training's relative fall from which an evaluation falls with it: the two may be on other scales, such as sums of batches of other sizes. */
+const ALIKE = 0.5;
 /** Share of what the training learnt that the evaluations may show: above it they are those of other rows, which are a little harder. */
 const SHOWN = 0.85;
 /** Share of its first level that the training loss has to come down to: else nothing is learnt that an evaluation could show. */
@@ -34,7 +37,7 @@ export const evaluationAlone: KnownFailure = {
   ],
   docs: {
     summary: 'Training learns, and no evaluation shows it, from the first one on.',
-    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times. From the first third of them to the last they come down by less than ${CLOSED} of the distance to the training loss. The training loss comes down to ${LEARNT} of the highest of its first three points, and the evaluations by less than ${SHOWN} of that way. In a log without epochs the cause stays open, and an evaluation that rises from its best step is \`over-fitting\`.`,
+    evidence: `${EVALUATIONS} evaluations or more, ${FIRST_EPOCH} of them in the first epoch: in the middle they are ${ABOVE} times the training loss of their steps, nine of ten at least ${LEAST} times. From the first third of them to the last they come down by less than ${CLOSED} of the distance to the training loss, and in per cent by less than half of what the training loss falls. The training loss comes down to ${LEARNT} of the highest of its first three points, and the evaluations by less than ${SHOWN} of that way. In a log without epochs the cause stays open, and an evaluation that rises from its best step is \`over-fitting\`.`,
     notThis:
       'Over-fitting (`over-fitting`): the evaluation is good at first. An evaluation set of another kind of data is above the training loss, too, and falls with it.',
     whatToDo:
@@ -45,7 +48,10 @@ export const evaluationAlone: KnownFailure = {
     if (loss === null || log.onsetStep !== null || log.judged?.decides?.series.role === 'eval_loss')
       return null;
     const found = run.series
-      .filter(({ role, lossLike }) => role === 'eval_loss' && lossLike === undefined)
+      .filter(
+        ({ name, role, lossLike }) =>
+          role === 'eval_loss' && lossLike === undefined && areOnOneScale(name, loss.name),
+      )
       .map((series) => ({ series, apart: apartFrom(log, attemptOf(series, log.attempt)) }))
       .find(({ apart }) => apart !== null);
     if (found === undefined) return null;
@@ -119,6 +125,10 @@ function apartFrom({ run, loss }: LogEvidence, evals: Points): Apart | null {
     medianOf(evals.value.subarray(count - third)),
   ];
   if (!(begin - end <= CLOSED * (begin - last) && last <= LEARNT * before)) return null;
+  const [trainedFirst, trainedLast] = [pairs.slice(0, third), pairs.slice(count - third)].map((some) =>
+    medianOf(Float64Array.from(some.map(([, trained]) => trained!))),
+  );
+  if (1 - end / begin >= ALIKE * (1 - trainedLast! / trainedFirst!) && end < begin) return null;
   if (!(before - end < SHOWN * (before - last))) return null;
   return { step: evals.step.at(0)!, evaluated: end, trained: last, isInFirstEpoch };
 }

@@ -1,8 +1,11 @@
+import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { attemptOf } from '../../model/run.ts';
 import type { KnownFailure } from './failure.ts';
 import { type LogEvidence, type Points, rateEvidence } from './log-evidence.ts';
 
+/** Share of the highest rate below which a step is lost in the rounding of float32 weights: as good as 0. */
+const NOTHING = 2 ** -24;
 /** Points of a rate of 0, and the share of the attempt that they are. */
 const [POINTS, SHARE] = [20, 0.2];
 
@@ -20,8 +23,8 @@ export const rateZero: KnownFailure = {
     'schedule',
   ],
   docs: {
-    summary: 'From one step on every logged learning rate is exactly 0, so no weight changes.',
-    evidence: `The last ${POINTS} logged rates of an attempt or more, and ${100 * SHARE} % of them or more, are exactly 0 in every group, and not all of them. A last rate before that is a power of ten may be a small rate that was printed with few digits: then evaluations have to be the same to the last digit.`,
+    summary: 'From one step on every logged learning rate is 0, or next to nothing, so no weight changes.',
+    evidence: `The last ${POINTS} logged rates of an attempt or more, and ${100 * SHARE} % of them or more, are 0 in every group, or at most 2⁻²⁴ of its highest, and not all of them. Where they are exactly 0, a last rate before that is a power of ten may hide a small rate that was printed with few digits: then evaluations have to be the same to the last digit.`,
     notThis:
       'A schedule that ends at 0 in its last steps; a group that is frozen while others train; a rate of 0 from the start (`dead-from-the-start`).',
     whatToDo:
@@ -35,12 +38,16 @@ export const rateZero: KnownFailure = {
     const { rates, from } = zero;
     const [step, last] = [rates.step.at(from)!, rates.step.at(-1)!];
     const before = rates.value.at(from - 1)!;
+    const rest =
+      rates.value.at(from) === 0
+        ? 'exactly 0'
+        : `at most ${formatNumber(rates.value.at(from)!)}, a step too small for float32 weights,`;
     const share = (rates.step.length - from) / rates.step.length;
-    const statement = `the learning rate is ${formatNumber(before)} up to ${run.stepUnit} ${rates.step.at(from - 1)} and exactly 0 from ${run.stepUnit} ${step} to ${last}, the last ${Math.round(100 * share)} % of the log`;
+    const statement = `the learning rate is ${formatNumber(before)} up to ${run.stepUnit} ${rates.step.at(from - 1)} and ${rest} from ${run.stepUnit} ${step} to ${last}, the last ${Math.round(100 * share)} % of the log`;
     return {
       trigger: 'learning-rate',
       confidence: 'likely',
-      lead: 'the learning rate is 0',
+      lead: rates.value.at(from) === 0 ? 'the learning rate is 0' : 'the learning rate is next to nothing',
       step,
       factor: 0,
       statement: `${statement}; no weight changes from there on`,
@@ -59,7 +66,7 @@ function zeroFrom(log: LogEvidence): { readonly rates: Points; readonly from: nu
     .filter(({ role }) => role === 'learning_rate')
     .map((series): Points => ({ ...attemptOf(series, log.attempt), name: series.name }))
     .filter(({ value }) => value.some((rate) => rate !== 0))
-    .map((rates) => ({ rates, from: rates.value.findLastIndex((rate) => rate !== 0) + 1 }));
+    .map((rates) => ({ rates, from: lastThatTrains(rates) + 1 }));
   const [first] = groups;
   if (first === undefined) return null;
   const latest = groups.reduce(
@@ -69,8 +76,16 @@ function zeroFrom(log: LogEvidence): { readonly rates: Points; readonly from: nu
   const { length } = latest.rates.value;
   const zeros = length - latest.from;
   if (zeros < Math.max(POINTS, SHARE * length) || !(latest.rates.value.at(latest.from - 1)! > 0)) return null;
-  const isRounded = Number.isInteger(Math.log10(latest.rates.value.at(latest.from - 1)!));
+  const isRounded =
+    latest.rates.value.at(latest.from) === 0 &&
+    Number.isInteger(Math.log10(latest.rates.value.at(latest.from - 1)!));
   return isRounded && !evaluationStands(log, latest.rates.step.at(latest.from)!) ? null : latest;
+}
+
+/** Index of the last rate that changes weights; -1 where none does. */
+function lastThatTrains({ value }: Points): number {
+  const least = NOTHING * arrayOf(value).reduce((most, rate) => Math.max(most, rate), 0);
+  return value.findLastIndex((rate) => !(rate <= least));
 }
 
 /** Whether the evaluations from a step on are two or more, and the same to the last digit. */

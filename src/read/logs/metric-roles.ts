@@ -4,7 +4,7 @@
  */
 import type { Column } from '../../model/column.ts';
 import type { Role } from '../../model/run.ts';
-import { DISCRIMINATOR, GENERATOR, REGULARIZER, wordsOf } from '../../model/words.ts';
+import { DISCRIMINATOR, GENERATOR, PERPLEXITY, REGULARIZER, wordsOf } from '../../model/words.ts';
 import { inEnglish } from './in-english.ts';
 
 export interface NamedRole {
@@ -73,7 +73,6 @@ const TIME_COST =
   /(?:^|[\s/._-])(?:time|reader|data|comm|mem(?:ory)?)[\s._-]?costs?(?:_sum)?$|(?:^|_)batch_cost(?:_sum)?$|^costs?[\s._-]?(?:time|mem(?:ory)?)$/i;
 /** Losses that are not a model's error. */
 const OTHER_LOSS = /^(?:heat|packet|path|return|insertion|hearing|stop|weight|power|tyre|tire) loss(?:es)?$/i;
-const PERPLEXITY_WORDS = new Set(['ppl', 'perplexity']);
 const METRIC_WORD =
   /^(auc|auroc|auprc|roc|acc|accuracy|top(?:\d+(?=@))?|prec|precision|recall|f\d|fscore|rmse|rmsle|mae|mse|mape|mphe|l1|l2|merror|r2|ndcg|mrr|hit|hits|bleu|rouge\w*(?=@|$)|wer|cer|iou|miou|dice|ap|map|score|scores|error|err|rew|rewards?|returns?|epret|psnr|ssim|fid|mcc|kappa|calibration|gauc|ctr|bpb|bpc|objective|objf|likelihood)(@?\d+)?$/;
 /** Bookkeeping columns logged with metrics, also under an evaluation's prefix: not metrics. */
@@ -176,7 +175,7 @@ function lossRank(name: string): number | undefined {
   if (words.some((word) => LOSS_WORDS.has(word)))
     // `Loss/scores/fake` is in the group of the losses: it ranks after a loss like `Loss/G/loss`.
     return wordsOf(name.replace(/^loss(?:es)?\//i, '')).some((word) => LOSS_WORDS.has(word)) ? 100 : 101;
-  if (words.some((word) => PERPLEXITY_WORDS.has(word))) return PERPLEXITY_RANK;
+  if (words.some((word) => PERPLEXITY.test(word))) return PERPLEXITY_RANK;
   return COMPOUND.test(name) || NAMED_LOSS.test(name) || words.some((word) => GLUED_LOSS.test(word))
     ? PART_RANK
     : undefined;
@@ -350,7 +349,7 @@ function roleOf(name: string): Role | 'loss-like' {
   if (/__(min|max)$/i.test(name)) return 'other';
   const words = wordsOf(name);
   const lossLike =
-    words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY_WORDS.has(word) || GLUED_LOSS.test(word)) ||
+    words.some((word) => LOSS_WORDS.has(word) || PERPLEXITY.test(word) || GLUED_LOSS.test(word)) ||
     COMPOUND.test(name) ||
     NAMED_LOSS.test(name);
   if (words.includes('loss') && words.some((word) => LOSS_SETTING.test(word))) return 'other';
