@@ -15,6 +15,8 @@ const LEAST_MOVES = 20;
  */
 const MOVES = 2;
 const EVEN = 2;
+/** Largest share of the points of a positive loss that may be undone to 0 or less, by the rounding of their means. */
+const MOST_IMPOSSIBLE = 0.02;
 /** Largest share of an undone move that rounding may cause. */
 const MOST_ROUNDING = 0.25;
 
@@ -138,6 +140,9 @@ export function undoRunningMeans(
     if (i > 0 && end - start >= LEAST_POINTS && Number.isFinite(mean))
       shown.push(thirdsOf(undone.hidden, start, end));
   }
+  // Losses that are no means are undone to many times their noise, which falls below 0; batches of a positive loss do not.
+  const impossible = undone.value.reduce((count, one) => count + Number(one <= 0), 0);
+  if (isPositive && impossible > MOST_IMPOSSIBLE * value.length) return null;
   if (!areMeans(value, undone.value, shown)) return null;
   const late = usualStep(
     undone.value,
