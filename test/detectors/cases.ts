@@ -121,7 +121,11 @@ export const CASES: { readonly [Id in DetectorId]: Case<Id> } = {
     ]),
     step: 300,
     thresholds: {
-      incidentRatio: 100,
+      // Less than half of what was learnt, which counts whatever the ratio.
+      incidentRatio: {
+        run: ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 && i < 320 ? v * 1.6 : v))),
+        value: 2,
+      },
       decisionPoints: {
         run: ofLoss(changed(fallingLoss(500), (v, i) => (i >= 300 && i < 370 ? v * 20 : v))),
         value: 10,
