@@ -229,18 +229,18 @@ const LIKE = 0.1;
  * How often a loss rose, and how regularly: a rise every hundred steps is seldom caused by the step length. And that another
  * rise than the reported one did not come back.
  */
-function howOften({ verdict, stepUnit }: RunReport): string | null {
-  const all = verdict.incidents.filter(
-    (one) => one.class === 'micro-divergence' && one.series === verdict.series,
-  );
+function howOften(run: RunReport): string | null {
+  const { verdict, stepUnit } = run;
+  const reported = leading(run);
+  if (verdict.class !== 'micro-divergence' || reported === undefined) return null;
   const height = ({ peak, before }: Incident) => peak - (before ?? 0);
-  const least =
-    LIKE * Math.max(0, ...all.filter(({ onsetStep }) => onsetStep === verdict.onsetStep).map(height));
-  // A rise without a number is no smaller one.
-  const rises = all
+  const least = LIKE * Math.max(0, height(reported));
+  const rises = verdict.incidents
+    .filter((one) => one.class === 'micro-divergence' && one.series === verdict.series)
+    // A rise without a number is no smaller one.
     .filter((one) => one.recoveredStep === null || !(height(one) < least))
     .sort((a, b) => a.onsetStep - b.onsetStep);
-  if (verdict.class !== 'micro-divergence' || rises.length < 2) return null;
+  if (rises.length < 2) return null;
   const steps = rises.map(({ onsetStep }) => onsetStep);
   const gaps = steps.slice(1).map((step, i) => step - steps[i]!);
   const [nearest, farthest] = [Math.min(...gaps), Math.max(...gaps)];

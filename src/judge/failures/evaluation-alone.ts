@@ -120,15 +120,14 @@ function apartFrom({ run, loss }: LogEvidence, evals: Points): Apart | null {
   if (ratios.length < EVALUATIONS - 1) return null;
   if (!(medianOf(ratios) >= ABOVE && ratios[Math.floor(ratios.length / 10)]! >= LEAST)) return null;
   const third = Math.max(1, Math.floor(count / 3));
-  const [begin, end] = [
-    medianOf(evals.value.subarray(0, third)),
-    medianOf(evals.value.subarray(count - third)),
-  ];
+  const levelsOf = (column: 0 | 1): number[] =>
+    [pairs.slice(0, third), pairs.slice(count - third)].map((some) =>
+      medianOf(Float64Array.from(some, (pair) => pair[column]!)),
+    );
+  const [begin, end] = levelsOf(0) as [number, number];
   if (!(begin - end <= CLOSED * (begin - last) && last <= LEARNT * before)) return null;
-  const [trainedFirst, trainedLast] = [pairs.slice(0, third), pairs.slice(count - third)].map((some) =>
-    medianOf(Float64Array.from(some.map(([, trained]) => trained!))),
-  );
-  if (1 - end / begin >= ALIKE * (1 - trainedLast! / trainedFirst!) && end < begin) return null;
+  const [trainedBegin, trainedEnd] = levelsOf(1) as [number, number];
+  if (1 - end / begin >= ALIKE * (1 - trainedEnd / trainedBegin) && end < begin) return null;
   if (!(before - end < SHOWN * (before - last))) return null;
   return { step: evals.step.at(0)!, evaluated: end, trained: last, isInFirstEpoch };
 }

@@ -1,5 +1,6 @@
 import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
+import { largest } from '../../model/order-statistics.ts';
 import { attemptOf } from '../../model/run.ts';
 import type { KnownFailure } from './failure.ts';
 import { type LogEvidence, type Points, rateEvidence } from './log-evidence.ts';
@@ -38,16 +39,17 @@ export const rateZero: KnownFailure = {
     const { rates, from } = zero;
     const [step, last] = [rates.step.at(from)!, rates.step.at(-1)!];
     const before = rates.value.at(from - 1)!;
-    const rest =
-      rates.value.at(from) === 0
-        ? 'exactly 0'
-        : `at most ${formatNumber(rates.value.at(from)!)}, a step too small for float32 weights,`;
+    const rest = rates.value.at(from)!;
+    const isZero = rest === 0;
+    const after = isZero
+      ? 'exactly 0'
+      : `at most ${formatNumber(rest)}, a step too small for float32 weights,`;
     const share = (rates.step.length - from) / rates.step.length;
-    const statement = `the learning rate is ${formatNumber(before)} up to ${run.stepUnit} ${rates.step.at(from - 1)} and ${rest} from ${run.stepUnit} ${step} to ${last}, the last ${Math.round(100 * share)} % of the log`;
+    const statement = `the learning rate is ${formatNumber(before)} up to ${run.stepUnit} ${rates.step.at(from - 1)} and ${after} from ${run.stepUnit} ${step} to ${last}, the last ${Math.round(100 * share)} % of the log`;
     return {
       trigger: 'learning-rate',
       confidence: 'likely',
-      lead: rates.value.at(from) === 0 ? 'the learning rate is 0' : 'the learning rate is next to nothing',
+      lead: `the learning rate is ${isZero ? '0' : 'next to nothing'}`,
       step,
       factor: 0,
       statement: `${statement}; no weight changes from there on`,
@@ -84,7 +86,7 @@ function zeroFrom(log: LogEvidence): { readonly rates: Points; readonly from: nu
 
 /** Index of the last rate that changes weights; -1 where none does. */
 function lastThatTrains({ value }: Points): number {
-  const least = NOTHING * arrayOf(value).reduce((most, rate) => Math.max(most, rate), 0);
+  const least = NOTHING * largest(arrayOf(value));
   return value.findLastIndex((rate) => !(rate <= least));
 }
 
