@@ -1,9 +1,12 @@
 /** A log that grows: what was added is read, and what it says is what a reading of all of it says, wherever it was cut. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { isPacked } from '../../src/model/column.ts';
 import { GrowingLog } from '../../src/read/logs/growing-log.ts';
+import { NO_SIDECARS } from '../../src/read/logs/hyperparameters.ts';
 import { readRawStream } from '../../src/read/logs/read-log.ts';
 import { random as randomOf } from '../support/random.ts';
 import { projectRoot } from '../support/shared-data.ts';
@@ -50,7 +53,7 @@ function wholeLines(bytes: Buffer): Buffer {
 }
 
 const LOOKS = 6;
-const OPTIONS = { sidecars: false } as const;
+const OPTIONS = {} as const;
 
 /** Looks at a file of which more and more is there; how often what was added was enough. */
 async function looks(path: string, bytes: Buffer, isText: boolean): Promise<number> {
@@ -155,4 +158,19 @@ describe('a file that is not the one that was read', () => {
     expect(file.read).toBeGreaterThan(now.length);
     expect(plain(raw)).toEqual(plain(await readRawStream(pieces(wholeLines(now)), 'a.log', OPTIONS)));
   });
+});
+
+it('of the options of its first look keeps none that holds what that look read', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const made = (): { growing: GrowingLog; options: WeakRef<object> } => {
+    const options = { format: 'stdout', sidecars: async () => NO_SIDECARS };
+    return { growing: new GrowingLog(options), options: new WeakRef(options.sidecars) };
+  };
+  const { growing, options } = made();
+  // A reference is held to the end of the turn that made it.
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  collect();
+  expect(options.deref()).toBeUndefined();
+  expect(growing).toBeDefined();
 });

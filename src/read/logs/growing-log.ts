@@ -48,18 +48,31 @@ interface Begun {
   mark: Buffer;
 }
 
+type GrowingOptions = Pick<ReadLogOptions, 'format' | 'pattern' | 'roles' | 'layouts'>;
+
 /**
  * A log of which each look reads what was added since the look before: of 64 KiB or more, not compressed, and of a format that can be
  * read on; texts in UTF-8. Smaller heads may still turn out to be of another format, and other formats are read whole.
  */
 export class GrowingLog {
   private begun: Begun | undefined;
+  private readonly options: GrowingOptions;
 
-  /** @param least bytes of a file that is read on; a smaller one is read whole */
+   * @param options the log keeps only those of them that it needs: the others are of one look, and hold all that it read
+   * @param options of which only those that it needs are kept: the others are of one look, and hold all that it read
+   * @param least bytes of a file that is read on; a smaller one is read whole
+   */
   constructor(
-    private readonly options: ReadLogOptions,
+    { format, pattern, roles, layouts }: GrowingOptions,
     private readonly least = HEAD_BYTES,
-  ) {}
+  ) {
+    this.options = {
+      ...(format !== undefined && { format }),
+      ...(pattern !== undefined && { pattern }),
+      ...(roles !== undefined && { roles }),
+      ...(layouts !== undefined && { layouts }),
+    };
+  }
 
   /**
    * What a reading of the whole lines of the file gives. A last line without an end is left for the next look.
@@ -126,7 +139,7 @@ export class GrowingLog {
 }
 
 /** The readers of a file that can be read on; undefined where it cannot. */
-async function begin(file: GrowingBytes, options: ReadLogOptions): Promise<Begun | undefined> {
+async function begin(file: GrowingBytes, options: GrowingOptions): Promise<Begun | undefined> {
   if (options.pattern !== undefined) return undefined;
   const head = await bytesOf(file.from(0, HEAD_BYTES));
   if (compressionOf(head) !== undefined) return undefined;
