@@ -15,6 +15,7 @@ import { readLogFile } from '../../src/read/logs/read-log.ts';
 import { LossReader } from '../../src/read/seen/loss-records.ts';
 import { normals } from '../detectors/runs.ts';
 import { makeRun, makeSeries } from '../support/make-report.ts';
+import { random } from '../support/random.ts';
 import { scratchFolders } from '../support/scratch.ts';
 import { projectRoot } from '../support/shared-data.ts';
 
@@ -55,6 +56,7 @@ describe('the second reader sees a record in', () => {
     'criterion: BCEWithLogitsLoss(reduction=mean)',
     'print(f"loss {loss:.4f}")',
     'a lossless codec: 3',
+    '16.3ms inference, 0.0ms loss, 0.7ms postprocess per image',
     'null: 0.5',
   ])('%s: not', (line) => {
     expect(linesOf(line)).toEqual([]);
@@ -171,6 +173,32 @@ const falling = (points: number): number[] =>
   Array.from({ length: points }, (_, k) =>
     Number((0.4 + Math.exp(-k / 40) + 0.02 * Math.sin(7 * k)).toFixed(5)),
   );
+
+describe('a line that is like one before it', () => {
+  const printed = readdirSync(join(projectRoot, 'fixtures/printed'));
+  test.each(printed)('%s: is read as it would be alone', (name) => {
+    const text = readFileSync(join(projectRoot, 'fixtures/printed', name, 'input.log'), 'utf8');
+    const next = random(1);
+    const lines = text.split(/[\r\n]+/).slice(0, 200);
+    // Digits change, and how many there are; now and then a number becomes another kind of number.
+    const changed = (line: string): string =>
+      line
+        .replace(/\d/g, (digit) => (next() < 0.3 ? `${Math.floor(10 * next())}` : digit))
+        .replace(/\d+/g, (digits) => (next() < 0.1 ? `${digits}0` : digits))
+        .replace(/\d+\.\d+/g, (number) =>
+          next() < 0.05 ? ['nan', 'inf', '-1.5', '2e-5', '1,234.5', '-'][Math.floor(6 * next())]! : number,
+        );
+    const all = [...lines, ...Array.from({ length: 9 }, () => lines.map(changed)).flat()];
+    // What was before a line is not looked at where a text has carriage returns.
+    const [fast, slow] = ['\n', '\r\n'].map((end) => seenIn(all.map((line) => line + end).join('')));
+    const told = ({ line, value, tag }: LossRecords) => ({
+      lines: [...arrayOf(line)],
+      values: [...arrayOf(value)],
+      flags: [...arrayOf(tag)].map((one) => one % TAG_FLAGS),
+    });
+    expect(told(fast!)).toEqual(told(slow!));
+  });
+});
 
 describe('records that a reader drops', () => {
   test('fail the proof where three stand in a row or any after the last judged one, and nowhere without', () => {

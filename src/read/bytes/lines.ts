@@ -4,8 +4,8 @@ import { formatCount } from '../../model/format-number.ts';
 import type { Account, LossReason } from '../../model/log.ts';
 import { sizeIn, type TextEncoding } from './encoding.ts';
 import { type Ledger, openLedger } from './ledger.ts';
-import { lineFeedFrom } from './line-feed.ts';
 
+const LINE_FEED = 10;
 const CARRIAGE_RETURN = 13;
 
 /** A line longer than this is skipped and reported: no log has such lines. */
@@ -172,7 +172,7 @@ class Scanner implements LineScanner {
     const returns = this.#carriageReturns && buffer.includes(CARRIAGE_RETURN);
     let from = 0;
     for (;;) {
-      const found = lineFeedFrom(buffer, from);
+      const found = buffer.indexOf(LINE_FEED, from);
       if (found < 0) break;
       const isInside = this.#restBytes === 0 && this.#skipped === 0 && found - from <= MAX_LINE_BYTES;
       if (isInside) this.#emit(buffer, from, found, true, holed, returns);

@@ -328,9 +328,9 @@ export function watchJob(): JobWatcher {
   };
 }
 
-/** How many lines end in [0, end); a loop, as the calls of a search for each line take twice as long. */
+/** How many lines end in [0, end). */
 function countLines(text: Buffer, end: number): number {
   let count = 0;
-  for (let at = 0; at < end; at++) if (text[at] === 10) count++;
+  for (let at = text.indexOf(10); at >= 0 && at < end; at = text.indexOf(10, at + 1)) count++;
   return count;
 }

@@ -2,7 +2,7 @@
  * Lines of a program that a collector of logs has wrapped, one record a line: Docker's json-file, Kubernetes' CRI, and JSON
  * records with a message. Each record gives one line, so that line numbers are those of the file.
  */
-import { lossWordBefore } from '../seen/loss-words.ts';
+import { lossWordEnd } from '../seen/loss-words.ts';
 
 /** What a record holds: a piece of a line of one stream, and whether the line ends with it. */
 interface Piece {
@@ -107,9 +107,8 @@ export function wrapperOf(head: Uint8Array): Wrapper | undefined {
 
 function hasLossAndNumber(text: string): boolean {
   const bytes = Buffer.from(text);
-  for (let end = 2; end <= bytes.length; end++)
-    if (lossWordBefore(bytes, 0, end) > 0) return /^\W{0,8}(?:\d|nan|inf)/i.test(bytes.toString('utf8', end));
-  return false;
+  const end = lossWordEnd(bytes, 0, bytes.length);
+  return end <= bytes.length && /^\W{0,8}(?:\d|nan|inf)/i.test(bytes.toString('utf8', end));
 }
 
 /** The longest piece of a line that is kept until the line ends. */

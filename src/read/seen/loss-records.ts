@@ -6,9 +6,8 @@
 import { ColumnBuilder } from '../../model/column.ts';
 import { type LossRecords, RECORD_FLAG, TAG_FLAGS } from '../../model/loss-records.ts';
 import { scanDecimal, scanned } from '../bytes/decimal.ts';
-import { lineFeedFrom } from '../bytes/line-feed.ts';
 import { LineClock } from './line-clock.ts';
-import { ENDS, kindOfName, lossWordBefore, type NameKind, WORD_ENDS } from './loss-words.ts';
+import { kindOfName, lossWordEnd, type NameKind } from './loss-words.ts';
 
 /** Lines longer than this are looked at up to here. */
 const LONGEST = 64 << 10;
@@ -28,15 +27,6 @@ const NO_BYTES = Buffer.alloc(0);
 
 const text = (bytes: Buffer, from: number, to: number): string => bytes.toString('latin1', from, to);
 
-/** Whether a carriage return ends a line by itself. */
-const isLoneReturn = (bytes: Buffer, at: number, isLast: boolean): boolean =>
-  bytes[at + 1] !== 10 && (at + 1 < bytes.length || isLast);
-
-/** Bytes that may end a word or a line; most do neither. */
-const NOTABLE = Uint8Array.from(WORD_ENDS);
-NOTABLE[10] = 1;
-NOTABLE[13] = 1;
-
 const isNamePart = (byte: number): boolean =>
   ((byte | 32) >= 97 && (byte | 32) <= 122) ||
   (byte >= 48 && byte <= 57) ||
@@ -49,7 +39,7 @@ const isNamePart = (byte: number): boolean =>
 
 /** A number at the start of the rest of a line, after what may separate a name from its number. */
 const VALUE =
-  /^[\s"'`:=|()[\]{}<>,~#*]{1,16}(?:(?:tensor|array|float|np|numpy|jnp|float16|float32|float64|bfloat16|is|was|of|avg|mean|value|now|total|cur|current|per|token|Array|DeviceArray|v|n)[\s"'`:=|()[\].]{1,4}){0,4}([+-]?(?:\d[\d,_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b|[+-]?1\.#\w+)(?![\w])/i;
+  /^[\s"'`:=|()[\]{}<>,~#*]{1,16}(?:(?:tensor|array|float|np|numpy|jnp|float16|float32|float64|bfloat16|is|was|of|avg|mean|value|now|total|cur|current|per|token|Array|DeviceArray|v|n)[\s"'`:=|()[\].]{1,4}){0,4}([+-]?(?:\d[\d,_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf(?:inity)?)\b|[+-]?1\.#\w+)(?!\.?\w)/i;
 /** Words that say that there is no value. */
 const NO_VALUE = /^[\s"'`:=|]{1,8}(?:none|null|n\/a|na\b|-+(?:\s|$|[,|"]))/i;
 const UNIT_OF_TIME = /^\s(?:ms|s|secs?|seconds|min|minutes|hours)(?:[\s,;.)\]]|$)/;
@@ -96,6 +86,8 @@ const bare = (cell: string): string => cell.trim().replace(/^["']|["']$/g, '');
 const isNumberText = (cell: string): boolean =>
   /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)$/i.test(bare(cell));
 
+const FEED = 10;
+const RETURN = 13;
 const SPACE = 32;
 const PLUS = 43;
 const ENDS_NUMBER = new Uint8Array(256);
@@ -111,15 +103,16 @@ function endOfNumber(bytes: Buffer, from: number, to: number): number {
   return goesOn ? -1 : at;
 }
 
-/** What stood between the start of a name and its number in an earlier line: most lines repeat it at the same place. */
+/** What stood between the start of a line and its loss: most lines repeat it with other digits. */
 interface Template {
-  readonly bytes: Buffer;
-  /** From the start of the line. */
-  readonly offset: number;
+  /** {@link ANY_DIGIT} for each digit before the name. */
+  readonly bytes: Uint8Array;
   readonly state: NameState;
   /** Whether its line says `loss` next to a digit. */
   readonly isTold: boolean;
 }
+const ANY_DIGIT = 0;
+const isDigit = (byte: number): boolean => byte >= 48 && byte <= 57;
 const TELLS_LOSS = /loss[^\d\n]{0,24}\d/i;
 const LONGEST_TOLD = 2000;
 
@@ -127,14 +120,47 @@ const LONGEST_TOLD = 2000;
 const MOST_TEMPLATES = 4;
 
 /** The end of the line where it says the same as a template before a number, which {@link scanned} gets; 0 where it does not. */
-function endOfSame(bytes: Buffer, start: number, { bytes: same, offset }: Template): number {
-  const at = start + offset;
-  const end = at + same.length;
+function endOfSame(bytes: Buffer, start: number, same: Uint8Array): number {
+  const end = start + same.length;
   if (end >= bytes.length) return 0;
-  for (let k = 0; k < same.length; k++) if (bytes[at + k] !== same[k]) return 0;
-  for (let k = start; k < at; k++) if (bytes[k] === 10) return 0;
+  for (let k = 0, at = start; at < end; k++, at++) {
+    const byte = bytes[at]!;
+    if (same[k] !== byte && (same[k] !== ANY_DIGIT || !isDigit(byte))) return 0;
+  }
   const after = endOfNumber(bytes, end, bytes.length);
-  return after < 0 ? 0 : lineFeedFrom(bytes, after) + 1;
+  return after < 0 ? 0 : bytes.indexOf(FEED, after) + 1;
+}
+
+/** Where the lines of a text end: at a line feed, or at a carriage return that none follows. */
+class LineEnds {
+  readonly hasReturns: boolean;
+  private feed = -1;
+  private return = -1;
+
+  constructor(
+    private readonly bytes: Buffer,
+    from: number,
+  ) {
+    this.return = this.nextOf(RETURN, from);
+    this.hasReturns = this.return < bytes.length;
+  }
+
+  private nextOf(byte: number, from: number): number {
+    const found = this.bytes.indexOf(byte, from);
+    return found < 0 ? this.bytes.length : found;
+  }
+
+  /** The end of the line that begins at a place behind the last end; -1 where it may go on. */
+  after(start: number, isLast: boolean): number {
+    const { length } = this.bytes;
+    if (this.feed < start) this.feed = this.nextOf(FEED, start);
+    if (this.return < start) this.return = this.nextOf(RETURN, start);
+    // A return at the end of a piece may be the first half of a line end.
+    const behind = this.return + 1;
+    const isLone = this.return < this.feed && this.bytes[behind] !== FEED && (behind < length || isLast);
+    const end = isLone ? this.return : this.feed;
+    return end === length ? -1 : end;
+  }
 }
 
 /** Reads a text in pieces; what it saw is there at the end. */
@@ -201,7 +227,7 @@ export class LossReader {
 
   /** Takes the line that an earlier piece began, if it ends in this one. @returns where the next one begins */
   private takeBegun(piece: Buffer): number {
-    const feed = this.rest.length === 0 ? -1 : lineFeedFrom(piece, 0);
+    const feed = this.rest.length === 0 ? -1 : piece.indexOf(10);
     if (feed < 0) return 0;
     const line = Buffer.concat([this.rest, piece.subarray(0, feed + 1)]);
     this.rest = Buffer.alloc(0);
@@ -224,31 +250,34 @@ export class LossReader {
   /** Takes the whole lines from a place on. @returns where the last line, which may go on, begins */
   private scan(bytes: Buffer, from: number, isLast: boolean): number {
     const { length } = bytes;
-    const hasReturns = bytes.includes(13);
-    let start = from;
-    let hasWord = false;
-    for (let k = from; k < length; k++) {
-      if (k === start && !hasReturns) {
-        const next = this.takeAsBefore(bytes, start);
-        if (next > 0) {
-          start = next;
-          k = next - 1;
-          continue;
-        }
+    const ends = new LineEnds(bytes, from);
+    const { hasReturns } = ends;
+    // Where the first word behind `start` ends, once it was searched.
+    let word = 0;
+    for (let start = from; start < length; ) {
+      const next = hasReturns ? 0 : this.takeAsBefore(bytes, start);
+      if (next > 0) {
+        start = next;
+        continue;
       }
-      const byte = bytes[k]!;
-      if (NOTABLE[byte] === 0) continue;
-      if (byte === 10 || (byte === 13 && isLoneReturn(bytes, k, isLast))) {
-        this.bar = byte === 13 || (this.bar && byte === 10);
-        this.takeLine(bytes, start, k > start && bytes[k - 1] === 13 ? k - 1 : k, hasWord, this.bar);
-        if (byte === 10) this.endLine();
-        start = k + 1;
-        hasWord = false;
-      } else if (!hasWord && k > start && ENDS[(bytes[k - 1]! << 8) | byte] === 1)
-        hasWord = lossWordBefore(bytes, start, k + 1) > 0;
+      if (word <= start) word = lossWordEnd(bytes, start, length);
+      const end = ends.after(start, isLast);
+      if (end < 0) {
+        if (isLast) this.takeLine(bytes, start, length, word <= length, false);
+        return start;
+      }
+      this.bar = bytes[end] === RETURN || this.bar;
+      this.takeLine(
+        bytes,
+        start,
+        end > start && bytes[end - 1] === RETURN ? end - 1 : end,
+        word <= end,
+        this.bar,
+      );
+      if (bytes[end] === FEED) this.endLine();
+      start = end + 1;
     }
-    if (isLast && start < length) this.takeLine(bytes, start, length, hasWord, false);
-    return start;
+    return length;
   }
 
   private endLine(): void {
@@ -264,7 +293,7 @@ export class LossReader {
     const { templates, table } = this;
     for (let k = 0; k < templates.length; k++) {
       const template = templates[k]!;
-      const next = endOfSame(bytes, start, template);
+      const next = endOfSame(bytes, start, template.bytes);
       if (next === 0) continue;
       if (k > 0) {
         templates[k] = templates[0]!;
@@ -304,14 +333,12 @@ export class LossReader {
   private takeNamed(bytes: Buffer, from: number, to: number): boolean {
     let best: { state: NameState; value: number; refused: boolean } | undefined;
     let named = false;
-    for (let end = from + 2; end <= to; end++) {
-      if (ENDS[(bytes[end - 2]! << 8) | bytes[end - 1]!] === 0) continue;
-      const length = lossWordBefore(bytes, from, end);
-      if (length === 0) continue;
-      let [a, b] = [end - length, end];
+    for (let [a, b] = [from, from]; ; ) {
+      const end = lossWordEnd(bytes, b, to);
+      if (end > to) break;
+      [a, b] = [end - 1, end];
       while (a > from && isNamePart(bytes[a - 1]!)) a--;
       while (b < to && isNamePart(bytes[b]!)) b++;
-      end = b;
       const before = /[^\d|,;{}[\]]*$/.exec(text(bytes, Math.max(from, a - 24), a))?.[0] ?? '';
       const state = this.stateOf(text(bytes, a, b), before.trim());
       if (state.kind === 'none') continue;
@@ -332,14 +359,11 @@ export class LossReader {
     return best !== undefined;
   }
 
-  private remember(bytes: Buffer, start: number, from: number, to: number, state: NameState): void {
-    const a = Math.max(start, from);
-    this.templates.unshift({
-      bytes: Buffer.from(bytes.subarray(a, to)),
-      offset: a - start,
-      state,
-      isTold: this.isTold,
-    });
+  /** @param name where the words begin that say what the number at `to` is */
+  private remember(bytes: Buffer, start: number, name: number, to: number, state: NameState): void {
+    const same = Uint8Array.from(bytes.subarray(start, to));
+    for (let k = 0; k < name - start; k++) if (isDigit(same[k]!)) same[k] = ANY_DIGIT;
+    this.templates.unshift({ bytes: same, state, isTold: this.isTold });
     if (this.templates.length > MOST_TEMPLATES) this.templates.pop();
   }
 

@@ -34,44 +34,49 @@ interface Word {
   readonly whole: boolean;
 }
 
-/** Words by their last two bytes: one look-up a byte decides whether anything ends there. */
-const BY_END: (readonly Word[] | undefined)[] = new Array(1 << 16);
-export const ENDS = new Uint8Array(1 << 16);
-/** Whether a byte is the second of any of those two. */
-export const WORD_ENDS = new Uint8Array(256);
+/** Bytes of the shortest word. */
+const WINDOW = 3;
+/** Words by the last two of their first {@link WINDOW} bytes; how far a search may go on from any two bytes (Wu and Manber 1994). */
+const BY_PAIR: (readonly Word[] | undefined)[] = new Array(1 << 16);
+const STRIDE = new Uint8Array(1 << 16).fill(WINDOW - 1);
 for (const [list, whole] of [
   [ANYWHERE, false],
   [WHOLE, true],
 ] as const)
   for (const word of list) {
     const lower = Buffer.from(word);
-    const [a, b] = [lower.at(-2)!, lower.at(-1)!];
-    for (const first of [a, a - 32])
-      for (const second of [b, b - 32]) {
-        const key = (first << 8) | second;
-        BY_END[key] = [...(BY_END[key] ?? []), { bytes: lower, whole }];
-        ENDS[key] = 1;
-        WORD_ENDS[second] = 1;
-      }
+    for (let k = 1; k < WINDOW; k++)
+      for (const first of [lower[k - 1]!, lower[k - 1]! - 32])
+        for (const second of [lower[k]!, lower[k]! - 32]) {
+          const pair = (first << 8) | second;
+          STRIDE[pair] = Math.min(STRIDE[pair]!, WINDOW - 1 - k);
+          if (k === WINDOW - 1) BY_PAIR[pair] = [...(BY_PAIR[pair] ?? []), { bytes: lower, whole }];
+        }
   }
 
 const isLetter = (byte: number | undefined): boolean =>
   byte !== undefined && (((byte | 32) >= 97 && (byte | 32) <= 122) || byte >= 0x80);
 
-/** Whether a loss-like word ends at `end` (exclusive) of bytes whose last two select candidates; its length, else 0. */
-export function lossWordBefore(bytes: Uint8Array, from: number, end: number): number {
-  const words = BY_END[(bytes[end - 2]! << 8) | bytes[end - 1]!];
-  if (words === undefined) return 0;
-  for (const { bytes: word, whole } of words) {
-    const start = end - word.length;
-    if (start < from) continue;
-    let k = 0;
-    while (k < word.length && (word[k] === bytes[start + k] || word[k] === (bytes[start + k]! | 32))) k++;
-    if (k < word.length) continue;
-    if (whole && (isLetter(bytes[start - 1]) || isLetter(bytes[end]))) continue;
-    return word.length;
+function isWordAt(bytes: Uint8Array, at: number, to: number, { bytes: word, whole }: Word): boolean {
+  const end = at + word.length;
+  if (end > to) return false;
+  for (let k = 0; k < word.length; k++)
+    if (word[k] !== bytes[at + k] && word[k] !== (bytes[at + k]! | 32)) return false;
+  return !whole || !(isLetter(bytes[at - 1]) || isLetter(bytes[end]));
+}
+
+/** Where the first loss-like word of [from, to) ends; infinite where there is none. */
+export function lossWordEnd(bytes: Uint8Array, from: number, to: number): number {
+  for (let last = from + WINDOW - 1; last < to; ) {
+    const pair = (bytes[last - 1]! << 8) | bytes[last]!;
+    const step = STRIDE[pair]!;
+    last += step;
+    if (step > 0) continue;
+    const at = last - WINDOW + 1;
+    for (const word of BY_PAIR[pair]!) if (isWordAt(bytes, at, to, word)) return at + word.bytes.length;
+    last++;
   }
-  return 0;
+  return Number.POSITIVE_INFINITY;
 }
 
 /** What a name with a loss-like word in it is. */
