@@ -45,3 +45,19 @@ describe('lines after the heading of an evaluation', () => {
     expect(await points([...pass(0), 'Running evaluation', ...pass(1), ...pass(2)])).toEqual({ loss: 30 });
   });
 });
+
+describe('a line that says first that it is of an evaluation', () => {
+  const trained = Array.from({ length: 20 }, (_, k) => `step=${10 * k} loss=${(2 / (k + 1)).toFixed(4)}`);
+  const among = (line: string) => trained.flatMap((one, k) => (k % 4 === 3 ? [one, line] : [one]));
+  it('has its losses there, though only its first name says so', async () => {
+    expect(await points(among('step=30 valid auc=0.5012 logloss=0.6931'))).toMatchObject({
+      loss: 20,
+      'valid auc': 5,
+      'eval logloss': 5,
+    });
+  });
+  it('and not where training is named too, or the word is a part of the name', async () => {
+    for (const line of ['step=30 valid auc=0.5012 train nll=0.6931', 'step=30 val_acc=0.5012 nll=0.6931'])
+      expect(Object.keys(await points(among(line))).filter((name) => name.startsWith('eval'))).toEqual([]);
+  });
+});

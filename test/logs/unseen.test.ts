@@ -165,17 +165,36 @@ describe('a printed log', () => {
     expect((await runOf(lines)).series.find(({ name }) => /PSNR/.test(name))?.value).toHaveLength(3);
   });
 
-  it.each(['max GPU_mem cost is 3806.5 MB', 'batch_cost: 1.25 sec', 'tyre loss 0.21'])(
-    'has no loss in "%s"',
-    async (text) => {
-      const lines = upTo(30).map((k) =>
-        text.replace(/[\d.]+/, (number) => (Number(number) + 1 / k).toFixed(4)),
-      );
-      await expect(runOf(lines)).rejects.toMatchObject({
-        code: expect.stringMatching(/^(?:format-unknown|log-no-record)$/),
-      });
-    },
-  );
+  it.each([
+    'max GPU_mem cost is 3806.5 MB',
+    'batch_cost: 1.25 sec',
+    'tyre loss 0.21',
+    '1.25ms loss, of an image',
+  ])('has no loss in "%s"', async (text) => {
+    const lines = upTo(30).map((k) =>
+      text.replace(/[\d.]+/, (number) => (Number(number) + 1 / k).toFixed(4)),
+    );
+    await expect(runOf(lines)).rejects.toMatchObject({
+      code: expect.stringMatching(/^(?:format-unknown|log-no-record)$/),
+    });
+  });
+
+  it('has no losses in rows of another table, below the header of the one before', async () => {
+    const header = '      Epoch    GPU_mem   box_loss   cls_loss   dfl_loss  Instances       Size';
+    const rows = upTo(12).flatMap((k) => [
+      header,
+      `       ${k}/12      2.06G      ${lossAt(k)}      2.655      0.975         52        768: 100%|██| 5/5`,
+    ]);
+    const summary = [
+      '                   from  n    params  module                                   arguments',
+      ...upTo(9).map(
+        (k) =>
+          `  ${k}                  -1  1     ${1856 * k}  ultralytics.nn.modules.conv.Conv         [3, 32, 3, 2]`,
+      ),
+    ];
+    const { series } = await runOf([...rows, ...summary, ...rows.slice(0, 4)]);
+    expect(series.find(({ name }) => name === 'box_loss')?.value).toHaveLength(14);
+  });
 
   it('has a total beside the parts of a loss, and no time that is called a cost', async () => {
     const parts = await runOf(

@@ -200,6 +200,15 @@ class Lying {
   }
 }
 
+/** Which column is the axis: one of that name, else a counter; -1 without one. */
+function axisOf(names: readonly string[]): number {
+  const first = names.findIndex((name) => AXIS.test(name));
+  return first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
+}
+
+/** An axis with its total, as in `3/90`. */
+const OF_TOTAL = /^\d+\/\d+$/;
+
 /**
  * The names and numbers of a row; undefined where there is no row.
  *
@@ -212,7 +221,7 @@ function rowOf(names: readonly string[], cells: readonly string[], ruled: boolea
   if (first < 0 && cells.length > names.length) return undefined;
   // Numbers after the last column: words within cells were split, and the columns are shifted.
   if (cells.slice(names.length).some((cell) => numberOfText(cell) !== undefined)) return undefined;
-  const axis = first < 0 ? names.findIndex((name) => COUNTER.test(name)) : first;
+  const axis = axisOf(names);
   if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
   if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
     return undefined;
@@ -253,6 +262,8 @@ class Headed {
   private isTabbed = false;
   /** Whether the header is indented, as in a frame that pandas prints: its rows begin with their number. */
   private isFrame = false;
+  /** Whether its rows give the axis with its total (`3/90`); undefined before its first row. */
+  private isOfTotal: boolean | undefined;
   /** The last row that counted: a full bar is drawn once more when it is closed. */
   private last: string | undefined;
   /** Whether the bar of this epoch has shown a loss that is not finite. */
@@ -268,6 +279,7 @@ class Headed {
     const stacked = stackedNames(before, line);
     const names = stacked ?? headerOf(text);
     if (names === undefined) return;
+    if (names.join() !== this.names.join()) this.isOfTotal = undefined;
     this.names = names;
     this.heading = stacked === undefined && EVALUATION.test(before) ? `${before.toLowerCase()} ` : '';
     this.isTabbed = stacked === undefined && line.includes('\t');
@@ -285,7 +297,11 @@ class Headed {
     const { heading } = this;
     const headed = names.map((name) => (heading === '' || AXIS.test(name) ? name : `${heading}${name}`));
     const found = rowOf(headed, cells, isByTabs || bare.trimStart().startsWith('|'));
-    if (found === undefined || bar === null) return found;
+    // One table writes its axis in one way: rows below another one's header, which may fit too, are not of it.
+    const isOfTotal = OF_TOTAL.test(cells[axisOf(names)] ?? '');
+    if (found === undefined || isOfTotal !== (this.isOfTotal ?? isOfTotal)) return undefined;
+    this.isOfTotal = isOfTotal;
+    if (bar === null) return found;
     // The running mean of an epoch counts at its end; one that is not finite stays so and counts at once.
     const isFull = Number(bar[1]) >= 100;
     const counts = isFull || (!this.toldNaN && !hasFiniteLosses(names, cells));

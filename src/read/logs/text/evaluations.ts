@@ -135,8 +135,30 @@ class Sweep {
 const most = (cells: Float64Array | undefined, rows: readonly number[]): number =>
   rows.reduce((best, row) => Math.max(best, cells?.[row] ?? 0), 0);
 
+/** `valid auc=0.5 logloss=0.7`: a word of its own before the first value says what the whole line is of. */
+function isLineOfEvaluation({ slots }: Described): boolean {
+  const [first, ...others] = slots.filter(({ use }) => use === 'value').map(({ name }) => name.split(' '));
+  const says = (word: string, what: 'eval' | 'train'): boolean => means(word.toLowerCase(), what);
+  return (
+    first !== undefined &&
+    first.length > 1 &&
+    says(first[0]!, 'eval') &&
+    !others.some(([word]) => says(word!, 'eval') || says(word!, 'train'))
+  );
+}
+
+/** Lines that say first that they are of an evaluation, next to lines of training with a loss. */
+function withLinesOfEvaluation(all: readonly Described[]): readonly Described[] {
+  const which = new Set(all.filter(isLineOfEvaluation));
+  if (!all.some((table) => trains(table) && !which.has(table))) return all;
+  // Measures keep their names: those of an evaluation are known by what they measure.
+  const ofLine = (slot: Named): Named => (slot.loss === 'train' ? asEvaluated(slot) : slot);
+  return all.map((table) => (which.has(table) ? { ...table, slots: table.slots.map(ofLine) } : table));
+}
+
 /** The tables of a text, with the lines of evaluations apart from those of training. */
-export function withEvaluations(all: readonly Described[]): Described[] {
+export function withEvaluations(described: readonly Described[]): Described[] {
+  const all = withLinesOfEvaluation(described);
   const begins = all.filter(isHeading).flatMap(({ rows }) => [...rows.order()]);
   if (begins.length === 0) return [...all];
   const counted = all.filter(({ slots }) => slots.length > 0).map(countedIn);

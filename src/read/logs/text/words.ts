@@ -90,4 +90,4 @@ export const wordsFor = (meaning: WordMeaning): string[] =>
 
 /** Units behind numbers that are not the loss of a model: shares, seconds, weights, powers, money. */
 export const NO_LOSS_UNIT =
-  /^\s?(?:%|secs?\b|seconds?\b|kg\b|g\b|lbs?\b|dBm?\b|k?Wh?\b|USD\b|EUR\b|\$(?!\d))/;
+  /^(?:\s?(?:%|secs?\b|seconds?\b|kg\b|g\b|lbs?\b|dBm?\b|k?Wh?\b|USD\b|EUR\b|\$(?!\d))|[mnuµ]s\b)/;
