@@ -46,6 +46,7 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
   'loss-falls-abruptly': { headline: (where) => `FELL ABRUPTLY at ${where}`, leads: 'goes on' },
   'saw-tooth': { headline: (where) => `SAW-TOOTH since ${where}`, leads: 'always' },
   'jump-at-resume': { headline: (where) => `HIGHER since the resume at ${where}` },
+  'untrained-at-resume': { headline: (where) => `BEGAN UNTRAINED at the resume at ${where}` },
   'gradient-norm-times-k': {
     headline: (where, factor) =>
       `GRADIENT NORM ${times(factor)}${factor !== null && factor < 1 ? 'smaller' : 'larger'} since ${where}, the loss hardly moves`,

@@ -345,6 +345,51 @@ const CASES: Readonly<
       ),
     },
   },
+  'nan-from-the-start': {
+    shows: {
+      'no number at all': runOf({ loss: nanFrom(calm, 0), every: 10 }),
+      'four losses, and no number from there on': runOf({ loss: nanFrom(calm, 4), every: 10 }),
+      'one huge loss, and no number from there on': runOf({
+        loss: nanFrom([1e21, ...calm], 1),
+        every: 10,
+      }),
+    },
+    not: {
+      'a loss that is finite again later': runOf({
+        loss: calm.map((value, i) => (i === 4 ? Number.NaN : value)),
+      }),
+      'a loss that was usual for longer': runOf({ loss: nanFrom(calm, 200) }),
+      'a window of the middle': {
+        ...runOf({ loss: nanFrom(calm, 4) }),
+        series: [
+          {
+            ...makeSeries('loss', 'loss', nanFrom(calm, 4)),
+            step: Float64Array.from(calm, (_, i) => 600 + i),
+          },
+        ],
+      },
+    },
+  },
+  'untrained-at-resume': {
+    shows: {
+      'steps that begin again where the run began': resumed(calm, 301, noisy(400, learning, 7)),
+      'a resume after the last step': resumed(calm, 401, noisy(200, learning, 7)),
+    },
+    not: {
+      'a resume that goes on': resumed(
+        calm,
+        301,
+        noisy(400, () => 0.41, 7),
+      ),
+      'a beginning anew': resumed(calm, 1, noisy(400, learning, 7)),
+      'a resume to another level, which comes down': resumed(
+        calm,
+        301,
+        noisy(400, (i) => 0.41 + 0.3 * Math.exp(-i / 20), 7),
+      ),
+      'a resume within the first steps': resumed(calm, 11, noisy(400, learning, 7)),
+    },
+  },
   'loss-falls-abruptly': {
     shows: {
       'a fall to a twentieth from one step to the next': runOf({

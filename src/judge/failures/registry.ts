@@ -16,6 +16,7 @@ import { guardActed } from './guard-acted.ts';
 import { jumpAtResume } from './jump-at-resume.ts';
 import { logEvidence } from './log-evidence.ts';
 import { lossTimesK } from './loss-times-k.ts';
+import { nanFromTheStart } from './nan-from-the-start.ts';
 import { openCause } from './open-cause.ts';
 import { overFitting } from './over-fitting.ts';
 import { brokeInWarmUp, raisedRateFailure } from './raised-rate.ts';
@@ -28,6 +29,7 @@ import { scheduleRestart } from './schedule-restart.ts';
 import { trainingSlowed } from './training-slowed.ts';
 import { trainingStoodStill } from './training-stood-still.ts';
 import { unlikeBatches } from './unlike-batches.ts';
+import { untrainedAtResume } from './untrained-at-resume.ts';
 
 export const KNOWN_FAILURES: readonly KnownFailure[] = [
   scalerSkipsEveryStep,
@@ -36,12 +38,14 @@ export const KNOWN_FAILURES: readonly KnownFailure[] = [
   sawTooth,
   raisedRateFailure,
   gradientNotFinite,
+  untrainedAtResume,
   jumpAtResume,
   abruptFall,
   lossTimesK,
   gradientNormFactor,
   badBatch,
   blowUp,
+  nanFromTheStart,
   unlikeBatches,
   brokeInWarmUp,
   growsWithoutEnd,
