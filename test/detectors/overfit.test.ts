@@ -32,3 +32,26 @@ describe('an AUC of few evaluations', () => {
       kind: 'pass',
     }));
 });
+
+describe('a loss of evaluations', () => {
+  const found = (values: readonly number[]) => {
+    const run = makeRun([
+      { name: 'loss', values: fallingLoss(400, 10, 0.02) },
+      {
+        name: 'eval_loss',
+        role: 'eval_loss',
+        values: [...values],
+        steps: values.map((_, i) => 20 * (i + 1)),
+      },
+    ]);
+    return overfit.detect(run, contextFor(overfit, judgeRun(run)));
+  };
+  const rises = [0.419, 0.468, 0.523, 0.565, 0.597, 0.631, 0.66, 0.686, 0.713, 0.728];
+  it('that rises from its first evaluation on has its best step there, with the value that is logged', () => {
+    const outcome = found(rises);
+    if (outcome.kind !== 'fail') throw new Error(outcome.kind);
+    expect(outcome.findings[0]!.message).toMatch(/risen from 0\.419 at step 20 to 0\.728 /);
+  });
+  it('that ends with its best evaluation is not risen, whatever is before it', () =>
+    expect(found([...rises, 0.3])).toEqual({ kind: 'pass' }));
+});

@@ -102,9 +102,10 @@ export interface RisenEvaluation {
   /** Positions in the series of its best level and of its last point. */
   readonly from: number;
   readonly to: number;
-  /** Running medians of three evaluations there. */
+  /** What is logged there. */
   readonly best: number;
   readonly end: number;
+  /** Of the running medians of three evaluations at the end and at their lowest. */
   readonly ratio: number;
   /** Levels of the training loss up to the best evaluation, and at the end. */
   readonly trainedThen: number;
@@ -114,14 +115,14 @@ export interface RisenEvaluation {
 /**
  * The evaluation losses of the last attempt that rise from their best level while the training loss falls.
  *
- * @param ratio of the level at the end to the best one that counts as a rise
+ * @param least ratio of the level at the end to the best one that counts as a rise
  * @param points that a series needs
  * @returns none where the run has no training loss of its own
  */
 export function risenEvaluations(
   run: Run,
   judged: Pick<JudgedRun, 'loss'>,
-  ratio: number,
+  least: number,
   points: number,
 ): readonly RisenEvaluation[] {
   const loss = judged.loss?.series;
@@ -132,24 +133,34 @@ export function risenEvaluations(
     const { value, step } = attemptOf(series, attempt);
     if (value.length < points) return [];
     const smooth = (i: number): number => medianOf(value.subarray(Math.max(0, i - 2), i + 1));
-    let at = 2;
-    for (let i = 3; i < value.length; i++) if (smooth(i) < smooth(at)) at = i;
-    const [best, end] = [smooth(at), smooth(value.length - 1)];
+    let lowest = 2;
+    for (let i = 3; i < value.length; i++) if (smooth(i) < smooth(lowest)) lowest = i;
+    const ratio = smooth(value.length - 1) / smooth(lowest);
+    // A single low evaluation is not the best level; of the three that are, the lowest is.
+    const at = lowestOf(value, lowest - 2, lowest + 1);
+    const [best, end] = [value.at(at)!, value.at(-1)!];
     const [trainedThen, trainedNow] = [
       trainedUntil(training, step.at(at)!),
       trainedUntil(training, Infinity),
     ];
-    if (!(end / best > ratio && best > 0 && trainedNow < trainedThen)) return [];
+    if (!(ratio > least && end > best && best > 0 && trainedNow < trainedThen)) return [];
     const offset = series.attemptOffsets[attempt] ?? 0;
     return [
       {
         series,
         from: offset + at,
         to: offset + value.length - 1,
-        ...{ best, end, ratio: end / best, trainedThen, trainedNow },
+        ...{ best, end, ratio, trainedThen, trainedNow },
       },
     ];
   });
+}
+
+/** The position of the lowest value from `from` to before `to`. */
+function lowestOf(value: TimeSeries['value'], from: number, to: number): number {
+  let at = from;
+  for (let k = from + 1; k < to; k++) if (!(value.at(k)! >= value.at(at)!)) at = k;
+  return at;
 }
 
 /** Losses of evaluations, without other measures that are printed like one. */

@@ -1,13 +1,15 @@
 import { arrayOf } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
+import { attemptOf } from '../../model/run.ts';
 import { type RisenEvaluation, risenEvaluations } from '../detectors/overfit.ts';
+import { classesAtChance } from '../incidents/chance.ts';
 import type { KnownFailure } from './failure.ts';
 import { epochEnd } from './log-evidence.ts';
 
 /** Times its best level that the evaluation ends at, and evaluations that it needs. */
 const [RATIO, EVALUATIONS] = [1.1, 8];
-/** Evaluations of the best level, and standard errors by which the last third lies above them. */
+/** Evaluations around the best one, and standard errors by which the last third lies above them. */
 const [BEST, ERRORS] = [3, 3];
 
 export const overFitting: KnownFailure = {
@@ -26,17 +28,21 @@ export const overFitting: KnownFailure = {
   ],
   docs: {
     summary: 'The evaluation loss has a best step and rises from there on, while the training loss falls on.',
-    evidence: `${EVALUATIONS} evaluations or more. A running median of three ends above ${RATIO} times its lowest value, and the training loss is lower than it was there. The last third of the evaluations lies ${ERRORS} standard errors above the best ${BEST}; their noise is taken from the differences of neighbours.`,
+    evidence: `${EVALUATIONS} evaluations or more. A running median of three ends above ${RATIO} times its lowest value, the last evaluation is above the best one, and the training loss is lower than it was there. The last third of the evaluations lies ${ERRORS} standard errors above the ${BEST} around the best one; their noise is taken from the differences of neighbours.`,
     notThis:
       'An evaluation that was never good (`evaluation-alone-bad`). An evaluation that computes something else than the training: in a log without epochs the two read alike, and within the first epoch nothing is learnt by heart yet. A loss of the evaluation that rises while its accuracy still improves: the model becomes over-confident, and the metric that counts has its own best step.',
     whatToDo:
       'Use the checkpoint of the best evaluation. For a better one: more data or augmentation, weight decay or dropout, a smaller network. To confirm it, evaluate rows of the training set: their loss is low where that of the evaluation set is high.',
   },
-  look({ run, judged, onsetStep }) {
+  look({ run, judged, onsetStep, attempt }) {
     if (judged === null || onsetStep !== null) return null;
     const found = risenEvaluations(run, judged, RATIO, EVALUATIONS).find(isAboveNoise);
     if (found === undefined) return null;
     const { series, from, to, best, end, trainedThen, trainedNow } = found;
+    // An accuracy of a guess makes no checkpoint the best one.
+    const isGuess = run.series.some(
+      (one) => classesAtChance(one, arrayOf(attemptOf(one, attempt).value)) !== null,
+    );
     const step = series.step.at(from)!;
     const statement = `"${series.name}" is best at ${run.stepUnit} ${step} (${formatNumber(best)}) and ends at ${formatNumber(end)}, while the training loss falls from ${formatNumber(trainedThen)} to ${formatNumber(trainedNow)}`;
     return {
@@ -56,7 +62,7 @@ export const overFitting: KnownFailure = {
       ],
       remedy: {
         action: 'rewind',
-        statement: `use the checkpoint of ${run.stepUnit} ${step}, or the one nearest to it; evaluate rows of the training set the same way: a low loss confirms that they are known by heart, a high one that the evaluation is wrong; against the first, more data, augmentation, weight decay or dropout help`,
+        statement: `${isGuess ? '' : `use the checkpoint of ${run.stepUnit} ${step}, or the one nearest to it; `}evaluate rows of the training set the same way: a low loss confirms that they are known by heart, a high one that the evaluation is wrong; against the first, more data, augmentation, weight decay or dropout help`,
       },
     };
   },
@@ -73,7 +79,7 @@ function whyOf(last: number, epoch: number | null): string {
 
 /** Whether the last third of the evaluations lies above the best ones by more than their own noise. */
 function isAboveNoise({ series, from, to }: RisenEvaluation): boolean {
-  const since = arrayOf(series.value.subarray(Math.max(0, from - BEST + 1), to + 1)).filter(Number.isFinite);
+  const since = arrayOf(series.value.subarray(Math.max(0, from - 1), to + 1)).filter(Number.isFinite);
   const last = since.slice(-Math.max(BEST, Math.floor(since.length / 3)));
   const best = since.slice(0, BEST);
   if (since.length < 2 * BEST) return false;
