@@ -284,6 +284,16 @@ describe('attempts, tasks and which series', () => {
     expect(verdict).toMatchObject({ class: 'full-divergence', series: 'loss', onsetStep: 410 });
     expect(verdict.why).not.toContain('alone is');
   });
+  it('a task of a few points leaves nothing open that the others answer', () => {
+    const { verdict } = judgeRun(
+      makeRun([
+        { name: 'a', role: 'task_loss', task: 'a', values: fallingLoss(100) },
+        { name: 'b', role: 'task_loss', task: 'b', values: [0, 0.006], steps: [10, 90] },
+      ]),
+    );
+    expect(verdict).toMatchObject({ class: 'healthy', series: 'a' });
+  });
+
   it('falls back to task losses, then to the eval loss, and says so', () => {
     const tasksOnly = judgeRun(
       makeRun([{ name: 't', role: 'task_loss', task: 't', values: fallingLoss(100) }]),

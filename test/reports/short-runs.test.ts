@@ -54,7 +54,21 @@ describe('a run of a few points', () => {
     const page = await pageOf(noisy);
     expect(page).toMatch(/^✓ HEALTHY[\s\S]* · learning not shown\./);
   });
-  it('out of the middle of a training need not fall', async () => {
+  it('of which parts alone are logged has learnt where a part falls, and is open where it does not', async () => {
+    const parts = async (end: number): Promise<string> => {
+      const path = join(folder(), 'results.csv');
+      const rows = losses(70, (share) => 1 - (1 - end) * share, 0.01, 5).map(
+        (loss, epoch) => `${epoch},${loss},${loss / 2}`,
+      );
+      writeFileSync(path, `epoch,train/box_loss,train/cls_loss\n${rows.join('\n')}\n`);
+      return (await cli(['analyze', path])).out;
+    };
+    expect(await parts(0.4)).toMatch(/^✓ HEALTHY[\s\S]* · learnt/);
+    expect(await parts(1)).toMatch(/^✓ HEALTHY[\s\S]* · learning not shown/);
+  });
+  it('out of the middle of a training need not fall, and may', async () => {
+    const falls = losses(12, (share) => 1 - 0.5 * share, 0.01, 3);
+    expect(await pageOf(falls, (i) => 50_000 + 10 * i)).toMatch(/^✓ HEALTHY[\s\S]* · learnt/);
     const page = await pageOf(
       losses(12, () => 1, 0.01, 3),
       (i) => 50_000 + 10 * i,

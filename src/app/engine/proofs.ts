@@ -2,6 +2,7 @@
 
 import { type CoverageProof, coverageOf } from '../../judge/coverage/coverage.ts';
 import { CAPTURE_FINDINGS, CHECKPOINT_FINDINGS } from '../../judge/findings/registry.ts';
+import type { JudgedSeries } from '../../judge/incidents/attempts.ts';
 import { columnLeftOut } from '../../judge/incidents/columns-left-out.ts';
 import { learntOfFew } from '../../judge/incidents/learnt-of-few.ts';
 import { ERRORS } from '../../judge/incidents/level-error.ts';
@@ -64,21 +65,22 @@ const LAST = 5;
 const AS_AT_FIRST = 0.98;
 
 /** Whether a run of one attempt ends below the level that it began with, by the noise of both. */
-export function learntProof(run: Run, { loss, settings, neverLearned }: JudgedRun): Proof {
-  if (
-    loss === null ||
-    loss.series.role !== 'loss' ||
-    run.attempts.length > 1 ||
-    levelSaysLittle(run, loss.series)
-  )
-    return NOT_TESTED;
+export function learntProof(run: Run, judged: JudgedRun): Proof {
+  const { loss } = judged;
+  if (loss === null || run.attempts.length > 1 || levelSaysLittle(run, loss.series)) return NOT_TESTED;
+  const proof = fallOf(run, loss, judged);
+  // A part of the loss, or an evaluation, that falls shows it; one that does not fall shows nothing of the others.
+  return loss.series.role === 'loss' || proof.holds === true ? proof : NOT_TESTED;
+}
+
+/** What the levels of a loss show. */
+function fallOf(run: Run, loss: JudgedSeries, { settings, neverLearned }: JudgedRun): Proof {
   const values = arrayOf(loss.series.value);
   const onset = loss.attempts[0]?.incidents[0]?.onset ?? values.length;
   // More points are asked for before a run that goes on is said to have learnt nothing; that it learnt needs no more.
   const least = Math.min(settings.learntPoints, DEFAULT_VERDICT_SETTINGS.learntPoints);
   const many = neverLearned?.learnt ?? learntOf(values, onset, least);
-  // A window of a few points into a training need not show it.
-  const isShort = many.holds === null && begunAnew(run, 0, values.length);
+  const isShort = many.holds === null;
   const learnt = isShort ? learntOfFew(values, onset, settings.minimumPoints) : many;
   const { holds, untrained, end, error, isGuess = false } = learnt;
   const levelsOf = (...levels: readonly number[]): string =>
@@ -97,6 +99,8 @@ export function learntProof(run: Run, { loss, settings, neverLearned }: JudgedRu
   const fromTo = levelsOf(...levels);
   if (holds) return { holds, statement: `learnt: ${fromTo}`, levels };
   if (isHigher) return { holds, statement: `ends higher than at first: ${fromTo}`, levels };
+  // A window of a few points into a training need not show it.
+  if (isShort && !begunAnew(run, 0, values.length)) return NOT_TESTED;
   return end < AS_AT_FIRST * untrained
     ? { holds: null, statement: `falls by no more than its noise: ${fromTo}` }
     : { holds, statement: `no lower than ${isGuess ? 'a guess' : 'at first'}: ${fromTo}` };

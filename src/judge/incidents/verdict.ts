@@ -91,7 +91,9 @@ export function judgeRun(run: Run, settings: VerdictSettings = DEFAULT_VERDICT_S
   const total = chosen?.judged ?? null;
   // A loss that never moves (one of a class that the data have not) replaces none that does.
   const moves = taskLosses.filter(({ series: { value } }) => varies(value));
-  const worstTask = worstSeriesOf([...moves, ...taskLosses]);
+  // Nor does one of a few points leave open what the others answer.
+  const many = [...moves, ...taskLosses].filter(({ series }) => series.step.length >= settings.minimumPoints);
+  const worstTask = worstSeriesOf(many.length > 0 ? many : [...moves, ...taskLosses]);
   const longestEval = evals.sort((a, b) => b.step.length - a.step.length)[0];
   const loss = total ?? worstTask ?? (longestEval === undefined ? null : judge(longestEval));
   const lostTask = lostTaskOf(run, taskLosses, total);
