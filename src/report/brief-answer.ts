@@ -63,6 +63,10 @@ function isNearlyBack(run: RunReport): boolean {
 /** Whether the loss ends at zeros, which may be how its trainer prints NaN. */
 const isExactlyZero = (run: RunReport): boolean => leading(run)?.peak === 0;
 
+/** Whether a loss that ends in NaN has finite points after its first NaN or infinity. */
+const isFiniteAfter = (series: ReturnType<typeof decidingSeries>, { peakStep }: Incident): boolean =>
+  series?.firstStep.some((step, column) => step > peakStep && Number.isFinite(series.min[column])) ?? false;
+
 const LEARNT_NOTHING = 'LEARNT NOTHING';
 
 function titleOf(run: RunReport): string {
@@ -146,8 +150,10 @@ function changeOf(run: RunReport): string {
       ? `${name} ${before}${peak}, where the log ends`
       : `${name} ${before}${peak}, and ${brief(last)} where the log ends`;
   }
-  if (verdict.class === 'non-finite')
-    return `${name} ${before}${isExactlyZero(run) ? '0' : 'no number'} to the end`;
+  if (verdict.class === 'non-finite') {
+    if (isExactlyZero(run)) return `${name} ${before}0 to the end`;
+    return `${name} ${before}no number ${isFiniteAfter(series, incident) ? 'at the end, finite now and then' : 'to the end'}`;
+  }
   // A drift has no peak: its levels are reported.
   if (verdict.class === 'drift' && incident.after != null && !(incident.peak > PEAK * incident.after))
     return `${name} ${before}${brief(incident.after)}: no recovery`;
@@ -462,11 +468,29 @@ const learntNothing = ({ verdict, findings }: RunReport): boolean =>
   verdict.class === 'healthy' &&
   (verdict.provenBy?.learnt.holds === false || findings.some(({ id }) => id === 'nothing-learnt'));
 
-/** A loss that rises is not steady. */
-const titleOfNoFall = ({ verdict }: RunReport): string => {
+/** The metric or gradient norm that shows that nothing is learnt, of a run whose loss falls. */
+function fallsWith({ verdict, findings, series }: RunReport): RunReport['series'][number] | undefined {
+  if (verdict.provenBy?.learnt.holds !== true) return undefined;
+  const found = findings.find((one) => one.id === 'nothing-learnt' && one.series !== verdict.series);
+  return series.find(({ name }) => name === found?.series);
+}
+
+/** A loss that rises is not steady; one that falls may be so while a metric, or the gradient, shows that nothing is learnt. */
+const titleOfNoFall = (run: RunReport): string => {
+  const { verdict } = run;
+  const other = fallsWith(run);
+  if (other !== undefined)
+    return other.role === 'metric'
+      ? `THE LOSS FALLS, but ${inertName(other.name)} stays at chance`
+      : 'THE LOSS FELL, but no gradient reaches the weights';
   const [first, last] = verdict.provenBy?.learnt.levels ?? [0, 0];
   return last > first ? 'THE LOSS ENDS HIGHER THAN IT BEGAN' : 'STEADY, but the loss does not fall';
 };
+
+/** The test that distinguishes what keeps a metric at chance while the loss falls. */
+const TRAINING_ROWS =
+  'Evaluate training rows the same way. Above chance: other labels or inputs in the evaluation, or rows known by heart.';
+const tryOf = (run: RunReport): string => (fallsWith(run)?.role === 'metric' ? TRAINING_ROWS : ONE_BATCH);
 
 /** The test that distinguishes what keeps a loss from falling. */
 const ONE_BATCH =
@@ -558,7 +582,8 @@ export function answerOf(run: RunReport, report: Report): Answer {
   const healthy = run.verdict.class === 'healthy';
   const { mood, title } = firstLineOf(run, job, also !== null, other !== null || isTroubled(run, report));
   const isWell = mood === 'good' || learntNothing(run);
-  const apart = mood === 'good' ? evaluationApart(run) : null;
+  // A rise that is over says nothing of the evaluation.
+  const apart = mood === 'good' || (isOver(run) && job === null) ? evaluationApart(run) : null;
   const noted = apart !== null ? { text: apart } : isWell && job === null ? alsoOf(run, true) : null;
   return {
     mood,
@@ -579,7 +604,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
       ...code,
       ...(also === null ? [] : [{ label: 'Also', ...also }]),
       ...(noted === null ? [] : [{ label: 'Noted', ...noted }]),
-      ...(learntNothing(run) ? [{ label: 'Try', text: ONE_BATCH }] : []),
+      ...(learntNothing(run) && fix === null ? [{ label: 'Try', text: tryOf(run) }] : []),
       ...(trouble === null ? [] : [{ label: 'Beware', text: trouble }]),
     ],
     tried: triedOf(run),

@@ -6,6 +6,7 @@ const told = (...series: SeriesSpec[]): string[] =>
   findingsOf(nothingLearnt, makeRun(series)).map(({ message }) => message);
 const learns: SeriesSpec = { name: 'loss', values: fallingLoss(300) };
 const chance = Array.from({ length: 12 }, normals(2)).map((z) => 0.5 + 0.004 * z);
+const guess = Array.from({ length: 12 }, normals(4)).map((z) => 0.1 + 0.003 * z);
 const flat = Array.from({ length: 300 }, normals(3)).map((z) => Math.LN2 + 0.004 * z);
 const repeat = (count: number, value: number): number[] => Array.from({ length: count }, () => value);
 
@@ -15,6 +16,16 @@ describe('what stands still is told, though no loss rises', () => {
       'an AUC that never leaves chance beside a loss that falls',
       [learns, { name: 'auc', values: chance }],
       /^"auc" is at chance from its first point, at step 0, to its last, at step 11 .*nothing that ranks/,
+    ],
+    [
+      'an accuracy of ten classes that never leaves chance',
+      [learns, { name: 'val_acc', role: 'metric', values: guess }],
+      /^"val_acc" is 0\.\d+ from its first point, at step 0, to its last, at step 11: chance for 10 classes\.$/,
+    ],
+    [
+      'an accuracy in per cent that never leaves chance',
+      [learns, { name: 'Test Accuracy', role: 'metric', values: guess.map((x) => 100 * x) }],
+      /^"Test Accuracy" is (?:10|9)\.?\d* .*: chance for 10 classes\.$/,
     ],
     [
       'a gradient norm of exactly 0',
@@ -47,6 +58,26 @@ describe('says nothing of', () => {
         { name: 'auc', values: chance.map((x, i) => x + 0.02 * i) },
         { name: 'grad_norm', values: repeat(300, 0.5) },
       ],
+    ],
+    [
+      'an accuracy that begins at chance and learns',
+      [learns, { name: 'val_acc', role: 'metric', values: guess.map((x, i) => x + 0.05 * i) }],
+    ],
+    [
+      'an accuracy near no share of classes',
+      [learns, { name: 'val_acc', role: 'metric', values: guess.map((x) => 0.83 + x) }],
+    ],
+    [
+      'an accuracy of one benchmark, which may be at chance for long',
+      [learns, { name: 'mmlu_acc', role: 'metric', values: guess.map((x) => 0.15 + x) }],
+    ],
+    [
+      'an accuracy that hardly ever moves, as that of the class that is always said',
+      [learns, { name: 'val_acc', role: 'metric', values: [0.11, ...repeat(11, 0.1)] }],
+    ],
+    [
+      'an accuracy of nine evaluations',
+      [learns, { name: 'val_acc', role: 'metric', values: guess.slice(3) }],
     ],
     ['an AUC of two evaluations', [learns, { name: 'auc', values: chance.slice(0, 2) }]],
     ['an AUC with a hole', [learns, { name: 'auc', values: [...chance, Number.NaN] }]],

@@ -64,6 +64,14 @@ it.each([
   else expect(found!.advice).toMatch(advice);
 });
 
+it('a loss that ends in NaN, and is finite now and then before that, is not called NaN to the end', async () => {
+  const { answer } = await told((i) => (i === 500 || i >= 650 ? Number.NaN : 0));
+  expect(answer.change).toMatch(/no number to the end$/);
+  const again = await told((i) => (i >= 600 && i % 2 === 1 ? Number.NaN : 0));
+  expect(again.answer.title).toMatch(/^NOT A NUMBER from step 601$/);
+  expect(again.answer.change).toMatch(/no number at the end, finite now and then$/);
+});
+
 it('a loss that rises from its first step on has no checkpoint from before, only the weights that it began with', async () => {
   const path = join(folder(), 'log.csv');
   const rows = Array.from(

@@ -3,7 +3,8 @@ import type { Quantity } from '../../model/finding.ts';
 import { countedPlain, formatNumber } from '../../model/format-number.ts';
 import { COUNT, SHARE } from '../../model/options.ts';
 import { MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
-import { attemptOf, type TimeSeries } from '../../model/run.ts';
+import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
+import { classesAtChance } from '../incidents/chance.ts';
 import { rewardsOf } from '../incidents/rewards.ts';
 import { verdictThresholds } from '../incidents/settings.ts';
 import { aucsOf } from '../incidents/signs.ts';
@@ -30,7 +31,7 @@ const LEVEL = 20;
 
 export const nothingLearnt = {
   id: 'nothing-learnt',
-  title: 'The loss does not move: nothing is learnt, or nothing more',
+  title: 'The loss, its gradient or a metric does not move: nothing is learnt, or nothing more',
   severity: 'note',
   thresholds: [
     {
@@ -57,8 +58,8 @@ export const nothingLearnt = {
     },
   ],
   docs: {
-    summary: 'No jump and no climb: the loss does not move, so its rises show nothing.',
-    details: `In the last attempt: an AUC within \`chance\` of 0.5 from its first point to its last, \`aucPoints\` of them at least; a gradient norm that is exactly 0, or a loss
+    summary: 'No jump and no climb: the loss, its gradient or a metric of the whole task does not move.',
+    details: `In the last attempt: an AUC within \`chance\` of 0.5 from its first point to its last, \`aucPoints\` of them at least; an accuracy of the whole task at 1/K from its first point to its last, twice as many at least; a gradient norm that is exactly 0, or a loss
 that is exactly the same number, for \`points\` points and a tenth of the run, to the end; and a loss that begins with the run, and whose last quarter has a median less than \`fall\`
 below that of its first ${LEVEL} points, none of which stands out of the noise. Losses that rise in runs that go well are left out, and so are runs with rewards, whose losses need not fall.`,
     advice,
@@ -76,20 +77,7 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
     const unit = run.stepUnit;
     const found: Still[] = [];
 
-    for (const series of aucs) {
-      const { value, step } = attemptOf(series, last);
-      const offset = series.attemptOffsets[last]!;
-      const furthest = furthestFrom(value, 0.5);
-      if (value.length < threshold('aucPoints') || !(furthest <= threshold('chance'))) continue;
-      found.push({
-        series,
-        from: offset,
-        to: offset + value.length - 1,
-        message: `"${series.name}" is at chance from its first point, at ${unit} ${step.at(0)}, to its last, at ${unit} ${step.at(-1)} (${formatNumber(value.at(-1)!)}): nothing that ranks is learnt.`,
-        measured: quantity('distance from 0.5', furthest, 'AUC'),
-        limit: threshold('chance'),
-      });
-    }
+    found.push(...aucsAtChance(run, threshold('aucPoints'), threshold('chance')), ...accuraciesAtChance(run));
 
     /** The equal points at the end of the last attempt; null where they are too few. */
     const still = (series: TimeSeries): { from: number; value: number; points: number } | null => {
@@ -164,6 +152,48 @@ below that of its first ${LEVEL} points, none of which stands out of the noise. 
     );
   },
 } as const satisfies Detector;
+
+/** Where a metric of the last attempt is, from its first point to its last. */
+const allOf = (run: Run, series: TimeSeries): { from: number; to: number; where: string } => {
+  const attempt = run.attempts.length - 1;
+  const from = series.attemptOffsets[attempt]!;
+  const { step } = attemptOf(series, attempt);
+  const where = `from its first point, at ${run.stepUnit} ${step.at(0)}, to its last, at ${run.stepUnit} ${step.at(-1)}`;
+  return { from, to: from + step.length - 1, where };
+};
+
+/** AUCs that rank nothing. @param points that one needs @param chance largest distance from 0.5 */
+const aucsAtChance = (run: Run, points: number, chance: number): Still[] =>
+  aucsOf(run).flatMap((series) => {
+    const { value } = attemptOf(series, run.attempts.length - 1);
+    const furthest = furthestFrom(value, 0.5);
+    if (value.length < points || !(furthest <= chance)) return [];
+    const { where, ...range } = allOf(run, series);
+    return {
+      series,
+      ...range,
+      message: `"${series.name}" is at chance ${where} (${formatNumber(value.at(-1)!)}): nothing that ranks is learnt.`,
+      measured: quantity('distance from 0.5', furthest, 'AUC'),
+      limit: chance,
+    };
+  });
+
+/** Accuracies that are those of a guess. */
+const accuraciesAtChance = (run: Run): Still[] =>
+  seriesOf(run, 'metric').flatMap((series) => {
+    const values = arrayOf(attemptOf(series, run.attempts.length - 1).value);
+    const classes = classesAtChance(series, values);
+    if (classes === null) return [];
+    const { where, ...range } = allOf(run, series);
+    const level = medianOf(values);
+    return {
+      series,
+      ...range,
+      message: `"${series.name}" is ${formatNumber(level)} ${where}: chance for ${classes} classes.`,
+      measured: quantity('level of the accuracy', level, 'accuracy'),
+      limit: level,
+    };
+  });
 
 /** The largest distance of a point; NaN where one is not finite. */
 function furthestFrom(value: Column, center: number): number {

@@ -1,11 +1,11 @@
 /** The level of a guess: what a run has that says nothing of its rows, where the log or its configuration shows that level. */
 import { arrayOf, varies } from '../../model/column.ts';
 import { formatNumber } from '../../model/format-number.ts';
-import { finiteOf, medianOf } from '../../model/order-statistics.ts';
+import { finiteOf, MAD_TO_SIGMA, medianOf } from '../../model/order-statistics.ts';
 import { digitsOf } from '../../model/printed-digits.ts';
 import { attemptOf, type Run, type TimeSeries } from '../../model/run.ts';
 import { wordsOf } from '../../model/words.ts';
-import { BLOCKS, ERRORS, levelError } from './level-error.ts';
+import { BLOCKS, ERRORS, levelError, medianError } from './level-error.ts';
 import { aucsOf } from './signs.ts';
 
 /** Our numbers. Distance of an AUC from 0.5, evaluations that tell, and shares of ln K by which a loss may miss it, and at most. */
@@ -14,9 +14,9 @@ const CHANCE = { auc: 0.02, evaluations: 5, loss: 0.005, most: 0.02 };
 const EXACT = { classes: 100, digits: 6 };
 /**
  * Classes that an accuracy shows at most, the share of 1/K by which it may miss it, and the share where it never moves: then it is
- * the share of the one class that is always said.
+ * the share of the one class that is always said. An accuracy whose level is known to less than the last of them shows no chance.
  */
-const ACCURACY = { classes: 1200, share: 0.02, still: 0.25 };
+const ACCURACY = { classes: 1200, share: 0.02, still: 0.25, wide: 0.1 };
 /** The last part of a run that has to be at chance. */
 const LAST = 3;
 
@@ -99,6 +99,39 @@ const isAccuracy = ({ role, name }: TimeSeries): boolean => {
     !words.some((word) => /^\D*(?:[2-9]|\d\d+)$/.test(word))
   );
 };
+
+/** Words of an accuracy of the whole task: that of one benchmark, class or head has further ones, and may be at chance for long. */
+const WHOLE_TASK =
+  /^(?:acc(?:uracy)?(?:@?1)?|(?:top|prec)@?1|val(?:id(?:ation)?)?|eval(?:uation)?|test|dev|sparse|categorical|binary|mean|avg|epoch)$/;
+/** Share of its evaluations whose level shows where an accuracy begins, and where it ends. */
+const PART = 3;
+
+/**
+ * The number of classes that an accuracy is at chance for, from its first point to its last; null where it is not, or where it hardly
+ * ever moves: it is the share of one class then.
+ *
+ * @param points of one attempt, as shares or in per cent
+ */
+export function classesAtChance(series: TimeSeries, points: Float64Array): number | null {
+  if (!isAccuracy(series) || !wordsOf(series.name).every((word) => WHOLE_TASK.test(word))) return null;
+  const value = finiteOf(points);
+  if (value.length < 2 * CHANCE.evaluations || value.length < points.length) return null;
+  const level = medianOf(value);
+  const whole = value.some((one) => one > 1) ? 100 : 1;
+  const classes = Math.round(whole / level);
+  if (!(classes >= 2 && classes <= ACCURACY.classes)) return null;
+  const guess = whole / classes;
+  const part = Math.floor(value.length / PART);
+  const noise = MAD_TO_SIGMA * medianOf(value.map((one) => Math.abs(one - level)));
+  const isAtGuess = [value, value.subarray(0, part), value.subarray(-part)].every((some) => {
+    const error = ERRORS * medianError(noise, some.length);
+    return Math.abs(medianOf(some) - guess) <= Math.max(ACCURACY.share * guess, error);
+  });
+  // A noise as wide as the guess itself shows no level.
+  return isAtGuess && noise > 0 && ERRORS * medianError(noise, value.length) <= ACCURACY.wide * guess
+    ? classes
+    : null;
+}
 
 /** A loss at ln K, while every accuracy is at 1/K: both are what a net has that says the same of every row. */
 function byAccuracy(run: Run, attempt: number, values: Float64Array): Chance | null {
