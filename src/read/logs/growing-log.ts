@@ -58,8 +58,8 @@ export class GrowingLog {
   private begun: Begun | undefined;
   private readonly options: GrowingOptions;
 
+  /**
    * @param options the log keeps only those of them that it needs: the others are of one look, and hold all that it read
-   * @param options of which only those that it needs are kept: the others are of one look, and hold all that it read
    * @param least bytes of a file that is read on; a smaller one is read whole
    */
   constructor(
