@@ -2,8 +2,8 @@
  * A column of numbers as a log holds them: tens of millions in little memory, each read back bit for bit as it was pushed.
  *
  * Numbers are packed in blocks of 256, each by what its own numbers are: a step or a line number is an arithmetic sequence
- * and takes nothing; a loss printed with five decimals is a whole number over 10⁵ and takes what the range of those needs,
- * up to four bytes; a float32 that was printed in full takes four; all else eight. A block is packed only if every
+ * and takes nothing, in however many blocks it goes on; a loss printed with five decimals is a whole number over 10⁵ and
+ * takes what the range of those needs, up to four bytes; a float32 that was printed in full takes four; all else eight. A block is packed only if every
  * number comes back from it: what a column holds never depends on how.
  */
 
@@ -31,8 +31,9 @@ const MASK = BLOCK - 1;
 /** Room of a column that has hardly begun: a log may have tens of thousands, and 64 bytes cost V8 no allocation outside of its heap. */
 const FEW = 8;
 
-/** Number k is `first + k * stride`. */
+/** The number at a position of the column is `first + (position - from) * stride`: blocks that go on share one. */
 interface Sequence {
+  readonly from: number;
   readonly first: number;
   readonly stride: number;
 }
@@ -136,11 +137,23 @@ function here(block: Block | Away): Block {
 /** Powers of ten that are exact; a quotient of two exact numbers is rounded once, as a decimal that is read is. */
 const POWERS = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
 
-function sequenceOf(values: Float64Array): Sequence | undefined {
+/** Whether a block of numbers, the first of which is at a position, goes on a sequence. */
+function goesOn({ from, first, stride }: Sequence, values: Float64Array, position: number): boolean {
+  for (let k = 0; k < BLOCK; k++)
+    if (!Object.is(first + (position - from + k) * stride, values[k])) return false;
+  return true;
+}
+
+function sequenceOf(
+  values: Float64Array,
+  from: number,
+  before: Block | Away | undefined,
+): Sequence | undefined {
+  if (before !== undefined && 'stride' in before && goesOn(before, values, from)) return before;
   const first = values[0]!;
   const stride = values[1] === first ? 0 : values[1]! - first;
-  for (let k = 0; k < BLOCK; k++) if (!Object.is(first + k * stride, values[k])) return undefined;
-  return { first, stride };
+  const own = { from, first, stride };
+  return goesOn(own, values, from) ? own : undefined;
 }
 
 /** The whole numbers of the block that is being packed. */
@@ -195,9 +208,14 @@ function singlesOf(values: Float64Array): Float32Array | undefined {
   return Float32Array.from(values);
 }
 
-/** A block of numbers: the array itself where they cannot be packed. */
-const packed = (values: Float64Array): Block =>
-  sequenceOf(values) ?? decimalsOf(values) ?? singlesOf(values) ?? values;
+/**
+ * A block of numbers: the array itself where they cannot be packed.
+ *
+ * @param from position of its first number
+ * @param before the block before it
+ */
+const packed = (values: Float64Array, from: number, before: Block | Away | undefined): Block =>
+  sequenceOf(values, from, before) ?? decimalsOf(values) ?? singlesOf(values) ?? values;
 
 function unpackDecimals({ least, divisor, codes }: Decimals, into: Float64Array): void {
   // One loop for each type of array: one over all of them would look the type up for every number.
@@ -210,13 +228,18 @@ function unpackDecimals({ least, divisor, codes }: Decimals, into: Float64Array)
       into[k] = (least + (codes[at]! | (codes[at + 1]! << 8) | (codes[at + 2]! << 16))) / divisor;
 }
 
-/** The numbers of a block: itself where it is not packed, else in `into`. */
-function unpacked(block: Block, into: Float64Array): Float64Array {
+/**
+ * The numbers of a block: itself where it is not packed, else in `into`.
+ *
+ * @param index of the block in its column
+ */
+function unpacked(block: Block, index: number, into: Float64Array): Float64Array {
   if (block instanceof Float64Array) return block;
   if (block instanceof Float32Array) into.set(block);
   else if ('stride' in block) {
-    const { first, stride } = block;
-    for (let k = 0; k < BLOCK; k++) into[k] = first + k * stride;
+    const { from, first, stride } = block;
+    const past = index * BLOCK - from;
+    for (let k = 0; k < BLOCK; k++) into[k] = first + (past + k) * stride;
   } else unpackDecimals(block, into);
   return into;
 }
@@ -269,7 +292,7 @@ class Blocks {
       // A loop over two places far apart would unpack a block for every number.
       if (++this.misses < MISSES) return this.pick(position);
       this.misses = 0;
-      window.values = unpacked(here(this.blocks[block]!), window.room ?? furnish(window));
+      window.values = unpacked(here(this.blocks[block]!), block, window.room ?? furnish(window));
       window.index = block;
     }
     return window.values[position & MASK]!;
@@ -280,7 +303,7 @@ class Blocks {
     const block = here(this.blocks[position >>> SHIFT]!);
     const k = position & MASK;
     if (block instanceof Float64Array || block instanceof Float32Array) return block[k]!;
-    if ('stride' in block) return block.first + k * block.stride;
+    if ('stride' in block) return block.first + (position - block.from) * block.stride;
     const { least, divisor, codes } = block;
     const code =
       codes.length === BLOCK
@@ -294,7 +317,7 @@ class Blocks {
     const room = new Float64Array(BLOCK);
     for (let at = from; at < to; ) {
       const index = at >>> SHIFT;
-      const values = unpacked(here(this.blocks[index]!), room);
+      const values = unpacked(here(this.blocks[index]!), index, room);
       const begin = at & MASK;
       const end = Math.min(BLOCK, to - index * BLOCK);
       yield begin === 0 && end === values.length ? values : values.subarray(begin, end);
@@ -405,7 +428,7 @@ export class ColumnBuilder {
 
   private makeRoom(): void {
     if (this.held === BLOCK) {
-      const block = putAway(packed(this.tail));
+      const block = putAway(packed(this.tail, this.before, this.blocks.at(-1)));
       this.blocks.push(block === this.tail ? this.tail.slice() : block);
       this.before += BLOCK;
       this.held = 0;
@@ -434,7 +457,7 @@ export class ColumnBuilder {
     if (block === undefined) return;
     // Written to from here on: a block that is away may be in use elsewhere.
     if (block instanceof Float64Array) this.tail = block;
-    else this.tail.set(unpacked(here(block), this.tail));
+    else this.tail.set(unpacked(here(block), this.blocks.length, this.tail));
     this.before -= BLOCK;
     this.held = BLOCK;
   }

@@ -201,6 +201,20 @@ describe('a column', () => {
     expect(JSON.parse(toJson(column.subarray(0, 9), 0))).toEqual(Array.from({ length: 9 }, (_, k) => of(k)));
   });
 
+  it('keeps one object for a sequence that goes on for many blocks', () => {
+    const objectsOf = (of: (k: number) => number): number => {
+      const made = new ColumnBuilder();
+      for (let k = 0; k < COUNT; k++) made.push(of(k));
+      const column = made.finish();
+      expect(bitsOf(copyOf(column))).toBe(bitsOf(Float64Array.from({ length: COUNT }, (_, k) => of(k))));
+      return new Set((made as unknown as { blocks: readonly object[] }).blocks).size;
+    };
+    expect(objectsOf((k) => 10 * k)).toBe(1);
+    expect(objectsOf(() => Number.NaN)).toBe(1);
+    // A sequence that starts again half way, on a whole block, is another one.
+    expect(objectsOf((k) => k % (COUNT / 2))).toBe(2);
+  });
+
   it('varies where one of its values is not the first, NaN among them', () => {
     for (const same of [[], [1], [2, 2, 2]]) expect(varies(columnOf(same))).toBe(false);
     for (const others of [[1, 2], [1, 1, Number.NaN], [Number.NaN]])
