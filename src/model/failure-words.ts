@@ -26,7 +26,8 @@ const FAILURE_WORDS: Readonly<Record<string, FailureWords>> = {
     finding: 'eval-only-spike',
   },
   'rate-is-zero': {
-    headline: (where) => `LEARNING RATE 0 since ${where}: no weight changes any more`,
+    headline: (where, factor) =>
+      `LEARNING RATE ${factor === 0 ? '0' : 'NEXT TO NOTHING'} since ${where}: no weight changes any more`,
     leads: 'goes on',
     finding: 'learning-rate-anomaly',
   },

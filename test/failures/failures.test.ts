@@ -1002,6 +1002,18 @@ it('names the step, the batch and the factor', () => {
   ).toMatchObject({ step: 301, trigger: 'order' });
 });
 
+it('tells a rate of 0 from one that is next to nothing', () => {
+  const { shows } = CASES['rate-is-zero']!;
+  const firstLine = (name: string) => {
+    const { factor } = told(shows[name]!)!;
+    return failureWords('rate-is-zero')!.headline('step 300', factor ?? null);
+  };
+  expect(firstLine('a rate of 0 from a fifth on')).toMatch(/^LEARNING RATE 0 since step 300:/);
+  expect(firstLine('a schedule for epochs that is stepped each batch')).toMatch(
+    /^LEARNING RATE NEXT TO NOTHING since step 300:/,
+  );
+});
+
 it('says what a higher rate did to a loss without an incident', () => {
   const under = (times: number) =>
     told(

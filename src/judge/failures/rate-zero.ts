@@ -51,9 +51,9 @@ export const rateZero: KnownFailure = {
       confidence: 'likely',
       lead: `the learning rate is ${isZero ? '0' : 'next to nothing'}`,
       step,
-      factor: 0,
+      factor: rest / before,
       statement: `${statement}; no weight changes from there on`,
-      evidence: [rateEvidence(statement, 0, step)],
+      evidence: [rateEvidence(statement, rest, step)],
       remedy: {
         action: 'restore-schedule',
         statement: `look at how many steps the schedule was given and at what set the rate at ${run.stepUnit} ${step}; go on with a rate above 0: two evaluations that differ confirm it`,
