@@ -21,6 +21,40 @@ export function afterBar(bytes: Buffer, from: number, to: number): number {
   return from;
 }
 
+/**
+ * When a line was written: `2024-05-03T10:00:00.123Z`, `[10:00:00]`; glog's; a system's journal, with the program; not
+ * at all, where a level begins the line: `INFO:root:`.
+ */
+const WRITTEN = [
+  /\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ])?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?(?: std(?:out|err) [FP])?/,
+  /[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{1,9} {1,8}\d{1,9} [\w./-]{1,80}:\d{1,6}\]/,
+  /[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,64} [^\s:]{1,64}:/,
+  /(?=(?:INFO|WARNING|DEBUG|ERROR):[A-Za-z_])/,
+];
+const LEVEL = '(?:INFO|WARNING|WARN|DEBUG|ERROR|NOTICE)';
+/** A level, perhaps with the name of its logger; that name in brackets before a level, or before a dash. */
+const FIELDS = [
+  new RegExp(String.raw`${LEVEL}\b(?::[A-Za-z_][\w.]{0,60}:|:| {0,8}\|(?= ))?`),
+  new RegExp(String.raw`\[${LEVEL} {0,8}\]`),
+  new RegExp(String.raw`\[[A-Za-z_][\w .:/-]{0,60}\](?=(?: [-|])? {0,4}\[?${LEVEL}\b)`),
+  /[A-Za-z_][\w.]{0,60}(?::[\w<>]{1,60}){0,2}(?= - )/,
+];
+const anyOf = (parts: readonly RegExp[]): string => parts.map(({ source }) => `(?:${source})`).join('|');
+const STAMP = new RegExp(
+  `^(?:${anyOf(WRITTEN)})(?:(?: [-|])? {0,4}(?:${anyOf(FIELDS)})){0,4}(?: -)?(?: |$|(?<=:))`,
+);
+
+/** The text behind what a logger or a runtime puts before each line: the time, its name, the level. */
+export const withoutStamp = (text: string): string => text.replace(STAMP, '');
+
+/** Characters of the longest stamp. */
+const LONGEST_STAMP = 400;
+/** Where the text behind the stamp of a line begins, in bytes. */
+export function endOfStamp(line: Buffer): number {
+  const text = line.toString('latin1', 0, LONGEST_STAMP);
+  return text.length - withoutStamp(text).length;
+}
+
 const GLOG = 0x49;
 /**
  * Finds lines that two handlers of one logger print, absl's and Python's: `INFO:tensorflow:loss = 2.3` and, after it, `I0101

@@ -4,6 +4,7 @@
  */
 import { isErrorMeasure, isLossName, isRankingMeasure } from './metric-roles.ts';
 import { numberOfText } from './number-text.ts';
+import { means } from './text/words.ts';
 
 /** Longer lines are not part of a table. */
 const LONGEST = 400;
@@ -15,6 +16,7 @@ export interface TableReader {
   /**
    * Takes a line.
    *
+   * @param text without the stamp of a logger before it
    * @returns the names and numbers that it completes, `held` where it is part of an unfinished box or dictionary,
    *   `drawn` where it is a row whose bar is drawn again later, undefined where it is not part of a table
    */
@@ -65,6 +67,10 @@ function isLoss(name: string): boolean {
 
 /** What a table of training reports: a loss, or the gain of a ranking where that is all (RankLib). */
 const isTold = (name: string): boolean => isLoss(name) || isRankingMeasure(name);
+
+/** Columns that are named by their data alone, `train` and `valid`, as a rule of the loss. */
+const hasSplits = (names: readonly string[]): boolean =>
+  (['train', 'eval'] as const).every((of) => names.some((name) => means(name.toLowerCase(), of)));
 
 /** `Epoch gpu_mem box obj cls labels img_size`: YOLO's parts of the loss are between the memory and the labels. */
 const isYolo = (cells: readonly string[]): boolean => /^gpu_mem$/i.test(cells[1] ?? '');
@@ -223,7 +229,12 @@ function rowOf(names: readonly string[], cells: readonly string[], ruled: boolea
   if (cells.slice(names.length).some((cell) => numberOfText(cell) !== undefined)) return undefined;
   const axis = axisOf(names);
   if (!/^\d+(?:\/\d+)?$/.test(cells[axis]!)) return undefined;
-  if (!ruled && !names.some((name, k) => isTold(name) && numberOfText(cells[k]!) !== undefined))
+  const isNumber = (k: number): boolean => numberOfText(cells[k]!) !== undefined;
+  if (
+    !ruled &&
+    !names.some((name, k) => isTold(name) && isNumber(k)) &&
+    !hasSplits(names.filter((_, k) => isNumber(k)))
+  )
     return undefined;
   return names
     .map((name, k) => [k === axis && first < 0 ? 'step' : name, cells[k] || 'None'] as const)
@@ -248,10 +259,10 @@ function headerOf(text: string): string[] | undefined {
     cells.length <= MOST_CELLS &&
     (AXIS.test(cells[0]!) || (text.includes('  ') && cells.some((cell) => COUNTER.test(cell)))) &&
     cells.every((cell) => NAME.test(cell)) &&
-    (cells.some(isTold) || isYolo(cells));
+    (cells.some(isTold) || isYolo(cells) || hasSplits(cells));
   return isHeader ? (isYolo(cells) ? yoloNames(cells) : cells) : undefined;
 }
-const NAMES_LOSS = /loss|nll|ppl|perplexity|deviance|gpu_mem|rmse|ndcg/i;
+const NAMES_LOSS = /loss|nll|ppl|perplexity|deviance|gpu_mem|rmse|ndcg|\btrain/i;
 
 /** A header with rows below it. */
 class Headed {

@@ -30,7 +30,7 @@ import {
 import type { Scalar } from './hyperparameters.ts';
 import { DRAWING, KERAS_BAR, KERAS_PART, kerasBars } from './keras-bars.ts';
 import { type LinePattern, linePattern } from './line-pattern.ts';
-import { TwoHandlers } from './line-prefix.ts';
+import { TwoHandlers, withoutStamp } from './line-prefix.ts';
 import { isLossName, roleByName } from './metric-roles.ts';
 import { MLLOG_MARK, type MllogEvent, mllogEvent } from './mllog.ts';
 import { isMissingText, numberOfText } from './number-text.ts';
@@ -273,6 +273,8 @@ class PrintedLines implements LineSink {
   private readonly tables = tableReader();
   private readonly lastLine = nothingWaits();
   private torn: LastLine | undefined;
+  /** The first line with a loss of a box or a dictionary, which may not be completed. */
+  private held: { readonly line: number; readonly text: string } | undefined;
 
   constructor(
     private readonly text: TextReader,
@@ -308,12 +310,16 @@ class PrintedLines implements LineSink {
     }
     if (raw.includes(OWN_WORDS)) return 'passed-over';
     const text = asText(raw);
-    const fate = this.byLayout(text, lineNumber, terminated);
+    const bare = withoutStamp(text);
+    const fate = this.byLayout(bare, lineNumber, terminated);
     if (fate !== undefined) return !terminated && to < end ? 'torn-record' : fate;
-    const table = this.tables.take(text);
-    if (table === 'held') return 'held';
+    const table = this.tables.take(bare);
+    if (table === 'held') {
+      if (this.held === undefined && /loss/i.test(raw)) this.held = { line: lineNumber, text: raw };
+      return 'held';
+    }
     if (table === 'drawn') return 'passed-over';
-    const said = table ?? asSaid(text);
+    const said = table ?? asSaid(text, bare);
     const taken = this.repeated(bytes, start, to, lineNumber, said, raw);
     // What it is depends on its words alone, unless a table or another line has decided it.
     if (isPlain && said === raw && !OVERFLOW.test(text) && !this.tables.isOpen())
@@ -400,7 +406,7 @@ class PrintedLines implements LineSink {
     });
     for (const note of notesOf(this.other.long, this.overflows)) notes.add(note);
     const { templates, table } = this.text;
-    const likeliest = kept === 0 ? table.likeliestOf(templates.all()) : undefined;
+    const likeliest = kept === 0 ? (table.likeliestOf(templates.all()) ?? this.held) : undefined;
     const main = {
       stepUnit,
       ...(printed?.planned === undefined ? {} : { planned: printed.planned }),

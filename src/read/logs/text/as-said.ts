@@ -2,6 +2,7 @@
 import { withPoints } from '../decimal-commas.ts';
 import { inEnglish } from '../in-english.ts';
 import { DRAWING } from '../keras-bars.ts';
+import { withoutStamp } from '../line-prefix.ts';
 import { asPairs } from '../printed-layouts.ts';
 
 /** The line with tensors as PyTorch prints them (`tensor(0.4, device='cuda:0')`) reduced to their numbers. */
@@ -41,5 +42,13 @@ function withoutRemark(line: string): string {
   return at > 0 ? line.slice(0, at) : line;
 }
 
-/** A line, with its escapes and decimal commas written in the usual way, as names and numbers. */
-export const asSaid = (text: string): string => asPairs(inEnglish(withoutRemark(text)));
+/**
+ * A line, with its escapes and decimal commas written in the usual way, as names and numbers.
+ *
+ * @param bare the line without the stamp of a logger, which no layout has; the stamp stays where no layout changes the line
+ */
+export function asSaid(text: string, bare = withoutStamp(text)): string {
+  const plain = inEnglish(withoutRemark(bare));
+  const pairs = asPairs(plain);
+  return pairs === plain ? text.slice(0, text.length - bare.length) + plain : pairs;
+}

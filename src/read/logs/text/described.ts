@@ -1,5 +1,6 @@
 /** A table of lines of one shape with the names of its numbers. */
 import { axisUseOf } from '../axis-words.ts';
+import { withoutStamp } from '../line-prefix.ts';
 import type { Kind, KindRows } from './cells.ts';
 import { type Named, nameSlots, spareWords } from './names.ts';
 import type { Template } from './templates.ts';
@@ -70,7 +71,7 @@ export function describe(template: Template): Described {
     template,
     slots,
     rows,
-    text: template.sample.toString('latin1', 0, 400),
+    text: withoutStamp(template.sample.toString('latin1', 0, 400)),
     spare: spareWords(template, slots),
     bar: BAR.test(template.sample.toString('utf8', 0, 400)),
   };

@@ -5,6 +5,7 @@
 import { wordsOf } from '../../../model/words.ts';
 import { axisUseOf } from '../axis-words.ts';
 import { inEnglish } from '../in-english.ts';
+import { endOfStamp, withoutStamp } from '../line-prefix.ts';
 import { roleByName } from '../metric-roles.ts';
 import type { Slot, Use } from './cells.ts';
 import type { Template } from './templates.ts';
@@ -146,13 +147,13 @@ export function lossOf(name: string): 'train' | 'eval' | undefined {
   return role === 'loss-like' ? 'train' : role === 'eval_loss' ? 'eval' : undefined;
 }
 
-/** The text between the slots of a template, with the text before the first and behind the last. */
+/** The text between the slots of a template, with the text before the first and behind the last, without a stamp. */
 export function gapsOf({ sample, from, to }: Template): string[] {
   const gaps: string[] = [];
-  let at = 0;
+  let at = endOfStamp(sample);
   for (let k = 0; k < from.length; k++) {
-    gaps.push(sample.toString('utf8', at, from[k]));
-    at = to[k]!;
+    gaps.push(sample.toString('utf8', at, Math.max(at, from[k]!)));
+    at = Math.max(at, to[k]!);
   }
   gaps.push(sample.toString('utf8', at));
   // Colours of a terminal are no words.
@@ -161,7 +162,9 @@ export function gapsOf({ sample, from, to }: Template): string[] {
 
 /** The cells of a line of words that may be the header of a table: `epoch | train loss | val loss`. */
 function headerCells(header: string): string[] {
-  const trimmed = header.trim().replace(/^[|│┃+]|[|│┃+]$/g, '');
+  const trimmed = withoutStamp(header)
+    .trim()
+    .replace(/^[|│┃+]|[|│┃+]$/g, '');
   const parted = /[|│┃;\t,]/.test(trimmed) ? trimmed.split(/[|│┃;\t,]/) : trimmed.split(/\s{2,}/);
   const cells = parted.map((cell) => cell.trim());
   if (cells.length > 1) return cells;
@@ -191,9 +194,11 @@ export function nameSlots(template: Template): Named[] {
   const gaps = gapsOf(template);
   const { kind, to } = template;
   const count = kind.length;
+  const stamp = endOfStamp(template.sample);
+  const begin = to.findIndex((end) => end > stamp);
   const before = gaps.slice(0, count).map((gap, k) => {
-    const glued = k > 0 && kind[k - 1] !== SLOT.clock && !/^\s/.test(gap);
-    return kind[k] === SLOT.total ? '' : nameBefore(gap, glued, k > 0);
+    const glued = k > begin && kind[k - 1] !== SLOT.clock && !/^\s/.test(gap);
+    return kind[k] === SLOT.total ? '' : nameBefore(gap, glued, k > begin);
   });
   for (let k = 0; k + 1 < count; k++) {
     const shared = before[k + 1] === '' ? nameAtCounter(gaps[k]!, gaps[k + 1]!) : undefined;
@@ -205,7 +210,9 @@ export function nameSlots(template: Template): Named[] {
       const index = template.sample.toString('latin1', template.from[k], to[k]);
       [before[k], before[k + 1]] = ['', `${before[k]}#${index}`];
     }
-  const numbers = [...kind.keys()].filter((k) => kind[k] !== SLOT.clock && kind[k] !== SLOT.total);
+  const numbers = [...kind.keys()].filter(
+    (k) => kind[k] !== SLOT.clock && kind[k] !== SLOT.total && to[k]! > stamp,
+  );
   const header = numbers.every((k) => before[k] === '') ? namesOfHeader(template, numbers.length) : undefined;
   // `0.31 loss, 0.9 acc`: where no word comes before the first number and words follow each.
   const first = numbers[0];

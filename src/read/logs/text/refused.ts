@@ -3,6 +3,7 @@
  * Their shape differs from that of the log's lines in this place alone. They are cells of the loss, not other text.
  */
 import { varies } from '../../../model/column.ts';
+import { endOfStamp } from '../line-prefix.ts';
 import { isMissingText, numberOfText } from '../number-text.ts';
 import type { Broken } from './cells.ts';
 import type { Described } from './described.ts';
@@ -55,7 +56,7 @@ function cellOf(place: Place, other: Template): string | undefined {
     if (kindOf(other, count - k) !== kindOf(base, base.kind.length - k)) return undefined;
   for (let k = 0; k < behind; k++)
     if (bare(here[count - k]!) !== bare(gaps[base.kind.length - k]!)) return undefined;
-  const start = at === 0 ? 0 : other.to[at - 1]!;
+  const start = Math.max(endOfStamp(other.sample), other.to[at - 1] ?? 0);
   const end = behind === 0 ? other.sample.length : other.from[count - behind]!;
   const text = other.sample.toString('utf8', start, end).trimEnd();
   const head = gaps[at]!.trimEnd();

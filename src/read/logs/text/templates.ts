@@ -5,7 +5,7 @@
 
 import { ColumnBuilder } from '../../../model/column.ts';
 import { nothingWaits, type Waiting } from '../../bytes/lines.ts';
-import { afterBar } from '../line-prefix.ts';
+import { afterBar, withoutStamp } from '../line-prefix.ts';
 import { LineShapes } from '../line-shapes.ts';
 import { LineTokens, SLOT } from './tokens.ts';
 
@@ -24,7 +24,7 @@ export interface Template {
   readonly sample: Buffer;
   /** That line as the file has it, up to a limit. */
   readonly shown: string;
-  /** The last line without a number before the first line; empty where every line has one. */
+  /** The last line of words, with no number but a time, before the first line; empty where every line has one. */
   readonly header: string;
   /** What and where the slots of the first line are, from its start. */
   readonly kind: Uint8Array;
@@ -94,7 +94,7 @@ export class Templates {
     }
     this.lastKey = tokens.key;
     this.last = template;
-    if (tokens.count === 0 && to - from <= HEADING_BYTES) this.header = bytes.toString('utf8', from, to);
+    if (to - from <= HEADING_BYTES && tokens.isOfClocks()) this.heading(bytes.toString('utf8', from, to));
     template.order.push(this.lines);
     template.line.push(line);
     const { values } = template;
@@ -135,6 +135,7 @@ export class Templates {
   }
 
   private addAgain({ template, slots }: KnownLine, line: number): Template {
+    if (slots.length === 0) this.heading(template.sample.toString());
     template.order.push(this.lines);
     template.line.push(line);
     for (let k = 0; k < slots.length; k++) template.values[slots[k]!]!.push(this.known.values[k]!);
@@ -162,6 +163,11 @@ export class Templates {
     const numbers = slots.map((k) => tokens.value[k]!);
     const hasBar = text.includes('%|');
     this.known.learn(bytes, from, to, places, numbers, { template, slots: Uint8Array.from(slots), hasBar });
+  }
+
+  /** Keeps a line of words. A rule between the header of a table and its rows has none; with bars it is of a written text (Markdown). */
+  private heading(text: string): void {
+    if (/[\p{L}|]/u.test(withoutStamp(text))) this.header = text;
   }
 
   private miss({ missing }: Template, slot: number, row: number): void {

@@ -112,6 +112,12 @@ export class LineTokens {
   private lastMark = 0;
   private wordHash = BASIS;
 
+  /** Whether the line has no slot but the times at which something happened. */
+  isOfClocks(): boolean {
+    for (let k = 0; k < this.count; k++) if (this.kind[k] !== SLOT.clock) return false;
+    return true;
+  }
+
   /**
    * Reads the line in [from, to).
    *
