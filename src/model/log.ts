@@ -111,3 +111,16 @@ export interface LogInput {
   readonly files?: readonly Omit<LogInput, 'kind' | 'runs' | 'files'>[];
   readonly runs: readonly Run[];
 }
+
+/** How an input was read, where no known layout says it: the text as a whole, or the loss of one of its runs. */
+export function readByOf({
+  readBy,
+  runs,
+}: {
+  readonly readBy?: ReadBy | undefined;
+  readonly runs: readonly Run[];
+}): Pick<LogInput, 'readBy'> {
+  if (readBy !== undefined) return { readBy };
+  const statement = runs.find(({ guess }) => guess !== undefined)?.guess;
+  return statement === undefined ? {} : { readBy: { how: 'guess', statement } };
+}

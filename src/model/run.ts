@@ -107,6 +107,8 @@ export interface Run {
   readonly attempts: readonly Attempt[];
   /** From sidecars (hparams.json, config.yaml, args.json…) and from the log itself. Keys are untrusted text. */
   readonly hyperparameters: ReadonlyMap<string, string | number | boolean | null>;
+  /** One sentence, where no name says which series is the loss and its numbers alone chose one. */
+  readonly guess?: string;
   /** Things about reading this run that a user should know (several loss candidates, epochs read as steps …). */
   readonly notes: readonly string[];
   /** The story of the process that wrote the log, where something is known of it. */

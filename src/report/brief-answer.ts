@@ -171,12 +171,13 @@ function changeOf(run: RunReport): string {
   return `${name} ${before}${peak}${then}${end}`;
 }
 
-function factsOf(run: RunReport, skipped: Report['skipped']): string {
+function factsOf(run: RunReport, { skipped, inputs }: Pick<Report, 'skipped' | 'inputs'>): string {
   const { attemptList, stepUnit } = run;
   const series = decidingSeries(run);
   const first = attemptList[0]?.firstStep;
   const ends = attemptList.at(-1)?.lastStep;
   const last = series?.statistics.lastStep ?? ends;
+  const isGuess = inputs.some(({ path, readBy }) => readBy?.how === 'guess' && run.paths.includes(path));
   const same = skipped.filter(({ sameRun }) => sameRun !== undefined && run.paths.includes(sameRun));
   return [
     shortPath(inertName(run.id)),
@@ -184,6 +185,7 @@ function factsOf(run: RunReport, skipped: Report['skipped']): string {
       ? []
       : [`also in ${listed(same.map(({ path }) => inertName(pathParts(path).at(-1)!)))}`]),
     ...(series === undefined ? [] : [plural(series.points, 'point')]),
+    ...(series !== undefined && isGuess ? [`${inertName(series.name)} by guess`] : []),
     ...(first === undefined || last === undefined || Number.isNaN(first + last)
       ? []
       : [
@@ -589,7 +591,7 @@ export function answerOf(run: RunReport, report: Report): Answer {
     mood,
     title,
     change: changeOf(run),
-    facts: factsOf(run, report.skipped),
+    facts: factsOf(run, report),
     checked: isWell ? proofsOf(run) : null,
     parts: [
       ...(where === null || healthy || job !== null ? [] : [{ label: 'Where', text: where }]),

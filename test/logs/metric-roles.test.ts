@@ -299,3 +299,43 @@ describe('a group of losses', () => {
     });
   });
 });
+
+describe('columns that are called by their split alone', () => {
+  const falling = [0.71, 0.62, 0.55, 0.56, 0.5, 0.47, 0.48, 0.44, 0.43, 0.41];
+  const over = [0.73, 0.65, 0.6, 0.58, 0.59, 0.57, 0.58, 0.6, 0.61, 0.63];
+  const rolesIn = (columns: Record<string, readonly number[]>): [string, string][] =>
+    assignRoles(
+      Object.entries(columns).map(([name, values]) => ({ name, value: Float64Array.from(values) })),
+      new Map(),
+    ).roles.map(({ role }, k) => [Object.keys(columns)[k]!, role]);
+
+  it('are a loss by guess where they fall and nothing else is one', () => {
+    expect(rolesIn({ train: falling, valid: over, auc: falling.map((value) => 1 - value) })).toStrictEqual([
+      ['train', 'loss'],
+      ['valid', 'eval_loss'],
+      ['auc', 'metric'],
+    ]);
+    const { guess } = assignRoles(
+      [
+        { name: 'train', value: Float64Array.from(falling) },
+        { name: 'test', value: Float64Array.from(over) },
+      ],
+      new Map(),
+    );
+    expect(guess).toBe(
+      'read by guess: train, test are read as a loss, because they fall and nothing else is one; --map loss=NAME chooses another',
+    );
+  });
+
+  it.each([
+    ['an accuracy rises', { train: falling.map((x) => 1 - x), valid: over.map((x) => 1 - x) }],
+    ['there is a loss', { train: falling, valid: over, loss: falling }],
+    ['there is a loss of an evaluation', { train: falling, valid: over, val_loss: falling }],
+    ['there is an error', { train: falling, valid: over, rmse: falling }],
+    ['nothing was held out', { train: falling, training: falling }],
+    ['they count', { train: [9, 8, 7, 6, 5, 4, 3, 2], valid: [9, 8, 7, 6, 5, 4, 3, 2] }],
+  ])('are none where %s', (_, columns) => {
+    const roles = rolesIn(columns as unknown as Record<string, readonly number[]>);
+    expect(roles.filter(([name, role]) => /^(train|valid)/.test(name) && role !== 'other')).toStrictEqual([]);
+  });
+});

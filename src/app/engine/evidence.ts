@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { Limits as ModelLimits } from '../../experiment/measure/model-evidence.ts';
 import type { InspectedCheckpoint } from '../../model/checkpoint.ts';
 import { DiagError, type ErrorRecord } from '../../model/errors.ts';
-import type { LogInput } from '../../model/log.ts';
+import { type LogInput, readByOf } from '../../model/log.ts';
 import type { ReportInput, RunReport } from '../../model/report.ts';
 import type { Run } from '../../model/run.ts';
 import type { Capture } from '../../read/captures/read.ts';
@@ -214,7 +214,7 @@ export const inputsOf = (log: LogInput): ReportInput[] =>
       unreadBytes,
       account,
       ...(grownBytes === undefined ? {} : { grownBytes }),
-      ...(readBy === undefined ? {} : { readBy }),
+      ...readByOf({ readBy, runs: log.runs }),
       errors,
     }),
   );

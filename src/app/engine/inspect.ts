@@ -2,7 +2,7 @@
 
 import { DiagError } from '../../model/errors.ts';
 import type { InspectedCapture, InspectedLog, InspectedSeries, Inspection } from '../../model/inspection.ts';
-import type { LogInput } from '../../model/log.ts';
+import { type LogInput, readByOf } from '../../model/log.ts';
 import type { TimeSeries } from '../../model/run.ts';
 import { unorderedStatistics } from '../../model/series-summary.ts';
 import type { Capture } from '../../read/captures/read.ts';
@@ -68,7 +68,7 @@ const inspectLog = (log: LogInput): InspectedLog => ({
   lost: log.lost,
   unreadBytes: log.unreadBytes,
   account: log.account,
-  ...(log.readBy === undefined ? {} : { readBy: log.readBy }),
+  ...readByOf(log),
   ...(log.files === undefined
     ? {}
     : { files: log.files.map(({ path, sha256, account }) => ({ path, sha256, account })) }),

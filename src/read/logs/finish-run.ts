@@ -179,7 +179,7 @@ export function finishRun(
   const apart = rowsApart(joined, parts[0]?.run.stepUnit ?? 'row');
   const losses =
     apart === undefined || forced.size > 0 ? [] : measured.filter(({ name }) => isLossName(name));
-  const { roles, notes } = assignRoles(
+  const { roles, notes, guess } = assignRoles(
     measured.map(named),
     new Map([
       ...losses.map(({ name }): [string, Role] => [name, 'other']),
@@ -224,6 +224,7 @@ export function finishRun(
     stepUnit: convention?.stepUnit ?? parts[0]?.run.stepUnit ?? 'row',
     ...epochsOf(convention?.epochs, batches),
     ...plannedOf(parts, found.length),
+    ...(guess === undefined ? {} : { guess }),
     series,
     attempts: attemptsOf(series, restarts),
     hyperparameters: new Map([
@@ -236,6 +237,7 @@ export function finishRun(
         ...(convention?.notes ?? []),
         ...sidecarNotes,
         ...notes,
+        ...(guess === undefined ? [] : [guess]),
         ...leftNote(
           'columns of text, which are no series',
           left.filter(({ refused }) => refused > 0),

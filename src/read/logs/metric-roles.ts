@@ -5,6 +5,7 @@
 import type { Column } from '../../model/column.ts';
 import type { Role } from '../../model/run.ts';
 import { DISCRIMINATOR, GENERATOR, PERPLEXITY, REGULARIZER, wordsOf } from '../../model/words.ts';
+import { type BareSplits, bareSplits, TRAINING } from './bare-splits.ts';
 import { inEnglish } from './in-english.ts';
 
 export interface NamedRole {
@@ -262,9 +263,6 @@ export function splitsAmong(names: readonly string[]): ReadonlySet<string> {
   );
 }
 
-/** Words for the training data in the name of an evaluation: `eval/train_loss`. */
-const TRAINING = /^(train|training|trn)$/;
-
 /** A perplexity is the same loss on another scale: it is judged only where there is nothing else. */
 const lossLikeOf = (rank: number): Pick<NamedRole, 'lossLike'> =>
   rank >= PERPLEXITY_RANK ? {} : { lossLike: rank < PART_RANK ? 'same' : 'part' };
@@ -399,12 +397,12 @@ function bestCandidate(
  *
  * `quantity` replaces the name where a convention has set it. At most one series without a task gets `loss`: the best
  * candidate by name. Forms like `<t>_loss` are tasks if there are at least two. Other candidates get `other` and are
- * named in a note.
+ * named in a note. `guess` says why a series is read as the loss that no name calls one.
  */
 export function assignRoles(
   series: readonly { readonly name: string; readonly quantity?: string; readonly value: Column }[],
   forced: ReadonlyMap<string, Role>,
-): { roles: NamedRole[]; notes: string[] } {
+): { roles: NamedRole[]; notes: string[]; guess?: string } {
   const names = series.map((one) => inEnglish(one.quantity ?? one.name));
   const first = names.map((name, k) => forced.get(series[k]!.name) ?? roleByName(name));
   const group = groupOfLosses(names.filter((_, k) => first[k] === 'loss-like'));
@@ -448,6 +446,16 @@ export function assignRoles(
     best = measures.find((k) => !isEval(wordsOf(names[k]!)));
     if (best === undefined && !first.includes('eval_loss')) [evaluated] = measures;
   }
+  let splits: BareSplits | undefined;
+  if (best === undefined && evaluated === undefined && !first.some((role) => OF_A_LOSS.has(role))) {
+    splits = bareSplits(
+      names,
+      first,
+      series.map(({ value }) => value),
+      EVAL_WORDS,
+    );
+    best = splits?.train;
+  }
 
   const knownTasks = new Set(names.flatMap((_, k) => (isTask(k) ? [tasks[k]!.task] : [])));
   const roles = names.map((name, k): NamedRole => {
@@ -458,7 +466,7 @@ export function assignRoles(
     if (role === 'loss-like')
       // With `--map loss=…` the user has chosen the loss: no other is marked.
       return { role: 'other', ...(first.includes('loss') ? {} : lossLikeOf(candidates[k]!)) };
-    if (k === evaluated) return { role: 'eval_loss' };
+    if (k === evaluated || splits?.held.includes(k)) return { role: 'eval_loss' };
     return evaluationRole(name, role, tasks[k], knownTasks);
   });
   const notes = [
@@ -467,8 +475,11 @@ export function assignRoles(
   ];
   if (!hasTotal && best === undefined && knownTasks.size > 0)
     notes.push(`no total loss; the losses of ${[...knownTasks].join(', ')} are judged one by one`);
-  return { roles, notes };
+  return splits === undefined ? { roles, notes } : { roles, notes, guess: guessOf(series, splits) };
 }
+
+/** Roles of a series that is judged as a loss. */
+const OF_A_LOSS: ReadonlySet<string> = new Set(['loss', 'loss-like', 'eval_loss', 'task_loss']);
 
 /** The role of an evaluation or a metric, with the task that it is of. */
 function evaluationRole(
@@ -520,3 +531,6 @@ const objectiveNote = (objectives: readonly Called[]): string[] =>
     : [
         `${objectives.map(({ name }) => name).join(', ')}: objectives, whose level says nothing about the run; only values that are not finite count (--map loss=NAME judges one all the same)`,
       ];
+
+const guessOf = (series: readonly Called[], { train, held }: BareSplits): string =>
+  `read by guess: ${[train, ...held].map((k) => series[k]!.name).join(', ')} are read as a loss, because they fall and nothing else is one; --map loss=NAME chooses another`;
