@@ -182,10 +182,13 @@ def of_two(rank, folder, seed):
     """A rank of a world of two."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(29_500 + seed % 1000))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    # A file to meet at, since a port may belong to another.
+    dist.init_process_group("gloo", init_method=f"file://{folder}.meet", rank=rank, world_size=2)
     train(Path(folder), seed, "world-base", 0, None, world=2)
-    dist.destroy_process_group()
+    dist.barrier()
+    # At the end of Python, a thread of gloo that waits for the interpreter now and then aborts the process.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def truth_of(change, at, tensor):
